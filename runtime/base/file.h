@@ -1,0 +1,26 @@
+/* Files and the places where the project's own files are. */
+#ifndef MT_BASE_FILE_H
+#define MT_BASE_FILE_H
+
+#include "status.h"
+#include "str.h"
+#include <stddef.h>
+
+/* Appends the whole file to `out`. */
+enum mt_status file_read(const char *path, struct str *out);
+
+/* Writes a temporary beside `path`, flushes it to disk and renames it, so that readers see the old file or
+ * the whole new one. A full disk or a read-only folder is a sentence; the old file stays. */
+enum mt_status file_write_atomic(const char *path, const void *data, size_t size);
+
+/* mkdir -p. */
+enum mt_status folder_make(const char *path);
+
+/* Finds configs/<kind>/<name>[.<ext>]: `name` itself if it is a path to an existing file; else below $MIXTUNE_CONFIGS,
+ * below ../configs or ../share/mixtune/configs of the running library, or the configs/ of the source tree. */
+enum mt_status config_find(const char *kind, const char *name, const char *ext, struct str *path);
+
+/* $MIXTUNE_CACHE_DIR, else $XDG_CACHE_HOME/mixtune, else ~/.cache/mixtune. Not created here. */
+enum mt_status cache_folder(struct str *path);
+
+#endif

@@ -1,0 +1,27 @@
+/* Status codes, and the sentence that goes with a failure.
+ *
+ * A status is also the exit code of the `mixtune` command: this is the one table of them. */
+#ifndef MT_BASE_STATUS_H
+#define MT_BASE_STATUS_H
+
+enum mt_status {
+    MT_OK = 0,
+    MT_FAILURE = 1,      /* anything that has no better code */
+    MT_WRONG = 2,        /* a kernel computed wrong numbers */
+    MT_REGRESSION = 3,   /* a confirmed slow-down */
+    MT_USAGE = 64,       /* bad command line, config, space or model file */
+    MT_NO_DEVICE = 69,   /* the device, its driver or a CUDA library is missing, or is the wrong one */
+    MT_INTERRUPTED = 75, /* stopped by a signal or a time limit; the same command goes on from there */
+};
+
+/* Records one sentence (what, where, what to do) for this thread and returns `status`. The sentence
+ * replaces the previous one. Use as `return fail(MT_USAGE, "...", ...)`. */
+enum mt_status fail(enum mt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Puts context before the recorded sentence ("while reading X: ...") and returns `status`. */
+enum mt_status fail_context(enum mt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The sentence of this thread's last failure, "" if none. Owned by the library; valid until the next failure. */
+const char *fail_message(void);
+
+#endif

@@ -1,0 +1,26 @@
+/* A growable string. Always 0-terminated. Out of memory ends the process with a sentence: nothing here can go on. */
+#ifndef MT_BASE_STR_H
+#define MT_BASE_STR_H
+
+#include <stdarg.h>
+#include <stddef.h>
+
+struct str {
+    char *data; /* owned; NULL until something is appended */
+    size_t length, capacity;
+};
+
+void str_release(struct str *s);
+void str_clear(struct str *s);
+void str_append(struct str *s, const char *text);
+void str_append_bytes(struct str *s, const void *bytes, size_t count);
+void str_printf(struct str *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void str_vprintf(struct str *s, const char *format, va_list args);
+
+/* malloc, calloc, realloc, strdup that end the process with a sentence instead of returning NULL. */
+void *xmalloc(size_t size);
+void *xcalloc(size_t count, size_t size);
+void *xrealloc(void *old, size_t size);
+char *xstrdup(const char *text);
+
+#endif

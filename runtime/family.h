@@ -1,0 +1,64 @@
+/* The kernel registry: families of templates, their knobs, and the one constraint function of each. */
+#ifndef MT_FAMILY_H
+#define MT_FAMILY_H
+
+#include "base/str.h"
+#include "problem.h"
+#include <cuda.h>
+#include <stdbool.h>
+
+#define MT_MAX_KNOBS 16
+
+struct knob {
+    const char *name;   /* as in spaces, --config and the database: "tile_n" */
+    const char *doc;    /* one line for people */
+    int fallback;       /* value when a config does not name it */
+    bool launch;        /* a launch-time number (split_k, raster): does not need its own binary */
+};
+
+struct config {
+    const struct family *family;
+    int value[MT_MAX_KNOBS]; /* in the order of family->knobs */
+};
+
+/* What the constraint function needs to know of a device. */
+struct device_limits {
+    int cc, sm_count, smem_per_block_optin, smem_per_sm, regs_per_sm, threads_per_sm;
+};
+
+struct launch_shape {
+    unsigned grid[3], block;
+    size_t smem_bytes;          /* dynamic */
+    size_t partials_bytes, counters_bytes; /* workspace that this launch needs; 0 without split-K */
+};
+
+struct family {
+    const char *name;          /* "sm80", "f16" */
+    const char *template_name; /* "gemm_sm80.cu" */
+    const char *entry;         /* extern "C" name of the kernel */
+    int min_cc;
+    bool quantised;            /* false: a fp16 baseline family */
+    const struct knob *knobs;
+    int knob_count;
+    /* True if the kernel can be built and launched so; else one reason in `reason`. */
+    bool (*allowed)(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]);
+    void (*shape)(const struct config *c, const struct problem *p, struct launch_shape *out);
+    /* Appends the -D options of the knobs and of the problem's formats (not of M, N, K: one binary serves every layer). */
+    void (*options)(const struct config *c, const struct problem *p, struct str *options);
+};
+
+/* All families; NULL-terminated. */
+const struct family *const *family_list(void);
+const struct family *family_find(const char *name); /* NULL if unknown */
+
+int config_get(const struct config *c, const char *knob);                    /* the knob must exist */
+void config_default(const struct family *family, struct config *out);
+/* "tile_n=128,stages=4" over the family's defaults. MT_USAGE names the unknown knob and those that exist. */
+enum mt_status config_parse(const struct family *family, const char *text, struct config *out);
+/* All knobs in registry order: the canonical text that the database stores. Appends. */
+void config_format(const struct config *c, struct str *out);
+/* Same without launch-time knobs: equal texts share one binary. Appends. */
+void config_format_binary(const struct config *c, const struct problem *p, struct str *out);
+bool config_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]);
+
+#endif

@@ -1,0 +1,61 @@
+/* Round-to-nearest quantisation on the host, and the packed layout (ARCHITECTURE.md, "Numbers" and "Packed layout"). */
+#ifndef MT_QUANT_H
+#define MT_QUANT_H
+
+#include "problem.h"
+#include <stddef.h>
+#include <stdint.h>
+
+/* IEEE binary16 and bfloat16 on the host; round to nearest even. */
+uint16_t half_from_float(float f);
+float half_to_float(uint16_t h);
+uint16_t bf16_from_float(float f);
+float bf16_to_float(uint16_t b);
+uint16_t dtype_from_float(enum dtype dtype, float f);
+float dtype_to_float(enum dtype dtype, uint16_t bits);
+
+/* One part of a layer (all its features have the same width), not packed: what the reference reads.
+ * q [rows][k_padded] holds 0..15 (4-bit) or -127..127 as int8; scales fp16 and zeros [groups][padded_rows];
+ * padding dequantises to zero. `columns` [rows] is the output column of each row, increasing; NULL for row = column. */
+struct quant_part {
+    int bits; /* 4 or 8 */
+    int rows, padded_rows;
+    int8_t *q;
+    uint16_t *scales;
+    uint8_t *zeros;
+    int *columns;
+    void *packed; /* what the kernels read; packed_bytes() of it */
+};
+
+/* A quantised layer: part[MT_PART_W8] and part[MT_PART_W4] of templates/gemm_args.h. */
+struct quant_layer {
+    int n, k, k_padded, group, groups;
+    struct quant_part part[2];
+};
+
+/* Quantises W fp32 [n][k] row-major. `is8` [n] says which features keep 8 bits; NULL spreads round(n * pct8 / 100) of them evenly
+ * over the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not supported. */
+enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w, const uint8_t *is8);
+
+/* The same layer with random codes, scales and zero points drawn directly from `seed` (fast: for tuning and tests). */
+enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed);
+void quant_layer_release(struct quant_layer *layer);
+
+/* Bytes of the packed weights of `padded_rows` features. */
+size_t packed_bytes(int bits, int padded_rows, int k_padded);
+/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as `pad` (the zero point: dequantises to zero). */
+void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, void *packed);
+void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
+
+/* Activations: q int8 [m][k_padded], scales fp32 [groups][m], sums int32 [groups][m]. */
+struct quant_acts {
+    int m, k, k_padded, group, groups;
+    int8_t *q;
+    float *scales;
+    int32_t *sums;
+};
+/* x: fp16/bf16 bits [m][k]. The same arithmetic as quantize_act.cu, bit for bit. */
+enum mt_status quant_acts_init(struct quant_acts *acts, const struct problem *p, const uint16_t *x);
+void quant_acts_release(struct quant_acts *acts);
+
+#endif

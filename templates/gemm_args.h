@@ -1,0 +1,61 @@
+// The one launch-argument struct of every GEMM kernel, shared by host C and device code.
+//
+// Y[m, n] = sum over groups g of sx[g, m] * sw[g, n] * P_g + bias[n], with P_g an exact int32 (design: ARCHITECTURE.md,
+// "Numbers"). M tokens, N output features, K input features, G the group size along K.
+// K is padded to Kp, a multiple of 128, N to a multiple of 16; padded weights dequantise to zero.
+#ifndef MT_GEMM_ARGS_H
+#define MT_GEMM_ARGS_H
+
+#define MT_K_PAD 128
+#define MT_N_PAD 16
+
+// Output features of one weight width. A mixed layer has two parts, a uniform one has one of them empty (rows = 0).
+// `rows` features are stored as `padded_rows`, a multiple of 16, in increasing order of their output column.
+struct mt_gemm_part {
+    const void *weights;          // packed blocks: [Kp/128][padded_rows/16][block of 512 bytes]
+    const void *scales;           // fp16 [groups][padded_rows]
+    const unsigned char *zeros;   // uint8 [groups][padded_rows]; not read for 8-bit weights
+    const int *columns;           // [rows]: the output column of each row; NULL: row r is column r
+    int rows, padded_rows;
+};
+
+enum { MT_PART_W8 = 0, MT_PART_W4 = 1, MT_PARTS = 2 };
+
+struct mt_gemm_args {
+    struct mt_gemm_part part[MT_PARTS];
+    const signed char *x;   // int8 [M][Kp], zero beyond K
+    const float *x_scales;  // fp32 [groups][M]
+    const int *x_sums;      // int32 [groups][M]: sum of x over the group
+    void *y;                // fp16 or bf16 [M][ldy], row-major
+    const void *bias;       // fp16 or bf16 [N], or NULL
+    float *partials;        // split-K: fp32 [split_k][M][N]; not read when split_k = 1
+    unsigned *counters;     // split-K: one per output tile, zero before and after every launch
+    int m, n, k_padded;     // tokens, output features, padded input features
+    int groups;             // ceil(k_padded / G)
+    int ldy;                // elements between rows of y, >= n
+    int split_k;            // CTAs that share one output tile along K, >= 1
+    int raster;             // token tiles that are walked together before the next feature tile, >= 1
+};
+
+// Arguments of quantize_act.cu: X fp16/bf16 [M][ldx] -> int8 [M][Kp], scales and sums [groups][M].
+struct mt_quantize_args {
+    const void *x;
+    signed char *q;
+    float *scales;
+    int *sums;
+    int m, k, k_padded, groups;
+    int ldx;
+};
+
+// Arguments of gemm_f16.cu: Y[M, N] = X[M, K] . W[N, K]^T, all fp16 or all bf16, fp32 accumulation.
+// ldx and ldw are multiples of 8 elements and the padding between K and them is zero.
+struct mt_gemm_f16_args {
+    const void *x, *w;
+    void *y;
+    const void *bias; // [N] or NULL
+    int m, n, k;
+    int ldx, ldw, ldy;
+    int raster;
+};
+
+#endif
