@@ -1,0 +1,212 @@
+#include "file.h"
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What went wrong with `path`, and what the reader can do about it. */
+static enum mt_status fail_path(const char *doing, const char *path) {
+    int error = errno;
+    const char *advice = "";
+    if (error == ENOSPC || error == EDQUOT)
+        advice = "; free some space or choose another folder";
+    else if (error == EROFS)
+        advice = "; choose a folder on a writable file system";
+    else if (error == EACCES || error == EPERM)
+        advice = "; check its permissions or choose another folder";
+    return fail(MT_FAILURE, "cannot %s %s: %s%s", doing, path, strerror(error), advice);
+}
+
+enum mt_status file_read(const char *path, struct str *out) {
+    enum mt_status status = MT_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_path("open", path);
+    size_t before = out->length;
+    char buffer[65536];
+    ssize_t got;
+    while ((got = read(fd, buffer, sizeof buffer)) != 0) {
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            status = fail_path("read", path);
+            break;
+        }
+        str_append_bytes(out, buffer, (size_t)got);
+    }
+    if (status == MT_OK)
+        str_append(out, ""); /* an empty file is the empty string, not NULL */
+    else if (out->data)
+        out->data[out->length = before] = 0;
+    close(fd);
+    return status;
+}
+
+static bool write_all(int fd, const char *data, size_t size) {
+    while (size > 0) {
+        ssize_t done = write(fd, data, size);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return false;
+        data += done;
+        size -= (size_t)done;
+    }
+    return true;
+}
+
+/* A rename is on disk only when its folder is. A file system that cannot do it (EINVAL) has nothing to flush. */
+static void folder_flush(const char *path) {
+    char *folder = xstrdup(path);
+    char *slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder] = 0;
+    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(folder);
+}
+
+enum mt_status file_write_atomic(const char *path, const void *data, size_t size) {
+    enum mt_status status = MT_OK;
+    struct str temporary = {0};
+    str_printf(&temporary, "%s.XXXXXX", path);
+    int fd = mkostemp(temporary.data, O_CLOEXEC);
+    if (fd < 0) {
+        status = fail_path("write", path);
+        goto out;
+    }
+    /* mkostemp makes private files; this one is as readable as any other. */
+    mode_t mask = umask(0);
+    umask(mask);
+    bool good = fchmod(fd, 0666 & ~mask) == 0 && write_all(fd, data, size) && fsync(fd) == 0;
+    int error = errno;
+    if (close(fd) != 0 && good) {
+        good = false;
+        error = errno;
+    }
+    if (good && rename(temporary.data, path) != 0) {
+        good = false;
+        error = errno;
+    }
+    if (!good) {
+        errno = error;
+        status = fail_path("write", path);
+        unlink(temporary.data);
+    } else {
+        folder_flush(path);
+    }
+out:
+    str_release(&temporary);
+    return status;
+}
+
+static bool is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+enum mt_status folder_make(const char *path) {
+    enum mt_status status = MT_OK;
+    char *part = xstrdup(path);
+    for (char *end = part + 1; *part; end++) {
+        if (*end != '/' && *end != 0)
+            continue;
+        char kept = *end;
+        *end = 0;
+        /* A read-only parent may answer EROFS for a folder that exists. */
+        if (mkdir(part, 0777) != 0 && !is_folder(part)) {
+            if (errno == EEXIST)
+                errno = ENOTDIR;
+            status = fail_path("make the folder", part);
+            break;
+        }
+        *end = kept;
+        if (!kept)
+            break;
+    }
+    free(part);
+    return status;
+}
+
+static bool is_file(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+/* Sets `path` to folder/kind/name, or with .ext, if that is a file. */
+static bool config_in(const char *folder, const char *kind, const char *name, const char *ext, struct str *path) {
+    str_clear(path);
+    str_printf(path, "%s/%s/%s", folder, kind, name);
+    if (is_file(path->data))
+        return true;
+    str_printf(path, ".%s", ext);
+    return is_file(path->data);
+}
+
+/* The folder of the library or program that this code was linked into, without the trailing slash. */
+static bool own_folder(struct str *out) {
+    static const char here = 0;
+    Dl_info info;
+    if (!dladdr(&here, &info) || !info.dli_fname)
+        return false;
+    /* A program's own name is what it was called by, so it may not be a path at all. */
+    char *real = realpath(strchr(info.dli_fname, '/') ? info.dli_fname : "/proc/self/exe", NULL);
+    if (!real)
+        return false;
+    str_append_bytes(out, real, (size_t)(strrchr(real, '/') - real));
+    free(real);
+    return true;
+}
+
+enum mt_status config_find(const char *kind, const char *name, const char *ext, struct str *path) {
+    struct str folder = {0};
+    bool found = false;
+    if (strchr(name, '/') || is_file(name)) {
+        str_clear(path);
+        str_append(path, name);
+        found = is_file(name);
+        goto out;
+    }
+    const char *given = getenv("MIXTUNE_CONFIGS");
+    if (given && *given && (found = config_in(given, kind, name, ext, path)))
+        goto out;
+    static const char *const beside[] = {"/../configs", "/../share/mixtune/configs"};
+    for (size_t i = 0; i < sizeof beside / sizeof *beside && !found; i++) {
+        str_clear(&folder);
+        if (own_folder(&folder)) {
+            str_append(&folder, beside[i]);
+            found = config_in(folder.data, kind, name, ext, path);
+        }
+    }
+    if (!found)
+        found = config_in(MT_SOURCE_DIR "/configs", kind, name, ext, path);
+out:
+    str_release(&folder);
+    if (found)
+        return MT_OK;
+    if (strchr(name, '/'))
+        return fail(MT_USAGE, "there is no file %s", name);
+    return fail(MT_USAGE, "there is no %s.%s in configs/%s; give one of the names there, or the path of a file", name,
+                ext, kind);
+}
+
+enum mt_status cache_folder(struct str *path) {
+    const char *own = getenv("MIXTUNE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    str_clear(path);
+    if (own && *own)
+        str_append(path, own);
+    else if (xdg && *xdg == '/') /* the XDG specification says to ignore a relative path */
+        str_printf(path, "%s/mixtune", xdg);
+    else if (home && *home)
+        str_printf(path, "%s/.cache/mixtune", home);
+    else
+        return fail(MT_FAILURE, "no place for the cache: set MIXTUNE_CACHE_DIR or HOME");
+    return MT_OK;
+}

@@ -1,0 +1,68 @@
+#include "log.h"
+#include "str.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static atomic_int current = LOG_INFO;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void level_from_environment(void) {
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    const char *wanted = getenv("MIXTUNE_LOG");
+    for (int i = 0; wanted && i < 4; i++)
+        if (!strcmp(wanted, names[i]))
+            current = i;
+}
+
+void log_set_level(enum log_level level) {
+    pthread_once(&once, level_from_environment);
+    current = (int)level;
+}
+
+bool log_enabled(enum log_level level) {
+    pthread_once(&once, level_from_environment);
+    return (int)level <= current;
+}
+
+/* One write per message, so that lines of several processes do not mix. */
+static void log_write(enum log_level level, const char *prefix, const char *format, va_list args) {
+    if (!log_enabled(level))
+        return;
+    struct str line = {0};
+    str_append(&line, prefix);
+    str_vprintf(&line, format, args);
+    str_append(&line, "\n");
+    fwrite(line.data, 1, line.length, stderr);
+    str_release(&line);
+}
+
+void log_error(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    log_write(LOG_ERROR, "mixtune: ", format, args);
+    va_end(args);
+}
+
+void log_warn(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    log_write(LOG_WARN, "mixtune: warning: ", format, args);
+    va_end(args);
+}
+
+void log_info(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    log_write(LOG_INFO, "", format, args);
+    va_end(args);
+}
+
+void log_debug(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    log_write(LOG_DEBUG, "debug: ", format, args);
+    va_end(args);
+}

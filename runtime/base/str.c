@@ -1,0 +1,88 @@
+#include "str.h"
+#include "status.h"
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *checked(void *memory, size_t size) {
+    if (!memory && size > 0) {
+        fprintf(stderr, "mixtune: out of memory: %zu bytes were asked for\n", size);
+        exit(MT_FAILURE);
+    }
+    return memory;
+}
+
+void *xmalloc(size_t size) {
+    return checked(malloc(size), size);
+}
+
+void *xcalloc(size_t count, size_t size) {
+    return checked(calloc(count, size), count && size ? SIZE_MAX / count < size ? SIZE_MAX : count * size : 0);
+}
+
+void *xrealloc(void *old, size_t size) {
+    return checked(realloc(old, size), size);
+}
+
+char *xstrdup(const char *text) {
+    return checked(strdup(text), strlen(text) + 1);
+}
+
+static void str_reserve(struct str *s, size_t more) {
+    if (more >= SIZE_MAX / 2 - s->length)
+        checked(NULL, more);
+    size_t need = s->length + more + 1;
+    if (need <= s->capacity)
+        return;
+    size_t capacity = s->capacity ? s->capacity * 2 : 64;
+    if (capacity < need)
+        capacity = need;
+    s->data = xrealloc(s->data, capacity);
+    s->capacity = capacity;
+}
+
+void str_release(struct str *s) {
+    free(s->data);
+    *s = (struct str){0};
+}
+
+void str_clear(struct str *s) {
+    s->length = 0;
+    if (s->data)
+        s->data[0] = 0;
+}
+
+void str_append(struct str *s, const char *text) {
+    str_append_bytes(s, text, strlen(text));
+}
+
+void str_append_bytes(struct str *s, const void *bytes, size_t count) {
+    str_reserve(s, count);
+    if (count)
+        memcpy(s->data + s->length, bytes, count);
+    s->length += count;
+    s->data[s->length] = 0;
+}
+
+void str_printf(struct str *s, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    str_vprintf(s, format, args);
+    va_end(args);
+}
+
+void str_vprintf(struct str *s, const char *format, va_list args) {
+    va_list again;
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    if (length > 0) {
+        str_reserve(s, (size_t)length);
+        vsnprintf(s->data + s->length, (size_t)length + 1, format, again);
+        s->length += (size_t)length;
+    } else {
+        str_reserve(s, 0);
+        s->data[s->length] = 0;
+    }
+    va_end(again);
+}
