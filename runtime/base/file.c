@@ -2,7 +2,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -59,6 +61,18 @@ static bool write_all(int fd, const char *data, size_t size) {
     return true;
 }
 
+/* Opens a new file beside `path` for writing; its name goes to `name`. mkstemp() would make it private to the user. */
+static int temporary_open(const char *path, struct str *name) {
+    static atomic_uint count;
+    for (;;) {
+        str_clear(name);
+        str_printf(name, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&count, 1));
+        int fd = open(name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+    }
+}
+
 /* A rename is on disk only when its folder is. A file system that cannot do it (EINVAL) has nothing to flush. */
 static void folder_flush(const char *path) {
     char *folder = xstrdup(path);
@@ -76,16 +90,12 @@ static void folder_flush(const char *path) {
 enum mt_status file_write_atomic(const char *path, const void *data, size_t size) {
     enum mt_status status = MT_OK;
     struct str temporary = {0};
-    str_printf(&temporary, "%s.XXXXXX", path);
-    int fd = mkostemp(temporary.data, O_CLOEXEC);
+    int fd = temporary_open(path, &temporary);
     if (fd < 0) {
         status = fail_path("write", path);
         goto out;
     }
-    /* mkostemp makes private files; this one is as readable as any other. */
-    mode_t mask = umask(0);
-    umask(mask);
-    bool good = fchmod(fd, 0666 & ~mask) == 0 && write_all(fd, data, size) && fsync(fd) == 0;
+    bool good = write_all(fd, data, size) && fsync(fd) == 0;
     int error = errno;
     if (close(fd) != 0 && good) {
         good = false;
