@@ -10,7 +10,8 @@
 enum mt_status file_read(const char *path, struct str *out);
 
 /* Writes a temporary beside `path`, flushes it to disk and renames it, so that readers see the old file or
- * the whole new one. A full disk or a read-only folder is a sentence; the old file stays. */
+ * the whole new one. A full disk or a read-only folder is a sentence; the old file stays.
+ * A `path` that is a device or a pipe is written to as it is, never replaced. */
 enum mt_status file_write_atomic(const char *path, const void *data, size_t size);
 
 /* mkdir -p. */
