@@ -87,8 +87,22 @@ static void folder_flush(const char *path) {
     free(folder);
 }
 
+/* A device or a pipe: renaming over it would replace it with a plain file. */
+static enum mt_status special_write(const char *path, const void *data, size_t size) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_path("write", path);
+    enum mt_status status = write_all(fd, data, size) ? MT_OK : fail_path("write", path);
+    if (close(fd) != 0 && status == MT_OK)
+        status = fail_path("write", path);
+    return status;
+}
+
 enum mt_status file_write_atomic(const char *path, const void *data, size_t size) {
     enum mt_status status = MT_OK;
+    struct stat old;
+    if (stat(path, &old) == 0 && !S_ISREG(old.st_mode) && !S_ISDIR(old.st_mode))
+        return special_write(path, data, size);
     struct str temporary = {0};
     int fd = temporary_open(path, &temporary);
     if (fd < 0) {
