@@ -1,0 +1,75 @@
+/* mixtune: finds, proves and ships the fastest kernel for every quantised linear layer of a model on a GPU. */
+#include "../runtime/base/log.h"
+#include "../runtime/base/status.h"
+#include "cmd.h"
+#include "options.h"
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *doc;
+} commands[] = {
+    {"sweep", cmd_sweep, "measure every configuration for the layers of a model"},
+    {"bench", cmd_bench, "time a few configurations of one shape beside the baseline"},
+    {"verify", cmd_verify, "compare kernels with the exact reference, element by element"},
+    {"report", cmd_report, "plots and tables of what a database holds"},
+    {"export", cmd_export, "write the dispatch file of one GPU type"},
+    {"show", cmd_show, "print the measurements and winners of a database"},
+    {"info", cmd_info, "the device, the kernels and their knobs, the known models"},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_help(FILE *out) {
+    fputs("Usage: mixtune COMMAND [OPTION...]\n\n", out);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].doc);
+    fputs(
+        "\n`mixtune COMMAND --help` explains each. Without --device: the first CUDA device, else the software device\n"
+        "soft:a100-sxm-80g. Exit codes: 0 good, 1 failure, 2 wrong results, 3 regression, 64 usage, 69 no such\n"
+        "device, 75 interrupted (the same command goes on from there).\n",
+        out);
+}
+
+static const struct command *find_command(const char *name) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(commands[i].name, name))
+            return &commands[i];
+    return NULL;
+}
+
+static int run_command(const struct command *command, int argc, char **argv) {
+    char full_name[32];
+    snprintf(full_name, sizeof full_name, "mixtune %s", command->name);
+    argv[0] = full_name;
+    int status = command->run(argc, argv);
+    if (status != MT_OK && *fail_message())
+        log_error("%s", fail_message());
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        log_error("could not write all results to standard output: is the disk full?");
+        return status == MT_OK ? MT_FAILURE : status;
+    }
+    return status;
+}
+
+int main(int argc, char **argv) {
+    argp_program_version = MIXTUNE_VERSION;
+    argp_err_exit_status = MT_USAGE;
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        print_help(argc > 1 ? stdout : stderr);
+        return argc > 1 ? MT_OK : MT_USAGE;
+    }
+    if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+        puts(MIXTUNE_VERSION);
+        return MT_OK;
+    }
+    const struct command *command = find_command(name);
+    if (!command) {
+        log_error("there is no command `%s`; `mixtune --help` lists them", name);
+        return MT_USAGE;
+    }
+    return run_command(command, argc - 1, argv + 1);
+}

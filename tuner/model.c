@@ -1,0 +1,106 @@
+#include "model.h"
+#include "../runtime/base/file.h"
+#include "../runtime/base/str.h"
+#include <jansson.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Reads a positive whole number. `fallback` >= 1 stands in for an absent (or null) field; 0: the field must be there.
+ */
+static enum mt_status read_field(const json_t *root, const char *path, const char *field, int fallback, int *out) {
+    const json_t *value = json_object_get(root, field);
+    if ((!value || json_is_null(value)) && fallback > 0) {
+        *out = fallback;
+        return MT_OK;
+    }
+    if (!value)
+        return fail(MT_USAGE, "%s has no field `%s`, which the shapes of the layers follow from; add it", path, field);
+    if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT_MAX)
+        return fail(MT_USAGE, "%s: the field `%s` is not a whole number of at least 1", path, field);
+    *out = (int)json_integer_value(value);
+    return MT_OK;
+}
+
+static enum mt_status read_fields(const json_t *root, const char *path, struct model *out) {
+    enum mt_status status;
+    if ((status = read_field(root, path, "hidden_size", 0, &out->hidden)) ||
+        (status = read_field(root, path, "intermediate_size", 0, &out->intermediate)) ||
+        (status = read_field(root, path, "num_attention_heads", 0, &out->heads)) ||
+        (status = read_field(root, path, "vocab_size", 0, &out->vocab)) ||
+        (status = read_field(root, path, "num_key_value_heads", out->heads, &out->kv_heads)))
+        return status;
+    bool derived = out->hidden % out->heads == 0;
+    if ((status = read_field(root, path, "head_dim", derived ? out->hidden / out->heads : 0, &out->head_dim)))
+        return status;
+    if (out->heads % out->kv_heads)
+        return fail(MT_USAGE, "%s: num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", path,
+                    out->heads, out->kv_heads);
+    long widest = (long)(out->heads + 2L * out->kv_heads) * out->head_dim;
+    if (widest > INT_MAX || 2L * out->intermediate > INT_MAX)
+        return fail(MT_USAGE, "%s: its layers have more than %d features", path, INT_MAX);
+    return MT_OK;
+}
+
+/* File name without its ending; for DIR/config.json the name of DIR, since every such file is called the same. */
+static void name_from_path(const char *path, char *out, size_t size) {
+    const char *slash = strrchr(path, '/');
+    const char *base = slash ? slash + 1 : path;
+    size_t length = strlen(base);
+    if (!strcmp(base, "config.json") && slash && slash > path) {
+        const char *end = slash;
+        for (base = end; base > path && base[-1] != '/'; base--)
+            ;
+        length = (size_t)(end - base);
+    } else if (length > 5 && !strcmp(base + length - 5, ".json")) {
+        length -= 5;
+    }
+    snprintf(out, size, "%.*s", (int)length, base);
+}
+
+enum mt_status model_read(const char *name, struct model *out) {
+    struct str path = {0};
+    json_t *root = NULL;
+    *out = (struct model){0};
+    enum mt_status status = config_find("models", name, "json", &path);
+    if (status)
+        goto out;
+    json_error_t error;
+    root = json_load_file(path.data, 0, &error);
+    if (!root) {
+        status = error.line < 0
+                     ? fail(MT_USAGE, "cannot read the model file %s: %s", path.data, error.text)
+                     : fail(MT_USAGE, "%s, line %d: this is not JSON: %s", path.data, error.line, error.text);
+        goto out;
+    }
+    if (!json_is_object(root)) {
+        status = fail(MT_USAGE, "%s is not a JSON object with the fields of a model", path.data);
+        goto out;
+    }
+    name_from_path(path.data, out->name, sizeof out->name);
+    status = read_fields(root, path.data, out);
+out:
+    json_decref(root);
+    str_release(&path);
+    return status;
+}
+
+enum mt_status model_layers(const struct model *model, int tp, struct model_layer out[MODEL_LAYERS]) {
+    if (model->heads % tp)
+        return fail(MT_USAGE, "--tp %d does not divide the %d attention heads of %s", tp, model->heads, model->name);
+    if (model->intermediate % tp)
+        return fail(MT_USAGE, "--tp %d does not divide the intermediate size %d of %s", tp, model->intermediate,
+                    model->name);
+    bool repeated = tp > model->kv_heads;
+    if (repeated ? tp % model->kv_heads : model->kv_heads % tp)
+        return fail(MT_USAGE, "--tp %d neither divides nor is a multiple of the %d key/value heads of %s", tp,
+                    model->kv_heads, model->name);
+    int heads = model->heads / tp, kv_heads = repeated ? 1 : model->kv_heads / tp;
+    int intermediate = model->intermediate / tp;
+    out[0] = (struct model_layer){"qkv", (heads + 2 * kv_heads) * model->head_dim, model->hidden};
+    out[1] = (struct model_layer){"o", model->hidden, heads * model->head_dim};
+    out[2] = (struct model_layer){"gate_up", 2 * intermediate, model->hidden};
+    out[3] = (struct model_layer){"down", model->hidden, intermediate};
+    return MT_OK;
+}

@@ -1,0 +1,31 @@
+/* The linear layers of a transformer, from the fields of a Hugging Face config.json. */
+#ifndef MT_MODEL_H
+#define MT_MODEL_H
+
+#include "../runtime/base/status.h"
+
+struct model {
+    char name[64]; /* "llama-3.1-8b"; of DIR/config.json: DIR */
+    int hidden, intermediate, heads, kv_heads, head_dim, vocab;
+};
+
+/* A layer as a serving engine runs it: projections that read the same input are one GEMM. */
+struct model_layer {
+    const char *name; /* static */
+    int n, k;         /* output and input features of one GPU's share */
+};
+enum { MODEL_LAYERS = 4 };
+
+/* `name` is a name in configs/models/ or a path. Fields: hidden_size, intermediate_size, num_attention_heads,
+ * vocab_size, num_key_value_heads (absent: num_attention_heads), head_dim (absent: hidden_size / num_attention_heads).
+ * MT_USAGE names the field and the file when one is missing or makes no sense. */
+enum mt_status model_read(const char *name, struct model *out);
+
+/* qkv    [(heads + 2 kv_heads) head_dim, hidden]   split along N; key/value heads are repeated when tp > kv_heads
+ * o      [hidden, heads head_dim]                  split along K
+ * gate_up [2 intermediate, hidden]                 split along N
+ * down   [hidden, intermediate]                    split along K
+ * MT_USAGE when the model cannot be split so. */
+enum mt_status model_layers(const struct model *model, int tp, struct model_layer out[MODEL_LAYERS]);
+
+#endif

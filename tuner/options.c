@@ -1,0 +1,228 @@
+#include "options.h"
+#include "../runtime/base/log.h"
+#include "../runtime/base/str.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void int_list_release(struct int_list *list) {
+    free(list->value);
+    *list = (struct int_list){0};
+}
+
+void int_list_add(struct int_list *list, int value) {
+    list->value = xrealloc(list->value, (size_t)(list->count + 1) * sizeof *list->value);
+    list->value[list->count++] = value;
+}
+
+enum mt_status int_parse(const char *text, const char *what, int min, int max, int *out) {
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || errno || value < min || value > max)
+        return fail(MT_USAGE, "%s: `%s` is not a whole number from %d to %d", what, text, min, max);
+    *out = (int)value;
+    return MT_OK;
+}
+
+/* first:last:step, where a step of xF multiplies. */
+static enum mt_status range_parse(char *text, const char *what, struct int_list *out) {
+    char *save, *part[3];
+    int first, last, step, parts = 0;
+    for (char *p = strtok_r(text, ":", &save); p && parts < 3; p = strtok_r(NULL, ":", &save))
+        part[parts++] = p;
+    if (parts != 3)
+        return fail(MT_USAGE, "%s: a range is first:last:step, such as 1:256:x2 or 64:256:64", what);
+    bool multiply = *part[2] == 'x';
+    enum mt_status status;
+    if ((status = int_parse(part[0], what, 1, INT_MAX, &first)) ||
+        (status = int_parse(part[1], what, 1, INT_MAX, &last)) ||
+        (status = int_parse(part[2] + multiply, what, multiply ? 2 : 1, INT_MAX, &step)))
+        return status;
+    if (first > last)
+        return fail(MT_USAGE, "%s: the range from %d to %d is empty", what, first, last);
+    if (!multiply && (last - first) / step > 100000)
+        return fail(MT_USAGE, "%s: the range from %d to %d in steps of %d has over 100000 values", what, first, last,
+                    step);
+    for (long value = first; value <= last; value = multiply ? value * step : value + step)
+        int_list_add(out, (int)value);
+    return MT_OK;
+}
+
+enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out) {
+    enum mt_status status = *text ? MT_OK : fail(MT_USAGE, "%s: the list is empty", what);
+    char *copy = xstrdup(text), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
+        if (strchr(p, ':')) {
+            status = range_parse(p, what, out);
+        } else {
+            int value;
+            status = int_parse(p, what, 1, INT_MAX, &value);
+            if (!status)
+                int_list_add(out, value);
+        }
+    }
+    free(copy);
+    return status;
+}
+
+enum mt_status seconds_parse(const char *text, const char *what, double *out) {
+    char *end;
+    double value = strtod(text, &end);
+    double unit = *end == 'm' ? 60 : *end == 'h' ? 3600 : 1;
+    if (*end && strchr("smh", *end))
+        end++;
+    if (end == text || *end || !(value > 0))
+        return fail(MT_USAGE, "%s: `%s` is not a time such as 90s, 15m or 2h", what, text);
+    *out = value * unit;
+    return MT_OK;
+}
+
+error_t options_error(enum mt_status status) {
+    return status == MT_OK ? 0 : EINVAL;
+}
+
+enum mt_status options_parse(const struct argp *argp, int argc, char **argv, void *input,
+                             const struct common_options *common) {
+    if (argp_parse(argp, argc, argv, 0, NULL, input) != 0)
+        return MT_USAGE;
+    if (common && common->quiet)
+        log_set_level(LOG_WARN);
+    return MT_OK;
+}
+
+/* ---- common ---- */
+
+static const struct argp_option common_table[] = {
+    {"device", 'd', "SPEC", 0,
+     "cuda:N, or soft:NAME for a software device (default: $MIXTUNE_DEVICE, else cuda:0, else soft:a100-sxm-80g)", 90},
+    {"json", 'j', NULL, 0, "Print results as JSON, one object a line", 91},
+    {"quiet", 'q', NULL, 0, "No progress and no notes on standard error", 91},
+    {0},
+};
+
+static error_t common_parse(int key, char *arg, struct argp_state *state) {
+    struct common_options *o = state->input;
+    switch (key) {
+    case 'd':
+        o->device = arg;
+        return 0;
+    case 'j':
+        o->json = true;
+        return 0;
+    case 'q':
+        o->quiet = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp common_argp = {.options = common_table, .parser = common_parse};
+
+/* ---- work ---- */
+
+enum { KEY_MODEL = 0x100, KEY_LAYERS, KEY_TP, KEY_SHAPE, KEY_M, KEY_SCHEME, KEY_GROUP, KEY_DTYPE };
+
+static const struct argp_option work_table[] = {
+    {"model", KEY_MODEL, "NAME", 0, "A name in configs/models/, or the path of a Hugging Face config.json", 10},
+    {"layers", KEY_LAYERS, "LIST", 0, "Of the model's layers only these: qkv,o,gate_up,down", 10},
+    {"tp", KEY_TP, "N", 0, "Split the model's layers for tensor parallelism over N GPUs (default 1)", 10},
+    {"shape", KEY_SHAPE, "M,N,K", 0,
+     "Tokens, output features, input features; or N,K with the tokens of --m. May be repeated", 10},
+    {"m", KEY_M, "LIST", 0, "Numbers of tokens: 1,16,4096 or 1:256:x2", 11},
+    {"scheme", KEY_SCHEME, "LIST", 0, "w4a8, w8a8 (default: w4a8)", 11},
+    {"group", KEY_GROUP, "LIST", 0, "Group sizes along K: 64, 128, 256 (default: 128)", 11},
+    {"dtype", KEY_DTYPE, "LIST", 0, "Activations and output: fp16, bf16 (default: fp16)", 11},
+    {0},
+};
+
+static enum mt_status shape_add(struct work_options *o, const char *text) {
+    int n[3], used = 0;
+    int count = sscanf(text, "%d,%d%n,%d%n", &n[0], &n[1], &used, &n[2], &used);
+    bool positive = true;
+    for (int i = 0; i < count; i++)
+        positive = positive && n[i] >= 1;
+    if (count < 2 || text[used] || !positive)
+        return fail(MT_USAGE, "--shape: `%s` is not M,N,K or N,K with numbers of at least 1", text);
+    if (o->shape_count == MAX_SHAPES)
+        return fail(MT_USAGE, "--shape: at most %d shapes in one command", MAX_SHAPES);
+    o->shape[o->shape_count++] =
+        count == 3 ? (struct shape){n[0], n[1], n[2]} : (struct shape){.m = 0, .n = n[0], .k = n[1]};
+    return MT_OK;
+}
+
+static enum mt_status schemes_add(struct work_options *o, const char *text) {
+    enum mt_status status = MT_OK;
+    char *copy = xstrdup(text), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
+        if (o->scheme_count == MAX_SCHEMES)
+            status = fail(MT_USAGE, "--scheme: at most %d schemes in one command", MAX_SCHEMES);
+        else
+            status = scheme_parse(p, &o->scheme[o->scheme_count++]);
+    }
+    free(copy);
+    return status;
+}
+
+static enum mt_status dtypes_add(struct work_options *o, const char *text) {
+    enum mt_status status = MT_OK;
+    char *copy = xstrdup(text), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
+        if (o->dtype_count == 2)
+            status = fail(MT_USAGE, "--dtype: fp16, bf16, or both");
+        else
+            status = dtype_parse(p, &o->dtype[o->dtype_count++]);
+    }
+    free(copy);
+    return status;
+}
+
+static enum mt_status groups_add(struct work_options *o, const char *text) {
+    enum mt_status status = int_list_parse(text, "--group", &o->group);
+    for (int i = 0; i < o->group.count && !status; i++) {
+        int g = o->group.value[i];
+        if (g != 64 && g != 128 && g != 256)
+            status = fail(MT_USAGE, "--group: %d is not one of 64, 128, 256", g);
+    }
+    return status;
+}
+
+static error_t work_parse(int key, char *arg, struct argp_state *state) {
+    struct work_options *o = state->input;
+    switch (key) {
+    case KEY_MODEL:
+        o->model = arg;
+        return 0;
+    case KEY_LAYERS:
+        o->layers = arg;
+        return 0;
+    case KEY_TP:
+        return options_error(int_parse(arg, "--tp", 1, 1024, &o->tp));
+    case KEY_SHAPE:
+        return options_error(shape_add(o, arg));
+    case KEY_M:
+        return options_error(int_list_parse(arg, "--m", &o->m));
+    case KEY_SCHEME:
+        return options_error(schemes_add(o, arg));
+    case KEY_GROUP:
+        return options_error(groups_add(o, arg));
+    case KEY_DTYPE:
+        return options_error(dtypes_add(o, arg));
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp work_argp = {.options = work_table, .parser = work_parse};
+
+void work_options_init(struct work_options *work) {
+    *work = (struct work_options){.tp = 1};
+}
+
+void work_options_release(struct work_options *work) {
+    int_list_release(&work->m);
+    int_list_release(&work->group);
+}

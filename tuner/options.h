@@ -1,0 +1,67 @@
+/* What several subcommands take on their command line.
+ *
+ * A command lists `common_argp` (and `work_argp`) as argp children and sets state->child_inputs at ARGP_KEY_INIT to its
+ * struct common_options (and struct work_options). Bad values make argp_parse() return non-zero with the sentence
+ * recorded by fail(): the command then returns MT_USAGE. options_parse() does that. */
+#ifndef MT_OPTIONS_H
+#define MT_OPTIONS_H
+
+#include "../runtime/base/status.h"
+#include "../runtime/problem.h"
+#include <argp.h>
+#include <stdbool.h>
+
+#define MIXTUNE_VERSION "mixtune 0.1.0"
+
+/* Growable list of numbers. Released with int_list_release(). */
+struct int_list {
+    int *value;
+    int count;
+};
+void int_list_release(struct int_list *list);
+void int_list_add(struct int_list *list, int value);
+/* Appends "1,16,4096", "1:256:x2" (1, 2, 4 ... 256) or "64:256:64" (step 64); every value in 1 .. INT_MAX.
+ * MT_USAGE with `what` (the option's name) in the sentence. */
+enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out);
+/* One whole number in min .. max. */
+enum mt_status int_parse(const char *text, const char *what, int min, int max, int *out);
+/* Seconds: "90", "90s", "15m", "2h". */
+enum mt_status seconds_parse(const char *text, const char *what, double *out);
+
+/* ---- --device, --json, --quiet ---- */
+struct common_options {
+    const char *device; /* NULL: the default of device_open() */
+    bool json, quiet;
+};
+extern const struct argp common_argp;
+
+/* ---- what to compute: --model, --shape, --m, --scheme, --group, --dtype ---- */
+enum { MAX_SHAPES = 64, MAX_SCHEMES = 16 };
+struct shape {
+    int m, n, k; /* m = 0: taken from --m */
+};
+struct work_options {
+    const char *model;  /* name or path, NULL */
+    const char *layers; /* "qkv,o", NULL for all */
+    int tp;
+    struct shape shape[MAX_SHAPES];
+    int shape_count;
+    struct int_list m, group;
+    struct scheme scheme[MAX_SCHEMES];
+    int scheme_count;
+    enum dtype dtype[2];
+    int dtype_count;
+};
+extern const struct argp work_argp;
+void work_options_init(struct work_options *work);
+void work_options_release(struct work_options *work);
+
+/* argp_parse(), with MT_USAGE for bad values. Wrong option names end the process with MT_USAGE inside argp. Applies
+ * `common` (log level) when it is not NULL. */
+enum mt_status options_parse(const struct argp *argp, int argc, char **argv, void *input,
+                             const struct common_options *common);
+
+/* For argp parsers: 0 for MT_OK, else a code that makes argp_parse() stop. */
+error_t options_error(enum mt_status status);
+
+#endif

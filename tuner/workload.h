@@ -1,0 +1,30 @@
+/* The list of problems that a command line asks for. */
+#ifndef MT_WORKLOAD_H
+#define MT_WORKLOAD_H
+
+#include "../db/store.h"
+#include "model.h"
+#include "options.h"
+
+struct work_item {
+    struct problem problem;
+    char model[64]; /* "" for a bare shape */
+    char layer[32]; /* "qkv"; "NxK" for a bare shape */
+    int tp;
+};
+struct workload {
+    struct work_item *item; /* in order: layer, dtype, group, scheme, then m increasing as given */
+    int count;
+};
+
+/* Combines layers (of --model and --shape) with token counts, schemes, groups and dtypes; repetitions are dropped.
+ * MT_USAGE when neither a model nor a shape is given, or a layer is unknown. */
+enum mt_status workload_init(struct workload *workload, const struct work_options *options);
+void workload_release(struct workload *workload);
+
+/* True if both run on the same weights: only m differs. */
+bool work_same_layer(const struct work_item *a, const struct work_item *b);
+/* As the store names it; strings point into `item`. */
+struct store_layer work_store_layer(const struct work_item *item);
+
+#endif
