@@ -35,6 +35,10 @@ $(BUILD)/%.o: %.c
 $(BUILD)/runtime/templates.o: runtime/templates.S $(wildcard templates/*.* templates/*/*.*)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -c -I. $< -o $@
+# Objects that embed files of the tree (EMBED_FILE of runtime/base/embed.h) are built anew when those change.
+$(BUILD)/db/schema.o: db/schema.sql
+$(BUILD)/tuner/report_files.o: $(wildcard reports/*)
+# end of embedded files
 $(BUILD)/libmixtune.a: $(call obj,$(LIB)) $(if $(wildcard runtime/templates.S),$(BUILD)/runtime/templates.o)
 	$(Q)rm -f $@; ar rcs $@ $^
 $(BUILD)/libmixtune.so: $(call obj,$(LIB)) $(if $(wildcard runtime/templates.S),$(BUILD)/runtime/templates.o)

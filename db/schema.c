@@ -1,0 +1,69 @@
+#include "schema.h"
+#include "../runtime/base/embed.h"
+#include "../runtime/base/log.h"
+#include "sql.h"
+#include <sqlite3.h>
+#include <stdio.h>
+
+EMBED_FILE(schema_sql, "db/schema.sql");
+extern const char schema_sql[];
+
+const char *const *schema_steps(int *count) {
+    static const char *const steps[] = {schema_sql, NULL};
+    if (count)
+        *count = sizeof steps / sizeof *steps - 1;
+    return steps;
+}
+
+static enum mt_status run_steps(sqlite3 *db, const char *path, const char *const *steps, int from, int count) {
+    for (int i = from; i < count; i++)
+        if (sqlite3_exec(db, steps[i], NULL, NULL, NULL) != SQLITE_OK)
+            return sql_fail(db, path, "cannot bring it up to date");
+    char pragma[96];
+    snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d; PRAGMA application_id = %d", count, SCHEMA_APPLICATION);
+    if (sqlite3_exec(db, pragma, NULL, NULL, NULL) != SQLITE_OK)
+        return sql_fail(db, path, "cannot bring it up to date");
+    return MT_OK;
+}
+
+/* Whether these are ours to change: a new file, or one that this program made and understands. */
+static enum mt_status check_owner(sqlite3 *db, const char *path, int count, int *version) {
+    int64_t application = 0, user = 0, objects = 0;
+    enum mt_status status = sql_number(db, path, "PRAGMA application_id", &application);
+    if (status == MT_OK)
+        status = sql_number(db, path, "PRAGMA user_version", &user);
+    if (status == MT_OK)
+        status = sql_number(db, path, "SELECT count(*) FROM sqlite_schema", &objects);
+    if (status != MT_OK)
+        return status;
+    if (application != SCHEMA_APPLICATION && (application != 0 || user != 0 || objects != 0))
+        return fail(MT_FAILURE, "%s is an SQLite database of another program: name a different file with --db", path);
+    if (user > count)
+        return fail(
+            MT_FAILURE,
+            "%s was written by a newer mixtune (database version %d, this program knows %d): use that mixtune, or "
+            "name a different file with --db",
+            path, (int)user, count);
+    *version = (int)user;
+    return MT_OK;
+}
+
+enum mt_status schema_migrate(sqlite3 *db, const char *path, const char *const *steps, int count) {
+    int version = 0;
+    enum mt_status status = check_owner(db, path, count, &version);
+    if (status != MT_OK || version == count)
+        return status;
+    /* Another process may be doing the same: look again under the lock. */
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return sql_fail(db, path, "cannot write to it");
+    status = check_owner(db, path, count, &version);
+    if (status == MT_OK && version < count)
+        status = run_steps(db, path, steps, version, count);
+    if (status == MT_OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        status = sql_fail(db, path, "cannot bring it up to date");
+    if (!sqlite3_get_autocommit(db))
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    if (status == MT_OK && version > 0 && version < count)
+        log_info("%s: brought from database version %d to %d", path, version, count);
+    return status;
+}

@@ -1,0 +1,211 @@
+#include "store_private.h"
+
+#include "../runtime/base/str.h"
+#include "key.h"
+#include "schema.h"
+#include "sql.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* How long a write waits for the writes of other processes. */
+#define BUSY_MS 30000
+
+/* Changing to WAL needs the file alone for a moment and does not wait for it by itself. Without shared memory (some
+ * network file systems) SQLite stays with its rollback journal, which is as safe and only slower. */
+static enum mt_status use_wal(struct store *store) {
+    for (int attempt = 0;; attempt++) {
+        int rc = sqlite3_exec(store->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+        if (rc == SQLITE_OK)
+            return MT_OK;
+        if (rc != SQLITE_BUSY || attempt == 200)
+            return sql_fail(store->db, store->path, "cannot open it for writing");
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+    }
+}
+
+static enum mt_status prepare_file(struct store *store) {
+    sqlite3_busy_timeout(store->db, BUSY_MS);
+    int count;
+    const char *const *steps = schema_steps(&count);
+    enum mt_status status = schema_migrate(store->db, store->path, steps, count);
+    if (status == MT_OK && sqlite3_db_readonly(store->db, "main"))
+        status = fail(MT_FAILURE,
+                      "%s cannot be written: make the file and its folder writable, or name another place with --db",
+                      store->path);
+    if (status == MT_OK)
+        status = use_wal(store);
+    if (status == MT_OK &&
+        sqlite3_exec(store->db, "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL", NULL, NULL, NULL) != SQLITE_OK)
+        status = sql_fail(store->db, store->path, "cannot open it");
+    return status;
+}
+
+enum mt_status store_open(const char *path, struct store **out) {
+    *out = NULL;
+    if (!path || !*path)
+        return fail(MT_USAGE, "a database needs a file name: give one with --db");
+    struct store *store = xcalloc(1, sizeof *store);
+    store->path = xstrdup(path);
+    enum mt_status status;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE;
+    if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK)
+        status = sql_fail(store->db, path, "cannot open or create it");
+    else
+        status = prepare_file(store);
+    if (status == MT_OK)
+        *out = store;
+    else
+        store_close(store);
+    return status;
+}
+
+static void forget_run(struct store *store) {
+    free((void *)store->env.template_hash);
+    free((void *)store->env.cublas_version);
+    free((void *)store->env.clocks);
+    store->env = (struct store_environment){0};
+    store->run = 0;
+}
+
+void store_close(struct store *store) {
+    if (!store)
+        return;
+    forget_run(store);
+    sqlite3_finalize(store->has);
+    sqlite3_close_v2(store->db);
+    free(store->path);
+    free(store);
+}
+
+struct sqlite3 *store_handle(struct store *store) {
+    return store->db;
+}
+
+enum mt_status store_lock(struct store *store) {
+    /* IMMEDIATE: a transaction that first reads and then writes could not wait for another writer. */
+    if (sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return sql_fail(store->db, store->path, "cannot write to it");
+    return MT_OK;
+}
+
+enum mt_status store_unlock(struct store *store, enum mt_status status) {
+    if (status == MT_OK && sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        status = sql_fail(store->db, store->path, "cannot record a row");
+    if (!sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
+
+enum mt_status store_insert(struct store *store, const char *sql, const char *types, ...) {
+    sqlite3_stmt *insert;
+    enum mt_status status = sql_prepare(store->db, store->path, sql, &insert);
+    if (status != MT_OK)
+        return status;
+    va_list args;
+    va_start(args, types);
+    for (int i = 0; types[i]; i++) {
+        if (types[i] == 'i')
+            sqlite3_bind_int64(insert, i + 1, va_arg(args, int64_t));
+        else if (types[i] == 'r')
+            sqlite3_bind_double(insert, i + 1, va_arg(args, double));
+        else
+            sqlite3_bind_text(insert, i + 1, va_arg(args, const char *), -1, SQLITE_STATIC);
+    }
+    va_end(args);
+    if (sqlite3_step(insert) != SQLITE_DONE)
+        status = sql_fail(store->db, store->path, "cannot record a row");
+    sqlite3_finalize(insert);
+    return status;
+}
+
+enum mt_status store_clock(struct store *store, const char *newest_sql, int64_t *out) {
+    int64_t newest;
+    enum mt_status status = sql_number(store->db, store->path, newest_sql, &newest);
+    if (status != MT_OK)
+        return status;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *out = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    if (*out <= newest)
+        *out = newest + 1;
+    return MT_OK;
+}
+
+static enum mt_status insert_device(struct store *store, const struct store_device *d) {
+    struct key key;
+    key_init(&key, "device");
+    key_text(&key, sql_text(d->uuid));
+    key_text(&key, sql_text(d->name));
+    key_number(&key, d->cc);
+    key_number(&key, d->sm_count);
+    key_number(&key, d->software != 0);
+    store->device = key_finish(&key);
+    return store_insert(store, "INSERT OR IGNORE INTO device VALUES (?, ?, ?, ?, ?, ?)", "ittiii", store->device,
+                        sql_text(d->uuid), sql_text(d->name), (int64_t)d->cc, (int64_t)d->sm_count,
+                        (int64_t)(d->software != 0));
+}
+
+static enum mt_status insert_environment(struct store *store, int64_t *id) {
+    const struct store_environment *e = &store->env;
+    struct key key;
+    key_init(&key, "environment");
+    key_number(&key, e->driver_version);
+    key_number(&key, e->nvrtc_version);
+    key_text(&key, e->template_hash);
+    key_text(&key, e->cublas_version);
+    key_text(&key, e->clocks);
+    *id = key_finish(&key);
+    return store_insert(store, "INSERT OR IGNORE INTO environment VALUES (?, ?, ?, ?, ?, ?)", "iiittt", *id,
+                        (int64_t)e->driver_version, (int64_t)e->nvrtc_version, e->template_hash, e->cublas_version,
+                        e->clocks);
+}
+
+/* The host and the process are part of the key, so that runs of two machines never fall together. */
+static enum mt_status insert_run(struct store *store, int64_t environment, const char *command) {
+    int64_t started;
+    enum mt_status status = store_clock(store, "SELECT max(started) FROM run", &started);
+    if (status != MT_OK)
+        return status;
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    struct key key;
+    key_init(&key, "run");
+    key_number(&key, store->device);
+    key_number(&key, environment);
+    key_text(&key, command);
+    key_number(&key, started);
+    key_text(&key, host);
+    key_number(&key, getpid());
+    store->run = key_finish(&key);
+    return store_insert(store, "INSERT INTO run VALUES (?, ?, ?, ?, ?)", "iiiti", store->run, store->device,
+                        environment, command, started);
+}
+
+enum mt_status store_begin(struct store *store, const struct store_device *device, const struct store_environment *env,
+                           const char *command) {
+    forget_run(store);
+    store->env = (struct store_environment){
+        .driver_version = env->driver_version,
+        .nvrtc_version = env->nvrtc_version,
+        .template_hash = xstrdup(sql_text(env->template_hash)),
+        .cublas_version = xstrdup(sql_text(env->cublas_version)),
+        .clocks = xstrdup(sql_text(env->clocks)),
+    };
+    enum mt_status status = store_lock(store);
+    if (status != MT_OK)
+        return status;
+    int64_t environment = 0;
+    status = insert_device(store, device);
+    if (status == MT_OK)
+        status = insert_environment(store, &environment);
+    if (status == MT_OK)
+        status = insert_run(store, environment, sql_text(command));
+    status = store_unlock(store, status);
+    if (status != MT_OK)
+        forget_run(store);
+    return status;
+}

@@ -1,0 +1,31 @@
+/* An open store, for the files that implement it. */
+#ifndef MT_STORE_PRIVATE_H
+#define MT_STORE_PRIVATE_H
+
+#include "store.h"
+#include <sqlite3.h>
+
+struct store {
+    sqlite3 *db;
+    char *path;                   /* owned, for sentences */
+    int64_t device, run;          /* keys of the sweep that store_begin() started; run = 0: none */
+    struct store_environment env; /* of that sweep; its texts are owned */
+    sqlite3_stmt *has;            /* prepared at the first store_has() */
+};
+
+/* Nanoseconds since 1970, later than every row of the table so far: a clock that steps back must not make new rows old.
+ */
+enum mt_status store_clock(struct store *store, const char *newest_sql, int64_t *out);
+
+/* Runs an INSERT OR IGNORE whose parameters are `types` ("i" int64_t, "t" const char *, "r" double) in order. */
+enum mt_status store_insert(struct store *store, const char *sql, const char *types, ...);
+
+/* Begins and ends a write. store_end() commits when `status` is MT_OK and the commit succeeds, else rolls back. */
+enum mt_status store_lock(struct store *store);
+enum mt_status store_unlock(struct store *store, enum mt_status status);
+
+/* Keys of a layer and a configuration, from their content. */
+int64_t store_layer_key(const struct store_layer *layer);
+int64_t store_config_key(const struct store_measurement *m);
+
+#endif
