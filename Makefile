@@ -1,58 +1,136 @@
 # mixtune. Knobs first; then run, test, lint, bench, gpu-check, install, dist, clean.
 PREFIX    ?= /usr/local
-CUDA_HOME ?= /usr/local/cuda
-CC        ?= gcc
+DESTDIR   ?=
+CUDA_HOME ?= $(firstword $(wildcard /usr/local/cuda $(lastword $(wildcard /usr/local/cuda-1[2-9]*))) /usr/local/cuda)
 BUILD     ?= build
 OPT       ?= -O2 -g
 SANITIZE  ?=
-V         ?= 0
+STATIC    ?= 0#     1: link the third-party libraries in (make dist)
+T         ?=#       make test T=quant: only tests whose path holds this word
+M         ?= 1,16,64,256,1024#  make run: the batch sizes
+V         ?= 0#     1: show every command
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+VERSION := 0.1.0
+ABI     := 0
+
 Q := $(if $(filter 1,$(V)),,@)
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS := $(MAKEFLAGS) -j$(shell nproc)
+endif
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+export CUDA_HOME
 
 WARN   := -Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
-CFLAGS := -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(OPT) $(SANITIZE) $(WARN) -MMD -MP \
-          -isystem $(CUDA_HOME)/include -I. -Iruntime -DMT_SOURCE_DIR='"$(CURDIR)"'
-LDLIBS_RT := -lsqlite3 -lxxhash -lzstd -ldl -lm -pthread
-LDLIBS_TUNER := -ljansson -lcyaml -lyaml
+# What every compiler and checker is told; the code generation flags come on top.
+CHECKED := -std=c11 -D_GNU_SOURCE $(WARN) -isystem $(CUDA_HOME)/include -I. -Iruntime \
+           -DMT_VERSION='"$(VERSION)"' -DMT_SOURCE_DIR='"$(if $(filter 1,$(STATIC)),,$(CURDIR))"'
+CFLAGS := $(CHECKED) -fPIC -fvisibility=hidden -pthread $(OPT) $(SANITIZE) -MMD -MP
 # The interpreter's lane loops are written to be vectorised.
 SIMD := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3,)
 
-BASE := $(wildcard runtime/base/*.c)
-LIB  := $(BASE) $(wildcard runtime/*.c db/*.c)
-SOFT := $(BASE) $(wildcard runtime/softgpu/*.c)
-TUNE := $(wildcard tuner/*.c)
-UNIT := $(wildcard tests/unit/test_*.c)
-DEVT := $(wildcard tests/device/test_*.c)
+lib  = $(if $(filter 1,$(STATIC)),$(patsubst %,-l:lib%.a,$(1)),$(patsubst %,-l%,$(1)))
+LDLIBS_RT    := $(call lib,sqlite3 xxhash zstd) -ldl -lm -pthread
+LDLIBS_TUNER := $(call lib,jansson cyaml yaml)
+LDLIBS_SOFT  := $(call lib,cyaml yaml xxhash zstd) -ldl -lm -pthread
+
+BASE  := $(wildcard runtime/base/*.c)
+LIB   := $(BASE) $(wildcard runtime/*.c db/*.c)
+SOFT  := $(BASE) $(wildcard runtime/softgpu/*.c)
+TUNE  := $(wildcard tuner/*.c)
+UNIT  := $(wildcard tests/unit/test_*.c)
+DEVT  := $(wildcard tests/device/test_*.c)
+CLIT  := $(wildcard tests/cli/test_*.sh)
+BENCH := $(wildcard tests/bench/bench_*.c)
+# What the sources take in as text (runtime/base/embed.h): the compiler does not list these as dependencies.
+EMBEDDED  := $(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*)
+EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
+exe = $(patsubst %.c,$(BUILD)/%,$(1))
+LIB_OBJ := $(call obj,$(LIB)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
 
 all: $(BUILD)/libmixtune.a $(BUILD)/libmixtune.so $(BUILD)/libsoftgpu.so $(BUILD)/mixtune
 
-$(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c
+# Another compiler or other flags: everything is made again.
+FLAGS := $(CC) $(CFLAGS) $(SIMD)
+$(shell mkdir -p $(BUILD); printf '%s' '$(subst ','\'',$(FLAGS))' | cmp -s - $(BUILD)/flags || printf '%s' '$(subst ','\'',$(FLAGS))' >$(BUILD)/flags)
+
+$(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -O3 $(SIMD) -fno-math-errno -ffp-contract=off -c $< -o $@
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
-$(BUILD)/runtime/templates.o: runtime/templates.S $(wildcard templates/*.* templates/*/*.*)
+$(BUILD)/runtime/%.o: runtime/%.S $(EMBEDDED)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -c -I. $< -o $@
-# Objects that embed files of the tree (EMBED_FILE of runtime/base/embed.h) are built anew when those change.
-$(BUILD)/db/schema.o: db/schema.sql
-$(BUILD)/tuner/report_files.o: $(wildcard reports/*)
-# end of embedded files
-$(BUILD)/libmixtune.a: $(call obj,$(LIB)) $(if $(wildcard runtime/templates.S),$(BUILD)/runtime/templates.o)
+$(call obj,$(EMBEDDERS)): $(EMBEDDED)
+$(BUILD)/libmixtune.a: $(LIB_OBJ)
 	$(Q)rm -f $@; ar rcs $@ $^
-$(BUILD)/libmixtune.so: $(call obj,$(LIB)) $(if $(wildcard runtime/templates.S),$(BUILD)/runtime/templates.o)
-	$(Q)$(CC) -shared $(SANITIZE) -Wl,-soname,libmixtune.so.0 -o $@ $^ $(LDLIBS_RT)
+$(BUILD)/libmixtune.so: $(LIB_OBJ)
+	$(Q)$(CC) -shared $(SANITIZE) -Wl,-soname,libmixtune.so.$(ABI) -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_RT)
+	$(Q)ln -sf libmixtune.so $@.$(ABI)
 $(BUILD)/libsoftgpu.so: $(call obj,$(SOFT))
-	$(Q)$(CC) -shared $(SANITIZE) -Wl,-Bsymbolic -o $@ $^ -lcyaml -lyaml -lxxhash -lzstd -ldl -lm -pthread
+	$(Q)$(CC) -shared $(SANITIZE) -Wl,-Bsymbolic -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_SOFT)
 $(BUILD)/mixtune: $(call obj,$(TUNE)) $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -rdynamic -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
 # Unit tests see internals: they link the archives and, below softgpu, its objects.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
 	$(Q)$(CC) $(SANITIZE) -o $@ $(filter %.o %.a,$^) $(filter-out $(call obj,$(BASE)),$(if $(findstring soft_,$*),$(call obj,$(SOFT)))) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
+# The example is built as a user of the installed library would: the public header, the shared object.
+$(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $< -o $@ \
+	    -L$(BUILD) -lmixtune -Wl,-rpath,'$$ORIGIN/..'
+
+example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
+unit-tests: $(call exe,$(UNIT))
+tests: all unit-tests example $(call exe,$(DEVT))
+
+# ---- what people call ----
+# Set-up comes before everything that is compiled, so these build by calling make again.
+ASAN := BUILD=$(BUILD)/asan OPT="-O1 -g" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+
+run:
+	$(Q)tests/setup.sh build
+	$(Q)$(MAKE) all example
+	$(Q)BUILD=$(BUILD) M=$(M) tests/tour.sh
+
+test:
+	$(Q)tests/setup.sh build test
+	$(Q)$(MAKE) tests
+	$(Q)$(MAKE) $(ASAN) unit-tests
+	$(Q)BUILD=$(BUILD) tests/run.sh "$(T)" $(call exe,$(UNIT) $(DEVT)) $(CLIT) $(patsubst %.c,$(BUILD)/asan/%,$(UNIT))
+
+lint:
+	$(Q)tests/setup.sh build test lint
+	$(Q)BUILD=$(BUILD) CHECKED="$(subst ",\",$(CHECKED))" tests/lint/run.sh
+
+bench:
+	$(Q)tests/setup.sh build test
+	$(Q)$(MAKE) all bench-programs
+	$(Q)for b in $(call exe,$(BENCH)); do MIXTUNE_CACHE_DIR=$(BUILD)/cache $$b || exit 1; done
+bench-programs: $(call exe,$(BENCH))
+
+gpu-check:
+	$(Q)tests/setup.sh build
+	$(Q)$(MAKE) all example
+	$(Q)BUILD=$(BUILD) tests/gpu/check.sh
+
+install: all
+	$(Q)BUILD=$(BUILD) PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" VERSION=$(VERSION) ABI=$(ABI) tests/install.sh
+
+dist:
+	$(Q)tests/setup.sh build
+	$(Q)$(MAKE) BUILD=$(BUILD)/dist OPT="-O2" STATIC=1 all
+	$(Q)BUILD=$(BUILD)/dist VERSION=$(VERSION) ABI=$(ABI) tests/dist.sh
 
 clean:
 	$(Q)rm -rf $(BUILD)
-.PHONY: all clean run test lint bench gpu-check install dist
+
+.PHONY: all clean run test tests unit-tests example lint bench bench-programs gpu-check install dist
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.SUFFIXES:
+-include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)
