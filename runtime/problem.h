@@ -19,6 +19,9 @@ struct problem {
     int bias;         /* 1: Y gets bias[n] added before it is rounded */
 };
 
+/* MT_USAGE with the reason if a member is out of its range: shapes 1 .. 2^24, group, percentage. */
+enum mt_status problem_check(const struct problem *p);
+
 /* Sizes that follow from a problem. */
 int problem_k_padded(const struct problem *p);    /* K rounded up to 128 */
 int problem_groups(const struct problem *p);      /* ceil(k_padded / group) */

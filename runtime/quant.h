@@ -14,6 +14,11 @@ float bf16_to_float(uint16_t b);
 uint16_t dtype_from_float(enum dtype dtype, float f);
 float dtype_to_float(enum dtype dtype, uint16_t bits);
 
+/* 4-bit: the range of a group is widened to contain 0, without which a zero point in 0..15 could not reach a group that lies
+ * on one side of it. Both widths: s is rounded to fp16, kept in [2^-14, 65504] (so it is never 0, denormal or infinite), and z
+ * and q are computed with that s in fp32, so that (q - z) * s is what a kernel sees. Input features beyond K hold q = z;
+ * groups wholly beyond K and features beyond `rows` hold q = 0, z = 0 and s = 0. */
+
 /* One part of a layer (all its features have the same width), not packed: what the reference reads.
  * q [rows][k_padded] holds 0..15 (4-bit) or -127..127 as int8; scales fp16 and zeros [groups][padded_rows];
  * padding dequantises to zero. `columns` [rows] is the output column of each row, increasing; NULL for row = column. */
@@ -34,7 +39,8 @@ struct quant_layer {
 };
 
 /* Quantises W fp32 [n][k] row-major. `is8` [n] says which features keep 8 bits; NULL spreads round(n * pct8 / 100) of them evenly
- * over the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not supported. */
+ * over the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not supported and
+ * for weights that are not finite. Parts that hold all features or none have no `columns`. */
 enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w, const uint8_t *is8);
 
 /* The same layer with random codes, scales and zero points drawn directly from `seed` (fast: for tuning and tests). */
@@ -43,7 +49,7 @@ void quant_layer_release(struct quant_layer *layer);
 
 /* Bytes of the packed weights of `padded_rows` features. */
 size_t packed_bytes(int bits, int padded_rows, int k_padded);
-/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as `pad` (the zero point: dequantises to zero). */
+/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as 0, and have zero points and scales of 0. */
 void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, void *packed);
 void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
 
@@ -54,7 +60,10 @@ struct quant_acts {
     float *scales;
     int32_t *sums;
 };
-/* x: fp16/bf16 bits [m][k]. The same arithmetic as quantize_act.cu, bit for bit. */
+/* x: fp16/bf16 bits [m][k]. The same arithmetic as quantize_act.cu, bit for bit, all in fp32 with IEEE division: amax = max |x|
+ * (NaN ignored), s = amax / 127; below 2^-126 s is 2^-126 and every q is 0; else q = clamp(rint(x / s), -127, 127), where a
+ * quotient that is NaN gives 0. So a NaN input quantises to 0, and an infinite one makes s infinite and q 0 in its group.
+ * x beyond K counts as 0. sums are over q. */
 enum mt_status quant_acts_init(struct quant_acts *acts, const struct problem *p, const uint16_t *x);
 void quant_acts_release(struct quant_acts *acts);
 

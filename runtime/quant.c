@@ -1,0 +1,328 @@
+#include "quant.h"
+#include "../templates/gemm_args.h"
+#include "base/parallel.h"
+#include "base/str.h"
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SMALLEST_SCALE 0x1p-14f    /* smallest normal half */
+#define LARGEST_SCALE  65504.0f    /* largest half */
+#define ROUNDER        12582912.0f /* 1.5 * 2^23: adding it rounds a small float to an integer, nearest even */
+
+/* rint() of a float of magnitude below 2^22, without a call so that loops vectorise. */
+static int round_even(float f) {
+    float shifted = f + ROUNDER;
+    int32_t bits, zero;
+    memcpy(&bits, &shifted, sizeof bits);
+    shifted = ROUNDER;
+    memcpy(&zero, &shifted, sizeof zero);
+    return bits - zero;
+}
+
+static float clamp(float f, float low, float high) {
+    return f < low ? low : f > high ? high : f;
+}
+
+/* ---- layers ---- */
+
+struct layer_work {
+    struct quant_layer *layer;
+    struct quant_part *part;
+    int part_index;
+    const float *w;
+    uint64_t seed;
+    atomic_long bad; /* index of a weight that is not finite, or -1 */
+};
+
+static int part_column(const struct quant_part *part, int row) {
+    return part->columns ? part->columns[row] : row;
+}
+
+/* The input features of a group that exist: [begin, end), empty when the whole group is padding. */
+static void group_range(const struct quant_layer *layer, int g, int *begin, int *end) {
+    *begin = g * layer->group;
+    *end = *begin + layer->group;
+    if (*begin > layer->k)
+        *begin = layer->k;
+    if (*end > layer->k)
+        *end = layer->k;
+}
+
+static float scale_round(float s, uint16_t *bits) {
+    *bits = half_from_float(clamp(s, SMALLEST_SCALE, LARGEST_SCALE));
+    return half_to_float(*bits);
+}
+
+static void group_quantize(int bits, const float *w, int count, int8_t *q, uint16_t *scale, uint8_t *zero) {
+    float low = 0, high = 0;
+    for (int i = 0; i < count; i++) {
+        low = w[i] < low ? w[i] : low;
+        high = w[i] > high ? w[i] : high;
+    }
+    if (bits == 8) {
+        float s = scale_round((high > -low ? high : -low) / 127.0f, scale);
+        *zero = 0;
+        for (int i = 0; i < count; i++)
+            q[i] = (int8_t)round_even(clamp(w[i] / s, -127, 127));
+        return;
+    }
+    float s = scale_round((high - low) / 15.0f, scale);
+    int z = round_even(clamp(-low / s, 0, 15));
+    *zero = (uint8_t)z;
+    for (int i = 0; i < count; i++)
+        q[i] = (int8_t)clamp((float)(round_even(clamp(w[i] / s, -32, 32)) + z), 0, 15);
+}
+
+/* Sets what follows a row's real input features to its zero point. */
+static void row_pad(const struct quant_layer *layer, const struct quant_part *part, int row) {
+    int8_t *q = part->q + (size_t)row * (size_t)layer->k_padded;
+    int last = (layer->k - 1) / layer->group;
+    int end = (last + 1) * layer->group < layer->k_padded ? (last + 1) * layer->group : layer->k_padded;
+    memset(q + layer->k, part->zeros[(size_t)last * (size_t)part->padded_rows + (size_t)row], (size_t)(end - layer->k));
+}
+
+static void rows_quantize(void *context, int begin, int end) {
+    struct layer_work *work = context;
+    struct quant_layer *layer = work->layer;
+    struct quant_part *part = work->part;
+    for (int row = begin; row < end; row++) {
+        size_t offset = (size_t)part_column(part, row) * (size_t)layer->k;
+        const float *w = work->w + offset;
+        for (int k = 0; k < layer->k; k++) {
+            if (!isfinite(w[k])) {
+                atomic_store(&work->bad, (long)(offset + (size_t)k));
+                return;
+            }
+        }
+        for (int g = 0; g < layer->groups; g++) {
+            int first, last;
+            group_range(layer, g, &first, &last);
+            size_t at = (size_t)g * (size_t)part->padded_rows + (size_t)row;
+            if (last > first)
+                group_quantize(part->bits, w + first, last - first,
+                               part->q + (size_t)row * (size_t)layer->k_padded + first, &part->scales[at],
+                               &part->zeros[at]);
+        }
+        row_pad(layer, part, row);
+    }
+}
+
+/* xoshiro256++ by Blackman and Vigna (public domain algorithm), seeded by splitmix64. */
+struct random {
+    uint64_t s[4];
+};
+
+static void random_init(struct random *r, uint64_t seed) {
+    for (int i = 0; i < 4; i++) {
+        uint64_t x = seed += 0x9e3779b97f4a7c15u;
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+        r->s[i] = x ^ x >> 31;
+    }
+}
+
+static uint64_t rotate(uint64_t x, int by) {
+    return x << by | x >> (64 - by);
+}
+
+static uint64_t random_next(struct random *r) {
+    uint64_t *s = r->s, result = rotate(s[0] + s[3], 23) + s[0], t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate(s[3], 45);
+    return result;
+}
+
+/* Eight codes of a part from eight random bytes: 4-bit takes 0..15, 8-bit -127..127. */
+static void codes_random(int bits, uint64_t r, int8_t q[8]) {
+    r = bits == 4 ? r & 0x0f0f0f0f0f0f0f0fu : r;
+    memcpy(q, &r, 8);
+    for (int i = 0; i < 8; i++)
+        q[i] = q[i] == -128 ? 127 : q[i];
+}
+
+/* Every row has a generator of its own, so the numbers do not depend on how rows are spread over threads. */
+static void rows_random(void *context, int begin, int end) {
+    struct layer_work *work = context;
+    struct quant_layer *layer = work->layer;
+    struct quant_part *part = work->part;
+    for (int row = begin; row < end; row++) {
+        struct random r;
+        random_init(&r, work->seed ^ ((uint64_t)work->part_index << 60 | (uint64_t)row << 24));
+        int8_t *q = part->q + (size_t)row * (size_t)layer->k_padded;
+        for (int k = 0; k < layer->k_padded; k += 8)
+            codes_random(part->bits, random_next(&r), q + k);
+        memset(q + layer->k, 0, (size_t)(layer->k_padded - layer->k));
+        for (int g = 0; g * layer->group < layer->k; g++) {
+            uint64_t bits = random_next(&r);
+            size_t at = (size_t)g * (size_t)part->padded_rows + (size_t)row;
+            /* 2^-9 .. 2^-6, every mantissa. */
+            part->scales[at] = (uint16_t)((15 - 9 + (bits >> 32) % 3) << 10 | (bits & 0x3ff));
+            part->zeros[at] = part->bits == 4 ? (uint8_t)(bits >> 16 & 15) : 0;
+        }
+        row_pad(layer, part, row);
+    }
+}
+
+static void part_init(struct quant_layer *layer, int index, int bits, int rows) {
+    struct quant_part *part = &layer->part[index];
+    part->bits = bits;
+    part->rows = rows;
+    part->padded_rows = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+    if (rows == 0)
+        return;
+    part->q = xcalloc((size_t)rows, (size_t)layer->k_padded);
+    part->scales = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, sizeof *part->scales);
+    part->zeros = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, 1);
+    part->packed = xmalloc(packed_bytes(bits, part->padded_rows, layer->k_padded));
+    if (rows < layer->n)
+        part->columns = xmalloc((size_t)rows * sizeof *part->columns);
+}
+
+/* True if feature i of n is one of `rows` that are spread evenly. */
+static int spread(int i, int rows, int n) {
+    return (int64_t)(i + 1) * rows / n > (int64_t)i * rows / n;
+}
+
+static void layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8) {
+    *layer = (struct quant_layer){
+        .n = p->n, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
+    int rows8 = problem_rows8(p), next[MT_PARTS] = {0};
+    if (is8) {
+        rows8 = 0;
+        for (int i = 0; i < p->n; i++)
+            rows8 += is8[i] != 0;
+    }
+    part_init(layer, MT_PART_W8, 8, rows8);
+    part_init(layer, MT_PART_W4, 4, p->n - rows8);
+    for (int i = 0; i < p->n; i++) {
+        int wide = is8 ? is8[i] != 0 : spread(i, rows8, p->n), index = wide ? MT_PART_W8 : MT_PART_W4;
+        if (layer->part[index].columns)
+            layer->part[index].columns[next[index]++] = i;
+    }
+}
+
+/* Fills the codes of both parts with `rows` and packs them. */
+static void layer_fill(struct layer_work *work, void (*rows)(void *, int, int)) {
+    for (int i = 0; i < MT_PARTS; i++) {
+        struct quant_part *part = &work->layer->part[i];
+        work->part = part;
+        work->part_index = i;
+        parallel_for(part->rows, 16, rows, work);
+        if (part->rows > 0)
+            pack_weights(part->bits, part->rows, part->padded_rows, work->layer->k_padded, part->q, part->packed);
+    }
+}
+
+enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w,
+                                const uint8_t *is8) {
+    *layer = (struct quant_layer){0};
+    enum mt_status status = problem_check(p);
+    if (status != MT_OK)
+        return status;
+    layer_shape(layer, p, is8);
+    struct layer_work work = {.layer = layer, .w = w, .bad = -1};
+    layer_fill(&work, rows_quantize);
+    if (work.bad >= 0) {
+        quant_layer_release(layer);
+        return fail(MT_USAGE, "weight [%ld][%ld] is not a finite number and cannot be quantised", work.bad / p->k,
+                    work.bad % p->k);
+    }
+    return MT_OK;
+}
+
+enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed) {
+    *layer = (struct quant_layer){0};
+    enum mt_status status = problem_check(p);
+    if (status != MT_OK)
+        return status;
+    layer_shape(layer, p, NULL);
+    struct layer_work work = {.layer = layer, .seed = seed, .bad = -1};
+    layer_fill(&work, rows_random);
+    return MT_OK;
+}
+
+void quant_layer_release(struct quant_layer *layer) {
+    for (int i = 0; i < MT_PARTS; i++) {
+        struct quant_part *part = &layer->part[i];
+        free(part->q);
+        free(part->scales);
+        free(part->zeros);
+        free(part->columns);
+        free(part->packed);
+    }
+    *layer = (struct quant_layer){0};
+}
+
+/* ---- activations ---- */
+
+struct acts_work {
+    struct quant_acts *acts;
+    const uint16_t *x;
+    enum dtype dtype;
+};
+
+static void acts_group(const float *x, int count, int8_t *q, float *scale, int32_t *sum) {
+    float amax = 0;
+    for (int i = 0; i < count; i++) {
+        float a = fabsf(x[i]);
+        amax = a > amax ? a : amax; /* false for NaN */
+    }
+    float s = amax / 127.0f;
+    *sum = 0;
+    *scale = s < FLT_MIN ? FLT_MIN : s;
+    if (s < FLT_MIN)
+        return; /* q is zero already */
+    for (int i = 0; i < count; i++) {
+        float v = x[i] / s;
+        v = v == v ? v : 0;
+        int code = round_even(clamp(v, -127, 127));
+        q[i] = (int8_t)code;
+        *sum += code;
+    }
+}
+
+static void tokens_quantize(void *context, int begin, int end) {
+    struct acts_work *work = context;
+    struct quant_acts *acts = work->acts;
+    float *x = xcalloc((size_t)acts->k_padded, sizeof *x);
+    for (int m = begin; m < end; m++) {
+        for (int k = 0; k < acts->k; k++)
+            x[k] = dtype_to_float(work->dtype, work->x[(size_t)m * (size_t)acts->k + (size_t)k]);
+        for (int g = 0; g < acts->groups; g++) {
+            int first = g * acts->group, left = acts->k_padded - first;
+            size_t at = (size_t)g * (size_t)acts->m + (size_t)m;
+            acts_group(x + first, left < acts->group ? left : acts->group,
+                       acts->q + (size_t)m * (size_t)acts->k_padded + first, &acts->scales[at], &acts->sums[at]);
+        }
+    }
+    free(x);
+}
+
+enum mt_status quant_acts_init(struct quant_acts *acts, const struct problem *p, const uint16_t *x) {
+    *acts = (struct quant_acts){0};
+    enum mt_status status = problem_check(p);
+    if (status != MT_OK)
+        return status;
+    *acts = (struct quant_acts){
+        .m = p->m, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
+    acts->q = xcalloc((size_t)p->m, (size_t)acts->k_padded);
+    acts->scales = xcalloc((size_t)acts->groups * (size_t)p->m, sizeof *acts->scales);
+    acts->sums = xcalloc((size_t)acts->groups * (size_t)p->m, sizeof *acts->sums);
+    struct acts_work work = {acts, x, p->dtype};
+    parallel_for(p->m, 1, tokens_quantize, &work);
+    return MT_OK;
+}
+
+void quant_acts_release(struct quant_acts *acts) {
+    free(acts->q);
+    free(acts->scales);
+    free(acts->sums);
+    *acts = (struct quant_acts){0};
+}

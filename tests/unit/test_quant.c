@@ -1,0 +1,349 @@
+/* Number formats, problems, weight and activation quantisation. */
+#include "base/str.h"
+#include "quant.h"
+#include "templates/gemm_args.h"
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+/* after the above */
+#include <cmocka.h>
+
+static struct problem problem_of(int m, int n, int k, int group, int pct8) {
+    return (struct problem){.m = m, .n = n, .k = k, .group = group, .scheme = {pct8}, .dtype = DTYPE_F16};
+}
+
+static float uniform(void) {
+    return (float)drand48() * 2 - 1;
+}
+
+/* ---- half and bfloat16 ---- */
+
+/* The value of a 16-bit pattern, from the definition of the format. */
+static double value_of(uint16_t bits, int mantissa_bits, int bias) {
+    int exponent_mask = (1 << (15 - mantissa_bits)) - 1;
+    int exponent = bits >> mantissa_bits & exponent_mask, mantissa = bits & ((1 << mantissa_bits) - 1);
+    double value;
+    if (exponent == exponent_mask)
+        value = mantissa ? NAN : INFINITY;
+    else if (exponent == 0)
+        value = ldexp(mantissa, 1 - bias - mantissa_bits);
+    else
+        value = ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits);
+    return bits & 0x8000 ? -value : value;
+}
+
+static void formats_match_their_definition(void **state) {
+    (void)state;
+    for (unsigned bits = 0; bits < 65536; bits++) {
+        double half = value_of((uint16_t)bits, 10, 15), wide = value_of((uint16_t)bits, 7, 127);
+        if (isnan(half))
+            assert_true(isnan(half_to_float((uint16_t)bits)) && isnan(half_to_float(half_from_float(NAN))));
+        else
+            assert_true((double)half_to_float((uint16_t)bits) == half && half_from_float((float)half) == bits);
+        if (isnan(wide))
+            assert_true(isnan(bf16_to_float((uint16_t)bits)) &&
+                        isnan(bf16_to_float(bf16_from_float(bf16_to_float((uint16_t)bits)))));
+        else
+            assert_true((double)bf16_to_float((uint16_t)bits) == wide && bf16_from_float((float)wide) == bits);
+    }
+}
+
+/* Between two neighbours: below the middle goes down, above goes up, the middle goes to the even one. */
+static void rounding_is_to_nearest_even(void **state) {
+    (void)state;
+    for (unsigned bits = 0; bits < 0x7bff; bits++) {
+        float low = half_to_float((uint16_t)bits), high = half_to_float((uint16_t)(bits + 1)),
+              middle = low / 2 + high / 2;
+        assert_int_equal(half_from_float(nextafterf(middle, 0)), bits);
+        assert_int_equal(half_from_float(nextafterf(middle, INFINITY)), bits + 1);
+        assert_int_equal(half_from_float(middle), bits + (bits & 1));
+        assert_int_equal(half_from_float(-middle), 0x8000 | (bits + (bits & 1)));
+    }
+    for (unsigned bits = 0; bits < 0x7f7f; bits += 3) {
+        float low = bf16_to_float((uint16_t)bits), high = bf16_to_float((uint16_t)(bits + 1)),
+              middle = low / 2 + high / 2;
+        assert_int_equal(bf16_from_float(nextafterf(middle, 0)), bits);
+        assert_int_equal(bf16_from_float(nextafterf(middle, INFINITY)), bits + 1);
+        assert_int_equal(bf16_from_float(middle), bits + (bits & 1));
+    }
+    assert_int_equal(half_from_float(65519.996f), 0x7bff);
+    assert_int_equal(half_from_float(65520.0f), 0x7c00);
+    assert_int_equal(bf16_from_float(FLT_MAX), 0x7f80);
+}
+
+/* ---- problems ---- */
+
+static void schemes_have_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int pct8;
+    } known[] = {{"w4a8", 0}, {"w8a8", 100}, {"w4.4a8", 10}, {"w4.8a8", 20}, {"w6a8", 50}, {"w4.04a8", 1}};
+    char text[16];
+    struct scheme scheme;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        assert_int_equal(scheme_parse(known[i].name, &scheme), MT_OK);
+        assert_int_equal(scheme.pct8, known[i].pct8);
+        assert_string_equal(scheme_name(scheme, text), known[i].name);
+    }
+    for (int pct8 = 0; pct8 <= 100; pct8++) {
+        assert_int_equal(scheme_parse(scheme_name((struct scheme){pct8}, text), &scheme), MT_OK);
+        assert_int_equal(scheme.pct8, pct8);
+    }
+    static const char *const unknown[] = {"",       "w",     "w4",      "w4a16", "w3a8", "w9a8",
+                                          "w8.4a8", "w4.a8", "w4.01a8", "w4a8 ", "fp16"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        assert_int_equal(scheme_parse(unknown[i], &scheme), MT_USAGE);
+    enum dtype dtype;
+    assert_int_equal(dtype_parse("bf16", &dtype), MT_OK);
+    assert_int_equal(dtype, DTYPE_BF16);
+    assert_int_equal(dtype_parse("fp8", &dtype), MT_USAGE);
+}
+
+static void problems_have_sizes(void **state) {
+    (void)state;
+    struct problem p = problem_of(3, 100, 300, 256, 10);
+    assert_int_equal(problem_k_padded(&p), 384);
+    assert_int_equal(problem_groups(&p), 2);
+    assert_int_equal(problem_rows8(&p), 10);
+    p = problem_of(1, 1, 1, 64, 50);
+    assert_int_equal(problem_k_padded(&p), 128);
+    assert_int_equal(problem_groups(&p), 2);
+    assert_int_equal(problem_rows8(&p), 1);
+    assert_int_equal(problem_check(&p), MT_OK);
+    p.group = 96;
+    assert_int_equal(problem_check(&p), MT_USAGE);
+    p = problem_of(0, 1, 1, 64, 50);
+    assert_int_equal(problem_check(&p), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "M is 0"));
+}
+
+/* ---- weights ---- */
+
+static void part_check(const struct quant_layer *layer, const struct quant_part *part, const float *w) {
+    for (int row = 0; row < part->rows; row++) {
+        int column = part->columns ? part->columns[row] : row;
+        for (int k = 0; k < layer->k_padded; k++) {
+            size_t at = (size_t)(k / layer->group) * (size_t)part->padded_rows + (size_t)row;
+            int q = part->q[(size_t)row * (size_t)layer->k_padded + (size_t)k];
+            float s = half_to_float(part->scales[at]), got = (float)(q - part->zeros[at]) * s;
+            assert_true(isfinite(s));
+            assert_in_range(part->zeros[at], 0, part->bits == 4 ? 15 : 0);
+            assert_true(part->bits == 4 ? q >= 0 && q <= 15 : q >= -127 && q <= 127);
+            if (k >= layer->k) {
+                assert_true(got == 0);
+                continue;
+            }
+            float want = w[(size_t)column * (size_t)layer->k + (size_t)k];
+            /* Half a step, and what rounding the scale to 11 bits takes off the ends of the range. */
+            float bound = s / 2 + s * (part->bits == 4 ? 15.0f : 127.0f) * 0x1p-11f + 1e-6f * fabsf(want);
+            if (!(fabsf(got - want) <= bound))
+                fail_msg("row %d k %d: %g became %g, scale %g", row, k, (double)want, (double)got, (double)s);
+        }
+    }
+}
+
+static void weights_stay_within_half_a_step(void **state) {
+    (void)state;
+    static const int shapes[][3] = {{1, 1, 64}, {5, 300, 128}, {33, 257, 64}, {48, 384, 256}, {100, 1000, 256}};
+    static const int percent[] = {0, 10, 50, 100};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        for (size_t j = 0; j < sizeof percent / sizeof *percent; j++) {
+            struct problem p = problem_of(1, shapes[i][0], shapes[i][1], shapes[i][2], percent[j]);
+            float *w = xmalloc(sizeof *w * (size_t)p.n * (size_t)p.k);
+            for (int at = 0; at < p.n * p.k; at++) /* some groups lie on one side of zero */
+                w[at] = uniform() * 0.1f + (at / p.k % 3 == 0 ? 0.3f : at / p.k % 7 == 0 ? -0.2f : 0);
+            struct quant_layer layer;
+            assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_OK);
+            assert_int_equal(layer.part[MT_PART_W8].rows, problem_rows8(&p));
+            assert_int_equal(layer.part[MT_PART_W8].rows + layer.part[MT_PART_W4].rows, p.n);
+            for (int part = 0; part < MT_PARTS; part++)
+                part_check(&layer, &layer.part[part], w);
+            quant_layer_release(&layer);
+            free(w);
+        }
+    }
+}
+
+static void zero_and_extreme_groups_are_finite(void **state) {
+    (void)state;
+    static const float values[] = {0, 1e-30f, -1e-30f, 0.5f, -0.5f, 1e-6f, 60000.0f};
+    for (int pct8 = 0; pct8 <= 100; pct8 += 100) {
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            struct problem p = problem_of(1, 2, 128, 64, pct8);
+            float w[256];
+            for (int at = 0; at < 256; at++)
+                w[at] = values[i];
+            struct quant_layer layer;
+            assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_OK);
+            const struct quant_part *part = &layer.part[pct8 ? MT_PART_W8 : MT_PART_W4];
+            for (int g = 0; g < 2; g++)
+                assert_true(half_to_float(part->scales[g * 16]) > 0);
+            part_check(&layer, part, w);
+            quant_layer_release(&layer);
+        }
+    }
+    struct problem p = problem_of(1, 2, 3, 64, 0);
+    float w[6] = {1, 2, 3, 4, NAN, 6};
+    struct quant_layer layer;
+    assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "[1][1]"));
+    w[4] = INFINITY;
+    assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_USAGE);
+}
+
+static void whole_groups_of_padding_have_scale_zero(void **state) {
+    (void)state;
+    struct problem p = problem_of(1, 17, 40, 64, 0);
+    float w[17 * 40];
+    for (int at = 0; at < 17 * 40; at++)
+        w[at] = uniform();
+    struct quant_layer layer;
+    assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_OK);
+    const struct quant_part *part = &layer.part[MT_PART_W4];
+    assert_int_equal(layer.groups, 2);
+    assert_int_equal(part->padded_rows, 32);
+    for (int row = 0; row < 32; row++) {
+        assert_int_equal(part->scales[32 + row], 0);
+        assert_int_equal(part->zeros[32 + row], 0);
+        assert_int_equal(part->scales[row] != 0, row < 17);
+        for (int k = 64; k < 128 && row < 17; k++)
+            assert_int_equal(part->q[row * 128 + k], 0);
+    }
+    quant_layer_release(&layer);
+}
+
+static void the_caller_may_choose_the_wide_features(void **state) {
+    (void)state;
+    struct problem p = problem_of(1, 20, 128, 128, 0);
+    float w[20 * 128];
+    uint8_t is8[20] = {0};
+    for (int at = 0; at < 20 * 128; at++)
+        w[at] = uniform();
+    is8[3] = is8[4] = is8[19] = 1;
+    struct quant_layer layer;
+    assert_int_equal(quant_layer_init(&layer, &p, w, is8), MT_OK);
+    const struct quant_part *wide = &layer.part[MT_PART_W8], *narrow = &layer.part[MT_PART_W4];
+    assert_int_equal(wide->rows, 3);
+    assert_int_equal(wide->columns[0], 3);
+    assert_int_equal(wide->columns[1], 4);
+    assert_int_equal(wide->columns[2], 19);
+    assert_int_equal(narrow->rows, 17);
+    for (int row = 1; row < narrow->rows; row++)
+        assert_true(narrow->columns[row] > narrow->columns[row - 1]);
+    part_check(&layer, wide, w);
+    part_check(&layer, narrow, w);
+    quant_layer_release(&layer);
+    memset(is8, 1, sizeof is8);
+    assert_int_equal(quant_layer_init(&layer, &p, w, is8), MT_OK);
+    assert_null(wide->columns);
+    assert_int_equal(narrow->rows, 0);
+    quant_layer_release(&layer);
+}
+
+static void random_layers_repeat_and_cover(void **state) {
+    (void)state;
+    struct problem p = problem_of(1, 70, 500, 64, 50);
+    struct quant_layer a, b;
+    assert_int_equal(quant_layer_random(&a, &p, 7), MT_OK);
+    assert_int_equal(quant_layer_random(&b, &p, 7), MT_OK);
+    for (int i = 0; i < MT_PARTS; i++) {
+        const struct quant_part *x = &a.part[i];
+        size_t size = packed_bytes(x->bits, x->padded_rows, a.k_padded);
+        assert_memory_equal(x->packed, b.part[i].packed, size);
+        int seen[256] = {0};
+        for (int at = 0; at < x->rows * a.k_padded; at++)
+            seen[x->q[at] + 128]++;
+        int low = x->bits == 4 ? 0 : -127, high = x->bits == 4 ? 15 : 127;
+        for (int q = -128; q < 128; q++)
+            assert_int_equal(seen[q + 128] > 0, q >= low && q <= high);
+        for (int g = 0; g < a.groups; g++)
+            for (int row = 0; row < x->rows; row++)
+                assert_true(half_to_float(x->scales[g * x->padded_rows + row]) >= 0x1p-9f &&
+                            half_to_float(x->scales[g * x->padded_rows + row]) < 0x1p-6f);
+    }
+    quant_layer_release(&b);
+    assert_int_equal(quant_layer_random(&b, &p, 8), MT_OK);
+    assert_memory_not_equal(a.part[0].packed, b.part[0].packed, 512);
+    assert_memory_not_equal(a.part[0].packed, a.part[1].packed, 512);
+    quant_layer_release(&a);
+    quant_layer_release(&b);
+}
+
+/* ---- activations ---- */
+
+static void activations_follow_the_formula(void **state) {
+    (void)state;
+    struct problem p = problem_of(9, 1, 300, 128, 0);
+    for (int type = DTYPE_F16; type <= DTYPE_BF16; type++) {
+        p.dtype = (enum dtype)type;
+        uint16_t x[9 * 300];
+        for (int at = 0; at < 9 * 300; at++)
+            x[at] = dtype_from_float(p.dtype, uniform() * ldexpf(1, at / 300 * 2 - 8));
+        struct quant_acts acts;
+        assert_int_equal(quant_acts_init(&acts, &p, x), MT_OK);
+        assert_int_equal(acts.groups, 3);
+        for (int m = 0; m < p.m; m++) {
+            for (int g = 0; g < 3; g++) {
+                float amax = 0;
+                int sum = 0;
+                for (int k = g * 128; k < (g + 1) * 128 && k < p.k; k++)
+                    amax = fmaxf(amax, fabsf(dtype_to_float(p.dtype, x[m * p.k + k])));
+                volatile float s = amax / 127.0f;
+                assert_true(acts.scales[g * p.m + m] == s);
+                for (int k = g * 128; k < (g + 1) * 128; k++) {
+                    float v = k < p.k ? dtype_to_float(p.dtype, x[m * p.k + k]) : 0;
+                    int want = (int)fmaxf(-127, fminf(127, rintf(v / s)));
+                    assert_int_equal(acts.q[m * acts.k_padded + k], want);
+                    sum += want;
+                }
+                assert_int_equal(acts.sums[g * p.m + m], sum);
+            }
+        }
+        quant_acts_release(&acts);
+    }
+}
+
+static void activations_without_size_give_zeros(void **state) {
+    (void)state;
+    struct problem p = problem_of(6, 1, 64, 64, 0);
+    p.dtype = DTYPE_BF16;
+    static const float fill[6] = {0, -0.0f, 0x1p-130f, 0x1p-121f, 0x1p-110f, 1};
+    uint16_t x[6 * 64];
+    for (int at = 0; at < 6 * 64; at++)
+        x[at] = bf16_from_float(at % 2 ? fill[at / 64] : -fill[at / 64]);
+    x[5 * 64 + 3] = 0x7fc0; /* one NaN */
+    struct quant_acts acts;
+    assert_int_equal(quant_acts_init(&acts, &p, x), MT_OK);
+    assert_int_equal(acts.groups, 2);
+    for (int m = 0; m < 6; m++) {
+        assert_true(acts.scales[m] == (m < 4 ? FLT_MIN : fill[m] / 127.0f));
+        assert_true(acts.scales[6 + m] == FLT_MIN); /* the group that is all padding */
+        for (int k = 0; k < 128; k++)
+            assert_int_equal(acts.q[m * 128 + k], m < 4 || k >= 64 || (m == 5 && k == 3) ? 0 : k % 2 ? 127 : -127);
+        assert_int_equal(acts.sums[m], m == 5 ? -127 : 0);
+        assert_int_equal(acts.sums[6 + m], 0);
+    }
+    quant_acts_release(&acts);
+}
+
+int main(void) {
+    srand48(20);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(formats_match_their_definition),
+        cmocka_unit_test(rounding_is_to_nearest_even),
+        cmocka_unit_test(schemes_have_names),
+        cmocka_unit_test(problems_have_sizes),
+        cmocka_unit_test(weights_stay_within_half_a_step),
+        cmocka_unit_test(zero_and_extreme_groups_are_finite),
+        cmocka_unit_test(whole_groups_of_padding_have_scale_zero),
+        cmocka_unit_test(the_caller_may_choose_the_wide_features),
+        cmocka_unit_test(random_layers_repeat_and_cover),
+        cmocka_unit_test(activations_follow_the_formula),
+        cmocka_unit_test(activations_without_size_give_zeros),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,171 @@
+/* The reference against a naive long double loop, and the verdict against planted errors. */
+#include "base/str.h"
+#include "reference.h"
+#include "templates/gemm_args.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+/* after the above */
+#include <cmocka.h>
+
+struct fixture {
+    struct problem p;
+    struct quant_layer layer;
+    struct quant_acts acts;
+    struct reference ref;
+    uint16_t *bias;
+};
+
+static void fixture_init(struct fixture *f, struct problem p) {
+    f->p = p;
+    uint16_t *x = xmalloc(sizeof *x * (size_t)p.m * (size_t)p.k);
+    for (int i = 0; i < p.m * p.k; i++)
+        x[i] = dtype_from_float(p.dtype, (float)drand48() * 4 - 2);
+    f->bias = xmalloc(sizeof *f->bias * (size_t)p.n);
+    for (int i = 0; i < p.n; i++)
+        f->bias[i] = dtype_from_float(p.dtype, (float)drand48() * 4 - 2);
+    assert_int_equal(quant_layer_random(&f->layer, &p, (uint64_t)lrand48()), MT_OK);
+    assert_int_equal(quant_acts_init(&f->acts, &p, x), MT_OK);
+    assert_int_equal(reference_init(&f->ref, &p, &f->layer, &f->acts, p.bias ? f->bias : NULL), MT_OK);
+    free(x);
+}
+
+static void fixture_release(struct fixture *f) {
+    quant_layer_release(&f->layer);
+    quant_acts_release(&f->acts);
+    reference_release(&f->ref);
+    free(f->bias);
+}
+
+/* One output element as Y = sum_k x^[k] * w^[k], element by element, from the packed weights. */
+static long double naive(const struct fixture *f, const struct quant_part *part, const int8_t *q, int row, int m) {
+    long double sum = 0;
+    for (int k = 0; k < f->layer.k_padded; k++) {
+        int g = k / f->layer.group;
+        long double w = q[(size_t)row * (size_t)f->layer.k_padded + (size_t)k];
+        if (part->bits == 4)
+            w -= part->zeros[g * part->padded_rows + row];
+        w *= (long double)half_to_float(part->scales[g * part->padded_rows + row]);
+        sum += w * f->acts.q[m * f->layer.k_padded + k] * (long double)f->acts.scales[g * f->p.m + m];
+    }
+    return sum;
+}
+
+static void reference_is_the_naive_sum(void **state) {
+    (void)state;
+    static const struct problem problems[] = {
+        {.m = 3, .n = 37, .k = 300, .group = 128, .scheme = {50}, .dtype = DTYPE_F16, .bias = 1},
+        {.m = 1, .n = 100, .k = 300, .group = 256, .scheme = {10}, .dtype = DTYPE_BF16},
+        {.m = 5, .n = 16, .k = 129, .group = 64, .scheme = {0}, .dtype = DTYPE_F16},
+        {.m = 2, .n = 9, .k = 640, .group = 256, .scheme = {100}, .dtype = DTYPE_F16, .bias = 1},
+    };
+    for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
+        struct fixture f;
+        fixture_init(&f, problems[i]);
+        int covered = 0;
+        for (int part_index = 0; part_index < MT_PARTS; part_index++) {
+            const struct quant_part *part = &f.layer.part[part_index];
+            int8_t *q = xcalloc((size_t)part->rows + 1, (size_t)f.layer.k_padded);
+            if (part->rows)
+                unpack_weights(part->bits, part->rows, part->padded_rows, f.layer.k_padded, part->packed, q);
+            for (int row = 0; row < part->rows; row++, covered++) {
+                int n = part->columns ? part->columns[row] : row;
+                for (int m = 0; m < f.p.m; m++) {
+                    long double want = naive(&f, part, q, row, m);
+                    if (f.p.bias)
+                        want += (long double)dtype_to_float(f.p.dtype, f.bias[n]);
+                    double mass = f.ref.mass[m * f.p.n + n];
+                    assert_true(mass > 0 && mass >= fabs(f.ref.y[m * f.p.n + n]) - 2);
+                    assert_true(fabsl(want - (long double)f.ref.y[m * f.p.n + n]) <= 1e-14L * (long double)(mass + 2));
+                }
+            }
+            free(q);
+        }
+        assert_int_equal(covered, f.p.n);
+        fixture_release(&f);
+    }
+}
+
+/* The right output, rounded, in rows of n + 5. */
+static uint16_t *output_of(const struct fixture *f) {
+    int ldy = f->p.n + 5;
+    uint16_t *y = xmalloc(sizeof *y * (size_t)f->p.m * (size_t)ldy);
+    memset(y, 0xff, sizeof *y * (size_t)f->p.m * (size_t)ldy); /* NaN, as poisoned memory is */
+    for (int m = 0; m < f->p.m; m++)
+        for (int n = 0; n < f->p.n; n++)
+            y[m * ldy + n] = dtype_from_float(f->p.dtype, (float)f->ref.y[m * f->p.n + n]);
+    return y;
+}
+
+static void verdict_catches_planted_errors(void **state) {
+    (void)state;
+    for (int type = DTYPE_F16; type <= DTYPE_BF16; type++) {
+        struct fixture f;
+        fixture_init(
+            &f, (struct problem){.m = 7, .n = 33, .k = 256, .group = 128, .scheme = {20}, .dtype = (enum dtype)type});
+        int ldy = f.p.n + 5;
+        uint16_t *y = output_of(&f);
+        struct verdict verdict;
+        reference_compare(&f.ref, f.p.dtype, y, ldy, &verdict);
+        assert_int_equal(verdict.wrong, 0);
+        assert_true(verdict.worst > 0 && verdict.worst <= 0.51);
+        static const int at[][2] = {{0, 0}, {3, 17}, {6, 32}};
+        for (size_t i = 0; i < 3; i++) {
+            int m = at[i][0], n = at[i][1];
+            uint16_t *element = &y[m * ldy + n], right = *element;
+            /* two units off, either way; the sign; a NaN; never written */
+            const uint16_t planted[] = {(uint16_t)(right + 2), (uint16_t)(right - 2), (uint16_t)(right ^ 0x8000),
+                                        (uint16_t)(right | 0x7fff), 0xffff};
+            for (size_t j = 0; j < sizeof planted / sizeof *planted; j++) {
+                *element = planted[j];
+                reference_compare(&f.ref, f.p.dtype, y, ldy, &verdict);
+                assert_int_equal(verdict.wrong, 1);
+                assert_int_equal(verdict.first_m, m);
+                assert_int_equal(verdict.first_n, n);
+                assert_true(verdict.worst > 1 && verdict.allowed > 0);
+            }
+            *element = right;
+        }
+        free(y);
+        fixture_release(&f);
+    }
+}
+
+static void verdict_at_the_ends_of_the_range(void **state) {
+    (void)state;
+    double want[] = {0, 65503, 65519.5, 65600, 70000, -70000, 0x1p-24, 1, NAN}, mass[9] = {0};
+    struct reference ref = {1, 9, want, mass};
+    uint16_t right[] = {0, 0x7bff, 0x7bff, 0x7c00, 0x7c00, 0xfc00, 1, 0x3c00, 0x7e00};
+    struct verdict verdict;
+    reference_compare(&ref, DTYPE_F16, right, 9, &verdict);
+    assert_int_equal(verdict.wrong, 1); /* nothing matches a reference that is not a number */
+    assert_int_equal(verdict.first_n, 8);
+    uint16_t wrong[] = {2, 0x7bfd, 0x7bfd, 0x7bff, 0x7bff, 0x7c00, 3, 0x3c02, 0};
+    reference_compare(&ref, DTYPE_F16, wrong, 9, &verdict);
+    assert_int_equal(verdict.wrong, 9);
+    assert_int_equal(verdict.first_n, 0);
+}
+
+static void reference_refuses_other_shapes(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, (struct problem){.m = 2, .n = 3, .k = 64, .group = 64, .scheme = {0}});
+    struct problem other = f.p;
+    other.n = 4;
+    struct reference ref;
+    assert_int_equal(reference_init(&ref, &other, &f.layer, &f.acts, NULL), MT_USAGE);
+    fixture_release(&f);
+}
+
+int main(void) {
+    srand48(22);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reference_is_the_naive_sum),
+        cmocka_unit_test(verdict_catches_planted_errors),
+        cmocka_unit_test(verdict_at_the_ends_of_the_range),
+        cmocka_unit_test(reference_refuses_other_shapes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
