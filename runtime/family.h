@@ -10,10 +10,10 @@
 #define MT_MAX_KNOBS 16
 
 struct knob {
-    const char *name;   /* as in spaces, --config and the database: "tile_n" */
-    const char *doc;    /* one line for people */
-    int fallback;       /* value when a config does not name it */
-    bool launch;        /* a launch-time number (split_k, raster): does not need its own binary */
+    const char *name; /* as in spaces, --config and the database: "tile_n" */
+    const char *doc;  /* one line for people */
+    int fallback;     /* value when a config does not name it */
+    bool launch;      /* a launch-time number (split_k, raster): does not need its own binary */
 };
 
 struct config {
@@ -28,7 +28,7 @@ struct device_limits {
 
 struct launch_shape {
     unsigned grid[3], block;
-    size_t smem_bytes;          /* dynamic */
+    size_t smem_bytes;                     /* dynamic */
     size_t partials_bytes, counters_bytes; /* workspace that this launch needs; 0 without split-K */
 };
 
@@ -37,21 +37,24 @@ struct family {
     const char *template_name; /* "gemm_sm80.cu" */
     const char *entry;         /* extern "C" name of the kernel */
     int min_cc;
-    bool quantised;            /* false: a fp16 baseline family */
+    bool quantised; /* false: a fp16 baseline family */
     const struct knob *knobs;
     int knob_count;
     /* True if the kernel can be built and launched so; else one reason in `reason`. */
     bool (*allowed)(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]);
     void (*shape)(const struct config *c, const struct problem *p, struct launch_shape *out);
-    /* Appends the -D options of the knobs and of the problem's formats (not of M, N, K: one binary serves every layer). */
+    /* Appends the -D options, each after a space, of the knobs and of the problem's formats (not of M, N, K: one binary
+     * serves every layer). */
     void (*options)(const struct config *c, const struct problem *p, struct str *options);
 };
+
+extern const struct family family_sm80, family_f16;
 
 /* All families; NULL-terminated. */
 const struct family *const *family_list(void);
 const struct family *family_find(const char *name); /* NULL if unknown */
 
-int config_get(const struct config *c, const char *knob);                    /* the knob must exist */
+int config_get(const struct config *c, const char *knob); /* the knob must exist */
 void config_default(const struct family *family, struct config *out);
 /* "tile_n=128,stages=4" over the family's defaults. MT_USAGE names the unknown knob and those that exist. */
 enum mt_status config_parse(const struct family *family, const char *text, struct config *out);

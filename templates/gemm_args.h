@@ -28,7 +28,7 @@ struct mt_gemm_args {
     const int *x_sums;      // int32 [groups][M]: sum of x over the group
     void *y;                // fp16 or bf16 [M][ldy], row-major
     const void *bias;       // fp16 or bf16 [N], or NULL
-    float *partials;        // split-K: fp32 [split_k][M][N]; not read when split_k = 1
+    float *partials;        // split-K: fp32 [tiles][split_k][tile_n * tile_m] in fragment order; not read when split_k = 1
     unsigned *counters;     // split-K: one per output tile, zero before and after every launch
     int m, n, k_padded;     // tokens, output features, padded input features
     int groups;             // ceil(k_padded / G)
@@ -57,5 +57,43 @@ struct mt_gemm_f16_args {
     int ldx, ldw, ldy;
     int raster;
 };
+
+// ---- shared memory of a quantised tile: one formula for the kernel that lays it out and the host that asks for it ----
+#ifdef __cplusplus
+#define MT_SHARED_FORMULA constexpr __host__ __device__ inline
+#else
+#define MT_SHARED_FORMULA static inline
+#endif
+
+// Dynamic shared memory that QuantTile (tile/quant_tile.cuh) needs, in bytes, and where in a stage its parts begin. A stage holds tokens
+// int8 [tile_m][tile_k], packed weights, then for each group of the step scales of the features fp16 [tile_n], scales of the tokens
+// fp32 [tile_m], sums of the tokens int32 [tile_m] (if `sums`) and zero points uint8 [tile_n] (4-bit weights only).
+MT_SHARED_FORMULA int mt_stage_weights_at(int tile_m, int tile_k) {
+    return tile_m * tile_k;
+}
+MT_SHARED_FORMULA int mt_stage_scales_at(int bits, int tile_n, int tile_m, int tile_k) {
+    return mt_stage_weights_at(tile_m, tile_k) + tile_n * tile_k * bits / 8;
+}
+MT_SHARED_FORMULA int mt_stage_token_scales_at(int bits, int tile_n, int tile_m, int tile_k, int group) {
+    return mt_stage_scales_at(bits, tile_n, tile_m, tile_k) + tile_k / group * tile_n * 2;
+}
+MT_SHARED_FORMULA int mt_stage_sums_at(int bits, int tile_n, int tile_m, int tile_k, int group) {
+    return mt_stage_token_scales_at(bits, tile_n, tile_m, tile_k, group) + tile_k / group * tile_m * 4;
+}
+MT_SHARED_FORMULA int mt_stage_zeros_at(int bits, int tile_n, int tile_m, int tile_k, int group, int sums) {
+    return mt_stage_sums_at(bits, tile_n, tile_m, tile_k, group) + (sums ? tile_k / group * tile_m * 4 : 0);
+}
+MT_SHARED_FORMULA int mt_stage_bytes(int bits, int tile_n, int tile_m, int tile_k, int group, int sums) {
+    return (mt_stage_zeros_at(bits, tile_n, tile_m, tile_k, group, sums) + (bits == 4 ? tile_k / group * tile_n : 0) + 127) / 128 *
+           128;
+}
+// The output tile goes through the same memory once the stages are done: 16-bit [tile_m][tile_n + 8].
+MT_SHARED_FORMULA int mt_output_pitch(int tile_n) {
+    return tile_n + 8; // the rows that the four lanes of a quad write lie in different banks
+}
+MT_SHARED_FORMULA int mt_shared_bytes(int stages, int stage_bytes, int tile_n, int tile_m) {
+    return stages * stage_bytes > tile_m * mt_output_pitch(tile_n) * 2 ? stages * stage_bytes
+                                                                       : tile_m * mt_output_pitch(tile_n) * 2;
+}
 
 #endif

@@ -1,0 +1,80 @@
+/* The list of families, and what holds for the knobs of all of them. */
+#include "family.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const struct family *const families[] = {&family_sm80, &family_f16, NULL};
+
+const struct family *const *family_list(void) {
+    return families;
+}
+
+const struct family *family_find(const char *name) {
+    for (int i = 0; families[i]; i++)
+        if (name && !strcmp(families[i]->name, name))
+            return families[i];
+    return NULL;
+}
+
+static int knob_index(const struct family *family, const char *name, size_t length) {
+    for (int i = 0; i < family->knob_count; i++)
+        if (strlen(family->knobs[i].name) == length && !memcmp(family->knobs[i].name, name, length))
+            return i;
+    return -1;
+}
+
+int config_get(const struct config *c, const char *knob) {
+    int i = knob_index(c->family, knob, strlen(knob));
+    return i < 0 ? abort(), 0 : c->value[i]; /* a misspelt knob in our own code */
+}
+
+void config_default(const struct family *family, struct config *out) {
+    *out = (struct config){.family = family};
+    for (int i = 0; i < family->knob_count; i++)
+        out->value[i] = family->knobs[i].fallback;
+}
+
+static enum mt_status unknown_knob(const struct family *family, const char *name, size_t length) {
+    struct str known = {0};
+    for (int i = 0; i < family->knob_count; i++)
+        str_printf(&known, "%s%s", i ? ", " : "", family->knobs[i].name);
+    enum mt_status status =
+        fail(MT_USAGE, "family %s has no knob `%.*s`; it has %s", family->name, (int)length, name, known.data);
+    str_release(&known);
+    return status;
+}
+
+enum mt_status config_parse(const struct family *family, const char *text, struct config *out) {
+    config_default(family, out);
+    for (const char *p = text; *p;) {
+        size_t name = strcspn(p, "=,"), length = strcspn(p, ",");
+        int i = knob_index(family, p, name);
+        if (p[name] != '=')
+            return fail(MT_USAGE, "in the config `%s`, `%.*s` has no value; write knob=number", text, (int)name, p);
+        if (i < 0)
+            return unknown_knob(family, p, name);
+        char *end;
+        long value = strtol(p + name + 1, &end, 10);
+        if (end != p + length || end == p + name + 1 || value < 0 || value > 1 << 20)
+            return fail(MT_USAGE, "in the config `%s`, the value of %s is not a whole number from 0 on", text,
+                        family->knobs[i].name);
+        out->value[i] = (int)value;
+        p += length + (p[length] == ',');
+    }
+    return MT_OK;
+}
+
+void config_format(const struct config *c, struct str *out) {
+    for (int i = 0; i < c->family->knob_count; i++)
+        str_printf(out, "%s%s=%d", i ? "," : "", c->family->knobs[i].name, c->value[i]);
+}
+
+void config_format_binary(const struct config *c, const struct problem *p, struct str *out) {
+    str_append(out, c->family->template_name);
+    c->family->options(c, p, out);
+}
+
+bool config_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
+    reason[0] = 0;
+    return c->family->allowed(c, p, d, reason);
+}

@@ -1,0 +1,71 @@
+/* The family of templates/gemm_f16.cu: plain fp16/bf16, the baseline where there is no cuBLAS. */
+#include "../templates/gemm_args.h"
+#include "family.h"
+#include "family_rules.h"
+
+enum { TILE_N, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, CTAS, RASTER, KNOBS };
+
+static const struct knob knobs[KNOBS] = {
+    [TILE_N] = {"tile_n", "output features per CTA", 128, false},
+    [TILE_M] = {"tile_m", "tokens per CTA", 64, false},
+    [TILE_K] = {"tile_k", "K step in elements", 64, false},
+    [STAGES] = {"stages", "pipeline depth; stages - 1 steps are in flight", 4, false},
+    [WARPS_N] = {"warps_n", "warps along the features", 4, false},
+    [WARPS_M] = {"warps_m", "warps along the tokens", 1, false},
+    [CTAS] = {"ctas", "CTAs per SM that registers and shared memory are budgeted for", 1, false},
+    [RASTER] = {"raster", "token tiles walked together before the next feature tile", 1, true},
+};
+
+static int shared_of(const struct config *c) {
+    const int *v = c->value;
+    return mt_shared_bytes(v[STAGES], (v[TILE_N] + v[TILE_M]) * v[TILE_K] * 2, v[TILE_N], v[TILE_M]);
+}
+
+static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
+    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32, row_chunks = v[TILE_K] / 8;
+    if (v[TILE_K] != 32 && v[TILE_K] != 64 && v[TILE_K] != 128)
+        return refuse(reason, "the K step is %d; it can be 32, 64 or 128", v[TILE_K]);
+    if (!warps_allowed(v[WARPS_N], v[WARPS_M], reason))
+        return false;
+    if (threads % row_chunks || threads / row_chunks % 8)
+        return refuse(reason, "%d threads do not copy rows of %d bytes in whole swizzle periods", threads,
+                      v[TILE_K] * 2);
+    if (v[TILE_N] < 16 || v[TILE_N] % (16 * v[WARPS_N]))
+        return refuse(reason, "a feature tile of %d is not shared by %d warps in fragments of 16", v[TILE_N],
+                      v[WARPS_N]);
+    if (v[TILE_M] < 8 || v[TILE_M] % (8 * v[WARPS_M]))
+        return refuse(reason, "a token tile of %d is not shared by %d warps in fragments of 8", v[TILE_M], v[WARPS_M]);
+    if (v[STAGES] < 2 || v[STAGES] > 16)
+        return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
+    if (!raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
+        return false;
+    const int mi = v[TILE_N] / v[WARPS_N] / 16, ni = v[TILE_M] / v[WARPS_M] / 8;
+    return resources_allowed(d, threads, v[CTAS], shared_of(c), 4 * mi * ni + 8 * mi + 4 * ni + 40, reason);
+}
+
+static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
+    const int *v = c->value;
+    const int tiles = (p->m + v[TILE_M] - 1) / v[TILE_M] * ((p->n + v[TILE_N] - 1) / v[TILE_N]);
+    *out = (struct launch_shape){.grid = {(unsigned)tiles, 1, 1},
+                                 .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
+                                 .smem_bytes = (size_t)shared_of(c)};
+}
+
+static void options(const struct config *c, const struct problem *p, struct str *out) {
+    const int *v = c->value;
+    str_printf(out, " -DTILE_N=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DWARPS_N=%d -DWARPS_M=%d -DCTAS=%d -DBF16=%d",
+               v[TILE_N], v[TILE_M], v[TILE_K], v[STAGES], v[WARPS_N], v[WARPS_M], v[CTAS], p->dtype == DTYPE_BF16);
+}
+
+const struct family family_f16 = {
+    .name = "f16",
+    .template_name = "gemm_f16.cu",
+    .entry = "gemm_f16",
+    .min_cc = 80,
+    .quantised = false,
+    .knobs = knobs,
+    .knob_count = KNOBS,
+    .allowed = allowed,
+    .shape = shape,
+    .options = options,
+};

@@ -1,0 +1,22 @@
+/* Limits that every family has in common, each with its reason. */
+#ifndef MT_FAMILY_RULES_H
+#define MT_FAMILY_RULES_H
+
+#include "family.h"
+
+/* Writes the reason and returns false. */
+bool refuse(char reason[160], const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* 2 to 16 warps in all, each count a power of two. */
+bool warps_allowed(int warps_n, int warps_m, char reason[160]);
+/* 1 <= split_k <= steps along K. */
+bool split_allowed(int split_k, int steps, char reason[160]);
+/* 1 <= raster <= token tiles: more would be the same walk. */
+bool raster_allowed(int raster, int tiles_m, char reason[160]);
+/* `ctas` CTAs of `threads` threads with `shared` bytes of dynamic shared memory and about `registers` registers per
+ * thread fit one SM. Each CTA takes 1 KiB of shared memory for the system beside its own (CUDA C++ Programming Guide,
+ * compute capability 8.0 on). */
+bool resources_allowed(const struct device_limits *d, int threads, int ctas, int shared, int registers,
+                       char reason[160]);
+
+#endif

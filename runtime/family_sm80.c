@@ -1,0 +1,137 @@
+/* The family of templates/gemm_sm80.cu: group-wise W4A8, W8A8 and mixed, cp.async + mma.sync. */
+#include "../templates/gemm_args.h"
+#include "family.h"
+#include "family_rules.h"
+#include <stdio.h>
+
+enum { TILE_N, TILE_N8, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, CTAS, PROMOTE, ZERO, ORDER, SPLIT_K, RASTER, KNOBS };
+enum { ZERO_SUBTRACT, ZERO_START };
+enum { ORDER_K, ORDER_COLUMN };
+
+static const struct knob knobs[KNOBS] = {
+    [TILE_N] = {"tile_n", "output features per CTA", 128, false},
+    [TILE_N8] = {"tile_n8", "output features per CTA in the 8-bit part of a mixed layer; 0: as tile_n", 0, false},
+    [TILE_M] = {"tile_m", "tokens per CTA", 32, false},
+    [TILE_K] = {"tile_k", "K step: input features per pipeline stage, whole groups", 128, false},
+    [STAGES] = {"stages", "pipeline depth; stages - 1 steps are in flight", 4, false},
+    [WARPS_N] = {"warps_n", "warps along the features", 4, false},
+    [WARPS_M] = {"warps_m", "warps along the tokens", 1, false},
+    [CTAS] = {"ctas", "CTAs per SM that registers and shared memory are budgeted for", 1, false},
+    [PROMOTE] = {"promote", "integer sums become floats by 0 convert, 1 subtract, 2 fma", 2, false},
+    [ZERO] = {"zero", "4-bit zero point: 0 subtracted before the MMA, 1 through the sum's start value", 0, false},
+    [ORDER] = {"order", "0 k: all sums of a warp tile at once; 1 column: weights stay, tokens stream", 1, false},
+    [SPLIT_K] = {"split_k", "CTAs that share an output tile along K", 1, true},
+    [RASTER] = {"raster", "token tiles walked together before the next feature tile", 1, true},
+};
+
+struct parts {
+    bool has8, has4;
+    int tile8, tile4; /* feature tile of each part */
+};
+static struct parts parts_of(const struct config *c, const struct problem *p) {
+    const int rows8 = problem_rows8(p), tile_n = c->value[TILE_N];
+    struct parts parts = {rows8 > 0, rows8 < p->n, tile_n, tile_n};
+    if (parts.has8 && parts.has4 && c->value[TILE_N8])
+        parts.tile8 = c->value[TILE_N8];
+    return parts;
+}
+
+static int shared_of(const struct config *c, const struct problem *p, int bits, int tile_n) {
+    const int *v = c->value;
+    const int sums = bits == 4 && v[ZERO] == ZERO_START;
+    return mt_shared_bytes(v[STAGES], mt_stage_bytes(bits, tile_n, v[TILE_M], v[TILE_K], p->group, sums), tile_n,
+                           v[TILE_M]);
+}
+
+/* Registers per thread, from the live values of templates/tile/quant_tile.cuh; what ptxas needs is within 24 of it. */
+static int registers_of(const struct config *c, const struct problem *p, int tile_n) {
+    const int *v = c->value;
+    const int mi = tile_n / v[WARPS_N] / 16, ni = v[TILE_M] / v[WARPS_M] / 8, units = p->group / 64;
+    const int weights = v[ORDER] == ORDER_COLUMN ? 8 * mi * units : 8 * mi, tokens = 4 * units;
+    const int sums = v[ORDER] == ORDER_COLUMN ? 8 * mi : 4 * mi * ni;
+    return 4 * mi * ni + sums + weights + tokens + 4 * mi + 32;
+}
+
+static bool tile_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, int bits,
+                         int tile_n, char reason[160]) {
+    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32;
+    if (tile_n < 16 || tile_n % (16 * v[WARPS_N]))
+        return refuse(reason, "a feature tile of %d is not shared by %d warps in fragments of 16", tile_n, v[WARPS_N]);
+    if (v[TILE_K] < 128 && threads * 16 % (64 * bits * 2))
+        return refuse(reason, "a K step of 64 needs more threads than %d to copy %d-bit weights", threads, bits);
+    const int shared = shared_of(c, p, bits, tile_n), registers = registers_of(c, p, tile_n);
+    return resources_allowed(d, threads, v[CTAS], shared, registers, reason);
+}
+
+static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
+    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32, row_chunks = v[TILE_K] / 16;
+    const struct parts parts = parts_of(c, p);
+    if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[ORDER] > 1)
+        return refuse(reason, "promote is 0..2, zero and order are 0 or 1");
+    if (v[TILE_K] != 64 && v[TILE_K] != 128 && v[TILE_K] != 256)
+        return refuse(reason, "the K step is %d; it can be 64, 128 or 256", v[TILE_K]);
+    if (v[TILE_K] % p->group)
+        return refuse(reason, "a K step of %d does not hold whole groups of %d", v[TILE_K], p->group);
+    if (!warps_allowed(v[WARPS_N], v[WARPS_M], reason))
+        return false;
+    if (threads % row_chunks || threads / row_chunks % 8)
+        return refuse(reason, "%d threads do not copy rows of %d bytes in whole swizzle periods", threads, v[TILE_K]);
+    if (v[TILE_M] < 8 || v[TILE_M] > 256 || v[TILE_M] % (8 * v[WARPS_M]))
+        return refuse(reason, "a token tile of %d is not shared by %d warps in fragments of 8", v[TILE_M], v[WARPS_M]);
+    if (v[STAGES] < 2 || v[STAGES] > 16)
+        return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
+    if (v[ZERO] == ZERO_START && !parts.has4)
+        return refuse(reason, "8-bit weights have no zero point: zero=1 would be the same kernel");
+    if (v[TILE_N8] && !(parts.has8 && parts.has4))
+        return refuse(reason, "only a mixed layer has a second feature tile: tile_n8 must be 0");
+    if (!split_allowed(v[SPLIT_K], (problem_k_padded(p) + v[TILE_K] - 1) / v[TILE_K], reason) ||
+        !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
+        return false;
+    return (!parts.has8 || tile_allowed(c, p, d, 8, parts.tile8, reason)) &&
+           (!parts.has4 || tile_allowed(c, p, d, 4, parts.tile4, reason));
+}
+
+static int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+
+static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
+    const int *v = c->value, rows8 = problem_rows8(p);
+    const struct parts parts = parts_of(c, p);
+    const int tiles_n = ceil_div(rows8, parts.tile8) + ceil_div(p->n - rows8, parts.tile4);
+    const int tiles = tiles_n * ceil_div(p->m, v[TILE_M]);
+    const int shared8 = parts.has8 ? shared_of(c, p, 8, parts.tile8) : 0;
+    const int shared4 = parts.has4 ? shared_of(c, p, 4, parts.tile4) : 0;
+    const int widest = parts.tile8 > parts.tile4 ? parts.tile8 : parts.tile4;
+    *out = (struct launch_shape){.grid = {(unsigned)tiles, 1, (unsigned)v[SPLIT_K]},
+                                 .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
+                                 .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4)};
+    if (v[SPLIT_K] > 1) {
+        out->partials_bytes = (size_t)tiles * (size_t)v[SPLIT_K] * (size_t)(widest * v[TILE_M]) * sizeof(float);
+        out->counters_bytes = (size_t)tiles * sizeof(unsigned);
+    }
+}
+
+static void options(const struct config *c, const struct problem *p, struct str *out) {
+    const int *v = c->value;
+    const struct parts parts = parts_of(c, p);
+    str_printf(out, " -DTILE_N=%d -DTILE_N8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d", parts.tile4, parts.tile8,
+               v[TILE_M], v[TILE_K], v[STAGES]);
+    str_printf(out, " -DWARPS_N=%d -DWARPS_M=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d -DORDER=%d", v[WARPS_N], v[WARPS_M],
+               v[CTAS], v[PROMOTE], v[ZERO], v[ORDER]);
+    str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
+               p->dtype == DTYPE_BF16);
+}
+
+const struct family family_sm80 = {
+    .name = "sm80",
+    .template_name = "gemm_sm80.cu",
+    .entry = "gemm_sm80",
+    .min_cc = 80,
+    .quantised = true,
+    .knobs = knobs,
+    .knob_count = KNOBS,
+    .allowed = allowed,
+    .shape = shape,
+    .options = options,
+};

@@ -1,0 +1,100 @@
+// From the accumulators of a CTA to Y.
+//
+// The product is transposed: lane l holds of each 16 x 8 fragment the features l/4 and l/4 + 8 for the tokens 2(l%4) and 2(l%4) + 1. The tile
+// goes through shared memory as [token][feature], so that lanes then write along the features of one token.
+#pragma once
+
+#include "../gemm_args.h"
+#include "../ptx/convert.cuh"
+#include "../ptx/copy.cuh"
+
+// PartialSize: floats of one tile's partial sums; the same for both parts of a mixed layer.
+template <int TileN, int TileM, int WarpsN, int WarpsM, int PartialSize, bool Bf16> struct Epilogue {
+    static constexpr int MI = TileN / WarpsN / 16, NI = TileM / WarpsM / 8, threads = WarpsN * WarpsM * 32;
+    static constexpr int pitch = mt_output_pitch(TileN);
+    static_assert(TileN * TileM <= PartialSize, "partial sums of a tile fit their slot");
+    using Accumulators = float[MI][NI][4];
+
+    // Adds the partial sums of all splits of this tile, in the order of the splits, so that the result does not depend on which CTA
+    // comes last. True in the one CTA that now holds the sum. Partials lie in the order of the fragments: [tile][split][register][thread].
+    static __device__ __forceinline__ bool reduce_splits(Accumulators &acc, float *partials, unsigned *counters, int tile,
+                                                         int split, int splits) {
+        float *mine = partials + (static_cast<long long>(tile) * splits + split) * PartialSize + threadIdx.x;
+#pragma unroll
+        for (int i = 0; i < MI * NI * 4; i++)
+            mine[i * threads] = acc[i / 4 / NI][i / 4 % NI][i % 4];
+        __threadfence();
+        __shared__ bool last;
+        __syncthreads();
+        if (threadIdx.x == 0) // wraps to zero at the last arrival: ready for the next launch
+            last = atomicInc(&counters[tile], static_cast<unsigned>(splits - 1)) == static_cast<unsigned>(splits - 1);
+        __syncthreads();
+        if (!last)
+            return false;
+        __threadfence();
+        const float *first = partials + static_cast<long long>(tile) * splits * PartialSize + threadIdx.x;
+#pragma unroll
+        for (int i = 0; i < MI * NI * 4; i++)
+            acc[i / 4 / NI][i / 4 % NI][i % 4] = load_global_cg(first + i * threads);
+        for (int s = 1; s < splits; s++)
+#pragma unroll
+            for (int i = 0; i < MI * NI * 4; i++)
+                acc[i / 4 / NI][i / 4 % NI][i % 4] +=
+                    load_global_cg(first + static_cast<long long>(s) * PartialSize + i * threads);
+        return true;
+    }
+
+    // columns: the output column of each row of this part, or NULL for the row itself.
+    static __device__ __forceinline__ float bias_of(const void *bias, const int *columns, int row, int rows) {
+        if (bias == nullptr || row >= rows)
+            return 0.0f;
+        const int column = columns ? columns[row] : row;
+        return to_float<Bf16>(load_global_u16(static_cast<const unsigned short *>(bias) + column));
+    }
+
+    // Rounds the tile into shared memory. `row0`: the part's row of the tile's first feature.
+    static __device__ __forceinline__ void stage(const Accumulators &acc, unsigned short *tile, const void *bias,
+                                                 const int *columns, int row0, int rows) {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+        const int n0 = warp % WarpsN * MI * 16 + lane / 4, m0 = warp / WarpsN * NI * 8 + lane % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < MI; i++) {
+            const float b[2] = {bias_of(bias, columns, row0 + n0 + i * 16, rows),
+                                bias_of(bias, columns, row0 + n0 + i * 16 + 8, rows)};
+#pragma unroll
+            for (int j = 0; j < NI; j++)
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    tile[(m0 + j * 8 + r % 2) * pitch + n0 + i * 16 + r / 2 * 8] = from_float<Bf16>(acc[i][j][r] + b[r / 2]);
+        }
+    }
+
+    // Writes the staged tile to y [m][ldy], tokens from m0, features from row0 on.
+    static __device__ __forceinline__ void store(const unsigned short *tile, void *y, int ldy, const int *columns, int m0,
+                                                 int tokens, int row0, int rows) {
+        unsigned short *out = static_cast<unsigned short *>(y);
+        const bool aligned = columns == nullptr && ldy % 8 == 0 && reinterpret_cast<unsigned long long>(y) % 16 == 0;
+        if (aligned) {
+            for (int i = threadIdx.x; i < TileM * (TileN / 8); i += threads) {
+                const int m = i / (TileN / 8), n = i % (TileN / 8) * 8;
+                if (m >= tokens || row0 + n >= rows)
+                    continue;
+                const unsigned short *from = tile + m * pitch + n;
+                unsigned short *to = out + static_cast<long long>(m0 + m) * ldy + row0 + n;
+                if (row0 + n + 8 <= rows)
+                    *reinterpret_cast<Words4 *>(to) = *reinterpret_cast<const Words4 *>(from);
+                else
+                    for (int e = 0; e < rows - row0 - n; e++)
+                        to[e] = from[e];
+            }
+            return;
+        }
+        for (int i = threadIdx.x; i < TileM * TileN; i += threads) {
+            const int m = i / TileN, n = i % TileN;
+            if (m >= tokens || row0 + n >= rows)
+                continue;
+            const int column = columns ? columns[row0 + n] : row0 + n;
+            out[static_cast<long long>(m0 + m) * ldy + column] = tile[m * pitch + n];
+        }
+    }
+};
