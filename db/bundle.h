@@ -1,0 +1,84 @@
+/* The bundle: the winners of one GPU type in one file, which a serving engine dispatches from.
+ *
+ * A small SQLite database (tables fingerprint, layer, entry, fallback, image) that is written once, by atomic rename, and read
+ * whole or not at all: a checksum over every byte of the file is checked before SQLite sees it, and each
+ * kernel image has its own. Plain values only; the meaning of family and config texts is the runtime's. */
+#ifndef MT_BUNDLE_H
+#define MT_BUNDLE_H
+
+#include "../runtime/base/status.h"
+#include <stddef.h>
+
+#define BUNDLE_VERSION 1 /* PRAGMA user_version: another version is refused */
+
+/* What the winners were found on, and with. */
+struct bundle_fingerprint {
+    const char *gpu;           /* name of the device, as the driver says it */
+    int cc, sm_count;          /* 80 for 8.0 */
+    int software;              /* 1: a software device; every time is modelled */
+    int driver_version;        /* 13000 for 13.0 */
+    int toolkit;               /* NVRTC version, 1300 for 13.0 */
+    const char *template_hash; /* of the kernel templates */
+};
+
+struct bundle_layer {
+    const char *name;           /* "qkv"; unique together with model and tp, but not with the formats */
+    const char *model;          /* "llama-3.1-8b", "" for a bare shape */
+    int tp;                     /* 1 without tensor parallelism */
+    int n, k, group;            /* n and k after the split by tp */
+    const char *scheme, *dtype; /* "w4a8", "fp16" */
+};
+
+enum bundle_kind { BUNDLE_KERNEL, BUNDLE_CUBLAS };
+enum bundle_origin { BUNDLE_MEASURED, BUNDLE_MODELLED };
+
+/* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry; where cuBLAS in `dtype` was
+ * faster it has a BUNDLE_CUBLAS entry too (family "cublas" or "cublaslt-best", config "", image_hash ""). */
+struct bundle_entry {
+    int layer; /* index into layers */
+    int m;
+    enum bundle_kind kind;
+    const char *family, *config; /* canonical text of config_format(), launch knobs included */
+    const char *image_hash;
+    double expected_ns; /* median, cold, of the GEMM alone; > 0 */
+    enum bundle_origin origin;
+};
+
+/* A kernel that is used where no layer is near: the default configuration of a family, for one choice of formats.
+ * Family "quantize" is the activation quantisation (scheme "", config ""). */
+struct bundle_fallback {
+    const char *family, *config;
+    const char *scheme, *dtype;
+    int group;
+    const char *image_hash;
+};
+
+/* A fat binary, referred to by its hash. Any number of entries may share one. */
+struct bundle_image {
+    const char *hash;
+    const void *data;
+    size_t size;
+};
+
+struct bundle {
+    struct bundle_fingerprint fingerprint;
+    const struct bundle_layer *layers;
+    const struct bundle_entry *entries;
+    const struct bundle_fallback *fallbacks;
+    const struct bundle_image *images; /* each hash once; every hash that is referred to */
+    int layer_count, entry_count, fallback_count, image_count;
+    /* What bundle_release() frees. Zero in a bundle that is to be written: it stays the caller's. */
+    void **owned;
+    int owned_count;
+};
+
+/* Writes to a temporary beside `path`, then renames. MT_FAILURE if the bundle contradicts itself (an index or a hash that leads
+ * nowhere, an entry twice, no kernel for a layer) or the file cannot be written; then an old file stays as it was. */
+enum mt_status bundle_write(const char *path, const struct bundle *bundle);
+
+/* Reads all of it or nothing. MT_FAILURE with one sentence for a file that is missing, truncated, changed in any byte, no bundle,
+ * of another version, or contradictory. Entries come ordered by layer, M and kind. */
+enum mt_status bundle_read(const char *path, struct bundle *out);
+void bundle_release(struct bundle *bundle);
+
+#endif
