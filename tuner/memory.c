@@ -1,0 +1,32 @@
+#include "memory.h"
+#include "../runtime/base/str.h"
+#include <stdlib.h>
+
+void *memory_pointer(CUdeviceptr address) {
+    return (void *)(uintptr_t)address;
+}
+
+enum mt_status memory_alloc(struct memory *memory, struct device *dev, size_t bytes, CUdeviceptr *out) {
+    CUresult result = dev->drv.MemAlloc(out, bytes ? bytes : 1);
+    if (result != CUDA_SUCCESS)
+        return fail_context(device_check(dev, result, "cuMemAlloc"), "allocating %.1f MB on the device",
+                            (double)bytes / 1e6);
+    memory->address = xrealloc(memory->address, (size_t)(memory->count + 1) * sizeof *memory->address);
+    memory->address[memory->count++] = *out;
+    return MT_OK;
+}
+
+enum mt_status memory_upload(struct memory *memory, struct device *dev, const void *data, size_t bytes,
+                             CUdeviceptr *out) {
+    enum mt_status status = memory_alloc(memory, dev, bytes, out);
+    if (status || bytes == 0)
+        return status;
+    return device_check(dev, dev->drv.MemcpyHtoD(*out, data, bytes), "cuMemcpyHtoD");
+}
+
+void memory_release(struct memory *memory, struct device *dev) {
+    for (int i = 0; i < memory->count; i++)
+        dev->drv.MemFree(memory->address[i]);
+    free(memory->address);
+    *memory = (struct memory){0};
+}

@@ -1,0 +1,292 @@
+#include "operands.h"
+#include "../runtime/base/str.h"
+#include "../runtime/quant.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Inputs of one turn are used again only after this many times the L2 cache has been read. */
+enum { L2_MULTIPLE = 3, MAX_SETS = 256 };
+
+/* What a buffer is filled with. */
+enum content {
+    RANDOM_BYTES,
+    RANDOM_F16,
+    RANDOM_BF16,
+    RANDOM_SCALE16,
+    RANDOM_SCALE32,
+    RANDOM_SUMS,
+    RANDOM_ZEROS,
+    CONTENTS
+};
+
+enum { POOL_BYTES = 4 << 20 };
+static unsigned char *pool[CONTENTS]; /* made when first used, kept: all operands share them */
+
+static uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* One random 32-bit unit of a content: four bytes, two halves or one word. */
+static uint32_t random_unit(enum content content, uint64_t *state) {
+    uint64_t r = next_random(state);
+    float a = (float)(r & 0xffff) / 65536.0f, b = (float)(r >> 16 & 0xffff) / 65536.0f;
+    uint32_t word;
+    switch (content) {
+    case RANDOM_F16:
+        return (uint32_t)half_from_float(2 * a - 1) | (uint32_t)half_from_float(2 * b - 1) << 16;
+    case RANDOM_BF16:
+        return (uint32_t)bf16_from_float(2 * a - 1) | (uint32_t)bf16_from_float(2 * b - 1) << 16;
+    case RANDOM_SCALE16:
+        return (uint32_t)half_from_float(0.002f + 0.01f * a) | (uint32_t)half_from_float(0.002f + 0.01f * b) << 16;
+    case RANDOM_SCALE32:
+        a = 0.002f + 0.01f * a;
+        memcpy(&word, &a, sizeof word);
+        return word;
+    case RANDOM_SUMS:
+        return (uint32_t)((int)(r % 8001) - 4000);
+    case RANDOM_ZEROS:
+        return (uint32_t)r & 0x0f0f0f0f;
+    default:
+        return (uint32_t)(r >> 32);
+    }
+}
+
+static const unsigned char *random_pool(enum content content) {
+    if (!pool[content]) {
+        pool[content] = xmalloc(POOL_BYTES);
+        uint64_t state = 0x243F6A8885A308D3ULL + (uint64_t)content;
+        for (size_t i = 0; i < POOL_BYTES; i += 4) {
+            uint32_t unit = random_unit(content, &state);
+            memcpy(pool[content] + i, &unit, 4);
+        }
+    }
+    return pool[content];
+}
+
+/* `shift` starts elsewhere in the pool, so that sets differ. */
+static enum mt_status fill(struct device *dev, CUdeviceptr address, size_t bytes, enum content content, size_t shift) {
+    const unsigned char *source = random_pool(content);
+    size_t from = shift * 65536 % POOL_BYTES;
+    for (size_t done = 0; done < bytes;) {
+        size_t piece = bytes - done < POOL_BYTES - from ? bytes - done : POOL_BYTES - from;
+        enum mt_status status =
+            device_check(dev, dev->drv.MemcpyHtoD(address + done, source + from, piece), "cuMemcpyHtoD");
+        if (status)
+            return status;
+        done += piece;
+        from = 0;
+    }
+    return MT_OK;
+}
+
+static enum mt_status arena_alloc(struct memory *memory, struct device *dev, struct arena *arena, int sets,
+                                  size_t bytes) {
+    arena->stride = (bytes + 255) / 256 * 256;
+    return memory_alloc(memory, dev, arena->stride * (size_t)sets, &arena->base);
+}
+
+static enum mt_status arena_random(struct memory *memory, struct device *dev, struct arena *arena, int sets,
+                                   size_t bytes, enum content content) {
+    enum mt_status status = arena_alloc(memory, dev, arena, sets, bytes);
+    for (int i = 0; i < sets && !status; i++)
+        status = fill(dev, arena->base + (size_t)i * arena->stride, bytes, content, (size_t)i);
+    return status;
+}
+
+static void *arena_at(const struct arena *arena, int turn, int sets) {
+    return arena->base ? memory_pointer(arena->base + (size_t)(turn % sets) * arena->stride) : NULL;
+}
+
+/* ---- sizes ---- */
+
+static int part_rows(const struct problem *p, int part) {
+    int rows8 = problem_rows8(p);
+    return part == MT_PART_W8 ? rows8 : p->n - rows8;
+}
+
+static int padded(int rows) {
+    return (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+}
+
+static size_t weight_bytes(const struct operands *o) {
+    const struct problem *p = &o->problem;
+    if (!o->quantised)
+        return (size_t)p->n * (size_t)o->ldw * 2;
+    size_t bytes = 0;
+    for (int part = 0; part < MT_PARTS; part++) {
+        int rows = padded(part_rows(p, part));
+        bytes += packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p));
+        bytes += (size_t)rows * (size_t)problem_groups(p) * (part == MT_PART_W8 ? 2 : 3);
+    }
+    return bytes;
+}
+
+static size_t token_bytes(const struct operands *o) {
+    const struct problem *p = &o->problem;
+    size_t m = (size_t)p->m, y = m * (size_t)p->n * 2;
+    return o->quantised ? m * ((size_t)problem_k_padded(p) + (size_t)problem_groups(p) * 8) + y
+                        : m * (size_t)o->ldw * 2 + y;
+}
+
+size_t operands_traffic(const struct operands *o) {
+    return weight_bytes(o) + token_bytes(o);
+}
+
+/* Sets that read past the cache `L2_MULTIPLE` times, within an eighth of the device's memory. */
+static int sets_for(const struct device *dev, size_t bytes_per_turn, size_t bytes_per_set) {
+    size_t wanted = (size_t)L2_MULTIPLE * (size_t)dev->l2_bytes / (bytes_per_turn + 1) + 2;
+    size_t possible = dev->memory_bytes / 8 / (bytes_per_set + 1) + 1;
+    size_t sets = wanted < possible ? wanted : possible;
+    return sets > MAX_SETS ? MAX_SETS : (int)sets;
+}
+
+/* ---- weights ---- */
+
+/* Which output column each row of a mixed layer is: the 8-bit ones spread evenly. Uniform layers have none. */
+static enum mt_status upload_columns(struct operands *o, int part) {
+    const struct problem *p = &o->problem;
+    int rows8 = problem_rows8(p), count = 0;
+    if (rows8 == 0 || rows8 == p->n)
+        return MT_OK;
+    int *columns = xmalloc((size_t)p->n * sizeof *columns);
+    for (int n = 0; n < p->n; n++) {
+        bool is8 = (long)(n + 1) * rows8 / p->n > (long)n * rows8 / p->n;
+        if (is8 == (part == MT_PART_W8))
+            columns[count++] = n;
+    }
+    enum mt_status status =
+        memory_upload(&o->weight_memory, o->dev, columns, (size_t)count * sizeof *columns, &o->columns[part].base);
+    free(columns);
+    return status;
+}
+
+static enum mt_status init_part(struct operands *o, int part) {
+    const struct problem *p = &o->problem;
+    int rows = padded(part_rows(p, part));
+    size_t per_group = (size_t)rows * (size_t)problem_groups(p);
+    enum mt_status status;
+    if (rows == 0)
+        return MT_OK;
+    if ((status = arena_random(&o->weight_memory, o->dev, &o->weights[part], o->weight_sets,
+                               packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p)), RANDOM_BYTES)) ||
+        (status =
+             arena_random(&o->weight_memory, o->dev, &o->scales[part], o->weight_sets, per_group * 2, RANDOM_SCALE16)))
+        return status;
+    if (part == MT_PART_W4 &&
+        (status = arena_random(&o->weight_memory, o->dev, &o->zeros, o->weight_sets, per_group, RANDOM_ZEROS)))
+        return status;
+    return upload_columns(o, part);
+}
+
+enum mt_status operands_init(struct operands *o, struct device *dev, const struct problem *p, bool quantised) {
+    *o = (struct operands){.dev = dev, .problem = *p, .quantised = quantised, .ldw = (p->k + 7) / 8 * 8};
+    o->weight_sets = sets_for(dev, weight_bytes(o), weight_bytes(o));
+    if (quantised) {
+        enum mt_status status = init_part(o, MT_PART_W8);
+        return status ? status : init_part(o, MT_PART_W4);
+    }
+    return arena_random(&o->weight_memory, dev, &o->weights[0], o->weight_sets, weight_bytes(o),
+                        p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16);
+}
+
+/* ---- tokens and workspace ---- */
+
+enum mt_status operands_set_tokens(struct operands *o, int m) {
+    struct problem *p = &o->problem;
+    memory_release(&o->token_memory, o->dev);
+    p->m = m;
+    int sets = sets_for(o->dev, operands_traffic(o), token_bytes(o));
+    o->token_sets = sets < o->weight_sets ? sets : o->weight_sets;
+    size_t per_group = (size_t)m * (size_t)problem_groups(p);
+    enum mt_status status = arena_alloc(&o->token_memory, o->dev, &o->y, o->token_sets, (size_t)m * (size_t)p->n * 2);
+    if (status)
+        return status;
+    if (!o->quantised)
+        return arena_random(&o->token_memory, o->dev, &o->x, o->token_sets, (size_t)m * (size_t)o->ldw * 2,
+                            p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16);
+    if ((status = arena_random(&o->token_memory, o->dev, &o->x, o->token_sets, (size_t)m * (size_t)problem_k_padded(p),
+                               RANDOM_BYTES)) ||
+        (status = arena_random(&o->token_memory, o->dev, &o->x_scales, o->token_sets, per_group * 4, RANDOM_SCALE32)))
+        return status;
+    return arena_random(&o->token_memory, o->dev, &o->x_sums, o->token_sets, per_group * 4, RANDOM_SUMS);
+}
+
+enum mt_status operands_reserve(struct operands *o, const struct launch_shape *shape) {
+    if (shape->partials_bytes <= o->partials_bytes && shape->counters_bytes <= o->counters_bytes)
+        return MT_OK;
+    memory_release(&o->work_memory, o->dev);
+    if (shape->partials_bytes > o->partials_bytes)
+        o->partials_bytes = shape->partials_bytes;
+    if (shape->counters_bytes > o->counters_bytes)
+        o->counters_bytes = shape->counters_bytes;
+    enum mt_status status;
+    if ((status = memory_alloc(&o->work_memory, o->dev, o->partials_bytes, &o->partials)) ||
+        (status = memory_alloc(&o->work_memory, o->dev, o->counters_bytes, &o->counters))) {
+        o->partials_bytes = o->counters_bytes = 0;
+        return status;
+    }
+    return device_check(o->dev, o->dev->drv.MemsetD8(o->counters, 0, o->counters_bytes ? o->counters_bytes : 1),
+                        "cuMemsetD8");
+}
+
+void operands_release(struct operands *o) {
+    if (!o->dev)
+        return;
+    memory_release(&o->weight_memory, o->dev);
+    memory_release(&o->token_memory, o->dev);
+    memory_release(&o->work_memory, o->dev);
+    *o = (struct operands){0};
+}
+
+/* ---- launch arguments ---- */
+
+int operands_rotation(const struct operands *o) {
+    return o->weight_sets;
+}
+
+void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args *out) {
+    const struct problem *p = &o->problem;
+    *out = (struct mt_gemm_args){
+        .x = arena_at(&o->x, turn, o->token_sets),
+        .x_scales = arena_at(&o->x_scales, turn, o->token_sets),
+        .x_sums = arena_at(&o->x_sums, turn, o->token_sets),
+        .y = arena_at(&o->y, turn, o->token_sets),
+        .partials = memory_pointer(o->partials),
+        .counters = memory_pointer(o->counters),
+        .m = p->m,
+        .n = p->n,
+        .k_padded = problem_k_padded(p),
+        .groups = problem_groups(p),
+        .ldy = p->n,
+        .split_k = 1,
+        .raster = 1,
+    };
+    for (int part = 0; part < MT_PARTS; part++)
+        out->part[part] = (struct mt_gemm_part){
+            .weights = arena_at(&o->weights[part], turn, o->weight_sets),
+            .scales = arena_at(&o->scales[part], turn, o->weight_sets),
+            .zeros = part == MT_PART_W4 ? arena_at(&o->zeros, turn, o->weight_sets) : NULL,
+            .columns = memory_pointer(o->columns[part].base),
+            .rows = part_rows(p, part),
+            .padded_rows = padded(part_rows(p, part)),
+        };
+}
+
+void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_args *out) {
+    const struct problem *p = &o->problem;
+    *out = (struct mt_gemm_f16_args){
+        .x = arena_at(&o->x, turn, o->token_sets),
+        .w = arena_at(&o->weights[0], turn, o->weight_sets),
+        .y = arena_at(&o->y, turn, o->token_sets),
+        .m = p->m,
+        .n = p->n,
+        .k = p->k,
+        .ldx = o->ldw,
+        .ldw = o->ldw,
+        .ldy = p->n,
+        .raster = 1,
+    };
+}

@@ -1,0 +1,48 @@
+/* The buffers that timing runs on: several sets of weights and tokens, so that no launch finds its inputs in the cache.
+ *
+ * Contents are random and in a sane range, never zeros. Right numbers are the proof's business (proof.h), so the host
+ * keeps no copy. Outputs are written but never read back on a software device, where timed launches are only estimated.
+ */
+#ifndef MT_OPERANDS_H
+#define MT_OPERANDS_H
+
+#include "../runtime/launch.h"
+#include "memory.h"
+
+/* `sets` copies in one allocation, `stride` bytes apart. */
+struct arena {
+    CUdeviceptr base;
+    size_t stride;
+};
+
+struct operands {
+    struct device *dev;
+    struct problem problem; /* with the m of the last operands_set_tokens() */
+    bool quantised;         /* false: fp16/bf16 operands of a baseline */
+    int weight_sets, token_sets;
+    struct memory weight_memory, token_memory, work_memory;
+    struct arena weights[2], scales[2], zeros, columns[2]; /* by MT_PART_*; a baseline uses weights[0] only */
+    struct arena x, x_scales, x_sums, y;
+    CUdeviceptr partials, counters;
+    size_t partials_bytes, counters_bytes;
+    int ldw; /* baseline: elements between rows of x and w, a multiple of 8 */
+};
+
+/* Allocates and fills the weights of a layer. operands_release() also after a failure. */
+enum mt_status operands_init(struct operands *o, struct device *dev, const struct problem *p, bool quantised);
+/* Allocates and fills activations and outputs for m tokens, in place of earlier ones. */
+enum mt_status operands_set_tokens(struct operands *o, int m);
+/* Makes the workspace large enough for a launch; counters are zero. */
+enum mt_status operands_reserve(struct operands *o, const struct launch_shape *shape);
+void operands_release(struct operands *o);
+
+/* How many launches pass before the same inputs come again. */
+int operands_rotation(const struct operands *o);
+/* Launch arguments of turn 0, 1, 2, ...; any non-negative number. */
+void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args *out);
+void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_args *out);
+
+/* Bytes that one launch reads and writes at least once: weights, scales, tokens, output. */
+size_t operands_traffic(const struct operands *o);
+
+#endif

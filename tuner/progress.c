@@ -1,0 +1,92 @@
+#include "progress.h"
+#include "../runtime/base/log.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupt_seen;
+
+static void on_interrupt(int signal_number) {
+    interrupt_seen = 1;
+    signal(signal_number, SIG_DFL);
+}
+
+void interrupt_catch(void) {
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool interrupted(void) {
+    return interrupt_seen;
+}
+
+double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void progress_init(struct progress *p, const char *verb, long total, bool quiet) {
+    const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+    *p = (struct progress){.verb = verb, .total = total, .quiet = quiet || !log_enabled(LOG_INFO)};
+    p->terminal = isatty(STDERR_FILENO) && term && *term;
+    p->colour = p->terminal && !(no_colour && *no_colour);
+    p->started = p->shown = seconds_now();
+}
+
+static void print_left(const struct progress *p, char out[32]) {
+    double spent = seconds_now() - p->started;
+    double left = p->done > 0 ? spent / (double)p->done * (double)(p->total - p->done) : 0;
+    if (left >= 3600)
+        snprintf(out, 32, "%.1f h left", left / 3600);
+    else if (left >= 90)
+        snprintf(out, 32, "%.0f min left", left / 60);
+    else
+        snprintf(out, 32, "%.0f s left", left);
+}
+
+static void print_bar(const struct progress *p, const char *note) {
+    enum { WIDTH = 24 };
+    char left[32], bar[WIDTH + 1];
+    print_left(p, left);
+    for (int i = 0; i < WIDTH; i++)
+        bar[i] = (long)i * p->total < p->done * WIDTH ? '#' : '.';
+    bar[WIDTH] = 0;
+    fprintf(stderr, "\r\033[K%s%s%s [%s] %ld/%ld", p->colour ? "\033[1m" : "", p->verb, p->colour ? "\033[0m" : "", bar,
+            p->done, p->total);
+    if (p->failed)
+        fprintf(stderr, ", %s%ld failed%s", p->colour ? "\033[31m" : "", p->failed, p->colour ? "\033[0m" : "");
+    fprintf(stderr, ", %s%s%s", left, note ? ", " : "", note ? note : "");
+    fflush(stderr);
+}
+
+static void print_line(const struct progress *p, const char *note) {
+    char left[32];
+    print_left(p, left);
+    log_info("%s: %ld of %ld, %ld failed, %s%s%s", p->verb, p->done, p->total, p->failed, left, note ? ", " : "",
+             note ? note : "");
+}
+
+void progress_step(struct progress *p, bool good, const char *note) {
+    p->done++;
+    p->failed += !good;
+    double now = seconds_now();
+    if (p->quiet || now - p->shown < (p->terminal ? 0.1 : 5))
+        return;
+    p->shown = now;
+    if (p->terminal)
+        print_bar(p, note);
+    else
+        print_line(p, note);
+}
+
+void progress_release(struct progress *p) {
+    if (p->quiet || p->total == 0)
+        return;
+    if (p->terminal)
+        fputs("\r\033[K", stderr);
+    log_info("%s: %ld of %ld in %.1f s, %ld failed", p->verb, p->done, p->total, seconds_now() - p->started, p->failed);
+}

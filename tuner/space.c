@@ -1,0 +1,195 @@
+#include "space.h"
+#include "../runtime/base/file.h"
+#include "../runtime/base/status.h"
+#include <cyaml/cyaml.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What libcyaml fills. The schema of `values` is made from the family's knobs, so there is no second list of them. */
+struct space_file {
+    char *family;
+    struct space values;
+};
+
+static const cyaml_schema_value_t knob_value = {CYAML_VALUE_INT(CYAML_FLAG_DEFAULT, int)};
+
+/* libcyaml explains an error in several log messages, the most precise first: the first is the reason, the first line
+ * number is where, and one of them names the mapping. */
+struct yaml_error {
+    char reason[200];
+    int line;
+    bool in_values;
+};
+
+static void note_error(cyaml_log_t level, void *context, const char *format, va_list args) {
+    struct yaml_error *error = context;
+    char text[400];
+    if (level < CYAML_LOG_ERROR)
+        return;
+    vsnprintf(text, sizeof text, format, args);
+    text[strcspn(text, "\n")] = 0;
+    const char *line = strstr(text, "line: ");
+    if (line && error->line == 0)
+        error->line = atoi(line + 6);
+    error->in_values = error->in_values || strstr(text, "field 'values'");
+    const char *reason = !strncmp(text, "Load: ", 6) ? text + 6 : text;
+    if (!*error->reason && strncmp(reason, "Backtrace", 9) != 0)
+        snprintf(error->reason, sizeof error->reason, "%.190s", reason);
+}
+
+static enum mt_status explain(const char *path, const struct family *family, const struct yaml_error *error) {
+    static const char unexpected[] = "Unexpected key: ";
+    bool unknown_key = !strncmp(error->reason, unexpected, sizeof unexpected - 1);
+    const char *key = error->reason + sizeof unexpected - 1;
+    if (!unknown_key)
+        return fail(MT_USAGE, "space file %s, line %d: %s", path, error->line, error->reason);
+    if (!error->in_values || !family)
+        return fail(MT_USAGE, "space file %s, line %d: there is no `%s`; a space has `family` and `values`", path,
+                    error->line, key);
+    struct str known = {0};
+    for (int i = 0; i < family->knob_count; i++)
+        str_printf(&known, "%s%s", i ? ", " : "", family->knobs[i].name);
+    enum mt_status status = fail(MT_USAGE, "space file %s, line %d: family %s has no knob `%s`; it has %s", path,
+                                 error->line, family->name, key, known.data);
+    str_release(&known);
+    return status;
+}
+
+/* `family` NULL: reads only which family it is. */
+static enum mt_status load(const char *path, const struct str *text, const struct family *family,
+                           struct space_file *out) {
+    cyaml_schema_field_t knobs[MT_MAX_KNOBS + 1] = {0};
+    for (int i = 0; family && i < family->knob_count; i++) {
+        knobs[i].key = family->knobs[i].name;
+        knobs[i].data_offset = (uint32_t)(offsetof(struct space, values) + (size_t)i * sizeof(int *));
+        knobs[i].count_offset = (uint32_t)(offsetof(struct space, counts) + (size_t)i * sizeof(uint32_t));
+        knobs[i].count_size = sizeof(uint32_t);
+        knobs[i].value = (cyaml_schema_value_t){
+            CYAML_VALUE_SEQUENCE(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, int, &knob_value, 1, 256)};
+    }
+    const cyaml_schema_field_t fields[] = {
+        CYAML_FIELD_STRING_PTR("family", CYAML_FLAG_POINTER, struct space_file, family, 1, 32),
+        CYAML_FIELD_MAPPING("values", CYAML_FLAG_DEFAULT, struct space_file, values, knobs), CYAML_FIELD_END};
+    const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct space_file, fields)};
+    struct yaml_error error = {0};
+    const cyaml_config_t config = {.log_fn = note_error,
+                                   .log_ctx = &error,
+                                   .mem_fn = cyaml_mem,
+                                   .log_level = CYAML_LOG_ERROR,
+                                   .flags = family ? CYAML_CFG_DEFAULT : CYAML_CFG_IGNORE_UNKNOWN_KEYS};
+    struct space_file *file = NULL;
+    cyaml_err_t result =
+        cyaml_load_data((const uint8_t *)text->data, text->length, &config, &schema, (cyaml_data_t **)&file, NULL);
+    if (result != CYAML_OK) {
+        if (!*error.reason)
+            snprintf(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
+        return explain(path, family, &error);
+    }
+    if (!file)
+        return fail(MT_USAGE, "space file %s, line 1: it is empty; a space has `family` and `values`", path);
+    *out = *file; /* the strings and lists are now the caller's; only the frame is freed */
+    free(file);
+    return MT_OK;
+}
+
+enum mt_status space_read(const char *name, struct space *out) {
+    struct str path = {0}, text = {0};
+    struct space_file head = {0}, file = {0};
+    *out = (struct space){0};
+    enum mt_status status = config_find("spaces", name, "yaml", &path);
+    if (status || (status = file_read(path.data, &text)))
+        goto out;
+    if (text.length == 0) {
+        status = fail(MT_USAGE, "space file %s, line 1: it is empty; a space has `family` and `values`", path.data);
+        goto out;
+    }
+    if ((status = load(path.data, &text, NULL, &head)))
+        goto out;
+    const struct family *family = family_find(head.family);
+    if (!family) {
+        status = fail(MT_USAGE, "space file %s: there is no kernel family `%s`; `mixtune info` lists them", path.data,
+                      head.family);
+        goto out;
+    }
+    if ((status = load(path.data, &text, family, &file)))
+        goto out;
+    *out = file.values;
+    out->family = family;
+out:
+    free(head.family);
+    free(file.family);
+    str_release(&text);
+    str_release(&path);
+    return status;
+}
+
+void space_release(struct space *space) {
+    for (int i = 0; i < MT_MAX_KNOBS; i++)
+        free(space->values[i]);
+    *space = (struct space){0};
+}
+
+long space_size(const struct space *space) {
+    long size = 1;
+    for (int i = 0; i < space->family->knob_count; i++)
+        if (space->values[i])
+            size *= (long)space->counts[i];
+    return size;
+}
+
+void space_config(const struct space *space, long index, struct config *out) {
+    config_default(space->family, out);
+    for (int i = space->family->knob_count - 1; i >= 0; i--) {
+        if (!space->values[i])
+            continue;
+        out->value[i] = space->values[i][index % space->counts[i]];
+        index /= space->counts[i];
+    }
+}
+
+void config_list_release(struct config_list *list) {
+    free(list->config);
+    *list = (struct config_list){0};
+}
+
+static bool config_equal(const struct config *a, const struct config *b) {
+    return a->family == b->family && !memcmp(a->value, b->value, (size_t)a->family->knob_count * sizeof *a->value);
+}
+
+void config_list_add(struct config_list *list, const struct config *config) {
+    for (int i = 0; i < list->count; i++)
+        if (config_equal(&list->config[i], config))
+            return;
+    list->config = xrealloc(list->config, (size_t)(list->count + 1) * sizeof *list->config);
+    list->config[list->count++] = *config;
+}
+
+static enum mt_status add_space(struct config_list *list, const char *name) {
+    struct space space;
+    struct config config;
+    enum mt_status status = space_read(name, &space);
+    if (status)
+        return status;
+    config_default(space.family, &config);
+    config_list_add(list, &config);
+    for (long i = 0; i < space_size(&space); i++) {
+        space_config(&space, i, &config);
+        config_list_add(list, &config);
+    }
+    space_release(&space);
+    return MT_OK;
+}
+
+enum mt_status config_list_read(const char *spaces, struct config_list *out) {
+    *out = (struct config_list){0};
+    enum mt_status status = MT_OK;
+    char *copy = xstrdup(spaces), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save))
+        status = add_space(out, p);
+    free(copy);
+    if (status)
+        config_list_release(out);
+    return status;
+}

@@ -1,0 +1,41 @@
+/* A search space: for one kernel family, the values that each knob may take.
+ *
+ * A space file is YAML:
+ *     family: sm80
+ *     values:
+ *       tile_n: [64, 128]
+ *       tile_m: [8, 16, 32]
+ * The space is the Cartesian product of the values; a knob that is not listed keeps its default. Combinations that
+ * config_allowed() refuses are left out where the space is walked. */
+#ifndef MT_SPACE_H
+#define MT_SPACE_H
+
+#include "../runtime/family.h"
+
+struct space {
+    const struct family *family;
+    int *values[MT_MAX_KNOBS]; /* owned; NULL where the knob keeps its default */
+    uint32_t counts[MT_MAX_KNOBS];
+};
+
+/* `name` is a name in configs/spaces/ or a path. MT_USAGE with file, line and reason for YAML that is broken, knobs
+ * that the family does not have and values that are not whole numbers. */
+enum mt_status space_read(const char *name, struct space *out);
+void space_release(struct space *space);
+
+/* Size of the product, and its entries: 0 <= index < size. The last listed knob runs fastest. */
+long space_size(const struct space *space);
+void space_config(const struct space *space, long index, struct config *out);
+
+/* ---- several spaces together, as a list of configurations ---- */
+struct config_list {
+    struct config *config;
+    int count;
+};
+void config_list_release(struct config_list *list);
+/* Appends unless it is there already. */
+void config_list_add(struct config_list *list, const struct config *config);
+/* All configurations of `spaces` (names or paths, separated by commas), the families' defaults first. */
+enum mt_status config_list_read(const char *spaces, struct config_list *out);
+
+#endif
