@@ -106,7 +106,8 @@ test:
 
 lint:
 	$(Q)tests/setup.sh build test lint
-	$(Q)BUILD=$(BUILD) CHECKED="$(subst ",\",$(CHECKED))" tests/lint/run.sh
+	$(Q)$(MAKE) --keep-going lint-checks && echo "lint: clean"
+include tests/lint/lint.mk
 
 bench:
 	$(Q)tests/setup.sh build test

@@ -1,0 +1,43 @@
+# What `make lint` checks. A file is looked at again when it, or something that it includes, has changed.
+LINT   := $(BUILD)/lint
+LINT_C := $(wildcard $(foreach d,runtime db tuner,$(d)/*.c $(d)/*/*.c) tests/*/*.c)
+LINT_H := $(wildcard $(foreach d,runtime db tuner,$(d)/*.h $(d)/*/*.h) tests/*/*.h)
+LINT_T := $(wildcard $(foreach d,templates templates/ptx templates/tile,$(d)/*.cu $(d)/*.cuh $(d)/*.h))
+LINT_SH := $(wildcard tests/*.sh tests/*/*.sh .ci/run)
+LINT_FLAGS := $(CHECKED) -fsyntax-only
+FORMATTED = clang-format --dry-run --Werror $< 2>/dev/null || { echo "$<: not formatted: clang-format -i $<"; exit 1; }
+
+lint-checks: lint-includes lint-sizes lint-words lint-cppcheck $(LINT_C:%=$(LINT)/%.ok) $(LINT_H:%=$(LINT)/%.format) \
+             $(LINT_SH:%=$(LINT)/%.ok)
+
+$(LINT)/%.c.ok: %.c .clang-tidy .clang-format $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(FORMATTED)
+	$(Q)$(CC) $(LINT_FLAGS) $<
+	$(Q)clang $(LINT_FLAGS) -MD -MP -MF $@.d -MT $@ $<
+	$(Q)clang-tidy --quiet $< -- $(CHECKED) $(if $(filter-out runtime/base/status.c,$<),-include tests/lint/analyzer.h) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+$(LINT)/%.h.format: %.h .clang-format
+	@mkdir -p $(@D)
+	$(Q)$(FORMATTED)
+	@touch $@
+$(LINT)/%.ok: %
+	@mkdir -p $(@D)
+	$(Q)shellcheck $<
+	@touch $@
+
+lint-includes:
+	$(Q)awk -f tests/lint/includes.awk $(LINT_C) $(LINT_H) $(LINT_T)
+lint-sizes:
+	$(Q)awk -f tests/lint/sizes.awk $(LINT_C) $(LINT_H)
+lint-words:
+	$(Q)! grep -nE '\b(TODO|FIXME|XXX)\b' $(LINT_C) $(LINT_H) $(LINT_T) $(wildcard reports/* db/*.sql tests/*.sh tests/*/*.sh docs/*.1 *.md)
+lint-cppcheck:
+	@mkdir -p $(LINT)/cppcheck
+	$(Q)cppcheck --quiet --error-exitcode=1 --cppcheck-build-dir=$(LINT)/cppcheck -j $(shell nproc) --std=c11 --max-configs=1 \
+	    --enable=warning,performance,portability --inline-suppr --suppress=missingIncludeSystem --suppress=missingInclude \
+	    -D_GNU_SOURCE -D__GNUC__ -D__linux__ -D__x86_64__ -DMT_VERSION='""' -DMT_SOURCE_DIR='""' -I. -Iruntime \
+	    $(filter-out tests/%,$(LINT_C))
+
+.PHONY: lint-checks lint-includes lint-sizes lint-words lint-cppcheck
+-include $(shell find $(LINT) -name '*.d' 2>/dev/null)
