@@ -1,0 +1,330 @@
+/* The store: what goes in comes out, resuming, staleness, migrations, and every file that is not a database of ours. */
+#include "test_store.h"
+
+#include "../../db/schema.h"
+#include <sys/stat.h>
+
+static void samples_come_back_bit_for_bit(void **state) {
+    struct fixture *f = *state;
+    double samples[37];
+    uint64_t seed = 88172645463325252u;
+    for (int i = 0; i < 37; i++) {
+        seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+        samples[i] = 1000 + (double)(seed >> 11) / 4096.0;
+    }
+    struct store *store = open_run(f->path, &gpu, &env);
+    struct store_measurement m = good(samples, 37);
+    assert_int_equal(store_record(store, &m), MT_OK);
+    store_close(store);
+
+    store = open_run(f->path, &gpu, &env);
+    sqlite3_stmt *query;
+    sqlite3_prepare_v2(store_handle(store), "SELECT samples, median_ns, low_ns, high_ns FROM measurement", -1, &query,
+                       NULL);
+    assert_int_equal(sqlite3_step(query), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_bytes(query, 0), sizeof samples);
+    const unsigned char *bytes = sqlite3_column_blob(query, 0);
+    for (int i = 0; i < 37; i++) {
+        uint64_t bits = 0;
+        for (int b = 7; b >= 0; b--)
+            bits = bits << 8 | bytes[8 * i + b];
+        double value;
+        memcpy(&value, &bits, 8);
+        assert_true(value == samples[i]);
+    }
+    assert_true(sqlite3_column_double(query, 1) == m.median_ns && sqlite3_column_double(query, 2) == m.low_ns &&
+                sqlite3_column_double(query, 3) == m.high_ns);
+    assert_int_equal(sqlite3_step(query), SQLITE_DONE);
+    sqlite3_finalize(query);
+    assert_int_equal(number(store, "SELECT value FROM knob WHERE name = 'stages'"), 4);
+    store_close(store);
+}
+
+static void every_outcome_is_a_row(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double sample = 5000;
+    for (int outcome = OUTCOME_OK; outcome <= OUTCOME_ILLEGAL_ADDRESS; outcome++) {
+        struct store_measurement m = good(&sample, 1);
+        m.outcome = (enum store_outcome)outcome;
+        m.message = "because";
+        m.m = outcome + 1;
+        if (store_record(store, &m) != MT_OK)
+            fail_msg("%s: %s", store_outcome_name(m.outcome), fail_message());
+        char sql[160];
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM fact WHERE outcome = '%s' AND m = %d AND (message = '') = %d",
+                 store_outcome_name(m.outcome), outcome + 1, outcome == OUTCOME_OK);
+        assert_int_equal(number(store, sql), 1);
+    }
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement WHERE samples IS NULL"), OUTCOME_ILLEGAL_ADDRESS);
+    store_close(store);
+}
+
+static void nonsense_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double sample = 5000;
+    struct store_measurement bad[6];
+    for (int i = 0; i < 6; i++)
+        bad[i] = good(&sample, 1);
+    bad[0].sample_count = 0;
+    bad[1].median_ns = -1;
+    bad[2].low_ns = bad[2].median_ns * 2;
+    bad[3].cache_state = "lukewarm";
+    bad[4].m = 0;
+    bad[5].dtype = "int3";
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(store_record(store, &bad[i]), MT_FAILURE);
+        assert_non_null(strstr(fail_message(), "CHECK"));
+    }
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement"), 0);
+    store_close(store);
+
+    store = open_run(f->path, &soft, &env);
+    struct store_measurement m = good(&sample, 1);
+    assert_int_equal(store_record(store, &m), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "modelled, never measured"));
+    m.origin = ORIGIN_MODELLED;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    store_close(store);
+}
+
+static int has(struct store *store, const struct store_measurement *m) {
+    int found;
+    if (store_has(store, m, &found) != MT_OK)
+        fail_msg("%s", fail_message());
+    return found;
+}
+
+static void resuming_skips_what_is_there(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double sample = 5000;
+    struct store_measurement m = good(&sample, 1), other;
+    assert_false(has(store, &m));
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_true(has(store, &m));
+    m.outcome = OUTCOME_TIMEOUT, m.m = 32;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_true(has(store, &m));
+#define DIFFERS(change) (other = m, other.change, assert_false(has(store, &other)))
+    DIFFERS(m = 17);
+    DIFFERS(group = 64);
+    DIFFERS(scheme = "w8a8");
+    DIFFERS(dtype = "bf16");
+    DIFFERS(cache_state = "hot");
+    DIFFERS(config = "tile_n=64");
+    DIFFERS(family = "sm90");
+    DIFFERS(layer.k = 128);
+    DIFFERS(layer.model = "other");
+    DIFFERS(origin = ORIGIN_MODELLED);
+#undef DIFFERS
+    store_close(store);
+    store = open_run(f->path, &gpu, &env); /* another run in the same environment */
+    assert_true(has(store, &m));
+    store_close(store);
+    struct store_device sibling = gpu;
+    sibling.uuid = "GPU-2";
+    store = open_run(f->path, &sibling, &env);
+    assert_false(has(store, &m));
+    store_close(store);
+}
+
+/* What a change of the environment makes stale: kernels of ours by driver, NVRTC and templates; libraries by driver and
+ * cuBLAS. */
+static void stale_rows_stay_and_do_not_count(void **state) {
+    struct fixture *f = *state;
+    struct store_environment changed[5] = {env, env, env, env, env};
+    changed[0].driver_version++, changed[1].nvrtc_version++, changed[2].template_hash = "templates-2";
+    changed[3].cublas_version = "13.1", changed[4].clocks = "{\"sm\": 1}";
+    static const int ours[5] = {1, 1, 1, 0, 0}, library[5] = {1, 0, 0, 1, 0};
+    double sample = 5000;
+    struct store_measurement m = good(&sample, 1), base = good(&sample, 1), third = good(&sample, 1);
+    base.family = "cublas", base.config = "", base.scheme = "fp16";
+    third.m = 99;
+    for (int i = 0; i < 5; i++) {
+        struct store *store = open_run(f->path, &gpu, &env);
+        assert_int_equal(store_record(store, &m), MT_OK);
+        assert_int_equal(store_record(store, &base), MT_OK);
+        assert_int_equal(number(store, "SELECT count(*) FROM current WHERE m = 16"), 2);
+        store_close(store);
+        store = open_run(f->path, &gpu, &changed[i]);
+        assert_int_equal(number(store, "SELECT count(*) FROM current WHERE m = 16"), 2); /* nothing recorded yet */
+        assert_int_equal(has(store, &m), !ours[i]);
+        assert_int_equal(has(store, &base), !library[i]);
+        assert_int_equal(store_record(store, &third), MT_OK);
+        assert_int_equal(number(store, "SELECT count(*) FROM current WHERE m = 16 AND NOT is_baseline"), !ours[i]);
+        assert_int_equal(number(store, "SELECT count(*) FROM current WHERE m = 16 AND is_baseline"), !library[i]);
+        assert_int_equal(number(store, "SELECT count(*) FROM fact WHERE m = 16 AND NOT is_baseline"), i + 1);
+        store_close(store);
+    }
+}
+
+static void a_repeated_measurement_replaces_in_queries_only(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double first = 5000, second = 7000;
+    struct store_measurement m = good(&first, 1);
+    assert_int_equal(store_record(store, &m), MT_OK);
+    m = good(&second, 1);
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement"), 2);
+    assert_int_equal(number(store, "SELECT count(*) FROM current"), 1);
+    assert_int_equal(number(store, "SELECT median_ns FROM winner"), 7000);
+    m.outcome = OUTCOME_WRONG;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(number(store, "SELECT count(*) FROM winner"), 0);
+    store_close(store);
+}
+
+static void copying_rows_twice_changes_nothing(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double sample = 5000;
+    struct store_measurement m = good(&sample, 1);
+    assert_int_equal(store_record(store, &m), MT_OK);
+    store_close(store);
+    char copy[112];
+    /* Another machine's database of the same device, layer and configuration. */
+    snprintf(copy, sizeof copy, "%s/other.db", f->folder);
+    store = open_run(copy, &gpu, &env);
+    m.median_ns = 5001;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    store_close(store);
+    assert_int_equal(store_open(f->path, &store), MT_OK);
+    char sql[640];
+    snprintf(
+        sql, sizeof sql,
+        "ATTACH '%s' AS other; INSERT OR IGNORE INTO device SELECT * FROM other.device; "
+        "INSERT OR IGNORE INTO environment SELECT * FROM other.environment; "
+        "INSERT OR IGNORE INTO run SELECT * FROM other.run; INSERT OR IGNORE INTO layer SELECT * FROM other.layer; "
+        "INSERT OR IGNORE INTO config SELECT id, family, config FROM other.config; "
+        "INSERT OR IGNORE INTO measurement SELECT * FROM other.measurement; DETACH other",
+        copy);
+    for (int i = 0; i < 2; i++) {
+        if (sqlite3_exec(store_handle(store), sql, NULL, NULL, NULL) != SQLITE_OK)
+            fail_msg("%s", sqlite3_errmsg(store_handle(store)));
+        assert_int_equal(number(store, "SELECT count(*) FROM measurement"), 2);
+        assert_int_equal(number(store, "SELECT count(*) FROM run"), 2);
+        assert_int_equal(number(store, "SELECT count(*) FROM device") + number(store, "SELECT count(*) FROM layer") +
+                             number(store, "SELECT count(*) FROM config"),
+                         3);
+    }
+    store_close(store);
+}
+
+/* Opening must fail with one sentence that holds `part`, and must leave the file as it is. */
+static void refused(const char *path, const char *part) {
+    struct str before = {0}, after = {0};
+    struct stat st;
+    int regular = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    if (regular)
+        file_read(path, &before);
+    struct store *store;
+    assert_int_equal(store_open(path, &store), MT_FAILURE);
+    assert_null(store);
+    if (!strstr(fail_message(), part) || strchr(fail_message(), '\n'))
+        fail_msg("not the sentence with `%s`: %s", part, fail_message());
+    if (regular)
+        file_read(path, &after);
+    assert_int_equal(before.length, after.length);
+    if (before.length)
+        assert_memory_equal(before.data, after.data, before.length);
+    str_release(&before);
+    str_release(&after);
+}
+
+static void put(const char *path, const void *data, size_t size) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, size, file), size);
+    fclose(file);
+}
+
+static void what_is_no_database_of_ours_is_refused(void **state) {
+    struct fixture *f = *state;
+    char garbage[5000];
+    for (size_t i = 0; i < sizeof garbage; i++)
+        garbage[i] = (char)(i * 37 + 11);
+    put(f->path, garbage, sizeof garbage);
+    refused(f->path, "not a database");
+    unlink(f->path);
+
+    sqlite3 *db;
+    sqlite3_open(f->path, &db);
+    sqlite3_exec(db, "CREATE TABLE cake (slices)", NULL, NULL, NULL);
+    sqlite3_close(db);
+    refused(f->path, "another program");
+    unlink(f->path);
+
+    struct store *store = open_run(f->path, &gpu, &env);
+    sqlite3_exec(store_handle(store), "PRAGMA user_version = 1000", NULL, NULL, NULL);
+    store_close(store);
+    refused(f->path, "newer mixtune (database version 1000");
+    unlink(f->path);
+
+    char path[160];
+    put(f->path, "x", 1);
+    snprintf(path, sizeof path, "%s/below-a-file.db", f->path);
+    refused(path, "folder does not exist or cannot be written");
+    snprintf(path, sizeof path, "%s/missing/t.db", f->folder);
+    refused(path, "folder does not exist");
+    refused("/proc/self/t.db", "folder does not exist or cannot be written");
+    refused("/dev/full", "/dev/full");
+}
+
+static void a_truncated_file_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double sample = 5000;
+    for (int i = 1; i < 200; i++) {
+        struct store_measurement m = good(&sample, 1);
+        m.m = i;
+        assert_int_equal(store_record(store, &m), MT_OK);
+    }
+    store_close(store);
+    struct stat st;
+    assert_int_equal(stat(f->path, &st), 0);
+    assert_int_equal(truncate(f->path, st.st_size / 2), 0);
+    refused(f->path, "damaged or cut short");
+}
+
+static void migrations_keep_rows_or_change_nothing(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double sample = 5000;
+    struct store_measurement m = good(&sample, 1);
+    assert_int_equal(store_record(store, &m), MT_OK);
+    int count;
+    const char *const *now = schema_steps(&count);
+    const char *steps[16];
+    assert_in_range(count, 1, 13);
+    memcpy(steps, now, sizeof *steps * (size_t)count);
+    steps[count] = "ALTER TABLE measurement ADD COLUMN note TEXT NOT NULL DEFAULT 'old'";
+    steps[count + 1] = "CREATE TABLE half (x); SELECT no_such_function()";
+    assert_int_equal(schema_migrate(store_handle(store), f->path, steps, count + 2), MT_FAILURE);
+    assert_int_equal(number(store, "PRAGMA user_version"), count);
+    assert_int_equal(number(store, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"), 0);
+    assert_int_equal(schema_migrate(store_handle(store), f->path, steps, count + 1), MT_OK);
+    assert_int_equal(number(store, "PRAGMA user_version"), count + 1);
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement WHERE note = 'old' AND median_ns = 5000"), 1);
+    store_close(store);
+    refused(f->path, "newer mixtune");
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
+    const struct CMUnitTest tests[] = {
+        TEST(samples_come_back_bit_for_bit),
+        TEST(every_outcome_is_a_row),
+        TEST(nonsense_is_refused),
+        TEST(resuming_skips_what_is_there),
+        TEST(stale_rows_stay_and_do_not_count),
+        TEST(a_repeated_measurement_replaces_in_queries_only),
+        TEST(copying_rows_twice_changes_nothing),
+        TEST(what_is_no_database_of_ours_is_refused),
+        TEST(a_truncated_file_is_refused),
+        TEST(migrations_keep_rows_or_change_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

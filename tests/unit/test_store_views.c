@@ -1,0 +1,250 @@
+/* The views against a plain computation over the same random rows: staleness, newest row, ties, origins, baselines. */
+#include "test_store.h"
+
+#include <math.h>
+
+/* What the test knows of a row, apart from the database. */
+struct row {
+    int device, env, layer, m, scheme, group, dtype, cache, config, ok, repeat;
+    double ns;
+};
+enum { ROWS = 3000, DEVICES = 3, CONFIGS = 6, LAYERS = 3 };
+static struct row rows[ROWS];
+
+static const struct store_device devices[DEVICES] = {
+    {"GPU-1", "NVIDIA H100 80GB HBM3", 90, 132, 0},
+    {"GPU-2", "NVIDIA H100 80GB HBM3", 90, 132, 0},
+    {"GPU-soft-1", "soft:a100-sxm-80g (modelled)", 80, 108, 1},
+};
+/* Of one device, times modelled and times measured must not meet: device 1 has both. */
+static int origin_of(const struct row *r) {
+    return r->device == 2 || (r->device == 1 && r->repeat) ? ORIGIN_MODELLED : ORIGIN_MEASURED;
+}
+static const struct store_environment environments[3] = {{13000, 1300, "templates-1", "13.0", ""},
+                                                         {13000, 1300, "templates-2", "13.0", ""},
+                                                         {13000, 1300, "templates-2", "13.1", "x"}};
+/* Layers 0 and 1 have the same shape: they share baselines. */
+static const struct store_layer layers[LAYERS] = {
+    {"a", "o", 4096, 4096, 1}, {"b", "o", 4096, 4096, 1}, {"a", "down", 4096, 14336, 2}};
+static const char *const schemes[3] = {"w4a8", "w8a8", NULL}; /* NULL: a baseline */
+static const char *const dtypes[2] = {"fp16", "bf16"};
+/* From simple to complicated, with what makes them so in numbers. */
+static const struct {
+    const char *family, *text;
+    int smem, registers;
+} configs[CONFIGS] = {
+    {"sm80", "tile_n=64,stages=2,split_k=1", 4000, 100}, {"sm80", "tile_n=64,stages=3,split_k=1", 1000, 90},
+    {"sm80", "tile_n=128,stages=3,split_k=1", 2000, 80}, {"sm80", "tile_n=32,stages=3,split_k=1", 2000, 81},
+    {"sm80", "tile_n=16,stages=2,split_k=2", 500, 32},   {"sm80", "tile_n=16,stages=10,split_k=10", 100, 32},
+};
+static const char *const libraries[3] = {"cublas", "cublaslt-best", "f16"};
+
+static uint64_t seed = 0x9e3779b97f4a7c15u;
+static int draw(int below) {
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return (int)(seed >> 33) % below;
+}
+
+static void record(struct store *store, const struct row *r) {
+    int base = !schemes[r->scheme];
+    struct store_measurement m = {
+        .layer = layers[r->layer],
+        .m = r->m,
+        .group = r->group,
+        .scheme = base ? dtypes[r->dtype] : schemes[r->scheme],
+        .dtype = dtypes[r->dtype],
+        .family = base ? libraries[r->config % 3] : configs[r->config].family,
+        .config = base ? "" : configs[r->config].text,
+        .outcome = r->ok ? OUTCOME_OK : OUTCOME_CRASH,
+        .message = "crashed",
+        .origin = (enum store_origin)origin_of(r),
+        .cache_state = r->cache ? "hot" : "cold",
+        .samples_ns = &r->ns,
+        .sample_count = 1,
+        .median_ns = r->ns,
+        .low_ns = r->ns * 0.9,
+        .high_ns = r->ns * 1.2,
+        .registers = configs[r->config].registers,
+        .smem_bytes = configs[r->config].smem,
+    };
+    if (store_record(store, &m) != MT_OK)
+        fail_msg("%s", fail_message());
+}
+
+/* Rows in runs of 100: each run has one device and one environment. Times lie close, so that ties within 1 % abound. */
+static struct store *fill(const char *path) {
+    struct store *store = NULL;
+    for (int i = 0; i < ROWS; i++) {
+        struct row *r = &rows[i];
+        if (i % 100 == 0) {
+            store_close(store);
+            r->device = draw(DEVICES), r->env = draw(3);
+            store = open_run(path, &devices[r->device], &environments[r->env]);
+            sqlite3_exec(store_handle(store), "PRAGMA synchronous = OFF", NULL, NULL, NULL);
+        } else {
+            r->device = r[-1].device, r->env = r[-1].env;
+        }
+        r->layer = draw(LAYERS), r->m = 16 << draw(2), r->scheme = draw(3), r->group = draw(4) ? 128 : 64;
+        r->dtype = draw(4) == 0, r->cache = draw(3) == 0, r->config = draw(CONFIGS), r->ok = draw(8) != 0,
+        r->repeat = draw(2);
+        r->ns = 1000 * (1 + 0.002 * draw(20));
+        if (!schemes[r->scheme])
+            r->config %= 3, r->group = 128;
+        record(store, r);
+    }
+    return store;
+}
+
+static int newest_env(int device) {
+    for (int i = ROWS - 1; i >= 0; i--)
+        if (rows[i].device == device)
+            return rows[i].env;
+    return -1;
+}
+
+static int is_current(const struct row *r) {
+    const struct store_environment *e = &environments[r->env], *now = &environments[newest_env(r->device)];
+    int library = !schemes[r->scheme] && r->config < 2;
+    if (library ? strcmp(e->cublas_version, now->cublas_version) : strcmp(e->template_hash, now->template_hash))
+        return 0;
+    for (const struct row *s = r + 1; s < rows + ROWS; s++) {
+        const struct store_environment *f = &environments[s->env];
+        int same_tools =
+            library ? !strcmp(f->cublas_version, now->cublas_version) : !strcmp(f->template_hash, now->template_hash);
+        if (s->device == r->device && s->layer == r->layer && s->m == r->m && s->scheme == r->scheme &&
+            s->group == r->group && s->dtype == r->dtype && s->cache == r->cache && s->config == r->config &&
+            origin_of(s) == origin_of(r) && same_tools)
+            return 0;
+    }
+    return 1;
+}
+
+static int same_shape(const struct row *a, const struct row *b) {
+    return layers[a->layer].n == layers[b->layer].n && layers[a->layer].k == layers[b->layer].k;
+}
+
+static int same_place(const struct row *a, const struct row *b) {
+    return a->device == b->device && origin_of(a) == origin_of(b) && a->m == b->m && a->dtype == b->dtype &&
+           a->cache == b->cache;
+}
+
+static char current[ROWS];
+
+/* The index of the row that must win where row `r` competes; -1 if none. */
+static int expected_winner(const struct row *r) {
+    double fastest = INFINITY;
+    int best = -1;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < ROWS; i++) {
+            const struct row *s = &rows[i];
+            if (!current[i] || !s->ok || !schemes[s->scheme] || !same_place(s, r) || s->layer != r->layer ||
+                s->scheme != r->scheme || s->group != r->group)
+                continue;
+            if (pass == 0)
+                fastest = fmin(fastest, s->ns);
+            else if (s->ns <= 1.01 * fastest && (best < 0 || s->config < rows[best].config))
+                best = i;
+        }
+    return best;
+}
+
+static double expected_baseline(const struct row *r) {
+    double fastest = INFINITY;
+    for (int i = 0; i < ROWS; i++)
+        if (current[i] && rows[i].ok && !schemes[rows[i].scheme] && same_place(&rows[i], r) && same_shape(&rows[i], r))
+            fastest = fmin(fastest, rows[i].ns);
+    return fastest;
+}
+
+static void check_row(struct store *store, const struct row *r, const struct row *w) {
+    sqlite3_stmt *query;
+    assert_int_equal(
+        sqlite3_prepare_v2(store_handle(store),
+                           "SELECT config, median_ns, baseline_ns, ratio, ratio_low, ratio_high FROM temp.s "
+                           "WHERE uuid = ? AND model = ? AND layer = ? AND m = ? AND scheme = ? AND group_size = ? "
+                           "AND dtype = ? AND cache_state = ? AND origin = ?",
+                           -1, &query, NULL),
+        SQLITE_OK);
+    sqlite3_bind_text(query, 1, devices[r->device].uuid, -1, SQLITE_STATIC);
+    sqlite3_bind_text(query, 2, layers[r->layer].model, -1, SQLITE_STATIC);
+    sqlite3_bind_text(query, 3, layers[r->layer].layer, -1, SQLITE_STATIC);
+    sqlite3_bind_int(query, 4, r->m);
+    sqlite3_bind_text(query, 5, schemes[r->scheme], -1, SQLITE_STATIC);
+    sqlite3_bind_int(query, 6, r->group);
+    sqlite3_bind_text(query, 7, dtypes[r->dtype], -1, SQLITE_STATIC);
+    sqlite3_bind_text(query, 8, r->cache ? "hot" : "cold", -1, SQLITE_STATIC);
+    sqlite3_bind_text(query, 9, store_origin_name((enum store_origin)origin_of(r)), -1, SQLITE_STATIC);
+    assert_int_equal(sqlite3_step(query), SQLITE_ROW);
+    assert_string_equal(sqlite3_column_text(query, 0), configs[w->config].text);
+    assert_true(sqlite3_column_double(query, 1) == w->ns);
+    double base = expected_baseline(r);
+    if (isinf(base)) {
+        assert_int_equal(sqlite3_column_type(query, 2), SQLITE_NULL);
+        assert_int_equal(sqlite3_column_type(query, 3), SQLITE_NULL);
+    } else {
+        assert_true(sqlite3_column_double(query, 2) == base);
+        assert_true(fabs(sqlite3_column_double(query, 3) - base / w->ns) < 1e-12);
+        assert_true(fabs(sqlite3_column_double(query, 4) - base * 0.9 / (w->ns * 1.2)) < 1e-12);
+        assert_true(fabs(sqlite3_column_double(query, 5) - base * 1.2 / (w->ns * 0.9)) < 1e-12);
+    }
+    assert_int_equal(sqlite3_step(query), SQLITE_DONE);
+    sqlite3_finalize(query);
+}
+
+static void views_agree_with_a_plain_computation(void **state) {
+    struct fixture *f = *state;
+    struct store *store = fill(f->path);
+    int64_t currents = 0, winners = 0, ties = 0;
+    for (int i = 0; i < ROWS; i++)
+        currents += current[i] = (char)is_current(&rows[i]);
+    assert_int_equal(number(store, "SELECT count(*) FROM fact"), ROWS);
+    assert_int_equal(number(store, "SELECT count(*) FROM current"), currents);
+    sqlite3_exec(store_handle(store), "CREATE TEMP TABLE s AS SELECT * FROM speedup", NULL, NULL, NULL);
+    for (int i = 0; i < ROWS; i++) {
+        if (!current[i] || !schemes[rows[i].scheme])
+            continue;
+        int w = expected_winner(&rows[i]);
+        if (w < 0)
+            continue;
+        check_row(store, &rows[i], &rows[w]);
+        winners += w == i;
+        ties += w != i && rows[i].ok && rows[i].ns < rows[w].ns;
+    }
+    assert_int_equal(number(store, "SELECT count(*) FROM temp.s"), winners);
+    assert_int_equal(number(store, "SELECT count(*) FROM winner"), winners);
+    assert_true(winners > 20 && ties > 5); /* the rows did exercise the rules */
+    store_close(store);
+}
+
+/* Every speed-up is of two rows of one origin and one device, with both origins present for the same shape. */
+static void origins_never_meet(void **state) {
+    struct fixture *f = *state;
+    struct store *store = fill(f->path);
+    assert_int_equal(number(store, "SELECT count(DISTINCT origin) FROM speedup WHERE uuid = 'GPU-2' AND ratio > 0"), 2);
+    assert_int_equal(number(store, "SELECT count(*) FROM speedup AS s JOIN measurement AS b ON b.id = s.baseline_id "
+                                   "JOIN run ON run.id = b.run WHERE b.origin <> s.origin OR run.device <> s.device "
+                                   "OR b.cache_state <> s.cache_state OR b.m <> s.m"),
+                     0);
+    store_close(store);
+    /* A winner that is modelled has no baseline that is measured. */
+    char path[128];
+    snprintf(path, sizeof path, "%s/two.db", f->folder);
+    store = open_run(path, &gpu, &env);
+    double fast = 1000, slow = 4000;
+    struct store_measurement m = good(&fast, 1), base = good(&slow, 1);
+    m.origin = ORIGIN_MODELLED;
+    base.family = "cublas", base.config = "", base.scheme = "fp16";
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(store_record(store, &base), MT_OK);
+    assert_int_equal(number(store, "SELECT count(*) FROM speedup WHERE ratio IS NULL"), 1);
+    base.origin = ORIGIN_MODELLED;
+    assert_int_equal(store_record(store, &base), MT_OK);
+    assert_int_equal(number(store, "SELECT ratio FROM speedup"), 4);
+    store_close(store);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
+    const struct CMUnitTest tests[] = {TEST(views_agree_with_a_plain_computation), TEST(origins_never_meet)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
