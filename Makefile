@@ -13,7 +13,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^#define MIXTUNE_VERSION "mixtune \(.*\)"/\1/p' tuner/options.h)
 ABI     := 0
 
 Q := $(if $(filter 1,$(V)),,@)
@@ -26,7 +26,7 @@ export CUDA_HOME
 WARN   := -Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 # What every compiler and checker is told; the code generation flags come on top.
 CHECKED := -std=c11 -D_GNU_SOURCE $(WARN) -isystem $(CUDA_HOME)/include -I. -Iruntime \
-           -DMT_VERSION='"$(VERSION)"' -DMT_SOURCE_DIR='"$(if $(filter 1,$(STATIC)),,$(CURDIR))"'
+           -DMT_SOURCE_DIR='"$(if $(filter 1,$(STATIC)),,$(CURDIR))"'
 CFLAGS := $(CHECKED) -fPIC -fvisibility=hidden -pthread $(OPT) $(SANITIZE) -MMD -MP
 # The interpreter's lane loops are written to be vectorised.
 SIMD := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3,)
@@ -63,9 +63,13 @@ $(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c $(BUILD)/flags
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
-$(BUILD)/runtime/%.o: runtime/%.S $(EMBEDDED)
+$(BUILD)/runtime/%.o: runtime/%.S $(EMBEDDED) $(BUILD)/runtime/templates.list
 	@mkdir -p $(@D)
-	$(Q)$(CC) -c -I. $< -o $@
+	$(Q)$(CC) -c -I. -I$(BUILD)/runtime $< -o $@
+# What runtime/templates.S carries: every file of templates/. Rewritten only when a file came or went.
+TEMPLATES := $(patsubst templates/%,%,$(sort $(filter templates/%,$(EMBEDDED))))
+$(shell mkdir -p $(BUILD)/runtime; printf 'template "%s"\n' $(TEMPLATES) >$(BUILD)/runtime/templates.new; \
+    cmp -s $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list || cp $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list)
 $(call obj,$(EMBEDDERS)): $(EMBEDDED)
 $(BUILD)/libmixtune.a: $(LIB_OBJ)
 	$(Q)rm -f $@; ar rcs $@ $^
