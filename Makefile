@@ -125,12 +125,26 @@ gpu-check:
 	$(Q)BUILD=$(BUILD) tests/gpu/check.sh
 
 install: all
-	$(Q)BUILD=$(BUILD) PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" VERSION=$(VERSION) ABI=$(ABI) tests/install.sh
+	$(Q)install -d $(addprefix "$(ROOT)"/,bin lib/pkgconfig include/mixtune/base share/mixtune share/man/man1)
+	$(Q)install $(BUILD)/mixtune "$(ROOT)"/bin
+	$(Q)install -m 644 $(BUILD)/libmixtune.so "$(ROOT)"/lib/libmixtune.so.$(VERSION)
+	$(Q)ln -sf libmixtune.so.$(VERSION) "$(ROOT)"/lib/libmixtune.so.$(ABI)
+	$(Q)ln -sf libmixtune.so.$(ABI) "$(ROOT)"/lib/libmixtune.so
+	$(Q)install -m 644 $(BUILD)/libsoftgpu.so "$(ROOT)"/lib
+	$(Q)install -m 644 runtime/mixtune.h "$(ROOT)"/include/mixtune
+	$(Q)install -m 644 runtime/base/status.h "$(ROOT)"/include/mixtune/base
+	$(Q)cp -R configs reports "$(ROOT)"/share/mixtune
+	$(Q)install -m 644 docs/mixtune.1 "$(ROOT)"/share/man/man1
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/mixtune.pc.in >"$(ROOT)"/lib/pkgconfig/mixtune.pc
+ROOT = $(DESTDIR)$(PREFIX)
 
+# An archive that runs where there is only the driver and the CUDA libraries: the other libraries are linked in.
+ARCHIVE := mixtune-$(VERSION)-linux-$(shell uname -m)
 dist:
 	$(Q)tests/setup.sh build
-	$(Q)$(MAKE) BUILD=$(BUILD)/dist OPT="-O2" STATIC=1 all
-	$(Q)BUILD=$(BUILD)/dist VERSION=$(VERSION) ABI=$(ABI) tests/dist.sh
+	$(Q)rm -rf $(BUILD)/dist/$(ARCHIVE)
+	$(Q)$(MAKE) BUILD=$(BUILD)/dist OPT=-O2 STATIC=1 PREFIX= DESTDIR=$(BUILD)/dist/$(ARCHIVE) install
+	$(Q)BUILD=$(BUILD)/dist tests/dist.sh $(ARCHIVE)
 
 clean:
 	$(Q)rm -rf $(BUILD)
