@@ -1,0 +1,197 @@
+#include "softgpu/numeric.h"
+
+/* Eight columns of one row; the compiler maps it to whatever the host has. */
+typedef float row8 __attribute__((vector_size(32)));
+
+enum { MAX_K = 64, MAX_M = 16 };
+
+/* A fragment register as 8 rows of `count` floats, row-major. */
+static int unpack_rows(const uint32_t *reg, enum ptx_type type, float *out) {
+    const uint8_t *bytes = (const uint8_t *)reg;
+    switch (type) {
+    case T_S8:
+        for (int i = 0; i < 128; i++)
+            out[i] = (float)(int8_t)bytes[i];
+        return 16;
+    case T_U8:
+        for (int i = 0; i < 128; i++)
+            out[i] = (float)bytes[i];
+        return 16;
+    case T_S4:
+        for (int i = 0; i < 128; i++) {
+            out[2 * i] = (float)((int8_t)(bytes[i] << 4) >> 4);
+            out[2 * i + 1] = (float)((int8_t)bytes[i] >> 4);
+        }
+        return 32;
+    case T_U4:
+        for (int i = 0; i < 128; i++) {
+            out[2 * i] = (float)(bytes[i] & 15);
+            out[2 * i + 1] = (float)(bytes[i] >> 4);
+        }
+        return 32;
+    case T_F16:
+        f16_to_f32_n((const uint16_t *)(const void *)reg, out, 64);
+        return 8;
+    case T_BF16:
+        bf16_to_f32_n((const uint16_t *)(const void *)reg, out, 64);
+        return 8;
+    case T_E4M3:
+        for (int i = 0; i < 128; i++) {
+            const uint32_t b = bytes[i];
+            const float x = f32_of((b & 0x7f) << 20) * 0x1p120f;
+            out[i] = (b & 0x7f) == 0x7f ? f32_of(F32_NAN) : f32_of(f32_bits(x) | (b & 0x80) << 24);
+        }
+        return 16;
+    case T_E5M2:
+        for (int i = 0; i < 128; i++)
+            out[i] = f16_to_f32((uint16_t)(bytes[i] << 8));
+        return 16;
+    default: /* T_TF32: the low 13 bits are not read */
+        for (int i = 0; i < 32; i++)
+            out[i] = f32_of(reg[i] & 0xffffe000u);
+        return 4;
+    }
+}
+
+/* B's registers hold columns; the multiplication wants rows along n. */
+static void unpack_columns(const uint32_t *const *reg, int registers, enum ptx_type type, row8 *out) {
+    float column[8 * 32];
+    for (int r = 0, k0 = 0; r < registers; r++) {
+        const int count = unpack_rows(reg[r], type, column);
+        for (int k = 0; k < count; k++)
+            for (int n = 0; n < 8; n++)
+                ((float *)&out[k0 + k])[n] = column[n * count + k];
+        k0 += count;
+    }
+}
+
+/* Elements of k in one 32-bit word per lane, times the four lanes of a row. */
+static int per_register(enum ptx_type type) {
+    switch (type) {
+    case T_S4:
+    case T_U4:
+        return 32;
+    case T_S8:
+    case T_U8:
+    case T_E4M3:
+    case T_E5M2:
+        return 16;
+    case T_F16:
+    case T_BF16:
+        return 8;
+    default:
+        return 4;
+    }
+}
+
+/* out [m][8] = A * B. Sums in float, along k: exact for the integer types, as 64 * 15 * 15 and 32 * 255 * 255 < 2^24.
+ */
+static void multiply(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, row8 *out) {
+    const int count = per_register(s->a), blocks = s->k / count, halves = s->m / 8;
+    row8 right[MAX_K];
+    unpack_columns(b, blocks, s->b, right);
+    for (int h = 0; h < halves; h++) {
+        row8 sum[8] = {{0}};
+        for (int block = 0; block < blocks; block++) {
+            float left[8 * 32];
+            unpack_rows(a[block * halves + h], s->a, left);
+            for (int k = 0; k < count; k++)
+                for (int row = 0; row < 8; row++)
+                    sum[row] += left[row * count + k] * right[block * count + k];
+        }
+        memcpy(out + 8 * h, sum, sizeof sum);
+    }
+}
+
+/* b1: a word holds 32 elements; the product of two is their and or xor, the sum a population count. */
+static void multiply_bits(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, int32_t *out) {
+    const int halves = s->m / 8, blocks = s->k / 128;
+    for (int row = 0; row < s->m; row++)
+        for (int n = 0; n < 8; n++) {
+            int32_t sum = 0;
+            for (int word = 0; word < 4 * blocks; word++) {
+                const uint32_t x = a[word / 4 * halves + row / 8][4 * (row % 8) + word % 4];
+                const uint32_t y = b[word / 4][4 * n + word % 4];
+                sum += __builtin_popcount(s->popc_xor ? x ^ y : x & y);
+            }
+            out[8 * row + n] = sum;
+        }
+}
+
+void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const int32_t *const *c,
+             int32_t *const *d) {
+    int32_t product[MAX_M * 8];
+    if (s->a == T_B1) {
+        multiply_bits(s, a, b, product);
+    } else {
+        row8 sum[MAX_M];
+        multiply(s, a, b, sum);
+        const float *x = (const float *)sum;
+        for (int i = 0; i < 8 * s->m; i++)
+            product[i] = (int32_t)x[i];
+    }
+    for (int r = 0; r < s->m / 4; r++) {
+        const int32_t *p = product + r / 2 * 64 + r % 2;
+        for (int lane = 0; lane < 32; lane++) {
+            const int64_t exact = (int64_t)c[r][lane] + p[2 * lane];
+            const int64_t low = exact < INT32_MIN ? INT32_MIN : exact;
+            d[r][lane] = s->saturate ? (int32_t)(low > INT32_MAX ? INT32_MAX : low) : (int32_t)(uint32_t)exact;
+        }
+    }
+}
+
+void mma_float(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const float *c,
+               float *d) {
+    row8 sum[MAX_M];
+    multiply(s, a, b, sum);
+    const float *x = (const float *)sum;
+    for (int i = 0; i < 8 * s->m; i++)
+        d[i] = f32_canonical(c[i] + x[i]);
+}
+
+void mma_double(const struct mma_shape *s, const double *const *a, const double *const *b, const double *const *c,
+                double *const *d) {
+    const int halves = s->m / 8;
+    double sum[MAX_M * 8];
+    for (int row = 0; row < s->m; row++)
+        for (int n = 0; n < 8; n++) {
+            double x = c[row / 8 * 2 + n % 2][4 * (row % 8) + n / 2];
+            for (int k = 0; k < s->k; k++)
+                x = fma(a[k / 4 * halves + row / 8][4 * (row % 8) + k % 4], b[k / 4][4 * n + k % 4], x);
+            sum[8 * row + n] = x;
+        }
+    for (int r = 0; r < s->m / 4; r++)
+        for (int lane = 0; lane < 32; lane++)
+            d[r][lane] = sum[r / 2 * 64 + 2 * lane + r % 2];
+}
+
+void mma_tile_of_f32(const float *const *reg, int m, float *tile) {
+    for (int r = 0; r < m / 4; r++)
+        for (int lane = 0; lane < 32; lane++)
+            tile[r / 2 * 64 + 2 * lane + r % 2] = reg[r][lane];
+}
+
+void mma_tile_to_f32(const float *tile, int m, float *const *reg) {
+    for (int r = 0; r < m / 4; r++)
+        for (int lane = 0; lane < 32; lane++)
+            reg[r][lane] = tile[r / 2 * 64 + 2 * lane + r % 2];
+}
+
+void mma_tile_of_f16(const uint16_t *const *reg, int m, float *tile) {
+    for (int r = 0; r < m / 8; r++)
+        f16_to_f32_n(reg[r], tile + 64 * r, 64);
+}
+
+void mma_tile_to_f16(const float *tile, int m, uint16_t *const *reg) {
+    for (int r = 0; r < m / 8; r++)
+        f16_of_f32_n(tile + 64 * r, reg[r], 64);
+}
+
+void matrix_transpose(const uint32_t *from, uint32_t *to) {
+    uint16_t matrix[8][8], transposed[8][8];
+    memcpy(matrix, from, sizeof matrix);
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++)
+            transposed[j][i] = matrix[i][j];
+    memcpy(to, transposed, sizeof transposed);
+}
