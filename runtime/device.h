@@ -66,6 +66,7 @@ struct device {
     CUdevice handle;
     CUcontext context;
     bool software;       /* times are modelled, not measured */
+    bool adopted;        /* the context is the caller's */
     char spec[64];       /* "cuda:0", "soft:a100-sxm-80g" */
     char name[128];      /* "NVIDIA H100 80GB HBM3"; a software device says so in its name */
     char uuid[40];       /* "GPU-xxxxxxxx-..." */

@@ -174,8 +174,7 @@ static bool config_in(const char *folder, const char *kind, const char *name, co
     return is_file(path->data);
 }
 
-/* The folder of the library or program that this code was linked into, without the trailing slash. */
-static bool own_folder(struct str *out) {
+bool own_folder(struct str *out) {
     static const char here = 0;
     Dl_info info;
     if (!dladdr(&here, &info) || !info.dli_fname)

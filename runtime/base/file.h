@@ -4,6 +4,7 @@
 
 #include "status.h"
 #include "str.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Appends the whole file to `out`. */
@@ -16,6 +17,9 @@ enum mt_status file_write_atomic(const char *path, const void *data, size_t size
 
 /* mkdir -p. */
 enum mt_status folder_make(const char *path);
+
+/* Appends the folder of the library or program that holds this code, without the trailing slash. False if it is unknown. */
+bool own_folder(struct str *out);
 
 /* Finds configs/<kind>/<name>[.<ext>]: `name` itself if it is a path to an existing file; else below $MIXTUNE_CONFIGS,
  * below ../configs or ../share/mixtune/configs of the running library, or the configs/ of the source tree. */

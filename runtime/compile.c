@@ -1,0 +1,79 @@
+#include "compile.h"
+#include "base/str.h"
+#include "cache.h"
+#include "compiler.h"
+#include "cubin.h"
+#include "fatbin.h"
+#include "template.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The cache key: everything that the machine code depends on. Each text goes in with its 0, so that no two lists look
+ * alike. */
+static void request_hash(const struct compile_request *request, const struct str *source, int version, char out[33]) {
+    struct str key = {0};
+    str_printf(&key, "image %d, NVRTC %d, %d options", CACHE_VERSION, version, request->option_count);
+    str_append_bytes(&key, request->arch, strlen(request->arch) + 1);
+    for (int i = 0; i < request->option_count; i++)
+        str_append_bytes(&key, request->options[i], strlen(request->options[i]) + 1);
+    str_append_bytes(&key, source->data, source->length);
+    text_hash(&key, out);
+    str_release(&key);
+}
+
+static enum mt_status image_build(const struct compile_request *request, const struct str *source, struct image *out) {
+    struct str cubin = {0}, ptx = {0}, fat = {0};
+    struct cubin_usage usage;
+    double start = seconds_now();
+    enum mt_status status = compiler_run(request->template_name, source->data, request->arch, request->options,
+                                         request->option_count, &cubin, &ptx);
+    out->seconds = seconds_now() - start;
+    if (status == MT_OK)
+        status = cubin_usage(cubin.data, cubin.length, &usage);
+    if (status == MT_OK)
+        status = fatbin_write(request->arch, cubin.data, cubin.length, ptx.data, &fat);
+    if (status == MT_OK) {
+        out->data = fat.data; /* the image owns it now */
+        out->size = fat.length;
+        fat = (struct str){0};
+        out->registers = usage.registers;
+        out->spill_bytes = usage.local_bytes;
+        out->smem_static = usage.smem_static;
+    }
+    str_release(&cubin);
+    str_release(&ptx);
+    str_release(&fat);
+    return status;
+}
+
+enum mt_status compile_kernel(const struct compile_request *request, struct image *out) {
+    struct str source = {0};
+    int version;
+    memset(out, 0, sizeof *out);
+    enum mt_status status = nvrtc_version(&version);
+    if (status == MT_OK)
+        status = template_expand(request->template_name, &source);
+    if (status != MT_OK)
+        goto out;
+    request_hash(request, &source, version, out->hash);
+    if (!cache_load(out->hash, out)) {
+        status = image_build(request, &source, out);
+        if (status == MT_OK)
+            cache_store(out);
+    }
+out:
+    str_release(&source);
+    return status;
+}
+
+void image_release(struct image *image) {
+    free(image->data);
+    memset(image, 0, sizeof *image);
+}

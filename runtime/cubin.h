@@ -1,0 +1,26 @@
+/* What a cubin (an ELF file with NVIDIA's sections) says of the kernels in it. */
+#ifndef MT_CUBIN_H
+#define MT_CUBIN_H
+
+#include "base/status.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cubin_usage {
+    int registers;   /* per thread */
+    int local_bytes; /* stack per thread: spilled registers and local arrays */
+    int smem_static; /* bytes, without what the driver reserves */
+};
+
+/* The largest of each over the kernels of the file: an image of the project has one kernel. */
+enum mt_status cubin_usage(const void *cubin, size_t size, struct cubin_usage *out);
+
+struct cubin_ident {
+    uint8_t version, abi; /* EI_VERSION and EI_ABIVERSION of the ELF header */
+    const void *compat;   /* the .nv.compat section, inside `cubin`; NULL if there is none */
+    size_t compat_size;
+};
+enum mt_status cubin_identify(const void *cubin, size_t size, struct cubin_ident *out);
+
+#endif

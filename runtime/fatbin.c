@@ -1,0 +1,97 @@
+#include "fatbin.h"
+#include "cubin.h"
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { KIND_PTX = 1, KIND_ELF = 2, OPTIONS_OFFSET = 72 };
+enum {
+    FLAG_64BIT_CUDA = 0x11,
+    FLAG_ARCH_SPECIFIC = 0x100000,
+    FLAG_FAMILY_SPECIFIC = 0x200000,
+    FLAG_COMPAT = 0x1000000
+};
+
+struct file_header {
+    uint32_t magic;
+    uint16_t version, header_size;
+    uint64_t size;
+};
+
+struct entry_header {
+    uint16_t kind, version;
+    uint32_t header_size;
+    uint64_t size;
+    uint32_t compressed_size, options_offset;
+    uint16_t minor, major;
+    uint32_t arch;
+    uint64_t name;
+    uint64_t flags;
+    uint64_t unused, raw_size;
+};
+_Static_assert(sizeof(struct file_header) == 16 && sizeof(struct entry_header) == 64, "as in the file");
+
+static size_t pad8(size_t size) {
+    return (size + 7) / 8 * 8;
+}
+
+static void append_padded(struct str *out, const void *data, size_t size) {
+    str_append_bytes(out, data, size);
+    str_append_bytes(out, "\0\0\0\0\0\0\0", pad8(size) - size);
+}
+
+/* `extra` with its length is what stands behind the fixed header; NULL for nothing. */
+static void append_entry(struct str *out, struct entry_header header, const void *extra, uint32_t extra_size,
+                         const void *data, size_t size) {
+    uint32_t text[2] = {OPTIONS_OFFSET, extra_size};
+    header.version = 0x0101;
+    header.header_size = (uint32_t)(extra ? pad8(OPTIONS_OFFSET + extra_size + 1) : sizeof header);
+    header.size = pad8(size);
+    str_append_bytes(out, &header, sizeof header);
+    if (extra) {
+        struct str ended = {0};
+        str_append_bytes(&ended, extra, extra_size);
+        str_append_bytes(out, text, sizeof text);
+        append_padded(out, ended.data, extra_size + 1);
+        str_release(&ended);
+    }
+    append_padded(out, data, size);
+}
+
+enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out) {
+    unsigned number, major, minor;
+    char suffix = 0;
+    if (sscanf(arch, "sm_%u%c", &number, &suffix) < 1)
+        return fail(MT_FAILURE, "a fat binary cannot be written for the architecture '%s'; it should be like sm_80",
+                    arch);
+    const char *version = strstr(ptx, ".version ");
+    if (!version || sscanf(version, ".version %u.%u", &major, &minor) != 2)
+        return fail(MT_FAILURE, "the PTX for %s has no .version line", arch);
+    struct cubin_ident ident;
+    enum mt_status status = cubin_identify(cubin, cubin_size, &ident);
+    if (status != MT_OK)
+        return status;
+
+    struct entry_header header = {.arch = number, .flags = FLAG_64BIT_CUDA};
+    header.flags |= suffix == 'a' ? FLAG_ARCH_SPECIFIC : suffix == 'f' ? FLAG_FAMILY_SPECIFIC : 0;
+    struct entry_header elf = header, text = header;
+    elf.kind = KIND_ELF;
+    elf.major = ident.version;
+    elf.minor = ident.abi;
+    bool compat = number >= 100 && ident.compat;
+    elf.flags |= compat ? FLAG_COMPAT : 0;
+    elf.options_offset = compat ? sizeof elf : 0;
+    text.kind = KIND_PTX;
+    text.major = (uint16_t)major;
+    text.minor = (uint16_t)minor;
+    text.options_offset = sizeof text;
+
+    size_t start = out->length;
+    struct file_header file = {.magic = 0xba55ed50, .version = 1, .header_size = sizeof file};
+    str_append_bytes(out, &file, sizeof file);
+    append_entry(out, elf, compat ? ident.compat : NULL, (uint32_t)ident.compat_size, cubin, cubin_size);
+    append_entry(out, text, "", 0, ptx, strlen(ptx) + 1);
+    file.size = out->length - start - sizeof file;
+    memcpy(out->data + start, &file, sizeof file);
+    return MT_OK;
+}

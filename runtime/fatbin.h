@@ -1,0 +1,23 @@
+/* Fat binaries: one file with machine code and PTX of the same kernel, as NVIDIA's `fatbinary` tool writes them
+ * uncompressed.
+ *
+ * The format is not documented. What is here was read off the output of the tool (CUDA 13.0), and the unit test
+ * compares with the tool byte for byte where it is installed. All numbers are little-endian.
+ *
+ *   file    u32 0xba55ed50, u16 version 1, u16 size of this header 16, u64 size of the entries
+ *   entry   u16 kind (1 PTX, 2 ELF), u16 0x0101, u32 header size, u64 payload size (padded to 8 bytes, PTX with its
+ *           terminating 0), u32 0, u32 offset of the options (64 for PTX), u16 minor, u16 major (of the ELF ABI, or of
+ * the PTX version), u32 architecture, u64 0, u64 flags, 2 x u64 0; then for some kinds u32 offset 72, u32 length, and a
+ * text with its terminating 0: the options of PTX (none), or from architecture 100 on a copy of the cubin's .nv.compat
+ * section */
+#ifndef MT_FATBIN_H
+#define MT_FATBIN_H
+
+#include "base/status.h"
+#include "base/str.h"
+#include <stddef.h>
+
+/* Appends a fat binary of the two to `out`. `arch` is "sm_80", "sm_90a", "sm_100f"; `ptx` is 0-terminated. */
+enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out);
+
+#endif

@@ -1,0 +1,15 @@
+/* The kernel templates: CUDA C++ files that the library carries, made into one text each for the compiler. */
+#ifndef MT_TEMPLATE_H
+#define MT_TEMPLATE_H
+
+#include "base/status.h"
+#include "base/str.h"
+
+/* Appends a template with its #include "..." lines replaced by what they name, each file once, so that one text says
+ * all that a kernel depends on. #line directives keep the compiler's messages true. */
+enum mt_status template_expand(const char *name, struct str *out);
+
+/* XXH3-128 of the text, in hex. */
+void text_hash(const struct str *text, char out[33]);
+
+#endif
