@@ -31,10 +31,13 @@ CFLAGS := $(CHECKED) -fPIC -fvisibility=hidden -pthread $(OPT) $(SANITIZE) -MMD 
 # The interpreter's lane loops are written to be vectorised.
 SIMD := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3,)
 
+comma := ,
 lib  = $(if $(filter 1,$(STATIC)),$(patsubst %,-l:lib%.a,$(1)),$(patsubst %,-l%,$(1)))
 LDLIBS_RT    := $(call lib,sqlite3 xxhash zstd) -ldl -lm -pthread
 LDLIBS_TUNER := $(call lib,jansson cyaml yaml)
-LDLIBS_SOFT  := $(call lib,cyaml yaml xxhash zstd) -ldl -lm -pthread
+# Debian's libcyaml.a cannot go into a shared object: the archive carries the shared one beside libsoftgpu.so.
+LDLIBS_SOFT  := -lcyaml -lyaml $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-new-dtags$(comma)-rpath$(comma)'$$ORIGIN') \
+                $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)
 LIB   := $(BASE) $(wildcard runtime/*.c db/*.c)

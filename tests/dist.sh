@@ -3,7 +3,7 @@
 # $BUILD/NAME holds an installation; it gets its notices, is stripped, packed to $BUILD/NAME.tar.gz, unpacked elsewhere and tried.
 set -eu
 name=$1
-root=$BUILD/$name
+root=$(realpath "$BUILD/$name")
 
 cp README.md LICENSE "$root"
 mkdir -p "$root/share/doc/licences"
@@ -14,8 +14,11 @@ done
 sed -i "s|^prefix=.*|prefix=\${pcfiledir}/../..|" "$root/lib/pkgconfig/mixtune.pc"
 strip --strip-unneeded "$root"/bin/mixtune "$root"/lib/lib*.so
 
+for library in libcyaml.so.1 libyaml-0.so.2; do
+    cp -L "$(gcc -print-file-name="$library")" "$root/lib"
+done
 for file in "$root"/bin/mixtune "$root"/lib/lib*.so; do
-    if ldd "$file" | grep -vE 'linux-vdso|ld-linux|lib(c|m|dl|pthread)\.so'; then
+    if ldd "$file" | grep -vE 'linux-vdso|ld-linux|lib(c|m|dl|pthread)\.so' | grep -vF "$(realpath "$root")/"; then
         echo "$file needs the libraries above: link them in" >&2
         exit 1
     fi
