@@ -32,12 +32,11 @@
 #error BF16 is unset
 #endif
 
-constexpr int threads = WARPS_N * WARPS_M * 32;
-constexpr int MI = TILE_N / WARPS_N / 16, NI = TILE_M / WARPS_M / 8;
+using Team = CtaTeam<TILE_N, TILE_M, WARPS_N, WARPS_M>;
+constexpr int threads = Team::threads, MI = Team::MI, NI = Team::NI;
 constexpr int w_bytes = TILE_N * TILE_K * 2, stage_bytes = w_bytes + TILE_M * TILE_K * 2;
 using Tiles = Rows<TILE_K * 2>;
-using Out = Epilogue<TILE_N, TILE_M, WARPS_N, WARPS_M, TILE_N * TILE_M, BF16>;
-static_assert(TILE_N % (16 * WARPS_N) == 0 && TILE_M % (8 * WARPS_M) == 0, "warps share the tile in whole fragments");
+using Out = Epilogue<Team, TILE_N * TILE_M, BF16>;
 
 struct Operand {
     const unsigned char *tile; // first byte of the tile's first row
@@ -109,8 +108,5 @@ extern "C" __global__ void __launch_bounds__(WARPS_N *WARPS_M * 32, CTAS)
         filling = filling + 1 == STAGES ? 0 : filling + 1;
     }
     __syncthreads();
-    unsigned short *staged = reinterpret_cast<unsigned short *>(shared);
-    Out::stage(acc, staged, args.bias, nullptr, n0, args.n);
-    __syncthreads();
-    Out::store(staged, args.y, args.ldy, nullptr, m0, tokens, n0, args.n);
+    Out::write(acc, shared, args.y, args.ldy, args.bias, nullptr, m0, tokens, n0, args.n);
 }

@@ -8,9 +8,14 @@
 #include "../ptx/convert.cuh"
 #include "../ptx/copy.cuh"
 
+// Who holds what is told by Team: the warps that share an output tile.
+//   TileN, TileM, MI, NI     features and tokens of the tile; 16 x 8 fragments of a warp along each
+//   threads, thread(), sync(), number   how many, which one this is, a barrier among them, and which team of the CTA it is
+//   feature0(), token0()     where this warp's first fragment lies in the tile
+//   feature_step             features between a warp's fragments
 // PartialSize: floats of one tile's partial sums; the same for both parts of a mixed layer.
-template <int TileN, int TileM, int WarpsN, int WarpsM, int PartialSize, bool Bf16> struct Epilogue {
-    static constexpr int MI = TileN / WarpsN / 16, NI = TileM / WarpsM / 8, threads = WarpsN * WarpsM * 32;
+template <class Team, int PartialSize, bool Bf16> struct Epilogue {
+    static constexpr int TileN = Team::TileN, TileM = Team::TileM, MI = Team::MI, NI = Team::NI, threads = Team::threads;
     static constexpr int pitch = mt_output_pitch(TileN);
     static_assert(TileN * TileM <= PartialSize, "partial sums of a tile fit their slot");
     using Accumulators = float[MI][NI][4];
@@ -19,20 +24,21 @@ template <int TileN, int TileM, int WarpsN, int WarpsM, int PartialSize, bool Bf
     // comes last. True in the one CTA that now holds the sum. Partials lie in the order of the fragments: [tile][split][register][thread].
     static __device__ __forceinline__ bool reduce_splits(Accumulators &acc, float *partials, unsigned *counters, int tile,
                                                          int split, int splits) {
-        float *mine = partials + (static_cast<long long>(tile) * splits + split) * PartialSize + threadIdx.x;
+        float *mine = partials + (static_cast<long long>(tile) * splits + split) * PartialSize + Team::thread();
 #pragma unroll
         for (int i = 0; i < MI * NI * 4; i++)
             mine[i * threads] = acc[i / 4 / NI][i / 4 % NI][i % 4];
         __threadfence();
-        __shared__ bool last;
-        __syncthreads();
-        if (threadIdx.x == 0) // wraps to zero at the last arrival: ready for the next launch
-            last = atomicInc(&counters[tile], static_cast<unsigned>(splits - 1)) == static_cast<unsigned>(splits - 1);
-        __syncthreads();
-        if (!last)
+        __shared__ bool last[4]; // one per team
+        Team::sync();
+        if (Team::thread() == 0) // wraps to zero at the last arrival: ready for the next launch
+            last[Team::number()] =
+                atomicInc(&counters[tile], static_cast<unsigned>(splits - 1)) == static_cast<unsigned>(splits - 1);
+        Team::sync();
+        if (!last[Team::number()])
             return false;
         __threadfence();
-        const float *first = partials + static_cast<long long>(tile) * splits * PartialSize + threadIdx.x;
+        const float *first = partials + static_cast<long long>(tile) * splits * PartialSize + Team::thread();
 #pragma unroll
         for (int i = 0; i < MI * NI * 4; i++)
             acc[i / 4 / NI][i / 4 % NI][i % 4] = load_global_cg(first + i * threads);
@@ -55,17 +61,17 @@ template <int TileN, int TileM, int WarpsN, int WarpsM, int PartialSize, bool Bf
     // Rounds the tile into shared memory. `row0`: the part's row of the tile's first feature.
     static __device__ __forceinline__ void stage(const Accumulators &acc, unsigned short *tile, const void *bias,
                                                  const int *columns, int row0, int rows) {
-        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        const int n0 = warp % WarpsN * MI * 16 + lane / 4, m0 = warp / WarpsN * NI * 8 + lane % 4 * 2;
+        const int lane = threadIdx.x % 32;
+        const int n0 = Team::feature0() + lane / 4, m0 = Team::token0() + lane % 4 * 2;
 #pragma unroll
         for (int i = 0; i < MI; i++) {
-            const float b[2] = {bias_of(bias, columns, row0 + n0 + i * 16, rows),
-                                bias_of(bias, columns, row0 + n0 + i * 16 + 8, rows)};
+            const int n = n0 + i * Team::feature_step;
+            const float b[2] = {bias_of(bias, columns, row0 + n, rows), bias_of(bias, columns, row0 + n + 8, rows)};
 #pragma unroll
             for (int j = 0; j < NI; j++)
 #pragma unroll
                 for (int r = 0; r < 4; r++)
-                    tile[(m0 + j * 8 + r % 2) * pitch + n0 + i * 16 + r / 2 * 8] = from_float<Bf16>(acc[i][j][r] + b[r / 2]);
+                    tile[(m0 + j * 8 + r % 2) * pitch + n + r / 2 * 8] = from_float<Bf16>(acc[i][j][r] + b[r / 2]);
         }
     }
 
@@ -75,7 +81,7 @@ template <int TileN, int TileM, int WarpsN, int WarpsM, int PartialSize, bool Bf
         unsigned short *out = static_cast<unsigned short *>(y);
         const bool aligned = columns == nullptr && ldy % 8 == 0 && reinterpret_cast<unsigned long long>(y) % 16 == 0;
         if (aligned) {
-            for (int i = threadIdx.x; i < TileM * (TileN / 8); i += threads) {
+            for (int i = Team::thread(); i < TileM * (TileN / 8); i += threads) {
                 const int m = i / (TileN / 8), n = i % (TileN / 8) * 8;
                 if (m >= tokens || row0 + n >= rows)
                     continue;
@@ -89,12 +95,43 @@ template <int TileN, int TileM, int WarpsN, int WarpsM, int PartialSize, bool Bf
             }
             return;
         }
-        for (int i = threadIdx.x; i < TileM * TileN; i += threads) {
+        for (int i = Team::thread(); i < TileM * TileN; i += threads) {
             const int m = i / TileN, n = i % TileN;
             if (m >= tokens || row0 + n >= rows)
                 continue;
             const int column = columns ? columns[row0 + n] : row0 + n;
             out[static_cast<long long>(m0 + m) * ldy + column] = tile[m * pitch + n];
         }
+    }
+
+    // Rounds, stages and writes the tile; `tile` is shared memory that nobody else reads or writes from the call on.
+    static __device__ __forceinline__ void write(const Accumulators &acc, unsigned char *shared, void *y, int ldy, const void *bias,
+                                                 const int *columns, int m0, int tokens, int row0, int rows) {
+        unsigned short *tile = reinterpret_cast<unsigned short *>(shared);
+        stage(acc, tile, bias, columns, row0, rows);
+        Team::sync();
+        store(tile, y, ldy, columns, m0, tokens, row0, rows);
+    }
+};
+
+// All warps of a CTA share one tile as a grid of WarpsN x WarpsM, each with adjacent fragments.
+template <int TileN_, int TileM_, int WarpsN, int WarpsM> struct CtaTeam {
+    static constexpr int TileN = TileN_, TileM = TileM_, MI = TileN / WarpsN / 16, NI = TileM / WarpsM / 8;
+    static constexpr int threads = WarpsN * WarpsM * 32, feature_step = 16;
+    static_assert(TileN % (16 * WarpsN) == 0 && TileM % (8 * WarpsM) == 0, "warps share the tile in whole fragments");
+    static __device__ __forceinline__ int thread() {
+        return static_cast<int>(threadIdx.x);
+    }
+    static __device__ __forceinline__ int number() {
+        return 0;
+    }
+    static __device__ __forceinline__ int feature0() {
+        return thread() / 32 % WarpsN * MI * 16;
+    }
+    static __device__ __forceinline__ int token0() {
+        return thread() / 32 / WarpsN * NI * 8;
+    }
+    static __device__ __forceinline__ void sync() {
+        __syncthreads();
     }
 };

@@ -19,16 +19,15 @@ template <int Bits_, int TileN_, int TileM_, int TileK_, int Stages_, int WarpsN
           int Order_, int PartialSize_, bool Bf16_>
 struct QuantTile {
     static constexpr int Bits = Bits_, TileN = TileN_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
-    static constexpr int threads = WarpsN_ * WarpsM_ * 32;
-    static constexpr int MI = TileN / WarpsN_ / 16, NI = TileM / WarpsM_ / 8; // fragments per warp
+    using Team = CtaTeam<TileN, TileM, WarpsN_, WarpsM_>;
+    static constexpr int threads = Team::threads, MI = Team::MI, NI = Team::NI; // fragments per warp
     static constexpr int groups = TileK / Group, units = Group / 64;          // per step; k64 units per group
     static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
     static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
     using P = Promotion<Promote_>;
     using X = Rows<TileK>;
-    using Out = Epilogue<TileN, TileM, WarpsN_, WarpsM_, PartialSize_, Bf16_>;
+    using Out = Epilogue<Team, PartialSize_, Bf16_>;
 
-    static_assert(TileN % (16 * WarpsN_) == 0 && TileM % (8 * WarpsM_) == 0, "warps share the tile in whole fragments");
     static_assert(TileK % Group == 0 && Group % 64 == 0, "a K step holds whole groups");
     static_assert(Stages >= 2, "one stage is computed while another is filled");
     static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
@@ -283,9 +282,6 @@ struct QuantTile {
         if (args.split_k > 1 && !Out::reduce_splits(acc, args.partials, args.counters, index, blockIdx.z, args.split_k))
             return;
         __syncthreads(); // the stages are read no more: their memory becomes the output tile
-        unsigned short *tile = reinterpret_cast<unsigned short *>(shared);
-        Out::stage(acc, tile, args.bias, part.columns, n0, part.rows);
-        __syncthreads();
-        Out::store(tile, args.y, args.ldy, part.columns, m0, tokens, n0, part.rows);
+        Out::write(acc, shared, args.y, args.ldy, args.bias, part.columns, m0, tokens, n0, part.rows);
     }
 };
