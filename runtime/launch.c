@@ -1,0 +1,129 @@
+#include "launch.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Dynamic shared memory up to here needs no asking. */
+#define SMEM_WITHOUT_OPTIN (48 * 1024)
+
+/* quantize_act.cu: one warp per token and group. */
+enum { QUANTIZE_WARPS = 4 };
+
+void device_limits_of(const struct device *dev, struct device_limits *out) {
+    *out = (struct device_limits){.cc = dev->cc,
+                                  .sm_count = dev->sm_count,
+                                  .smem_per_block_optin = dev->smem_per_block_optin,
+                                  .smem_per_sm = dev->smem_per_sm,
+                                  .regs_per_sm = dev->regs_per_sm,
+                                  .threads_per_sm = dev->threads_per_sm};
+}
+
+/* `options` is one text with spaces between the options. */
+static enum mt_status compile_for(const struct device *dev, const char *template_name, struct str *options,
+                                  struct image *out) {
+    const char **list = xcalloc(options->length / 2 + 1, sizeof *list);
+    int count = 0;
+    char arch[16], *rest = NULL;
+    device_arch(dev, arch);
+    for (char *word = strtok_r(options->data, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+        list[count++] = word;
+    const struct compile_request request = {template_name, list, count, arch};
+    enum mt_status status = compile_kernel(&request, out);
+    free(list);
+    return status;
+}
+
+enum mt_status kernel_compile(const struct device *dev, const struct config *config, const struct problem *p,
+                              struct image *out) {
+    struct str options = {0};
+    config->family->options(config, p, &options);
+    enum mt_status status = compile_for(dev, config->family->template_name, &options, out);
+    str_release(&options);
+    return status;
+}
+
+/* Takes the image over; on failure nothing is held. Dynamic shared memory is allowed up to what the device has: how
+ * much of it a launch takes follows from its problem. */
+static enum mt_status load(struct device *dev, struct image image, const char *entry, struct kernel *out) {
+    *out = (struct kernel){.image = image};
+    int most_shared = dev->smem_per_block_optin - image.smem_static;
+    CUresult result = dev->drv.CtxSetCurrent(dev->context);
+    if (result == CUDA_SUCCESS)
+        result = dev->drv.ModuleLoadData(&out->module, image.data);
+    if (result == CUDA_SUCCESS)
+        result = dev->drv.ModuleGetFunction(&out->function, out->module, entry);
+    if (result == CUDA_SUCCESS && most_shared > SMEM_WITHOUT_OPTIN)
+        result = dev->drv.FuncSetAttribute(out->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, most_shared);
+    enum mt_status status = device_check(dev, result, "the kernel cannot be loaded");
+    if (status != MT_OK) {
+        fail_context(status, "%s", entry);
+        kernel_unload(dev, out);
+    }
+    return status;
+}
+
+enum mt_status kernel_load(struct device *dev, const struct config *config, struct image image, struct kernel *out) {
+    enum mt_status status = load(dev, image, config->family->entry, out);
+    if (status == MT_OK)
+        out->config = *config;
+    return status;
+}
+
+enum mt_status kernel_load_quantize(struct device *dev, const struct problem *p, struct kernel *out) {
+    struct str options = {0};
+    struct image image;
+    str_printf(&options, "-DGROUP=%d -DIN_BF16=%d", p->group, p->dtype == DTYPE_BF16);
+    enum mt_status status = compile_for(dev, "quantize_act.cu", &options, &image);
+    str_release(&options);
+    return status == MT_OK ? load(dev, image, "quantize_act", out) : status;
+}
+
+void kernel_unload(struct device *dev, struct kernel *kernel) {
+    if (kernel->module)
+        dev->drv.ModuleUnload(kernel->module);
+    image_release(&kernel->image);
+    memset(kernel, 0, sizeof *kernel);
+}
+
+/* The value of a launch-time knob, 1 where the family has none of that name. */
+static int launch_knob(const struct config *config, const char *name) {
+    for (int i = 0; i < config->family->knob_count; i++)
+        if (strcmp(config->family->knobs[i].name, name) == 0)
+            return config->value[i];
+    return 1;
+}
+
+static enum mt_status launch(const struct device *dev, const struct kernel *kernel, const struct launch_shape *shape,
+                             void *args, const char *what, CUstream stream) {
+    void *params[] = {args};
+    CUresult result = dev->drv.LaunchKernel(kernel->function, shape->grid[0], shape->grid[1], shape->grid[2],
+                                            shape->block, 1, 1, (unsigned)shape->smem_bytes, stream, params, NULL);
+    return device_check(dev, result, what);
+}
+
+enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
+                           const struct mt_gemm_args *args, CUstream stream) {
+    struct mt_gemm_args own = *args;
+    struct launch_shape shape;
+    kernel->config.family->shape(&kernel->config, p, &shape);
+    own.split_k = launch_knob(&kernel->config, "split_k");
+    own.raster = launch_knob(&kernel->config, "raster");
+    return launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
+}
+
+enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,
+                               const struct mt_gemm_f16_args *args, CUstream stream) {
+    struct mt_gemm_f16_args own = *args;
+    struct launch_shape shape;
+    kernel->config.family->shape(&kernel->config, p, &shape);
+    own.raster = launch_knob(&kernel->config, "raster");
+    return launch(dev, kernel, &shape, &own, "the fp16 GEMM cannot be launched", stream);
+}
+
+enum mt_status launch_quantize(const struct device *dev, const struct kernel *kernel,
+                               const struct mt_quantize_args *args, CUstream stream) {
+    struct mt_quantize_args own = *args;
+    const long work = (long)args->m * args->groups;
+    const struct launch_shape shape = {.grid = {(unsigned)((work + QUANTIZE_WARPS - 1) / QUANTIZE_WARPS), 1, 1},
+                                       .block = QUANTIZE_WARPS * 32};
+    return launch(dev, kernel, &shape, &own, "the quantisation of activations cannot be launched", stream);
+}
