@@ -1,7 +1,7 @@
 /* The bundle: the winners of one GPU type in one file, which a serving engine dispatches from.
  *
- * A small SQLite database (tables fingerprint, layer, entry, fallback, image) that is written once, by atomic rename, and read
- * whole or not at all: a checksum over every byte of the file is checked before SQLite sees it, and each
+ * A small SQLite database (tables fingerprint, layer, entry, fallback, image) that is written once, by atomic rename,
+ * and read whole or not at all: a checksum over every byte of the file is checked before SQLite sees it, and each
  * kernel image has its own. Plain values only; the meaning of family and config texts is the runtime's. */
 #ifndef MT_BUNDLE_H
 #define MT_BUNDLE_H
@@ -32,8 +32,8 @@ struct bundle_layer {
 enum bundle_kind { BUNDLE_KERNEL, BUNDLE_CUBLAS };
 enum bundle_origin { BUNDLE_MEASURED, BUNDLE_MODELLED };
 
-/* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry; where cuBLAS in `dtype` was
- * faster it has a BUNDLE_CUBLAS entry too (family "cublas" or "cublaslt-best", config "", image_hash ""). */
+/* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry; where cuBLAS in `dtype`
+ * was faster it has a BUNDLE_CUBLAS entry too (family "cublas" or "cublaslt-best", config "", image_hash ""). */
 struct bundle_entry {
     int layer; /* index into layers */
     int m;
@@ -72,12 +72,13 @@ struct bundle {
     int owned_count;
 };
 
-/* Writes to a temporary beside `path`, then renames. MT_FAILURE if the bundle contradicts itself (an index or a hash that leads
- * nowhere, an entry twice, no kernel for a layer) or the file cannot be written; then an old file stays as it was. */
+/* Writes to a temporary beside `path`, then renames. MT_FAILURE if the bundle contradicts itself (an index or a hash
+ * that leads nowhere, an entry twice, no kernel for a layer) or the file cannot be written; then an old file stays as
+ * it was. */
 enum mt_status bundle_write(const char *path, const struct bundle *bundle);
 
-/* Reads all of it or nothing. MT_FAILURE with one sentence for a file that is missing, truncated, changed in any byte, no bundle,
- * of another version, or contradictory. Entries come ordered by layer, M and kind. */
+/* Reads all of it or nothing. MT_FAILURE with one sentence for a file that is missing, truncated, changed in any byte,
+ * no bundle, of another version, or contradictory. Entries come ordered by layer, M and kind. */
 enum mt_status bundle_read(const char *path, struct bundle *out);
 void bundle_release(struct bundle *bundle);
 

@@ -1,0 +1,180 @@
+#include "../runtime/base/file.h"
+#include "../runtime/base/str.h"
+#include "bundle_private.h"
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+#define LEVEL 12 /* zstd: kernels are small and written once */
+
+static const char schema[] =
+    "CREATE TABLE fingerprint (gpu TEXT NOT NULL, cc INTEGER NOT NULL, sm_count INTEGER NOT NULL, software INTEGER NOT "
+    "NULL,"
+    " driver_version INTEGER NOT NULL, toolkit INTEGER NOT NULL, template_hash TEXT NOT NULL) STRICT;"
+    "CREATE TABLE seal (text TEXT NOT NULL) STRICT;"
+    "CREATE TABLE layer (id INTEGER PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL, tp INTEGER NOT NULL,"
+    " n INTEGER NOT NULL, k INTEGER NOT NULL, group_size INTEGER NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL)"
+    " STRICT;"
+    /* checksum: XXH3-128 of the image; data: the image, compressed by zstd; size: of the image. */
+    "CREATE TABLE image (hash TEXT PRIMARY KEY, size INTEGER NOT NULL, checksum TEXT NOT NULL, data BLOB NOT NULL) "
+    "STRICT;"
+    "CREATE TABLE entry (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL,"
+    " kind TEXT NOT NULL CHECK (kind IN ('kernel', 'cublas')), family TEXT NOT NULL, config TEXT NOT NULL,"
+    " image TEXT REFERENCES image, expected_ns REAL NOT NULL,"
+    " origin TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')), PRIMARY KEY (layer, m, kind)) STRICT;"
+    "CREATE TABLE fallback (family TEXT NOT NULL, config TEXT NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL,"
+    " group_size INTEGER NOT NULL, image TEXT NOT NULL REFERENCES image,"
+    " PRIMARY KEY (family, scheme, dtype, group_size)) STRICT;";
+
+/* A row that is being put together: values are bound from left to right. A failure is kept by SQLite and met in
+ * row_end(). */
+struct row {
+    sqlite3 *db;
+    sqlite3_stmt *insert;
+    int bound;
+};
+
+static struct row row_begin(sqlite3 *db, const char *sql) {
+    struct row row = {.db = db};
+    sqlite3_prepare_v2(db, sql, -1, &row.insert, NULL);
+    return row;
+}
+
+static void row_number(struct row *row, int value) {
+    sqlite3_bind_int(row->insert, ++row->bound, value);
+}
+
+static void row_text(struct row *row, const char *value) {
+    sqlite3_bind_text(row->insert, ++row->bound, value, -1, SQLITE_STATIC);
+}
+
+static enum mt_status row_end(struct row *row) {
+    enum mt_status status = MT_OK;
+    if (!row->insert || sqlite3_step(row->insert) != SQLITE_DONE)
+        status = fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(row->db));
+    sqlite3_finalize(row->insert);
+    return status;
+}
+
+static enum mt_status write_fingerprint(sqlite3 *db, const struct bundle_fingerprint *f) {
+    struct row row = row_begin(db, "INSERT INTO fingerprint VALUES (?, ?, ?, ?, ?, ?, ?)");
+    row_text(&row, f->gpu);
+    row_number(&row, f->cc);
+    row_number(&row, f->sm_count);
+    row_number(&row, f->software);
+    row_number(&row, f->driver_version);
+    row_number(&row, f->toolkit);
+    row_text(&row, f->template_hash);
+    enum mt_status status = row_end(&row);
+    if (status != MT_OK)
+        return status;
+    row = row_begin(db, "INSERT INTO seal VALUES (?)");
+    row_text(&row, bundle_blank_seal);
+    return row_end(&row);
+}
+
+static enum mt_status write_layer(sqlite3 *db, const struct bundle_layer *layer, int index) {
+    struct row row = row_begin(db, "INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    row_number(&row, index);
+    row_text(&row, layer->name);
+    row_text(&row, layer->model);
+    row_number(&row, layer->tp);
+    row_number(&row, layer->n);
+    row_number(&row, layer->k);
+    row_number(&row, layer->group);
+    row_text(&row, layer->scheme);
+    row_text(&row, layer->dtype);
+    return row_end(&row);
+}
+
+static enum mt_status write_image(sqlite3 *db, const struct bundle_image *image) {
+    char checksum[HASH_TEXT];
+    bundle_hash(image->data, image->size, checksum);
+    size_t bound = ZSTD_compressBound(image->size);
+    void *packed = xmalloc(bound);
+    size_t size = ZSTD_compress(packed, bound, image->data, image->size, LEVEL);
+    if (ZSTD_isError(size)) {
+        free(packed);
+        return fail(MT_FAILURE, "cannot compress kernel image %s: %s", image->hash, ZSTD_getErrorName(size));
+    }
+    struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?, ?, ?)");
+    row_text(&row, image->hash);
+    sqlite3_bind_int64(row.insert, ++row.bound, (sqlite3_int64)image->size);
+    row_text(&row, checksum);
+    sqlite3_bind_blob64(row.insert, ++row.bound, packed, size, SQLITE_STATIC);
+    enum mt_status status = row_end(&row);
+    free(packed);
+    return status;
+}
+
+static enum mt_status write_entry(sqlite3 *db, const struct bundle_entry *entry) {
+    struct row row = row_begin(db, "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+    row_number(&row, entry->layer);
+    row_number(&row, entry->m);
+    row_text(&row, entry->kind == BUNDLE_CUBLAS ? "cublas" : "kernel");
+    row_text(&row, entry->family);
+    row_text(&row, entry->config);
+    row_text(&row, entry->kind == BUNDLE_CUBLAS ? NULL : entry->image_hash);
+    sqlite3_bind_double(row.insert, ++row.bound, entry->expected_ns);
+    row_text(&row, entry->origin == BUNDLE_MODELLED ? "modelled" : "measured");
+    return row_end(&row);
+}
+
+static enum mt_status write_fallback(sqlite3 *db, const struct bundle_fallback *fallback) {
+    struct row row = row_begin(db, "INSERT INTO fallback VALUES (?, ?, ?, ?, ?, ?)");
+    row_text(&row, fallback->family);
+    row_text(&row, fallback->config);
+    row_text(&row, fallback->scheme);
+    row_text(&row, fallback->dtype);
+    row_number(&row, fallback->group);
+    row_text(&row, fallback->image_hash);
+    return row_end(&row);
+}
+
+static enum mt_status write_rows(sqlite3 *db, const struct bundle *bundle) {
+    struct str pragmas = {0};
+    str_printf(&pragmas, "PRAGMA application_id = %d; PRAGMA user_version = %d; PRAGMA foreign_keys = ON; BEGIN",
+               BUNDLE_APPLICATION, BUNDLE_VERSION);
+    bool good = sqlite3_exec(db, pragmas.data, NULL, NULL, NULL) == SQLITE_OK &&
+                sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK;
+    str_release(&pragmas);
+    if (!good)
+        return fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));
+    enum mt_status status = write_fingerprint(db, &bundle->fingerprint);
+    for (int i = 0; status == MT_OK && i < bundle->layer_count; i++)
+        status = write_layer(db, &bundle->layers[i], i);
+    for (int i = 0; status == MT_OK && i < bundle->image_count; i++)
+        status = write_image(db, &bundle->images[i]);
+    for (int i = 0; status == MT_OK && i < bundle->entry_count; i++)
+        status = write_entry(db, &bundle->entries[i]);
+    for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)
+        status = write_fallback(db, &bundle->fallbacks[i]);
+    if (status == MT_OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        status = fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));
+    return status;
+}
+
+enum mt_status bundle_write(const char *path, const struct bundle *bundle) {
+    sqlite3 *db = NULL;
+    unsigned char *file = NULL;
+    sqlite3_int64 size = 0;
+    enum mt_status status = bundle_check(bundle);
+    if (status != MT_OK)
+        return status;
+    if (sqlite3_open(":memory:", &db) != SQLITE_OK) {
+        status = fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));
+        goto out;
+    }
+    status = write_rows(db, bundle);
+    if (status != MT_OK)
+        goto out;
+    file = sqlite3_serialize(db, "main", &size, 0);
+    if (!file || !bundle_seal(file, (size_t)size))
+        status = fail(MT_FAILURE, "cannot put the bundle together: it holds no place for its checksum");
+    else
+        status = file_write_atomic(path, file, (size_t)size);
+out:
+    sqlite3_free(file);
+    sqlite3_close(db);
+    return status;
+}

@@ -1,0 +1,232 @@
+/* Bundles: what is written is read back, and nothing else is. */
+#include "base/file.h"
+#include "base/str.h"
+#include "db/bundle.h"
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* after the above */
+#include <cmocka.h>
+
+static char folder[] = "/tmp/mixtune-bundle-XXXXXX";
+static char path[64], copy[64];
+static unsigned char image_a[50000], image_b[1];
+
+static const struct bundle_layer layers[] = {
+    {"qkv", "tiny", 1, 6144, 4096, 128, "w4a8", "fp16"},
+    {"o", "tiny", 2, 4096, 2048, 64, "w4.4a8", "bf16"},
+};
+static const struct bundle_image images[] = {{"aaaa", image_a, sizeof image_a}, {"bbbb", image_b, sizeof image_b}};
+static const struct bundle_entry entries[] = {
+    {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", "aaaa", 8123.5, BUNDLE_MEASURED},
+    {0, 4096, BUNDLE_KERNEL, "sm80", "tile_n=128,stages=3", "bbbb", 912345.25, BUNDLE_MEASURED},
+    {0, 4096, BUNDLE_CUBLAS, "cublaslt-best", "", "", 900000, BUNDLE_MEASURED},
+    {1, 16, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", "aaaa", 9000, BUNDLE_MODELLED},
+};
+static const struct bundle_fallback fallbacks[] = {{"sm80", "tile_n=128", "w4a8", "fp16", 128, "bbbb"}};
+
+static struct bundle sample(void) {
+    return (struct bundle){.fingerprint = {"Example GPU", 80, 108, 0, 12040, 1300, "0123456789abcdef"},
+                           .layers = layers,
+                           .layer_count = 2,
+                           .entries = entries,
+                           .entry_count = 4,
+                           .fallbacks = fallbacks,
+                           .fallback_count = 1,
+                           .images = images,
+                           .image_count = 2};
+}
+
+static int set_up(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof image_a; i++)
+        image_a[i] = (unsigned char)(i < 30000 ? lrand48() : 7);
+    image_b[0] = 42;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/a.bundle", folder);
+    snprintf(copy, sizeof copy, "%s/b.bundle", folder);
+    struct bundle bundle = sample();
+    return bundle_write(path, &bundle);
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    unlink(path);
+    unlink(copy);
+    return rmdir(folder);
+}
+
+static void what_is_written_is_read(void **state) {
+    (void)state;
+    struct bundle b;
+    assert_int_equal(bundle_read(path, &b), MT_OK);
+    assert_string_equal(b.fingerprint.gpu, "Example GPU");
+    assert_string_equal(b.fingerprint.template_hash, "0123456789abcdef");
+    assert_int_equal(b.fingerprint.cc, 80);
+    assert_int_equal(b.fingerprint.sm_count, 108);
+    assert_int_equal(b.fingerprint.software, 0);
+    assert_int_equal(b.fingerprint.driver_version, 12040);
+    assert_int_equal(b.fingerprint.toolkit, 1300);
+    assert_int_equal(b.layer_count, 2);
+    assert_int_equal(b.entry_count, 4);
+    assert_int_equal(b.fallback_count, 1);
+    assert_int_equal(b.image_count, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(b.layers[i].name, layers[i].name);
+        assert_string_equal(b.layers[i].model, layers[i].model);
+        assert_string_equal(b.layers[i].scheme, layers[i].scheme);
+        assert_string_equal(b.layers[i].dtype, layers[i].dtype);
+        assert_int_equal(b.layers[i].tp, layers[i].tp);
+        assert_int_equal(b.layers[i].n, layers[i].n);
+        assert_int_equal(b.layers[i].k, layers[i].k);
+        assert_int_equal(b.layers[i].group, layers[i].group);
+        assert_string_equal(b.images[i].hash, images[i].hash);
+        assert_int_equal(b.images[i].size, images[i].size);
+        assert_memory_equal(b.images[i].data, images[i].data, images[i].size);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(b.entries[i].layer, entries[i].layer);
+        assert_int_equal(b.entries[i].m, entries[i].m);
+        assert_int_equal(b.entries[i].kind, entries[i].kind);
+        assert_int_equal(b.entries[i].origin, entries[i].origin);
+        assert_string_equal(b.entries[i].family, entries[i].family);
+        assert_string_equal(b.entries[i].config, entries[i].config);
+        assert_string_equal(b.entries[i].image_hash, entries[i].image_hash);
+        assert_true(b.entries[i].expected_ns == entries[i].expected_ns);
+    }
+    assert_string_equal(b.fallbacks[0].config, "tile_n=128");
+    assert_string_equal(b.fallbacks[0].image_hash, "bbbb");
+    assert_int_equal(b.fallbacks[0].group, 128);
+    bundle_release(&b);
+}
+
+/* Writes the sample's bytes, cut to `length`, with one bit of `at` flipped (at < 0: none), and says what reading them
+ * gives. */
+static enum mt_status read_changed(const struct str *file, size_t length, long at) {
+    char *bytes = xmalloc(length + 1);
+    memcpy(bytes, file->data, length);
+    if (at >= 0)
+        bytes[at] = (char)(bytes[at] ^ 1 << lrand48() % 8);
+    assert_int_equal(file_write_atomic(copy, bytes, length), MT_OK);
+    free(bytes);
+    struct bundle b;
+    enum mt_status status = bundle_read(copy, &b);
+    if (status != MT_OK) {
+        assert_int_equal(b.layer_count, 0);
+        assert_null(b.owned);
+        assert_non_null(strstr(fail_message(), copy));
+        assert_null(strchr(fail_message(), '\n'));
+    }
+    bundle_release(&b);
+    return status;
+}
+
+static void damaged_files_are_refused(void **state) {
+    (void)state;
+    struct str file = {0};
+    assert_int_equal(file_read(path, &file), MT_OK);
+    assert_int_equal(read_changed(&file, file.length, -1), MT_OK);
+    for (int i = 0; i < 60; i++)
+        assert_int_equal(read_changed(&file, (size_t)(lrand48() % (long)file.length), -1), MT_FAILURE);
+    assert_int_equal(read_changed(&file, file.length - 1, -1), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "cut short"));
+    assert_int_equal(read_changed(&file, 0, -1), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "not a mixtune bundle"));
+    for (long at = 0; at < 200; at++) /* the header, each byte */
+        assert_int_equal(read_changed(&file, file.length, at), MT_FAILURE);
+    for (int i = 0; i < 300; i++)
+        assert_int_equal(read_changed(&file, file.length, lrand48() % (long)file.length), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "checksum"));
+    str_append(&file, "x");
+    assert_int_equal(read_changed(&file, file.length, -1), MT_FAILURE);
+    str_release(&file);
+}
+
+static void other_files_are_refused(void **state) {
+    (void)state;
+    struct bundle b;
+    assert_int_equal(bundle_read("/nonexistent/x.bundle", &b), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "/nonexistent/x.bundle"));
+    unlink(copy);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(copy, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "CREATE TABLE layer (a)", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(bundle_read(copy, &b), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "not a mixtune bundle"));
+}
+
+/* Changed with SQLite itself: still a sound database, no longer the bundle that was exported. */
+static enum mt_status read_edited(const char *sql) {
+    struct str file = {0};
+    assert_int_equal(file_read(path, &file), MT_OK);
+    assert_int_equal(file_write_atomic(copy, file.data, file.length), MT_OK);
+    str_release(&file);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(copy, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    struct bundle b;
+    enum mt_status status = bundle_read(copy, &b);
+    bundle_release(&b);
+    return status;
+}
+
+static void edited_files_are_refused(void **state) {
+    (void)state;
+    assert_int_equal(read_edited("SELECT 1"), MT_OK);
+    assert_int_equal(read_edited("UPDATE entry SET expected_ns = 1 WHERE m = 1"), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "changed or damaged"));
+    assert_int_equal(read_edited("PRAGMA user_version = 2"), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "version 2"));
+}
+
+static void contradictions_are_not_written(void **state) {
+    (void)state;
+    struct bundle_entry changed[4];
+    struct bundle b = sample();
+    b.entries = changed;
+    const struct {
+        struct bundle_entry entry;
+        const char *says;
+    } wrong[] = {
+        {{2, 1, BUNDLE_KERNEL, "sm80", "", "aaaa", 1, BUNDLE_MEASURED}, "layer 2"},
+        {{0, 0, BUNDLE_KERNEL, "sm80", "", "aaaa", 1, BUNDLE_MEASURED}, "M is 0"},
+        {{0, 1, BUNDLE_KERNEL, "sm80", "", "aaaa", 0, BUNDLE_MEASURED}, "time 0"},
+        {{0, 1, BUNDLE_KERNEL, "sm80", "", "cccc", 1, BUNDLE_MEASURED}, "cccc"},
+        {{0, 4096, BUNDLE_CUBLAS, "cublas", "", "", 1, BUNDLE_MEASURED}, "two entries"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        memcpy(changed, entries, sizeof changed);
+        changed[0] = wrong[i].entry;
+        unlink(copy);
+        assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+        assert_non_null(strstr(fail_message(), wrong[i].says));
+        assert_int_equal(access(copy, F_OK), -1);
+    }
+    memcpy(changed, entries, sizeof changed);
+    b.entry_count = 3; /* leaves the second layer without a kernel */
+    assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "no kernel for layer o"));
+    b = sample();
+    b.image_count = 1;
+    assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+    b = sample();
+    assert_int_equal(bundle_write("/nonexistent/folder/x.bundle", &b), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "/nonexistent/folder"));
+}
+
+int main(void) {
+    srand48(23);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_written_is_read),        cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(other_files_are_refused),        cmocka_unit_test(edited_files_are_refused),
+        cmocka_unit_test(contradictions_are_not_written),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
