@@ -1,0 +1,136 @@
+/* mixtune show: the winners of a database, all its measurements, or what failed. */
+#include "../runtime/base/log.h"
+#include "cmd.h"
+#include "query.h"
+#include "report_files.h"
+#include "rows.h"
+#include <stdio.h>
+#include <string.h>
+
+enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
+
+struct show {
+    struct common_options common;
+    struct query_options query;
+    enum format format;
+    bool all, failed;
+};
+
+enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED };
+
+static const struct argp_option show_table[] = {
+    {"format", KEY_FORMAT, "FORMAT", 0, "table (default), json (one object a line) or csv", 20},
+    {"all", KEY_ALL, NULL, 0, "Every measurement, not only the winners; also those that no longer count", 20},
+    {"failed", KEY_FAILED, NULL, 0, "The candidates that are not good, with the reason", 20},
+    {"json", 'j', NULL, 0, "The same as --format json", 91},
+    {"quiet", 'q', NULL, 0, "No notes on standard error", 91},
+    {0},
+};
+
+static enum mt_status format_parse(const char *text, enum format *out) {
+    static const char *const names[] = {"table", "json", "csv"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(text, names[i])) {
+            *out = (enum format)i;
+            return MT_OK;
+        }
+    return fail(MT_USAGE, "--format: `%s` is not one of table, json, csv", text);
+}
+
+static error_t show_parse(int key, char *arg, struct argp_state *state) {
+    struct show *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->query;
+        return 0;
+    case KEY_FORMAT:
+        return options_error(format_parse(arg, &o->format));
+    case KEY_ALL:
+        o->all = true;
+        return 0;
+    case KEY_FAILED:
+        o->failed = true;
+        return 0;
+    case 'j':
+        o->format = FORMAT_JSON;
+        return 0;
+    case 'q':
+        o->common.quiet = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        return options_error(fail(MT_USAGE, "show takes options only, not `%s`; --help lists them", arg));
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* One table for each origin, so that measured and modelled times never stand under each other. */
+static void print_tables(const struct rows *rows, const struct show *o, struct str *out) {
+    static const char lift[] = ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,";
+    static const char hide[] = ",uuid,low_us,high_us,ratio_low,ratio_high,";
+    for (int first = 0, last; first < rows->count; first = last) {
+        const char *origin = rows_cell(rows, first, "origin");
+        for (last = first; last < rows->count && !strcmp(origin, rows_cell(rows, last, "origin"));)
+            last++;
+        if (first)
+            str_append(out, "\n");
+        if (!strcmp(origin, store_origin_name(ORIGIN_MODELLED)))
+            str_append(out,
+                       "MODELLED: every time and ratio in this table is modelled on a software device. They compare "
+                       "configurations with each other and are no speed-up of a real GPU.\n");
+        struct table_style style = {lift, hide, first, last};
+        rows_print_table(rows, &style, out);
+    }
+}
+
+static enum mt_status print_rows(const struct rows *rows, const struct show *o, const char *path) {
+    const char *what = o->failed ? "failed candidates" : o->all ? "measurements" : "winners";
+    if (!rows->count && o->failed) {
+        log_info("%s: no candidate failed in what was asked for", path);
+        return MT_OK;
+    }
+    if (!rows->count)
+        return fail(MT_FAILURE, "%s holds no %s of what was asked for: loosen the options, or sweep it first", path,
+                    what);
+    struct str out = {0};
+    if (o->format == FORMAT_JSON)
+        rows_print_json(rows, &out);
+    else if (o->format == FORMAT_CSV)
+        rows_print_csv(rows, &out);
+    else
+        print_tables(rows, o, &out);
+    fwrite(out.data, 1, out.length, stdout);
+    str_release(&out);
+    return MT_OK;
+}
+
+static enum mt_status show(const struct show *o) {
+    struct store *store;
+    enum mt_status status = query_open(&o->query, &store);
+    if (status != MT_OK)
+        return status;
+    const char *sql = o->failed ? report_failures_sql : o->all ? report_measurements_sql : report_winners_sql;
+    struct rows rows;
+    status = rows_read(store_handle(store), sql, NULL, &rows);
+    if (status == MT_OK)
+        status = print_rows(&rows, o, o->query.db ? o->query.db : DEFAULT_DB);
+    rows_release(&rows);
+    store_close(store);
+    return status;
+}
+
+int cmd_show(int argc, char **argv) {
+    struct show o = {0};
+    const struct argp_child children[] = {{&query_argp, 0, NULL, 0}, {0}};
+    const struct argp argp = {
+        .options = show_table,
+        .parser = show_parse,
+        .children = children,
+        .doc = "Prints the fastest configuration of each layer, batch size and scheme, beside the fp16 baseline.",
+    };
+    int status = options_parse(&argp, argc, argv, &o, &o.common);
+    if (status == MT_OK)
+        status = show(&o);
+    query_options_release(&o.query);
+    return status;
+}

@@ -1,0 +1,147 @@
+#include "query.h"
+
+#include "../runtime/base/log.h"
+#include "../runtime/compile.h"
+#include "rows.h"
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_DB = 0x200, KEY_MODEL, KEY_LAYER, KEY_M, KEY_SCHEME, KEY_GPU };
+
+static const struct argp_option query_table[] = {
+    {"db", KEY_DB, "FILE", 0, "The database (default: " DEFAULT_DB ")", 10},
+    {"model", KEY_MODEL, "NAME", 0, "Only this model", 11},
+    {"layer", KEY_LAYER, "LIST", 0, "Only these layers, such as qkv,down or 4096x4096", 11},
+    {"m", KEY_M, "LIST", 0, "Only these numbers of tokens: 1,16,4096 or 1:256:x2", 11},
+    {"scheme", KEY_SCHEME, "LIST", 0, "Only these schemes: w4a8,w8a8", 11},
+    {"gpu", KEY_GPU, "NAME", 0, "Only devices with NAME in their name", 11},
+    {0},
+};
+
+static enum mt_status schemes_add(struct query_options *o, const char *list) {
+    enum mt_status status = MT_OK;
+    char *copy = xstrdup(list), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
+        if (o->scheme_count == MAX_SCHEMES)
+            status = fail(MT_USAGE, "--scheme: at most %d schemes in one command", MAX_SCHEMES);
+        else
+            status = scheme_parse(p, &o->scheme[o->scheme_count++]);
+    }
+    free(copy);
+    return status;
+}
+
+static error_t query_parse(int key, char *arg, struct argp_state *state) {
+    struct query_options *o = state->input;
+    switch (key) {
+    case KEY_DB:
+        o->db = arg;
+        return 0;
+    case KEY_MODEL:
+        o->model = arg;
+        return 0;
+    case KEY_LAYER:
+        o->layers = arg;
+        return 0;
+    case KEY_GPU:
+        o->gpu = arg;
+        return 0;
+    case KEY_M:
+        return options_error(int_list_parse(arg, "--m", &o->m));
+    case KEY_SCHEME:
+        return options_error(schemes_add(o, arg));
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp query_argp = {.options = query_table, .parser = query_parse};
+
+void query_options_release(struct query_options *o) {
+    int_list_release(&o->m);
+}
+
+/* The conditions on columns that speedup and fact share. Freed with sqlite3_free(). */
+static char *conditions(const struct query_options *o) {
+    sqlite3_str *sql = sqlite3_str_new(NULL);
+    sqlite3_str_appendall(sql, "1");
+    if (o->model)
+        sqlite3_str_appendf(sql, " AND model = %Q", o->model);
+    if (o->layers)
+        sqlite3_str_appendf(sql, " AND instr(',' || %Q || ',', ',' || layer || ',')", o->layers);
+    if (o->gpu)
+        sqlite3_str_appendf(sql, " AND instr(lower(device_name), lower(%Q))", o->gpu);
+    for (int i = 0; i < o->m.count; i++)
+        sqlite3_str_appendf(sql, "%s%d%s", i ? "," : " AND m IN (", o->m.value[i], i + 1 == o->m.count ? ")" : "");
+    for (int i = 0; i < o->scheme_count; i++) {
+        char name[16];
+        sqlite3_str_appendf(sql, "%s%Q%s", i ? "," : " AND scheme IN (", scheme_name(o->scheme[i], name),
+                            i + 1 == o->scheme_count ? ")" : "");
+    }
+    return sqlite3_str_finish(sql);
+}
+
+static enum mt_status make_tables(sqlite3 *db, const struct query_options *o) {
+    char *where = conditions(o);
+    char *sql = sqlite3_mprintf(
+        "PRAGMA temp_store = MEMORY;"
+        "CREATE TEMP TABLE swept AS SELECT layer AS layer_id, min(created) AS layer_order FROM measurement GROUP BY "
+        "layer;"
+        "CREATE TEMP TABLE newest AS SELECT id FROM current; CREATE INDEX temp.newest_id ON newest (id);"
+        "CREATE TEMP TABLE asked AS SELECT * FROM speedup JOIN swept USING (layer_id) WHERE %s;"
+        "CREATE TEMP TABLE asked_fact AS SELECT *, CASE WHEN stale THEN 'stale' WHEN id IN newest THEN 'current' "
+        "ELSE 'replaced' END AS state FROM fact JOIN swept USING (layer_id) WHERE %s;",
+        where, where);
+    enum mt_status status = MT_OK;
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        status = fail(MT_FAILURE, "%s: cannot read it: %s", sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+    sqlite3_free(sql);
+    sqlite3_free(where);
+    return status;
+}
+
+/* Rows that were made with something else than what is newest, and winners that this program would not compile the
+ * same. */
+static enum mt_status say_what_is_old(sqlite3 *db) {
+    struct rows rows;
+    enum mt_status status =
+        rows_read(db, "SELECT count(*) AS n FROM asked_fact WHERE stale HAVING count(*) > 0", NULL, &rows);
+    if (status != MT_OK)
+        return status;
+    if (rows.count)
+        log_info("%s older measurements are kept but do not count (another driver, NVRTC, cuBLAS or kernel templates); "
+                 "`mixtune show --all` lists them",
+                 rows_cell(&rows, 0, "n"));
+    rows_release(&rows);
+    char hash[33];
+    if (template_hash(hash) != MT_OK)
+        return MT_OK;
+    const char *const values[] = {":hash", hash, NULL};
+    status = rows_read(db, "SELECT DISTINCT device_name FROM asked WHERE template_hash <> :hash", values, &rows);
+    for (int i = 0; status == MT_OK && i < rows.count; i++)
+        log_warn(
+            "the newest measurements on %s are of other kernel templates than this mixtune has: sweep again before you "
+            "rely on them",
+            rows.cell[i]);
+    rows_release(&rows);
+    return status;
+}
+
+enum mt_status query_open(const struct query_options *o, struct store **out) {
+    const char *path = o->db ? o->db : DEFAULT_DB;
+    *out = NULL;
+    if (access(path, F_OK) != 0)
+        return fail(MT_FAILURE, "there is no database %s: `mixtune sweep` makes one, or name another with --db", path);
+    enum mt_status status = store_open(path, out);
+    if (status == MT_OK)
+        status = make_tables(store_handle(*out), o);
+    if (status == MT_OK)
+        status = say_what_is_old(store_handle(*out));
+    if (status != MT_OK) {
+        store_close(*out);
+        *out = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,24 @@
+/* What show, report and export have in common: a database that exists, and the part of it that was asked for. */
+#ifndef MT_QUERY_H
+#define MT_QUERY_H
+
+#include "../db/store.h"
+#include "options.h"
+
+struct query_options {
+    const char *db, *model, *layers, *gpu; /* NULL: all; db: DEFAULT_DB */
+    struct int_list m;
+    struct scheme scheme[MAX_SCHEMES];
+    int scheme_count;
+};
+/* --db, --model, --layer, --m, --scheme, --gpu; its input is a struct query_options. */
+extern const struct argp query_argp;
+void query_options_release(struct query_options *o);
+
+/* Opens a database that must exist and makes the part that `o` asks for into two temporary tables of its connection:
+ * `asked` (rows of the view speedup) and `asked_fact` (rows of the view fact, with `state`: current, replaced or
+ * stale), both with `layer_order`, the order in which the layers were first swept. Says on standard error what does not
+ * count and why. */
+enum mt_status query_open(const struct query_options *o, struct store **out);
+
+#endif

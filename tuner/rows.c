@@ -1,0 +1,256 @@
+#include "rows.h"
+
+#include <jansson.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum mt_status refuse(sqlite3 *db) {
+    return fail(MT_FAILURE, "the query failed: %s", sqlite3_errmsg(db));
+}
+
+static void add_row(struct rows *rows, sqlite3_stmt *query, int *room) {
+    if (rows->count == *room) {
+        *room = *room ? *room * 2 : 64;
+        rows->cell = xrealloc(rows->cell, (size_t)*room * (size_t)rows->columns * sizeof *rows->cell);
+    }
+    for (int c = 0; c < rows->columns; c++) {
+        const char *text = (const char *)sqlite3_column_text(query, c);
+        rows->cell[rows->count * rows->columns + c] = text ? xstrdup(text) : NULL;
+        rows->text[c] |= sqlite3_column_type(query, c) == SQLITE_TEXT;
+    }
+    rows->count++;
+}
+
+enum mt_status rows_read(sqlite3 *db, const char *sql, const char *const *values, struct rows *out) {
+    *out = (struct rows){0};
+    sqlite3_stmt *query;
+    if (sqlite3_prepare_v2(db, sql, -1, &query, NULL) != SQLITE_OK)
+        return refuse(db);
+    for (int i = 0; values && values[i]; i += 2) {
+        int at = sqlite3_bind_parameter_index(query, values[i]);
+        if (at)
+            sqlite3_bind_text(query, at, values[i + 1], -1, SQLITE_STATIC);
+    }
+    out->columns = sqlite3_column_count(query);
+    out->name = xcalloc((size_t)out->columns, sizeof *out->name);
+    out->text = xcalloc((size_t)out->columns, sizeof *out->text);
+    for (int c = 0; c < out->columns; c++)
+        out->name[c] = xstrdup(sqlite3_column_name(query, c));
+    int rc, room = 0;
+    while ((rc = sqlite3_step(query)) == SQLITE_ROW)
+        add_row(out, query, &room);
+    sqlite3_finalize(query);
+    if (rc == SQLITE_DONE)
+        return MT_OK;
+    rows_release(out);
+    return refuse(db);
+}
+
+void rows_release(struct rows *rows) {
+    for (int c = 0; c < rows->columns; c++)
+        free(rows->name[c]);
+    for (int i = 0; i < rows->count * rows->columns; i++)
+        free(rows->cell[i]);
+    free(rows->name);
+    free(rows->cell);
+    free(rows->text);
+    *rows = (struct rows){0};
+}
+
+int rows_column(const struct rows *rows, const char *name) {
+    for (int c = 0; c < rows->columns; c++)
+        if (!strcmp(rows->name[c], name))
+            return c;
+    return -1;
+}
+
+static const char *cell_at(const struct rows *rows, int row, int column) {
+    return rows->cell[row * rows->columns + column];
+}
+
+const char *rows_cell(const struct rows *rows, int row, const char *name) {
+    int column = rows_column(rows, name);
+    const char *cell = column < 0 ? NULL : cell_at(rows, row, column);
+    return cell ? cell : "";
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t a = strlen(text), b = strlen(end);
+    return a >= b && !strcmp(text + a - b, end);
+}
+
+void rows_format_cell(const struct rows *rows, int row, int column, struct str *out) {
+    const char *cell = cell_at(rows, row, column), *name = rows->name[column];
+    if (!cell || !*cell)
+        str_append(out, "-");
+    else if (ends_with(name, "_us"))
+        str_printf(out, "%.2f", strtod(cell, NULL));
+    else if (!strncmp(name, "ratio", 5))
+        str_printf(out, "%.2fx", strtod(cell, NULL));
+    else
+        str_append(out, cell);
+}
+
+static bool in_list(const char *list, const char *name) {
+    for (const char *at = list; at && (at = strstr(at, name)); at++)
+        if (at > list && at[-1] == ',' && at[strlen(name)] == ',')
+            return true;
+    return false;
+}
+
+/* Characters on the screen: bytes that do not continue a UTF-8 sequence. */
+static int width_of(const char *text) {
+    int width = 0;
+    for (; *text; text++)
+        width += (*text & 0xc0) != 0x80;
+    return width;
+}
+
+enum place { PLACE_COLUMN, PLACE_ABOVE, PLACE_NOWHERE };
+
+static enum place place_of(const struct rows *rows, const struct table_style *style, int column) {
+    if (in_list(style->hide, rows->name[column]))
+        return PLACE_NOWHERE;
+    if (!in_list(style->lift, rows->name[column]))
+        return PLACE_COLUMN;
+    const char *first = rows_cell(rows, style->first, rows->name[column]);
+    for (int r = style->first; r < style->last; r++)
+        if (strcmp(first, rows_cell(rows, r, rows->name[column])) != 0)
+            return PLACE_COLUMN;
+    return *first ? PLACE_ABOVE : PLACE_NOWHERE;
+}
+
+/* "model llama-3.1-8b, dtype fp16": what all rows share. */
+static bool print_lifted(const struct rows *rows, const struct table_style *style, struct str *out) {
+    bool any = false;
+    for (int c = 0; c < rows->columns && style->first < style->last; c++)
+        if (place_of(rows, style, c) == PLACE_ABOVE) {
+            str_printf(out, "%s%s ", any ? ", " : "", rows->name[c]);
+            rows_format_cell(rows, style->first, c, out);
+            any = true;
+        }
+    return any;
+}
+
+/* One cell, padded to `width`: text to the left, numbers to the right. The last column is not padded. */
+static void print_padded(const char *text, int width, bool left, bool last, struct str *out) {
+    int pad = width - width_of(text);
+    str_printf(out, "%*s%s%*s%s", left || pad < 0 ? 0 : pad, "", text, left && !last && pad > 0 ? pad : 0, "",
+               last ? "\n" : "  ");
+}
+
+void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out) {
+    int *width = xcalloc((size_t)rows->columns, sizeof *width), last = -1;
+    struct str cell = {0};
+    for (int c = 0; c < rows->columns; c++) {
+        if (place_of(rows, style, c) != PLACE_COLUMN)
+            continue;
+        last = c;
+        width[c] = width_of(rows->name[c]);
+        for (int r = style->first; r < style->last; r++) {
+            str_clear(&cell);
+            rows_format_cell(rows, r, c, &cell);
+            int w = width_of(cell.data);
+            width[c] = w > width[c] ? w : width[c];
+        }
+    }
+    if (print_lifted(rows, style, out))
+        str_append(out, "\n");
+    for (int c = 0; c < rows->columns; c++)
+        if (width[c])
+            print_padded(rows->name[c], width[c], rows->text[c], c == last, out);
+    for (int r = style->first; r < style->last; r++)
+        for (int c = 0; c < rows->columns; c++)
+            if (width[c]) {
+                str_clear(&cell);
+                rows_format_cell(rows, r, c, &cell);
+                print_padded(cell.data, width[c], rows->text[c], c == last, out);
+            }
+    str_release(&cell);
+    free(width);
+}
+
+void html_escape(const char *text, struct str *out) {
+    for (; *text; text++) {
+        const char *name = *text == '&'   ? "&amp;"
+                           : *text == '<' ? "&lt;"
+                           : *text == '>' ? "&gt;"
+                           : *text == '"' ? "&quot;"
+                                          : NULL;
+        if (name)
+            str_append(out, name);
+        else
+            str_append_bytes(out, text, 1);
+    }
+}
+
+void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out) {
+    struct str cell = {0};
+    if (print_lifted(rows, style, &cell)) {
+        str_append(out, "<p class=\"shared\">");
+        html_escape(cell.data, out);
+        str_append(out, "</p>\n");
+    }
+    str_append(out, "<div class=\"scroll\"><table>\n<thead><tr>");
+    for (int c = 0; c < rows->columns; c++)
+        if (place_of(rows, style, c) == PLACE_COLUMN)
+            str_printf(out, "<th%s>%s</th>", rows->text[c] ? " class=\"text\"" : "", rows->name[c]);
+    str_append(out, "</tr></thead>\n<tbody>\n");
+    for (int r = style->first; r < style->last; r++) {
+        str_append(out, "<tr>");
+        for (int c = 0; c < rows->columns; c++) {
+            if (place_of(rows, style, c) != PLACE_COLUMN)
+                continue;
+            str_clear(&cell);
+            rows_format_cell(rows, r, c, &cell);
+            str_append(out, rows->text[c] ? "<td class=\"text\">" : "<td>");
+            html_escape(cell.data, out);
+            str_append(out, "</td>");
+        }
+        str_append(out, "</tr>\n");
+    }
+    str_append(out, "</tbody></table></div>\n");
+    str_release(&cell);
+}
+
+static void print_csv_field(const char *text, bool last, struct str *out) {
+    bool quote = text && strpbrk(text, ",\"\r\n");
+    if (quote)
+        str_append(out, "\"");
+    for (const char *p = text ? text : ""; *p; p++)
+        str_printf(out, *p == '"' ? "\"\"" : "%c", *p);
+    str_append(out, quote ? "\"" : "");
+    str_append(out, last ? "\n" : ",");
+}
+
+void rows_print_csv(const struct rows *rows, struct str *out) {
+    for (int c = 0; c < rows->columns; c++)
+        print_csv_field(rows->name[c], c + 1 == rows->columns, out);
+    for (int i = 0; i < rows->count * rows->columns; i++)
+        print_csv_field(rows->cell[i], (i + 1) % rows->columns == 0, out);
+}
+
+void rows_print_json(const struct rows *rows, struct str *out) {
+    for (int r = 0; r < rows->count; r++) {
+        json_t *object = json_object();
+        for (int c = 0; c < rows->columns; c++) {
+            const char *cell = cell_at(rows, r, c);
+            char *end;
+            json_t *value;
+            if (!cell)
+                value = json_null();
+            else if (rows->text[c])
+                value = json_string(cell);
+            else if (strpbrk(cell, ".eE"))
+                value = json_real(strtod(cell, &end));
+            else
+                value = json_integer(strtoll(cell, &end, 10));
+            json_object_set_new(object, rows->name[c], value ? value : json_null());
+        }
+        char *text = json_dumps(object, JSON_COMPACT);
+        str_printf(out, "%s\n", text ? text : "{}");
+        free(text);
+        json_decref(object);
+    }
+}

@@ -1,0 +1,46 @@
+/* The rows of a query, and the ways to print them: for people, for programs, for a page. */
+#ifndef MT_ROWS_H
+#define MT_ROWS_H
+
+#include "../runtime/base/status.h"
+#include "../runtime/base/str.h"
+#include <stdbool.h>
+
+struct sqlite3;
+
+/* A small result as a whole. Released with rows_release(). */
+struct rows {
+    int columns, count;
+    char **name; /* [columns], owned */
+    char **cell; /* [count][columns], owned; NULL is NULL */
+    bool *text;  /* [columns]: some cell is text */
+};
+
+/* Runs `sql` (one statement). MT_FAILURE with SQLite's reason. Its parameters :a, :b ... are bound to `values` by name:
+ * a NULL-terminated list of name, value, name, value; NULL for none. */
+enum mt_status rows_read(struct sqlite3 *db, const char *sql, const char *const *values, struct rows *out);
+void rows_release(struct rows *rows);
+
+/* The index of a column, -1 if there is none; a cell, "" for NULL. */
+int rows_column(const struct rows *rows, const char *name);
+const char *rows_cell(const struct rows *rows, int row, const char *name);
+
+/* Times as the tables show them: columns that end in _us, and ratios, with two decimals. */
+void rows_format_cell(const struct rows *rows, int row, int column, struct str *out);
+
+/* Appends. A table for people: columns of `lift` (",model,dtype,") that are the same in every row move into one line
+ * above it, those of `hide` are left out; `first`..`last` are the rows that it shows. */
+struct table_style {
+    const char *lift, *hide;
+    int first, last;
+};
+void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out);
+void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
+/* RFC 4180 with a header line, and one JSON object a line. */
+void rows_print_csv(const struct rows *rows, struct str *out);
+void rows_print_json(const struct rows *rows, struct str *out);
+
+/* Text with &, <, > and quotes made safe for HTML. */
+void html_escape(const char *text, struct str *out);
+
+#endif
