@@ -65,7 +65,7 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
 }
 
 /* One table for each origin, so that measured and modelled times never stand under each other. */
-static void print_tables(const struct rows *rows, const struct show *o, struct str *out) {
+static void print_tables(const struct rows *rows, struct str *out) {
     static const char lift[] = ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,";
     static const char hide[] = ",uuid,low_us,high_us,ratio_low,ratio_high,";
     for (int first = 0, last; first < rows->count; first = last) {
@@ -98,7 +98,7 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
     else if (o->format == FORMAT_CSV)
         rows_print_csv(rows, &out);
     else
-        print_tables(rows, o, &out);
+        print_tables(rows, &out);
     fwrite(out.data, 1, out.length, stdout);
     str_release(&out);
     return MT_OK;
