@@ -6,6 +6,12 @@
 #ifndef MT_GEMM_ARGS_H
 #define MT_GEMM_ARGS_H
 
+#ifdef __cplusplus
+#define MT_ALIGN64 alignas(64)
+#else
+#define MT_ALIGN64 _Alignas(64)
+#endif
+
 #define MT_K_PAD 128
 #define MT_N_PAD 16
 
@@ -22,6 +28,7 @@ struct mt_gemm_part {
 enum { MT_PART_W8 = 0, MT_PART_W4 = 1, MT_PARTS = 2 };
 
 struct mt_gemm_args {
+    MT_ALIGN64 unsigned char x_map[128]; // sm_90: CUtensorMap of x; other families do not read it
     struct mt_gemm_part part[MT_PARTS];
     const signed char *x;   // int8 [M][Kp], zero beyond K
     const float *x_scales;  // fp32 [groups][M]
@@ -65,6 +72,10 @@ struct mt_gemm_f16_args {
 #define MT_SHARED_FORMULA static inline
 #endif
 
+MT_SHARED_FORMULA int mt_round_up(int value, int to) {
+    return (value + to - 1) / to * to;
+}
+
 // Dynamic shared memory that QuantTile (tile/quant_tile.cuh) needs, in bytes, and where in a stage its parts begin. A stage holds tokens
 // int8 [tile_m][tile_k], packed weights, then for each group of the step scales of the features fp16 [tile_n], scales of the tokens
 // fp32 [tile_m], sums of the tokens int32 [tile_m] (if `sums`) and zero points uint8 [tile_n] (4-bit weights only).
@@ -84,8 +95,8 @@ MT_SHARED_FORMULA int mt_stage_zeros_at(int bits, int tile_n, int tile_m, int ti
     return mt_stage_sums_at(bits, tile_n, tile_m, tile_k, group) + (sums ? tile_k / group * tile_m * 4 : 0);
 }
 MT_SHARED_FORMULA int mt_stage_bytes(int bits, int tile_n, int tile_m, int tile_k, int group, int sums) {
-    return (mt_stage_zeros_at(bits, tile_n, tile_m, tile_k, group, sums) + (bits == 4 ? tile_k / group * tile_n : 0) + 127) / 128 *
-           128;
+    return mt_round_up(mt_stage_zeros_at(bits, tile_n, tile_m, tile_k, group, sums) + (bits == 4 ? tile_k / group * tile_n : 0),
+                       128);
 }
 // The output tile goes through the same memory once the stages are done: 16-bit [tile_m][tile_n + 8].
 MT_SHARED_FORMULA int mt_output_pitch(int tile_n) {

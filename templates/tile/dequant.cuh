@@ -34,3 +34,10 @@ __device__ __forceinline__ void load_weights_k64(uint (&a)[2][4], const unsigned
         }
     }
 }
+
+// Where in a stage's weights the blocks of 16 features x 64 k begin. The stage holds [slab of 128 k][16 features][blocks along k]; a K step
+// of 64 is half a slab. `features16` and `k64` count from the tile's corner.
+template <int Bits, int TileN, int TileK> __device__ __forceinline__ constexpr int weights_offset(int features16, int k64) {
+    constexpr int per_slab = TileK < 128 ? 1 : 2, bytes = 64 * Bits * 2; // k64 units per slab; bytes of one
+    return ((k64 / per_slab * (TileN / 16) + features16) * per_slab + k64 % per_slab) * bytes;
+}

@@ -138,10 +138,8 @@ struct QuantTile {
     }
     __device__ __forceinline__ void load_weights_unit(uint (&a)[2][4], const unsigned char *stage, int i, int unit, int warp_n,
                                                       const Features &f) const {
-        constexpr int block_k = Bits == 8 ? 32 : 64, per_slab = (TileK < 128 ? TileK : 128) / block_k;
-        const int block = unit * (64 / block_k), feature = warp_n * MI + i;
-        const int at = block / per_slab * weights_k128 + (feature * per_slab + block % per_slab) * 512;
-        load_weights_k64<Bits, subtract>(a, stage + w_at + at + threadIdx.x % 32 * 16, f.zero[i][0], f.zero[i][1]);
+        const int at = weights_offset<Bits, TileN, TileK>(warp_n * MI + i, unit) + threadIdx.x % 32 * 16;
+        load_weights_k64<Bits, subtract>(a, stage + w_at + at, f.zero[i][0], f.zero[i][1]);
     }
 
     // The value a group's sum starts from, so that it ends as (promotion start) + P.

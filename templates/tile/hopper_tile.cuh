@@ -1,0 +1,255 @@
+// Group-wise quantised GEMM on Hopper for weights of one width: one producer warp group fills stages with bulk copies, consumer warp groups
+// dequantise weights into registers, multiply with wgmma and promote (sm_90a).
+//
+// Stages are handed over by mbarriers: `full` completes when the producer's announced bytes have landed, `empty` when the consumers of a stage
+// have read it. A step holds whole groups. Within a step the sums of one 64-feature block are promoted while the next block multiplies.
+#pragma once
+
+#include "../gemm_args.h"
+#include "../ptx/bulk.cuh"
+#include "../ptx/wgmma.cuh"
+#include "dequant.cuh"
+#include "epilogue.cuh"
+#include "promote.cuh"
+#include "schedule.cuh"
+
+enum { ZERO_SUBTRACT = 0, ZERO_START = 1 };
+
+// The consumer warp groups that share an output tile: all of them (cooperative) or one (ping-pong: they take turns, one tile each).
+template <int Blocks, int TileM_, int Groups> struct HopperTeam {
+    static constexpr int TileN = 64 * Blocks * Groups, TileM = TileM_, MI = Blocks, NI = TileM / 8;
+    static constexpr int threads = Groups * 128, feature_step = 64;
+    static __device__ __forceinline__ int thread() {
+        return static_cast<int>(threadIdx.x) % threads;
+    }
+    static __device__ __forceinline__ int number() {
+        return static_cast<int>(threadIdx.x) / threads;
+    }
+    static __device__ __forceinline__ int feature0() {
+        return thread() / 128 * 64 * Blocks + thread() / 32 % 4 * 16;
+    }
+    static __device__ __forceinline__ int token0() {
+        return 0;
+    }
+    static __device__ __forceinline__ void sync() {
+        named_barrier(1 + number(), threads);
+    }
+};
+
+template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
+          int PartialSize_, bool Bf16_>
+struct HopperTile {
+    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
+    static constexpr int teams = PingPong ? Consumers : 1;
+    using Team = HopperTeam<Blocks, TileM, Consumers / teams>;
+    static constexpr int TileN = Team::TileN, NI = Team::NI;
+    static constexpr int slabs = TileK / 128, groups = TileK / Group, units = Group / 64; // per step, per step, k64 per group
+    static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
+    static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
+    static constexpr bool start_from_zero = !start_from_sums && Promote_ == PROMOTE_CONVERT; // the first wgmma need not add
+    using P = Promotion<Promote_>;
+    using Out = Epilogue<Team, PartialSize_, Bf16_>;
+
+    static_assert(TileK % 128 == 0 && TileK % Group == 0 && Group % 64 == 0, "a K step holds whole slabs and whole groups");
+    static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
+
+    // A stage: the layout of gemm_args.h, but for the tokens' scales and sums, which stand together for two tokens: {s, s, sum, sum}.
+    static constexpr int w_bytes = TileN * TileK * Bits / 8, slab_bytes = w_bytes / slabs;
+    static constexpr int w_at = mt_stage_weights_at(TileM, TileK), sw_at = mt_stage_scales_at(Bits, TileN, TileM, TileK);
+    static constexpr int sx_at = mt_stage_token_scales_at(Bits, TileN, TileM, TileK, Group);
+    static constexpr int zeros_at = mt_stage_zeros_at(Bits, TileN, TileM, TileK, Group, start_from_sums);
+    static constexpr int stage_bytes = mt_round_up(mt_stage_bytes(Bits, TileN, TileM, TileK, Group, start_from_sums), 1024);
+    static constexpr int pair_bytes = start_from_sums ? 16 : 8; // of two tokens
+
+    const mt_gemm_args &args;
+    const mt_gemm_part &part;
+    unsigned char *stages;  // 1024-byte aligned
+    Barrier *full, *empty;  // [Stages]
+    const int m0, n0, tokens;
+    const int index, split; // of the tile in the launch; of K
+
+    __device__ __forceinline__ Steps steps() const {
+        return steps_of((args.k_padded + TileK - 1) / TileK, split, args.split_k);
+    }
+    static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty) {
+        for (int s = 0; s < Stages; s++) {
+            mbarrier_init(&full[s], 1 + 32);                      // the announcement, and each producer lane's small copies
+            mbarrier_init(&empty[s], Consumers / teams * 4);      // one lane per warp that reads the stage
+        }
+        mbarrier_init_fence();
+    }
+
+    // ---- producer: one warp ----
+
+    // Everything that is contiguous and 16-byte aligned goes by bulk copy, announced and issued by one lane.
+    __device__ __forceinline__ void load_bulk(unsigned char *stage, Barrier *barrier, int step, int features) const {
+        const int k0 = step * TileK, group0 = step * groups;
+        const int live_slabs = min(slabs, (args.k_padded - k0) / 128), live_groups = min(groups, args.groups - group0);
+        const int slab_live_bytes = features * 16 * Bits; // 128 k of these features
+        mbarrier_arrive_expect(barrier, TileM * TileK + live_slabs * slab_live_bytes +
+                                            live_groups * features * (has_zeros ? 3 : 2));
+        for (int s = 0; s < slabs; s++) // tokens and k beyond the tensor arrive as zeros
+            bulk_copy_box(stage + s * TileM * 128, args.x_map, k0 + s * 128, m0, barrier);
+        for (int s = 0; s < live_slabs; s++)
+            bulk_copy(stage + w_at + s * slab_bytes,
+                      static_cast<const unsigned char *>(part.weights) +
+                          (static_cast<long long>(k0 / 128 + s) * part.padded_rows + n0) * 16 * Bits,
+                      slab_live_bytes, barrier);
+        for (int g = 0; g < live_groups; g++) {
+            const long long row = static_cast<long long>(group0 + g) * part.padded_rows + n0;
+            bulk_copy(stage + sw_at + g * TileN * 2, static_cast<const unsigned short *>(part.scales) + row, features * 2, barrier);
+            if constexpr (has_zeros)
+                bulk_copy(stage + zeros_at + g * TileN, part.zeros + row, features, barrier);
+        }
+    }
+    // Rows of scales and sums of tokens are not aligned: 4 bytes at a time, a lane per token.
+    __device__ __forceinline__ void load_tokens(uint stage, int step) const {
+        for (int i = threadIdx.x % 32; i < groups * TileM; i += 32) {
+            const int g = i / TileM, token = i % TileM, group = step * groups + g;
+            const bool valid = token < tokens && group < args.groups;
+            const long long from = valid ? static_cast<long long>(group) * args.m + m0 + token : 0;
+            const uint to = stage + sx_at + (g * TileM + token) / 2 * pair_bytes + token % 2 * 4;
+            cp_async_4(to, args.x_scales + from, valid);
+            if constexpr (start_from_sums)
+                cp_async_4(to + 8, args.x_sums + from, valid);
+        }
+    }
+    // At the right and lower edge of the weights: what the bulk copies leave out is zero.
+    __device__ __forceinline__ void clear_edge(uint stage, int step, int features) const {
+        const int live_slabs = min(slabs, args.k_padded / 128 - step * slabs), live_groups = min(groups, args.groups - step * groups);
+        for (int s = 0; s < slabs; s++)
+            for (int b = (s < live_slabs ? features * 16 * Bits : 0) + threadIdx.x % 32 * 16; b < slab_bytes; b += 512)
+                cp_async_16(stage + w_at + s * slab_bytes + b, part.weights, false);
+        for (int g = 0; g < groups; g++) {
+            const int from = g < live_groups ? features : 0;
+            for (int b = from * 2 + threadIdx.x % 32 * 16; b < TileN * 2; b += 512)
+                cp_async_16(stage + sw_at + g * TileN * 2 + b, part.scales, false);
+            if constexpr (has_zeros)
+                for (int b = from + threadIdx.x % 32 * 16; b < TileN; b += 512)
+                    cp_async_16(stage + zeros_at + g * TileN + b, part.zeros, false);
+        }
+    }
+    // `iteration` counts the steps of this CTA over all its tiles; all lanes of the warp call this.
+    __device__ __forceinline__ void produce(int &iteration) const {
+        const int features = min(TileN, part.padded_rows - n0);
+        const Steps range = steps();
+        for (int step = range.begin; step < range.end; step++, iteration++) {
+            const int s = iteration % Stages;
+            unsigned char *stage = stages + s * stage_bytes;
+            mbarrier_wait(&empty[s], iteration / Stages % 2 ^ 1);
+            if (threadIdx.x % 32 == 0)
+                load_bulk(stage, &full[s], step, features);
+            if (features < TileN || (step + 1) * TileK > args.k_padded)
+                clear_edge(shared_address(stage), step, features);
+            load_tokens(shared_address(stage), step);
+            mbarrier_arrive_on_cp_async(&full[s]);
+        }
+    }
+
+    // ---- consumers ----
+
+    struct Features { // of a lane: rows lane / 4 and lane / 4 + 8 of its warp's 16
+        float scale[2], offset[2];
+        uint zero[2];
+    };
+    __device__ __forceinline__ Features load_features(const unsigned char *stage, int group, int block) const {
+        const int first = group * TileN + Team::feature0() + block * 64 + static_cast<int>(threadIdx.x) % 32 / 4;
+        Features f;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            f.scale[r] = half_to_float(reinterpret_cast<const unsigned short *>(stage + sw_at)[first + r * 8]);
+            f.offset[r] = P::offset(f.scale[r]);
+            f.zero[r] = 0;
+            if constexpr (has_zeros)
+                f.zero[r] = (stage + zeros_at)[first + r * 8] * (subtract ? 0x01010101u : 1u);
+        }
+        return f;
+    }
+    // This lane's pair of tokens of fragment `j`.
+    static __device__ __forceinline__ const unsigned char *token_pair(const unsigned char *stage, int group, int j) {
+        return stage + sx_at + (group * TileM / 2 + j * 4 + threadIdx.x % 4) * pair_bytes;
+    }
+    __device__ __forceinline__ void start(int (&sum)[TileM / 2], const Features &f, const unsigned char *stage, int group) const {
+#pragma unroll
+        for (int j = 0; j < NI; j++) {
+            sum[j * 4] = sum[j * 4 + 1] = sum[j * 4 + 2] = sum[j * 4 + 3] = P::start;
+            if constexpr (start_from_sums) {
+                const Ints2 sums = *reinterpret_cast<const Ints2 *>(token_pair(stage, group, j) + 8);
+#pragma unroll
+                for (int r = 0; r < 4; r++)
+                    sum[j * 4 + r] -= static_cast<int>(f.zero[r / 2]) * (r % 2 ? sums.y : sums.x);
+            }
+        }
+    }
+    // Issues the multiplications of one group for one block and commits them.
+    __device__ __forceinline__ void multiply(int (&sum)[TileM / 2], uint (&a)[units][2][4], const Features &f,
+                                             const unsigned char *stage, int group, int block) const {
+        const int features16 = (Team::feature0() + block * 64) / 16;
+#pragma unroll
+        for (int u = 0; u < units; u++)
+            load_weights_k64<Bits, subtract>(a[u],
+                                             stage + w_at + weights_offset<Bits, TileN, TileK>(features16, group * units + u) +
+                                                 threadIdx.x % 32 * 16,
+                                             f.zero[0], f.zero[1]);
+        if constexpr (!start_from_zero)
+            start(sum, f, stage, group);
+        wgmma_fence();
+#pragma unroll
+        for (int u = 0; u < units; u++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                const int k32 = (group * units + u) * 2 + h; // of the step; 128 k lie side by side, then the next slab
+                const unsigned long long b = wgmma_rows128(shared_address(stage) + k32 / 4 * TileM * 128) + k32 % 4 * 2;
+                wgmma_m64k32<TileM, Bits == 4 && !subtract>(sum, a[u][h], b, start_from_zero && u == 0 && h == 0 ? 0 : 1);
+            }
+        wgmma_commit();
+    }
+    __device__ __forceinline__ void promote(float (&acc)[NI][4], const int (&sum)[TileM / 2], const Features &f,
+                                            const unsigned char *stage, int group) const {
+#pragma unroll
+        for (int j = 0; j < NI; j++) {
+            const Floats2 sx = *reinterpret_cast<const Floats2 *>(token_pair(stage, group, j));
+#pragma unroll
+            for (int r = 0; r < 4; r++)
+                acc[j][r] = P::add(acc[j][r], sum[j * 4 + r], f.scale[r / 2], f.offset[r / 2], r % 2 ? sx.y : sx.x);
+        }
+    }
+    __device__ __forceinline__ void consume_step(typename Out::Accumulators &acc, const unsigned char *stage) const {
+        constexpr int jobs = groups * Blocks, ring = jobs > 1 ? 2 : 1;
+        int sum[ring][TileM / 2];
+        uint a[ring][units][2][4];
+        Features f[ring];
+#pragma unroll
+        for (int job = 0; job < jobs; job++) {
+            f[job % ring] = load_features(stage, job / Blocks, job % Blocks);
+            multiply(sum[job % ring], a[job % ring], f[job % ring], stage, job / Blocks, job % Blocks);
+            if (job > 0) {
+                wgmma_wait<1>();
+                promote(acc[(job - 1) % Blocks], sum[(job - 1) % ring], f[(job - 1) % ring], stage, (job - 1) / Blocks);
+            }
+        }
+        wgmma_wait<0>();
+        promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % ring], f[(jobs - 1) % ring], stage, (jobs - 1) / Blocks);
+    }
+
+    // `output` is this team's staging memory.
+    __device__ __forceinline__ void consume(int &iteration, unsigned char *output) const {
+        typename Out::Accumulators acc;
+#pragma unroll
+        for (int i = 0; i < Blocks * NI * 4; i++)
+            acc[i / 4 / NI][i / 4 % NI][i % 4] = 0.0f;
+        const Steps range = steps();
+        for (int step = range.begin; step < range.end; step++, iteration++) {
+            const int s = iteration % Stages;
+            mbarrier_wait(&full[s], iteration / Stages % 2);
+            consume_step(acc, stages + s * stage_bytes);
+            __syncwarp();
+            if (threadIdx.x % 32 == 0)
+                mbarrier_arrive(&empty[s]);
+        }
+        if (args.split_k > 1 && !Out::reduce_splits(acc, args.partials, args.counters, index, split, args.split_k))
+            return;
+        Team::sync(); // the previous tile has left the staging memory
+        Out::write(acc, output, args.y, args.ldy, args.bias, part.columns, m0, tokens, n0, part.rows);
+    }
+};
