@@ -43,7 +43,9 @@ static enum mt_status elf_open(struct elf *elf, const void *cubin, size_t size) 
     if (size < sizeof elf->header || memcmp(cubin, ELFMAG, SELFMAG) != 0)
         return fail_damaged();
     memcpy(&elf->header, cubin, sizeof elf->header);
-    return elf->header.e_ident[EI_CLASS] == ELFCLASS64 ? MT_OK : fail_damaged();
+    const Elf64_Ehdr *h = &elf->header;
+    bool segments = h->e_phoff <= size && (size - h->e_phoff) / sizeof(Elf64_Phdr) >= h->e_phnum;
+    return h->e_ident[EI_CLASS] == ELFCLASS64 && segments ? MT_OK : fail_damaged();
 }
 
 static void raise_to(int *value, uint32_t other) {

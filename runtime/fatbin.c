@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KIND_PTX = 1, KIND_ELF = 2, OPTIONS_OFFSET = 72 };
+enum { KIND_PTX = 1, KIND_ELF = 2, OPTIONS_TEXT = 72 };
 enum {
     FLAG_64BIT_CUDA = 0x11,
     FLAG_ARCH_SPECIFIC = 0x100000,
@@ -40,22 +40,24 @@ static void append_padded(struct str *out, const void *data, size_t size) {
     str_append_bytes(out, "\0\0\0\0\0\0\0", pad8(size) - size);
 }
 
-/* `extra` with its length is what stands behind the fixed header; NULL for nothing. */
-static void append_entry(struct str *out, struct entry_header header, const void *extra, uint32_t extra_size,
-                         const void *data, size_t size) {
-    uint32_t text[2] = {OPTIONS_OFFSET, extra_size};
+/* `compat` (may be empty) goes behind the options, which are an empty text. Entries without either have
+ * `options_offset` 0. */
+static void append_entry(struct str *out, struct entry_header header, const struct str *compat, const void *data,
+                         size_t size) {
+    struct str extra = {0};
+    if (header.options_offset > 0) {
+        uint32_t numbers[2] = {OPTIONS_TEXT, (uint32_t)compat->length};
+        str_append_bytes(&extra, numbers, sizeof numbers);
+        str_append_bytes(&extra, "", 1);
+        str_append_bytes(&extra, compat->data, compat->length);
+    }
     header.version = 0x0101;
-    header.header_size = (uint32_t)(extra ? pad8(OPTIONS_OFFSET + extra_size + 1) : sizeof header);
+    header.header_size = (uint32_t)(sizeof header + pad8(extra.length));
     header.size = pad8(size);
     str_append_bytes(out, &header, sizeof header);
-    if (extra) {
-        struct str ended = {0};
-        str_append_bytes(&ended, extra, extra_size);
-        str_append_bytes(out, text, sizeof text);
-        append_padded(out, ended.data, extra_size + 1);
-        str_release(&ended);
-    }
+    append_padded(out, extra.data, extra.length);
     append_padded(out, data, size);
+    str_release(&extra);
 }
 
 enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out) {
@@ -78,9 +80,12 @@ enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_si
     elf.kind = KIND_ELF;
     elf.major = ident.version;
     elf.minor = ident.abi;
-    bool compat = number >= 100 && ident.compat;
-    elf.flags |= compat ? FLAG_COMPAT : 0;
-    elf.options_offset = compat ? sizeof elf : 0;
+    struct str compat = {0};
+    if (number >= 100 && ident.compat) {
+        str_append_bytes(&compat, ident.compat, ident.compat_size);
+        elf.flags |= FLAG_COMPAT;
+        elf.options_offset = sizeof elf;
+    }
     text.kind = KIND_PTX;
     text.major = (uint16_t)major;
     text.minor = (uint16_t)minor;
@@ -89,9 +94,10 @@ enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_si
     size_t start = out->length;
     struct file_header file = {.magic = 0xba55ed50, .version = 1, .header_size = sizeof file};
     str_append_bytes(out, &file, sizeof file);
-    append_entry(out, elf, compat ? ident.compat : NULL, (uint32_t)ident.compat_size, cubin, cubin_size);
-    append_entry(out, text, "", 0, ptx, strlen(ptx) + 1);
+    append_entry(out, elf, &compat, cubin, cubin_size);
+    append_entry(out, text, &(struct str){0}, ptx, strlen(ptx) + 1);
     file.size = out->length - start - sizeof file;
     memcpy(out->data + start, &file, sizeof file);
+    str_release(&compat);
     return MT_OK;
 }

@@ -6,10 +6,10 @@
  *
  *   file    u32 0xba55ed50, u16 version 1, u16 size of this header 16, u64 size of the entries
  *   entry   u16 kind (1 PTX, 2 ELF), u16 0x0101, u32 header size, u64 payload size (padded to 8 bytes, PTX with its
- *           terminating 0), u32 0, u32 offset of the options (64 for PTX), u16 minor, u16 major (of the ELF ABI, or of
- * the PTX version), u32 architecture, u64 0, u64 flags, 2 x u64 0; then for some kinds u32 offset 72, u32 length, and a
- * text with its terminating 0: the options of PTX (none), or from architecture 100 on a copy of the cubin's .nv.compat
- * section */
+ *           terminating 0), u32 0, u32 offset of the extra part or 0, u16 minor, u16 major (of the ELF ABI, or of the
+ *           PTX version), u32 architecture, u64 0, u64 flags, 2 x u64 0
+ *   extra   PTX, and cubins from architecture 100 on: u32 offset 72 of the options, u32 length of what follows them,
+ * the options with their terminating 0 (none here), for a cubin a copy of its .nv.compat section; padded to 8 bytes */
 #ifndef MT_FATBIN_H
 #define MT_FATBIN_H
 
