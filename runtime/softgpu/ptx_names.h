@@ -1,0 +1,30 @@
+/* What the words of PTX mean. */
+#ifndef SG_PTX_NAMES_H
+#define SG_PTX_NAMES_H
+
+#include "softgpu/ptx.h"
+
+enum modifier_kind {
+    MOD_UNKNOWN,
+    MOD_TYPE,
+    MOD_ROUND,
+    MOD_COMPARE,
+    MOD_SUB,
+    MOD_SPACE,
+    MOD_FLAG, /* value: number of the flag's bit */
+    MOD_VEC,
+    MOD_NUM,
+    MOD_SHAPE, /* m, n, k in the bytes of value */
+    MOD_IGNORE /* cache hints and scopes: no effect on values here */
+};
+struct modifier {
+    enum modifier_kind kind;
+    uint32_t value;
+};
+/* `text` is without the dot. Words with two meanings (.lo, .and, .sync) are settled by the instruction. */
+struct modifier modifier_find(enum ptx_op op, const char *text, size_t length);
+enum ptx_op op_find(const char *text, size_t length);           /* OP_COUNT if unknown */
+enum ptx_type type_find(const char *text, size_t length);       /* without the dot; T_NONE if unknown */
+enum ptx_special special_find(const char *text, size_t length); /* "%tid.x"; SR_NONE if unknown */
+
+#endif

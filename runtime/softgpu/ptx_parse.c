@@ -1,0 +1,454 @@
+/* A PTX module: directives, functions, and their bodies statement by statement. */
+#include "base/str.h"
+#include "softgpu/ptx_module.h"
+#include "softgpu/ptx_names.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool parse_error(struct parser *p, const char *format, ...) {
+    if (p->error[0])
+        return false;
+    va_list args;
+    va_start(args, format);
+    int used = snprintf(p->error, p->error_size, "PTX line %u: ", p->lex.token.line);
+    if (used >= 0 && (size_t)used < p->error_size)
+        vsnprintf(p->error + used, p->error_size - (size_t)used, format, args);
+    va_end(args);
+    return false;
+}
+
+bool parse_accept(struct parser *p, const char *text) {
+    if (!token_is(&p->lex.token, text))
+        return false;
+    lexer_next(&p->lex);
+    return true;
+}
+
+bool parse_expect(struct parser *p, const char *text) {
+    const struct token *t = &p->lex.token;
+    return parse_accept(p, text) || parse_error(p, "expected '%s' before '%.*s'", text, (int)t->length, t->text);
+}
+
+bool parse_integer(struct parser *p, int64_t *value) {
+    bool minus = parse_accept(p, "-");
+    if (p->lex.token.kind != TOK_INT)
+        return parse_error(p, "expected a number before '%.*s'", (int)p->lex.token.length, p->lex.token.text);
+    *value = (int64_t)(minus ? -p->lex.token.bits : p->lex.token.bits);
+    lexer_next(&p->lex);
+    return true;
+}
+
+void parse_skip_line(struct parser *p) {
+    uint32_t line = p->lex.token.line;
+    while (p->lex.token.kind != TOK_END && p->lex.token.line == line)
+        lexer_next(&p->lex);
+}
+
+bool parse_skip_statement(struct parser *p) {
+    while (p->lex.token.kind != TOK_END && !token_is(&p->lex.token, ";"))
+        lexer_next(&p->lex);
+    return parse_expect(p, ";");
+}
+
+/* `.section name { … }` */
+static void skip_section(struct parser *p) {
+    while (p->lex.token.kind != TOK_END && !token_is(&p->lex.token, "{"))
+        lexer_next(&p->lex);
+    while (p->lex.token.kind != TOK_END && !token_is(&p->lex.token, "}"))
+        lexer_next(&p->lex);
+    lexer_next(&p->lex);
+}
+
+/* ---- functions ---- */
+
+static bool add_parameter(struct parser *p, const struct token *name, uint64_t bytes, uint64_t align) {
+    struct sg_function *f = p->f;
+    uint32_t *total = f->entry ? &f->param_bytes : &f->local_bytes;
+    uint32_t offset = (uint32_t)((*total + align - 1) / align * align);
+    if (f->params % 8 == 0) {
+        f->param_offset = xrealloc(f->param_offset, (f->params + 8) * sizeof *f->param_offset);
+        f->param_size = xrealloc(f->param_size, (f->params + 8) * sizeof *f->param_size);
+    }
+    f->param_offset[f->params] = offset;
+    f->param_size[f->params++] = (uint32_t)bytes;
+    *total = offset + (uint32_t)bytes;
+    struct symbol *s = symbol_add(p, name, f->entry ? SYM_PARAM : SYM_LOCAL);
+    s->offset = offset;
+    s->size = bytes;
+    return true;
+}
+
+/* `.param .align 8 .b8 name[24]`, `.param .u64 .ptr .global .align 16 name` */
+static bool parse_parameter(struct parser *p) {
+    uint64_t align = 0, elements = 1;
+    enum ptx_type type = T_NONE;
+    if (!parse_accept(p, ".param"))
+        return parse_error(p, "function parameters in registers are not supported");
+    bool pointer = false;
+    while (p->lex.token.kind == TOK_DOT) {
+        struct token word = p->lex.token;
+        lexer_next(&p->lex);
+        int64_t number;
+        if (token_is(&word, ".align")) {
+            if (!parse_integer(p, &number))
+                return false;
+            align = pointer ? align : (uint64_t)number; /* after .ptr it is that of the memory pointed to */
+        } else if (token_is(&word, ".ptr")) {
+            pointer = true;
+        } else if (!pointer && (type = type_find(word.text + 1, word.length - 1)) == T_NONE) {
+            return parse_error(p, "unknown type %.*s of a parameter", (int)word.length, word.text);
+        }
+    }
+    struct token name = p->lex.token;
+    if (name.kind != TOK_NAME || type_size(type) == 0)
+        return parse_error(p, "a parameter without type or name");
+    lexer_next(&p->lex);
+    while (parse_accept(p, "[")) {
+        int64_t count = 0;
+        if (!token_is(&p->lex.token, "]") && !parse_integer(p, &count))
+            return false;
+        elements *= (uint64_t)count;
+        if (!parse_expect(p, "]"))
+            return false;
+    }
+    return add_parameter(p, &name, elements * type_size(type), align > type_size(type) ? align : type_size(type));
+}
+
+static bool parse_parameters(struct parser *p) {
+    if (!parse_expect(p, "("))
+        return false;
+    while (!token_is(&p->lex.token, ")")) {
+        if (!parse_parameter(p))
+            return false;
+        if (!parse_accept(p, ","))
+            break;
+    }
+    return parse_expect(p, ")");
+}
+
+static bool parse_dimensions(struct parser *p, uint32_t out[3]) {
+    out[0] = out[1] = out[2] = 1;
+    for (int k = 0; k < 3; k++) {
+        int64_t number;
+        if (!parse_integer(p, &number))
+            return false;
+        out[k] = (uint32_t)number;
+        if (!parse_accept(p, ","))
+            break;
+    }
+    return true;
+}
+
+/* Between the parameters and the body. */
+static bool parse_attributes(struct parser *p) {
+    struct sg_function *f = p->f;
+    while (p->lex.token.kind == TOK_DOT) {
+        struct token word = p->lex.token;
+        lexer_next(&p->lex);
+        uint32_t dims[3];
+        int64_t number;
+        if (token_is(&word, ".maxntid") || token_is(&word, ".reqntid")) {
+            if (!parse_dimensions(p, dims))
+                return false;
+            f->max_threads = dims[0] * dims[1] * dims[2];
+        } else if (token_is(&word, ".reqnctapercluster")) {
+            if (!parse_dimensions(p, f->cluster))
+                return false;
+        } else if (token_is(&word, ".minnctapersm")) {
+            if (!parse_integer(p, &number))
+                return false;
+            f->min_ctas = (uint32_t)number;
+        } else if (token_is(&word, ".maxnreg") || token_is(&word, ".maxclusterrank") ||
+                   token_is(&word, ".maxnctapersm")) {
+            if (!parse_integer(p, &number))
+                return false;
+        } else if (token_is(&word, ".pragma")) {
+            if (!parse_skip_statement(p))
+                return false;
+        } else if (!token_is(&word, ".noreturn") && !token_is(&word, ".explicitcluster") &&
+                   !token_is(&word, ".blocksareclusters")) {
+            return parse_error(p, "unknown function directive %.*s", (int)word.length, word.text);
+        }
+    }
+    return true;
+}
+
+static struct sg_function *function_declare(struct parser *p, const struct token *name, bool entry) {
+    struct sg_module *m = p->m;
+    uint32_t unused;
+    struct symbol *s = symbol_find(p, name->text, name->length, &unused);
+    if (s && s->kind == SYM_FUNCTION)
+        return m->function[s->index];
+    array_grow(&m->function, &m->function_capacity, m->functions, sizeof *m->function);
+    struct sg_function *f = module_alloc(m, sizeof *f);
+    f->module = m;
+    f->name = module_string(m, name->text, name->length);
+    f->entry = entry;
+    f->index = (uint32_t)m->functions;
+    m->function[m->functions++] = f;
+    s = symbol_add(p, name, SYM_FUNCTION);
+    s->index = f->index;
+    return f;
+}
+
+/* `.reg .b32 %r<10>, %q;` */
+static bool parse_registers(struct parser *p) {
+    lexer_next(&p->lex);
+    struct token word = p->lex.token;
+    enum ptx_type type = word.kind == TOK_DOT ? type_find(word.text + 1, word.length - 1) : T_NONE;
+    if (type == T_NONE)
+        return parse_error(p, "unknown register type %.*s", (int)word.length, word.text);
+    unsigned width = type == T_PRED ? 0 : type_size(type) < 2 ? 2 : type_size(type);
+    lexer_next(&p->lex);
+    do {
+        struct token name = p->lex.token;
+        int64_t count = 0;
+        if (name.kind != TOK_NAME)
+            return parse_error(p, "the name of a register is missing");
+        lexer_next(&p->lex);
+        if (parse_accept(p, "<") && (!parse_integer(p, &count) || !parse_expect(p, ">")))
+            return false;
+        if (count < 0 || count > 1 << 20)
+            return parse_error(p, "%lld registers are too many", (long long)count);
+        struct symbol *s = symbol_add(p, &name, SYM_REGS);
+        s->index = (uint32_t)p->f->vregs;
+        s->count = (uint32_t)count;
+        for (int64_t k = 0; k < (count ? count : 1); k++)
+            vreg_new(p->f, width);
+    } while (parse_accept(p, ","));
+    return parse_expect(p, ";");
+}
+
+/* `label: .branchtargets a, b, …;` */
+static bool parse_targets(struct parser *p, const struct token *name) {
+    struct symbol *s = symbol_add(p, name, SYM_TARGETS);
+    struct sg_module *m = p->m;
+    s->index = (uint32_t)m->target_count;
+    lexer_next(&p->lex);
+    uint32_t count = 0;
+    do {
+        array_grow(&m->targets, &m->target_capacity, m->target_count, sizeof *m->targets);
+        m->target_count++;
+        label_used(p, 0, (uint32_t)m->target_count, &p->lex.token);
+        count++;
+        lexer_next(&p->lex);
+    } while (parse_accept(p, ","));
+    s->count = count;
+    return parse_expect(p, ";");
+}
+
+static bool parse_label(struct parser *p, const struct token *name) {
+    if (token_is(&p->lex.token, ".branchtargets"))
+        return parse_targets(p, name);
+    if (token_is(&p->lex.token, ".callprototype") || token_is(&p->lex.token, ".calltargets")) {
+        symbol_add(p, name, SYM_PROTOTYPE);
+        return parse_skip_statement(p);
+    }
+    symbol_add(p, name, SYM_LABEL)->index = (uint32_t)p->m->insns;
+    return true;
+}
+
+static bool parse_body_directive(struct parser *p) {
+    const struct token *t = &p->lex.token;
+    if (token_is(t, ".reg"))
+        return parse_registers(p);
+    if (token_is(t, ".loc") || token_is(t, ".file"))
+        parse_skip_line(p);
+    else if (token_is(t, ".pragma"))
+        return parse_skip_statement(p);
+    else if (token_is(t, ".section"))
+        skip_section(p);
+    else if (token_is(t, ".local") || token_is(t, ".shared") || token_is(t, ".param") || token_is(t, ".global") ||
+             token_is(t, ".const"))
+        return parse_variable(p, false);
+    else
+        return parse_error(p, "unknown directive %.*s", (int)t->length, t->text);
+    return true;
+}
+
+/* A name at the start of a statement is a label if ':' follows. */
+static bool at_label(const struct parser *p) {
+    struct lexer ahead = p->lex;
+    lexer_next(&ahead);
+    return token_is(&ahead.token, ":");
+}
+
+static bool parse_body(struct parser *p) {
+    uint32_t base = p->scope;
+    scope_open(p);
+    if (!parse_expect(p, "{"))
+        return false;
+    while (p->scope > base) {
+        struct token t = p->lex.token;
+        if (parse_accept(p, "{")) {
+            scope_open(p);
+        } else if (parse_accept(p, "}")) {
+            if (p->scope == base + 1)
+                insn_emit(p, p->f->entry ? OP_exit : OP_ret, t.line)->text = "} (end of function)";
+            if (!scope_close(p))
+                return false;
+        } else if (t.kind == TOK_DOT) {
+            if (!parse_body_directive(p))
+                return false;
+        } else if (t.kind == TOK_NAME && at_label(p)) {
+            lexer_next(&p->lex);
+            lexer_next(&p->lex);
+            if (!parse_label(p, &t))
+                return false;
+        } else if (!parse_accept(p, ";") && !parse_statement(p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool bind_all(struct parser *p) {
+    for (size_t k = 0; k < p->m->insns; k++) {
+        struct insn *i = &p->m->code[k];
+        char why[256] = "";
+        if (!machine_bind(i, why, sizeof why)) {
+            p->lex.token.line = i->line;
+            return parse_error(p, "%s in '%s'", why, i->text);
+        }
+    }
+    return true;
+}
+
+/* At .entry or .func. The parameters of a function and its body share one scope. */
+static bool parse_function(struct parser *p, bool entry) {
+    struct sg_function temp = {.entry = entry}, *f = &temp;
+    struct token name;
+    lexer_next(&p->lex);
+    if (parse_accept(p, ".attribute"))
+        while (p->lex.token.kind != TOK_END && !parse_accept(p, ")"))
+            lexer_next(&p->lex);
+    struct lexer at_return = p->lex;
+    bool returns = !entry && token_is(&p->lex.token, "(");
+    while (returns && p->lex.token.kind != TOK_END && !parse_accept(p, ")"))
+        lexer_next(&p->lex);
+    name = p->lex.token;
+    if (name.kind != TOK_NAME)
+        return parse_error(p, "the name of a function is missing");
+    lexer_next(&p->lex);
+    f = function_declare(p, &name, entry);
+    f->params = f->returns = f->param_bytes = f->local_bytes = 0; /* a prototype may have come before */
+    p->f = f;
+    p->scope = 1;
+    if (returns) {
+        struct lexer behind = p->lex;
+        p->lex = at_return;
+        if (!parse_parameters(p))
+            return false;
+        f->returns = f->params;
+        p->lex = behind;
+    }
+    if (token_is(&p->lex.token, "(") && !parse_parameters(p))
+        return false;
+    if (!parse_attributes(p))
+        return false;
+    p->scope = 0;
+    bool good = true;
+    if (!parse_accept(p, ";")) {
+        f->defined = true;
+        f->first = (uint32_t)p->m->insns;
+        f->vregs = 0;
+        vreg_new(f, 16); /* register 0: what `_` writes */
+        good = parse_body(p);
+        f->end = (uint32_t)p->m->insns;
+        if (good)
+            function_allocate_registers(f);
+    } else {
+        p->scope = 1;
+        good = scope_close(p);
+    }
+    free(f->vreg);
+    f->vreg = NULL;
+    f->vregs = f->vreg_capacity = 0;
+    p->f = NULL;
+    return good;
+}
+
+static bool parse_top(struct parser *p) {
+    bool external = false;
+    while (p->lex.token.kind != TOK_END) {
+        const struct token *t = &p->lex.token;
+        bool good = true;
+        if (token_is(t, ".version") || token_is(t, ".target") || token_is(t, ".address_size") || token_is(t, ".file") ||
+            token_is(t, ".loc"))
+            parse_skip_line(p);
+        else if (token_is(t, ".section"))
+            skip_section(p);
+        else if (token_is(t, ".pragma") || token_is(t, ".alias"))
+            good = parse_skip_statement(p);
+        else if (token_is(t, ".visible") || token_is(t, ".weak") || token_is(t, ".common") || token_is(t, ".extern")) {
+            external = token_is(t, ".extern");
+            lexer_next(&p->lex);
+            continue;
+        } else if (token_is(t, ".entry") || token_is(t, ".func"))
+            good = parse_function(p, token_is(t, ".entry"));
+        else if (token_is(t, ".global") || token_is(t, ".const") || token_is(t, ".shared"))
+            good = parse_variable(p, external);
+        else
+            good = parse_error(p, "unknown directive %.*s", (int)t->length, t->text);
+        if (!good)
+            return false;
+        external = false;
+    }
+    return true;
+}
+
+/* Lays functions out behind each other, so that code, frames and local memory have fixed places. */
+static void module_layout(struct sg_module *m) {
+    m->shared_bytes = (m->shared_bytes + 127) / 128 * 128;
+    for (size_t k = 0; k < m->functions; k++) {
+        struct sg_function *f = m->function[k];
+        f->local_bytes = (f->local_bytes + 15) / 16 * 16;
+        if (f->entry || !f->defined)
+            continue;
+        f->frame_base = m->func_frame;
+        f->local_base = m->func_local;
+        m->func_frame += f->frame_bytes;
+        m->func_local += f->local_bytes;
+    }
+    for (size_t k = 0; k < m->functions; k++) {
+        struct sg_function *f = m->function[k];
+        if (f->entry && f->calls) {
+            f->frame_base = m->func_frame;
+            f->local_base = m->func_local;
+        }
+    }
+    for (size_t k = 0; k < m->functions; k++)
+        function_rebase(m->function[k]);
+    module_apply_fixups(m, true);
+}
+
+struct sg_module *sg_module_parse(const char *ptx, size_t length, char *error, size_t error_size) {
+    struct parser *p = xcalloc(1, sizeof *p);
+    struct sg_module *m = xcalloc(1, sizeof *m);
+    m->text = xcalloc(1, length + 1);
+    m->dynamic_align = 16;
+    memcpy(m->text, ptx, length);
+    p->m = m;
+    p->error = error;
+    p->error_size = error_size;
+    error[0] = '\0';
+    lexer_init(&p->lex, m->text, strlen(m->text));
+    bool good = parse_top(p);
+    if (good) {
+        module_layout(m);
+        good = bind_all(p);
+    }
+    free(p->symbol);
+    free(p->use);
+    if (p->f)
+        free(p->f->vreg);
+    free(p);
+    if (!good) {
+        sg_module_free(m);
+        return NULL;
+    }
+    return m;
+}
