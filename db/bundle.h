@@ -58,6 +58,7 @@ struct bundle_image {
     const char *hash;
     const void *data;
     size_t size;
+    int registers, spill_bytes, smem_static; /* what the cubin says: members of the same names of struct image */
 };
 
 struct bundle {

@@ -172,13 +172,16 @@ static enum mt_status read_fallbacks(sqlite3 *db, struct bundle *out) {
     return rows_end(&rows);
 }
 
-/* Columns hash, size, checksum, data. */
+/* Columns as in read_images(). */
 static enum mt_status image_unpack(struct rows *rows, struct bundle_image *image) {
     sqlite3_int64 size = sqlite3_column_int64(rows->query, 1);
     image->hash = rows_text(rows, 0);
     if (size < 0 || size > LARGEST_IMAGE)
         return fail(MT_FAILURE, "kernel image %s of the bundle has an impossible size", image->hash);
     image->size = (size_t)size;
+    image->registers = rows_number(rows, 4);
+    image->spill_bytes = rows_number(rows, 5);
+    image->smem_static = rows_number(rows, 6);
     void *data = own(rows->bundle, xmalloc(image->size + 1));
     image->data = data;
     size_t got = ZSTD_decompress(data, image->size, sqlite3_column_blob(rows->query, 3),
@@ -191,7 +194,8 @@ static enum mt_status image_unpack(struct rows *rows, struct bundle_image *image
 }
 
 static enum mt_status read_images(sqlite3 *db, struct bundle *out) {
-    struct rows rows = rows_begin(db, out, "SELECT hash, size, checksum, data FROM image ORDER BY hash");
+    struct rows rows = rows_begin(
+        db, out, "SELECT hash, size, checksum, data, registers, spill_bytes, smem_static FROM image ORDER BY hash");
     struct bundle_image *images = NULL;
     while (rows_next(&rows)) {
         images = grow(images, out->image_count, sizeof *images);

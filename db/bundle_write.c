@@ -16,8 +16,8 @@ static const char schema[] =
     " n INTEGER NOT NULL, k INTEGER NOT NULL, group_size INTEGER NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL)"
     " STRICT;"
     /* checksum: XXH3-128 of the image; data: the image, compressed by zstd; size: of the image. */
-    "CREATE TABLE image (hash TEXT PRIMARY KEY, size INTEGER NOT NULL, checksum TEXT NOT NULL, data BLOB NOT NULL) "
-    "STRICT;"
+    "CREATE TABLE image (hash TEXT PRIMARY KEY, size INTEGER NOT NULL, checksum TEXT NOT NULL, data BLOB NOT NULL,"
+    " registers INTEGER NOT NULL, spill_bytes INTEGER NOT NULL, smem_static INTEGER NOT NULL) STRICT;"
     "CREATE TABLE entry (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL,"
     " kind TEXT NOT NULL CHECK (kind IN ('kernel', 'cublas')), family TEXT NOT NULL, config TEXT NOT NULL,"
     " image TEXT REFERENCES image, expected_ns REAL NOT NULL,"
@@ -97,11 +97,14 @@ static enum mt_status write_image(sqlite3 *db, const struct bundle_image *image)
         free(packed);
         return fail(MT_FAILURE, "cannot compress kernel image %s: %s", image->hash, ZSTD_getErrorName(size));
     }
-    struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?, ?, ?)");
+    struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, ?)");
     row_text(&row, image->hash);
     sqlite3_bind_int64(row.insert, ++row.bound, (sqlite3_int64)image->size);
     row_text(&row, checksum);
     sqlite3_bind_blob64(row.insert, ++row.bound, packed, size, SQLITE_STATIC);
+    row_number(&row, image->registers);
+    row_number(&row, image->spill_bytes);
+    row_number(&row, image->smem_static);
     enum mt_status status = row_end(&row);
     free(packed);
     return status;

@@ -6,7 +6,8 @@
 
 enum dtype { DTYPE_F16, DTYPE_BF16 };
 
-/* Percent of output features kept in 8 bits: 0 is w4a8, 100 is w8a8; w4.4a8 = 10, w4.8a8 = 20, w6a8 = 50 (bits = 4 + 4 * pct / 100). */
+/* Percent of output features kept in 8 bits: 0 is w4a8, 100 is w8a8; w4.4a8 = 10, w4.8a8 = 20, w6a8 = 50 (bits = 4 + 4
+ * * pct / 100). */
 struct scheme {
     int pct8;
 };
@@ -23,9 +24,9 @@ struct problem {
 enum mt_status problem_check(const struct problem *p);
 
 /* Sizes that follow from a problem. */
-int problem_k_padded(const struct problem *p);    /* K rounded up to 128 */
-int problem_groups(const struct problem *p);      /* ceil(k_padded / group) */
-int problem_rows8(const struct problem *p);       /* features kept in 8 bits: round(n * pct8 / 100) */
+int problem_k_padded(const struct problem *p); /* K rounded up to 128 */
+int problem_groups(const struct problem *p);   /* ceil(k_padded / group) */
+int problem_rows8(const struct problem *p);    /* features kept in 8 bits: round(n * pct8 / 100) */
 
 /* "w4a8", "w8a8", "w4.4a8", ... MT_USAGE with the list of what is known. */
 enum mt_status scheme_parse(const char *text, struct scheme *out);

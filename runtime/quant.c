@@ -5,6 +5,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,9 +33,10 @@ struct layer_work {
     struct quant_layer *layer;
     struct quant_part *part;
     int part_index;
-    const float *w;
-    uint64_t seed;
-    atomic_long bad; /* index of a weight that is not finite, or -1 */
+    const float *w;                  /* what rows_quantize() reads */
+    const struct quant_codes *codes; /* what rows_import() reads */
+    uint64_t seed;                   /* what rows_random() draws from */
+    atomic_long bad;                 /* index in [n][k] of a weight that cannot be used, or -1 */
 };
 
 static int part_column(const struct quant_part *part, int row) {
@@ -107,6 +109,37 @@ static void rows_quantize(void *context, int begin, int end) {
                                &part->zeros[at]);
         }
         row_pad(layer, part, row);
+    }
+}
+
+/* One row of one group. False if a value is out of its range. */
+static bool group_import(const struct layer_work *work, int row, int g, int first, int last) {
+    const struct quant_layer *layer = work->layer;
+    struct quant_part *part = work->part;
+    size_t column = (size_t)part_column(part, row), at = (size_t)g * (size_t)part->padded_rows + (size_t)row;
+    size_t from = (size_t)g * (size_t)layer->n + column;
+    int low = part->bits == 4 ? 0 : -127, high = part->bits == 4 ? 15 : 127;
+    part->scales[at] = work->codes->scales[from];
+    part->zeros[at] = part->bits == 4 ? work->codes->zeros[from] : 0;
+    bool good = isfinite(half_to_float(part->scales[at])) && part->zeros[at] <= 15;
+    for (int k = first; k < last; k++) {
+        int8_t q = work->codes->q[column * (size_t)layer->k + (size_t)k];
+        good = good && q >= low && q <= high;
+        part->q[(size_t)row * (size_t)layer->k_padded + (size_t)k] = q;
+    }
+    return good;
+}
+
+static void rows_import(void *context, int begin, int end) {
+    struct layer_work *work = context;
+    for (int row = begin; row < end; row++) {
+        int first, last;
+        for (int g = 0; g * work->layer->group < work->layer->k; g++) {
+            group_range(work->layer, g, &first, &last);
+            if (!group_import(work, row, g, first, last))
+                atomic_store(&work->bad, (long)part_column(work->part, row) * work->layer->k + first);
+        }
+        row_pad(work->layer, work->part, row);
     }
 }
 
@@ -190,62 +223,79 @@ static int spread(int i, int rows, int n) {
     return (int64_t)(i + 1) * rows / n > (int64_t)i * rows / n;
 }
 
-static void layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8) {
+/* Sets up the parts. `is8` NULL spreads the wide features evenly. */
+static enum mt_status layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8) {
+    *layer = (struct quant_layer){0};
+    enum mt_status status = problem_check(p);
+    if (status != MT_OK)
+        return status;
+    int rows8 = problem_rows8(p), next[MT_PARTS] = {0}, wide = 0;
+    for (int i = 0; is8 && i < p->n; i++)
+        wide += is8[i] != 0;
+    if (is8 && wide != rows8)
+        return fail(MT_USAGE, "%d of %d features are to keep 8 bits, but the scheme keeps %d of them", wide, p->n,
+                    rows8);
     *layer = (struct quant_layer){
         .n = p->n, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
-    int rows8 = problem_rows8(p), next[MT_PARTS] = {0};
-    if (is8) {
-        rows8 = 0;
-        for (int i = 0; i < p->n; i++)
-            rows8 += is8[i] != 0;
-    }
     part_init(layer, MT_PART_W8, 8, rows8);
     part_init(layer, MT_PART_W4, 4, p->n - rows8);
     for (int i = 0; i < p->n; i++) {
-        int wide = is8 ? is8[i] != 0 : spread(i, rows8, p->n), index = wide ? MT_PART_W8 : MT_PART_W4;
+        int index = (is8 ? is8[i] != 0 : spread(i, rows8, p->n)) ? MT_PART_W8 : MT_PART_W4;
         if (layer->part[index].columns)
             layer->part[index].columns[next[index]++] = i;
     }
+    return MT_OK;
 }
 
-/* Fills the codes of both parts with `rows` and packs them. */
-static void layer_fill(struct layer_work *work, void (*rows)(void *, int, int)) {
+/* Fills the codes of both parts with `rows` and packs them. On failure the layer is released. */
+static enum mt_status layer_fill(struct layer_work *work, void (*rows)(void *, int, int)) {
+    struct quant_layer *layer = work->layer;
+    atomic_store(&work->bad, -1);
     for (int i = 0; i < MT_PARTS; i++) {
-        struct quant_part *part = &work->layer->part[i];
+        struct quant_part *part = &layer->part[i];
         work->part = part;
         work->part_index = i;
         parallel_for(part->rows, 16, rows, work);
         if (part->rows > 0)
-            pack_weights(part->bits, part->rows, part->padded_rows, work->layer->k_padded, part->q, part->packed);
+            pack_weights(part->bits, part->rows, part->padded_rows, layer->k_padded, part->q, part->packed);
     }
+    long bad = atomic_load(&work->bad);
+    if (bad < 0)
+        return MT_OK;
+    enum mt_status status =
+        work->codes
+            ? fail(MT_USAGE,
+                   "a code, scale or zero point of feature %ld, from input %ld on, is out of its range (codes 0..15 or "
+                   "-127..127, zero points 0..15, scales finite)",
+                   bad / layer->k, bad % layer->k)
+            : fail(MT_USAGE, "weight [%ld][%ld] is not a finite number and cannot be quantised", bad / layer->k,
+                   bad % layer->k);
+    quant_layer_release(layer);
+    return status;
 }
 
 enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w,
                                 const uint8_t *is8) {
-    *layer = (struct quant_layer){0};
-    enum mt_status status = problem_check(p);
-    if (status != MT_OK)
-        return status;
-    layer_shape(layer, p, is8);
-    struct layer_work work = {.layer = layer, .w = w, .bad = -1};
-    layer_fill(&work, rows_quantize);
-    if (work.bad >= 0) {
+    struct layer_work work = {.layer = layer, .w = w};
+    enum mt_status status = layer_shape(layer, p, is8);
+    return status == MT_OK ? layer_fill(&work, rows_quantize) : status;
+}
+
+enum mt_status quant_layer_import(struct quant_layer *layer, const struct problem *p, const struct quant_codes *codes,
+                                  const uint8_t *is8) {
+    struct layer_work work = {.layer = layer, .codes = codes};
+    enum mt_status status = layer_shape(layer, p, is8);
+    if (status == MT_OK && layer->part[MT_PART_W4].rows > 0 && !codes->zeros) {
         quant_layer_release(layer);
-        return fail(MT_USAGE, "weight [%ld][%ld] is not a finite number and cannot be quantised", work.bad / p->k,
-                    work.bad % p->k);
+        return fail(MT_USAGE, "4-bit features need zero points");
     }
-    return MT_OK;
+    return status == MT_OK ? layer_fill(&work, rows_import) : status;
 }
 
 enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed) {
-    *layer = (struct quant_layer){0};
-    enum mt_status status = problem_check(p);
-    if (status != MT_OK)
-        return status;
-    layer_shape(layer, p, NULL);
-    struct layer_work work = {.layer = layer, .seed = seed, .bad = -1};
-    layer_fill(&work, rows_random);
-    return MT_OK;
+    struct layer_work work = {.layer = layer, .seed = seed};
+    enum mt_status status = layer_shape(layer, p, NULL);
+    return status == MT_OK ? layer_fill(&work, rows_random) : status;
 }
 
 void quant_layer_release(struct quant_layer *layer) {

@@ -14,10 +14,10 @@ float bf16_to_float(uint16_t b);
 uint16_t dtype_from_float(enum dtype dtype, float f);
 float dtype_to_float(enum dtype dtype, uint16_t bits);
 
-/* 4-bit: the range of a group is widened to contain 0, without which a zero point in 0..15 could not reach a group that lies
- * on one side of it. Both widths: s is rounded to fp16, kept in [2^-14, 65504] (so it is never 0, denormal or infinite), and z
- * and q are computed with that s in fp32, so that (q - z) * s is what a kernel sees. Input features beyond K hold q = z;
- * groups wholly beyond K and features beyond `rows` hold q = 0, z = 0 and s = 0. */
+/* 4-bit: the range of a group is widened to contain 0, without which a zero point in 0..15 could not reach a group that
+ * lies on one side of it. Both widths: s is rounded to fp16, kept in [2^-14, 65504] (so it is never 0, denormal or
+ * infinite), and z and q are computed with that s in fp32, so that (q - z) * s is what a kernel sees. Input features
+ * beyond K hold q = z; groups wholly beyond K and features beyond `rows` hold q = 0, z = 0 and s = 0. */
 
 /* One part of a layer (all its features have the same width), not packed: what the reference reads.
  * q [rows][k_padded] holds 0..15 (4-bit) or -127..127 as int8; scales fp16 and zeros [groups][padded_rows];
@@ -38,10 +38,21 @@ struct quant_layer {
     struct quant_part part[2];
 };
 
-/* Quantises W fp32 [n][k] row-major. `is8` [n] says which features keep 8 bits; NULL spreads round(n * pct8 / 100) of them evenly
- * over the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not supported and
- * for weights that are not finite. Parts that hold all features or none have no `columns`. */
+/* Quantises W fp32 [n][k] row-major. `is8` [n] says which problem_rows8() features keep 8 bits; NULL spreads them
+ * evenly over the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not
+ * supported and for weights that are not finite. Parts that hold all features or none have no `columns`. */
 enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w, const uint8_t *is8);
+
+/* A layer that was quantised elsewhere: q [n][k] codes, 0..15 where a feature has 4 bits and -127..127 where it has 8;
+ * scales fp16 [ceil(k / group)][n], finite; zeros [ceil(k / group)][n], 0..15, not read for 8-bit features (NULL if
+ * there are no others). MT_USAGE with the place of a value that is out of its range. */
+struct quant_codes {
+    const int8_t *q;
+    const uint16_t *scales;
+    const uint8_t *zeros;
+};
+enum mt_status quant_layer_import(struct quant_layer *layer, const struct problem *p, const struct quant_codes *codes,
+                                  const uint8_t *is8);
 
 /* The same layer with random codes, scales and zero points drawn directly from `seed` (fast: for tuning and tests). */
 enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed);
@@ -60,10 +71,10 @@ struct quant_acts {
     float *scales;
     int32_t *sums;
 };
-/* x: fp16/bf16 bits [m][k]. The same arithmetic as quantize_act.cu, bit for bit, all in fp32 with IEEE division: amax = max |x|
- * (NaN ignored), s = amax / 127; below 2^-126 s is 2^-126 and every q is 0; else q = clamp(rint(x / s), -127, 127), where a
- * quotient that is NaN gives 0. So a NaN input quantises to 0, and an infinite one makes s infinite and q 0 in its group.
- * x beyond K counts as 0. sums are over q. */
+/* x: fp16/bf16 bits [m][k]. The same arithmetic as quantize_act.cu, bit for bit, all in fp32 with IEEE division: amax =
+ * max |x| (NaN ignored), s = amax / 127; below 2^-126 s is 2^-126 and every q is 0; else q = clamp(rint(x / s), -127,
+ * 127), where a quotient that is NaN gives 0. So a NaN input quantises to 0, and an infinite one makes s infinite and q
+ * 0 in its group. x beyond K counts as 0. sums are over q. */
 enum mt_status quant_acts_init(struct quant_acts *acts, const struct problem *p, const uint16_t *x);
 void quant_acts_release(struct quant_acts *acts);
 

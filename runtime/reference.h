@@ -20,7 +20,7 @@ struct verdict {
     long wrong;           /* elements out of bounds */
     int first_m, first_n; /* the first of them */
     double got, want, allowed;
-    double worst;         /* max of error / allowed over all elements */
+    double worst; /* max of error / allowed over all elements */
 };
 /* y: bits of p->dtype [m][ldy]. */
 void reference_compare(const struct reference *ref, enum dtype dtype, const uint16_t *y, int ldy, struct verdict *out);

@@ -14,6 +14,12 @@ enum mt_status {
     MT_INTERRUPTED = 75, /* stopped by a signal or a time limit; the same command goes on from there */
 };
 
+#endif
+
+/* mixtune.h shows its users the codes alone. */
+#if !defined(MT_BASE_STATUS_SENTENCES) && !defined(MT_STATUS_CODES_ONLY)
+#define MT_BASE_STATUS_SENTENCES
+
 /* Records one sentence (what, where, what to do) for this thread and returns `status`. The sentence
  * replaces the previous one. Use as `return fail(MT_USAGE, "...", ...)`. */
 enum mt_status fail(enum mt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));

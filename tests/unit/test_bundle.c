@@ -20,7 +20,8 @@ static const struct bundle_layer layers[] = {
     {"qkv", "tiny", 1, 6144, 4096, 128, "w4a8", "fp16"},
     {"o", "tiny", 2, 4096, 2048, 64, "w4.4a8", "bf16"},
 };
-static const struct bundle_image images[] = {{"aaaa", image_a, sizeof image_a}, {"bbbb", image_b, sizeof image_b}};
+static const struct bundle_image images[] = {{"aaaa", image_a, sizeof image_a, 128, 0, 1024},
+                                             {"bbbb", image_b, sizeof image_b, 255, 16, 0}};
 static const struct bundle_entry entries[] = {
     {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", "aaaa", 8123.5, BUNDLE_MEASURED},
     {0, 4096, BUNDLE_KERNEL, "sm80", "tile_n=128,stages=3", "bbbb", 912345.25, BUNDLE_MEASURED},
@@ -87,6 +88,9 @@ static void what_is_written_is_read(void **state) {
         assert_int_equal(b.layers[i].group, layers[i].group);
         assert_string_equal(b.images[i].hash, images[i].hash);
         assert_int_equal(b.images[i].size, images[i].size);
+        assert_int_equal(b.images[i].registers, images[i].registers);
+        assert_int_equal(b.images[i].spill_bytes, images[i].spill_bytes);
+        assert_int_equal(b.images[i].smem_static, images[i].smem_static);
         assert_memory_equal(b.images[i].data, images[i].data, images[i].size);
     }
     for (int i = 0; i < 4; i++) {

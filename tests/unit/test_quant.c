@@ -218,7 +218,7 @@ static void whole_groups_of_padding_have_scale_zero(void **state) {
 
 static void the_caller_may_choose_the_wide_features(void **state) {
     (void)state;
-    struct problem p = problem_of(1, 20, 128, 128, 0);
+    struct problem p = problem_of(1, 20, 128, 128, 15);
     float w[20 * 128];
     uint8_t is8[20] = {0};
     for (int at = 0; at < 20 * 128; at++)
@@ -238,10 +238,64 @@ static void the_caller_may_choose_the_wide_features(void **state) {
     part_check(&layer, narrow, w);
     quant_layer_release(&layer);
     memset(is8, 1, sizeof is8);
+    assert_int_equal(quant_layer_init(&layer, &p, w, is8), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "20 of 20 features"));
+    p.scheme.pct8 = 100;
     assert_int_equal(quant_layer_init(&layer, &p, w, is8), MT_OK);
     assert_null(wide->columns);
     assert_int_equal(narrow->rows, 0);
     quant_layer_release(&layer);
+}
+
+/* Taking a layer apart into plain codes and importing them gives the same layer. */
+static void codes_can_be_imported(void **state) {
+    (void)state;
+    struct problem p = problem_of(1, 37, 300, 128, 50);
+    struct quant_layer made, back;
+    assert_int_equal(quant_layer_random(&made, &p, 5), MT_OK);
+    int8_t *q = xcalloc(37, 300);
+    uint16_t scales[3 * 37];
+    uint8_t zeros[3 * 37], is8[37] = {0};
+    for (int i = 0; i < MT_PARTS; i++) {
+        const struct quant_part *part = &made.part[i];
+        for (int row = 0; row < part->rows; row++) {
+            int column = part->columns[row];
+            is8[column] = part->bits == 8;
+            memcpy(q + column * 300, part->q + row * made.k_padded, 300);
+            for (int g = 0; g < 3; g++) {
+                scales[g * 37 + column] = part->scales[g * part->padded_rows + row];
+                zeros[g * 37 + column] = part->zeros[g * part->padded_rows + row];
+            }
+        }
+    }
+    struct quant_codes codes = {q, scales, zeros};
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_OK);
+    for (int i = 0; i < MT_PARTS; i++) {
+        const struct quant_part *a = &made.part[i], *b = &back.part[i];
+        size_t count = (size_t)made.groups * (size_t)a->padded_rows;
+        assert_memory_equal(a->packed, b->packed, packed_bytes(a->bits, a->padded_rows, made.k_padded));
+        assert_memory_equal(a->scales, b->scales, count * sizeof *a->scales);
+        assert_memory_equal(a->zeros, b->zeros, count);
+        assert_memory_equal(a->columns, b->columns, (size_t)a->rows * sizeof *a->columns);
+    }
+    quant_layer_release(&back);
+    int narrow = made.part[MT_PART_W4].columns[3], wide = made.part[MT_PART_W8].columns[2];
+    q[narrow * 300 + 140] = 16;
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
+    q[narrow * 300 + 140] = 15;
+    q[wide * 300 + 299] = -128;
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
+    q[wide * 300 + 299] = -127;
+    scales[37 + wide] = 0x7c00;
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
+    scales[37 + wide] = 0x3c00;
+    zeros[37 + narrow] = 16;
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
+    zeros[37 + narrow] = 0;
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_OK);
+    quant_layer_release(&back);
+    quant_layer_release(&made);
+    free(q);
 }
 
 static void random_layers_repeat_and_cover(void **state) {
@@ -341,6 +395,7 @@ int main(void) {
         cmocka_unit_test(zero_and_extreme_groups_are_finite),
         cmocka_unit_test(whole_groups_of_padding_have_scale_zero),
         cmocka_unit_test(the_caller_may_choose_the_wide_features),
+        cmocka_unit_test(codes_can_be_imported),
         cmocka_unit_test(random_layers_repeat_and_cover),
         cmocka_unit_test(activations_follow_the_formula),
         cmocka_unit_test(activations_without_size_give_zeros),
