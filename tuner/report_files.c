@@ -5,3 +5,12 @@
 EMBED_FILE(report_winners_sql, "reports/winners.sql");
 EMBED_FILE(report_measurements_sql, "reports/measurements.sql");
 EMBED_FILE(report_failures_sql, "reports/failures.sql");
+EMBED_FILE(report_sets_sql, "reports/sets.sql");
+EMBED_FILE(report_curves_sql, "reports/curves.sql");
+EMBED_FILE(report_devices_sql, "reports/devices.sql");
+EMBED_FILE(report_outcomes_sql, "reports/outcomes.sql");
+EMBED_FILE(report_style_gp, "reports/style.gp");
+EMBED_FILE(report_speedup_gp, "reports/speedup.gp");
+EMBED_FILE(report_time_gp, "reports/time.gp");
+EMBED_FILE(report_winners_gp, "reports/winners.gp");
+EMBED_FILE(report_page_html, "reports/page.html");

@@ -1,0 +1,6 @@
+-- How many candidates ended how.
+SELECT origin, device_name AS device, outcome, count(*) AS candidates
+FROM asked_fact
+WHERE state = 'current'
+GROUP BY origin, device_name, outcome
+ORDER BY origin, device_name, count(*) DESC;

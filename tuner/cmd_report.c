@@ -1,0 +1,243 @@
+/* mixtune report: CSV files, plots and one self-contained HTML page of what a database holds. */
+#include "../runtime/base/file.h"
+#include "../runtime/base/log.h"
+#include "cmd.h"
+#include "plot.h"
+#include "query.h"
+#include "report_files.h"
+#include <jansson.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct report {
+    struct common_options common;
+    struct query_options query;
+    const char *out;
+};
+
+enum { PAGE_FAILURES = 200 };
+
+static const struct argp_option report_table[] = {
+    {"out", 'o', "FOLDER", 0, "Where to write: index.html, the plots, data/ (default: report)", 20},
+    {"json", 'j', NULL, 0, "Print the names of what was written as JSON", 91},
+    {"quiet", 'q', NULL, 0, "No notes on standard error", 91},
+    {0},
+};
+
+static error_t report_parse(int key, char *arg, struct argp_state *state) {
+    struct report *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->query;
+        return 0;
+    case 'o':
+        o->out = arg;
+        return 0;
+    case 'j':
+        o->common.json = true;
+        return 0;
+    case 'q':
+        o->common.quiet = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        return options_error(fail(MT_USAGE, "report takes options only, not `%s`; --help lists them", arg));
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- the page ---- */
+
+static void append_base64(const unsigned char *data, size_t size, struct str *out) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < size; i += 3) {
+        unsigned bits = (unsigned)data[i] << 16 | (i + 1 < size ? (unsigned)data[i + 1] << 8 : 0) |
+                        (i + 2 < size ? data[i + 2] : 0);
+        char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63], i + 1 < size ? digits[bits >> 6 & 63] : '=',
+                        i + 2 < size ? digits[bits & 63] : '='};
+        str_append_bytes(out, four, 4);
+    }
+}
+
+static enum mt_status append_picture(const char *dir, const char *name, const char *alt, struct str *page) {
+    struct str path = {0}, picture = {0};
+    str_printf(&path, "%s/%s.svg", dir, name);
+    enum mt_status status = file_read(path.data, &picture);
+    if (status == MT_OK) {
+        str_append(page, "<img alt=\"");
+        html_escape(alt, page);
+        str_append(page, "\" src=\"data:image/svg+xml;base64,");
+        append_base64((const unsigned char *)picture.data, picture.length, page);
+        str_append(page, "\">\n");
+    }
+    str_release(&path);
+    str_release(&picture);
+    return status;
+}
+
+/* A table of the page, and the same rows as a CSV file in DIR/data. At most `limit` rows on the page; 0: all. */
+static enum mt_status append_table(sqlite3 *db, const char *dir, const char *name, const char *sql, const char *heading,
+                                   int limit, struct str *page) {
+    struct rows rows;
+    struct str path = {0}, csv = {0};
+    enum mt_status status = rows_read(db, sql, NULL, &rows);
+    if (status != MT_OK)
+        return status;
+    rows_print_csv(&rows, &csv);
+    str_printf(&path, "%s/data/%s.csv", dir, name);
+    status = file_write_atomic(path.data, csv.data, csv.length);
+    int last = limit && rows.count > limit ? limit : rows.count;
+    struct table_style style = {",origin,model,tp,group,dtype,cache,device,family,templates,clocks,",
+                                ",uuid,low_us,high_us,", 0, last};
+    str_printf(page, "<h2>%s</h2>\n", heading);
+    if (!rows.count)
+        str_append(page, "<p>None.</p>\n");
+    else
+        rows_print_html(&rows, &style, page);
+    if (last < rows.count)
+        str_printf(page, "<p>These are %d of %d; data/%s.csv beside this page has all.</p>\n", last, rows.count, name);
+    rows_release(&rows);
+    str_release(&path);
+    str_release(&csv);
+    return status;
+}
+
+/* Draws the plots of one set and puts them on the page. */
+static enum mt_status append_set(sqlite3 *db, const char *dir, const struct plot_set *set, json_t *written,
+                                 struct str *page) {
+    char *names[PLOT_KINDS] = {0};
+    struct str where = {0};
+    plot_set_where(set, &where);
+    const char *model = rows_cell(set->sets, set->row, "model");
+    log_info("drawing %s, %s", *model ? model : "bare shapes", where.data);
+    enum mt_status status = plot_draw(db, dir, set, names);
+    str_append(page, "<h2>");
+    html_escape(*model ? model : "Bare shapes", page);
+    str_append(page, ": ");
+    html_escape(where.data, page);
+    str_append(page, "</h2>\n");
+    if (plot_set_modelled(set))
+        str_append(page, "<p class=\"modelled\"><strong>Modelled.</strong> Every time in these plots is modelled on a "
+                         "software device. "
+                         "They compare configurations with each other and are no speed-up of a real GPU.</p>\n");
+    if (status == MT_OK && !names[PLOT_SPEEDUP])
+        str_append(page, "<p>No fp16 baseline was recorded for these shapes, so there is no speed-up to draw.</p>\n");
+    for (int kind = 0; kind < PLOT_KINDS; kind++) {
+        if (status == MT_OK && names[kind]) {
+            status = append_picture(dir, names[kind], names[kind], page);
+            json_array_append_new(written, json_sprintf("%s/%s.svg", dir, names[kind]));
+            json_array_append_new(written, json_sprintf("%s/%s.png", dir, names[kind]));
+        }
+        free(names[kind]);
+    }
+    str_release(&where);
+    return status;
+}
+
+static enum mt_status append_tables(sqlite3 *db, const char *dir, struct str *page) {
+    static const struct {
+        const char *name, *sql, *heading;
+        int limit;
+    } tables[] = {
+        {"winners", report_winners_sql,
+         "Winners (rows of origin &ldquo;modelled&rdquo; are times of a software device)", 0},
+        {"devices", report_devices_sql, "Devices and environments", 0},
+        {"outcomes", report_outcomes_sql, "Candidates", 0},
+        {"failures", report_failures_sql, "Failures", PAGE_FAILURES},
+    };
+    enum mt_status status = MT_OK;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables && status == MT_OK; i++)
+        status = append_table(db, dir, tables[i].name, tables[i].sql, tables[i].heading, tables[i].limit, page);
+    return status;
+}
+
+static enum mt_status write_page(const char *dir, const struct str *body, json_t *written) {
+    static const char mark[] = "{{body}}";
+    const char *at = strstr(report_page_html, mark);
+    struct str page = {0}, path = {0};
+    str_append_bytes(&page, report_page_html, (size_t)(at - report_page_html));
+    str_append_bytes(&page, body->data, body->length);
+    str_append(&page, at + strlen(mark));
+    str_printf(&path, "%s/index.html", dir);
+    enum mt_status status = file_write_atomic(path.data, page.data, page.length);
+    json_array_append_new(written, json_string(path.data));
+    str_release(&page);
+    str_release(&path);
+    return status;
+}
+
+/* ---- the command ---- */
+
+static enum mt_status make_folders(const char *dir) {
+    struct str data = {0};
+    str_printf(&data, "%s/data", dir);
+    enum mt_status status = folder_make(data.data);
+    str_release(&data);
+    return status;
+}
+
+static enum mt_status draw_all(sqlite3 *db, const char *dir, const struct rows *sets, json_t *written) {
+    struct str page = {0};
+    enum mt_status status = make_folders(dir);
+    for (int i = 0; i < sets->count && status == MT_OK; i++)
+        status = append_set(db, dir, &(struct plot_set){sets, i}, written, &page);
+    if (status == MT_OK)
+        status = append_tables(db, dir, &page);
+    if (status == MT_OK)
+        status = write_page(dir, &page, written);
+    str_release(&page);
+    return status;
+}
+
+static void print_written(const json_t *written, bool json) {
+    char *text = json ? json_dumps(written, JSON_COMPACT) : NULL;
+    if (text)
+        puts(text);
+    free(text);
+    for (size_t i = 0; !json && i < json_array_size(written); i++)
+        puts(json_string_value(json_array_get(written, i)));
+}
+
+static enum mt_status report(const struct report *o) {
+    enum mt_status status = plot_check();
+    if (status != MT_OK)
+        return status;
+    struct store *store;
+    status = query_open(&o->query, &store);
+    if (status != MT_OK)
+        return status;
+    struct rows sets;
+    json_t *written = json_array();
+    status = rows_read(store_handle(store), report_sets_sql, NULL, &sets);
+    if (status == MT_OK && !sets.count)
+        status = fail(MT_FAILURE, "%s holds no winners of what was asked for: loosen the options, or sweep it first",
+                      o->query.db ? o->query.db : DEFAULT_DB);
+    if (status == MT_OK)
+        status = draw_all(store_handle(store), o->out, &sets, written);
+    if (status == MT_OK)
+        print_written(written, o->common.json);
+    rows_release(&sets);
+    json_decref(written);
+    store_close(store);
+    return status;
+}
+
+int cmd_report(int argc, char **argv) {
+    struct report o = {.out = "report"};
+    const struct argp_child children[] = {{&query_argp, 0, NULL, 0}, {0}};
+    const struct argp argp = {
+        .options = report_table,
+        .parser = report_parse,
+        .children = children,
+        .doc = "Draws the winners of a database against the fp16 baseline (svg and png) and writes a page with the "
+               "plots, the tables "
+               "and the failures.",
+    };
+    int status = options_parse(&argp, argc, argv, &o, &o.common);
+    if (status == MT_OK)
+        status = report(&o);
+    query_options_release(&o.query);
+    return status;
+}

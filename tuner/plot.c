@@ -1,0 +1,236 @@
+#include "plot.h"
+
+#include "../db/store.h"
+#include "../runtime/base/file.h"
+#include "report_files.h"
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static const struct {
+    const char *name, *script, *title;
+    bool needs_baseline;
+} kinds[PLOT_KINDS] = {
+    [PLOT_SPEEDUP] = {"speedup", report_speedup_gp, "speed-up over the fp16 baseline", true},
+    [PLOT_TIME] = {"time", report_time_gp, "time of the fastest configuration", false},
+    [PLOT_WINNERS] = {"winners", report_winners_gp, "the fastest configuration of each layer", false},
+};
+
+/* Runs gnuplot in `dir`; what it prints on standard error goes to `said`. Its exit status; -1 if it cannot be run. */
+static int run_gnuplot(const char *dir, const char *argument, struct str *said) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return -1;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addchdir_np(&actions, dir);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+    char *arguments[] = {(char *)"gnuplot", (char *)argument, NULL};
+    pid_t child;
+    int error = posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    char buffer[512];
+    ssize_t got;
+    while (error == 0 && ((got = read(ends[0], buffer, sizeof buffer)) > 0 || (got < 0 && errno == EINTR)))
+        if (got > 0)
+            str_append_bytes(said, buffer, (size_t)got);
+    close(ends[0]);
+    if (error != 0)
+        return -1;
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+}
+
+enum mt_status plot_check(void) {
+    struct str said = {0};
+    int rc = run_gnuplot(".", "--version", &said);
+    str_release(&said);
+    /* 127: some systems report a missing program only from the child. */
+    if (rc == -1 || rc == 127)
+        return fail(MT_FAILURE,
+                    "the plots need gnuplot, and it is not installed: install the package gnuplot-nox, or use "
+                    "`mixtune show` for tables");
+    return MT_OK;
+}
+
+static const char *field(const struct plot_set *set, const char *name) {
+    return rows_cell(set->sets, set->row, name);
+}
+
+bool plot_set_modelled(const struct plot_set *set) {
+    return !strcmp(field(set, "origin"), store_origin_name(ORIGIN_MODELLED));
+}
+
+void plot_set_where(const struct plot_set *set, struct str *out) {
+    str_printf(out, "%s on %s", field(set, "origin"), field(set, "device"));
+}
+
+void plot_set_name(const struct plot_set *set, struct str *out) {
+    struct str text = {0};
+    str_printf(&text, "%s %s tp%s %s g%s %s %.12s %s", field(set, "device"),
+               *field(set, "model") ? field(set, "model") : "shapes", field(set, "tp"), field(set, "dtype"),
+               field(set, "group"), field(set, "cache"), field(set, "uuid"), field(set, "origin"));
+    bool dash = true; /* no dash at the start, nor two in a row */
+    for (const char *p = text.data; *p; p++) {
+        bool keep = isalnum((unsigned char)*p) || *p == '.';
+        if (keep || !dash)
+            str_printf(out, "%c", keep ? tolower((unsigned char)*p) : '-');
+        dash = !keep;
+    }
+    str_release(&text);
+}
+
+/* A gnuplot string in single quotes. */
+static void set_variable(struct str *out, const char *name, const char *value) {
+    str_printf(out, "%s = '", name);
+    for (const char *p = value; *p; p++)
+        str_printf(out, *p == '\'' ? "''" : "%c", *p == '\n' ? ' ' : *p);
+    str_append(out, "'\n");
+}
+
+/* The different values of a column, in their order of appearance, as words. */
+static void set_words(struct str *out, const char *name, const struct rows *rows, const char *column) {
+    struct str words = {0};
+    str_append(&words, " ");
+    for (int r = 0; r < rows->count; r++) {
+        char padded[128];
+        snprintf(padded, sizeof padded, " %s ", rows_cell(rows, r, column));
+        if (!strstr(words.data, padded))
+            str_append(&words, padded + 1);
+    }
+    set_variable(out, name, words.data);
+    str_release(&words);
+}
+
+static int compare_numbers(const void *a, const void *b) {
+    long x = strtol(*(char *const *)a, NULL, 10), y = strtol(*(char *const *)b, NULL, 10);
+    return (x > y) - (x < y);
+}
+
+/* The batch sizes in increasing order; the ticks of the axis. */
+static void set_batch_sizes(struct str *out, const struct rows *rows) {
+    int column = rows_column(rows, "M");
+    const char **m = xcalloc((size_t)rows->count, sizeof *m);
+    for (int r = 0; r < rows->count; r++)
+        m[r] = rows->cell[r * rows->columns + column];
+    qsort(m, (size_t)rows->count, sizeof *m, compare_numbers);
+    struct str words = {0};
+    for (int r = 0; r < rows->count; r++)
+        if (r == 0 || strcmp(m[r], m[r - 1]) != 0)
+            str_printf(&words, "%s%s", r ? " " : "", m[r]);
+    set_variable(out, "ms", words.data);
+    str_release(&words);
+    free(m);
+}
+
+static void make_script(const struct plot_set *set, const struct rows *curves, const char *data, const char *name,
+                        int kind, struct str *script) {
+    struct str text = {0};
+    str_append(script, "# Written by `mixtune report`. In the folder above: gnuplot data/THIS_FILE\n");
+    set_variable(script, "name", name);
+    set_variable(script, "data", data);
+    str_printf(&text, "%s, %s: %s", *field(set, "model") ? field(set, "model") : "bare shapes", field(set, "dtype"),
+               kinds[kind].title);
+    set_variable(script, "what", text.data);
+    str_clear(&text);
+    plot_set_where(set, &text);
+    set_variable(script, "times", plot_set_modelled(set) ? "modelled" : "measured");
+    str_printf(&text, ", group %s, %s cache%s%s", field(set, "group"), field(set, "cache"),
+               atoi(field(set, "tp")) > 1 ? ", tensor parallel over " : "",
+               atoi(field(set, "tp")) > 1 ? field(set, "tp") : "");
+    if (plot_set_modelled(set))
+        str_append(&text, " (no speed-up of a real GPU)");
+    set_variable(script, "where", text.data);
+    set_words(script, "layers", curves, "layer");
+    set_words(script, "schemes", curves, "scheme");
+    set_batch_sizes(script, curves);
+    str_append(script, report_style_gp);
+    str_append(script, kinds[kind].script);
+    str_release(&text);
+}
+
+/* A full disk cuts pictures short without gnuplot saying so. */
+static enum mt_status check_picture(const char *dir, const char *name, const char *extension, const char *end) {
+    struct str path = {0}, picture = {0};
+    str_printf(&path, "%s/%s.%s", dir, name, extension);
+    enum mt_status status = file_read(path.data, &picture);
+    size_t tail = 16; /* the end may be followed by a line end or a checksum */
+    if (status == MT_OK &&
+        (picture.length < 64 || !memmem(picture.data + picture.length - tail, tail, end, strlen(end))))
+        status = fail(MT_FAILURE, "%s is not whole after gnuplot wrote it: check that the disk is not full", path.data);
+    str_release(&path);
+    str_release(&picture);
+    return status;
+}
+
+static enum mt_status draw_one(const char *dir, const char *name, const struct str *script) {
+    struct str path = {0}, said = {0};
+    str_printf(&path, "%s/data/%s.gp", dir, name);
+    enum mt_status status = file_write_atomic(path.data, script->data, script->length);
+    if (status == MT_OK) {
+        int rc = run_gnuplot(dir, path.data + strlen(dir) + 1, &said);
+        for (char *p = said.data; p && *p; p++)
+            *p = *p == '\n' ? ' ' : *p;
+        if (rc != 0)
+            status = fail(MT_FAILURE, "gnuplot could not draw %s (exit %d): %s", path.data, rc,
+                          said.data ? said.data : "it says nothing");
+    }
+    if (status == MT_OK)
+        status = check_picture(dir, name, "svg", "</svg>");
+    if (status == MT_OK)
+        status = check_picture(dir, name, "png", "IEND");
+    str_release(&path);
+    str_release(&said);
+    return status;
+}
+
+static bool has_baseline(const struct rows *curves) {
+    for (int r = 0; r < curves->count; r++)
+        if (*rows_cell(curves, r, "ratio"))
+            return true;
+    return false;
+}
+
+enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_set *set, char *names[PLOT_KINDS]) {
+    const char *const values[] = {
+        ":origin", field(set, "origin"), ":uuid",  field(set, "uuid"),  ":device", field(set, "device"),
+        ":model",  field(set, "model"),  ":tp",    field(set, "tp"),    ":dtype",  field(set, "dtype"),
+        ":group",  field(set, "group"),  ":cache", field(set, "cache"), NULL};
+    struct rows curves;
+    struct str base = {0}, path = {0}, csv = {0};
+    enum mt_status status = rows_read(db, report_curves_sql, values, &curves);
+    if (status != MT_OK)
+        return status;
+    plot_set_name(set, &base);
+    rows_print_csv(&curves, &csv);
+    str_printf(&path, "%s/data/%s.csv", dir, base.data);
+    status = file_write_atomic(path.data, csv.data, csv.length);
+    for (int kind = 0; kind < PLOT_KINDS && status == MT_OK; kind++) {
+        if (kinds[kind].needs_baseline && !has_baseline(&curves))
+            continue;
+        struct str name = {0}, script = {0};
+        str_printf(&name, "%s-%s", base.data, kinds[kind].name);
+        make_script(set, &curves, path.data + strlen(dir) + 1, name.data, kind, &script);
+        status = draw_one(dir, name.data, &script);
+        names[kind] = name.data;
+        str_release(&script);
+    }
+    rows_release(&curves);
+    str_release(&base);
+    str_release(&path);
+    str_release(&csv);
+    return status;
+}

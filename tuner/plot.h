@@ -1,0 +1,27 @@
+/* The plots of a report: the data as CSV, a gnuplot script beside it, and the pictures that gnuplot draws from them. */
+#ifndef MT_PLOT_H
+#define MT_PLOT_H
+
+#include "rows.h"
+
+/* One device, origin, model and format: the columns of reports/sets.sql. */
+struct plot_set {
+    const struct rows *sets;
+    int row;
+};
+enum plot_kind { PLOT_SPEEDUP, PLOT_TIME, PLOT_WINNERS, PLOT_KINDS };
+
+/* MT_OK if gnuplot can be run; else a sentence that says what to install. */
+enum mt_status plot_check(void);
+
+/* Writes DIR/data/SET.csv, DIR/data/SET-KIND.gp and DIR/SET-KIND.svg and .png, for kinds that the data allow (without a
+ * baseline there is no speed-up to draw). names[kind] becomes "SET-KIND", owned by the caller, or NULL. */
+enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_set *set, char *names[PLOT_KINDS]);
+
+/* "SET": made of device, model and formats; fit for a file name. Appends. */
+void plot_set_name(const struct plot_set *set, struct str *out);
+/* "modelled on soft:a100-sxm-80g" or "measured on NVIDIA ...". Appends. */
+void plot_set_where(const struct plot_set *set, struct str *out);
+bool plot_set_modelled(const struct plot_set *set);
+
+#endif
