@@ -10,11 +10,11 @@ enum { L2_MULTIPLE = 3, MAX_SETS = 256 };
 /* What a buffer is filled with. */
 enum content {
     RANDOM_BYTES,
+    RANDOM_CODES, /* int8 without -128, which no quantisation makes */
     RANDOM_F16,
     RANDOM_BF16,
     RANDOM_SCALE16,
     RANDOM_SCALE32,
-    RANDOM_SUMS,
     RANDOM_ZEROS,
     CONTENTS
 };
@@ -45,8 +45,12 @@ static uint32_t random_unit(enum content content, uint64_t *state) {
         a = 0.002f + 0.01f * a;
         memcpy(&word, &a, sizeof word);
         return word;
-    case RANDOM_SUMS:
-        return (uint32_t)((int)(r % 8001) - 4000);
+    case RANDOM_CODES:
+        word = (uint32_t)(r >> 32);
+        for (int shift = 0; shift < 32; shift += 8)
+            if ((word >> shift & 0xff) == 0x80)
+                word ^= (uint32_t)1 << shift;
+        return word;
     case RANDOM_ZEROS:
         return (uint32_t)r & 0x0f0f0f0f;
     default:
@@ -171,7 +175,8 @@ static enum mt_status init_part(struct operands *o, int part) {
     if (rows == 0)
         return MT_OK;
     if ((status = arena_random(&o->weight_memory, o->dev, &o->weights[part], o->weight_sets,
-                               packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p)), RANDOM_BYTES)) ||
+                               packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p)),
+                               part == MT_PART_W8 ? RANDOM_CODES : RANDOM_BYTES)) ||
         (status =
              arena_random(&o->weight_memory, o->dev, &o->scales[part], o->weight_sets, per_group * 2, RANDOM_SCALE16)))
         return status;
@@ -194,6 +199,40 @@ enum mt_status operands_init(struct operands *o, struct device *dev, const struc
 
 /* ---- tokens and workspace ---- */
 
+/* Codes of one set and the sums that belong to them: kernels that use the sums and kernels that do not must agree. */
+static void random_tokens(const struct problem *p, int set, int8_t *q, int32_t *sums) {
+    const unsigned char *codes = random_pool(RANDOM_CODES);
+    size_t k_padded = (size_t)problem_k_padded(p), at = (size_t)set * 65536;
+    memset(sums, 0, (size_t)problem_groups(p) * (size_t)p->m * sizeof *sums);
+    for (int m = 0; m < p->m; m++)
+        for (size_t k = 0; k < k_padded; k++) {
+            int8_t code = k < (size_t)p->k ? (int8_t)codes[at++ % POOL_BYTES] : 0;
+            q[(size_t)m * k_padded + k] = code;
+            sums[k / (size_t)p->group * (size_t)p->m + (size_t)m] += code;
+        }
+}
+
+static enum mt_status fill_tokens(struct operands *o) {
+    const struct problem *p = &o->problem;
+    struct device *dev = o->dev;
+    size_t codes = (size_t)p->m * (size_t)problem_k_padded(p);
+    size_t sums_bytes = (size_t)p->m * (size_t)problem_groups(p) * sizeof(int32_t);
+    int8_t *q = xmalloc(codes);
+    int32_t *sums = xmalloc(sums_bytes);
+    enum mt_status status = arena_alloc(&o->token_memory, dev, &o->x, o->token_sets, codes);
+    if (!status)
+        status = arena_alloc(&o->token_memory, dev, &o->x_sums, o->token_sets, sums_bytes);
+    for (int set = 0; set < o->token_sets && !status; set++) {
+        CUdeviceptr x = o->x.base + (size_t)set * o->x.stride, x_sums = o->x_sums.base + (size_t)set * o->x_sums.stride;
+        random_tokens(p, set, q, sums);
+        if (!(status = device_check(dev, dev->drv.MemcpyHtoD(x, q, codes), "cuMemcpyHtoD")))
+            status = device_check(dev, dev->drv.MemcpyHtoD(x_sums, sums, sums_bytes), "cuMemcpyHtoD");
+    }
+    free(q);
+    free(sums);
+    return status;
+}
+
 enum mt_status operands_set_tokens(struct operands *o, int m) {
     struct problem *p = &o->problem;
     memory_release(&o->token_memory, o->dev);
@@ -207,11 +246,9 @@ enum mt_status operands_set_tokens(struct operands *o, int m) {
     if (!o->quantised)
         return arena_random(&o->token_memory, o->dev, &o->x, o->token_sets, (size_t)m * (size_t)o->ldw * 2,
                             p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16);
-    if ((status = arena_random(&o->token_memory, o->dev, &o->x, o->token_sets, (size_t)m * (size_t)problem_k_padded(p),
-                               RANDOM_BYTES)) ||
-        (status = arena_random(&o->token_memory, o->dev, &o->x_scales, o->token_sets, per_group * 4, RANDOM_SCALE32)))
+    if ((status = arena_random(&o->token_memory, o->dev, &o->x_scales, o->token_sets, per_group * 4, RANDOM_SCALE32)))
         return status;
-    return arena_random(&o->token_memory, o->dev, &o->x_sums, o->token_sets, per_group * 4, RANDOM_SUMS);
+    return fill_tokens(o);
 }
 
 enum mt_status operands_reserve(struct operands *o, const struct launch_shape *shape) {

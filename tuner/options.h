@@ -13,6 +13,9 @@
 
 #define MIXTUNE_VERSION "mixtune 0.1.0"
 
+/* The database of every command that is not given --db. */
+#define DEFAULT_DB "mixtune.db"
+
 /* Growable list of numbers. Released with int_list_release(). */
 struct int_list {
     int *value;

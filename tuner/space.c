@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 /* What libcyaml fills. The schema of `values` is made from the family's knobs, so there is no second list of them. */
 struct space_file {
@@ -154,16 +155,34 @@ void config_list_release(struct config_list *list) {
     *list = (struct config_list){0};
 }
 
-static bool config_equal(const struct config *a, const struct config *b) {
-    return a->family == b->family && !memcmp(a->value, b->value, (size_t)a->family->knob_count * sizeof *a->value);
+void config_list_add(struct config_list *list, const struct config *config) {
+    if ((list->count & (list->count - 1)) == 0) /* full at each power of two: doubles */
+        list->config = xrealloc(list->config, (size_t)(list->count ? 2 * list->count : 1) * sizeof *list->config);
+    list->config[list->count++] = *config;
 }
 
-void config_list_add(struct config_list *list, const struct config *config) {
-    for (int i = 0; i < list->count; i++)
-        if (config_equal(&list->config[i], config))
-            return;
-    list->config = xrealloc(list->config, (size_t)(list->count + 1) * sizeof *list->config);
-    list->config[list->count++] = *config;
+static bool config_equal(const struct config *a, const struct config *b) {
+    return a->family == b->family && !memcmp(a->value, b->value, sizeof a->value);
+}
+
+/* Keeps the first of equal ones, by a table of indices with open addressing. */
+static void drop_repetitions(struct config_list *list) {
+    size_t slots = 16, kept = 0;
+    while (slots < 2 * (size_t)list->count)
+        slots *= 2;
+    int *table = xcalloc(slots, sizeof *table); /* index + 1; 0: free */
+    for (int i = 0; i < list->count; i++) {
+        const struct config *c = &list->config[i];
+        size_t at = XXH3_64bits(c->value, sizeof c->value) & (slots - 1);
+        while (table[at] && !config_equal(&list->config[table[at] - 1], c))
+            at = (at + 1) & (slots - 1);
+        if (table[at])
+            continue;
+        list->config[kept++] = *c;
+        table[at] = (int)kept;
+    }
+    free(table);
+    list->count = (int)kept;
 }
 
 static enum mt_status add_space(struct config_list *list, const char *name) {
@@ -191,5 +210,7 @@ enum mt_status config_list_read(const char *spaces, struct config_list *out) {
     free(copy);
     if (status)
         config_list_release(out);
+    else
+        drop_repetitions(out);
     return status;
 }

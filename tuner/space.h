@@ -33,9 +33,9 @@ struct config_list {
     int count;
 };
 void config_list_release(struct config_list *list);
-/* Appends unless it is there already. */
 void config_list_add(struct config_list *list, const struct config *config);
-/* All configurations of `spaces` (names or paths, separated by commas), the families' defaults first. */
+/* All configurations of `spaces` (names or paths, separated by commas), each once, a family's default before its
+ * others. */
 enum mt_status config_list_read(const char *spaces, struct config_list *out);
 
 #endif

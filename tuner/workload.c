@@ -45,6 +45,7 @@ static void add_layer(struct workload *w, const struct work_options *o, struct w
                     base.problem.group = groups.value[g];
                     base.problem.scheme = schemes[s];
                     base.problem.m = m->value[i];
+                    scheme_name(schemes[s], base.scheme);
                     add_item(w, &base);
                 }
 }

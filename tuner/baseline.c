@@ -1,0 +1,141 @@
+#include "baseline.h"
+#include "../runtime/base/str.h"
+#include <cublas_v2.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The workspace is ours: cuBLAS would allocate its own inside a capture. 32 MiB is what NVIDIA advises for cc 9.0. */
+enum { WORKSPACE_BYTES = 32 << 20 };
+
+struct cublas {
+    void *library;
+    struct device *dev;
+    struct memory memory;
+    CUdeviceptr workspace;
+    cublasHandle_t handle;
+    char version[32];
+    cublasStatus_t (*create)(cublasHandle_t *);
+    cublasStatus_t (*destroy)(cublasHandle_t);
+    cublasStatus_t (*get_version)(cublasHandle_t, int *);
+    cublasStatus_t (*set_stream)(cublasHandle_t, cudaStream_t);
+    cublasStatus_t (*set_workspace)(cublasHandle_t, void *, size_t);
+    cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void *,
+                           const void *, cudaDataType, int, const void *, cudaDataType, int, const void *, void *,
+                           cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
+};
+
+static enum mt_status open_library(struct cublas *cublas) {
+    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12"};
+    for (size_t i = 0; i < sizeof names / sizeof *names && !cublas->library; i++)
+        cublas->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (!cublas->library)
+        return fail(MT_NO_DEVICE, "no libcublas.so.13 or .12: the baseline is the family f16 alone");
+    const struct {
+        void *target;
+        const char *name;
+    } symbols[] = {{&cublas->create, "cublasCreate_v2"},
+                   {&cublas->destroy, "cublasDestroy_v2"},
+                   {&cublas->get_version, "cublasGetVersion_v2"},
+                   {&cublas->set_stream, "cublasSetStream_v2"},
+                   {&cublas->set_workspace, "cublasSetWorkspace_v2"},
+                   {&cublas->gemm, "cublasGemmEx"}};
+    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
+        void *address = dlsym(cublas->library, symbols[i].name);
+        if (!address)
+            return fail(MT_NO_DEVICE, "libcublas has no %s; install CUDA 12.4 or later", symbols[i].name);
+        *(void **)symbols[i].target = address;
+    }
+    return MT_OK;
+}
+
+static enum mt_status check(cublasStatus_t result, const char *what) {
+    return result == CUBLAS_STATUS_SUCCESS ? MT_OK : fail(MT_FAILURE, "cuBLAS: %s gives status %d", what, (int)result);
+}
+
+static enum mt_status open_handle(struct cublas *cublas) {
+    int version = 0;
+    enum mt_status status;
+    if ((status = check(cublas->create(&cublas->handle), "cublasCreate")) ||
+        (status = check(cublas->get_version(cublas->handle, &version), "cublasGetVersion")) ||
+        (status = memory_alloc(&cublas->memory, cublas->dev, WORKSPACE_BYTES, &cublas->workspace)))
+        return status;
+    snprintf(cublas->version, sizeof cublas->version, "%d.%d.%d", version / 10000, version / 100 % 100, version % 100);
+    return MT_OK;
+}
+
+enum mt_status cublas_open(struct device *dev, struct cublas **out) {
+    *out = NULL;
+    if (dev->software)
+        return fail(MT_NO_DEVICE, "cuBLAS does not run on a software device");
+    struct cublas *cublas = xcalloc(1, sizeof *cublas);
+    cublas->dev = dev;
+    enum mt_status status = open_library(cublas);
+    if (!status)
+        status = open_handle(cublas);
+    if (status)
+        cublas_close(cublas);
+    else
+        *out = cublas;
+    return status;
+}
+
+/* The library stays open: it does not survive being closed while a context that it has used lives. */
+void cublas_close(struct cublas *cublas) {
+    if (!cublas)
+        return;
+    if (cublas->handle)
+        cublas->destroy(cublas->handle);
+    memory_release(&cublas->memory, cublas->dev);
+    free(cublas);
+}
+
+const char *cublas_version(const struct cublas *cublas) {
+    return cublas ? cublas->version : "";
+}
+
+/* cuBLAS is column-major, so row-major Y[M, N] is its N x M matrix with ldy between columns: Y' = W . X', where W[N, K]
+ * row-major is read as K x N and transposed, and X[M, K] row-major is K x M as it stands. */
+enum mt_status cublas_gemm(const struct cublas *cublas, const struct mt_gemm_f16_args *a, enum dtype dtype,
+                           CUstream stream) {
+    cudaDataType type = dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_16F;
+    const float one = 1, zero = 0;
+    enum mt_status status;
+    /* Setting the stream also takes the workspace away. */
+    if ((status = check(cublas->set_stream(cublas->handle, (cudaStream_t)stream), "cublasSetStream")) ||
+        (status = check(cublas->set_workspace(cublas->handle, memory_pointer(cublas->workspace), WORKSPACE_BYTES),
+                        "cublasSetWorkspace")))
+        return status;
+    return check(cublas->gemm(cublas->handle, CUBLAS_OP_T, CUBLAS_OP_N, a->n, a->m, a->k, &one, a->w, type, a->ldw,
+                              a->x, type, a->ldx, &zero, a->y, type, a->ldy, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                 "cublasGemmEx");
+}
+
+static enum mt_status quick_configs(const struct problem *p, struct config_list *out) {
+    static const int token_tiles[] = {8, 16, 64, 128};
+    int fit = 0;
+    while (fit < 3 && token_tiles[fit] < p->m)
+        fit++;
+    for (int tile_n = 64; tile_n <= 128; tile_n *= 2) {
+        char text[64];
+        struct config config;
+        snprintf(text, sizeof text, "tile_n=%d,tile_m=%d", tile_n, token_tiles[fit]);
+        enum mt_status status = config_parse(family_find("f16"), text, &config);
+        if (status)
+            return status;
+        config_list_add(out, &config);
+    }
+    return MT_OK;
+}
+
+enum mt_status baseline_configs(const struct problem *p, const struct device_limits *limits, bool quick,
+                                struct config_list *out) {
+    struct config_list all = {0};
+    char reason[160];
+    enum mt_status status = quick ? quick_configs(p, &all) : config_list_read("f16", &all);
+    for (int i = 0; i < all.count && !status; i++)
+        if (config_allowed(&all.config[i], p, limits, reason))
+            config_list_add(out, &all.config[i]);
+    config_list_release(&all);
+    return status;
+}

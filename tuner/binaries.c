@@ -1,0 +1,103 @@
+#include "binaries.h"
+#include "../runtime/base/parallel.h"
+#include "../runtime/base/str.h"
+#include "progress.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+int binaries_add(struct binaries *b, const struct config *config, const struct problem *p) {
+    struct str text = {0};
+    config_format_binary(config, p, &text);
+    for (int i = b->count - 1; i >= 0; i--) /* the newest first: neighbours in a space often share one */
+        if (!strcmp(b->item[i].text, text.data)) {
+            str_release(&text);
+            return i;
+        }
+    b->item = xrealloc(b->item, (size_t)(b->count + 1) * sizeof *b->item);
+    b->item[b->count] = (struct binary){.text = text.data, .config = *config, .formats = *p};
+    return b->count++;
+}
+
+struct compile_all {
+    struct binaries *binaries;
+    const struct device *dev;
+    struct progress progress;
+    pthread_mutex_t lock; /* of `progress` */
+    bool no_compiler;
+};
+
+static void compile_some(void *context, int begin, int end) {
+    struct compile_all *all = context;
+    for (int i = begin; i < end && !interrupted(); i++) {
+        struct binary *b = &all->binaries->item[i];
+        if (b->tried || !b->wanted)
+            continue;
+        b->status = kernel_compile(all->dev, &b->config, &b->formats, &b->image);
+        b->tried = true;
+        if (b->status)
+            b->message = xstrdup(fail_message());
+        pthread_mutex_lock(&all->lock);
+        all->no_compiler = all->no_compiler || b->status == MT_NO_DEVICE;
+        progress_step(&all->progress, b->status == MT_OK, NULL);
+        pthread_mutex_unlock(&all->lock);
+    }
+}
+
+enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bool quiet) {
+    struct compile_all all = {.binaries = b, .dev = dev};
+    int waiting = 0;
+    for (int i = 0; i < b->count; i++)
+        waiting += b->item[i].wanted && !b->item[i].tried;
+    pthread_mutex_init(&all.lock, NULL);
+    progress_init(&all.progress, "compile", waiting, quiet);
+    parallel_for(b->count, 1, compile_some, &all);
+    progress_release(&all.progress);
+    pthread_mutex_destroy(&all.lock);
+    if (interrupted())
+        return fail(MT_INTERRUPTED, "interrupted while compiling; the same command goes on from there");
+    for (int i = 0; i < b->count && all.no_compiler; i++)
+        if (b->item[i].status == MT_NO_DEVICE)
+            return fail(MT_NO_DEVICE, "%s", b->item[i].message);
+    return MT_OK;
+}
+
+static struct image image_copy(const struct image *image) {
+    struct image copy = *image;
+    copy.data = xmalloc(image->size);
+    memcpy(copy.data, image->data, image->size);
+    return copy;
+}
+
+enum mt_status binary_kernel(struct binary *b, struct device *dev, const struct config *config, struct kernel **out) {
+    if (b->status)
+        return fail(b->status, "%s", b->message);
+    if (!b->loaded) {
+        enum mt_status status = kernel_load(dev, config, image_copy(&b->image), &b->kernel);
+        if (status)
+            return status;
+        b->loaded = true;
+    }
+    b->kernel.config = *config;
+    *out = &b->kernel;
+    return MT_OK;
+}
+
+void binaries_unload(struct binaries *b, struct device *dev) {
+    for (int i = 0; i < b->count; i++) {
+        if (b->item[i].loaded)
+            kernel_unload(dev, &b->item[i].kernel);
+        b->item[i].loaded = false;
+    }
+}
+
+void binaries_release(struct binaries *b, struct device *dev) {
+    binaries_unload(b, dev);
+    for (int i = 0; i < b->count; i++) {
+        image_release(&b->item[i].image);
+        free(b->item[i].text);
+        free(b->item[i].message);
+    }
+    free(b->item);
+    *b = (struct binaries){0};
+}

@@ -1,0 +1,40 @@
+/* The distinct binaries of a list of configurations, compiled on all cores and loaded when first used. */
+#ifndef MT_BINARIES_H
+#define MT_BINARIES_H
+
+#include "../runtime/launch.h"
+
+struct binary {
+    char *text;             /* config_format_binary(): equal texts share a binary */
+    struct config config;   /* one of those that share it */
+    struct problem formats; /* one of the problems that it serves */
+    bool wanted;            /* some candidate needs it: compile it */
+    bool tried;             /* compilation has been tried: `status` says what came of it */
+    enum mt_status status;
+    char *message; /* the compiler's sentence when it failed */
+    struct image image;
+    bool loaded;
+    struct kernel kernel;
+};
+
+struct binaries {
+    struct binary *item;
+    int count;
+};
+
+/* Finds or adds the binary of a configuration; its index. */
+int binaries_add(struct binaries *b, const struct config *config, const struct problem *p);
+
+/* Compiles what is wanted and has not been tried yet. A kernel that does not compile is no failure: its status says so.
+ * MT_NO_DEVICE when there is no compiler at all; MT_INTERRUPTED after ^C. */
+enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bool quiet);
+
+/* The kernel of a binary with the launch knobs of `config`; owned by `b`. Fails if it did not compile or cannot be
+ * loaded. */
+enum mt_status binary_kernel(struct binary *b, struct device *dev, const struct config *config, struct kernel **out);
+
+/* Unloads the kernels and keeps the images. */
+void binaries_unload(struct binaries *b, struct device *dev);
+void binaries_release(struct binaries *b, struct device *dev);
+
+#endif

@@ -1,0 +1,66 @@
+#include "../runtime/base/str.h"
+#include "cmd.h"
+#include "sweep.h"
+
+enum { KEY_SPACE = 0x200, KEY_DB, KEY_TIME, KEY_MAX, KEY_QUICK };
+
+static const struct argp_option table[] = {
+    {"space", KEY_SPACE, "LIST", 0,
+     "Names in configs/spaces/ or paths of space files (default: the one of each kernel family that runs on the "
+     "device)",
+     20},
+    {"db", KEY_DB, "FILE", 0, "Database (default: " DEFAULT_DB "); what it already holds is not measured again", 20},
+    {"time-limit", KEY_TIME, "TIME", 0, "Stop after 90s, 15m, 2h; the same command goes on from there", 20},
+    {"max-configs", KEY_MAX, "N", 0, "At most N configurations of each family, spread over the space", 20},
+    {"quick", KEY_QUICK, NULL, 0, "The small spaces (quick-*) and looser timing", 20},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    struct sweep_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->work;
+        state->child_inputs[1] = &o->common;
+        return 0;
+    case KEY_SPACE:
+        o->space = arg;
+        return 0;
+    case KEY_DB:
+        o->db = arg;
+        return 0;
+    case KEY_TIME:
+        return options_error(seconds_parse(arg, "--time-limit", &o->time_limit));
+    case KEY_MAX:
+        return options_error(int_parse(arg, "--max-configs", 1, 1000000, &o->max_configs));
+    case KEY_QUICK:
+        o->quick = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child children[] = {{&work_argp, 0, NULL, 0}, {&common_argp, 0, NULL, 0}, {0}};
+static const struct argp argp = {.options = table,
+                                 .parser = parse,
+                                 .children = children,
+                                 .doc = "Measures every configuration of a space for the layers of a model, proves "
+                                        "each first, and keeps everything in a "
+                                        "database. Interrupted, it goes on from there when run again.\v"
+                                        "Example: mixtune sweep --model llama-3.1-8b --m 1:256:x2 --scheme w4a8,w8a8"};
+
+int cmd_sweep(int argc, char **argv) {
+    struct sweep_options o = {.db = DEFAULT_DB};
+    struct str command = {0};
+    for (int i = 0; i < argc; i++) /* before argp, which reorders them */
+        str_printf(&command, "%s%s", i ? " " : "", argv[i]);
+    o.command = command.data;
+    work_options_init(&o.work);
+    enum mt_status status = options_parse(&argp, argc, argv, &o, &o.common);
+    if (!status)
+        status = sweep_run(&o);
+    work_options_release(&o.work);
+    str_release(&command);
+    return status;
+}

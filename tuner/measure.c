@@ -1,0 +1,322 @@
+#include "measure.h"
+#include "../runtime/base/log.h"
+#include "../runtime/base/str.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Proofs of one layer's tile shapes are few; another layer brings others. */
+enum { MAX_PROOFS = 32 };
+
+/* The verdict on a configuration, good for every problem that it is proved on in the same way. */
+struct proved {
+    struct config config;
+    struct problem problem;
+    struct check check;
+};
+
+struct measurer {
+    struct device *dev;
+    const struct timer_limits *limits;
+    struct binaries binaries;
+    struct cublas *cublas;
+    struct operands operands;
+    struct proof proofs[MAX_PROOFS];
+    int proof_count;
+    struct proved *proved;
+    int proved_count;
+    uint64_t full_hash; /* of the full-size output of the current operands, once a configuration has made it */
+    bool has_full_hash;
+};
+
+struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits) {
+    struct measurer *m = xcalloc(1, sizeof *m);
+    m->dev = dev;
+    m->limits = limits;
+    if (cublas_open(dev, &m->cublas))
+        log_debug("%s", fail_message());
+    return m;
+}
+
+/* Everything that lives in the device's context. */
+static void drop_context(struct measurer *m) {
+    for (int i = 0; i < m->proof_count; i++)
+        proof_release(&m->proofs[i]);
+    m->proof_count = 0;
+    operands_release(&m->operands);
+    binaries_unload(&m->binaries, m->dev);
+    cublas_close(m->cublas);
+    m->cublas = NULL;
+}
+
+void measurer_close(struct measurer *m) {
+    if (!m)
+        return;
+    drop_context(m);
+    binaries_release(&m->binaries, m->dev);
+    free(m->proved);
+    free(m);
+}
+
+struct binaries *measurer_binaries(struct measurer *m) {
+    return &m->binaries;
+}
+
+const struct cublas *measurer_cublas(const struct measurer *m) {
+    return m->cublas;
+}
+
+/* A fault leaves the context unusable: all that was in it is made again in a new one. */
+static enum mt_status revive(struct measurer *m) {
+    char spec[sizeof m->dev->spec];
+    memcpy(spec, m->dev->spec, sizeof spec);
+    drop_context(m);
+    device_close(m->dev);
+    enum mt_status status = device_open(m->dev, spec);
+    if (status)
+        return fail_context(status, "after a kernel faulted, opening the device again");
+    if (cublas_open(m->dev, &m->cublas))
+        log_debug("%s", fail_message());
+    return MT_OK;
+}
+
+static bool same_problem(const struct problem *a, const struct problem *b) {
+    return a->m == b->m && a->n == b->n && a->k == b->k && a->group == b->group && a->scheme.pct8 == b->scheme.pct8 &&
+           a->dtype == b->dtype && a->bias == b->bias;
+}
+
+/* ---- proving ---- */
+
+static enum mt_status find_proof(struct measurer *m, const struct problem *p, bool quantised, struct proof **out) {
+    for (int i = 0; i < m->proof_count; i++)
+        if (m->proofs[i].quantised == quantised && same_problem(&m->proofs[i].problem, p)) {
+            *out = &m->proofs[i];
+            return MT_OK;
+        }
+    if (m->proof_count == MAX_PROOFS)
+        while (m->proof_count > 0)
+            proof_release(&m->proofs[--m->proof_count]);
+    *out = &m->proofs[m->proof_count];
+    enum mt_status status = proof_init(*out, m->dev, p, quantised, (uint64_t)(p->m + p->n));
+    if (status)
+        proof_release(*out);
+    else
+        m->proof_count++;
+    return status;
+}
+
+static enum mt_status run_proof(struct measurer *m, struct kernel *kernel, const struct problem *p, struct check *out) {
+    struct proof *proof;
+    enum mt_status status = find_proof(m, p, kernel->config.family->quantised, &proof);
+    if (status)
+        return status;
+    verify_gemm(proof, kernel, out);
+    return out->context_lost ? revive(m) : MT_OK;
+}
+
+/* Once for all problems that are proved in the same way. */
+static enum mt_status prove(struct measurer *m, struct kernel *kernel, const struct problem *p, struct check *out) {
+    struct problem small;
+    proof_problem(&kernel->config, p, &small);
+    for (int i = m->proved_count - 1; i >= 0; i--)
+        if (!memcmp(m->proved[i].config.value, kernel->config.value, sizeof kernel->config.value) &&
+            m->proved[i].config.family == kernel->config.family && same_problem(&m->proved[i].problem, &small)) {
+            *out = m->proved[i].check;
+            return MT_OK;
+        }
+    struct config config = kernel->config; /* the kernel is unloaded when its context is lost */
+    enum mt_status status = run_proof(m, kernel, &small, out);
+    m->proved = xrealloc(m->proved, (size_t)(m->proved_count + 1) * sizeof *m->proved);
+    m->proved[m->proved_count++] = (struct proved){.config = config, .problem = small, .check = *out};
+    return status;
+}
+
+/* ---- timing ---- */
+
+struct timed {
+    struct measurer *m;
+    const struct kernel *kernel; /* NULL: cuBLAS */
+};
+
+static enum mt_status launch_timed(void *context, int turn, CUstream stream) {
+    const struct timed *t = context;
+    const struct operands *o = &t->m->operands;
+    if (o->quantised) {
+        struct mt_gemm_args args;
+        operands_gemm_args(o, turn, &args);
+        return launch_gemm(o->dev, t->kernel, &o->problem, &args, stream);
+    }
+    struct mt_gemm_f16_args args;
+    operands_f16_args(o, turn, &args);
+    return t->kernel ? launch_gemm_f16(o->dev, t->kernel, &o->problem, &args, stream)
+                     : cublas_gemm(t->m->cublas, &args, o->problem.dtype, stream);
+}
+
+/* The operands of a candidate's layer and m, made when they are not those of the candidate before. */
+static enum mt_status prepare_operands(struct measurer *m, const struct problem *p, bool quantised) {
+    struct operands *o = &m->operands;
+    struct problem same_m = o->problem;
+    same_m.m = p->m;
+    bool same_layer = o->dev && o->quantised == quantised && same_problem(&same_m, p);
+    if (same_layer && o->problem.m == p->m)
+        return MT_OK;
+    m->has_full_hash = false;
+    enum mt_status status = MT_OK;
+    if (!same_layer) {
+        operands_release(o);
+        status = operands_init(o, m->dev, p, quantised);
+    }
+    if (!status)
+        status = operands_set_tokens(o, p->m);
+    if (status)
+        operands_release(o);
+    return status;
+}
+
+/* On a real device the output of the timed operands is bit for bit that of every other configuration without split-K;
+ * sums in another order may differ in the last bit. */
+static void compare_full_output(struct measurer *m, const struct kernel *kernel, struct check *out) {
+    const struct operands *o = &m->operands;
+    struct timed timed = {m, kernel};
+    size_t bytes = (size_t)o->problem.m * (size_t)o->problem.n * 2;
+    struct launch_shape shape;
+    kernel->config.family->shape(&kernel->config, &o->problem, &shape);
+    if (shape.counters_bytes)
+        return;
+    unsigned char *y = xmalloc(bytes);
+    if (device_check(m->dev, m->dev->drv.MemsetD8(o->y.base, 0xFF, bytes), "cuMemsetD8") ||
+        launch_timed(&timed, 0, NULL) ||
+        device_check(m->dev, m->dev->drv.MemcpyDtoH(y, o->y.base, bytes), "running the kernel")) {
+        check_failure(m->dev, out);
+    } else {
+        uint64_t hash = XXH3_64bits(y, bytes);
+        if (m->has_full_hash && hash != m->full_hash) {
+            out->outcome = OUTCOME_WRONG;
+            snprintf(out->message, sizeof out->message,
+                     "its full-size output differs in some bit from that of the first configuration");
+        }
+        if (!m->has_full_hash)
+            m->full_hash = hash;
+        m->has_full_hash = true;
+    }
+    free(y);
+}
+
+static enum mt_status time_candidate(struct measurer *m, const struct kernel *kernel, struct measured *out,
+                                     struct check *check) {
+    struct timed timed = {m, kernel};
+    if (timer_measure(m->dev, launch_timed, &timed, operands_rotation(&m->operands), m->limits, &out->timing))
+        check_failure(m->dev, check);
+    return check->context_lost ? revive(m) : MT_OK;
+}
+
+/* ---- a candidate ---- */
+
+static void not_ok(struct measured *out, enum store_outcome outcome, const char *message) {
+    out->outcome = outcome;
+    snprintf(out->message, sizeof out->message, "%s", message);
+}
+
+static void adopt_check(struct measured *out, const struct check *check) {
+    if (check->outcome == OUTCOME_OK)
+        return;
+    timing_release(&out->timing);
+    not_ok(out, check->outcome, check->message);
+}
+
+static enum mt_status measure_library(struct measurer *m, const struct problem *p, struct measured *out) {
+    struct check check = {.outcome = OUTCOME_OK};
+    enum mt_status status = prepare_operands(m, p, false);
+    if (!status)
+        status = time_candidate(m, NULL, out, &check);
+    adopt_check(out, &check);
+    return status;
+}
+
+static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, const struct candidate *candidate,
+                                     struct measured *out) {
+    const struct problem *p = &candidate->item->problem;
+    const struct family *family = candidate->config.family;
+    struct kernel *kernel;
+    struct check check;
+    struct launch_shape shape;
+    if (binary_kernel(binary, m->dev, &candidate->config, &kernel)) {
+        not_ok(out, binary->status ? OUTCOME_COMPILE_FAILED : OUTCOME_LAUNCH_FAILED, fail_message());
+        return MT_OK;
+    }
+    enum mt_status status = prove(m, kernel, p, &check);
+    adopt_check(out, &check);
+    if (status || check.outcome != OUTCOME_OK)
+        return status;
+    family->shape(&candidate->config, p, &shape);
+    out->smem_bytes += (int)shape.smem_bytes;
+    if ((status = prepare_operands(m, p, family->quantised)) || (status = operands_reserve(&m->operands, &shape)) ||
+        (status = time_candidate(m, kernel, out, &check)))
+        return status;
+    /* Timed launches on a software device are estimates that write nothing: there is nothing to check again. */
+    if (check.outcome == OUTCOME_OK && !m->dev->software) {
+        compare_full_output(m, kernel, &check);
+        if (check.outcome == OUTCOME_OK) {
+            struct problem small;
+            proof_problem(&candidate->config, p, &small);
+            status = run_proof(m, kernel, &small, &check);
+        } else if (check.context_lost) {
+            status = revive(m);
+        }
+    }
+    adopt_check(out, &check);
+    return status;
+}
+
+enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out) {
+    *out = (struct measured){.outcome = OUTCOME_OK};
+    if (!candidate->config.family)
+        return measure_library(m, &candidate->item->problem, out);
+    struct binary *binary = &m->binaries.item[candidate->binary];
+    if (binary->status == MT_OK) {
+        out->registers = binary->image.registers;
+        out->spill_bytes = binary->image.spill_bytes;
+        out->smem_bytes = binary->image.smem_static;
+        snprintf(out->binary_hash, sizeof out->binary_hash, "%s", binary->image.hash);
+    }
+    enum mt_status status = measure_kernel(m, binary, candidate, out);
+    if (status)
+        measured_release(out);
+    return status;
+}
+
+void measured_release(struct measured *measured) {
+    timing_release(&measured->timing);
+}
+
+void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
+                  struct str *config_text, struct store_measurement *out) {
+    const struct problem *p = &candidate->item->problem;
+    const struct timing *timing = &measured->timing;
+    str_append(config_text, "");
+    if (candidate->config.family)
+        config_format(&candidate->config, config_text);
+    *out = (struct store_measurement){
+        .layer = work_store_layer(candidate->item),
+        .m = p->m,
+        .group = candidate->baseline ? 0 : p->group,
+        .scheme = candidate->baseline ? dtype_name(p->dtype) : candidate->item->scheme,
+        .dtype = dtype_name(p->dtype),
+        .family = candidate->config.family ? candidate->config.family->name : "cublas",
+        .config = config_text->data,
+        .config_hash = measured->binary_hash,
+        .outcome = measured->outcome,
+        .message = measured->message,
+        .origin = software ? ORIGIN_MODELLED : ORIGIN_MEASURED,
+        .cache_state = "cold",
+        .samples_ns = timing->samples_ns,
+        .sample_count = timing->count,
+        .median_ns = timing->estimate.median,
+        .low_ns = timing->estimate.low,
+        .high_ns = timing->estimate.high,
+        .registers = measured->registers,
+        .smem_bytes = measured->smem_bytes,
+        .spill_bytes = measured->spill_bytes,
+    };
+}

@@ -1,0 +1,49 @@
+/* Proves and times candidates on one device.
+ *
+ * A candidate is a configuration (or a library kernel) for one problem. Whatever becomes of it is an outcome; only
+ * trouble that is not the candidate's (memory for the operands, a device that does not come back) is a failure. */
+#ifndef MT_MEASURE_H
+#define MT_MEASURE_H
+
+#include "baseline.h"
+#include "binaries.h"
+#include "operands.h"
+#include "timer.h"
+#include "verify.h"
+#include "workload.h"
+
+struct candidate {
+    const struct work_item *item;
+    bool baseline;        /* fp16/bf16 instead of the scheme */
+    struct config config; /* family NULL: cuBLAS */
+    int binary;           /* index into the measurer's binaries; -1 for cuBLAS */
+};
+
+struct measured {
+    enum store_outcome outcome;
+    char message[320];
+    struct timing timing; /* when OUTCOME_OK */
+    int registers, smem_bytes, spill_bytes;
+    char binary_hash[33]; /* "" where nothing was built */
+};
+
+struct measurer; /* holds the device's kernels, proofs and operands between candidates */
+
+/* `dev` stays the caller's; it is opened again when a candidate has ruined its context. `limits` must live as long. */
+struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits);
+void measurer_close(struct measurer *m);
+struct binaries *measurer_binaries(struct measurer *m);
+/* NULL where there is none. */
+const struct cublas *measurer_cublas(const struct measurer *m);
+
+/* Proves, times and proves again. Candidates of one layer, and in it of one m, should follow each other: they share
+ * operands. Release with measured_release(). */
+enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out);
+void measured_release(struct measured *measured);
+
+/* The row that the store keeps; `config_text` (appended to) holds the configuration and must live as long as the row.
+ */
+void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
+                  struct str *config_text, struct store_measurement *out);
+
+#endif

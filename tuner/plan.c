@@ -1,0 +1,168 @@
+#include "plan.h"
+#include "../runtime/base/str.h"
+#include <stdlib.h>
+
+void plan_default_spaces(const struct device *dev, bool quick, struct str *out) {
+    const char *separator = "";
+    for (const struct family *const *f = family_list(); *f; f++)
+        if ((*f)->quantised && (*f)->min_cc <= dev->cc) {
+            str_printf(out, "%s%s%s", separator, quick ? "quick-" : "", (*f)->name);
+            separator = ",";
+        }
+}
+
+static bool allowed_somewhere(const struct config *config, const struct workload *w, const struct device_limits *d) {
+    char reason[160];
+    for (int i = 0; i < w->count; i++)
+        if (config_allowed(config, &w->item[i].problem, d, reason))
+            return true;
+    return false;
+}
+
+static int count_family(const struct config_list *configs, const struct family *family) {
+    int count = 0;
+    for (int i = 0; i < configs->count; i++)
+        count += configs->config[i].family == family;
+    return count;
+}
+
+void plan_thin(struct config_list *configs, const struct workload *workload, const struct device_limits *limits,
+               int max) {
+    int kept = 0;
+    for (int i = 0; i < configs->count; i++)
+        if (allowed_somewhere(&configs->config[i], workload, limits))
+            configs->config[kept++] = configs->config[i];
+    configs->count = kept;
+    for (const struct family *const *f = family_list(); *f && max; f++) {
+        long of_family = count_family(configs, *f), seen = 0;
+        if (of_family <= max)
+            continue;
+        kept = 0;
+        for (int i = 0; i < configs->count; i++) {
+            bool other = configs->config[i].family != *f;
+            /* The k-th kept one is number k * of_family / max. */
+            bool keep = other || seen * max % of_family < max;
+            seen += !other;
+            if (keep)
+                configs->config[kept++] = configs->config[i];
+        }
+        configs->count = kept;
+    }
+}
+
+static enum mt_status add_candidate(struct plan *plan, const struct candidate *candidate, bool software,
+                                    struct store *store) {
+    struct str config_text = {0};
+    struct measured nothing = {.outcome = OUTCOME_OK};
+    struct store_measurement key;
+    int found = 0;
+    measured_row(candidate, &nothing, software, &config_text, &key);
+    enum mt_status status = store ? store_has(store, &key, &found) : MT_OK;
+    str_release(&config_text);
+    plan->current += found;
+    if (status || found)
+        return status;
+    if ((plan->count & (plan->count - 1)) == 0) /* full at each power of two: doubles */
+        plan->item = xrealloc(plan->item, (size_t)(plan->count ? 2 * plan->count : 1) * sizeof *plan->item);
+    plan->item[plan->count++] = *candidate;
+    return MT_OK;
+}
+
+/* What every plan_make() step needs. */
+struct planning {
+    struct plan *plan;
+    const struct workload *workload;
+    const struct config_list *configs;
+    const struct device *dev;
+    struct device_limits limits;
+    struct measurer *measurer;
+    struct store *store;
+    int *binary; /* of each configuration for the formats of the current layer; -1: not asked yet */
+};
+
+/* An earlier problem may have had the same baseline: of another scheme or group, which a baseline does not know. */
+static bool baseline_planned(const struct workload *w, int at) {
+    const struct problem *p = &w->item[at].problem;
+    for (int i = 0; i < at; i++) {
+        const struct problem *q = &w->item[i].problem;
+        if (q->m == p->m && q->n == p->n && q->k == p->k && q->dtype == p->dtype)
+            return true;
+    }
+    return false;
+}
+
+static enum mt_status plan_baselines(struct planning *s, int at, bool quick) {
+    const struct work_item *item = &s->workload->item[at];
+    struct candidate candidate = {.item = item, .baseline = true, .binary = -1};
+    struct config_list configs = {0};
+    if (baseline_planned(s->workload, at))
+        return MT_OK;
+    enum mt_status status = baseline_configs(&item->problem, &s->limits, quick, &configs);
+    if (!status && measurer_cublas(s->measurer))
+        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+    for (int i = 0; i < configs.count && !status; i++) {
+        candidate.config = configs.config[i];
+        candidate.binary = binaries_add(measurer_binaries(s->measurer), &candidate.config, &item->problem);
+        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+    }
+    config_list_release(&configs);
+    return status;
+}
+
+static enum mt_status plan_kernels(struct planning *s, int at) {
+    const struct work_item *item = &s->workload->item[at];
+    char reason[160];
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < s->configs->count && !status; i++) {
+        const struct config *config = &s->configs->config[i];
+        if (config->family->min_cc > s->dev->cc || !config_allowed(config, &item->problem, &s->limits, reason))
+            continue;
+        if (s->binary[i] < 0)
+            s->binary[i] = binaries_add(measurer_binaries(s->measurer), config, &item->problem);
+        struct candidate candidate = {.item = item, .config = *config, .binary = s->binary[i]};
+        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+    }
+    return status;
+}
+
+/* Binaries of candidates that are all skipped need not be compiled: only those of the plan stay wanted. */
+static void want_binaries(struct planning *s) {
+    struct binaries *b = measurer_binaries(s->measurer);
+    for (int i = 0; i < s->plan->count; i++)
+        if (s->plan->item[i].binary >= 0)
+            b->item[s->plan->item[i].binary].wanted = true;
+}
+
+enum mt_status plan_make(struct plan *plan, const struct workload *workload, const struct config_list *configs,
+                         const struct device *dev, struct measurer *measurer, bool quick, struct store *store) {
+    *plan = (struct plan){0};
+    struct planning s = {.plan = plan,
+                         .workload = workload,
+                         .configs = configs,
+                         .dev = dev,
+                         .measurer = measurer,
+                         .store = store,
+                         .binary = xmalloc((size_t)(configs->count + 1) * sizeof *s.binary)};
+    device_limits_of(dev, &s.limits);
+    enum mt_status status = MT_OK;
+    for (int begin = 0, end; begin < workload->count && !status; begin = end) {
+        for (end = begin; end < workload->count && work_same_layer(&workload->item[begin], &workload->item[end]); end++)
+            ;
+        for (int i = 0; i < configs->count; i++)
+            s.binary[i] = -1;
+        for (int i = begin; i < end && !status; i++)
+            status = plan_baselines(&s, i, quick);
+        for (int i = begin; i < end && !status; i++)
+            status = plan_kernels(&s, i);
+    }
+    want_binaries(&s);
+    free(s.binary);
+    if (status)
+        plan_release(plan);
+    return status;
+}
+
+void plan_release(struct plan *plan) {
+    free(plan->item);
+    *plan = (struct plan){0};
+}

@@ -1,0 +1,29 @@
+/* The candidates of a sweep, in the order in which they are measured. */
+#ifndef MT_PLAN_H
+#define MT_PLAN_H
+
+#include "measure.h"
+#include "space.h"
+
+struct plan {
+    struct candidate *item;
+    int count;
+    int current; /* candidates left out because the store has a current measurement */
+};
+
+/* Names of the space files that belong to a device: of each quantised family that runs on it, "sm80" or "quick-sm80".
+ * Appends, separated by commas. */
+void plan_default_spaces(const struct device *dev, bool quick, struct str *out);
+
+/* Keeps at most `max` configurations of each family (0: all) among those that some problem of the workload allows: the
+ * family's first, and others evenly spread over the list. */
+void plan_thin(struct config_list *configs, const struct workload *workload, const struct device_limits *limits,
+               int max);
+
+/* Per layer first the baselines, then the configurations, m by m; combinations that are refused, and those that `store`
+ * (NULL: none) already has, are left out. Adds binaries to the measurer's. The plan points into `workload`. */
+enum mt_status plan_make(struct plan *plan, const struct workload *workload, const struct config_list *configs,
+                         const struct device *dev, struct measurer *measurer, bool quick, struct store *store);
+void plan_release(struct plan *plan);
+
+#endif

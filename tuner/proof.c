@@ -1,0 +1,237 @@
+#include "proof.h"
+#include "../runtime/base/parallel.h"
+#include "../runtime/base/str.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* Uniform in [-1, 1). */
+static float random_unit(uint64_t *state) {
+    return (float)(next_random(state) >> 40) / (float)(1 << 23) - 1;
+}
+
+static uint16_t *random_bits(enum dtype dtype, size_t count, float size, uint64_t *state) {
+    uint16_t *bits = xmalloc((count ? count : 1) * sizeof *bits);
+    for (size_t i = 0; i < count; i++)
+        bits[i] = dtype_from_float(dtype, size * random_unit(state));
+    return bits;
+}
+
+/* Activations of very different size from token to token, one group of zeros, one outlier. */
+static uint16_t *random_activations(const struct problem *p, uint64_t *state) {
+    uint16_t *x = xmalloc((size_t)p->m * (size_t)p->k * sizeof *x);
+    for (int m = 0; m < p->m; m++) {
+        float size = exp2f(3 * random_unit(state));
+        for (int k = 0; k < p->k; k++)
+            x[(size_t)m * (size_t)p->k + (size_t)k] = dtype_from_float(p->dtype, size * random_unit(state));
+    }
+    size_t zero_row = next_random(state) % (size_t)p->m;
+    if (p->k > p->group) /* else the token would have no other number */
+        memset(x + zero_row * (size_t)p->k, 0, (size_t)p->group * sizeof *x);
+    x[next_random(state) % ((size_t)p->m * (size_t)p->k)] = dtype_from_float(p->dtype, 100);
+    return x;
+}
+
+/* bits [rows][k] with rows widened to `ld` elements, zero beyond k. */
+static uint16_t *widen_rows(const uint16_t *bits, int rows, int k, int ld) {
+    uint16_t *wide = xcalloc((size_t)rows * (size_t)ld, sizeof *wide);
+    for (int r = 0; r < rows; r++)
+        memcpy(wide + (size_t)r * (size_t)ld, bits + (size_t)r * (size_t)k, (size_t)k * sizeof *bits);
+    return wide;
+}
+
+/* ---- a quantised layer ---- */
+
+static enum mt_status upload_part(struct proof *proof, const struct quant_layer *layer, int index) {
+    const struct quant_part *part = &layer->part[index];
+    struct mt_gemm_part *out = &proof->gemm.part[index];
+    out->rows = part->rows;
+    out->padded_rows = part->padded_rows;
+    if (part->rows == 0)
+        return MT_OK;
+    size_t per_group = (size_t)layer->groups * (size_t)part->padded_rows;
+    CUdeviceptr weights, scales, zeros = 0, columns = 0;
+    struct memory *memory = &proof->memory;
+    enum mt_status status;
+    if ((status = memory_upload(memory, proof->dev, part->packed,
+                                packed_bytes(part->bits, part->padded_rows, layer->k_padded), &weights)) ||
+        (status = memory_upload(memory, proof->dev, part->scales, per_group * sizeof *part->scales, &scales)) ||
+        (part->zeros && (status = memory_upload(memory, proof->dev, part->zeros, per_group, &zeros))) ||
+        (part->columns && (status = memory_upload(memory, proof->dev, part->columns,
+                                                  (size_t)part->rows * sizeof *part->columns, &columns))))
+        return status;
+    out->weights = memory_pointer(weights);
+    out->scales = memory_pointer(scales);
+    out->zeros = memory_pointer(zeros);
+    out->columns = memory_pointer(columns);
+    return MT_OK;
+}
+
+static enum mt_status upload_acts(struct proof *proof) {
+    const struct quant_acts *acts = &proof->acts;
+    size_t count = (size_t)acts->groups * (size_t)acts->m;
+    struct memory *memory = &proof->memory;
+    enum mt_status status;
+    if ((status = memory_upload(memory, proof->dev, acts->q, (size_t)acts->m * (size_t)acts->k_padded, &proof->q)) ||
+        (status = memory_upload(memory, proof->dev, acts->scales, count * sizeof *acts->scales, &proof->scales)) ||
+        (status = memory_upload(memory, proof->dev, acts->sums, count * sizeof *acts->sums, &proof->sums)))
+        return status;
+    proof->gemm.x = memory_pointer(proof->q);
+    proof->gemm.x_scales = memory_pointer(proof->scales);
+    proof->gemm.x_sums = memory_pointer(proof->sums);
+    proof->gemm.m = acts->m;
+    proof->gemm.n = proof->problem.n;
+    proof->gemm.k_padded = acts->k_padded;
+    proof->gemm.groups = acts->groups;
+    return MT_OK;
+}
+
+static enum mt_status init_quantised(struct proof *proof, uint64_t seed) {
+    const struct problem *p = &proof->problem;
+    struct quant_layer layer;
+    enum mt_status status = quant_layer_random(&layer, p, seed);
+    if (status)
+        return status;
+    if (!(status = quant_acts_init(&proof->acts, p, proof->x)) &&
+        !(status = reference_init(&proof->reference, p, &layer, &proof->acts, proof->bias)) &&
+        !(status = upload_acts(proof)) && !(status = upload_part(proof, &layer, MT_PART_W8)))
+        status = upload_part(proof, &layer, MT_PART_W4);
+    quant_layer_release(&layer);
+    return status;
+}
+
+/* ---- a fp16/bf16 layer ---- */
+
+struct plain_product {
+    struct reference *ref;
+    const float *x, *w;
+    const uint16_t *bias;
+    enum dtype dtype;
+    int k;
+};
+
+static float *widen_floats(enum dtype dtype, const uint16_t *bits, size_t count) {
+    float *out = xmalloc(count * sizeof *out);
+    for (size_t i = 0; i < count; i++)
+        out[i] = dtype_to_float(dtype, bits[i]);
+    return out;
+}
+
+/* Tensor cores add in fp32 and may cut instead of round: each of the K additions loses at most 2^-23 of the mass. The
+ * mass is scaled so that reference_compare(), which allows 2^-20 of it, allows that. */
+static void plain_columns(void *context, int begin, int end) {
+    const struct plain_product *c = context;
+    struct reference *ref = c->ref;
+    for (int n = begin; n < end; n++)
+        for (int m = 0; m < ref->m; m++) {
+            const float *x = c->x + (size_t)m * (size_t)c->k, *w = c->w + (size_t)n * (size_t)c->k;
+            double sum = 0, mass = 0;
+            for (int k = 0; k < c->k; k++) {
+                double term = (double)x[k] * w[k];
+                sum += term;
+                mass += fabs(term);
+            }
+            size_t at = (size_t)m * (size_t)ref->n + (size_t)n;
+            ref->y[at] = sum + (c->bias ? dtype_to_float(c->dtype, c->bias[n]) : 0);
+            ref->mass[at] = mass * c->k / 8;
+        }
+}
+
+static void plain_reference(struct proof *proof, const uint16_t *w) {
+    const struct problem *p = &proof->problem;
+    size_t count = (size_t)p->m * (size_t)p->n;
+    proof->reference = (struct reference){p->m, p->n, xcalloc(count, sizeof(double)), xcalloc(count, sizeof(double))};
+    float *x_floats = widen_floats(p->dtype, proof->x, (size_t)p->m * (size_t)p->k);
+    float *w_floats = widen_floats(p->dtype, w, (size_t)p->n * (size_t)p->k);
+    struct plain_product product = {&proof->reference, x_floats, w_floats, proof->bias, p->dtype, p->k};
+    parallel_for(p->n, 8, plain_columns, &product);
+    free(x_floats);
+    free(w_floats);
+}
+
+static enum mt_status init_plain(struct proof *proof, uint64_t seed) {
+    const struct problem *p = &proof->problem;
+    uint64_t state = seed * 2 + 1;
+    int ld = (p->k + 7) / 8 * 8;
+    uint16_t *w = random_bits(p->dtype, (size_t)p->n * (size_t)p->k, 0.05f, &state);
+    plain_reference(proof, w);
+    uint16_t *wide = widen_rows(w, p->n, p->k, ld);
+    CUdeviceptr device_w;
+    enum mt_status status =
+        memory_upload(&proof->memory, proof->dev, wide, (size_t)p->n * (size_t)ld * sizeof *wide, &device_w);
+    proof->f16.w = status ? NULL : memory_pointer(device_w);
+    free(w);
+    free(wide);
+    return status;
+}
+
+/* ---- both ---- */
+
+static enum mt_status upload_inputs(struct proof *proof) {
+    const struct problem *p = &proof->problem;
+    int ld = (p->k + 7) / 8 * 8;
+    uint16_t *wide = widen_rows(proof->x, p->m, p->k, ld);
+    enum mt_status status =
+        memory_upload(&proof->memory, proof->dev, wide, (size_t)p->m * (size_t)ld * sizeof *wide, &proof->device_x);
+    free(wide);
+    if (status)
+        return status;
+    proof->f16 = (struct mt_gemm_f16_args){
+        .x = memory_pointer(proof->device_x), .m = p->m, .n = p->n, .k = p->k, .ldx = ld, .ldw = ld, .raster = 1};
+    if (!p->bias)
+        return MT_OK;
+    CUdeviceptr bias;
+    status = memory_upload(&proof->memory, proof->dev, proof->bias, (size_t)p->n * sizeof *proof->bias, &bias);
+    proof->f16.bias = proof->gemm.bias = status ? NULL : memory_pointer(bias);
+    return status;
+}
+
+enum mt_status proof_init(struct proof *proof, struct device *dev, const struct problem *p, bool quantised,
+                          uint64_t seed) {
+    *proof = (struct proof){.dev = dev, .problem = *p, .quantised = quantised};
+    uint64_t state = seed * 0x9E3779B97F4A7C15ULL + 1;
+    proof->x = random_activations(p, &state);
+    proof->bias = p->bias ? random_bits(p->dtype, (size_t)p->n, 2, &state) : NULL;
+    enum mt_status status = upload_inputs(proof);
+    if (status)
+        return status;
+    return quantised ? init_quantised(proof, seed) : init_plain(proof, seed);
+}
+
+void proof_release(struct proof *proof) {
+    if (!proof->dev)
+        return;
+    memory_release(&proof->memory, proof->dev);
+    quant_acts_release(&proof->acts);
+    reference_release(&proof->reference);
+    free(proof->x);
+    free(proof->bias);
+    *proof = (struct proof){0};
+}
+
+static int knob_or(const struct config *config, const char *name, int otherwise) {
+    for (int i = 0; i < config->family->knob_count; i++)
+        if (!strcmp(config->family->knobs[i].name, name))
+            return config->value[i];
+    return otherwise;
+}
+
+void proof_problem(const struct config *config, const struct problem *p, struct problem *out) {
+    int raster = knob_or(config, "raster", 1), split_k = knob_or(config, "split_k", 1);
+    int tile_m = config_get(config, "tile_m"), tile_k = config_get(config, "tile_k");
+    int tiles_m = raster > 2 ? raster : 2, steps = split_k + 2;
+    *out = *p;
+    if (p->m > tiles_m * tile_m + 1)
+        out->m = tiles_m * tile_m + 1;
+    out->n = 2 * config_get(config, "tile_n") + 17;
+    out->k = 5 * 128 + 44;
+    if (out->k < steps * tile_k) /* each part of a split has work, and one has more than the others */
+        out->k = steps * tile_k - 84;
+}

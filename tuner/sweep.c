@@ -1,0 +1,160 @@
+/* A sweep is one sentence: read the space, compile, verify, time, record, promote. Verifying and timing one candidate
+ * is measure(), for it needs nothing but the candidate and the device. */
+#include "sweep.h"
+#include "../runtime/base/log.h"
+#include "plan.h"
+#include "progress.h"
+#include "winners.h"
+#include <stdio.h>
+#include <string.h>
+
+struct sweep {
+    const struct sweep_options *options;
+    double started;
+    struct workload workload;
+    struct config_list configs;
+    struct device dev;
+    struct store *store;
+    struct measurer *measurer;
+    struct plan plan;
+    double best_ns; /* of the problem in hand: what progress shows */
+    const struct work_item *best_item;
+};
+
+static enum mt_status read_space(struct sweep *s) {
+    const struct sweep_options *o = s->options;
+    struct str names = {0};
+    struct device_limits limits;
+    if (o->space)
+        str_append(&names, o->space);
+    else
+        plan_default_spaces(&s->dev, o->quick, &names);
+    if (!names.data)
+        return fail(MT_NO_DEVICE, "%s has compute capability %d.%d; the kernels need 8.0 or later", s->dev.name,
+                    s->dev.cc / 10, s->dev.cc % 10);
+    enum mt_status status = config_list_read(names.data, &s->configs);
+    str_release(&names);
+    if (status)
+        return status;
+    device_limits_of(&s->dev, &limits);
+    plan_thin(&s->configs, &s->workload, &limits, o->max_configs);
+    return MT_OK;
+}
+
+static enum mt_status open_store(struct sweep *s) {
+    char templates[33];
+    const struct device *dev = &s->dev;
+    struct store_environment env = {.driver_version = dev->driver_version,
+                                    .template_hash = templates,
+                                    .cublas_version = cublas_version(measurer_cublas(s->measurer)),
+                                    .clocks = ""};
+    struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
+    enum mt_status status;
+    if ((status = store_open(s->options->db, &s->store)) || (status = template_hash(templates)) ||
+        (status = nvrtc_version(&env.nvrtc_version)))
+        return status;
+    return store_begin(s->store, &device, &env, s->options->command);
+}
+
+static enum mt_status make_plan(struct sweep *s) {
+    enum mt_status status =
+        plan_make(&s->plan, &s->workload, &s->configs, &s->dev, s->measurer, s->options->quick, s->store);
+    if (!status)
+        log_info("%d problems on %s: %d candidates to measure, %d measured before", s->workload.count, s->dev.name,
+                 s->plan.count, s->plan.current);
+    return status;
+}
+
+static enum mt_status compile(struct sweep *s) {
+    return binaries_compile(measurer_binaries(s->measurer), &s->dev, s->options->common.quiet);
+}
+
+static enum mt_status record(struct sweep *s, const struct candidate *candidate, const struct measured *measured) {
+    struct str config_text = {0};
+    struct store_measurement row;
+    measured_row(candidate, measured, s->dev.software, &config_text, &row);
+    enum mt_status status = store_record(s->store, &row);
+    if (measured->outcome != OUTCOME_OK)
+        log_debug("%s m=%d %s %s: %s: %s", row.layer.layer, row.m, row.family, row.config,
+                  store_outcome_name(row.outcome), row.message);
+    str_release(&config_text);
+    return status;
+}
+
+static void show_progress(struct sweep *s, struct progress *progress, const struct candidate *candidate,
+                          const struct measured *measured) {
+    char note[128];
+    bool good = measured->outcome == OUTCOME_OK;
+    if (candidate->item != s->best_item)
+        s->best_ns = 0;
+    s->best_item = candidate->item;
+    if (good && !candidate->baseline && (s->best_ns == 0 || measured->timing.estimate.median < s->best_ns))
+        s->best_ns = measured->timing.estimate.median;
+    snprintf(note, sizeof note, "%s m=%d, best %.2f us", candidate->item->layer, candidate->item->problem.m,
+             s->best_ns / 1e3);
+    progress_step(progress, good, s->best_ns > 0 ? note : NULL);
+}
+
+static enum mt_status must_stop(const struct sweep *s, int done) {
+    const char *why = interrupted() ? "interrupted"
+                      : s->options->time_limit > 0 && seconds_now() - s->started > s->options->time_limit
+                          ? "stopped at the time limit"
+                          : NULL;
+    if (!why)
+        return MT_OK;
+    return fail(MT_INTERRUPTED, "%s after %d of %d candidates; the same command goes on from there", why, done,
+                s->plan.count);
+}
+
+static enum mt_status verify_time_record(struct sweep *s) {
+    struct progress progress;
+    enum mt_status status = MT_OK;
+    progress_init(&progress, "sweep", s->plan.count, s->options->common.quiet);
+    for (int i = 0; i < s->plan.count && !status; i++) {
+        const struct candidate *candidate = &s->plan.item[i];
+        struct measured measured;
+        if ((status = must_stop(s, i)) || (status = measure(s->measurer, candidate, &measured)))
+            break;
+        status = record(s, candidate, &measured);
+        show_progress(s, &progress, candidate, &measured);
+        measured_release(&measured);
+    }
+    progress_release(&progress);
+    return status;
+}
+
+/* Winners are never stored: the store derives them from what was recorded. */
+static enum mt_status promote(struct sweep *s) {
+    return winners_print(s->store, &s->dev, &s->workload, s->options->common.json);
+}
+
+static void release(struct sweep *s) {
+    plan_release(&s->plan);
+    measurer_close(s->measurer);
+    store_close(s->store);
+    device_close(&s->dev);
+    config_list_release(&s->configs);
+    workload_release(&s->workload);
+}
+
+static enum mt_status open_device(struct sweep *s) {
+    enum mt_status status = device_open(&s->dev, s->options->common.device);
+    if (status)
+        return status;
+    s->measurer = measurer_open(&s->dev, s->options->quick ? &timer_limits_quick : &timer_limits_normal);
+    return MT_OK;
+}
+
+enum mt_status sweep_run(const struct sweep_options *options) {
+    struct sweep s = {.options = options, .started = seconds_now()};
+    enum mt_status status;
+    interrupt_catch();
+    if ((status = workload_init(&s.workload, &options->work)) || (status = open_device(&s)) ||
+        (status = read_space(&s)) || (status = open_store(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
+        (status = verify_time_record(&s)))
+        goto out;
+    status = promote(&s);
+out:
+    release(&s);
+    return status;
+}

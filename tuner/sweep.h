@@ -1,0 +1,22 @@
+/* A sweep: every configuration of a space, measured for every problem of a workload, into a database. */
+#ifndef MT_SWEEP_H
+#define MT_SWEEP_H
+
+#include "options.h"
+
+struct sweep_options {
+    struct common_options common;
+    struct work_options work;
+    const char *space; /* names or paths, separated by commas; NULL: the family's own, or its quick one */
+    const char *db;
+    double time_limit;   /* seconds; 0: none */
+    int max_configs;     /* per family; 0: all */
+    bool quick;          /* fewer configurations, looser timing */
+    const char *command; /* for the database: what the user typed */
+};
+
+/* Candidates that do not compile, do not launch or compute wrong numbers are rows of the database, not failures of the
+ * sweep. MT_INTERRUPTED after ^C or at the time limit: running it again goes on from there. */
+enum mt_status sweep_run(const struct sweep_options *options);
+
+#endif

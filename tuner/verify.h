@@ -1,0 +1,30 @@
+/* Runs a kernel on a proof and decides whether it is right. */
+#ifndef MT_VERIFY_H
+#define MT_VERIFY_H
+
+#include "../db/store.h"
+#include "proof.h"
+
+/* What became of one run. */
+struct check {
+    enum store_outcome outcome;
+    char message[320];      /* one sentence when not OUTCOME_OK */
+    struct verdict verdict; /* when it ran */
+    uint64_t hash;          /* XXH3 of the output [m][n]: equal for equal bits */
+    bool context_lost;      /* the device's context is unusable: close and open the device */
+};
+
+/* Compares every element of Y with the reference. Y starts as NaN, rows have a margin, and guards lie before and after;
+ * a kernel that writes outside its rows, or leaves a split-K counter set, is wrong. Trouble on the way to the launch is
+ * an outcome too: nothing here is an error of the caller. */
+void verify_gemm(struct proof *proof, const struct kernel *kernel, struct check *out);
+
+/* Quantises x on the device with the kernel of kernel_load_quantize() and compares codes, scales and sums with the
+ * host's, bit for bit. Later runs of verify_gemm() read the device's. */
+void verify_quantize(struct proof *proof, const struct kernel *kernel, struct check *out);
+
+/* Which outcome the failure of a launch or of the wait for it is, and whether the context survived it. Fills outcome,
+ * message (from fail_message()) and context_lost. */
+void check_failure(struct device *dev, struct check *out);
+
+#endif
