@@ -1,8 +1,9 @@
 /* Kernel templates -> machine code, with NVRTC (opened at run time) and an on-disk cache.
  *
  * An image is a fat binary with the cubin and the PTX of one kernel: the real driver takes the cubin, the software
- * device takes the PTX and reads registers off the cubin. The cache key is a content hash of source, headers, options, architecture
- * and NVRTC version; files are written by atomic rename, so any number of processes may share the folder. */
+ * device takes the PTX and reads registers off the cubin. The cache key is a content hash of source, headers, options,
+ * architecture and NVRTC version; files are written by atomic rename, so any number of processes may share the folder.
+ */
 #ifndef MT_COMPILE_H
 #define MT_COMPILE_H
 
@@ -15,18 +16,18 @@ struct compile_request {
     const char *template_name;  /* "gemm_sm80.cu" */
     const char *const *options; /* "-DTILE_N=128", ...; without architecture */
     int option_count;
-    const char *arch;           /* "sm_80" */
+    const char *arch; /* "sm_80" */
 };
 
 struct image {
-    void *data;         /* fat binary; owned, image_release() frees it */
+    void *data; /* fat binary; owned, image_release() frees it */
     size_t size;
-    char hash[33];      /* hex, the cache key */
-    int registers;      /* per thread, from the cubin */
-    int spill_bytes;    /* local memory per thread, from the cubin */
-    int smem_static;    /* bytes */
+    char hash[33];   /* hex, the cache key */
+    int registers;   /* per thread, from the cubin */
+    int spill_bytes; /* local memory per thread, from the cubin */
+    int smem_static; /* bytes */
     bool from_cache;
-    double seconds;     /* spent in NVRTC; 0 when from the cache */
+    double seconds; /* spent in NVRTC; 0 when from the cache */
 };
 
 /* Compiles or loads one kernel. Safe to call from many threads and processes at once.
@@ -40,8 +41,8 @@ enum mt_status template_hash(char out[33]);
 /* NVRTC version as 1300 for 13.0. */
 enum mt_status nvrtc_version(int *out);
 
-/* Source text of a template (embedded in the library, or below $MIXTUNE_TEMPLATES when that is set: for changing kernels without
- * a rebuild). Appends to nothing: *text is valid for the life of the process. */
+/* Source text of a template (embedded in the library, or below $MIXTUNE_TEMPLATES when that is set: for changing
+ * kernels without a rebuild). Appends to nothing: *text is valid for the life of the process. */
 enum mt_status template_source(const char *name, const char **text);
 
 #endif

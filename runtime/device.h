@@ -65,20 +65,20 @@ struct device {
     struct driver drv;
     CUdevice handle;
     CUcontext context;
-    bool software;       /* times are modelled, not measured */
-    bool adopted;        /* the context is the caller's */
-    char spec[64];       /* "cuda:0", "soft:a100-sxm-80g" */
-    char name[128];      /* "NVIDIA H100 80GB HBM3"; a software device says so in its name */
-    char uuid[40];       /* "GPU-xxxxxxxx-..." */
-    int cc;              /* compute capability, 80 for 8.0 */
+    bool software;  /* times are modelled, not measured */
+    bool adopted;   /* the context is the caller's */
+    char spec[64];  /* "cuda:0", "soft:a100-sxm-80g" */
+    char name[128]; /* "NVIDIA H100 80GB HBM3"; a software device says so in its name */
+    char uuid[40];  /* "GPU-xxxxxxxx-..." */
+    int cc;         /* compute capability, 80 for 8.0 */
     int sm_count, l2_bytes, smem_per_sm, smem_per_block_optin, regs_per_sm, threads_per_sm;
-    int driver_version;  /* 13000 for 13.0 */
+    int driver_version; /* 13000 for 13.0 */
     size_t memory_bytes;
 };
 
-/* `spec` is "cuda:N" or "soft:NAME" (a name in configs/devices/ or a path of such a file); NULL or "" is $MIXTUNE_DEVICE,
- * else the first CUDA device, else soft:a100-sxm-80g. Makes a context and leaves it current. On failure nothing is held.
- * MT_NO_DEVICE says what is missing and what to do. */
+/* `spec` is "cuda:N" or "soft:NAME" (a name in configs/devices/ or a path of such a file); NULL or "" is
+ * $MIXTUNE_DEVICE, else the first CUDA device, else soft:a100-sxm-80g. Makes a context and leaves it current. On
+ * failure nothing is held. MT_NO_DEVICE says what is missing and what to do. */
 enum mt_status device_open(struct device *dev, const char *spec);
 void device_close(struct device *dev);
 

@@ -17,19 +17,21 @@ struct kernel {
 void device_limits_of(const struct device *dev, struct device_limits *out);
 
 /* Compiles (or takes from the cache) and loads. `p` gives group, scheme, dtype. kernel_unload() frees all. */
-enum mt_status kernel_compile(const struct device *dev, const struct config *config, const struct problem *p, struct image *out);
-enum mt_status kernel_load(struct device *dev, const struct config *config, struct image image /* taken over */, struct kernel *out);
+enum mt_status kernel_compile(const struct device *dev, const struct config *config, const struct problem *p,
+                              struct image *out);
+enum mt_status kernel_load(struct device *dev, const struct config *config, struct image image /* taken over */,
+                           struct kernel *out);
 void kernel_unload(struct device *dev, struct kernel *kernel);
 
-/* Launches asynchronously on `stream`. `args` is one of the structs of templates/gemm_args.h, filled but for the members that follow from
- * the configuration (split_k, raster), which are set here in a copy. */
+/* Launches asynchronously on `stream`. `args` is one of the structs of templates/gemm_args.h, filled but for the
+ * members that follow from the configuration (split_k, raster), which are set here in a copy. */
 enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                            const struct mt_gemm_args *args, CUstream stream);
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                                const struct mt_gemm_f16_args *args, CUstream stream);
 /* quantize_act.cu: `kernel` comes from kernel_load_quantize(). */
 enum mt_status kernel_load_quantize(struct device *dev, const struct problem *p, struct kernel *out);
-enum mt_status launch_quantize(const struct device *dev, const struct kernel *kernel, const struct mt_quantize_args *args,
-                               CUstream stream);
+enum mt_status launch_quantize(const struct device *dev, const struct kernel *kernel,
+                               const struct mt_quantize_args *args, CUstream stream);
 
 #endif

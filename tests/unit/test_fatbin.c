@@ -207,9 +207,9 @@ static void damage_is_harmless(void **state) {
         free(exact);
     }
     for (int i = 0; i < 3000; i++) {
-        char *copy = xmalloc(cubin.length);
+        char *copy = xmalloc(cubin.length + 1);
         memcpy(copy, cubin.data, cubin.length);
-        copy[(size_t)lrand48() % cubin.length] ^= (char)(1 + lrand48() % 255);
+        copy[(size_t)lrand48() % (cubin.length + 1)] ^= (char)(1 + lrand48() % 255);
         if (cubin_usage(copy, cubin.length, &usage) == MT_OK)
             assert_true(usage.registers > 0);
         if (cubin_identify(copy, cubin.length, &ident) == MT_OK && ident.compat)
