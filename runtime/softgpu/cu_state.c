@@ -1,0 +1,118 @@
+/* The lock, the settings, cuInit. */
+#include "cu_state.h"
+#include <cudaProfiler.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct cu_device cu_device;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local bool in_callback, locked;
+
+/* A warp of a full-size GEMM issues about 1e6 instructions. */
+#define WATCHDOG 100000000u
+
+CUresult cu_fail(CUresult result, const char *format, ...) {
+    char text[900];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "softgpu: %s\n", text); /* one write: lines of several threads do not mix */
+    return result;
+}
+
+void cu_callback_begin(void) {
+    in_callback = true;
+}
+
+void cu_callback_end(void) {
+    in_callback = false;
+}
+
+static CUresult enter(void) {
+    locked = !in_callback;
+    if (in_callback)
+        return cu_fail(CUDA_ERROR_NOT_PERMITTED, "a host function of a stream must not call the driver");
+    pthread_mutex_lock(&lock);
+    return cu_device.ready ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
+}
+
+CUresult cu_enter_quietly(struct CUctx_st **context) {
+    CUresult result = enter();
+    if (result != CUDA_SUCCESS || !context)
+        return result;
+    CUcontext current = cu_context_current();
+    *context = current ? cu_context_find(current) : NULL;
+    return *context ? CUDA_SUCCESS : current ? CUDA_ERROR_CONTEXT_IS_DESTROYED : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+CUresult cu_enter(struct CUctx_st **context) {
+    CUresult result = cu_enter_quietly(context);
+    return result == CUDA_SUCCESS && context ? (*context)->error : result;
+}
+
+CUresult cu_leave(CUresult result) {
+    if (locked)
+        pthread_mutex_unlock(&lock);
+    return result;
+}
+
+static uint64_t number_from(const char *name, uint64_t fallback) {
+    const char *text = getenv(name);
+    char *end = NULL;
+    uint64_t value = text ? strtoull(text, &end, 0) : 0;
+    if (!text || !*text)
+        return fallback;
+    if (*end) {
+        cu_fail(CUDA_SUCCESS, "%s=%s is no number; %llu is used", name, text, (unsigned long long)fallback);
+        return fallback;
+    }
+    return value;
+}
+
+static CUresult settings_read(void) {
+    const char *name = getenv("SOFTGPU_DEVICE"), *async = getenv("SOFTGPU_ASYNC");
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    enum mt_status status = dev_profile_load(name && *name ? name : "a100-sxm-80g", &cu_device.profile);
+    if (status != MT_OK)
+        return cu_fail(status == MT_NO_DEVICE ? CUDA_ERROR_NO_DEVICE : CUDA_ERROR_INVALID_VALUE, "%s", fail_message());
+    if (async && *async && strcmp(async, "late") && strcmp(async, "eager"))
+        return cu_fail(CUDA_ERROR_INVALID_VALUE, "SOFTGPU_ASYNC=%s is unknown: give late or eager", async);
+    cu_device.eager_async = async && !strcmp(async, "eager");
+    cu_device.seed = number_from("SOFTGPU_SEED", 1);
+    cu_device.strict = number_from("SOFTGPU_STRICT", 1) != 0;
+    cu_device.log = number_from("SOFTGPU_LOG", 0) != 0;
+    cu_device.watchdog = number_from("SOFTGPU_WATCHDOG", WATCHDOG);
+    cu_device.host_threads = (int)number_from("SOFTGPU_THREADS", cores > 0 ? (uint64_t)cores : 1);
+    if (cu_device.host_threads < 1)
+        cu_device.host_threads = 1;
+    cu_device.ready = true;
+    return CUDA_SUCCESS;
+}
+
+CU_API cuInit(unsigned flags) {
+    CUresult result = enter();
+    if (result == CUDA_ERROR_NOT_INITIALIZED)
+        result = flags ? CUDA_ERROR_INVALID_VALUE : settings_read();
+    return cu_leave(result);
+}
+
+CU_API cuDriverGetVersion(int *version) {
+    if (!version)
+        return CUDA_ERROR_INVALID_VALUE;
+    *version = CUDA_VERSION;
+    return CUDA_SUCCESS;
+}
+
+CU_API cuProfilerStart(void) {
+    struct CUctx_st *context;
+    return cu_leave(cu_enter(&context));
+}
+
+CU_API cuProfilerStop(void) {
+    return cuProfilerStart();
+}

@@ -1,0 +1,154 @@
+#include "dev_profile.h"
+#include "base/file.h"
+#include <cyaml/cyaml.h>
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define COUNT(key)  CYAML_FIELD_UINT(#key, CYAML_FLAG_DEFAULT, struct dev_profile, key)
+#define NUMBER(key) CYAML_FIELD_FLOAT(#key, CYAML_FLAG_DEFAULT, struct dev_profile, key)
+static const cyaml_schema_field_t fields[] = {
+    CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct dev_profile, name, 1, 60),
+    COUNT(compute_capability),
+    COUNT(sm_count),
+    COUNT(clock_mhz),
+    COUNT(memory_mib),
+    NUMBER(memory_gbs),
+    NUMBER(memory_efficiency),
+    NUMBER(memory_latency_ns),
+    COUNT(l2_kib),
+    NUMBER(l2_bytes_per_clock),
+    NUMBER(sm_l2_bytes_per_clock),
+    NUMBER(l2_latency_clocks),
+    COUNT(shared_per_sm_kib),
+    COUNT(shared_per_block_kib),
+    COUNT(shared_reserved_bytes),
+    COUNT(registers_per_sm),
+    COUNT(register_granule),
+    COUNT(warps_per_sm),
+    COUNT(blocks_per_sm),
+    COUNT(schedulers_per_sm),
+    NUMBER(alu_lanes),
+    NUMBER(fma_lanes),
+    NUMBER(half_lanes),
+    NUMBER(xu_lanes),
+    NUMBER(lsu_lanes),
+    NUMBER(fp64_lanes),
+    NUMBER(branch_lanes),
+    NUMBER(tensor_int8_macs),
+    NUMBER(tensor_f16_macs),
+    NUMBER(tensor_other_macs),
+    NUMBER(mma_sync_fraction),
+    NUMBER(warp_interval_clocks),
+    NUMBER(loads_in_flight),
+    NUMBER(launch_us),
+    NUMBER(graph_node_us),
+    NUMBER(host_link_gbs),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct dev_profile, fields)};
+
+/* The reader's complaints, in one line: first what is wrong, then in which key and line. */
+static void collect(cyaml_log_t level, void *context, const char *format, va_list args) {
+    (void)level;
+    struct str *text = context;
+    if (text->length > 300)
+        return;
+    size_t start = text->length;
+    str_vprintf(text, format, args);
+    for (size_t i = start; i < text->length; i++)
+        if (text->data[i] == '\n')
+            text->data[i] = ' ';
+}
+
+static cyaml_config_t reader_config(struct str *complaints) {
+    return (cyaml_config_t){.log_fn = collect,
+                            .log_ctx = complaints,
+                            .log_level = CYAML_LOG_ERROR,
+                            .mem_fn = cyaml_mem,
+                            .flags = CYAML_CFG_DEFAULT};
+}
+
+/* Every number of a device is above zero; fractions are at most one. */
+static enum mt_status check_values(const struct dev_profile *p, const char *path) {
+    for (const cyaml_schema_field_t *f = fields; f->key; f++) {
+        const char *at = (const char *)p + f->data_offset;
+        bool good = true;
+        if (f->value.type == CYAML_UINT) {
+            unsigned count;
+            memcpy(&count, at, sizeof count);
+            good = count > 0 && count < 1u << 30;
+        } else if (f->value.type == CYAML_FLOAT) {
+            double number;
+            memcpy(&number, at, sizeof number);
+            good = number > 0 && number < 1e12;
+        }
+        if (!good)
+            return fail(MT_USAGE, "%s: \"%s\" must be a number above zero", path, f->key);
+    }
+    if (p->memory_efficiency > 1 || p->mma_sync_fraction > 1)
+        return fail(MT_USAGE, "%s: memory_efficiency and mma_sync_fraction are at most 1", path);
+    return MT_OK;
+}
+
+/* The names that could have been given, from the folder that holds the default device. */
+static void known_names(struct str *out) {
+    struct str folder = {0};
+    if (config_find("devices", "a100-sxm-80g", "yaml", &folder) == MT_OK) {
+        *strrchr(folder.data, '/') = 0;
+        DIR *dir = opendir(folder.data);
+        for (struct dirent *e; dir && (e = readdir(dir));) {
+            char *end = strstr(e->d_name, ".yaml");
+            if (end && !end[5])
+                str_printf(out, "%s%.*s", out->length ? ", " : "", (int)(end - e->d_name), e->d_name);
+        }
+        if (dir)
+            closedir(dir);
+    }
+    if (!out->length)
+        str_append(out, "none: configs/devices/ was not found, set MIXTUNE_CONFIGS");
+    str_release(&folder);
+}
+
+enum mt_status dev_profile_load(const char *name, struct dev_profile **out) {
+    struct str path = {0}, text = {0}, complaints = {0}, names = {0};
+    struct dev_profile *profile = NULL;
+    *out = NULL;
+    enum mt_status status = MT_OK;
+    if (config_find("devices", name, "yaml", &path) != MT_OK) {
+        known_names(&names);
+        status = fail(MT_NO_DEVICE, "there is no software device \"%s\"; known are: %s", name, names.data);
+        goto out;
+    }
+    if ((status = file_read(path.data, &text)) != MT_OK)
+        goto out;
+    const cyaml_config_t config = reader_config(&complaints);
+    cyaml_err_t error =
+        cyaml_load_data((const uint8_t *)text.data, text.length, &config, &schema, (cyaml_data_t **)&profile, NULL);
+    if (error != CYAML_OK) {
+        status = fail(MT_USAGE, "device file %s: %s (%s)", path.data, cyaml_strerror(error),
+                      complaints.length ? complaints.data : "no detail");
+        goto out;
+    }
+    if ((status = check_values(profile, path.data)) != MT_OK)
+        goto out;
+    profile->hash = XXH3_64bits(text.data, text.length);
+    *out = profile;
+    profile = NULL;
+out:
+    dev_profile_free(profile);
+    str_release(&path);
+    str_release(&text);
+    str_release(&complaints);
+    str_release(&names);
+    return status;
+}
+
+void dev_profile_free(struct dev_profile *profile) {
+    const cyaml_config_t config = reader_config(NULL);
+    if (profile)
+        cyaml_free(&config, &schema, profile, 0);
+}

@@ -1,0 +1,88 @@
+#include "model_time.h"
+#include <math.h>
+
+static const char *const names[MODEL_TERMS] = {"issue",  "alu",    "fma",    "half", "xu", "lsu",  "fp64",
+                                               "branch", "tensor", "shared", "port", "l2", "dram", "latency"};
+
+const char *model_term_name(enum model_term term) {
+    return names[term];
+}
+
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* Terms of the busiest SM's pipes, in clocks for one CTA. */
+static void pipe_clocks(const struct dev_profile *d, const struct model_kernel *k, double per_cta, double *clocks) {
+    const struct sg_counters *c = k->counters;
+    const double lanes[] = {
+        [SG_PIPE_ALU] = d->alu_lanes,      [SG_PIPE_FMA] = d->fma_lanes, [SG_PIPE_HALF] = d->half_lanes,
+        [SG_PIPE_XU] = d->xu_lanes,        [SG_PIPE_LSU] = d->lsu_lanes, [SG_PIPE_FP64] = d->fp64_lanes,
+        [SG_PIPE_BRANCH] = d->branch_lanes};
+    static const enum model_term term[] = {
+        [SG_PIPE_ALU] = MODEL_ALU, [SG_PIPE_FMA] = MODEL_FMA,   [SG_PIPE_HALF] = MODEL_HALF,    [SG_PIPE_XU] = MODEL_XU,
+        [SG_PIPE_LSU] = MODEL_LSU, [SG_PIPE_FP64] = MODEL_FP64, [SG_PIPE_BRANCH] = MODEL_BRANCH};
+    for (unsigned p = 0; p < sizeof lanes / sizeof *lanes; p++)
+        clocks[term[p]] = 32.0 * (double)c->pipe[p] * per_cta / lanes[p];
+    double macs = (double)c->mma_ops_int8 / d->tensor_int8_macs + (double)c->mma_ops_f16 / d->tensor_f16_macs +
+                  (double)c->mma_ops_other / d->tensor_other_macs;
+    clocks[MODEL_TENSOR] = macs * per_cta / (k->wgmma ? 1.0 : d->mma_sync_fraction);
+    clocks[MODEL_ISSUE] = (double)c->warp_instructions * per_cta / d->schedulers_per_sm;
+    clocks[MODEL_SHARED] = (double)c->shared_wavefronts * per_cta;
+    clocks[MODEL_PORT] = 32.0 * (double)c->global_sectors * per_cta / d->sm_l2_bytes_per_clock;
+}
+
+/* Bytes that memory moves; `traffic` is what the CTAs ask for. */
+static double memory_bytes(const struct dev_profile *d, const struct model_kernel *k, double traffic, double resident) {
+    double footprint = (double)k->footprint;
+    double once = traffic < footprint ? traffic : footprint;
+    if (footprint <= d->l2_kib * 1024.0)
+        return once;
+    return larger(once, traffic / sqrt(resident));
+}
+
+/* Clocks that one CTA cannot be faster than, however idle the SM is. */
+static double cta_latency(const struct dev_profile *d, const struct model_kernel *k, double per_cta, double latency) {
+    const struct sg_counters *c = k->counters;
+    double read = (double)c->global_bytes_read, asynchronous = (double)c->async_bytes;
+    double plain = read > 0 ? (read - asynchronous) / read : 0;
+    double warps = (k->threads + 31) / 32;
+    double loads = (double)c->global_requests * per_cta / warps * plain;
+    double chain = (double)c->max_warp_instructions * d->warp_interval_clocks + loads / d->loads_in_flight * latency;
+    double stream = c->max_inflight_bytes ? asynchronous * per_cta / (double)c->max_inflight_bytes * latency : 0;
+    return larger(chain, stream);
+}
+
+void model_kernel_time(const struct dev_profile *device, const struct model_kernel *kernel, struct model_time *out) {
+    const struct sg_counters *c = kernel->counters;
+    double hertz = device->clock_mhz * 1e6, per_cta = 1.0 / (double)kernel->counted;
+    double ctas = (double)kernel->ctas, slots = (double)device->sm_count * kernel->ctas_per_sm;
+    double busiest = ceil(ctas / device->sm_count), resident = ctas < slots ? ctas : slots;
+    double *t = out->term;
+
+    pipe_clocks(device, kernel, per_cta, t);
+    for (int i = 0; i < MODEL_L2; i++)
+        t[i] *= busiest / hertz;
+    t[MODEL_L2] = 32.0 * (double)c->global_sectors * per_cta * ctas / device->l2_bytes_per_clock / hertz;
+
+    double traffic = (double)(c->global_bytes_read + c->global_bytes_written) * per_cta * ctas;
+    double bytes = memory_bytes(device, kernel, traffic, resident);
+    t[MODEL_DRAM] = bytes / (device->memory_gbs * 1e9 * device->memory_efficiency);
+
+    double near = device->l2_latency_clocks, far = device->memory_latency_ns * 1e-9 * hertz;
+    double latency = near + (traffic > 0 ? bytes / traffic : 0) * larger(far - near, 0);
+    t[MODEL_LATENCY] = ceil(ctas / slots) * cta_latency(device, kernel, per_cta, latency) / hertz;
+
+    out->limit = MODEL_ISSUE;
+    for (int i = 1; i < MODEL_TERMS; i++)
+        if (t[i] > t[out->limit])
+            out->limit = (enum model_term)i;
+    out->seconds = device->memory_latency_ns * 1e-9 + t[out->limit];
+}
+
+double model_copy_seconds(const struct dev_profile *device, enum model_copy kind, uint64_t bytes) {
+    double rate = device->host_link_gbs;
+    if (kind != MODEL_COPY_HOST) /* a copy on the device reads and writes */
+        rate = device->memory_gbs * device->memory_efficiency / (kind == MODEL_COPY_DEVICE ? 2 : 1);
+    return device->launch_us * 1e-6 + (double)bytes / (rate * 1e9);
+}

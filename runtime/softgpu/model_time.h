@@ -1,0 +1,78 @@
+/* From what a kernel did to the time that it would take: a roofline with waves, occupancy and latency.
+ *
+ * With n the counts of one CTA (mean), G the CTAs of the grid, S the SMs, o the CTAs that fit an SM, and B = ceil(G /
+ * S) the CTAs of the busiest SM, the terms are, in clocks:
+ *
+ *   issue    B * n.warp_instructions / schedulers
+ *   pipe p   B * 32 * n.pipe[p] / lanes[p]             (programming guide, "arithmetic instruction throughput")
+ *   tensor   B * sum over types (n.macs / macs per clock) / fraction, where fraction is 1 for wgmma, else
+ * mma_sync_fraction shared   B * n.shared_wavefronts                   (one 128-byte wavefront per clock and SM) port
+ * B * 32 * n.sectors / bytes per clock of one SM's L2 port l2       G * 32 * n.sectors / bytes per clock of the whole
+ * L2 dram     D / (bandwidth * efficiency) latency  ceil(G / (S * o)) * max(chain, stream)
+ *
+ * D, the bytes that memory has to move from a cold cache: with T = G * n.bytes the whole traffic and F the bytes of the
+ * allocations that the kernel was given, min(T, F) if F fits L2. If it does not, every wave of C = min(G, S * o) CTAs
+ * loads its operands again, and a wave shares operands as a square of tiles does: max(min(T, F), T / sqrt(C)).
+ *
+ * chain: the longest warp alone: its instructions times warp_interval_clocks, plus its plain loads, loads_in_flight of
+ * them at a time, one latency each. stream: Little's law for asynchronous copies: n.async_bytes / bytes in flight, one
+ * latency each. The latency is the mean of L2's and memory's, weighted with D / T.
+ *
+ * Time = one memory latency (to fill the pipeline) + the largest term. The gap between launches is added by the caller
+ * (launch_us, graph_node_us). Terms overlap perfectly in this model, so it is a lower bound by construction; it is
+ * meant to rank. */
+#ifndef SG_MODEL_TIME_H
+#define SG_MODEL_TIME_H
+
+#include "dev_profile.h"
+#include "machine.h"
+#include <stdbool.h>
+
+/* CTAs of one kernel that fit an SM at a time. */
+struct model_occupancy {
+    unsigned blocks;   /* 0: the kernel cannot be launched so */
+    const char *limit; /* what runs out first: "registers", "shared memory", "warps", "blocks" */
+};
+/* Rules of the CUDA occupancy calculator: registers are allocated per warp in granules within one of the SM's
+ * partitions, shared memory in 128 bytes with a reserve per CTA. */
+struct model_occupancy model_occupancy(const struct dev_profile *device, unsigned threads, unsigned registers,
+                                       size_t shared_bytes);
+
+struct model_kernel {
+    const struct sg_counters *counters; /* sums over `counted` CTAs */
+    uint64_t counted, ctas;             /* CTAs that were run, CTAs of the grid; counted >= 1 */
+    unsigned threads;                   /* per CTA */
+    unsigned ctas_per_sm;               /* >= 1 */
+    uint64_t footprint;                 /* bytes of the allocations within reach */
+    bool wgmma;
+};
+
+enum model_term {
+    MODEL_ISSUE,
+    MODEL_ALU,
+    MODEL_FMA,
+    MODEL_HALF,
+    MODEL_XU,
+    MODEL_LSU,
+    MODEL_FP64,
+    MODEL_BRANCH,
+    MODEL_TENSOR,
+    MODEL_SHARED,
+    MODEL_PORT,
+    MODEL_L2,
+    MODEL_DRAM,
+    MODEL_LATENCY,
+    MODEL_TERMS
+};
+struct model_time {
+    double seconds;
+    enum model_term limit;
+    double term[MODEL_TERMS]; /* seconds each */
+};
+void model_kernel_time(const struct dev_profile *device, const struct model_kernel *kernel, struct model_time *out);
+const char *model_term_name(enum model_term term);
+
+enum model_copy { MODEL_COPY_HOST, MODEL_COPY_DEVICE, MODEL_FILL };
+double model_copy_seconds(const struct dev_profile *device, enum model_copy kind, uint64_t bytes);
+
+#endif
