@@ -168,10 +168,10 @@ static inline uint64_t int_clamp(uint64_t x, bool x_signed, unsigned bits, bool 
 }
 
 /* ---- integers ---- */
-static inline uint64_t mul_hi_u64(uint64_t a, uint64_t b) {
+static inline uint64_t high_u64(uint64_t a, uint64_t b) {
     return (uint64_t)((unsigned __int128)a * b >> 64);
 }
-static inline int64_t mul_hi_s64(int64_t a, int64_t b) {
+static inline int64_t high_s64(int64_t a, int64_t b) {
     return (int64_t)((__int128)a * b >> 64);
 }
 uint32_t prmt(uint32_t a, uint32_t b, uint32_t selector, enum ptx_sub mode);
@@ -196,10 +196,12 @@ uint32_t funnel(uint32_t low, uint32_t high, uint32_t amount, bool left, bool wr
  * bytes: lane 4g + t holds columns 2t and 2t+1 of row g in two registers (f32, s32) or in the halves of one (f16). f64
  * elements take 8 bytes per lane and 4 k per register. */
 struct mma_shape {
-    int m, n, k;  /* n is 8; m is 8 or 16 */
-    uint8_t a, b; /* enum ptx_type of the elements */
-    bool saturate, popc_and, popc_xor;
+    int m, n, k;             /* n is 8; m is 8 or 16 */
+    uint8_t a, b;            /* enum ptx_type of the elements */
+    bool saturate, popc_xor; /* of integers: clamp; of b1: xor instead of and */
 };
+/* Elements of k that one register of A or B holds per row; 0 if the tensor core has no such type. */
+int mma_register_k(enum ptx_type type);
 /* Integer: d = a * b + c, wrapping in 32 bits or clamped. c and d may be the same registers. */
 void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const int32_t *const *c,
              int32_t *const *d);

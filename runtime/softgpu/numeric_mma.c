@@ -65,9 +65,10 @@ static void unpack_columns(const uint32_t *const *reg, int registers, enum ptx_t
     }
 }
 
-/* Elements of k in one 32-bit word per lane, times the four lanes of a row. */
-static int per_register(enum ptx_type type) {
+int mma_register_k(enum ptx_type type) {
     switch (type) {
+    case T_B1:
+        return 128;
     case T_S4:
     case T_U4:
         return 32;
@@ -79,15 +80,18 @@ static int per_register(enum ptx_type type) {
     case T_F16:
     case T_BF16:
         return 8;
-    default:
+    case T_TF32:
+    case T_F64:
         return 4;
+    default:
+        return 0;
     }
 }
 
 /* out [m][8] = A * B. Sums in float, along k: exact for the integer types, as 64 * 15 * 15 and 32 * 255 * 255 < 2^24.
  */
 static void multiply(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, row8 *out) {
-    const int count = per_register(s->a), blocks = s->k / count, halves = s->m / 8;
+    const int count = mma_register_k(s->a), blocks = s->k / count, halves = s->m / 8;
     row8 right[MAX_K];
     unpack_columns(b, blocks, s->b, right);
     for (int h = 0; h < halves; h++) {
@@ -124,20 +128,23 @@ void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t
     if (s->a == T_B1) {
         multiply_bits(s, a, b, product);
     } else {
-        row8 sum[MAX_M];
-        multiply(s, a, b, sum);
-        const float *x = (const float *)sum;
+        row8 rows[MAX_M];
+        multiply(s, a, b, rows);
+        const float *x = (const float *)rows;
         for (int i = 0; i < 8 * s->m; i++)
             product[i] = (int32_t)x[i];
     }
+    int32_t sum[MAX_M / 4][32]; /* complete before d is written: its registers may be those of c in any order */
     for (int r = 0; r < s->m / 4; r++) {
         const int32_t *p = product + r / 2 * 64 + r % 2;
         for (int lane = 0; lane < 32; lane++) {
             const int64_t exact = (int64_t)c[r][lane] + p[2 * lane];
             const int64_t low = exact < INT32_MIN ? INT32_MIN : exact;
-            d[r][lane] = s->saturate ? (int32_t)(low > INT32_MAX ? INT32_MAX : low) : (int32_t)(uint32_t)exact;
+            sum[r][lane] = s->saturate ? (int32_t)(low > INT32_MAX ? INT32_MAX : low) : (int32_t)(uint32_t)exact;
         }
     }
+    for (int r = 0; r < s->m / 4; r++)
+        memcpy(d[r], sum[r], sizeof sum[r]);
 }
 
 void mma_float(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const float *c,

@@ -1,0 +1,95 @@
+/* mov between registers, into predicates, and between a register and the vector of its parts. */
+#include "softgpu/op_lanes.h"
+
+static void move_lanes(struct warp *w, const struct insn *i) {
+    const unsigned size = type_size(i->type[0]);
+    const void *from = src_lanes(w, &i->src[0]);
+    void *to = dst_lanes(w, &i->dst[0]);
+    if (!lanes_all(w))
+        lanes_store(w, &i->dst[0], from, size);
+    else
+        memmove(to, from, (size_t)size * LANES);
+}
+
+static void move_pred(struct warp *w, const struct insn *i) {
+    dst_pred(w, &i->dst[0], src_pred(w, &i->src[0]));
+}
+
+/* Copies a part of `size` bytes of every lane; `from` and `to` are the distances between lanes. */
+static inline void copy_part(uint8_t *to, unsigned to_stride, const uint8_t *from, unsigned from_stride,
+                             unsigned size) {
+    for (int l = 0; l < LANES; l++)
+        memcpy(to + (size_t)l * to_stride, from + (size_t)l * from_stride, size);
+}
+
+static void copy_parts(uint8_t *to, unsigned to_stride, const uint8_t *from, unsigned from_stride, unsigned size) {
+    switch (size) {
+    case 1:
+        copy_part(to, to_stride, from, from_stride, 1);
+        break;
+    case 2:
+        copy_part(to, to_stride, from, from_stride, 2);
+        break;
+    case 4:
+        copy_part(to, to_stride, from, from_stride, 4);
+        break;
+    default:
+        copy_part(to, to_stride, from, from_stride, 8);
+    }
+}
+
+static void pack(struct warp *w, const struct insn *i) {
+    const unsigned size = type_size(i->type[0]), count = i->src[0].count, part = size / count;
+    _Alignas(16) uint8_t value[16 * LANES];
+    for (unsigned k = 0; k < count; k++) {
+        const struct operand *o = &i->src[0].vec[k];
+        copy_parts(value + k * part, size, src_lanes(w, o), o->width, part);
+    }
+    lanes_store(w, &i->dst[0], value, size);
+}
+
+static void unpack(struct warp *w, const struct insn *i) {
+    const unsigned size = type_size(i->type[0]), count = i->dst[0].count, part = size / count;
+    const uint8_t *from = src_lanes(w, &i->src[0]);
+    _Alignas(16) uint8_t value[16 * LANES]; /* first, for a destination that is also the source */
+    memcpy(value, from, (size_t)size * LANES);
+    for (unsigned k = 0; k < count; k++) {
+        const struct operand *o = &i->dst[0].vec[k];
+        _Alignas(16) uint8_t lane[8 * LANES];
+        if (o->kind == O_SINK)
+            continue;
+        memset(lane, 0, sizeof lane);
+        copy_parts(lane, o->width, value + k * part, size, part);
+        lanes_store(w, o, lane, o->width);
+    }
+}
+
+/* The parts must be registers (or, packing, constants) that hold the share of the type. */
+static bool parts_fit(const struct operand *o, unsigned size, bool sink) {
+    if (o->count < 2 || size % o->count || size / o->count > 8)
+        return false;
+    for (unsigned k = 0; k < o->count; k++) {
+        const struct operand *part = &o->vec[k];
+        if (part->kind == O_SINK ? !sink : part->width < size / o->count || part->width > 8)
+            return false;
+    }
+    return true;
+}
+
+op_fn *op_move_find(struct insn *i) {
+    const unsigned size = type_size(i->type[0]);
+    const struct operand *to = &i->dst[0], *from = &i->src[0];
+    if (i->types != 1 || i->dsts != 1 || i->srcs != 1)
+        return NULL;
+    if (i->type[0] == T_PRED)
+        return to->kind == O_PRED && from->kind == O_PRED ? move_pred : NULL;
+    if (size < 2 || (from->kind != O_VEC && from->kind != O_REG && from->kind != O_IMM))
+        return NULL;
+    if (from->kind == O_VEC)
+        return to->kind == O_REG && to->width == size && parts_fit(from, size, false) ? pack : NULL;
+    if (from->width != size)
+        return NULL;
+    if (to->kind == O_VEC)
+        return parts_fit(to, size, true) ? unpack : NULL;
+    return to->kind == O_SINK || to->width == size ? move_lanes : NULL;
+}
