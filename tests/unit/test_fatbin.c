@@ -207,7 +207,7 @@ static void damage_is_harmless(void **state) {
         free(exact);
     }
     for (int i = 0; i < 3000; i++) {
-        char *copy = xmalloc(cubin.length + 1);
+        char *copy = xcalloc(cubin.length + 1, 1);
         memcpy(copy, cubin.data, cubin.length);
         copy[(size_t)lrand48() % (cubin.length + 1)] ^= (char)(1 + lrand48() % 255);
         if (cubin_usage(copy, cubin.length, &usage) == MT_OK)
