@@ -3,7 +3,7 @@ rows = words(layers) * words(schemes)
 height = 560 > 130 + 24 * rows ? 560 : 130 + 24 * rows
 set title what."\n".where textcolor rgb ink
 set xlabel "tokens M"
-set ylabel "speed-up over the fp16 baseline (".times.")"
+set ylabel "speed-up over the baseline (".times.")"
 set logscale x 2
 set xrange [real(word(ms, 1)) / 1.25 : real(word(ms, words(ms))) * 1.25]
 set yrange [0:*]
@@ -14,7 +14,7 @@ set key outside right center Left reverse samplen 4 spacing 1.3 width 1
 do for [format in "svg png"] {
     eval terminal(format, 1050, height)
     set output name.".".format
-    plot 1 with lines linewidth 2 linecolor rgb "#000000" dashtype (6, 4) title "fp16 baseline", \
+    plot 1 with lines linewidth 2 linecolor rgb "#000000" dashtype (6, 4) title baseline, \
         for [l in layers] for [s in schemes] data \
             using (times eq "measured" && strcol(1) eq l && strcol(2) eq s ? $5 : NaN):10:11:12 with yerrorbars pointtype 0 linewidth 1.2 \
             linecolor rgb colour(order(layers, l)) notitle, \

@@ -24,7 +24,7 @@ do for [format in "svg png"] {
     unset border; unset tics; unset xlabel; unset ylabel
     set xrange [1:2]
     set yrange [1:2]
-    plot NaN with linespoints linewidth 2 linecolor rgb "#000000" dashtype (6, 4) pointtype 6 pointsize 0.7 title "fp16 baseline", \
+    plot NaN with linespoints linewidth 2 linecolor rgb "#000000" dashtype (6, 4) pointtype 6 pointsize 0.7 title baseline, \
         for [s in schemes] NaN with linespoints linewidth 2.2 pointsize 0.9 linecolor rgb colour(order(schemes, s)) \
             pointtype 2 * order(schemes, s) + 3 title s
 

@@ -12,7 +12,6 @@
 #include <string.h>
 
 struct report {
-    struct common_options common;
     struct query_options query;
     const char *out;
 };
@@ -21,8 +20,6 @@ enum { PAGE_FAILURES = 200 };
 
 static const struct argp_option report_table[] = {
     {"out", 'o', "FOLDER", 0, "Where to write: index.html, the plots, data/ (default: report)", 20},
-    {"json", 'j', NULL, 0, "Print the names of what was written as JSON", 91},
-    {"quiet", 'q', NULL, 0, "No notes on standard error", 91},
     {0},
 };
 
@@ -34,12 +31,6 @@ static error_t report_parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case 'o':
         o->out = arg;
-        return 0;
-    case 'j':
-        o->common.json = true;
-        return 0;
-    case 'q':
-        o->common.quiet = true;
         return 0;
     case ARGP_KEY_ARG:
         return options_error(fail(MT_USAGE, "report takes options only, not `%s`; --help lists them", arg));
@@ -217,7 +208,7 @@ static enum mt_status report(const struct report *o) {
     if (status == MT_OK)
         status = draw_all(store_handle(store), o->out, &sets, written);
     if (status == MT_OK)
-        print_written(written, o->common.json);
+        print_written(written, o->query.common.json);
     rows_release(&sets);
     json_decref(written);
     store_close(store);
@@ -235,7 +226,7 @@ int cmd_report(int argc, char **argv) {
                "plots, the tables "
                "and the failures.",
     };
-    int status = options_parse(&argp, argc, argv, &o, &o.common);
+    int status = options_parse(&argp, argc, argv, &o, &o.query.common);
     if (status == MT_OK)
         status = report(&o);
     query_options_release(&o.query);

@@ -10,7 +10,6 @@
 enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
 
 struct show {
-    struct common_options common;
     struct query_options query;
     enum format format;
     bool all, failed;
@@ -19,11 +18,9 @@ struct show {
 enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED };
 
 static const struct argp_option show_table[] = {
-    {"format", KEY_FORMAT, "FORMAT", 0, "table (default), json (one object a line) or csv", 20},
+    {"format", KEY_FORMAT, "FORMAT", 0, "table (default), json (one object a line, as --json) or csv", 20},
     {"all", KEY_ALL, NULL, 0, "Every measurement, not only the winners; also those that no longer count", 20},
     {"failed", KEY_FAILED, NULL, 0, "The candidates that are not good, with the reason", 20},
-    {"json", 'j', NULL, 0, "The same as --format json", 91},
-    {"quiet", 'q', NULL, 0, "No notes on standard error", 91},
     {0},
 };
 
@@ -50,12 +47,6 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_FAILED:
         o->failed = true;
-        return 0;
-    case 'j':
-        o->format = FORMAT_JSON;
-        return 0;
-    case 'q':
-        o->common.quiet = true;
         return 0;
     case ARGP_KEY_ARG:
         return options_error(fail(MT_USAGE, "show takes options only, not `%s`; --help lists them", arg));
@@ -93,7 +84,7 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
         return fail(MT_FAILURE, "%s holds no %s of what was asked for: loosen the options, or sweep it first", path,
                     what);
     struct str out = {0};
-    if (o->format == FORMAT_JSON)
+    if (o->format == FORMAT_JSON || o->query.common.json)
         rows_print_json(rows, &out);
     else if (o->format == FORMAT_CSV)
         rows_print_csv(rows, &out);
@@ -128,7 +119,7 @@ int cmd_show(int argc, char **argv) {
         .children = children,
         .doc = "Prints the fastest configuration of each layer, batch size and scheme, beside the fp16 baseline.",
     };
-    int status = options_parse(&argp, argc, argv, &o, &o.common);
+    int status = options_parse(&argp, argc, argv, &o, &o.query.common);
     if (status == MT_OK)
         status = show(&o);
     query_options_release(&o.query);

@@ -19,7 +19,7 @@ static const struct {
     const char *name, *script, *title;
     bool needs_baseline;
 } kinds[PLOT_KINDS] = {
-    [PLOT_SPEEDUP] = {"speedup", report_speedup_gp, "speed-up over the fp16 baseline", true},
+    [PLOT_SPEEDUP] = {"speedup", report_speedup_gp, "speed-up over the baseline", true},
     [PLOT_TIME] = {"time", report_time_gp, "time of the fastest configuration", false},
     [PLOT_WINNERS] = {"winners", report_winners_gp, "the fastest configuration of each layer", false},
 };
@@ -101,18 +101,37 @@ static void set_variable(struct str *out, const char *name, const char *value) {
     str_append(out, "'\n");
 }
 
-/* The different values of a column, in their order of appearance, as words. */
-static void set_words(struct str *out, const char *name, const struct rows *rows, const char *column) {
-    struct str words = {0};
-    str_append(&words, " ");
+/* The different values of a column, in their order of appearance, with a space before and after each. */
+static void list_words(const struct rows *rows, const char *column, struct str *words) {
+    str_append(words, " ");
     for (int r = 0; r < rows->count; r++) {
         char padded[128];
         snprintf(padded, sizeof padded, " %s ", rows_cell(rows, r, column));
-        if (!strstr(words.data, padded))
-            str_append(&words, padded + 1);
+        if (padded[1] != ' ' && !strstr(words->data, padded))
+            str_append(words, padded + 1);
     }
+}
+
+static void set_words(struct str *out, const char *name, const struct rows *rows, const char *column) {
+    struct str words = {0};
+    list_words(rows, column, &words);
     set_variable(out, name, words.data);
     str_release(&words);
+}
+
+/* "fp16 baseline (cublas, f16)": with the kernels that were the fastest of the other side. */
+static void set_baseline(struct str *out, const struct plot_set *set, const struct rows *curves) {
+    struct str words = {0}, text = {0};
+    char *save;
+    int count = 0;
+    list_words(curves, "baseline", &words);
+    str_printf(&text, "%s baseline", field(set, "dtype"));
+    for (char *w = strtok_r(words.data, " ", &save); w; w = strtok_r(NULL, " ", &save))
+        str_printf(&text, "%s%s", count++ ? ", " : " (", w);
+    str_append(&text, count ? ")" : "");
+    set_variable(out, "baseline", text.data);
+    str_release(&words);
+    str_release(&text);
 }
 
 static int compare_numbers(const void *a, const void *b) {
@@ -154,6 +173,7 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
     if (plot_set_modelled(set))
         str_append(&text, " (no speed-up of a real GPU)");
     set_variable(script, "where", text.data);
+    set_baseline(script, set, curves);
     set_words(script, "layers", curves, "layer");
     set_words(script, "schemes", curves, "scheme");
     set_batch_sizes(script, curves);

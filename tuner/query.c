@@ -17,6 +17,8 @@ static const struct argp_option query_table[] = {
     {"m", KEY_M, "LIST", 0, "Only these numbers of tokens: 1,16,4096 or 1:256:x2", 11},
     {"scheme", KEY_SCHEME, "LIST", 0, "Only these schemes: w4a8,w8a8", 11},
     {"gpu", KEY_GPU, "NAME", 0, "Only devices with NAME in their name", 11},
+    {"json", 'j', NULL, 0, "Print results as JSON", 91},
+    {"quiet", 'q', NULL, 0, "No notes on standard error", 91},
     {0},
 };
 
@@ -47,6 +49,12 @@ static error_t query_parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_GPU:
         o->gpu = arg;
+        return 0;
+    case 'j':
+        o->common.json = true;
+        return 0;
+    case 'q':
+        o->common.quiet = true;
         return 0;
     case KEY_M:
         return options_error(int_list_parse(arg, "--m", &o->m));

@@ -6,12 +6,13 @@
 #include "options.h"
 
 struct query_options {
+    struct common_options common;          /* json and quiet */
     const char *db, *model, *layers, *gpu; /* NULL: all; db: DEFAULT_DB */
     struct int_list m;
     struct scheme scheme[MAX_SCHEMES];
     int scheme_count;
 };
-/* --db, --model, --layer, --m, --scheme, --gpu; its input is a struct query_options. */
+/* --db, --model, --layer, --m, --scheme, --gpu, --json, --quiet; its input is a struct query_options. */
 extern const struct argp query_argp;
 void query_options_release(struct query_options *o);
 

@@ -9,6 +9,8 @@ EMBED_FILE(report_sets_sql, "reports/sets.sql");
 EMBED_FILE(report_curves_sql, "reports/curves.sql");
 EMBED_FILE(report_devices_sql, "reports/devices.sql");
 EMBED_FILE(report_outcomes_sql, "reports/outcomes.sql");
+EMBED_FILE(report_export_sql, "reports/export.sql");
+EMBED_FILE(report_gpus_sql, "reports/gpus.sql");
 EMBED_FILE(report_style_gp, "reports/style.gp");
 EMBED_FILE(report_speedup_gp, "reports/speedup.gp");
 EMBED_FILE(report_time_gp, "reports/time.gp");
