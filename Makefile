@@ -83,8 +83,11 @@ $(BUILD)/libsoftgpu.so: $(call obj,$(SOFT))
 	$(Q)$(CC) -shared $(SANITIZE) -Wl,-Bsymbolic -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_SOFT)
 $(BUILD)/mixtune: $(call obj,$(TUNE)) $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -rdynamic -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
-# Unit tests see internals: they link the archives and, below softgpu, its objects.
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
+# The command's parts, for tests.
+$(BUILD)/tuner.a: $(filter-out %/main.o,$(call obj,$(TUNE)))
+	$(Q)rm -f $@; ar rcs $@ $^
+# Tests see internals: they link the archives and, below softgpu, its objects.
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
 	$(Q)$(CC) $(SANITIZE) -o $@ $(filter %.o %.a,$^) $(filter-out $(call obj,$(BASE)),$(if $(findstring soft_,$*),$(call obj,$(SOFT)))) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
 # Tests on a device judge a kernel as the tuner does.
 $(call exe,$(DEVT)): $(call obj,tuner/memory.c tuner/proof.c tuner/verify.c)
