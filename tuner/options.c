@@ -3,7 +3,6 @@
 #include "../runtime/base/str.h"
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,18 +139,20 @@ static const struct argp_option work_table[] = {
 };
 
 static enum mt_status shape_add(struct work_options *o, const char *text) {
-    int n[3], used = 0;
-    int count = sscanf(text, "%d,%d%n,%d%n", &n[0], &n[1], &used, &n[2], &used);
-    bool positive = true;
-    for (int i = 0; i < count; i++)
-        positive = positive && n[i] >= 1;
-    if (count < 2 || text[used] || !positive)
-        return fail(MT_USAGE, "--shape: `%s` is not M,N,K or N,K with numbers of at least 1", text);
-    if (o->shape_count == MAX_SHAPES)
-        return fail(MT_USAGE, "--shape: at most %d shapes in one command", MAX_SHAPES);
-    o->shape[o->shape_count++] =
-        count == 3 ? (struct shape){n[0], n[1], n[2]} : (struct shape){.m = 0, .n = n[0], .k = n[1]};
-    return MT_OK;
+    int n[4] = {0}, count = 0;
+    enum mt_status status = MT_OK;
+    char *copy = xstrdup(text), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && count < 4 && !status; p = strtok_r(NULL, ",", &save))
+        status = int_parse(p, "--shape", 1, INT_MAX, &n[count++]);
+    free(copy);
+    if (!status && count != 2 && count != 3)
+        status = fail(MT_USAGE, "--shape: `%s` is not M,N,K or N,K", text);
+    if (!status && o->shape_count == MAX_SHAPES)
+        status = fail(MT_USAGE, "--shape: at most %d shapes in one command", MAX_SHAPES);
+    if (!status)
+        o->shape[o->shape_count++] =
+            count == 3 ? (struct shape){n[0], n[1], n[2]} : (struct shape){.m = 0, .n = n[0], .k = n[1]};
+    return status;
 }
 
 static enum mt_status schemes_add(struct work_options *o, const char *text) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#include <yaml.h>
 
 /* What libcyaml fills. The schema of `values` is made from the family's knobs, so there is no second list of them. */
 struct space_file {
@@ -58,6 +59,23 @@ static enum mt_status explain(const char *path, const struct family *family, con
     return status;
 }
 
+/* Where text that is no YAML at all goes wrong: libcyaml knows only the line of the last thing that it understood. */
+static void find_syntax_error(const struct str *text, struct yaml_error *error) {
+    yaml_parser_t parser;
+    yaml_event_t event;
+    bool more = yaml_parser_initialize(&parser);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text->data, text->length);
+    while (more && yaml_parser_parse(&parser, &event)) {
+        more = event.type != YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    if (parser.error != YAML_NO_ERROR) {
+        error->line = (int)parser.problem_mark.line + 1;
+        snprintf(error->reason, sizeof error->reason, "%s", parser.problem ? parser.problem : "this is not YAML");
+    }
+    yaml_parser_delete(&parser);
+}
+
 /* `family` NULL: reads only which family it is. */
 static enum mt_status load(const char *path, const struct str *text, const struct family *family,
                            struct space_file *out) {
@@ -72,7 +90,9 @@ static enum mt_status load(const char *path, const struct str *text, const struc
     }
     const cyaml_schema_field_t fields[] = {
         CYAML_FIELD_STRING_PTR("family", CYAML_FLAG_POINTER, struct space_file, family, 1, 32),
-        CYAML_FIELD_MAPPING("values", CYAML_FLAG_DEFAULT, struct space_file, values, knobs), CYAML_FIELD_END};
+        CYAML_FIELD_MAPPING("values", family ? CYAML_FLAG_DEFAULT : CYAML_FLAG_OPTIONAL, struct space_file, values,
+                            knobs),
+        CYAML_FIELD_END};
     const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct space_file, fields)};
     struct yaml_error error = {0};
     const cyaml_config_t config = {.log_fn = note_error,
@@ -86,6 +106,8 @@ static enum mt_status load(const char *path, const struct str *text, const struc
     if (result != CYAML_OK) {
         if (!*error.reason)
             snprintf(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
+        if (result == CYAML_ERR_LIBYAML_PARSER)
+            find_syntax_error(text, &error);
         return explain(path, family, &error);
     }
     if (!file)

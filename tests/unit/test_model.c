@@ -1,0 +1,152 @@
+/* Layers of models against shapes worked out by hand, and what a config.json must have. */
+#include "../../tuner/model.c"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+/* after the above */
+#include <cmocka.h>
+
+struct expected {
+    const char *name;
+    int tp;
+    int qkv[2], o[2], gate_up[2], down[2]; /* N, K */
+};
+
+static const struct expected expected[] = {
+    {"llama-3.1-8b", 1, {6144, 4096}, {4096, 4096}, {28672, 4096}, {4096, 14336}},
+    {"llama-3.1-8b", 2, {3072, 4096}, {4096, 2048}, {14336, 4096}, {4096, 7168}},
+    {"llama-3.1-8b", 16, {512, 4096}, {4096, 256}, {1792, 4096}, {4096, 896}}, /* 8 kv heads on 16 GPUs: (2 + 2) 128 */
+    {"llama-3.1-70b", 1, {10240, 8192}, {8192, 8192}, {57344, 8192}, {8192, 28672}},
+    {"llama-3.1-70b", 8, {1280, 8192}, {8192, 1024}, {7168, 8192}, {8192, 3584}},
+    {"llama-3.2-1b", 1, {3072, 2048}, {2048, 2048}, {16384, 2048}, {2048, 8192}},
+    {"qwen2.5-0.5b", 1, {1152, 896}, {896, 896}, {9728, 896}, {896, 4864}},
+    {"qwen2.5-1.5b", 1, {2048, 1536}, {1536, 1536}, {17920, 1536}, {1536, 8960}},
+    {"qwen2.5-7b", 1, {4608, 3584}, {3584, 3584}, {37888, 3584}, {3584, 18944}},
+    {"qwen2.5-32b", 1, {7168, 5120}, {5120, 5120}, {55296, 5120}, {5120, 27648}},
+    {"mistral-7b-v0.3", 1, {6144, 4096}, {4096, 4096}, {28672, 4096}, {4096, 14336}},
+};
+
+static void test_shipped_models(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const struct expected *e = &expected[i];
+        struct model model;
+        struct model_layer l[MODEL_LAYERS];
+        assert_int_equal(model_read(e->name, &model), MT_OK);
+        assert_string_equal(model.name, e->name);
+        assert_int_equal(model_layers(&model, e->tp, l), MT_OK);
+        const int *want[] = {e->qkv, e->o, e->gate_up, e->down};
+        static const char *const names[] = {"qkv", "o", "gate_up", "down"};
+        for (int j = 0; j < MODEL_LAYERS; j++) {
+            assert_string_equal(l[j].name, names[j]);
+            assert_int_equal(l[j].n, want[j][0]);
+            assert_int_equal(l[j].k, want[j][1]);
+        }
+    }
+}
+
+static char folder[64];
+
+/* Writes FOLDER/tiny/config.json and reads it. */
+static enum mt_status read_text(const char *text, struct model *model) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/tiny/config.json", folder);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    return model_read(path, model);
+}
+
+static void test_derived_fields(void **state) {
+    (void)state;
+    struct model m;
+    assert_int_equal(
+        read_text("{\"hidden_size\":96,\"intermediate_size\":40,\"num_attention_heads\":6,\"vocab_size\":11,"
+                  "\"architectures\":[\"X\"],\"head_dim\":null}",
+                  &m),
+        MT_OK);
+    assert_string_equal(m.name, "tiny"); /* every such file is called config.json */
+    assert_int_equal(m.kv_heads, 6);
+    assert_int_equal(m.head_dim, 16);
+    assert_int_equal(m.vocab, 11);
+}
+
+static void test_missing_fields(void **state) {
+    (void)state;
+    static const char *const fields[] = {"hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"};
+    for (int missing = 0; missing < 4; missing++) {
+        char text[256] = "{\"a\":1";
+        struct model m;
+        for (int i = 0; i < 4; i++)
+            if (i != missing)
+                snprintf(text + strlen(text), sizeof text - strlen(text), ",\"%s\":32", fields[i]);
+        strcat(text, "}");
+        assert_int_equal(read_text(text, &m), MT_USAGE);
+        assert_non_null(strstr(fail_message(), fields[missing]));
+        assert_non_null(strstr(fail_message(), "tiny/config.json"));
+    }
+}
+
+static void test_bad_files(void **state) {
+    (void)state;
+    struct model m;
+    assert_int_equal(read_text("{\"hidden_size\": 3,\n \"x\": }", &m), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "line 2"));
+    assert_int_equal(read_text("[1]", &m), MT_USAGE);
+    assert_int_equal(read_text("{\"hidden_size\":\"big\"}", &m), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "hidden_size"));
+    assert_int_equal(read_text("{\"hidden_size\":0}", &m), MT_USAGE);
+    assert_int_equal(model_read("no-such-model", &m), MT_USAGE);
+    assert_int_equal(model_read("/no/such/file.json", &m), MT_USAGE);
+    /* hidden is no multiple of heads, so head_dim must be given */
+    assert_int_equal(
+        read_text("{\"hidden_size\":100,\"intermediate_size\":8,\"num_attention_heads\":6,\"vocab_size\":9}", &m),
+        MT_USAGE);
+    assert_non_null(strstr(fail_message(), "head_dim"));
+}
+
+static void test_impossible_split(void **state) {
+    (void)state;
+    struct model m;
+    struct model_layer l[MODEL_LAYERS];
+    assert_int_equal(model_read("qwen2.5-0.5b", &m), MT_OK); /* 14 heads, 2 key/value heads */
+    assert_int_equal(model_layers(&m, 3, l), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "14"));
+    assert_int_equal(model_layers(&m, 7, l), MT_USAGE); /* 7 GPUs cannot share 2 heads evenly */
+    m.intermediate = 4865;
+    assert_int_equal(model_layers(&m, 2, l), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "4865"));
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    char path[128];
+    snprintf(folder, sizeof folder, "%.40s/modelXXXXXX", tmp && *tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/tiny", folder);
+    return folder_make(path) == MT_OK ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/tiny/config.json", folder);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/tiny", folder);
+    rmdir(path);
+    return rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shipped_models),   cmocka_unit_test(test_derived_fields),
+        cmocka_unit_test(test_missing_fields),   cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_impossible_split),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

@@ -1,0 +1,146 @@
+/* Lists and ranges of the command line, and the problems that follow from them. */
+#include "../../tuner/model.c"
+#include "../../tuner/options.c"
+#include "../../tuner/workload.c"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+/* after the above */
+#include <cmocka.h>
+
+static void check_list(const char *text, const int *want, int count) {
+    struct int_list list = {0};
+    assert_int_equal(int_list_parse(text, "--m", &list), MT_OK);
+    assert_int_equal(list.count, count);
+    for (int i = 0; i < count; i++)
+        assert_int_equal(list.value[i], want[i]);
+    int_list_release(&list);
+}
+
+static void test_lists(void **state) {
+    (void)state;
+    check_list("1,16,4096", (int[]){1, 16, 4096}, 3);
+    check_list("7", (int[]){7}, 1);
+    check_list("1:256:x2", (int[]){1, 2, 4, 8, 16, 32, 64, 128, 256}, 9);
+    check_list("3:100:x4", (int[]){3, 12, 48}, 3);
+    check_list("64:256:64", (int[]){64, 128, 192, 256}, 4);
+    check_list("1,8:16:8,100:100:x2", (int[]){1, 8, 16, 100}, 4);
+    check_list("1073741824:2147483647:x2", (int[]){1073741824}, 1); /* the next step would not fit an int */
+}
+
+static void test_bad_lists(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",      "x",   "0",   "-3",  "1,,x",   "1:2",         "1:256:x1",      "1:256:0",
+                                      "8:4:1", "1.5", "1 2", "1e3", "1:2:3z", "99999999999", "1:2000000000:1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct int_list list = {0};
+        assert_int_equal(int_list_parse(bad[i], "--m", &list), MT_USAGE);
+        assert_non_null(strstr(fail_message(), "--m"));
+        int_list_release(&list);
+    }
+}
+
+static void test_seconds(void **state) {
+    (void)state;
+    double s;
+    assert_int_equal(seconds_parse("90", "--time-limit", &s), MT_OK);
+    assert_true(s == 90);
+    assert_int_equal(seconds_parse("1.5m", "--time-limit", &s), MT_OK);
+    assert_true(s == 90);
+    assert_int_equal(seconds_parse("2h", "--time-limit", &s), MT_OK);
+    assert_true(s == 7200);
+    static const char *const bad[] = {"", "0", "-1s", "5d", "1mm", "soon"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(seconds_parse(bad[i], "--time-limit", &s), MT_USAGE);
+}
+
+/* Parses `line` (split at spaces) as the options of a command that takes work. */
+static enum mt_status parse_line(const char *line, struct work_options *o) {
+    static char copy[512];
+    char *argv[32] = {"test"}, *save;
+    int argc = 1;
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
+        argv[argc++] = p;
+    work_options_init(o);
+    return options_parse(&work_argp, argc, argv, o, NULL);
+}
+
+static void test_workload(void **state) {
+    (void)state;
+    struct work_options o;
+    struct workload w;
+    assert_int_equal(
+        parse_line("--model llama-3.1-8b --layers o,qkv --m 1:4:x2 --scheme w8a8,w4a8 --group 64 --dtype bf16 --tp 2",
+                   &o),
+        MT_OK);
+    assert_int_equal(workload_init(&w, &o), MT_OK);
+    assert_int_equal(w.count, 2 * 2 * 3);
+    const struct work_item *first = &w.item[0], *last = &w.item[11];
+    assert_string_equal(first->layer, "qkv"); /* in the model's order */
+    assert_string_equal(first->model, "llama-3.1-8b");
+    assert_string_equal(first->scheme, "w8a8");
+    assert_int_equal(first->problem.n, 3072);
+    assert_int_equal(first->problem.k, 4096);
+    assert_int_equal(first->problem.m, 1);
+    assert_int_equal(first->problem.group, 64);
+    assert_int_equal(first->problem.dtype, DTYPE_BF16);
+    assert_int_equal(first->tp, 2);
+    assert_string_equal(last->layer, "o");
+    assert_string_equal(last->scheme, "w4a8");
+    assert_int_equal(last->problem.m, 4);
+    assert_int_equal(last->problem.k, 2048);
+    assert_true(work_same_layer(&w.item[0], &w.item[2]));
+    assert_false(work_same_layer(&w.item[2], &w.item[3])); /* another scheme */
+    workload_release(&w);
+    work_options_release(&o);
+}
+
+static void test_shapes(void **state) {
+    (void)state;
+    struct work_options o;
+    struct workload w;
+    assert_int_equal(parse_line("--shape 17,4096,1000 --shape 300,200 --m 5,5,6", &o), MT_OK);
+    assert_int_equal(workload_init(&w, &o), MT_OK);
+    assert_int_equal(w.count, 3); /* m = 5 was given twice and counts once */
+    assert_int_equal(w.item[0].problem.m, 17);
+    assert_string_equal(w.item[0].layer, "4096x1000");
+    assert_string_equal(w.item[0].model, "");
+    assert_int_equal(w.item[1].problem.m, 5);
+    assert_int_equal(w.item[1].problem.n, 300);
+    assert_int_equal(w.item[2].problem.m, 6);
+    assert_int_equal(w.item[2].problem.group, 128);
+    assert_string_equal(w.item[2].scheme, "w4a8");
+    workload_release(&w);
+    work_options_release(&o);
+}
+
+static void test_bad_options(void **state) {
+    (void)state;
+    static const char *const bad[] = {"--shape 1,2,3,4", "--shape 4",     "--shape 1,0,5",
+                                      "--shape 1,2,x",   "--scheme w3a8", "--group 32",
+                                      "--dtype fp64",    "--tp 0",        "--m 1:2"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct work_options o;
+        assert_int_equal(parse_line(bad[i], &o), MT_USAGE);
+        assert_true(*fail_message());
+        work_options_release(&o);
+    }
+    static const char *const useless[] = {"--m 1", "--model no-such --m 1", "--model llama-3.1-8b --layers qkw",
+                                          "--model llama-3.1-8b --tp 5"};
+    for (size_t i = 0; i < sizeof useless / sizeof *useless; i++) {
+        struct work_options o;
+        struct workload w;
+        assert_int_equal(parse_line(useless[i], &o), MT_OK);
+        assert_int_equal(workload_init(&w, &o), MT_USAGE);
+        work_options_release(&o);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lists),    cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_seconds),
+        cmocka_unit_test(test_workload), cmocka_unit_test(test_shapes),    cmocka_unit_test(test_bad_options),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,121 @@
+/* Space files: what they mean, and the sentence for each way of getting one wrong. */
+#include "../../tuner/space.c"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+/* after the above */
+#include <cmocka.h>
+
+static char path[64];
+
+static const char *write_space(const char *text) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    return path;
+}
+
+static void test_product(void **state) {
+    (void)state;
+    struct space space;
+    const char *file =
+        write_space("# a comment\nfamily: sm80\nvalues:\n  tile_n: [64, 128]\n  stages: [3]\n  split_k: [1, 2, 8]\n");
+    assert_int_equal(space_read(file, &space), MT_OK);
+    assert_string_equal(space.family->name, "sm80");
+    assert_int_equal(space_size(&space), 6);
+    struct config base;
+    config_default(space.family, &base);
+    static const int tile_n[] = {64, 64, 64, 128, 128, 128}, split_k[] = {1, 2, 8, 1, 2, 8};
+    for (int i = 0; i < 6; i++) {
+        struct config c;
+        space_config(&space, i, &c);
+        assert_int_equal(config_get(&c, "tile_n"), tile_n[i]);
+        assert_int_equal(config_get(&c, "split_k"), split_k[i]);
+        assert_int_equal(config_get(&c, "stages"), 3);
+        assert_int_equal(config_get(&c, "tile_m"), config_get(&base, "tile_m"));
+    }
+    space_release(&space);
+}
+
+static void test_list(void **state) {
+    (void)state;
+    struct config_list list;
+    char twice[160];
+    const char *file = write_space("family: f16\nvalues:\n  tile_n: [64, 128, 64]\n  stages: [3, 4]\n");
+    snprintf(twice, sizeof twice, "%s,%s", file, file);
+    struct config base;
+    config_default(family_find("f16"), &base);
+    bool default_inside = config_get(&base, "tile_n") == 128 && config_get(&base, "stages") == 4;
+    assert_int_equal(config_list_read(twice, &list), MT_OK);
+    assert_int_equal(list.count, default_inside ? 4 : 5); /* repetitions count once */
+    assert_memory_equal(list.config[0].value, base.value, sizeof base.value);
+    for (int i = 0; i < list.count; i++)
+        for (int j = 0; j < i; j++)
+            assert_memory_not_equal(list.config[i].value, list.config[j].value, sizeof base.value);
+    config_list_release(&list);
+}
+
+static void test_shipped(void **state) {
+    (void)state;
+    static const char *const names[] = {"sm80", "quick-sm80", "proof-sm80", "f16"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct config_list list;
+        assert_int_equal(config_list_read(names[i], &list), MT_OK);
+        assert_true(list.count > 1);
+        config_list_release(&list);
+    }
+}
+
+static void check_refused(const char *text, const char *line, const char *word) {
+    struct space space;
+    assert_int_equal(space_read(write_space(text), &space), MT_USAGE);
+    const char *message = fail_message();
+    if (!strstr(message, path) || !strstr(message, line) || !strstr(message, word))
+        fail_msg("the sentence lacks %s, `%s` or `%s`: %s", path, line, word, message);
+    assert_null(strchr(message, '\n'));
+}
+
+static void test_wrong_files(void **state) {
+    (void)state;
+    check_refused("family: sm80\nvalues:\n  tile_x: [1, 2]\n", "line 3", "tile_x");
+    check_refused("family: sm80\nvalues:\n  tile_x: [1, 2]\n", "line 3", "tile_n"); /* what there is */
+    check_refused("family: sm80\nvalues:\n  tile_n: [64, wide]\n", "line 3", "wide");
+    check_refused("family: sm80\nvalues:\n  tile_n: 64\n", "line 3", "SEQUENCE");
+    check_refused("family: sm80\nvalues:\n  tile_n: []\n", "line 3", "tries");
+    check_refused("family: sm80\nvalues:\n  tile_n: [64, 128\n  stages: [3]\n", "line 4", "expected");
+    check_refused("family: sm80\nvalues:\n\ttile_n: [64]\n", "line 3", "cannot start");
+    check_refused("family: sm80\nvalue:\n  tile_n: [64]\n", "line 2", "value");
+    check_refused("family: sm70\nvalues:\n  tile_n: [64]\n", "", "sm70");
+    check_refused("values:\n  tile_n: [64]\n", "line", "family");
+    check_refused("family: sm80\n", "line", "values");
+    check_refused("- a\n- b\n", "line 1", "");
+    check_refused("", "line 1", "empty");
+    check_refused("# nothing\n", "line 1", "empty");
+    struct space space;
+    assert_int_equal(space_read("/no/such/space.yaml", &space), MT_USAGE);
+    assert_int_equal(space_read("no-such-space", &space), MT_USAGE);
+}
+
+static int make_path(void **state) {
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%.40s/spaceXXXXXX", tmp && *tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+    int fd = mkstemp(path);
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_path(void **state) {
+    (void)state;
+    return unlink(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_product),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_wrong_files),
+    };
+    return cmocka_run_group_tests(tests, make_path, remove_path);
+}
