@@ -89,8 +89,6 @@ $(BUILD)/tuner.a: $(filter-out %/main.o,$(call obj,$(TUNE)))
 # Tests see internals: they link the archives and, below softgpu, its objects.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
 	$(Q)$(CC) $(SANITIZE) -o $@ $(filter %.o %.a,$^) $(filter-out $(call obj,$(BASE)),$(if $(findstring soft_,$*),$(call obj,$(SOFT)))) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
-# Tests on a device judge a kernel as the tuner does.
-$(call exe,$(DEVT)): $(call obj,tuner/memory.c tuner/proof.c tuner/verify.c)
 # The example is built as a user of the installed library would: the public header, the shared object.
 $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
