@@ -1,0 +1,227 @@
+/* libmixtune: the fastest verified kernel for every quantised linear layer, dispatched from one file.
+ *
+ *     mt_table_open("llama.bundle", 0, &table);              once; the CUDA context is current
+ *     mt_table_layer_named(table, NULL, "qkv", NULL, &layer);
+ *     mt_pack_float(layer, w, NULL, &packed);                once per layer
+ *     mt_weights_upload(table, packed, &weights);
+ *     mt_quantize_launch(table, layer, &acts, stream);       every step; can be captured in a CUDA graph
+ *     mt_gemm_launch(table, layer, &gemm, stream);
+ *
+ * Y = X . W^T, X [M, K] and Y [M, N] fp16 or bf16 row-major, W [N, K] in 4 bits, 8 bits, or a mix of both between
+ * output features, with one scale (and for 4 bits one zero point) per feature and group of `group` input features. X is
+ * quantised to int8 with one scale per token and group first. The numbers are defined exactly: see ARCHITECTURE.md.
+ *
+ * Errors. Functions that can fail return enum mt_status and leave one sentence for mt_error_message(). On failure
+ * nothing is held and output arguments are NULL or zero. Threads. A table may be used by any number of threads at once,
+ * as long as none closes it; the CUDA context that it was opened in must be current on each. mt_table_lookup() takes no
+ * lock and allocates nothing. Ownership. What a function hands out through `struct x **` is the caller's until the
+ * function of the pair takes it back; `const` pointers belong to the table and live as long as it. */
+#ifndef MIXTUNE_H
+#define MIXTUNE_H
+
+#include <cuda.h>
+#define MT_STATUS_CODES_ONLY
+#include "base/status.h"
+#undef MT_STATUS_CODES_ONLY
+#include <stddef.h>
+#include <stdint.h>
+
+/* The interface in this header; mt_api_version() is that of the library. Within one number things are only added. */
+#define MT_API_VERSION 1
+
+#if defined(__GNUC__)
+#define MT_API __attribute__((visibility("default")))
+#else
+#define MT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+MT_API int mt_api_version(void);
+
+/* The sentence of this thread's last failure, "" if none. Valid until the thread's next failure. */
+MT_API const char *mt_error_message(void);
+
+/* ---- tables ---- */
+
+struct mt_table; /* the contents of a bundle on one GPU */
+struct mt_layer; /* a linear layer in a table */
+
+enum mt_flags {
+    /* Lookups may answer "cuBLAS in fp16 or bf16 is faster here"; without it they give the best kernel of ours. */
+    MT_ALLOW_CUBLAS = 1,
+    /* Take a bundle that was tuned on another GPU: correct, but not the fastest. Without it such a bundle is refused.
+     */
+    MT_ALLOW_OTHER_GPU = 2
+};
+
+/* Reads a bundle that `mixtune export` wrote and loads its kernels into the CUDA context that is current on this
+ * thread. All or nothing: MT_FAILURE for a file that is truncated, changed, of another version or made with other
+ * kernel templates than this library's; MT_NO_DEVICE without a current context or for a bundle of another GPU. */
+MT_API enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table **table);
+
+/* The context must still exist. NULL is allowed. Layers of the table are gone with it; weights are not. */
+MT_API void mt_table_close(struct mt_table *table);
+
+/* ---- layers ---- */
+
+enum mt_dtype { MT_FP16 = 0, MT_BF16 = 1 };
+
+/* What a layer computes. */
+struct mt_shape {
+    int n, k;  /* output and input features, >= 1 */
+    int group; /* 64, 128 or 256 */
+    enum mt_dtype dtype;
+    const char *scheme; /* "w4a8", "w8a8", or a mix such as "w4.4a8" (10 % of the features keep 8 bits) */
+};
+
+/* Where a choice comes from, best first. */
+enum mt_step {
+    MT_STEP_EXACT = 0,         /* this layer was tuned at this M */
+    MT_STEP_NEAREST_M = 1,     /* this layer was tuned at another M */
+    MT_STEP_NEAREST_LAYER = 2, /* a layer of the same formats and similar N and K was tuned */
+    MT_STEP_DEFAULT = 3        /* the default configuration of the kernel family */
+};
+
+struct mt_layer_info {
+    const char *model, *name; /* "" for a layer that the bundle does not name */
+    int tp;                   /* ranks that the layer was split over; n and k are after the split */
+    struct mt_shape shape;
+    enum mt_step step;    /* MT_STEP_EXACT: it was tuned itself */
+    int k_padded, groups; /* K rounded up to 128; ceil(k_padded / group) */
+    int rows[2];          /* features that keep 8 bits; features that have 4 */
+};
+
+/* The layers that were tuned, 0 .. count - 1; NULL beyond. */
+MT_API int mt_table_layer_count(const struct mt_table *table);
+MT_API const struct mt_layer *mt_table_layer_at(const struct mt_table *table, int index);
+MT_API void mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info);
+
+/* The layer of that name ("qkv"). `model` and `scheme` narrow it down; NULL is any. MT_USAGE if there is none, or more
+ * than one. */
+MT_API enum mt_status mt_table_layer_named(const struct mt_table *table, const char *model, const char *name,
+                                           const char *scheme, const struct mt_layer **layer);
+
+/* A layer for these shapes: the tuned one; else one that borrows the kernels of the nearest tuned layer of the same
+ * formats, N and K both within a factor of 8; else the family's default. MT_USAGE if the bundle has no kernel of these
+ * formats. Do this once per layer, not per launch: it may allocate and takes a lock. */
+MT_API enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_shape *shape,
+                                            const struct mt_layer **layer);
+
+/* ---- lookup ---- */
+
+enum mt_kind { MT_KIND_KERNEL = 0, MT_KIND_CUBLAS = 1 };
+enum mt_origin { MT_ORIGIN_MEASURED = 0, MT_ORIGIN_MODELLED = 1 };
+
+struct mt_choice {
+    enum mt_kind kind; /* MT_KIND_CUBLAS only with MT_ALLOW_CUBLAS */
+    enum mt_step step;
+    enum mt_origin origin;       /* of expected_ns: measured only where step is exact and the tuning was measured */
+    int tuned_m;                 /* the M that the kernel was tuned at; 0 for the default */
+    double expected_ns;          /* of the GEMM alone, cold caches; 0: unknown */
+    const char *family, *config; /* of our kernel, for logs */
+};
+
+/* What runs fastest at m >= 1 tokens. Under 100 ns; no allocation, no lock.
+ * Between two tuned M the kernel of the upper one is taken, unless m is four times nearer to the lower on a logarithmic
+ * scale and the lower one's kernel, its time grown in proportion to m, is modelled no more than 1 % slower than a
+ * straight line between the two. That line is the expected time; beyond the largest tuned M time grows in proportion to
+ * m. */
+MT_API struct mt_choice mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m);
+
+/* ---- weights ---- */
+
+/* Features of one width, packed. Host or device addresses by context. */
+struct mt_packed_part {
+    int rows, padded_rows; /* padded to 16; 0: the layer has none of this width */
+    const void *weights;   /* blocks of tensor-core fragments */
+    const void *scales;    /* fp16 [groups][padded_rows] */
+    const void *zeros;     /* uint8 [groups][padded_rows] */
+    const void *columns;   /* int32 [rows]: output column of each row, increasing; NULL: row r is column r */
+    size_t weights_bytes, scales_bytes, zeros_bytes, columns_bytes;
+};
+/* A packed layer in host memory: part[0] has the 8-bit features, part[1] the 4-bit ones. It is packed once and serves
+ * every M and every kernel. The bytes may be stored and loaded again. */
+struct mt_packed {
+    struct mt_packed_part part[2];
+};
+
+/* Quantises fp32 W [n][k], row-major, by rounding to nearest, and packs it. `is8` [n] says which features keep 8 bits
+ * (as many as the scheme keeps: mt_layer_info.rows[0]), NULL spreads them evenly. MT_USAGE for weights that are not
+ * finite. Uses all cores. */
+MT_API enum mt_status mt_pack_float(const struct mt_layer *layer, const float *w, const uint8_t *is8,
+                                    struct mt_packed **packed);
+
+/* Packs weights that were quantised elsewhere: w = (code - zero) * scale. codes [n][k], 0..15 for 4-bit features,
+ * -127..127 for 8-bit ones; scales fp16 [ceil(k / group)][n]; zeros [ceil(k / group)][n], 0..15, not read for 8-bit
+ * features. */
+MT_API enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *codes, const uint16_t *scales,
+                                    const uint8_t *zeros, const uint8_t *is8, struct mt_packed **packed);
+MT_API void mt_packed_free(struct mt_packed *packed);
+
+/* A packed layer in device memory. Filled by mt_weights_upload(), or by hand: weights and scales aligned to 16 bytes.
+ */
+struct mt_weights {
+    struct {
+        CUdeviceptr weights, scales, zeros, columns;
+    } part[2];
+    CUdeviceptr memory; /* what mt_weights_free() frees; 0: the caller's */
+};
+
+/* Allocates device memory and copies (synchronously). */
+MT_API enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_packed *packed,
+                                        struct mt_weights *weights);
+MT_API void mt_weights_free(const struct mt_table *table, struct mt_weights *weights);
+
+/* ---- launches: asynchronous on `stream`, can be captured in a CUDA graph ---- */
+
+/* Quantised activations in device memory. */
+struct mt_activations {
+    CUdeviceptr codes;  /* int8 [m][k_padded], aligned to 16 bytes */
+    CUdeviceptr scales; /* fp32 [groups][m] */
+    CUdeviceptr sums;   /* int32 [groups][m] */
+};
+
+struct mt_quantize_operands {
+    int m;
+    CUdeviceptr x; /* fp16 or bf16 [m][ldx] */
+    int ldx;       /* elements, >= k */
+    struct mt_activations out;
+};
+
+struct mt_gemm_operands {
+    int m;
+    struct mt_weights weights;
+    struct mt_activations x;
+    CUdeviceptr bias;       /* fp16 or bf16 [n], 0 for none */
+    CUdeviceptr y;          /* fp16 or bf16 [m][ldy] */
+    int ldy;                /* elements, >= n */
+    CUdeviceptr workspace;  /* aligned to 256 bytes; not shared by launches that may overlap */
+    size_t workspace_bytes; /* >= mt_workspace_bytes() */
+};
+
+/* Bytes of workspace that every launch of up to m_max tokens can do with; 0 if none is needed. It must be zeroed once
+ * after it is allocated; launches leave it so that it can be used again, by any layer. */
+MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max);
+
+/* MT_USAGE for operands that cannot be right (m < 1, a null address, a workspace that is too small); MT_FAILURE with
+ * the driver's reason if it refuses the launch. */
+MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
+                                         const struct mt_quantize_operands *operands, CUstream stream);
+/* Runs the kernel that mt_table_lookup() describes. Where that says cuBLAS, running it on weights in fp16 or bf16 is up
+ * to the caller; this function then runs the best kernel of ours. */
+MT_API enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_layer *layer,
+                                     const struct mt_gemm_operands *operands, CUstream stream);
+
+/* ---- conversion on the host, round to nearest even ---- */
+
+MT_API void mt_from_float(enum mt_dtype dtype, const float *from, uint16_t *to, size_t count);
+MT_API void mt_to_float(enum mt_dtype dtype, const uint16_t *from, float *to, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

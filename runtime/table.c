@@ -1,0 +1,320 @@
+#include "table.h"
+#include "../templates/gemm_args.h"
+#include "base/str.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A layer lends its kernels to layers whose N and K are both within this factor. */
+#define NEAR_FACTOR 8.0
+
+/* ---- one layer ---- */
+
+int layer_slot(const struct mt_layer *layer, int m) {
+    int low = 0, high = layer->slot_count - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (layer->slots[middle].from <= m)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+/* Straight lines through the tuned times; level below the first, in proportion to m beyond the last. */
+double layer_time(const struct mt_layer *layer, int m) {
+    int i = layer_slot(layer, m);
+    const struct slot *s = layer->slots;
+    if (s[i].m > m && i > 0)
+        i--;
+    double ns = s[i].kernel_ns;
+    if (m > s[i].m && i + 1 < layer->slot_count)
+        ns += (s[i + 1].kernel_ns - ns) * (m - s[i].m) / (s[i + 1].m - s[i].m);
+    else if (m > s[i].m && s[i].m > 0)
+        ns *= (double)m / s[i].m;
+    return ns * layer->time_scale;
+}
+
+/* The last M that the lower of two slots serves: the rule stands at mt_table_lookup(). */
+static int slot_reach(const struct slot *low, const struct slot *high) {
+    int m = (int)pow(pow(low->m, 4) * high->m, 0.2); /* log(m / low) = log(high / m) / 4 */
+    for (; m > low->m; m--) {
+        double line = low->kernel_ns + (high->kernel_ns - low->kernel_ns) * (m - low->m) / (high->m - low->m);
+        if (low->kernel_ns * m / low->m <= 1.01 * line)
+            break;
+    }
+    return m;
+}
+
+static void layer_set_ranges(struct mt_layer *layer) {
+    for (int i = 0; i < layer->slot_count; i++)
+        layer->slots[i].from = i == 0 ? 1 : slot_reach(&layer->slots[i - 1], &layer->slots[i]) + 1;
+}
+
+/* Makes the launch-time knobs of a configuration small enough for a problem that it was not tuned for. */
+static bool config_fit(struct config *config, const struct problem *p, const struct device_limits *limits) {
+    char reason[160];
+    while (!config_allowed(config, p, limits, reason)) {
+        int largest = -1;
+        for (int i = 0; i < config->family->knob_count; i++)
+            if (config->family->knobs[i].launch && config->value[i] > 1 &&
+                (largest < 0 || config->value[i] > config->value[largest]))
+                largest = i;
+        if (largest < 0)
+            return false;
+        config->value[largest] /= 2;
+    }
+    return true;
+}
+
+/* Adds a slot if its kernel can run. `slot` has the configuration as it was tuned. */
+static void layer_add(struct mt_layer *layer, struct slot slot, const struct device_limits *limits) {
+    struct problem p = layer->problem;
+    p.m = slot.m > 0 ? slot.m : 1;
+    if (!config_fit(&slot.kernel.config, &p, limits))
+        return;
+    layer->slots = xrealloc(layer->slots, (size_t)(layer->slot_count + 1) * sizeof slot);
+    layer->slots[layer->slot_count++] = slot;
+}
+
+void layer_take_kernels(const struct mt_table *table, struct mt_layer *layer) {
+    for (int i = 0; i < layer->slot_count; i++) {
+        struct config own = layer->slots[i].kernel.config;
+        layer->slots[i].kernel = table->images[layer->slots[i].image].kernel;
+        layer->slots[i].kernel.config = own;
+    }
+}
+
+static void layer_describe(struct mt_layer *layer, const struct bundle_layer *from, const char *scheme) {
+    const struct problem *p = &layer->problem;
+    int rows8 = problem_rows8(p);
+    layer->info = (struct mt_layer_info){.model = from ? from->model : "",
+                                         .name = from ? from->name : "",
+                                         .tp = from ? from->tp : 1,
+                                         .shape = {p->n, p->k, p->group, (enum mt_dtype)p->dtype, scheme},
+                                         .k_padded = problem_k_padded(p),
+                                         .groups = problem_groups(p),
+                                         .rows = {rows8, p->n - rows8}};
+    layer->time_scale = 1;
+}
+
+void layer_release(struct mt_layer *layer) {
+    free(layer->slots);
+    free(layer);
+}
+
+/* ---- building from a bundle ---- */
+
+static int image_index(const struct bundle *bundle, const char *hash) {
+    int i = 0;
+    while (strcmp(bundle->images[i].hash, hash) != 0) /* bundle_read() saw that it is there */
+        i++;
+    return i;
+}
+
+/* Notes which family an image belongs to, from something that refers to it. */
+static enum mt_status image_claim(struct mt_table *table, const char *hash, const char *family) {
+    struct table_image *image = &table->images[image_index(&table->bundle, hash)];
+    const struct family *found = family_find(family);
+    if (!found && strcmp(family, "quantize") != 0)
+        return fail(MT_FAILURE,
+                    "the bundle has a kernel of family %s, which this library does not know: export it again with "
+                    "this version",
+                    family);
+    if (image->used && image->family != found)
+        return fail(MT_FAILURE, "the bundle has one kernel image for two families");
+    image->used = true;
+    image->family = found;
+    return MT_OK;
+}
+
+static enum mt_status slot_from(const struct mt_table *table, const struct bundle_entry *entry, struct slot *out) {
+    const struct family *family = family_find(entry->family);
+    *out = (struct slot){.m = entry->m,
+                         .kernel_ns = entry->expected_ns,
+                         .modelled = entry->origin == BUNDLE_MODELLED,
+                         .image = image_index(&table->bundle, entry->image_hash),
+                         .config = entry->config};
+    return config_parse(family, entry->config, &out->kernel.config);
+}
+
+static enum mt_status layer_build(struct mt_table *table, int index) {
+    const struct bundle *bundle = &table->bundle;
+    const struct bundle_layer *from = &bundle->layers[index];
+    struct mt_layer *layer = &table->layers[index];
+    struct problem *p = &layer->problem;
+    *p = (struct problem){.m = 1, .n = from->n, .k = from->k, .group = from->group};
+    enum dtype dtype;
+    enum mt_status status = scheme_parse(from->scheme, &p->scheme);
+    if (status == MT_OK)
+        status = dtype_parse(from->dtype, &dtype);
+    if (status == MT_OK)
+        status = problem_check(p);
+    if (status != MT_OK)
+        return status;
+    p->m = 0;
+    p->dtype = dtype;
+    layer_describe(layer, from, from->scheme);
+    for (int i = 0; i < bundle->entry_count; i++) {
+        const struct bundle_entry *entry = &bundle->entries[i];
+        struct slot slot, *last = layer->slot_count ? &layer->slots[layer->slot_count - 1] : NULL;
+        if (entry->layer != index)
+            continue;
+        bool modelled = entry->origin == BUNDLE_MODELLED;
+        if (entry->kind == BUNDLE_CUBLAS) {
+            /* Comes after the kernel of the same M. */
+            if (last && last->m == entry->m && last->modelled == modelled && entry->expected_ns < last->kernel_ns)
+                last->cublas_ns = entry->expected_ns;
+            continue;
+        }
+        status = slot_from(table, entry, &slot);
+        if (status != MT_OK)
+            return status;
+        layer_add(layer, slot, &table->limits);
+    }
+    layer_set_ranges(layer);
+    return MT_OK;
+}
+
+/* The default kernel for some formats, if the bundle has it. */
+static bool layer_add_default(const struct mt_table *table, struct mt_layer *layer) {
+    const struct problem *p = &layer->problem;
+    for (int i = 0; i < table->bundle.fallback_count && layer->slot_count == 0; i++) {
+        const struct bundle_fallback *f = &table->bundle.fallbacks[i];
+        const struct family *family = family_find(f->family);
+        struct scheme scheme;
+        struct slot slot = {.image = image_index(&table->bundle, f->image_hash), .from = 1, .config = f->config};
+        if (!family || f->group != p->group || strcmp(f->dtype, dtype_name(p->dtype)) != 0 ||
+            scheme_parse(f->scheme, &scheme) != MT_OK || scheme.pct8 != p->scheme.pct8 ||
+            config_parse(family, f->config, &slot.kernel.config) != MT_OK)
+            continue;
+        layer->info.shape.scheme = f->scheme;
+        layer->info.step = MT_STEP_DEFAULT;
+        layer_add(layer, slot, &table->limits);
+    }
+    return layer->slot_count > 0;
+}
+
+static enum mt_status table_fill(struct mt_table *table) {
+    const struct bundle *bundle = &table->bundle;
+    enum mt_status status = MT_OK;
+    for (int i = 0; status == MT_OK && i < bundle->entry_count; i++)
+        if (bundle->entries[i].kind == BUNDLE_KERNEL)
+            status = image_claim(table, bundle->entries[i].image_hash, bundle->entries[i].family);
+    for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)
+        status = image_claim(table, bundle->fallbacks[i].image_hash, bundle->fallbacks[i].family);
+    for (int i = 0; status == MT_OK && i < bundle->layer_count; i++) {
+        struct mt_layer *layer = &table->layers[i];
+        status = layer_build(table, i);
+        if (status == MT_OK && layer->slot_count == 0 && !layer_add_default(table, layer))
+            status = fail(MT_FAILURE, "none of the kernels for it can run on this GPU");
+        if (status != MT_OK)
+            fail_context(status, "layer %s of the bundle", bundle->layers[i].name);
+    }
+    return status;
+}
+
+enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags,
+                           struct mt_table **out) {
+    struct mt_table *table = xcalloc(1, sizeof *table);
+    table->bundle = *bundle;
+    table->limits = *limits;
+    table->flags = flags;
+    table->layer_count = bundle->layer_count;
+    table->layers = xcalloc((size_t)bundle->layer_count + 1, sizeof *table->layers);
+    table->images = xcalloc((size_t)bundle->image_count + 1, sizeof *table->images);
+    pthread_mutex_init(&table->lock, NULL);
+    *bundle = (struct bundle){0};
+    enum mt_status status = table_fill(table);
+    if (status != MT_OK)
+        table_release(table);
+    *out = status == MT_OK ? table : NULL;
+    return status;
+}
+
+void table_release(struct mt_table *table) {
+    for (int i = 0; i < table->layer_count; i++)
+        free(table->layers[i].slots);
+    while (table->others) {
+        struct mt_layer *next = table->others->next;
+        layer_release(table->others);
+        table->others = next;
+    }
+    free(table->layers);
+    free(table->images);
+    bundle_release(&table->bundle);
+    pthread_mutex_destroy(&table->lock);
+    free(table);
+}
+
+enum mt_status table_check_device(const struct bundle_fingerprint *made_for, const struct device *dev, unsigned flags) {
+    bool same = strcmp(made_for->gpu, dev->name) == 0 && made_for->cc == dev->cc && made_for->sm_count == dev->sm_count;
+    if (same || flags & MT_ALLOW_OTHER_GPU)
+        return MT_OK;
+    return fail(
+        MT_NO_DEVICE,
+        "the bundle was tuned on %s (compute capability %d.%d, %d SMs), but this is %s (%d.%d, %d SMs): tune and "
+        "export on this GPU, or pass MT_ALLOW_OTHER_GPU",
+        made_for->gpu, made_for->cc / 10, made_for->cc % 10, made_for->sm_count, dev->name, dev->cc / 10, dev->cc % 10,
+        dev->sm_count);
+}
+
+/* ---- layers that were not tuned ---- */
+
+/* The larger of the factors between N and N, K and K, as a logarithm, so that 1 x 4096 is far from 64 x 64; a little of
+ * the smaller decides between equals. */
+static double layer_distance(const struct problem *a, const struct problem *b) {
+    double n = fabs(log((double)a->n / b->n)), k = fabs(log((double)a->k / b->k));
+    return n > k ? n + k * 1e-6 : k + n * 1e-6;
+}
+
+static const struct mt_layer *layer_nearest(const struct mt_table *table, const struct problem *p, double limit) {
+    const struct mt_layer *best = NULL;
+    for (int i = 0; i < table->layer_count; i++) {
+        const struct mt_layer *layer = &table->layers[i];
+        const struct problem *q = &layer->problem;
+        if (q->scheme.pct8 != p->scheme.pct8 || q->group != p->group || q->dtype != p->dtype)
+            continue;
+        double distance = layer_distance(p, q);
+        if (distance <= limit) {
+            limit = distance;
+            best = layer;
+        }
+    }
+    return best;
+}
+
+static bool layer_borrow(const struct mt_table *table, struct mt_layer *layer, const struct mt_layer *from) {
+    if (!from || from->info.step == MT_STEP_DEFAULT)
+        return false;
+    layer->info.shape.scheme = from->info.shape.scheme;
+    layer->info.step = MT_STEP_NEAREST_LAYER;
+    layer->time_scale = (double)layer->problem.n * layer->problem.k / ((double)from->problem.n * from->problem.k);
+    for (int i = 0; i < from->slot_count; i++)
+        layer_add(layer, from->slots[i], &table->limits);
+    layer_set_ranges(layer);
+    return layer->slot_count > 0;
+}
+
+enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, struct mt_layer **out) {
+    struct mt_layer *layer = xcalloc(1, sizeof *layer);
+    *out = NULL;
+    layer->problem = *p;
+    layer_describe(layer, NULL, NULL);
+    if ((p->scheme.pct8 > 0 && layer->info.rows[0] == 0) || (p->scheme.pct8 < 100 && layer->info.rows[1] == 0)) {
+        free(layer);
+        return fail(MT_USAGE, "%d features are too few for a mix of widths; use w4a8 or w8a8", p->n);
+    }
+    if (layer_borrow(table, layer, layer_nearest(table, p, log(NEAR_FACTOR) * (1 + 1.1e-6))) ||
+        layer_add_default(table, layer) || layer_borrow(table, layer, layer_nearest(table, p, INFINITY))) {
+        layer_take_kernels(table, layer);
+        *out = layer;
+        return MT_OK;
+    }
+    layer_release(layer);
+    char scheme[16];
+    return fail(MT_USAGE,
+                "the bundle has no kernel for %s, group %d, %s: sweep a layer of these formats and export again",
+                scheme_name(p->scheme, scheme), p->group, dtype_name(p->dtype));
+}
