@@ -41,11 +41,15 @@ static void note_error(cyaml_log_t level, void *context, const char *format, va_
         snprintf(error->reason, sizeof error->reason, "%.190s", reason);
 }
 
-static enum mt_status explain(const char *path, const struct family *family, const struct yaml_error *error) {
+/* The key that the error complains of, NULL if it is another complaint. */
+static const char *unknown_key(const struct yaml_error *error) {
     static const char unexpected[] = "Unexpected key: ";
-    bool unknown_key = !strncmp(error->reason, unexpected, sizeof unexpected - 1);
-    const char *key = error->reason + sizeof unexpected - 1;
-    if (!unknown_key)
+    return strncmp(error->reason, unexpected, sizeof unexpected - 1) ? NULL : error->reason + sizeof unexpected - 1;
+}
+
+static enum mt_status explain(const char *path, const struct family *family, const struct yaml_error *error) {
+    const char *key = unknown_key(error);
+    if (!key)
         return fail(MT_USAGE, "space file %s, line %d: %s", path, error->line, error->reason);
     if (!error->in_values || !family)
         return fail(MT_USAGE, "space file %s, line %d: there is no `%s`; a space has `family` and `values`", path,
@@ -59,14 +63,20 @@ static enum mt_status explain(const char *path, const struct family *family, con
     return status;
 }
 
-/* Where text that is no YAML at all goes wrong: libcyaml knows only the line of the last thing that it understood. */
-static void find_syntax_error(const struct str *text, struct yaml_error *error) {
+/* libcyaml knows the line of the last thing that it took in, not of what it could not take: finds the line where the
+ * text stops being YAML or, if it is, where the unknown key stands. */
+static void find_line(const struct str *text, struct yaml_error *error) {
     yaml_parser_t parser;
     yaml_event_t event;
+    const char *key = unknown_key(error);
     bool more = yaml_parser_initialize(&parser);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text->data, text->length);
     while (more && yaml_parser_parse(&parser, &event)) {
         more = event.type != YAML_STREAM_END_EVENT;
+        if (key && event.type == YAML_SCALAR_EVENT && !strcmp((const char *)event.data.scalar.value, key)) {
+            error->line = (int)event.start_mark.line + 1;
+            more = false;
+        }
         yaml_event_delete(&event);
     }
     if (parser.error != YAML_NO_ERROR) {
@@ -106,8 +116,8 @@ static enum mt_status load(const char *path, const struct str *text, const struc
     if (result != CYAML_OK) {
         if (!*error.reason)
             snprintf(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
-        if (result == CYAML_ERR_LIBYAML_PARSER)
-            find_syntax_error(text, &error);
+        if (result == CYAML_ERR_LIBYAML_PARSER || unknown_key(&error))
+            find_line(text, &error);
         return explain(path, family, &error);
     }
     if (!file)

@@ -80,6 +80,7 @@ static void test_wrong_files(void **state) {
     (void)state;
     check_refused("family: sm80\nvalues:\n  tile_x: [1, 2]\n", "line 3", "tile_x");
     check_refused("family: sm80\nvalues:\n  tile_x: [1, 2]\n", "line 3", "tile_n"); /* what there is */
+    check_refused("family: sm80\nvalues:\n  stages: [3]\n\n  tile_n: [64]\n  tile_x: [1]\n", "line 6", "tile_x");
     check_refused("family: sm80\nvalues:\n  tile_n: [64, wide]\n", "line 3", "wide");
     check_refused("family: sm80\nvalues:\n  tile_n: 64\n", "line 3", "SEQUENCE");
     check_refused("family: sm80\nvalues:\n  tile_n: []\n", "line 3", "tries");
