@@ -35,7 +35,11 @@ static void soft_library(struct str *path) {
 
 static enum mt_status soft_open(struct device *dev, const char *name) {
     struct str path = {0};
-    enum mt_status status = MT_OK;
+    enum mt_status status = config_find("devices", name, "yaml", &path);
+    if (status != MT_OK) {
+        str_release(&path);
+        return fail_context(MT_NO_DEVICE, "no software device %s", name);
+    }
     pthread_mutex_lock(&soft_lock);
     const char *current = getenv("SOFTGPU_DEVICE");
     if (soft_users > 0 && (!current || strcmp(current, name) != 0)) {
