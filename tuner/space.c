@@ -118,6 +118,8 @@ static enum mt_status load(const char *path, const struct str *text, const struc
             snprintf(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
         if (result == CYAML_ERR_LIBYAML_PARSER || unknown_key(&error))
             find_line(text, &error);
+        if (error.line == 0) /* it failed before the first line was taken in */
+            error.line = 1;
         return explain(path, family, &error);
     }
     if (!file)
