@@ -1,12 +1,10 @@
 /* mixtune export: the winners of one type of GPU, with their kernels, as the one file that libmixtune dispatches from.
  */
-#include "../db/bundle.h"
 #include "../runtime/base/log.h"
-#include "binaries.h"
 #include "cmd.h"
+#include "draft.h"
 #include "query.h"
 #include "report_files.h"
-#include "rows.h"
 #include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -127,268 +125,17 @@ static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice 
 
 /* ---- the bundle ---- */
 
-/* Everything that a bundle points to while it is put together. */
-struct draft {
-    const struct rows *rows;
-    struct device target; /* what kernels are compiled for; only `cc` is set: it need not be in this machine */
-    struct binaries binaries;
-    int *binary; /* [rows]: index into `binaries` */
-    struct bundle_layer *layers;
-    struct bundle_entry *entries;
-    struct bundle_fallback *fallbacks;
-    struct bundle_image *images;
-    struct image *quantize; /* activation quantisation, one for each group and type */
-    char **texts;           /* of default configurations */
-    int layer_count, entry_count, fallback_count, image_count, quantize_count, text_count;
-    int library_wins, changed;
-};
-
-static void draft_init(struct draft *d, const struct rows *rows, int cc) {
-    size_t n = (size_t)rows->count;
-    *d = (struct draft){.rows = rows, .target.cc = cc};
-    d->binary = xcalloc(n, sizeof *d->binary);
-    d->layers = xcalloc(n, sizeof *d->layers);
-    d->entries = xcalloc(2 * n, sizeof *d->entries);
-    d->fallbacks = xcalloc(2 * n, sizeof *d->fallbacks);
-    d->images = xcalloc(3 * n, sizeof *d->images);
-    d->quantize = xcalloc(n, sizeof *d->quantize);
-    d->texts = xcalloc(n, sizeof *d->texts);
-}
-
-static void draft_release(struct draft *d) {
-    binaries_release(&d->binaries, &d->target);
-    for (int i = 0; i < d->quantize_count; i++)
-        image_release(&d->quantize[i]);
-    for (int i = 0; i < d->text_count; i++)
-        free(d->texts[i]);
-    free(d->binary);
-    free(d->layers);
-    free(d->entries);
-    free(d->fallbacks);
-    free(d->images);
-    free(d->quantize);
-    free(d->texts);
-}
-
-static const char *cell(const struct draft *d, int row, const char *name) {
-    return rows_cell(d->rows, row, name);
-}
-
-static enum mt_status problem_of(const struct draft *d, int row, struct problem *p) {
-    *p = (struct problem){.m = atoi(cell(d, row, "M")),
-                          .n = atoi(cell(d, row, "N")),
-                          .k = atoi(cell(d, row, "K")),
-                          .group = atoi(cell(d, row, "group"))};
-    enum mt_status status = scheme_parse(cell(d, row, "scheme"), &p->scheme);
-    return status == MT_OK ? dtype_parse(cell(d, row, "dtype"), &p->dtype) : status;
-}
-
-static const struct family *family_of(const struct draft *d, int row) {
-    return family_find(cell(d, row, "family"));
-}
-
-static bool same_formats(const struct draft *d, int a, int b) {
-    return !strcmp(cell(d, a, "group"), cell(d, b, "group")) && !strcmp(cell(d, a, "dtype"), cell(d, b, "dtype"));
-}
-
-static bool same_default(const struct draft *d, int a, int b) {
-    return same_formats(d, a, b) && !strcmp(cell(d, a, "scheme"), cell(d, b, "scheme")) &&
-           !strcmp(cell(d, a, "family"), cell(d, b, "family"));
-}
-
-static bool same_layer(const struct draft *d, int a, int b) {
-    static const char *const names[] = {"model", "tp", "layer", "N", "K", "group", "scheme", "dtype"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(cell(d, a, names[i]), cell(d, b, names[i])) != 0)
-            return false;
-    return true;
-}
-
-/* The first row before `row` that is the same in one of these ways; -1 if none. */
-static int earlier(const struct draft *d, int row, bool (*same)(const struct draft *, int, int)) {
-    for (int r = 0; r < row; r++)
-        if (same(d, r, row))
-            return r;
-    return -1;
-}
-
-static int add_binary(struct draft *d, const struct config *config, const struct problem *p) {
-    int index = binaries_add(&d->binaries, config, p);
-    d->binaries.item[index].wanted = true;
-    return index;
-}
-
-/* The binaries of all winners, and of the default configuration for each choice of formats. */
-static enum mt_status collect_binaries(struct draft *d) {
-    for (int r = 0; r < d->rows->count; r++) {
-        struct problem p;
-        struct config config;
-        const struct family *family = family_of(d, r);
-        if (!family)
-            return fail(
-                MT_FAILURE,
-                "this mixtune has no kernel family `%s`, which the database names: export with the mixtune that swept",
-                cell(d, r, "family"));
-        enum mt_status status = problem_of(d, r, &p);
-        if (status == MT_OK)
-            status = config_parse(family, cell(d, r, "config"), &config);
-        if (status != MT_OK)
-            return status;
-        d->binary[r] = add_binary(d, &config, &p);
-        if (earlier(d, r, same_default) < 0) {
-            config_default(family, &config);
-            add_binary(d, &config, &p);
-        }
-    }
-    return MT_OK;
-}
-
-static void add_image(struct draft *d, const struct image *image) {
-    for (int i = 0; i < d->image_count; i++)
-        if (!strcmp(d->images[i].hash, image->hash))
-            return;
-    d->images[d->image_count++] = (struct bundle_image){.hash = image->hash,
-                                                        .data = image->data,
-                                                        .size = image->size,
-                                                        .registers = image->registers,
-                                                        .spill_bytes = image->spill_bytes,
-                                                        .smem_static = image->smem_static};
-}
-
-static enum mt_status add_fallback(struct draft *d, const char *family, const char *config, int row, const char *scheme,
-                                   const struct image *image) {
-    add_image(d, image);
-    d->fallbacks[d->fallback_count++] = (struct bundle_fallback){.family = family,
-                                                                 .config = config,
-                                                                 .scheme = scheme,
-                                                                 .dtype = cell(d, row, "dtype"),
-                                                                 .group = atoi(cell(d, row, "group")),
-                                                                 .image_hash = image->hash};
-    return MT_OK;
-}
-
-/* The default configuration for the formats of a row. */
-static enum mt_status add_default(struct draft *d, int row) {
-    struct problem p;
-    struct config config;
-    enum mt_status status = problem_of(d, row, &p);
-    if (status != MT_OK)
-        return status;
-    config_default(family_of(d, row), &config);
-    const struct binary *b = &d->binaries.item[binaries_add(&d->binaries, &config, &p)];
-    if (b->status != MT_OK)
-        return fail(b->status, "the default configuration of family %s does not compile: %s", cell(d, row, "family"),
-                    b->message);
-    struct str text = {0};
-    config_format(&config, &text);
-    d->texts[d->text_count++] = text.data;
-    return add_fallback(d, cell(d, row, "family"), text.data, row, cell(d, row, "scheme"), &b->image);
-}
-
-/* The activation quantisation for the formats of a row. */
-static enum mt_status add_quantize(struct draft *d, int row) {
-    struct problem p;
-    char arch[16], group[24], type[24];
-    enum mt_status status = problem_of(d, row, &p);
-    if (status != MT_OK)
-        return status;
-    snprintf(group, sizeof group, "-DGROUP=%d", p.group);
-    snprintf(type, sizeof type, "-DIN_BF16=%d", p.dtype == DTYPE_BF16);
-    device_arch(&d->target, arch);
-    const char *const options[] = {group, type};
-    struct image *image = &d->quantize[d->quantize_count];
-    status = compile_kernel(&(struct compile_request){"quantize_act.cu", options, 2, arch}, image);
-    if (status != MT_OK)
-        return status;
-    d->quantize_count++;
-    return add_fallback(d, "quantize", "", row, "", image);
-}
-
-static enum mt_status add_fallbacks(struct draft *d) {
-    enum mt_status status = MT_OK;
-    for (int r = 0; r < d->rows->count && status == MT_OK; r++) {
-        if (earlier(d, r, same_default) < 0)
-            status = add_default(d, r);
-        if (status == MT_OK && earlier(d, r, same_formats) < 0)
-            status = add_quantize(d, r);
-    }
-    return status;
-}
-
-static void add_layer(struct draft *d, int row) {
-    d->layers[d->layer_count++] = (struct bundle_layer){.name = cell(d, row, "layer"),
-                                                        .model = cell(d, row, "model"),
-                                                        .tp = atoi(cell(d, row, "tp")),
-                                                        .n = atoi(cell(d, row, "N")),
-                                                        .k = atoi(cell(d, row, "K")),
-                                                        .group = atoi(cell(d, row, "group")),
-                                                        .scheme = cell(d, row, "scheme"),
-                                                        .dtype = cell(d, row, "dtype")};
-}
-
-/* A winner goes in if it compiles to the very binary that was timed; and the library kernel beside it, where that was
- * faster. */
-static void add_entries(struct draft *d, enum bundle_origin origin) {
-    int layer_row = -1;
-    for (int r = 0; r < d->rows->count; r++) {
-        const struct binary *b = &d->binaries.item[d->binary[r]];
-        if (b->status != MT_OK || strcmp(b->image.hash, cell(d, r, "binary")) != 0) {
-            d->changed++;
-            continue;
-        }
-        if (layer_row < 0 || !same_layer(d, layer_row, r)) {
-            add_layer(d, r);
-            layer_row = r;
-        }
-        struct bundle_entry entry = {.layer = d->layer_count - 1,
-                                     .m = atoi(cell(d, r, "M")),
-                                     .kind = BUNDLE_KERNEL,
-                                     .family = cell(d, r, "family"),
-                                     .config = cell(d, r, "config"),
-                                     .image_hash = b->image.hash,
-                                     .expected_ns = strtod(cell(d, r, "median_ns"), NULL),
-                                     .origin = origin};
-        d->entries[d->entry_count++] = entry;
-        add_image(d, &b->image);
-        double library_ns = strtod(cell(d, r, "library_ns"), NULL);
-        if (library_ns > 0 && library_ns < entry.expected_ns) {
-            entry.kind = BUNDLE_CUBLAS;
-            entry.family = cell(d, r, "library_family");
-            entry.config = entry.image_hash = "";
-            entry.expected_ns = library_ns;
-            d->entries[d->entry_count++] = entry;
-            d->library_wins++;
-        }
-    }
-}
-
-static enum mt_status fill_draft(struct draft *d, const struct export *o, enum bundle_origin origin) {
-    enum mt_status status = collect_binaries(d);
-    if (status == MT_OK)
-        status = binaries_compile(&d->binaries, &d->target, o->query.common.quiet);
-    if (status != MT_OK)
-        return status;
-    add_entries(d, origin);
-    if (d->changed)
-        log_warn("%d of %d winners are left out: they no longer compile to the binary that was timed; sweep again to "
-                 "have them",
-                 d->changed, d->rows->count);
-    if (!d->entry_count)
-        return fail(MT_FAILURE,
-                    "no winner compiles to the binary that was timed, so nothing can be exported: sweep again first");
-    return add_fallbacks(d);
-}
-
 static enum mt_status write_draft(const struct draft *d, const struct choice *c, const char *path) {
     int driver = 0;
-    for (int r = 0; r < d->rows->count; r++)
-        if (atoi(cell(d, r, "driver")) > driver)
-            driver = atoi(cell(d, r, "driver"));
+    for (int r = 0; r < d->rows->count; r++) {
+        int version = atoi(rows_cell(d->rows, r, "driver"));
+        driver = version > driver ? version : driver;
+    }
     const struct bundle bundle = {
         .fingerprint = {.gpu = c->device,
                         .cc = atoi(c->cc),
                         .sm_count = atoi(c->sm_count),
-                        .software = atoi(cell(d, 0, "software")),
+                        .software = atoi(rows_cell(d->rows, 0, "software")),
                         .driver_version = driver,
                         .toolkit = atoi(c->nvrtc),
                         .template_hash = c->templates},
@@ -427,7 +174,11 @@ static enum mt_status export_rows(const struct rows *rows, const struct choice *
                  c->device);
     struct draft d;
     draft_init(&d, rows, atoi(c->cc));
-    enum mt_status status = fill_draft(&d, o, modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED);
+    enum mt_status status = draft_fill(&d, modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED, o->query.common.quiet);
+    if (status == MT_OK && d.changed)
+        log_warn("%d of %d winners are left out: they no longer compile to the binary that was timed; sweep again to "
+                 "have them",
+                 d.changed, rows->count);
     if (status == MT_OK)
         status = write_draft(&d, c, o->out);
     if (status == MT_OK)
