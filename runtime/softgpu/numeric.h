@@ -196,7 +196,7 @@ uint32_t funnel(uint32_t low, uint32_t high, uint32_t amount, bool left, bool wr
  * bytes: lane 4g + t holds columns 2t and 2t+1 of row g in two registers (f32, s32) or in the halves of one (f16). f64
  * elements take 8 bytes per lane and 4 k per register. */
 struct mma_shape {
-    int m, n, k;             /* n is 8; m is 8 or 16 */
+    int m, k;                /* m is 8 or 16, n is 8 */
     uint8_t a, b;            /* enum ptx_type of the elements */
     bool saturate, popc_xor; /* of integers: clamp; of b1: xor instead of and */
 };
