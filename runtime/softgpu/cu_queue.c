@@ -1,21 +1,22 @@
 /* The queue and the timeline: lazy execution.
  *
  * A tuner times full-size GEMMs whose execution here would take minutes, and never looks at what they computed. So a
- * stream operation is noted, and happens when it can be observed:
+ * stream operation is noted, and happens when it can be observed.
  *
- *  - The *queue* holds operations that have not happened, in program order. That order is legal for any set of streams,
- * since a stream can only wait for what was submitted before.
- *  - The *timeline* holds the same operations, and event records and waits, until their modelled time is known.
+ * The queue holds operations that have not happened, in program order. That order is legal for any set of streams,
+ * since a stream can only wait for what was submitted before. The timeline holds the same operations, and event
+ * records and waits, until their modelled time is known.
  *
  * Waiting for a stream, an event or the context ("settling") takes what is ordered before that point off the timeline.
  * Of this, it runs at once: launches that are not between two timing events of their stream (so their faults surface
  * here, as on hardware), what the host could see without another call (copies to the host, page-locked memory, host
  * functions), and kernels that may load pointers from memory, whose reach is unknown. A launch between two timing
- * events only gets its modelled time. It stays in the queue with fills and copies on the device, until
+ * events only gets its modelled time, and stays in the queue with fills and copies on the device.
  *
- *  - something that has to run may touch one of the allocations that it may touch, or the program copies from or to
- * such an allocation: then it runs first, with all it depends on in the same way; or
- *  - all those allocations have been freed, or the context is destroyed: then nobody can tell, and it is dropped.
+ * It leaves the queue in one of two ways. Something that has to run, or a copy from or to the host, may touch an
+ * allocation that it may touch: then it runs first, with all it depends on in the same way. Or all those allocations
+ * have been freed, also those of what depends on it, or the context is destroyed: then nobody can tell, and it is
+ * dropped.
  *
  * What a launch may touch is read off its parameters: every aligned 8-byte word that points into an allocation, and its
  * module's variables. An allocation that was freed stays in place while such operations refer to it. A program that is
@@ -308,11 +309,15 @@ void cu_queue_wait(struct CUstream_st *stream, struct cu_record *record) {
 }
 
 void cu_queue_drop(struct CUctx_st *context, bool everything) {
-    for (int i = 0; i < context->queued; i++) {
+    uint64_t mark = ++context->mark;
+    for (int i = context->queued - 1; i >= 0; i--) {
         struct cu_op *op = context->queue[i];
-        bool seen = op->waiting || op->host_visible;
+        /* What lives on freed memory alone can still be the input of something later that does not. */
+        bool seen = op->waiting || op->host_visible || reach_marked(op, mark);
         for (int r = 0; r < op->reach_count && !seen; r++)
             seen = op->reach[r]->death == CU_ALIVE;
+        if (seen)
+            mark_reach(op, mark);
         op->done = op->done || everything || !seen;
     }
     queue_compact(context);

@@ -32,13 +32,18 @@ static void pipe_clocks(const struct dev_profile *d, const struct model_kernel *
     clocks[MODEL_PORT] = 32.0 * (double)c->global_sectors * per_cta / d->sm_l2_bytes_per_clock;
 }
 
-/* Bytes that memory moves; `traffic` is what the CTAs ask for. */
-static double memory_bytes(const struct dev_profile *d, const struct model_kernel *k, double traffic, double resident) {
+static double smaller(double a, double b) {
+    return a < b ? a : b;
+}
+
+/* Bytes that memory moves when the CTAs read and write so many, `resident` of them at a time. */
+static double memory_bytes(const struct dev_profile *d, const struct model_kernel *k, double reads, double writes,
+                           double resident) {
     double footprint = (double)k->footprint;
-    double once = traffic < footprint ? traffic : footprint;
+    double once = smaller(reads, footprint) + smaller(writes, footprint);
     if (footprint <= d->l2_kib * 1024.0)
         return once;
-    return larger(once, traffic / sqrt(resident));
+    return larger(once, (reads + writes) / sqrt(resident));
 }
 
 /* Clocks that one CTA cannot be faster than, however idle the SM is. */
@@ -65,8 +70,9 @@ void model_kernel_time(const struct dev_profile *device, const struct model_kern
         t[i] *= busiest / hertz;
     t[MODEL_L2] = 32.0 * (double)c->global_sectors * per_cta * ctas / device->l2_bytes_per_clock / hertz;
 
-    double traffic = (double)(c->global_bytes_read + c->global_bytes_written) * per_cta * ctas;
-    double bytes = memory_bytes(device, kernel, traffic, resident);
+    double reads = (double)c->global_bytes_read * per_cta * ctas;
+    double writes = (double)c->global_bytes_written * per_cta * ctas;
+    double traffic = reads + writes, bytes = memory_bytes(device, kernel, reads, writes, resident);
     t[MODEL_DRAM] = bytes / (device->memory_gbs * 1e9 * device->memory_efficiency);
 
     double near = device->l2_latency_clocks, far = device->memory_latency_ns * 1e-9 * hertz;

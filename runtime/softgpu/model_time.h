@@ -10,9 +10,10 @@
  * B * 32 * n.sectors / bytes per clock of one SM's L2 port l2       G * 32 * n.sectors / bytes per clock of the whole
  * L2 dram     D / (bandwidth * efficiency) latency  ceil(G / (S * o)) * max(chain, stream)
  *
- * D, the bytes that memory has to move from a cold cache: with T = G * n.bytes the whole traffic and F the bytes of the
- * allocations that the kernel was given, min(T, F) if F fits L2. If it does not, every wave of C = min(G, S * o) CTAs
- * loads its operands again, and a wave shares operands as a square of tiles does: max(min(T, F), T / sqrt(C)).
+ * D, the bytes that memory has to move from a cold cache: with R and W the whole traffic of reads and writes, T = R +
+ * W, and F the bytes of the allocations that the kernel was given, min(R, F) + min(W, F) if F fits L2. If it does not,
+ * every wave of C = min(G, S * o) CTAs loads its operands again, and a wave shares operands as a square of tiles does:
+ * the larger of that and T / sqrt(C).
  *
  * chain: the longest warp alone: its instructions times warp_interval_clocks, plus its plain loads, loads_in_flight of
  * them at a time, one latency each. stream: Little's law for asynchronous copies: n.async_bytes / bytes in flight, one
