@@ -209,7 +209,6 @@ enum ptx_space { SPACE_GENERIC, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_P
 #define F_COL_A       FLAG(34)
 #define F_ROW_B       FLAG(35)
 #define F_COL_B       FLAG(36)
-#define F_U           FLAG(37) /* istypep and others: unused letters */
 #define F_PO          FLAG(38) /* vmad.po, vadd*.po */
 #define F_SHR7        FLAG(39)
 #define F_SHR15       FLAG(40)

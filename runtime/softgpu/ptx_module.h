@@ -127,6 +127,8 @@ struct label_use {
     const char *name;
     uint32_t length, line, scope;
 };
+/* aux[0] of ld and st with .param; PARAM_FIXED has its offset in aux[1] */
+enum { PARAM_BLOCK, PARAM_LOCAL, PARAM_FIXED };
 enum { SYMBOL_BUCKETS = 1024 };
 struct parser {
     struct lexer lex;
@@ -139,7 +141,8 @@ struct parser {
     int32_t bucket[SYMBOL_BUCKETS];
     struct label_use *use;
     size_t uses, use_capacity;
-    uint32_t scope; /* depth */
+    uint32_t scope;        /* depth */
+    bool address_is_local; /* the last [symbol] is one of local memory */
 };
 
 /* Records one sentence with the current line (unless one is there) and returns false. */

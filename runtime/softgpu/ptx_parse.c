@@ -33,6 +33,7 @@ bool parse_expect(struct parser *p, const char *text) {
 }
 
 bool parse_integer(struct parser *p, int64_t *value) {
+    *value = 0;
     bool minus = parse_accept(p, "-");
     if (p->lex.token.kind != TOK_INT)
         return parse_error(p, "expected a number before '%.*s'", (int)p->lex.token.length, p->lex.token.text);

@@ -258,6 +258,7 @@ static bool parse_address(struct parser *p, struct operand *o) {
             make_register(p, o, s->index + range);
         else if (!parse_operand_symbol(p, &t, 8, o))
             return false;
+        p->address_is_local = s && s->kind == SYM_LOCAL;
         while (token_is(&p->lex.token, "+") || token_is(&p->lex.token, "-")) {
             int64_t more;
             bool minus = token_is(&p->lex.token, "-");
@@ -475,6 +476,26 @@ static const char *one_line(struct parser *p, const char *text, size_t length) {
     return line;
 }
 
+/* ld.param and st.param: of the kernel's own parameters, or of variables for calls, which are local memory. */
+static bool settle_param_space(struct parser *p, struct insn *i) {
+    const struct operand *o = &i->src[0];
+    bool fixed = o->bank == BANK_CONST;
+    if ((i->op != OP_ld && i->op != OP_st) || i->space != SPACE_PARAM || o->kind != O_ADDRESS)
+        return true;
+    i->aux[0] = (fixed ? p->address_is_local : !p->f->entry) ? PARAM_LOCAL : PARAM_BLOCK;
+    if (!fixed || i->aux[0] == PARAM_LOCAL)
+        return true;
+    uint64_t offset, bytes = (uint64_t)type_size((enum ptx_type)i->type[0]) * i->vec;
+    memcpy(&offset, p->m->constants + o->slot, sizeof offset);
+    offset += (uint64_t)o->imm;
+    if (offset + bytes > p->f->param_bytes || bytes == 0 || offset % bytes)
+        return parse_error(p, "an access of parameter bytes %llu … of %u, or a misaligned one",
+                           (unsigned long long)offset, p->f->param_bytes);
+    i->aux[0] = PARAM_FIXED;
+    i->aux[1] = (uint32_t)offset;
+    return true;
+}
+
 bool parse_statement(struct parser *p) {
     uint32_t guard = 0;
     bool negated = false, guarded = false;
@@ -505,5 +526,5 @@ bool parse_statement(struct parser *p) {
     i->guard_slot = guard;
     i->guard_xor = negated ? UINT32_MAX : 0;
     i->text = one_line(p, start, (size_t)(p->lex.token.text - start));
-    return parse_expect(p, ";");
+    return settle_param_space(p, i) && parse_expect(p, ";");
 }

@@ -1,0 +1,238 @@
+/* Which handler executes an instruction that is not arithmetic, and whether all its modifiers are understood. */
+#include "softgpu/warp_private.h"
+
+#include <stdio.h>
+
+static bool refuse(char *error, size_t size, const char *why) {
+    snprintf(error, size, "%s", why);
+    return false;
+}
+
+static bool only_flags(const struct insn *i, uint64_t allowed) {
+    return (i->flags & ~allowed) == 0;
+}
+
+#define F_ORDER (F_VOLATILE | F_STRONG | F_ACQUIRE | F_RELEASE | F_CLUSTER)
+
+static bool bind_access(struct insn *i, char *error, size_t size) {
+    unsigned element = type_size((enum ptx_type)i->type[0]);
+    const struct operand *value = i->op == OP_st ? &i->src[1] : &i->dst[0];
+    bool address_first = i->src[0].kind == O_ADDRESS, policy = i->flags & F_POLICY;
+    if (i->types != 1 || element == 0 || element * i->vec > 32 || !only_flags(i, F_ORDER | F_NONCOHERENT | F_POLICY))
+        return refuse(error, size, "unknown form of a load or store");
+    if (!address_first || i->srcs != (i->op == OP_st ? 2 : 1) + policy)
+        return refuse(error, size, "a load or store with the wrong operands");
+    if ((value->kind == O_VEC ? value->count : 1) != i->vec)
+        return refuse(error, size, "the vector has not as many elements as the instruction");
+    for (unsigned k = 0; k < i->vec; k++) {
+        const struct operand *o = value->kind == O_VEC ? &value->vec[k] : value;
+        if (o->kind == O_PRED || (o->kind != O_SINK && o->width < element))
+            return refuse(error, size, "a register is narrower than the type");
+    }
+    bool fixed = i->space == SPACE_PARAM && i->aux[0] == PARAM_FIXED;
+    i->run = i->op == OP_st ? mem_store : fixed ? mem_load_param : mem_load;
+    return true;
+}
+
+static bool bind_atomic(struct insn *i, char *error, size_t size) {
+    enum ptx_type type = (enum ptx_type)i->type[0];
+    unsigned bytes = type_size(type);
+    bool is_float = type_is_float(type), bits = i->sub == SUB_EXCH || i->sub == SUB_CAS;
+    bool known = is_float ? i->sub == SUB_ADD || ((i->sub == SUB_MIN || i->sub == SUB_MAX) && type != T_F64)
+                          : i->sub >= SUB_ADD && i->sub <= SUB_CAS && (bytes >= 4 || bits);
+    bool operands =
+        i->srcs == (i->sub == SUB_CAS ? 3 : 2) + ((i->flags & F_POLICY) != 0) && i->src[0].kind == O_ADDRESS;
+    if (!known || !operands || i->types != 1 || bytes < 2 || bytes > 8 || bytes * i->vec > 16 ||
+        !only_flags(i, F_ORDER | F_NOFTZ | F_POLICY | F_FTZ))
+        return refuse(error, size, "unknown atomic operation");
+    if (i->space != SPACE_GENERIC && i->space != SPACE_GLOBAL && i->space != SPACE_SHARED)
+        return refuse(error, size, "an atomic operation on this state space");
+    i->run = mem_atomic;
+    return true;
+}
+
+static bool bind_copy(struct insn *i, char *error, size_t size) {
+    int64_t bytes = i->src[2].imm;
+    if (i->sub != SUB_ASYNC)
+        return refuse(error, size, "unknown kind of copy");
+    if (i->boolop == SUB_COMMIT_GROUP || i->boolop == SUB_WAIT_ALL || i->boolop == SUB_WAIT_GROUP) {
+        i->run = i->boolop == SUB_COMMIT_GROUP ? async_commit : async_wait;
+        return i->boolop != SUB_WAIT_GROUP || i->src[0].kind == O_IMM ||
+               refuse(error, size, "cp.async.wait_group needs a number");
+    }
+    if (i->boolop)
+        return refuse(error, size, "bulk copies, tensor copies and mbarrier arrivals of cp.async are not supported");
+    if (i->space != SPACE_SHARED || i->space2 != SPACE_GLOBAL || i->srcs < 3 || i->src[2].kind != O_IMM ||
+        (bytes != 4 && bytes != 8 && bytes != 16) || (bytes != 16 && (i->flags & F_BYPASS)) ||
+        i->src[0].kind != O_ADDRESS || i->src[1].kind != O_ADDRESS || !only_flags(i, F_BYPASS | F_POLICY))
+        return refuse(error, size, "unknown form of cp.async");
+    i->run = async_copy_issue;
+    return true;
+}
+
+static bool bind_barrier(struct insn *i, char *error, size_t size) {
+    if (i->sub == SUB_WARP) {
+        i->run = sync_warp;
+        return i->srcs == 1 || refuse(error, size, "bar.warp.sync needs a member mask");
+    }
+    bool red = i->sub == SUB_RED;
+    bool known = (i->sub == SUB_SYNC && i->srcs >= 1 && i->srcs <= 2) || (i->sub == SUB_ARRIVE && i->srcs == 2) ||
+                 (red && i->srcs >= 2 && i->srcs <= 3 && i->src[i->srcs - 1].kind == O_PRED &&
+                  (i->boolop == SUB_POPC || i->boolop == SUB_AND || i->boolop == SUB_OR));
+    if (!known || !only_flags(i, F_ALIGNED))
+        return refuse(error, size, "unknown form of a barrier");
+    i->run = sync_barrier;
+    return true;
+}
+
+static bool bind_warp_wide(struct insn *i, char *error, size_t size) {
+    bool good = only_flags(i, F_SYNC);
+    switch (i->op) {
+    case OP_shfl:
+        good &= i->sub >= SUB_UP && i->sub <= SUB_IDX && i->srcs == ((i->flags & F_SYNC) ? 4 : 3);
+        i->run = sync_shfl;
+        break;
+    case OP_vote:
+        good &= i->sub >= SUB_ALL && i->sub <= SUB_BALLOT && i->src[0].kind == O_PRED;
+        i->run = sync_vote;
+        break;
+    case OP_match:
+        good &= (i->sub == SUB_ANY || i->sub == SUB_ALL) && i->srcs == 2;
+        i->run = sync_match;
+        break;
+    case OP_redux:
+        good &= i->srcs == 2 && !type_is_float((enum ptx_type)i->type[0]) && i->sub >= SUB_ADD && i->sub <= SUB_XOR &&
+                i->sub != SUB_INC && i->sub != SUB_DEC;
+        i->run = sync_redux;
+        break;
+    case OP_elect:
+        good &= i->srcs == 1;
+        i->run = sync_elect;
+        break;
+    default:
+        i->run = sync_activemask;
+        break;
+    }
+    return good || refuse(error, size, "unknown form of a warp-wide instruction");
+}
+
+static bool bind_fence(struct insn *i, char *error, size_t size) {
+    bool known = i->sub == SUB_NONE || i->sub == SUB_PROXY || i->sub == SUB_MBARRIER_INIT;
+    i->run = sync_fence;
+    return (known && only_flags(i, F_ORDER)) || refuse(error, size, "unknown fence");
+}
+
+static bool bind_address(struct insn *i, char *error, size_t size) {
+    bool good = i->srcs == 1 && only_flags(i, F_TO | F_CLUSTER) && !(i->flags & F_CLUSTER);
+    i->run = i->op == OP_cvta ? addr_cvta : addr_isspacep;
+    return good || refuse(error, size, "unknown form of an address conversion");
+}
+
+static bool bind_flow(struct insn *i, char *error, size_t size) {
+    static const struct {
+        uint16_t op;
+        op_fn *run;
+    } table[] = {{OP_bra, flow_bra}, {OP_brx, flow_brx},   {OP_exit, flow_exit}, {OP_call, flow_call},
+                 {OP_ret, flow_ret}, {OP_trap, flow_trap}, {OP_brkpt, flow_trap}};
+    for (size_t k = 0; k < sizeof table / sizeof *table; k++)
+        if (table[k].op == i->op)
+            i->run = table[k].run;
+    return only_flags(i, F_UNI) || refuse(error, size, "unknown form of a branch");
+}
+
+static bool is_pair(const struct insn *i, enum ptx_sub sub) {
+    return i->sub == sub || i->sub == SUB_NONE;
+}
+
+/* The pipe that an instruction of the machine's own goes to. */
+static uint8_t pipe_of(const struct insn *i) {
+    switch (i->op) {
+    case OP_bra:
+    case OP_brx:
+    case OP_call:
+    case OP_ret:
+    case OP_exit:
+    case OP_trap:
+    case OP_brkpt:
+    case OP_bar:
+    case OP_barrier:
+        return SG_PIPE_BRANCH;
+    case OP_cvta:
+    case OP_isspacep:
+    case OP_mov:
+    case OP_vote:
+    case OP_activemask:
+    case OP_elect:
+    case OP_createpolicy:
+        return SG_PIPE_ALU;
+    default:
+        return SG_PIPE_LSU;
+    }
+}
+
+static bool bind_other(struct insn *i, char *error, size_t size) {
+    switch (i->op) {
+    case OP_membar:
+    case OP_fence:
+        return bind_fence(i, error, size);
+    case OP_cvta:
+    case OP_isspacep:
+        return bind_address(i, error, size);
+    case OP_prefetch:
+    case OP_prefetchu:
+    case OP_applypriority:
+    case OP_discard:
+        i->run = mem_prefetch;
+        return true;
+    case OP_createpolicy:
+        i->run = addr_policy;
+        return is_pair(i, SUB_FRACTIONAL) || refuse(error, size, "unknown cache policy");
+    case OP_nanosleep:
+    case OP_pmevent:
+    case OP_griddepcontrol:
+        i->run = sync_nothing;
+        return true;
+    default:
+        return op_bind(i, error, size);
+    }
+}
+
+bool machine_bind(struct insn *i, char *error, size_t error_size) {
+    i->pipe = pipe_of(i);
+    switch (i->op) {
+    case OP_mov:
+        if (i->src[0].kind != O_SPECIAL)
+            return op_bind(i, error, error_size);
+        i->run = addr_special;
+        return i->dst[0].kind == O_REG || refuse(error, error_size, "a special register needs a register to go to");
+    case OP_ld:
+    case OP_ldu:
+    case OP_st:
+        return bind_access(i, error, error_size);
+    case OP_atom:
+    case OP_red:
+        return bind_atomic(i, error, error_size);
+    case OP_cp:
+        return bind_copy(i, error, error_size);
+    case OP_bar:
+    case OP_barrier:
+        return bind_barrier(i, error, error_size);
+    case OP_shfl:
+    case OP_vote:
+    case OP_match:
+    case OP_redux:
+    case OP_elect:
+    case OP_activemask:
+        return bind_warp_wide(i, error, error_size);
+    case OP_bra:
+    case OP_brx:
+    case OP_exit:
+    case OP_call:
+    case OP_ret:
+    case OP_trap:
+    case OP_brkpt:
+        return bind_flow(i, error, error_size);
+    default:
+        return bind_other(i, error, error_size);
+    }
+}

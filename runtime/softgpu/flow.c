@@ -1,0 +1,254 @@
+/* Branches, calls and the splits of a warp that they make.
+ *
+ * The split with the deepest call, then the lowest instruction, runs first: lanes that are behind catch up, and splits
+ * at the same place merge. That finds the common ways of the compiler's blocks without a post-dominator analysis. */
+#include "softgpu/warp_private.h"
+
+#include <string.h>
+
+void split_start(struct warp *w, uint32_t pc, uint32_t mask) {
+    struct warp_private *own = w->own;
+    array_grow(&own->node, &own->node_capacity, 1, sizeof *own->node);
+    own->nodes = 1; /* node 0: no caller */
+    own->node[0] = (struct call_node){.function = run_of(w)->function->index};
+    own->splits = 1;
+    own->running = 0;
+    own->split[0] = (struct split){.pc = pc, .mask = mask};
+    w->live = mask;
+}
+
+static void split_add(struct warp *w, uint32_t pc, uint32_t mask, uint16_t stack) {
+    struct warp_private *own = w->own;
+    own->split[own->splits++] = (struct split){.pc = pc, .mask = mask, .stack = stack};
+}
+
+void split_save(struct warp *w) {
+    struct split *s = &w->own->split[w->own->running];
+    s->pc = w->pc;
+    s->mask = w->active;
+    s->last_run = w->count.warp_instructions;
+}
+
+static void merge_splits(struct warp_private *own) {
+    for (int a = 0; a < own->splits; a++) {
+        struct split *s = &own->split[a];
+        for (int b = a + 1; b < own->splits; b++) {
+            struct split *t = &own->split[b];
+            if (t->mask && s->pc == t->pc && s->stack == t->stack && s->state != SPLIT_BARRIER &&
+                t->state != SPLIT_BARRIER) {
+                s->mask |= t->mask;
+                s->state = SPLIT_RUNNABLE;
+                t->mask = 0;
+            }
+        }
+    }
+    int kept = 0;
+    for (int a = 0; a < own->splits; a++)
+        if (own->split[a].mask)
+            own->split[kept++] = own->split[a];
+    own->splits = kept;
+}
+
+static bool runs_before(const struct warp_private *own, const struct split *a, const struct split *b) {
+    if (own->rotate)
+        return a->last_run < b->last_run;
+    unsigned depth_a = own->node[a->stack].depth, depth_b = own->node[b->stack].depth;
+    return depth_a != depth_b ? depth_a > depth_b : a->pc < b->pc;
+}
+
+bool split_choose(struct warp *w) {
+    struct warp_private *own = w->own;
+    merge_splits(own);
+    int best = -1, parked = -1, waiting = 0;
+    for (int k = 0; k < own->splits; k++) {
+        const struct split *s = &own->split[k];
+        waiting += s->state == SPLIT_BARRIER;
+        if (s->state == SPLIT_PARKED)
+            parked = k;
+        if (s->state == SPLIT_RUNNABLE && (best < 0 || runs_before(own, s, &own->split[best])))
+            best = k;
+    }
+    own->forced = best < 0 && parked >= 0 && waiting == 0;
+    if (own->forced)
+        best = parked;
+    own->rotate = false;
+    if (best < 0)
+        return false;
+    own->running = best;
+    struct split *s = &own->split[best];
+    s->state = SPLIT_RUNNABLE;
+    w->pc = s->pc;
+    w->active = s->mask;
+    own->stop_pc = UINT32_MAX;
+    for (int k = 0; k < own->splits; k++) {
+        const struct split *t = &own->split[k];
+        if (k != best && t->state != SPLIT_BARRIER && t->stack == s->stack && t->pc > s->pc && t->pc < own->stop_pc)
+            own->stop_pc = t->pc;
+    }
+    return true;
+}
+
+void split_move(struct warp *w, uint32_t lanes, uint32_t pc, uint16_t stack) {
+    struct warp_private *own = w->own;
+    struct split *running = &own->split[own->running];
+    w->event = own->splits > 1;
+    if (lanes == w->active) {
+        w->pc = pc;
+        w->event |= running->stack != stack;
+        running->stack = stack;
+        return;
+    }
+    w->active &= ~lanes;
+    w->event = true;
+    split_add(w, pc, lanes, stack);
+}
+
+void split_release(struct warp *w, unsigned barrier) {
+    for (int k = 0; k < w->own->splits; k++) {
+        struct split *s = &w->own->split[k];
+        if (s->state == SPLIT_BARRIER && s->barrier == barrier)
+            s->state = SPLIT_RUNNABLE;
+    }
+}
+
+bool split_converge(struct warp *w, const struct insn *i, uint32_t members) {
+    struct warp_private *own = w->own;
+    uint32_t missing = members & w->live & ~w->exec;
+    if (!missing)
+        return true;
+    w->event = true;
+    if (own->forced || (missing & ~w->active) == 0) {
+        warp_fault(w, i, -1, SG_FAULT_DIVERGENT_BARRIER,
+                   "lanes %08x arrive here and lanes %08x, which are named too, never do", w->exec, missing);
+        return false;
+    }
+    w->pc--; /* to be executed again, together */
+    own->split[own->running].state = SPLIT_PARKED;
+    return false;
+}
+
+void flow_bra(struct warp *w, const struct insn *i) {
+    split_move(w, w->exec, (uint32_t)i->src[0].imm, w->own->split[w->own->running].stack);
+}
+
+void flow_brx(struct warp *w, const struct insn *i) {
+    const uint32_t *index = src_lanes(w, &i->src[0]);
+    const struct sg_module *m = run_of(w)->module;
+    uint16_t stack = w->own->split[w->own->running].stack;
+    for (uint32_t rest = w->exec; rest;) {
+        int lane = __builtin_ctz(rest);
+        uint32_t same = 0;
+        for (int k = lane; k < LANES; k++)
+            same |= (uint32_t)(index[k] == index[lane]) << k;
+        same &= rest;
+        rest &= ~same;
+        if (index[lane] >= i->aux[1]) {
+            warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "index %u of %u branch targets", index[lane], i->aux[1]);
+            return;
+        }
+        split_move(w, same, m->targets[i->aux[0] + index[lane]], stack);
+    }
+}
+
+void flow_exit(struct warp *w, const struct insn *i) {
+    (void)i;
+    w->live &= ~w->exec;
+    w->active &= ~w->exec;
+    w->cta->live_threads -= (uint32_t)__builtin_popcount(w->exec);
+    w->event = true;
+    sync_exit(w->cta);
+}
+
+void flow_trap(struct warp *w, const struct insn *i) {
+    warp_fault(w, i, __builtin_ctz(w->exec), SG_FAULT_TRAP, "the kernel stopped itself");
+}
+
+/* The number of this chain of callers; equal chains share one. */
+static uint16_t push_node(struct warp *w, uint32_t return_pc, uint32_t function) {
+    struct warp_private *own = w->own;
+    uint16_t parent = own->split[own->running].stack;
+    for (size_t k = 1; k < own->nodes; k++)
+        if (own->node[k].parent == parent && own->node[k].return_pc == return_pc && own->node[k].function == function)
+            return (uint16_t)k;
+    array_grow(&own->node, &own->node_capacity, own->nodes, sizeof *own->node);
+    own->node[own->nodes] = (struct call_node){parent, (uint16_t)(own->node[parent].depth + 1), return_pc, function};
+    return (uint16_t)own->nodes++;
+}
+
+static uint8_t *local_bytes(struct warp *w, int lane, uint64_t offset) {
+    return w->own->local + (size_t)lane * w->cta->local_stride + offset;
+}
+
+/* Copies .param variables between the caller's list and the callee's own places. */
+static void copy_list(struct warp *w, const struct operand *list, const struct sg_function *f, uint32_t first,
+                      bool to_callee) {
+    for (uint32_t k = 0; k < list->count; k++) {
+        uint64_t theirs = f->local_base + f->param_offset[first + k];
+        uint64_t mine = *(const uint64_t *)src_lanes(w, &list->vec[k]);
+        uint32_t size = f->param_size[first + k];
+        if (size > (uint32_t)list->vec[k].imm)
+            size = (uint32_t)list->vec[k].imm;
+        for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+            int lane = __builtin_ctz(rest);
+            memcpy(local_bytes(w, lane, to_callee ? theirs : mine), local_bytes(w, lane, to_callee ? mine : theirs),
+                   size);
+        }
+    }
+}
+
+static void call_function(struct warp *w, const struct insn *i, uint32_t index) {
+    const struct sg_module *m = run_of(w)->module;
+    const struct sg_function *f = index < m->functions ? m->function[index] : NULL;
+    if (f && !f->defined) {
+        call_extern(w, i, f->name);
+        return;
+    }
+    if (!f || f->entry || i->dst[0].count != f->returns || i->src[1].count != f->params - f->returns) {
+        warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "a call of something that is not a function with these parameters");
+        return;
+    }
+    const struct warp_private *own = w->own;
+    uint16_t stack = own->split[own->running].stack;
+    for (uint16_t k = stack; k; k = own->node[k].parent)
+        if (own->node[k].function == index) {
+            warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "a recursive call of %s", f->name);
+            return;
+        }
+    copy_list(w, &i->src[1], f, f->returns, true);
+    split_move(w, w->exec, f->first, push_node(w, w->pc, index));
+}
+
+void flow_call(struct warp *w, const struct insn *i) {
+    if (i->src[0].kind == O_IMM) {
+        call_function(w, i, (uint32_t)i->src[0].imm);
+        return;
+    }
+    const uint64_t *target = src_lanes(w, &i->src[0]);
+    const struct sg_module *m = run_of(w)->module;
+    uint32_t all = w->exec;
+    for (uint32_t rest = all; rest && !run_of(w)->stop;) {
+        int lane = __builtin_ctz(rest);
+        w->exec = 0;
+        for (int k = lane; k < LANES; k++)
+            w->exec |= (uint32_t)(target[k] == target[lane]) << k;
+        w->exec &= rest;
+        rest &= ~w->exec;
+        uint32_t index = 0;
+        while (index < m->functions && !(m->function[index]->defined && m->function[index]->first == target[lane]))
+            index++;
+        call_function(w, i, index);
+    }
+}
+
+void flow_ret(struct warp *w, const struct insn *i) {
+    const struct warp_private *own = w->own;
+    uint16_t stack = own->split[own->running].stack;
+    if (stack == 0) {
+        flow_exit(w, i);
+        return;
+    }
+    const struct call_node node = own->node[stack];
+    const struct sg_module *m = run_of(w)->module;
+    copy_list(w, &m->code[node.return_pc - 1].dst[0], m->function[node.function], 0, false);
+    split_move(w, w->exec, node.return_pc, node.parent);
+}

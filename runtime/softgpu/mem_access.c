@@ -1,0 +1,274 @@
+/* Addresses of a warp: gathering, checking against what exists, counting what the memory system would move. */
+#include "softgpu/warp_private.h"
+
+#include <string.h>
+
+void access_gather(const struct warp *w, const struct operand *o, uint32_t exec, struct access *x) {
+    const void *base = src_lanes(w, o);
+    const uint64_t offset = (uint64_t)o->imm;
+    x->exec = exec;
+    if (o->width == 8) {
+        const uint64_t *a = base;
+        for (int lane = 0; lane < LANES; lane++)
+            x->address[lane] = a[lane] + offset;
+    } else {
+        const uint32_t *a = base;
+        for (int lane = 0; lane < LANES; lane++)
+            x->address[lane] = (uint32_t)(a[lane] + offset);
+    }
+    if (exec != UINT32_MAX) {
+        uint64_t other = x->address[__builtin_ctz(exec)];
+        for (int lane = 0; lane < LANES; lane++)
+            x->address[lane] = exec >> lane & 1 ? x->address[lane] : other;
+    }
+}
+
+/* Lowest and highest address, alignment, and whether the lanes follow each other. */
+static void access_range(struct access *x, uint64_t *low, uint64_t *high, uint64_t *bits) {
+    uint64_t least = x->address[0], most = least, all = 0, apart = 0, first = least;
+    for (int lane = 0; lane < LANES; lane++) {
+        uint64_t a = x->address[lane];
+        least = a < least ? a : least;
+        most = a > most ? a : most;
+        all |= a;
+        apart |= a ^ (first + (uint64_t)lane * x->bytes);
+    }
+    x->contiguous = apart == 0 && x->exec == UINT32_MAX;
+    *low = least;
+    *high = most;
+    *bits = all;
+}
+
+static int misaligned_lane(const struct access *x) {
+    int lane = 0;
+    while (lane < LANES - 1 && !((x->exec >> lane & 1) && x->address[lane] % x->bytes))
+        lane++;
+    return lane;
+}
+
+static bool fault_misaligned(struct warp *w, const struct insn *i, const struct access *x, const char *space) {
+    int lane = misaligned_lane(x);
+    warp_fault(w, i, lane, SG_FAULT_MISALIGNED, "%s address 0x%llx is not a multiple of %u", space,
+               (unsigned long long)x->address[lane], x->bytes);
+    return false;
+}
+
+/* ---- global ---- */
+
+/* The allocation at or before an address; NULL if all are behind it. */
+static const struct sg_alloc *find_alloc(const struct sg_memory *memory, uint64_t address) {
+    int low = 0, high = memory ? memory->count : 0;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (memory->alloc[middle].base <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? &memory->alloc[low - 1] : NULL;
+}
+
+static bool alloc_holds(const struct sg_alloc *a, uint64_t address, uint64_t bytes) {
+    return a && address >= a->base && bytes <= a->size && address - a->base <= a->size - bytes;
+}
+
+static void fault_global(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
+    const struct sg_memory *memory = run_of(w)->launch->memory;
+    const struct sg_alloc *a = find_alloc(memory, address);
+    if (!a && memory && memory->count)
+        a = &memory->alloc[0];
+    if (!a)
+        warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "%u bytes at 0x%llx: there is no allocation", bytes,
+                   (unsigned long long)address);
+    else if (address < a->base)
+        warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS,
+                   "%u bytes at 0x%llx: %llu before allocation %u, which begins at 0x%llx", bytes,
+                   (unsigned long long)address, (unsigned long long)(a->base - address), a->id,
+                   (unsigned long long)a->base);
+    else
+        warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS,
+                   "%u bytes at 0x%llx: offset %llu of allocation %u, which has %llu bytes from 0x%llx", bytes,
+                   (unsigned long long)address, (unsigned long long)(address - a->base), a->id,
+                   (unsigned long long)a->size, (unsigned long long)a->base);
+}
+
+uint8_t *global_pointer(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
+    if (!alloc_holds(w->own->recent, address, bytes)) {
+        const struct sg_alloc *a = find_alloc(run_of(w)->launch->memory, address);
+        if (!alloc_holds(a, address, bytes)) {
+            fault_global(w, i, lane, address, bytes);
+            return NULL;
+        }
+        w->own->recent = a;
+    }
+    return (uint8_t *)(uintptr_t)address;
+}
+
+bool global_check(struct warp *w, const struct insn *i, struct access *x) {
+    uint64_t low, high, bits;
+    access_range(x, &low, &high, &bits);
+    if (bits & (x->bytes - 1))
+        return fault_misaligned(w, i, x, "global");
+    const struct sg_alloc *a = w->own->recent;
+    if (alloc_holds(a, low, x->bytes) && high - a->base <= a->size - x->bytes)
+        return true;
+    for (uint32_t rest = x->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        if (!global_pointer(w, i, lane, x->address[lane], x->bytes))
+            return false;
+    }
+    return true;
+}
+
+/* Distinct values of address / 32. An access is aligned and at most 32 bytes, so it lies in one sector. */
+static unsigned count_sectors(const struct access *x) {
+    uint64_t seen[64];
+    uint8_t used[64] = {0};
+    unsigned count = 0;
+    uint64_t last = ~0ull;
+    for (int lane = 0; lane < LANES; lane++) {
+        uint64_t sector = x->address[lane] / 32;
+        if (sector == last)
+            continue;
+        last = sector;
+        unsigned at = (unsigned)sector & 63;
+        while (used[at] && seen[at] != sector)
+            at = (at + 1) & 63;
+        count += !used[at];
+        used[at] = 1;
+        seen[at] = sector;
+    }
+    return count;
+}
+
+void global_count(struct warp *w, const struct access *x, bool write) {
+    unsigned sectors =
+        x->contiguous ? (unsigned)((x->address[31] + x->bytes - 1) / 32 - x->address[0] / 32 + 1) : count_sectors(x);
+    uint64_t bytes = (uint64_t)__builtin_popcount(x->exec) * x->bytes;
+    w->count.global_requests++;
+    w->count.global_sectors += sectors;
+    if (write)
+        w->count.global_bytes_written += bytes;
+    else
+        w->count.global_bytes_read += bytes;
+}
+
+void global_read(struct warp *w, void *target, uint64_t address, unsigned bytes) {
+    memcpy(target, (const void *)(uintptr_t)address, bytes);
+    const struct overlay *o = run_of(w)->overlay;
+    if (o && !overlay_is_empty(o))
+        overlay_read(o, target, address, bytes);
+}
+
+void global_write(struct warp *w, uint64_t address, const void *source, unsigned bytes) {
+    struct overlay *o = run_of(w)->overlay;
+    if (o)
+        overlay_write(o, address, source, bytes);
+    else
+        memcpy((void *)(uintptr_t)address, source, bytes);
+}
+
+/* ---- shared ---- */
+
+static bool fault_shared(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
+    const struct run *run = run_of(w);
+    warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "%u bytes at shared 0x%llx of %u bytes (%u static, %u dynamic)",
+               bytes, (unsigned long long)address, run->shared_bytes, run->shared_static, run->launch->shared_dynamic);
+    return false;
+}
+
+bool shared_check(struct warp *w, const struct insn *i, struct access *x) {
+    uint64_t low, high, bits;
+    access_range(x, &low, &high, &bits);
+    if (bits & (x->bytes - 1))
+        return fault_misaligned(w, i, x, "shared");
+    if (high + x->bytes <= w->cta->shared_bytes && high <= UINT32_MAX)
+        return true;
+    for (uint32_t rest = x->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        if (x->address[lane] > UINT32_MAX || x->address[lane] + x->bytes > w->cta->shared_bytes)
+            return fault_shared(w, i, lane, x->address[lane], x->bytes);
+    }
+    return false;
+}
+
+/* Cycles of the 32 banks of 4 bytes: a warp goes in as many parts as its bytes fill 128; within a part the units (4, 8
+ * or 16 bytes) that fall on the same banks go one after the other, except that equal addresses go together. */
+static unsigned part_cycles(const uint64_t *address, unsigned lanes, unsigned unit) {
+    uint64_t line[LANES];
+    uint8_t next[LANES], head[LANES], depth[LANES];
+    unsigned groups = 128 / unit, most = 1;
+    memset(head, LANES, groups);
+    memset(depth, 0, groups);
+    for (unsigned k = 0; k < lanes; k++) {
+        line[k] = address[k] / unit;
+        unsigned group = (unsigned)line[k] % groups, at = head[group];
+        while (at < LANES && line[at] != line[k])
+            at = next[at];
+        if (at < LANES)
+            continue;
+        next[k] = head[group];
+        head[group] = (uint8_t)k;
+        most = ++depth[group] > most ? depth[group] : most;
+    }
+    return most;
+}
+
+void shared_count(struct warp *w, const struct access *x) {
+    unsigned unit = x->bytes < 4    ? 4
+                    : x->bytes > 16 ? 16
+                                    : x->bytes,
+             cycles = 0, repeat = x->bytes > 16 ? x->bytes / 16 : 1;
+    unsigned lanes = 128 / unit, parts = LANES / lanes;
+    if (x->contiguous)
+        cycles = parts;
+    for (unsigned part = 0; part < parts && !x->contiguous; part++)
+        cycles += part_cycles(x->address + part * lanes, lanes, unit);
+    w->count.shared_wavefronts += cycles * repeat;
+    w->count.shared_conflicts += (cycles - parts) * repeat;
+}
+
+uint8_t *shared_access(struct warp *w, const struct insn *i, int lane, enum ptx_space space, uint64_t address,
+                       unsigned bytes, bool write) {
+    if (space == SPACE_GENERIC)
+        address -= SHARED_WINDOW;
+    if (address % bytes) {
+        warp_fault(w, i, lane, SG_FAULT_MISALIGNED, "shared address 0x%llx is not a multiple of %u",
+                   (unsigned long long)address, bytes);
+        return NULL;
+    }
+    if (address >= w->cta->shared_bytes || bytes > w->cta->shared_bytes - address) {
+        fault_shared(w, i, lane, address, bytes);
+        return NULL;
+    }
+    if (is_strict(w) && !shadow_access(w, i, lane, (uint32_t)address, bytes, write ? USE_WRITE : USE_READ))
+        return NULL;
+    return w->cta->shared + address;
+}
+
+void shared_matrix_wavefronts(struct warp *w, uint8_t *const *row, int rows) {
+    for (int first = 0; first < rows; first += 8) {
+        uint64_t address[8];
+        for (int k = 0; k < 8; k++)
+            address[k] = (uint64_t)(row[first + k] - w->cta->shared);
+        unsigned cycles = part_cycles(address, 8, 16);
+        w->count.shared_wavefronts += cycles;
+        w->count.shared_conflicts += cycles - 1;
+    }
+}
+
+/* ---- local ---- */
+
+uint8_t *local_pointer(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
+    if (address % bytes) {
+        warp_fault(w, i, lane, SG_FAULT_MISALIGNED, "local address 0x%llx is not a multiple of %u",
+                   (unsigned long long)address, bytes);
+        return NULL;
+    }
+    if (address >= w->cta->local_stride || bytes > w->cta->local_stride - address) {
+        warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "%u bytes at local 0x%llx of %zu bytes", bytes,
+                   (unsigned long long)address, w->cta->local_stride);
+        return NULL;
+    }
+    return w->own->local + (size_t)lane * w->cta->local_stride + address;
+}

@@ -1,0 +1,241 @@
+/* Watching shared memory: who wrote and read each word, and whether a barrier lies between.
+ *
+ * Happens-before in the manner of FastTrack (Flanagan and Freund, PLDI 2009), with one simplification that barriers
+ * allow: time is one number for the whole CTA, the generation, which grows whenever a barrier or fence orders anything.
+ * seen[u] of a warp is the last generation in which accesses by warp u are ordered before the warp's next one. An
+ * access of warp u stamped s is therefore ordered before one of warp w exactly if s <= w.seen[u]. */
+#include "base/str.h"
+#include "softgpu/warp_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One word, or one byte of a word that was ever accessed in part. */
+struct shadow_cell {
+    uint32_t write_stamp, write_line; /* stamp 0: never */
+    uint32_t read_stamp, read_line;
+    uint32_t readers; /* warps, since the last write */
+    uint8_t writer;
+    bool init : 1, flight : 1, atomic : 1;
+    bool parts : 1; /* the bytes are watched one by one: write_stamp is the number of extra records */
+    bool many : 1;  /* the readers have a stamp each: read_stamp is the number of the extra record */
+};
+struct shadow_extra {
+    union {
+        struct shadow_cell byte[4];
+        uint32_t stamp[MAX_WARPS];
+    };
+};
+
+void shadow_reset(struct cta *c) {
+    size_t cells = (c->shared_bytes + 3) / 4 + 1;
+    if (!c->shadow)
+        c->shadow = xmalloc(cells * sizeof *c->shadow);
+    memset(c->shadow, 0, cells * sizeof *c->shadow);
+    c->extras = 0;
+    c->generation = 1;
+    memset(c->fenced, 0, sizeof c->fenced);
+    for (int k = 0; k < c->warps; k++) {
+        memset(c->own[k].seen, 0, sizeof c->own[k].seen);
+        c->own[k].seen_all = 0;
+    }
+}
+
+void shadow_free(struct cta *c) {
+    free(c->shadow);
+    free(c->extra);
+}
+
+static uint32_t new_extra(struct cta *c) {
+    array_grow(&c->extra, &c->extra_capacity, c->extras, sizeof *c->extra);
+    return (uint32_t)c->extras++;
+}
+
+/* ---- order ---- */
+
+static bool ordered(const struct warp *w, unsigned warp, uint32_t stamp) {
+    const struct warp_private *own = w->own;
+    return stamp <= own->seen_all || warp == w->index || stamp <= own->seen[warp];
+}
+
+static void update_all(struct cta *c, int k) {
+    uint32_t least = UINT32_MAX;
+    for (int u = 0; u < c->warps; u++)
+        least = u != k && c->own[k].seen[u] < least ? c->own[k].seen[u] : least;
+    c->own[k].seen_all = least;
+}
+
+static void join(uint32_t *into, const uint32_t *from) {
+    for (int u = 0; u < MAX_WARPS; u++)
+        into[u] = from[u] > into[u] ? from[u] : into[u];
+}
+
+void shadow_barrier(struct cta *c, uint32_t participants, uint32_t waiters) {
+    uint32_t all[MAX_WARPS] = {0};
+    for (int k = 0; k < c->warps; k++) {
+        bool exited = c->warp[k].live == 0; /* nothing of it can come later */
+        if (!exited && !(participants >> k & 1))
+            continue;
+        join(all, c->own[k].seen);
+        all[k] = c->generation;
+    }
+    for (int k = 0; k < c->warps; k++) {
+        if (!(waiters >> k & 1))
+            continue;
+        join(c->own[k].seen, all);
+        update_all(c, k);
+    }
+    c->generation++;
+}
+
+/* Fences order what they lie between, as far as one can tell without following the flags that carry the news:
+ * everything fenced before is taken as known. That errs towards silence, never towards a false report. */
+void shadow_fence(struct warp *w) {
+    struct cta *c = w->cta;
+    join(c->fenced, w->own->seen);
+    c->fenced[w->index] = c->generation;
+    join(w->own->seen, c->fenced);
+    update_all(c, w->index);
+    c->generation++;
+}
+
+/* ---- accesses ---- */
+
+struct use {
+    struct warp *w;
+    const struct insn *i;
+    int lane;
+    uint32_t address;
+    enum shadow_use how;
+};
+
+static bool report_race(const struct use *u, const char *what, unsigned warp, uint32_t line) {
+    warp_fault(u->w, u->i, u->lane, SG_FAULT_RACE,
+               "shared 0x%x: warp %u %s it at PTX line %u and no barrier lies between", u->address, warp, what, line);
+    return false;
+}
+
+static bool check_state(const struct use *u, const struct shadow_cell *s) {
+    if (s->flight && u->how != USE_LAND) {
+        warp_fault(
+            u->w, u->i, u->lane, SG_FAULT_ASYNC,
+            "shared 0x%x: the asynchronous copy of PTX line %u by warp %u is still in flight (no wait for its group)",
+            u->address, s->write_line, s->writer);
+        return false;
+    }
+    if (!s->init && (u->how == USE_READ || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
+        warp_fault(u->w, u->i, u->lane, SG_FAULT_UNINITIALIZED, "shared 0x%x was never written", u->address);
+        return false;
+    }
+    return true;
+}
+
+static bool check_writer(const struct use *u, const struct shadow_cell *s) {
+    bool strong = u->how == USE_ATOMIC || u->how == USE_STRONG_READ || u->how == USE_STRONG_WRITE;
+    if (s->write_stamp == 0 || ordered(u->w, s->writer, s->write_stamp) || (strong && s->atomic))
+        return true;
+    return report_race(u, "wrote", s->writer, s->write_line);
+}
+
+static uint32_t reader_stamp(const struct cta *c, const struct shadow_cell *s, unsigned warp) {
+    return s->many ? c->extra[s->read_stamp].stamp[warp] : s->read_stamp;
+}
+
+/* The readers that are not ordered before this access. */
+static uint32_t open_readers(const struct use *u, const struct shadow_cell *s) {
+    if (!s->many && s->read_stamp <= u->w->own->seen_all)
+        return 0;
+    uint32_t open = 0;
+    for (uint32_t rest = s->readers; rest; rest &= rest - 1) {
+        unsigned warp = (unsigned)__builtin_ctz(rest);
+        open |= (uint32_t)!ordered(u->w, warp, reader_stamp(u->w->cta, s, warp)) << warp;
+    }
+    return open;
+}
+
+static void note_reader(const struct use *u, struct shadow_cell *s) {
+    struct cta *c = u->w->cta;
+    uint32_t me = 1u << u->w->index, open = s->readers && s->readers != me ? open_readers(u, s) : 0;
+    s->read_line = u->i->line;
+    if (!open) {
+        s->readers = me;
+        s->many = false;
+        s->read_stamp = c->generation;
+        return;
+    }
+    if (!s->many && s->read_stamp != c->generation) {
+        uint32_t old = s->read_stamp, record = new_extra(c);
+        for (int k = 0; k < MAX_WARPS; k++)
+            c->extra[record].stamp[k] = old;
+        s->read_stamp = record;
+        s->many = true;
+    }
+    s->readers |= me;
+    if (s->many)
+        c->extra[s->read_stamp].stamp[u->w->index] = c->generation;
+}
+
+static bool use_cell(const struct use *u, struct shadow_cell *s) {
+    if (!check_state(u, s))
+        return false;
+    if (u->how == USE_LAND) {
+        s->flight = false;
+        s->init = true;
+        s->write_stamp = u->w->cta->generation;
+        return true;
+    }
+    if (!check_writer(u, s))
+        return false;
+    if (u->how == USE_READ)
+        note_reader(u, s);
+    if (u->how == USE_READ || u->how == USE_STRONG_READ)
+        return true;
+    uint32_t open = s->readers ? open_readers(u, s) : 0;
+    if (open)
+        return report_race(u, "read", (unsigned)__builtin_ctz(open), s->read_line);
+    s->writer = u->w->index;
+    s->write_stamp = u->w->cta->generation;
+    s->write_line = u->i->line;
+    s->readers = 0;
+    s->many = false;
+    s->atomic = u->how == USE_ATOMIC || u->how == USE_STRONG_WRITE;
+    s->flight = u->how == USE_ISSUE;
+    s->init |= u->how != USE_ISSUE;
+    return true;
+}
+
+static bool use_parts(struct use *u, struct shadow_cell *s, unsigned first, unsigned bytes) {
+    struct cta *c = u->w->cta;
+    if (!s->parts) {
+        struct shadow_cell whole = *s;
+        uint32_t record = new_extra(c);
+        for (int k = 0; k < 4; k++)
+            c->extra[record].byte[k] = whole;
+        s->parts = true;
+        s->write_stamp = record;
+    }
+    uint32_t record = s->write_stamp, word = u->address & ~3u;
+    for (unsigned k = first; k < first + bytes; k++) {
+        struct shadow_cell byte = c->extra[record].byte[k]; /* a copy: noting a reader may move the records */
+        u->address = word + k;
+        if (!use_cell(u, &byte))
+            return false;
+        c->extra[record].byte[k] = byte;
+    }
+    return true;
+}
+
+bool shadow_access(struct warp *w, const struct insn *i, int lane, uint32_t address, unsigned bytes,
+                   enum shadow_use how) {
+    struct use u = {w, i, lane, address, how};
+    struct shadow_cell *cell = w->cta->shadow + address / 4;
+    if (bytes < 4) {
+        return use_parts(&u, cell, address % 4, bytes);
+    }
+    for (unsigned k = 0; k < bytes; k += 4, cell++) {
+        u.address = address + k;
+        if (cell->parts ? !use_parts(&u, cell, 0, 4) : !use_cell(&u, cell))
+            return false;
+    }
+    return true;
+}
