@@ -230,7 +230,9 @@ void proof_problem(const struct config *config, const struct problem *p, struct 
     *out = *p;
     if (p->m > tiles_m * tile_m + 1)
         out->m = tiles_m * tile_m + 1;
-    out->n = 2 * config_get(config, "tile_n") + 17;
+    /* Rows of Y start at multiples of 16 bytes exactly where those of the real problem do: kernels store them
+     * differently. */
+    out->n = 2 * config_get(config, "tile_n") + (p->n % 8 ? 17 : 24);
     out->k = 5 * 128 + 44;
     if (out->k < steps * tile_k) /* each part of a split has work, and one has more than the others */
         out->k = steps * tile_k - 84;

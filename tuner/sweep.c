@@ -21,23 +21,27 @@ struct sweep {
     const struct work_item *best_item;
 };
 
+/* A space that was named is read before anything is opened: most mistakes are in it. */
 static enum mt_status read_space(struct sweep *s) {
-    const struct sweep_options *o = s->options;
-    struct str names = {0};
+    return s->options->space ? config_list_read(s->options->space, &s->configs) : MT_OK;
+}
+
+/* Without a named space, the one that belongs to the device; and of either, what the device can run. */
+static enum mt_status fit_space(struct sweep *s) {
     struct device_limits limits;
-    if (o->space)
-        str_append(&names, o->space);
-    else
-        plan_default_spaces(&s->dev, o->quick, &names);
-    if (!names.data)
-        return fail(MT_NO_DEVICE, "%s has compute capability %d.%d; the kernels need 8.0 or later", s->dev.name,
-                    s->dev.cc / 10, s->dev.cc % 10);
-    enum mt_status status = config_list_read(names.data, &s->configs);
+    struct str names = {0};
+    enum mt_status status = MT_OK;
+    if (!s->options->space) {
+        plan_default_spaces(&s->dev, s->options->quick, &names);
+        status = names.data ? config_list_read(names.data, &s->configs)
+                            : fail(MT_NO_DEVICE, "%s has compute capability %d.%d; the kernels need 8.0 or later",
+                                   s->dev.name, s->dev.cc / 10, s->dev.cc % 10);
+    }
     str_release(&names);
     if (status)
         return status;
     device_limits_of(&s->dev, &limits);
-    plan_thin(&s->configs, &s->workload, &limits, o->max_configs);
+    plan_thin(&s->configs, &s->workload, &limits, s->options->max_configs);
     return MT_OK;
 }
 
@@ -149,9 +153,9 @@ enum mt_status sweep_run(const struct sweep_options *options) {
     struct sweep s = {.options = options, .started = seconds_now()};
     enum mt_status status;
     interrupt_catch();
-    if ((status = workload_init(&s.workload, &options->work)) || (status = open_device(&s)) ||
-        (status = read_space(&s)) || (status = open_store(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
-        (status = verify_time_record(&s)))
+    if ((status = workload_init(&s.workload, &options->work)) || (status = read_space(&s)) ||
+        (status = open_device(&s)) || (status = fit_space(&s)) || (status = open_store(&s)) ||
+        (status = make_plan(&s)) || (status = compile(&s)) || (status = verify_time_record(&s)))
         goto out;
     status = promote(&s);
 out:

@@ -1,0 +1,100 @@
+#!/bin/bash
+# Wrong input and a hostile surrounding: one sentence on standard error that names the cause, and the right exit code.
+set -u
+number=0
+failures=0
+soft=soft:a100-sxm-80g
+# shellcheck disable=SC2054 # the commas are the shape's
+sweep=("$MIXTUNE" sweep --quiet --device "$soft" --shape 8,64,128 --db "$TMPDIR/db")
+
+result() { # verdict ("" is good), name
+    number=$((number + 1))
+    if [ -z "$1" ]; then
+        echo "ok $number - $2"
+    else
+        failures=$((failures + 1))
+        echo "not ok $number - $2"
+        echo "# $1"
+        sed 's/^/# stderr: /' "$TMPDIR/err"
+    fi
+}
+
+# check NAME CODE WORD COMMAND...: exit code, one line on standard error, with all the words (separated by |).
+check() {
+    local name=$1 code=$2 words=$3 verdict='' word got
+    shift 3
+    "$@" >"$TMPDIR/out" 2>"$TMPDIR/err"
+    got=$?
+    [ "$got" = "$code" ] || verdict="exit code $got, not $code"
+    [ "$(wc -l <"$TMPDIR/err")" = 1 ] || verdict="$verdict; $(wc -l <"$TMPDIR/err") lines on standard error, not 1"
+    while read -r -d '|' word; do
+        grep -qF -- "$word" "$TMPDIR/err" || verdict="$verdict; no \`$word\`"
+    done <<<"$words|"
+    result "$verdict" "$name"
+}
+
+space() { # text -> path of a space file
+    printf '%b' "$1" >"$TMPDIR/space.yaml"
+    echo "$TMPDIR/space.yaml"
+}
+
+model() { # text -> path of a model file
+    mkdir -p "$TMPDIR/tiny"
+    echo "$1" >"$TMPDIR/tiny/config.json"
+    echo "$TMPDIR/tiny/config.json"
+}
+
+check 'a command that is not there' 64 'swep' "$MIXTUNE" swep
+check 'nothing to do' 64 '--model|--shape' "$MIXTUNE" sweep
+check 'a knob that is not there, in --config' 64 'tile_x|tile_n' \
+    "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128 --config tile_x=3
+check 'a knob that is not there, in a space' 64 'line 5|tile_x|tile_n' \
+    "${sweep[@]}" --space "$(space 'family: sm80\nvalues:\n  stages: [3]\n\n  tile_x: [1]\n')"
+check 'a knob with a word for a value' 64 'line 3|wide' \
+    "${sweep[@]}" --space "$(space 'family: sm80\nvalues:\n  tile_n: [64, wide]\n')"
+check 'YAML that is broken' 64 'space.yaml|line 4' \
+    "${sweep[@]}" --space "$(space 'family: sm80\nvalues:\n  tile_n: [64, 128\n  stages: [3]\n')"
+check 'a family that is not there' 64 'sm70' "${sweep[@]}" --space "$(space 'family: sm70\nvalues:\n  tile_n: [64]\n')"
+check 'a space that is not there' 64 'no-such' "${sweep[@]}" --space no-such
+check 'a model that is not there' 64 'no-such' "$MIXTUNE" sweep --quiet --model no-such
+check 'a config.json without a field' 64 'tiny/config.json|num_attention_heads' \
+    "$MIXTUNE" sweep --quiet --model "$(model '{"hidden_size": 64, "intermediate_size": 128, "vocab_size": 9}')"
+check 'a config.json that is no JSON' 64 'tiny/config.json|line 1' "$MIXTUNE" sweep --quiet --model "$(model '{"hidden_size" 64}')"
+check 'a scheme that is not there' 64 'w3a8' "$MIXTUNE" sweep --quiet --shape 8,64,128 --scheme w3a8
+check 'a group that is not there' 64 '32' "$MIXTUNE" sweep --quiet --shape 8,64,128 --group 32
+check 'a range that is none' 64 '1:256' "$MIXTUNE" sweep --quiet --shape 64,128 --m 1:256
+check 'a tensor parallelism that does not divide' 64 '--tp 5' "$MIXTUNE" sweep --quiet --model llama-3.1-8b --tp 5
+check 'a software device that is not there' 69 'no-such' "$MIXTUNE" verify --quiet --device soft:no-such --shape 8,64,128
+check 'a device that is none' 64 'gpu7' "$MIXTUNE" verify --quiet --device gpu7 --shape 8,64,128
+check 'a CUDA device that is not there' 69 'CUDA' "$MIXTUNE" verify --quiet --device cuda:4096 --shape 8,64,128
+check 'a database that is none' 1 'notes' "$MIXTUNE" sweep --quiet --device "$soft" --shape 8,64,128 \
+    --db "$(echo 'These are my notes, and they are not a database.' >"$TMPDIR/notes" && echo "$TMPDIR/notes")"
+check 'a database in a folder that is not there' 1 'nowhere' \
+    "$MIXTUNE" sweep --quiet --device "$soft" --shape 8,64,128 --db "$TMPDIR/nowhere/db"
+check 'a configuration that cannot run' 64 'tile' \
+    "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128 --config tile_n=48
+
+# A cache folder that cannot be written (a file is in its way, which stops root, too) costs time, not results.
+echo occupied >"$TMPDIR/occupied"
+check 'a cache that cannot be written' 0 'cache|occupied' env MIXTUNE_CACHE_DIR="$TMPDIR/occupied/cache" \
+    "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128
+result "$(grep -q '^2 right' "$TMPDIR/out" || echo 'it did not verify')" 'the work is done without a cache'
+
+if [ -c /dev/full ]; then
+    # shellcheck disable=SC2016 # $MIXTUNE is for the inner shell
+    check 'results on a full disk' 1 'full' bash -c '"$MIXTUNE" info --quiet >/dev/full'
+fi
+# A file system of 64 KiB, where the rights suffice to mount one: small FOLDER COMMAND...
+# shellcheck disable=SC2016
+small=(unshare -rm bash -c 'mount -t tmpfs -o size=64k tmpfs "$0" && "$@"')
+mkdir -p "$TMPDIR/small"
+if "${small[@]}" "$TMPDIR/small" true 2>/dev/null; then
+    check 'a database on a full disk' 1 'db|full' "${small[@]}" "$TMPDIR/small" "${sweep[@]}" \
+        --db "$TMPDIR/small/db" --space "$(space 'family: sm80\nvalues:\n  tile_n: [64]\n')"
+else
+    number=$((number + 1))
+    echo "ok $number - a database on a full disk # SKIP no right to mount a small file system"
+fi
+
+echo "1..$number"
+exit $((failures > 0))

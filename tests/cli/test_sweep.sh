@@ -1,0 +1,152 @@
+#!/bin/bash
+# A sweep as people use it: it measures, resumes, stops when told to, and bad kernels are rows and not errors.
+set -u
+export MIXTUNE_LOG=info
+number=0
+failures=0
+db=$TMPDIR/db
+
+result() { # verdict ("" is good), name
+    number=$((number + 1))
+    if [ -z "$1" ]; then
+        echo "ok $number - $2"
+    else
+        failures=$((failures + 1))
+        echo "not ok $number - $2"
+        echo "# $1"
+        tail -n 20 "$TMPDIR/err" | sed 's/^/# stderr: /'
+    fi
+}
+
+# run CODE COMMAND...: sets $verdict, leaves $TMPDIR/out and $TMPDIR/err.
+run() {
+    local code=$1 got
+    shift
+    "$@" >"$TMPDIR/out" 2>"$TMPDIR/err"
+    got=$?
+    verdict=
+    [ "$got" = "$code" ] || verdict="exit code $got, not $code; "
+}
+expect() { grep -qE -- "$1" "$TMPDIR/$2" || verdict="$verdict no /$1/ in $2; "; }
+forbid() { if grep -qE -- "$1" "$TMPDIR/$2"; then verdict="$verdict /$1/ in $2; "; fi; }
+
+cat >"$TMPDIR/small.yaml" <<'YAML'
+family: sm80
+values:
+  tile_n: [64]
+  tile_m: [8, 16]
+  stages: [3]
+  split_k: [1, 2]
+YAML
+sweep() { # database, further options
+    local base=$1
+    shift
+    "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/small.yaml" --db "$base" "$@"
+}
+work=(--shape 200,300 --m '1,17' --scheme 'w4a8,w8a8')
+# Two token counts, two schemes: 4 tile shapes and the default each; the baseline has 2 configurations for each token count.
+total=$((2 * 2 * 5 + 2 * 2))
+
+run 0 sweep "$db" "${work[@]}"
+expect "$total candidates to measure, 0 measured before" err
+forbid '[1-9][0-9]* failed' err
+expect MODELLED out
+[ "$(grep -cE '200x300 +(1|17) w[48]a8' "$TMPDIR/out")" = 4 ] || verdict="$verdict not 4 winners"
+expect ' f16 .* sm80 tile_n=' out
+result "$verdict" 'a small sweep finds a winner for every problem'
+
+run 0 sweep "$db" "${work[@]}" --json
+expect "0 candidates to measure, $total measured before" err
+[ "$(grep -c '"origin":"modelled"' "$TMPDIR/out")" = 4 ] || verdict="$verdict not 4 lines of JSON"
+expect '"baseline_family":"f16"' out
+cp "$TMPDIR/out" "$TMPDIR/winners"
+result "$verdict" 'a second run measures nothing and has the same winners at hand'
+
+run 0 sweep "$db" "${work[@]}" --shape 64,128
+expect "$total candidates to measure, $total measured before" err
+result "$verdict" 'a wider workload measures only what is new'
+
+run 75 sweep "$TMPDIR/limited" "${work[@]}" --time-limit 0.001s
+expect 'same command goes on' err
+run 0 sweep "$TMPDIR/limited" "${work[@]}" --json
+cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners"
+result "$verdict" 'a sweep stopped at its time limit goes on, to the same winners'
+
+# ^C while it compiles or measures.
+sweep "$TMPDIR/broken_off" "${work[@]}" >"$TMPDIR/out" 2>"$TMPDIR/err" &
+pid=$!
+for _ in $(seq 200); do
+    [ -s "$TMPDIR/broken_off" ] && break
+    sleep 0.05
+done
+kill -INT $pid
+wait $pid
+code=$?
+verdict=
+[ "$code" = 75 ] || [ "$code" = 0 ] || verdict="exit code $code; "
+[ "$code" = 0 ] || expect 'same command goes on' err
+run 0 sweep "$TMPDIR/broken_off" "${work[@]}" --json
+cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners"
+result "$verdict" 'an interrupted sweep goes on, to the same winners'
+
+run 0 sweep "$TMPDIR/few" "${work[@]}" --max-configs 2
+expect "$((2 * 2 * 2 + 4)) candidates to measure" err
+result "$verdict" '--max-configs thins the space'
+
+run 0 sweep "$TMPDIR/quiet" "${work[@]}" --max-configs 1 --quiet
+[ -s "$TMPDIR/err" ] && verdict="$verdict words on standard error"
+result "$verdict" '--quiet is quiet'
+
+# Kernels that are wrong, and kernels that do not compile.
+
+broken() { # file, sed script: sweeps with templates that are changed so
+    rm -rf "$TMPDIR/broken"
+    cp -R templates "$TMPDIR/broken"
+    sed -i "$2" "$TMPDIR/broken/$1"
+    cmp -s "templates/$1" "$TMPDIR/broken/$1" && verdict="$verdict $1 was not changed; "
+    MIXTUNE_TEMPLATES=$TMPDIR/broken MIXTUNE_LOG=debug sweep "$TMPDIR/broken-db" "${work[@]}" --max-configs 2
+}
+
+run 0 broken tile/epilogue.cuh 's/acc\[i\]\[j\]\[r\] + b/acc[i][j][r] * 1.01f + b/'
+expect '12 of 12 .*12 failed' err
+expect 'wrong: [0-9]+ of [0-9]+ elements are wrong' err
+forbid 'x300 ' out
+result "$verdict" 'kernels that compute wrong numbers are rows, and none wins'
+
+run 0 broken gemm_sm80.cu '$a #error "broken on purpose"'
+expect '12 of 12 .* 8 failed' err
+expect 'compile-failed: .*broken on purpose' err
+result "$verdict" 'kernels that do not compile are rows'
+
+run 0 broken tile/quant_tile.cuh 's/args\.x_scales, args\.m/args.x_scales + (1 << 28), args.m/'
+expect '12 of 12 .* 8 failed' err
+expect 'illegal-address' err
+result "$verdict" 'kernels that read out of bounds are rows, and the device comes back for the others'
+
+MIXTUNE_TEMPLATES=$TMPDIR/broken run 1 "$MIXTUNE" verify --device soft:a100-sxm-80g --shape 17,200,300
+expect '^1 right, 0 wrong, 0 refused, 1 failed' out
+result "$verdict" 'verify: a fault is a failure'
+sed -i 's/args\.x_scales + (1 << 28), args\.m/args.x_scales, args.m/' "$TMPDIR/broken/tile/quant_tile.cuh"
+sed -i 's/acc\[i\]\[j\]\[r\] + b/acc[i][j][r] * 1.01f + b/' "$TMPDIR/broken/tile/epilogue.cuh"
+MIXTUNE_TEMPLATES=$TMPDIR/broken run 2 "$MIXTUNE" verify --device soft:a100-sxm-80g --shape 17,200,300
+expect '^1 right, 1 wrong, 0 refused' out
+result "$verdict" 'verify: a wrong result is exit code 2'
+
+run 0 "$MIXTUNE" verify --device soft:a100-sxm-80g --shape 17,200,300 --space "$TMPDIR/small.yaml" --dtype bf16 --bias
+expect '^6 right, 0 wrong, 0 refused' out
+expect '3 configurations without split-K compared bit for bit' out
+result "$verdict" 'verify: every configuration of a space'
+
+run 0 "$MIXTUNE" bench --quick --device soft:a100-sxm-80g --shape 17,200,300 --config tile_m=16,stages=3
+expect ' MODELLED ' out
+expect 'fp16 .* f16 tile_n=' out
+expect 'w4a8 .* sm80 tile_n=' out
+result "$verdict" 'bench: a configuration beside the baseline'
+
+run 0 "$MIXTUNE" info --device soft:a100-sxm-80g
+expect 'split_k .*set at launch' out
+expect 'models .*llama-3.1-8b' out
+result "$verdict" 'info'
+
+echo "1..$number"
+exit $((failures > 0))
