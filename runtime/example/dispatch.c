@@ -1,0 +1,294 @@
+/* How a serving engine uses a bundle: `dispatch BUNDLE [LAYER [M]]`.
+ *
+ * Prints which kernel runs each layer at a few batch sizes, then quantises and packs random weights for one layer, runs
+ * it at M tokens (17 unless told) in a CUDA graph, and compares some elements of the result with the product of the
+ * numbers before they were quantised.
+ *
+ * An engine links with -lcuda. This example opens the driver itself, so that it also runs on the software device where
+ * there is no GPU: MIXTUNE_DEVICE is "cuda:N" or "soft:NAME", and without it a GPU is tried first. */
+#define _POSIX_C_SOURCE 200809L /* setenv */
+#include "mixtune.h"
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    CUresult (*init)(unsigned);
+    CUresult (*device_get)(CUdevice *, int);
+    CUresult (*context_create)(CUcontext *, unsigned, CUdevice);
+    CUresult (*context_destroy)(CUcontext);
+    CUresult (*allocate)(CUdeviceptr *, size_t);
+    CUresult (*release)(CUdeviceptr);
+    CUresult (*fill)(CUdeviceptr, unsigned char, size_t);
+    CUresult (*to_device)(CUdeviceptr, const void *, size_t);
+    CUresult (*to_host)(void *, CUdeviceptr, size_t);
+    CUresult (*stream_create)(CUstream *, unsigned);
+    CUresult (*stream_destroy)(CUstream);
+    CUresult (*stream_wait)(CUstream);
+    CUresult (*capture_begin)(CUstream, CUstreamCaptureMode);
+    CUresult (*capture_end)(CUstream, CUgraph *);
+    CUresult (*graph_make)(CUgraphExec *, CUgraph, unsigned long long);
+    CUresult (*graph_launch)(CUgraphExec, CUstream);
+    CUresult (*graph_exec_destroy)(CUgraphExec);
+    CUresult (*graph_destroy)(CUgraph);
+} cu;
+
+static const struct {
+    const char *name;
+    void *member;
+} functions[] = {
+    {"cuInit", &cu.init},
+    {"cuDeviceGet", &cu.device_get},
+    {"cuCtxCreate_v2", &cu.context_create},
+    {"cuCtxDestroy_v2", &cu.context_destroy},
+    {"cuMemAlloc_v2", &cu.allocate},
+    {"cuMemFree_v2", &cu.release},
+    {"cuMemsetD8_v2", &cu.fill},
+    {"cuMemcpyHtoD_v2", &cu.to_device},
+    {"cuMemcpyDtoH_v2", &cu.to_host},
+    {"cuStreamCreate", &cu.stream_create},
+    {"cuStreamDestroy_v2", &cu.stream_destroy},
+    {"cuStreamSynchronize", &cu.stream_wait},
+    {"cuStreamBeginCapture_v2", &cu.capture_begin},
+    {"cuStreamEndCapture", &cu.capture_end},
+    {"cuGraphInstantiateWithFlags", &cu.graph_make},
+    {"cuGraphLaunch", &cu.graph_launch},
+    {"cuGraphExecDestroy", &cu.graph_exec_destroy},
+    {"cuGraphDestroy", &cu.graph_destroy},
+};
+
+static void stop(const char *what, const char *why) {
+    fprintf(stderr, "dispatch: %s: %s\n", what, why);
+    exit(1);
+}
+
+static void driver_check(CUresult result, const char *what) {
+    char number[40];
+    snprintf(number, sizeof number, "driver error %d", (int)result);
+    if (result != CUDA_SUCCESS)
+        stop(what, number);
+}
+
+static void mixtune_check(enum mt_status status, const char *what) {
+    if (status != MT_OK)
+        stop(what, mt_error_message());
+}
+
+static void *host_allocate(size_t count, size_t size) {
+    void *memory = calloc(count, size);
+    if (!memory)
+        stop("out of memory", "the layer is too large for this machine");
+    return memory;
+}
+
+static CUdeviceptr device_allocate(size_t bytes) {
+    CUdeviceptr memory;
+    driver_check(cu.allocate(&memory, bytes), "device memory");
+    return memory;
+}
+
+/* True if the library is there, has all functions and finds a device. */
+static int driver_open(const char *library) {
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    for (size_t i = 0; handle && i < sizeof functions / sizeof *functions; i++) {
+        void *found = dlsym(handle, functions[i].name);
+        if (!found)
+            return 0;
+        memcpy(functions[i].member, &found, sizeof found);
+    }
+    return handle && cu.init(0) == CUDA_SUCCESS;
+}
+
+static CUcontext context_open(void) {
+    const char *wanted = getenv("MIXTUNE_DEVICE");
+    int soft = wanted && strncmp(wanted, "soft:", 5) == 0;
+    int number = wanted && strncmp(wanted, "cuda:", 5) == 0 ? atoi(wanted + 5) : 0;
+    CUdevice device;
+    CUcontext context;
+    if (soft)
+        setenv("SOFTGPU_DEVICE", wanted + 5, 1);
+    if ((soft || !driver_open("libcuda.so.1")) && !driver_open("libsoftgpu.so"))
+        stop("no device", "there is neither a CUDA driver with a GPU nor the software device");
+    driver_check(cu.device_get(&device, number), "the device");
+    driver_check(cu.context_create(&context, 0, device), "a context");
+    return context;
+}
+
+static void choices_print(const struct mt_table *table) {
+    static const char *const steps[] = {"exact", "nearest M", "nearest layer", "default"};
+    static const int tokens[] = {1, 17, 256, 3000};
+    printf("%-10s %6s %6s %-7s %5s  %-9s %9s  %-8s %s\n", "layer", "N", "K", "scheme", "M", "step", "expected", "",
+           "kernel");
+    for (int i = 0; i < mt_table_layer_count(table); i++) {
+        const struct mt_layer *layer = mt_table_layer_at(table, i);
+        struct mt_layer_info info;
+        mt_layer_describe(layer, &info);
+        for (size_t j = 0; j < sizeof tokens / sizeof *tokens; j++) {
+            struct mt_choice choice = mt_table_lookup(table, layer, tokens[j]);
+            printf("%-10s %6d %6d %-7s %5d  %-9s %6.1f us  %-8s %s\n", info.name, info.shape.n, info.shape.k,
+                   info.shape.scheme, tokens[j], steps[choice.step], choice.expected_ns / 1000,
+                   choice.origin == MT_ORIGIN_MEASURED ? "measured" : "modelled",
+                   choice.kind == MT_KIND_CUBLAS ? "cuBLAS" : choice.config);
+        }
+    }
+}
+
+/* Numbers in -1 .. 1, the same in every run. */
+static void random_fill(float *to, size_t count, unsigned seed) {
+    unsigned state = seed;
+    for (size_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        to[i] = (float)(int)(state >> 8) * 0x1p-23f - 1;
+    }
+}
+
+/* Everything on the device that one layer needs. */
+struct served {
+    struct mt_quantize_operands quantize;
+    struct mt_gemm_operands gemm;
+};
+
+static void served_init(struct served *s, const struct mt_table *table, const struct mt_layer *layer, const float *w,
+                        const uint16_t *x, int m) {
+    struct mt_layer_info info;
+    struct mt_packed *packed;
+    mt_layer_describe(layer, &info);
+    *s = (struct served){.gemm = {.m = m, .ldy = info.shape.n}};
+    mixtune_check(mt_pack_float(layer, w, NULL, &packed), "packing the weights");
+    mixtune_check(mt_weights_upload(table, packed, &s->gemm.weights), "uploading the weights");
+    mt_packed_free(packed);
+
+    size_t tokens = (size_t)m, input = tokens * (size_t)info.shape.k * sizeof *x,
+           factors = tokens * (size_t)info.groups;
+    s->gemm.x.codes = device_allocate(tokens * (size_t)info.k_padded);
+    s->gemm.x.scales = device_allocate(factors * sizeof(float));
+    s->gemm.x.sums = device_allocate(factors * sizeof(int32_t));
+    s->gemm.y = device_allocate(tokens * (size_t)info.shape.n * sizeof(uint16_t));
+    s->gemm.workspace_bytes = mt_workspace_bytes(table, layer, m);
+    if (s->gemm.workspace_bytes) {
+        s->gemm.workspace = device_allocate(s->gemm.workspace_bytes);
+        driver_check(cu.fill(s->gemm.workspace, 0, s->gemm.workspace_bytes), "clearing the workspace");
+    }
+    s->quantize =
+        (struct mt_quantize_operands){.m = m, .x = device_allocate(input), .ldx = info.shape.k, .out = s->gemm.x};
+    driver_check(cu.to_device(s->quantize.x, x, input), "copying the activations");
+}
+
+static void served_release(struct served *s, const struct mt_table *table) {
+    const CUdeviceptr memory[] = {s->gemm.x.codes, s->gemm.x.scales, s->gemm.x.sums,
+                                  s->gemm.y,       s->quantize.x,    s->gemm.workspace};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+        if (memory[i])
+            cu.release(memory[i]);
+    mt_weights_free(table, &s->gemm.weights);
+}
+
+/* Quantisation and GEMM as one CUDA graph, launched twice: the second launch finds the workspace as the first left it.
+ */
+static void served_run(const struct served *s, const struct mt_table *table, const struct mt_layer *layer) {
+    CUstream stream;
+    CUgraph graph;
+    CUgraphExec ready;
+    driver_check(cu.stream_create(&stream, CU_STREAM_NON_BLOCKING), "a stream");
+    driver_check(cu.capture_begin(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), "beginning the graph");
+    mixtune_check(mt_quantize_launch(table, layer, &s->quantize, stream), "quantising the activations");
+    mixtune_check(mt_gemm_launch(table, layer, &s->gemm, stream), "the GEMM");
+    driver_check(cu.capture_end(stream, &graph), "ending the graph");
+    driver_check(cu.graph_make(&ready, graph, 0), "making the graph");
+    for (int i = 0; i < 2; i++)
+        driver_check(cu.graph_launch(ready, stream), "launching the graph");
+    driver_check(cu.stream_wait(stream), "running the graph");
+    cu.graph_exec_destroy(ready);
+    cu.graph_destroy(graph);
+    cu.stream_destroy(stream);
+}
+
+/* Root of the mean square of the error over that of the result, for one output feature in `step` of every token. */
+static double error_of(const float *w, const float *x, const float *y, int m, int n, int k, int step) {
+    double error = 0, total = 0;
+    for (int row = 0; row < m; row++) {
+        for (int column = row % step; column < n; column += step) {
+            double want = 0;
+            for (int i = 0; i < k; i++)
+                want += (double)x[(size_t)row * (size_t)k + (size_t)i] * w[(size_t)column * (size_t)k + (size_t)i];
+            double off = y[(size_t)row * (size_t)n + (size_t)column] - want;
+            error += off * off;
+            total += want * want;
+        }
+    }
+    return sqrt(error / total);
+}
+
+/* 0 if the result is what quantised numbers can be. */
+static int layer_run(const struct mt_table *table, const struct mt_layer *layer, int m) {
+    struct mt_layer_info info;
+    struct served served;
+    mt_layer_describe(layer, &info);
+    int n = info.shape.n, k = info.shape.k, step = n / 128 + 1;
+    size_t inputs = (size_t)m * (size_t)k, outputs = (size_t)m * (size_t)n, weights = (size_t)n * (size_t)k;
+    float *w = host_allocate(weights, sizeof *w), *x = host_allocate(inputs, sizeof *x),
+          *y = host_allocate(outputs, sizeof *y);
+    uint16_t *x16 = host_allocate(inputs, sizeof *x16), *y16 = host_allocate(outputs, sizeof *y16);
+    random_fill(w, weights, 1);
+    for (size_t i = 0; i < weights; i++)
+        w[i] *= 0.02f;
+    random_fill(x, inputs, 2);
+    mt_from_float(info.shape.dtype, x, x16, inputs);
+    mt_to_float(info.shape.dtype, x16, x, inputs);
+
+    served_init(&served, table, layer, w, x16, m);
+    served_run(&served, table, layer);
+    driver_check(cu.to_host(y16, served.gemm.y, outputs * sizeof *y16), "copying the result");
+    served_release(&served, table);
+
+    /* Weights spread evenly over 16 levels keep an error of 1/15 of their size; 256 levels one of 1/255. */
+    mt_to_float(info.shape.dtype, y16, y, outputs);
+    double error = error_of(w, x, y, m, n, k, step), limit = info.rows[1] ? 0.09 : 0.02;
+    int wrong = !(error < limit);
+    printf("\n%s at M = %d: Y differs from the product before quantisation by %.2f %% (limit %.0f %%): %s\n",
+           *info.name ? info.name : "layer", m, 100 * error, 100 * limit, wrong ? "WRONG" : "good");
+    free(w);
+    free(x);
+    free(y);
+    free(x16);
+    free(y16);
+    return wrong;
+}
+
+/* The layer of that name, or the one with the fewest weights. */
+static const struct mt_layer *layer_choose(const struct mt_table *table, const char *name) {
+    const struct mt_layer *best = NULL;
+    double least = INFINITY;
+    for (int i = 0; i < mt_table_layer_count(table); i++) {
+        struct mt_layer_info info;
+        mt_layer_describe(mt_table_layer_at(table, i), &info);
+        double weights = (double)info.shape.n * info.shape.k;
+        if ((name && strcmp(info.name, name) != 0) || weights >= least)
+            continue;
+        least = weights;
+        best = mt_table_layer_at(table, i);
+    }
+    if (!best)
+        stop(name ? name : "the bundle", "no such layer");
+    return best;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2 || argc > 4) {
+        fprintf(stderr, "usage: %s BUNDLE [LAYER [M]]\n", argv[0]);
+        return 64;
+    }
+    int m = argc > 3 ? atoi(argv[3]) : 17;
+    struct mt_table *table;
+    CUcontext context = context_open();
+    mixtune_check(mt_table_open(argv[1], 0, &table), "opening the bundle");
+    const struct mt_layer *layer = layer_choose(table, argc > 2 ? argv[2] : NULL);
+    choices_print(table);
+    fflush(stdout);
+    int wrong = layer_run(table, layer, m < 1 ? 1 : m);
+    mt_table_close(table);
+    cu.context_destroy(context);
+    return wrong ? 2 : 0;
+}

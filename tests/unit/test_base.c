@@ -1,0 +1,311 @@
+/* Sentences, strings, files, host loops. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "base/str.h"
+#include <dirent.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+/* after the above; its fail() is a macro with the name of our function */
+#include <cmocka.h>
+#undef fail
+
+static char folder[] = "/tmp/mixtune-base-XXXXXX";
+static char path[80];
+
+static int set_up(void **state) {
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/file", folder);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+/* ---- sentences ---- */
+
+static void *other_thread(void *argument) {
+    assert_string_equal(fail_message(), "");
+    fail(MT_FAILURE, "of another thread");
+    return argument;
+}
+
+static void sentences_belong_to_their_thread(void **state) {
+    (void)state;
+    assert_int_equal(fail(MT_USAGE, "knob %s is %d", "a", 7), MT_USAGE);
+    assert_string_equal(fail_message(), "knob a is 7");
+    assert_int_equal(fail_context(MT_USAGE, "reading %s", "x.yaml"), MT_USAGE);
+    assert_string_equal(fail_message(), "reading x.yaml: knob a is 7");
+    fail(MT_FAILURE, "again: %s", fail_message());
+    assert_string_equal(fail_message(), "again: reading x.yaml: knob a is 7");
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, other_thread, NULL), 0);
+    pthread_join(thread, NULL);
+    assert_string_equal(fail_message(), "again: reading x.yaml: knob a is 7");
+    char *longer = xmalloc(5001);
+    memset(longer, 'y', 5000);
+    longer[5000] = 0;
+    fail(MT_FAILURE, "%s", longer);
+    fail_context(MT_FAILURE, "%s", longer);
+    assert_in_range(strlen(fail_message()), 500, 5000);
+    free(longer);
+}
+
+/* ---- strings ---- */
+
+static void strings_grow(void **state) {
+    (void)state;
+    struct str s = {0}, want = {0};
+    for (int i = 0; i < 3000; i++) {
+        str_printf(&s, "%d,", i);
+        char text[16];
+        str_append_bytes(&want, text, (size_t)snprintf(text, sizeof text, "%d,", i));
+    }
+    assert_string_equal(s.data, want.data);
+    assert_int_equal(s.length, strlen(s.data));
+    str_clear(&s);
+    assert_string_equal(s.data, "");
+    str_append_bytes(&s, "a\0b", 3);
+    str_append(&s, "c");
+    assert_int_equal(s.length, 4);
+    assert_memory_equal(s.data, "a\0bc", 5);
+    str_release(&s);
+    assert_null(s.data);
+    str_printf(&s, "%s", "");
+    assert_string_equal(s.data, "");
+    str_release(&s);
+    str_release(&want);
+}
+
+/* ---- files ---- */
+
+static int entries_of(const char *where) {
+    DIR *dir = opendir(where);
+    int count = 0;
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count - 2;
+}
+
+static void files_are_replaced_whole(void **state) {
+    (void)state;
+    struct str s = {0};
+    char *large = xmalloc(300000);
+    for (int i = 0; i < 300000; i++)
+        large[i] = (char)lrand48();
+    assert_int_equal(file_write_atomic(path, large, 300000), MT_OK);
+    str_append(&s, "before");
+    assert_int_equal(file_read(path, &s), MT_OK);
+    assert_int_equal(s.length, 300006);
+    assert_memory_equal(s.data + 6, large, 300000);
+    assert_int_equal(file_write_atomic(path, "new", 3), MT_OK);
+    str_clear(&s);
+    assert_int_equal(file_read(path, &s), MT_OK);
+    assert_string_equal(s.data, "new");
+    assert_int_equal(file_write_atomic(path, "", 0), MT_OK);
+    str_release(&s);
+    assert_int_equal(file_read(path, &s), MT_OK);
+    assert_string_equal(s.data, "");
+    assert_int_equal(entries_of(folder), 1);
+    struct stat info;
+    mode_t mask = umask(0);
+    umask(mask);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0666 & ~mask);
+    str_release(&s);
+    free(large);
+}
+
+static void *writer(void *argument) {
+    const char *letter = argument;
+    char text[4096];
+    memset(text, *letter, sizeof text);
+    for (int i = 0; i < 20; i++)
+        if (file_write_atomic(path, text, sizeof text) != MT_OK)
+            return NULL;
+    return argument;
+}
+
+static void readers_never_see_half_a_file(void **state) {
+    (void)state;
+    static char letters[] = "ab";
+    pthread_t thread[2];
+    void *result;
+    writer(letters);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, writer, letters + i), 0);
+    for (int i = 0; i < 200; i++) {
+        struct str s = {0};
+        assert_int_equal(file_read(path, &s), MT_OK);
+        assert_int_equal(s.length, 4096);
+        for (size_t at = 1; at < s.length; at++)
+            assert_int_equal(s.data[at], s.data[0]);
+        str_release(&s);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(thread[i], &result);
+        assert_non_null(result);
+    }
+    assert_int_equal(entries_of(folder), 1);
+}
+
+static void failures_are_sentences(void **state) {
+    (void)state;
+    struct str s = {0};
+    char sub[100];
+    str_append(&s, "kept");
+    assert_int_equal(file_read("/nonexistent/file", &s), MT_FAILURE);
+    assert_string_equal(s.data, "kept");
+    assert_string_equal(fail_message(), "cannot open /nonexistent/file: No such file or directory");
+    assert_int_equal(file_read(folder, &s), MT_FAILURE); /* opens, but cannot be read */
+    assert_string_equal(s.data, "kept");
+    assert_int_equal(file_write_atomic("/nonexistent/file", "x", 1), MT_FAILURE);
+    assert_int_equal(file_write_atomic(folder, "x", 1), MT_FAILURE);
+
+    snprintf(sub, sizeof sub, "%s/full", folder);
+    if (mknod(sub, S_IFCHR | 0600, makedev(1, 7)) == 0) { /* needs root: the device that is always full */
+        assert_int_equal(file_write_atomic(sub, "x", 1), MT_FAILURE);
+        assert_non_null(strstr(fail_message(), "No space left on device; free some space"));
+        struct stat info;
+        assert_int_equal(stat(sub, &info), 0);
+        assert_true(S_ISCHR(info.st_mode)); /* and was not replaced by a file */
+        unlink(sub);
+    }
+    if (geteuid() != 0) {
+        snprintf(sub, sizeof sub, "%s/closed", folder);
+        assert_int_equal(mkdir(sub, 0500), 0);
+        strcat(sub, "/file");
+        assert_int_equal(file_write_atomic(sub, "x", 1), MT_FAILURE);
+        assert_non_null(strstr(fail_message(), "check its permissions"));
+    }
+    str_release(&s);
+}
+
+static void folders_are_made(void **state) {
+    (void)state;
+    char deep[120];
+    struct stat info;
+    snprintf(deep, sizeof deep, "%s/a/b//c", folder);
+    assert_int_equal(folder_make(deep), MT_OK);
+    assert_int_equal(stat(deep, &info), 0);
+    assert_true(S_ISDIR(info.st_mode));
+    assert_int_equal(folder_make(deep), MT_OK);
+    assert_int_equal(file_write_atomic(path, "x", 1), MT_OK);
+    snprintf(deep, sizeof deep, "%s/more", path);
+    assert_int_equal(folder_make(deep), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "cannot make the folder"));
+    assert_int_equal(folder_make(path), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "Not a directory"));
+}
+
+static void configs_are_found(void **state) {
+    (void)state;
+    struct str found = {0};
+    char kind[100], name[120];
+    snprintf(kind, sizeof kind, "%s/kind", folder);
+    snprintf(name, sizeof name, "%s/mine.yaml", kind);
+    assert_int_equal(folder_make(kind), MT_OK);
+    assert_int_equal(file_write_atomic(name, "x", 1), MT_OK);
+    setenv("MIXTUNE_CONFIGS", folder, 1);
+    assert_int_equal(config_find("kind", "mine", "yaml", &found), MT_OK);
+    assert_string_equal(found.data, name);
+    assert_int_equal(config_find("kind", "mine.yaml", "yaml", &found), MT_OK);
+    assert_int_equal(config_find("kind", name, "yaml", &found), MT_OK);
+    assert_int_equal(config_find("kind", "other", "yaml", &found), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "other.yaml"));
+    assert_int_equal(config_find("kind", "./other", "yaml", &found), MT_USAGE);
+    assert_string_equal(fail_message(), "there is no file ./other");
+    unsetenv("MIXTUNE_CONFIGS");
+    str_release(&found);
+}
+
+static void the_cache_has_a_place(void **state) {
+    (void)state;
+    struct str where = {0};
+    setenv("HOME", "/h", 1);
+    setenv("XDG_CACHE_HOME", "/x", 1);
+    setenv("MIXTUNE_CACHE_DIR", "/m", 1);
+    assert_int_equal(cache_folder(&where), MT_OK);
+    assert_string_equal(where.data, "/m");
+    unsetenv("MIXTUNE_CACHE_DIR");
+    assert_int_equal(cache_folder(&where), MT_OK);
+    assert_string_equal(where.data, "/x/mixtune");
+    setenv("XDG_CACHE_HOME", "relative", 1);
+    assert_int_equal(cache_folder(&where), MT_OK);
+    assert_string_equal(where.data, "/h/.cache/mixtune");
+    unsetenv("HOME");
+    assert_int_equal(cache_folder(&where), MT_FAILURE);
+    str_release(&where);
+}
+
+/* ---- logs ---- */
+
+static void levels_drop_messages(void **state) {
+    (void)state;
+    log_set_level(LOG_WARN);
+    assert_true(log_enabled(LOG_ERROR) && log_enabled(LOG_WARN));
+    assert_false(log_enabled(LOG_INFO) || log_enabled(LOG_DEBUG));
+    log_set_level(LOG_DEBUG);
+    assert_true(log_enabled(LOG_DEBUG));
+    log_set_level(LOG_INFO);
+}
+
+/* ---- loops ---- */
+
+struct visits {
+    atomic_int count[1000];
+    atomic_int largest;
+};
+
+static void visit(void *context, int begin, int end) {
+    struct visits *v = context;
+    for (int i = begin; i < end; i++)
+        atomic_fetch_add(&v->count[i], 1);
+    if (end - begin > v->largest)
+        v->largest = end - begin;
+}
+
+static void loops_visit_every_index_once(void **state) {
+    (void)state;
+    static const int cases[][2] = {{0, 1}, {1, 1}, {1, 100}, {1000, 1}, {1000, 7}, {999, 1000}, {64, 64}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct visits v = {0};
+        parallel_for(cases[c][0], cases[c][1], visit, &v);
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(v.count[i], i < cases[c][0]);
+        assert_true(v.largest <= cases[c][1]);
+    }
+    assert_true(parallel_threads() >= 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sentences_belong_to_their_thread),
+        cmocka_unit_test(strings_grow),
+        cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(readers_never_see_half_a_file),
+        cmocka_unit_test(failures_are_sentences),
+        cmocka_unit_test(folders_are_made),
+        cmocka_unit_test(configs_are_found),
+        cmocka_unit_test(the_cache_has_a_place),
+        cmocka_unit_test(levels_drop_messages),
+        cmocka_unit_test(loops_visit_every_index_once),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
