@@ -1,5 +1,6 @@
 # Time against the number of tokens, a panel for each layer: the winner of each scheme, and the fp16 baseline.
 columns = words(layers) > 1 ? 2 : 1
+baselines = strstrt(baseline, "(") ? "one" : ""
 rows = (words(layers) + columns - 1) / columns
 height = 140 + 300 * rows
 panel_top(i) = 1 - 128.0 / height - 300.0 / height * ((i - 1) / columns)
@@ -24,7 +25,8 @@ do for [format in "svg png"] {
     unset border; unset tics; unset xlabel; unset ylabel
     set xrange [1:2]
     set yrange [1:2]
-    plot NaN with linespoints linewidth 2 linecolor rgb "#000000" dashtype (6, 4) pointtype 6 pointsize 0.7 title baseline, \
+    plot for [b in baselines] NaN with linespoints linewidth 2 linecolor rgb "#000000" dashtype (6, 4) pointtype 6 \
+            pointsize 0.7 title baseline, \
         for [s in schemes] NaN with linespoints linewidth 2.2 pointsize 0.9 linecolor rgb colour(order(schemes, s)) \
             pointtype 2 * order(schemes, s) + 3 title s
 
@@ -44,7 +46,7 @@ do for [format in "svg png"] {
         stats data using (mine(6)) nooutput name "T"
         B_min = T_min
         B_max = T_max
-        stats data using (mine(9)) nooutput name "B"
+        if (baselines ne "") { stats data using (mine(9)) nooutput name "B" }
         set yrange [(B_min < T_min ? B_min : T_min) / 1.6 : (B_max > T_max ? B_max : T_max) * 1.6]
         set xrange [real(word(ms, 1)) / 1.3 : real(word(ms, words(ms))) * 1.3]
         set lmargin at screen panel_left(i)
@@ -52,8 +54,8 @@ do for [format in "svg png"] {
         set tmargin at screen panel_top(i)
         set bmargin at screen panel_top(i) - 228.0 / height
         set label 1 this at graph 0.03, graph 0.92 textcolor rgb ink front
-        plot data using (strcol(1) eq this && strcol(2) eq word(schemes, 1) ? $5 : NaN):9 with linespoints linewidth 2 \
-                linecolor rgb "#000000" dashtype (6, 4) pointtype 6 pointsize 0.7, \
+        plot for [b in baselines] data using (strcol(1) eq this && strcol(2) eq word(schemes, 1) ? $5 : NaN):9 \
+                with linespoints linewidth 2 linecolor rgb "#000000" dashtype (6, 4) pointtype 6 pointsize 0.7, \
             for [s in schemes] data using (strcol(1) eq this && strcol(2) eq s ? $5 : NaN):6 with linespoints linewidth 2.2 \
                 pointsize 0.9 linecolor rgb colour(order(schemes, s)) pointtype 2 * order(schemes, s) + 3
         unset label 1

@@ -31,7 +31,7 @@ set cblabel "speed-up over the\n".baseline."\n(".times.")"
 set style fill solid 1.0 border linecolor rgb "#ffffff"
 
 do for [format in "svg png"] {
-    eval terminal(format, 200 + (words(ms) > 4 ? words(ms) : 8) * 92, height)
+    eval terminal(format, 200 + (words(ms) > 9 ? words(ms) : 9) * 92, height)
     set output name.".".format
     plot data using (order(ms, strcol(5))):(line_of(strcol(1), strcol(2))):(0.5):(0.5) with boxxyerror \
             fillcolor rgb "#dddddd" linewidth 2, \

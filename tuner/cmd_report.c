@@ -68,27 +68,51 @@ static enum mt_status append_picture(const char *dir, const char *name, const ch
     return status;
 }
 
-/* A table of the page, and the same rows as a CSV file in DIR/data. At most `limit` rows on the page; 0: all. */
-static enum mt_status append_table(sqlite3 *db, const char *dir, const char *name, const char *sql, const char *heading,
-                                   int limit, struct str *page) {
+static void append_warning(const char *what, struct str *page) {
+    str_printf(
+        page,
+        "<p class=\"modelled\"><strong>Modelled.</strong> Every time in %s is modelled on a software device. They "
+        "compare configurations with each other and are no speed-up of a real GPU.</p>\n",
+        what);
+}
+
+/* Rows of the page, one table for each origin. */
+static void append_rows(const struct rows *rows, int last, struct str *page) {
+    static const char lift[] = ",origin,model,tp,group,dtype,cache,device,uuid,family,templates,clocks,";
+    for (int first = 0, end; first < last; first = end) {
+        end = rows_run_end(rows, first, "origin");
+        end = end < last ? end : last;
+        bool modelled = !strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED));
+        /* An interval of a modelled time has no meaning. */
+        struct table_style style = {lift, modelled ? ",low_us,high_us,ratio_low,ratio_high," : ",low_us,high_us,",
+                                    first, end};
+        if (modelled && rows_column(rows, "time_us") >= 0)
+            append_warning("this table", page);
+        rows_print_html(rows, &style, page);
+    }
+}
+
+struct page_table {
+    const char *name, *sql, *heading;
+    int limit; /* rows on the page; 0: all */
+};
+
+/* A table of the page, and all its rows as DIR/data/NAME.csv. */
+static enum mt_status append_table(sqlite3 *db, const char *dir, const struct page_table *table, struct str *page) {
     struct rows rows;
     struct str path = {0}, csv = {0};
-    enum mt_status status = rows_read(db, sql, NULL, &rows);
+    enum mt_status status = rows_read(db, table->sql, NULL, &rows);
     if (status != MT_OK)
         return status;
     rows_print_csv(&rows, &csv);
-    str_printf(&path, "%s/data/%s.csv", dir, name);
+    str_printf(&path, "%s/data/%s.csv", dir, table->name);
     status = file_write_atomic(path.data, csv.data, csv.length);
-    int last = limit && rows.count > limit ? limit : rows.count;
-    struct table_style style = {",origin,model,tp,group,dtype,cache,device,family,templates,clocks,",
-                                ",uuid,low_us,high_us,", 0, last};
-    str_printf(page, "<h2>%s</h2>\n", heading);
-    if (!rows.count)
-        str_append(page, "<p>None.</p>\n");
-    else
-        rows_print_html(&rows, &style, page);
+    int last = table->limit && rows.count > table->limit ? table->limit : rows.count;
+    str_printf(page, "<h2>%s</h2>\n%s", table->heading, rows.count ? "" : "<p>None.</p>\n");
+    append_rows(&rows, last, page);
     if (last < rows.count)
-        str_printf(page, "<p>These are %d of %d; data/%s.csv beside this page has all.</p>\n", last, rows.count, name);
+        str_printf(page, "<p>These are %d of %d; data/%s.csv beside this page has all.</p>\n", last, rows.count,
+                   table->name);
     rows_release(&rows);
     str_release(&path);
     str_release(&csv);
@@ -110,9 +134,7 @@ static enum mt_status append_set(sqlite3 *db, const char *dir, const struct plot
     html_escape(where.data, page);
     str_append(page, "</h2>\n");
     if (plot_set_modelled(set))
-        str_append(page, "<p class=\"modelled\"><strong>Modelled.</strong> Every time in these plots is modelled on a "
-                         "software device. "
-                         "They compare configurations with each other and are no speed-up of a real GPU.</p>\n");
+        append_warning("these plots", page);
     if (status == MT_OK && !names[PLOT_SPEEDUP])
         str_append(page, "<p>No fp16 baseline was recorded for these shapes, so there is no speed-up to draw.</p>\n");
     for (int kind = 0; kind < PLOT_KINDS; kind++) {
@@ -128,19 +150,15 @@ static enum mt_status append_set(sqlite3 *db, const char *dir, const struct plot
 }
 
 static enum mt_status append_tables(sqlite3 *db, const char *dir, struct str *page) {
-    static const struct {
-        const char *name, *sql, *heading;
-        int limit;
-    } tables[] = {
-        {"winners", report_winners_sql,
-         "Winners (rows of origin &ldquo;modelled&rdquo; are times of a software device)", 0},
+    static const struct page_table tables[] = {
+        {"winners", report_winners_sql, "Winners", 0},
         {"devices", report_devices_sql, "Devices and environments", 0},
         {"outcomes", report_outcomes_sql, "Candidates", 0},
         {"failures", report_failures_sql, "Failures", PAGE_FAILURES},
     };
     enum mt_status status = MT_OK;
     for (size_t i = 0; i < sizeof tables / sizeof *tables && status == MT_OK; i++)
-        status = append_table(db, dir, tables[i].name, tables[i].sql, tables[i].heading, tables[i].limit, page);
+        status = append_table(db, dir, &tables[i], page);
     return status;
 }
 

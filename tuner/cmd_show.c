@@ -60,12 +60,10 @@ static void print_tables(const struct rows *rows, struct str *out) {
     static const char lift[] = ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,";
     static const char hide[] = ",uuid,low_us,high_us,ratio_low,ratio_high,";
     for (int first = 0, last; first < rows->count; first = last) {
-        const char *origin = rows_cell(rows, first, "origin");
-        for (last = first; last < rows->count && !strcmp(origin, rows_cell(rows, last, "origin"));)
-            last++;
+        last = rows_run_end(rows, first, "origin");
         if (first)
             str_append(out, "\n");
-        if (!strcmp(origin, store_origin_name(ORIGIN_MODELLED)))
+        if (!strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED)))
             str_append(out,
                        "MODELLED: every time and ratio in this table is modelled on a software device. They compare "
                        "configurations with each other and are no speed-up of a real GPU.\n");

@@ -119,7 +119,8 @@ static void set_words(struct str *out, const char *name, const struct rows *rows
     str_release(&words);
 }
 
-/* "fp16 baseline (cublas, f16)": with the kernels that were the fastest of the other side. */
+/* "fp16 baseline (cublas, f16)": with the kernels that were the fastest of the other side; nothing in brackets: no
+ * baseline. */
 static void set_baseline(struct str *out, const struct plot_set *set, const struct rows *curves) {
     struct str words = {0}, text = {0};
     char *save;

@@ -75,6 +75,14 @@ const char *rows_cell(const struct rows *rows, int row, const char *name) {
     return cell ? cell : "";
 }
 
+int rows_run_end(const struct rows *rows, int first, const char *name) {
+    const char *cell = rows_cell(rows, first, name);
+    int end = first;
+    while (end < rows->count && !strcmp(cell, rows_cell(rows, end, name)))
+        end++;
+    return end;
+}
+
 static bool ends_with(const char *text, const char *end) {
     size_t a = strlen(text), b = strlen(end);
     return a >= b && !strcmp(text + a - b, end);

@@ -25,6 +25,9 @@ void rows_release(struct rows *rows);
 int rows_column(const struct rows *rows, const char *name);
 const char *rows_cell(const struct rows *rows, int row, const char *name);
 
+/* The end of the run of rows that have the same cell as row `first`: the index after the last of them. */
+int rows_run_end(const struct rows *rows, int first, const char *name);
+
 /* Times as the tables show them: columns that end in _us, and ratios, with two decimals. */
 void rows_format_cell(const struct rows *rows, int row, int column, struct str *out);
 
