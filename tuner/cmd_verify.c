@@ -1,4 +1,3 @@
-#include "../runtime/base/log.h"
 #include "binaries.h"
 #include "cmd.h"
 #include "plan.h"
@@ -202,7 +201,8 @@ static enum mt_status check_config(struct verification *v, const struct work_ite
             snprintf(v->first_reason, sizeof v->first_reason, "%s", reason);
         return MT_OK;
     }
-    struct binary *binary = &v->binaries.item[binaries_add(&v->binaries, config, &v->proof.problem)];
+    int index = binaries_add(&v->binaries, config, &v->proof.problem);
+    struct binary *binary = &v->binaries.item[index];
     if (binary_kernel(binary, &v->dev, config, &kernel)) {
         check.outcome = binary->status ? OUTCOME_COMPILE_FAILED : OUTCOME_LAUNCH_FAILED;
         snprintf(check.message, sizeof check.message, "%s", fail_message());
@@ -244,8 +244,10 @@ static enum mt_status compile(struct verification *v) {
         for (int c = 0; c < v->configs.count; c++) {
             const struct problem *p = &v->workload.item[i].problem;
             const struct config *config = &v->configs.config[c];
-            if (config_allowed(config, p, &v->limits, reason))
-                v->binaries.item[binaries_add(&v->binaries, config, p)].wanted = true;
+            if (!config_allowed(config, p, &v->limits, reason))
+                continue;
+            int binary = binaries_add(&v->binaries, config, p);
+            v->binaries.item[binary].wanted = true;
         }
     return binaries_compile(&v->binaries, &v->dev, v->options->common.quiet);
 }
@@ -273,7 +275,6 @@ static enum mt_status verify(struct verification *v) {
         (status = device_open(&v->dev, v->options->common.device)))
         return status;
     device_limits_of(&v->dev, &v->limits);
-    log_info("verifying on %s", v->dev.name);
     if ((status = compile(v)))
         return status;
     progress_init(&progress, "verify", (long)v->configs.count * v->workload.count,
