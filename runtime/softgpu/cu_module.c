@@ -40,12 +40,13 @@ static struct CUmod_st **module_find(struct CUctx_st *context, CUmodule handle) 
     return *at ? at : NULL;
 }
 
-/* Without a cubin nobody knows how many registers the compiler would take: what the kernel's own bounds leave it, at
- * most 128. */
+/* Without a cubin nobody knows how many registers the compiler would take: 40, which lets every block size launch, or
+ * what the kernel's own bounds leave it. */
 static unsigned registers_guess(const struct sg_function_info *info) {
-    unsigned threads = info->max_threads ? info->max_threads : 256;
-    unsigned blocks = info->min_ctas_per_sm ? info->min_ctas_per_sm : 2;
-    unsigned most = cu_device.profile->registers_per_sm / (threads * blocks) / 8 * 8;
+    if (!info->max_threads)
+        return 40;
+    unsigned blocks = info->min_ctas_per_sm ? info->min_ctas_per_sm : 1;
+    unsigned most = cu_device.profile->registers_per_sm / (info->max_threads * blocks) / 8 * 8;
     return most > 128 ? 128 : most < 16 ? 16 : most;
 }
 

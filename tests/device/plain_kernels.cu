@@ -1,0 +1,62 @@
+// Ordinary kernels, as anyone would write them: nothing here knows of the device that runs them.
+
+extern "C" __global__ void vector_add(const float *a, const float *b, float *c, int n) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n)
+        c[i] = a[i] + b[i];
+}
+
+// Sum of n integers into *out, which starts at zero: a tree in shared memory, then in a warp, then one atomic per block.
+extern "C" __global__ void reduce_sum(const int *in, int n, int *out) {
+    extern __shared__ int part[];
+    int sum = 0;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+        sum += in[i];
+    part[threadIdx.x] = sum;
+    __syncthreads();
+    for (int half = blockDim.x / 2; half >= 32; half /= 2) {
+        if (threadIdx.x < half)
+            part[threadIdx.x] += part[threadIdx.x + half];
+        __syncthreads();
+    }
+    if (threadIdx.x < 32) {
+        sum = part[threadIdx.x];
+        for (int step = 16; step; step /= 2)
+            sum += __shfl_down_sync(0xffffffff, sum, step);
+        if (threadIdx.x == 0)
+            atomicAdd(out, sum);
+    }
+}
+
+#define TILE 32
+// out[x][y] = in[y][x]; blocks of TILE x 8 threads.
+extern "C" __global__ void transpose(const double *in, double *out, int width, int height) {
+    __shared__ double tile[TILE][TILE + 1];
+    int x = blockIdx.x * TILE + threadIdx.x, y = blockIdx.y * TILE + threadIdx.y;
+    for (int j = 0; j < TILE; j += 8)
+        if (x < width && y + j < height)
+            tile[threadIdx.y + j][threadIdx.x] = in[(y + j) * width + x];
+    __syncthreads();
+    x = blockIdx.y * TILE + threadIdx.x;
+    y = blockIdx.x * TILE + threadIdx.y;
+    for (int j = 0; j < TILE; j += 8)
+        if (x < height && y + j < width)
+            out[(y + j) * height + x] = tile[threadIdx.x][threadIdx.y + j];
+}
+
+__constant__ float weights[5];
+__device__ int calls;
+
+// A 5-tap filter with weights that the host sets, and a variable that it reads.
+extern "C" __global__ void filter(const float *in, float *out, int n) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i == 0)
+        calls++;
+    if (i >= n)
+        return;
+    float sum = 0;
+    for (int k = -2; k <= 2; k++)
+        if (i + k >= 0 && i + k < n)
+            sum += weights[k + 2] * in[i + k];
+    out[i] = sum;
+}
