@@ -9,10 +9,10 @@ set xrange [real(word(ms, 1)) / 1.25 : real(word(ms, words(ms))) * 1.25]
 set yrange [0:*]
 set offsets 0, 0, 0.15, 0
 set xtics font ",12"
-set key outside right center Left reverse samplen 4 spacing 1.3 width 1
+set key outside right center Left reverse samplen 4 spacing 1.3 width 0
 
 do for [format in "svg png"] {
-    eval terminal(format, 1050, height)
+    eval terminal(format, 1120, height)
     set output name.".".format
     plot 1 with lines linewidth 2 linecolor rgb "#000000" dashtype (6, 4) title baseline, \
         for [l in layers] for [s in schemes] data \

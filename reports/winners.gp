@@ -27,7 +27,7 @@ set yrange [0.5:words(lines) + 0.5]
 set palette defined (-2 "#B34E00", -1 "#E69F66", 0 "#f7f7f7", 1 "#7FB2D9", 2 "#00508A")
 set cbrange [-2:2]
 set cbtics ("1/4" -2, "1/2" -1, "1" 0, "2" 1, "4" 2)
-set cblabel "speed-up over the\n".baseline."\n(".times.")"
+set cblabel "speed-up (".times.") over the\n".baseline
 set style fill solid 1.0 border linecolor rgb "#ffffff"
 
 do for [format in "svg png"] {

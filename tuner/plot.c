@@ -74,15 +74,24 @@ bool plot_set_modelled(const struct plot_set *set) {
     return !strcmp(field(set, "origin"), store_origin_name(ORIGIN_MODELLED));
 }
 
+/* "A100-SXM-80G" of "A100-SXM-80G (software device, modelled times)". Appends. */
+static void short_device(const struct plot_set *set, struct str *out) {
+    const char *name = field(set, "device");
+    const char *end = strstr(name, " (software device");
+    str_append_bytes(out, name, end ? (size_t)(end - name) : strlen(name));
+}
+
 void plot_set_where(const struct plot_set *set, struct str *out) {
-    str_printf(out, "%s on %s", field(set, "origin"), field(set, "device"));
+    str_printf(out, "%s on %s", field(set, "origin"), plot_set_modelled(set) ? "software device " : "");
+    short_device(set, out);
 }
 
 void plot_set_name(const struct plot_set *set, struct str *out) {
     struct str text = {0};
-    str_printf(&text, "%s %s tp%s %s g%s %s %.12s %s", field(set, "device"),
-               *field(set, "model") ? field(set, "model") : "shapes", field(set, "tp"), field(set, "dtype"),
-               field(set, "group"), field(set, "cache"), field(set, "uuid"), field(set, "origin"));
+    short_device(set, &text);
+    str_printf(&text, " %s tp%s %s g%s %s %.12s %s", *field(set, "model") ? field(set, "model") : "shapes",
+               field(set, "tp"), field(set, "dtype"), field(set, "group"), field(set, "cache"), field(set, "uuid"),
+               field(set, "origin"));
     bool dash = true; /* no dash at the start, nor two in a row */
     for (const char *p = text.data; *p; p++) {
         bool keep = isalnum((unsigned char)*p) || *p == '.';
@@ -164,6 +173,8 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
     set_variable(script, "data", data);
     str_printf(&text, "%s, %s: %s", *field(set, "model") ? field(set, "model") : "bare shapes", field(set, "dtype"),
                kinds[kind].title);
+    if (plot_set_modelled(set))
+        str_append(&text, " (no speed-up of a real GPU)");
     set_variable(script, "what", text.data);
     str_clear(&text);
     plot_set_where(set, &text);
@@ -171,8 +182,6 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
     str_printf(&text, ", group %s, %s cache%s%s", field(set, "group"), field(set, "cache"),
                atoi(field(set, "tp")) > 1 ? ", tensor parallel over " : "",
                atoi(field(set, "tp")) > 1 ? field(set, "tp") : "");
-    if (plot_set_modelled(set))
-        str_append(&text, " (no speed-up of a real GPU)");
     set_variable(script, "where", text.data);
     set_baseline(script, set, curves);
     set_words(script, "layers", curves, "layer");

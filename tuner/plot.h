@@ -20,7 +20,7 @@ enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_
 
 /* "SET": made of device, model and formats; fit for a file name. Appends. */
 void plot_set_name(const struct plot_set *set, struct str *out);
-/* "modelled on soft:a100-sxm-80g" or "measured on NVIDIA ...". Appends. */
+/* "modelled on software device A100-SXM-80G" or "measured on NVIDIA ...". Appends. */
 void plot_set_where(const struct plot_set *set, struct str *out);
 bool plot_set_modelled(const struct plot_set *set);
 
