@@ -9,7 +9,6 @@
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include "mixtune.h"
 #include <dlfcn.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,7 +204,7 @@ static void served_run(const struct served *s, const struct mt_table *table, con
     cu.stream_destroy(stream);
 }
 
-/* Root of the mean square of the error over that of the result, for one output feature in `step` of every token. */
+/* Mean size of the error over that of the result, for one output feature in `step` of every token. */
 static double error_of(const float *w, const float *x, const float *y, int m, int n, int k, int step) {
     double error = 0, total = 0;
     for (int row = 0; row < m; row++) {
@@ -214,11 +213,11 @@ static double error_of(const float *w, const float *x, const float *y, int m, in
             for (int i = 0; i < k; i++)
                 want += (double)x[(size_t)row * (size_t)k + (size_t)i] * w[(size_t)column * (size_t)k + (size_t)i];
             double off = y[(size_t)row * (size_t)n + (size_t)column] - want;
-            error += off * off;
-            total += want * want;
+            error += off < 0 ? -off : off;
+            total += want < 0 ? -want : want;
         }
     }
-    return sqrt(error / total);
+    return error / total;
 }
 
 /* 0 if the result is what quantised numbers can be. */
@@ -260,12 +259,12 @@ static int layer_run(const struct mt_table *table, const struct mt_layer *layer,
 /* The layer of that name, or the one with the fewest weights. */
 static const struct mt_layer *layer_choose(const struct mt_table *table, const char *name) {
     const struct mt_layer *best = NULL;
-    double least = INFINITY;
+    double least = 0;
     for (int i = 0; i < mt_table_layer_count(table); i++) {
         struct mt_layer_info info;
         mt_layer_describe(mt_table_layer_at(table, i), &info);
         double weights = (double)info.shape.n * info.shape.k;
-        if ((name && strcmp(info.name, name) != 0) || weights >= least)
+        if ((name && strcmp(info.name, name) != 0) || (best && weights >= least))
             continue;
         least = weights;
         best = mt_table_layer_at(table, i);
