@@ -185,9 +185,9 @@ static void compare_full_output(struct measurer *m, const struct kernel *kernel,
     if (shape.counters_bytes)
         return;
     unsigned char *y = xmalloc(bytes);
-    if (device_check(m->dev, m->dev->drv.MemsetD8(o->y.base, 0xFF, bytes), "cuMemsetD8") ||
+    if (device_check(m->dev, m->dev->drv.MemsetD8(o->y.set[0], 0xFF, bytes), "cuMemsetD8") ||
         launch_timed(&timed, 0, NULL) ||
-        device_check(m->dev, m->dev->drv.MemcpyDtoH(y, o->y.base, bytes), "running the kernel")) {
+        device_check(m->dev, m->dev->drv.MemcpyDtoH(y, o->y.set[0], bytes), "running the kernel")) {
         check_failure(m->dev, out);
     } else {
         uint64_t hash = XXH3_64bits(y, bytes);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Inputs of one turn are used again only after this many times the L2 cache has been read. */
-enum { L2_MULTIPLE = 3, MAX_SETS = 256 };
+enum { L2_MULTIPLE = 3 };
 
 /* What a buffer is filled with. */
 enum content {
@@ -86,22 +86,24 @@ static enum mt_status fill(struct device *dev, CUdeviceptr address, size_t bytes
     return MT_OK;
 }
 
-static enum mt_status arena_alloc(struct memory *memory, struct device *dev, struct arena *arena, int sets,
-                                  size_t bytes) {
-    arena->stride = (bytes + 255) / 256 * 256;
-    return memory_alloc(memory, dev, arena->stride * (size_t)sets, &arena->base);
-}
-
-static enum mt_status arena_random(struct memory *memory, struct device *dev, struct arena *arena, int sets,
-                                   size_t bytes, enum content content) {
-    enum mt_status status = arena_alloc(memory, dev, arena, sets, bytes);
+static enum mt_status alloc_copies(struct memory *memory, struct device *dev, struct copies *copies, int sets,
+                                   size_t bytes) {
+    enum mt_status status = MT_OK;
     for (int i = 0; i < sets && !status; i++)
-        status = fill(dev, arena->base + (size_t)i * arena->stride, bytes, content, (size_t)i);
+        status = memory_alloc(memory, dev, bytes, &copies->set[i]);
     return status;
 }
 
-static void *arena_at(const struct arena *arena, int turn, int sets) {
-    return arena->base ? memory_pointer(arena->base + (size_t)(turn % sets) * arena->stride) : NULL;
+static enum mt_status random_copies(struct memory *memory, struct device *dev, struct copies *copies, int sets,
+                                    size_t bytes, enum content content) {
+    enum mt_status status = alloc_copies(memory, dev, copies, sets, bytes);
+    for (int i = 0; i < sets && !status; i++)
+        status = fill(dev, copies->set[i], bytes, content, (size_t)i);
+    return status;
+}
+
+static void *copy_at(const struct copies *copies, int turn, int sets) {
+    return memory_pointer(copies->set[turn % sets]);
 }
 
 /* ---- sizes ---- */
@@ -144,7 +146,7 @@ static int sets_for(const struct device *dev, size_t bytes_per_turn, size_t byte
     size_t wanted = (size_t)L2_MULTIPLE * (size_t)dev->l2_bytes / (bytes_per_turn + 1) + 2;
     size_t possible = dev->memory_bytes / 8 / (bytes_per_set + 1) + 1;
     size_t sets = wanted < possible ? wanted : possible;
-    return sets > MAX_SETS ? MAX_SETS : (int)sets;
+    return sets > OPERAND_SETS ? OPERAND_SETS : (int)sets;
 }
 
 /* ---- weights ---- */
@@ -162,7 +164,7 @@ static enum mt_status upload_columns(struct operands *o, int part) {
             columns[count++] = n;
     }
     enum mt_status status =
-        memory_upload(&o->weight_memory, o->dev, columns, (size_t)count * sizeof *columns, &o->columns[part].base);
+        memory_upload(&o->weight_memory, o->dev, columns, (size_t)count * sizeof *columns, &o->columns[part]);
     free(columns);
     return status;
 }
@@ -174,14 +176,14 @@ static enum mt_status init_part(struct operands *o, int part) {
     enum mt_status status;
     if (rows == 0)
         return MT_OK;
-    if ((status = arena_random(&o->weight_memory, o->dev, &o->weights[part], o->weight_sets,
-                               packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p)),
-                               part == MT_PART_W8 ? RANDOM_CODES : RANDOM_BYTES)) ||
+    if ((status = random_copies(&o->weight_memory, o->dev, &o->weights[part], o->weight_sets,
+                                packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p)),
+                                part == MT_PART_W8 ? RANDOM_CODES : RANDOM_BYTES)) ||
         (status =
-             arena_random(&o->weight_memory, o->dev, &o->scales[part], o->weight_sets, per_group * 2, RANDOM_SCALE16)))
+             random_copies(&o->weight_memory, o->dev, &o->scales[part], o->weight_sets, per_group * 2, RANDOM_SCALE16)))
         return status;
     if (part == MT_PART_W4 &&
-        (status = arena_random(&o->weight_memory, o->dev, &o->zeros, o->weight_sets, per_group, RANDOM_ZEROS)))
+        (status = random_copies(&o->weight_memory, o->dev, &o->zeros, o->weight_sets, per_group, RANDOM_ZEROS)))
         return status;
     return upload_columns(o, part);
 }
@@ -193,8 +195,8 @@ enum mt_status operands_init(struct operands *o, struct device *dev, const struc
         enum mt_status status = init_part(o, MT_PART_W8);
         return status ? status : init_part(o, MT_PART_W4);
     }
-    return arena_random(&o->weight_memory, dev, &o->weights[0], o->weight_sets, weight_bytes(o),
-                        p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16);
+    return random_copies(&o->weight_memory, dev, &o->weights[0], o->weight_sets, weight_bytes(o),
+                         p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16);
 }
 
 /* ---- tokens and workspace ---- */
@@ -219,14 +221,13 @@ static enum mt_status fill_tokens(struct operands *o) {
     size_t sums_bytes = (size_t)p->m * (size_t)problem_groups(p) * sizeof(int32_t);
     int8_t *q = xmalloc(codes);
     int32_t *sums = xmalloc(sums_bytes);
-    enum mt_status status = arena_alloc(&o->token_memory, dev, &o->x, o->token_sets, codes);
+    enum mt_status status = alloc_copies(&o->token_memory, dev, &o->x, o->token_sets, codes);
     if (!status)
-        status = arena_alloc(&o->token_memory, dev, &o->x_sums, o->token_sets, sums_bytes);
+        status = alloc_copies(&o->token_memory, dev, &o->x_sums, o->token_sets, sums_bytes);
     for (int set = 0; set < o->token_sets && !status; set++) {
-        CUdeviceptr x = o->x.base + (size_t)set * o->x.stride, x_sums = o->x_sums.base + (size_t)set * o->x_sums.stride;
         random_tokens(p, set, q, sums);
-        if (!(status = device_check(dev, dev->drv.MemcpyHtoD(x, q, codes), "cuMemcpyHtoD")))
-            status = device_check(dev, dev->drv.MemcpyHtoD(x_sums, sums, sums_bytes), "cuMemcpyHtoD");
+        if (!(status = device_check(dev, dev->drv.MemcpyHtoD(o->x.set[set], q, codes), "cuMemcpyHtoD")))
+            status = device_check(dev, dev->drv.MemcpyHtoD(o->x_sums.set[set], sums, sums_bytes), "cuMemcpyHtoD");
     }
     free(q);
     free(sums);
@@ -240,33 +241,33 @@ enum mt_status operands_set_tokens(struct operands *o, int m) {
     int sets = sets_for(o->dev, operands_traffic(o), token_bytes(o));
     o->token_sets = sets < o->weight_sets ? sets : o->weight_sets;
     size_t per_group = (size_t)m * (size_t)problem_groups(p);
-    enum mt_status status = arena_alloc(&o->token_memory, o->dev, &o->y, o->token_sets, (size_t)m * (size_t)p->n * 2);
+    enum mt_status status = alloc_copies(&o->token_memory, o->dev, &o->y, o->token_sets, (size_t)m * (size_t)p->n * 2);
     if (status)
         return status;
     if (!o->quantised)
-        return arena_random(&o->token_memory, o->dev, &o->x, o->token_sets, (size_t)m * (size_t)o->ldw * 2,
-                            p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16);
-    if ((status = arena_random(&o->token_memory, o->dev, &o->x_scales, o->token_sets, per_group * 4, RANDOM_SCALE32)))
+        return random_copies(&o->token_memory, o->dev, &o->x, o->token_sets, (size_t)m * (size_t)o->ldw * 2,
+                             p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16);
+    if ((status = random_copies(&o->token_memory, o->dev, &o->x_scales, o->token_sets, per_group * 4, RANDOM_SCALE32)))
         return status;
     return fill_tokens(o);
 }
 
 enum mt_status operands_reserve(struct operands *o, const struct launch_shape *shape) {
-    if (shape->partials_bytes <= o->partials_bytes && shape->counters_bytes <= o->counters_bytes)
+    if (shape->partials_bytes == o->partials_bytes && shape->counters_bytes == o->counters_bytes)
         return MT_OK;
     memory_release(&o->work_memory, o->dev);
-    if (shape->partials_bytes > o->partials_bytes)
-        o->partials_bytes = shape->partials_bytes;
-    if (shape->counters_bytes > o->counters_bytes)
-        o->counters_bytes = shape->counters_bytes;
+    o->partials = o->counters = 0;
+    o->partials_bytes = o->counters_bytes = 0;
+    if (shape->counters_bytes == 0)
+        return MT_OK;
     enum mt_status status;
-    if ((status = memory_alloc(&o->work_memory, o->dev, o->partials_bytes, &o->partials)) ||
-        (status = memory_alloc(&o->work_memory, o->dev, o->counters_bytes, &o->counters))) {
-        o->partials_bytes = o->counters_bytes = 0;
+    if ((status = memory_alloc(&o->work_memory, o->dev, shape->partials_bytes, &o->partials)) ||
+        (status = memory_alloc(&o->work_memory, o->dev, shape->counters_bytes, &o->counters)) ||
+        (status = device_check(o->dev, o->dev->drv.MemsetD8(o->counters, 0, shape->counters_bytes), "cuMemsetD8")))
         return status;
-    }
-    return device_check(o->dev, o->dev->drv.MemsetD8(o->counters, 0, o->counters_bytes ? o->counters_bytes : 1),
-                        "cuMemsetD8");
+    o->partials_bytes = shape->partials_bytes;
+    o->counters_bytes = shape->counters_bytes;
+    return MT_OK;
 }
 
 void operands_release(struct operands *o) {
@@ -287,10 +288,10 @@ int operands_rotation(const struct operands *o) {
 void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args *out) {
     const struct problem *p = &o->problem;
     *out = (struct mt_gemm_args){
-        .x = arena_at(&o->x, turn, o->token_sets),
-        .x_scales = arena_at(&o->x_scales, turn, o->token_sets),
-        .x_sums = arena_at(&o->x_sums, turn, o->token_sets),
-        .y = arena_at(&o->y, turn, o->token_sets),
+        .x = copy_at(&o->x, turn, o->token_sets),
+        .x_scales = copy_at(&o->x_scales, turn, o->token_sets),
+        .x_sums = copy_at(&o->x_sums, turn, o->token_sets),
+        .y = copy_at(&o->y, turn, o->token_sets),
         .partials = memory_pointer(o->partials),
         .counters = memory_pointer(o->counters),
         .m = p->m,
@@ -303,10 +304,10 @@ void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args 
     };
     for (int part = 0; part < MT_PARTS; part++)
         out->part[part] = (struct mt_gemm_part){
-            .weights = arena_at(&o->weights[part], turn, o->weight_sets),
-            .scales = arena_at(&o->scales[part], turn, o->weight_sets),
-            .zeros = part == MT_PART_W4 ? arena_at(&o->zeros, turn, o->weight_sets) : NULL,
-            .columns = memory_pointer(o->columns[part].base),
+            .weights = copy_at(&o->weights[part], turn, o->weight_sets),
+            .scales = copy_at(&o->scales[part], turn, o->weight_sets),
+            .zeros = part == MT_PART_W4 ? copy_at(&o->zeros, turn, o->weight_sets) : NULL,
+            .columns = memory_pointer(o->columns[part]),
             .rows = part_rows(p, part),
             .padded_rows = padded(part_rows(p, part)),
         };
@@ -315,9 +316,9 @@ void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args 
 void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_args *out) {
     const struct problem *p = &o->problem;
     *out = (struct mt_gemm_f16_args){
-        .x = arena_at(&o->x, turn, o->token_sets),
-        .w = arena_at(&o->weights[0], turn, o->weight_sets),
-        .y = arena_at(&o->y, turn, o->token_sets),
+        .x = copy_at(&o->x, turn, o->token_sets),
+        .w = copy_at(&o->weights[0], turn, o->weight_sets),
+        .y = copy_at(&o->y, turn, o->token_sets),
         .m = p->m,
         .n = p->n,
         .k = p->k,

@@ -9,10 +9,12 @@
 #include "../runtime/launch.h"
 #include "memory.h"
 
-/* `sets` copies in one allocation, `stride` bytes apart. */
-struct arena {
-    CUdeviceptr base;
-    size_t stride;
+/* At most so many sets: more would only cost memory and allocations. */
+enum { OPERAND_SETS = 256 };
+
+/* One buffer of each set, an allocation of its own: to the device it is the whole operand. */
+struct copies {
+    CUdeviceptr set[OPERAND_SETS];
 };
 
 struct operands {
@@ -21,8 +23,9 @@ struct operands {
     bool quantised;         /* false: fp16/bf16 operands of a baseline */
     int weight_sets, token_sets;
     struct memory weight_memory, token_memory, work_memory;
-    struct arena weights[2], scales[2], zeros, columns[2]; /* by MT_PART_*; a baseline uses weights[0] only */
-    struct arena x, x_scales, x_sums, y;
+    struct copies weights[2], scales[2], zeros; /* by MT_PART_*; a baseline uses weights[0] only */
+    CUdeviceptr columns[2];                     /* of a mixed layer, one for all sets; 0 of a uniform one */
+    struct copies x, x_scales, x_sums, y;
     CUdeviceptr partials, counters;
     size_t partials_bytes, counters_bytes;
     int ldw; /* baseline: elements between rows of x and w, a multiple of 8 */
@@ -32,7 +35,8 @@ struct operands {
 enum mt_status operands_init(struct operands *o, struct device *dev, const struct problem *p, bool quantised);
 /* Allocates and fills activations and outputs for m tokens, in place of earlier ones. */
 enum mt_status operands_set_tokens(struct operands *o, int m);
-/* Makes the workspace large enough for a launch; counters are zero. */
+/* Gives a launch the workspace that it needs, no more: a time must not depend on which configuration came before.
+ * Counters are zero. */
 enum mt_status operands_reserve(struct operands *o, const struct launch_shape *shape);
 void operands_release(struct operands *o);
 
