@@ -190,7 +190,7 @@ static void failures_are_sentences(void **state) {
     if (geteuid() != 0) {
         snprintf(sub, sizeof sub, "%s/closed", folder);
         assert_int_equal(mkdir(sub, 0500), 0);
-        strcat(sub, "/file");
+        snprintf(sub, sizeof sub, "%s/closed/file", folder);
         assert_int_equal(file_write_atomic(sub, "x", 1), MT_FAILURE);
         assert_non_null(strstr(fail_message(), "check its permissions"));
     }
