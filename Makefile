@@ -86,9 +86,10 @@ $(BUILD)/mixtune: $(call obj,$(TUNE)) $(BUILD)/libmixtune.a
 # The command's parts, for tests.
 $(BUILD)/tuner.a: $(filter-out %/main.o,$(call obj,$(TUNE)))
 	$(Q)rm -f $@; ar rcs $@ $^
-# Tests see internals: they link the archives and, below softgpu, its objects.
+# Tests see internals: they link the archives and, for test_soft_*, the objects of the software device before them.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
-	$(Q)$(CC) $(SANITIZE) -o $@ $(filter %.o %.a,$^) $(filter-out $(call obj,$(BASE)),$(if $(findstring soft_,$*),$(call obj,$(SOFT)))) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
+	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$*),$(filter-out $(call obj,$(BASE)),$(call obj,$(SOFT)))) \
+	    $(filter %.a,$^) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
 # The example is built as a user of the installed library would: the public header, the shared object.
 $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
