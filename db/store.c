@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,6 +49,9 @@ enum mt_status store_open(const char *path, struct store **out) {
     *out = NULL;
     if (!path || !*path)
         return fail(MT_USAGE, "a database needs a file name: give one with --db");
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return fail(MT_FAILURE, "%s is a folder: name a file with --db", path);
     struct store *store = xcalloc(1, sizeof *store);
     store->path = xstrdup(path);
     enum mt_status status;

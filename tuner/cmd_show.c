@@ -63,7 +63,8 @@ static void print_tables(const struct rows *rows, struct str *out) {
         last = rows_run_end(rows, first, "origin");
         if (first)
             str_append(out, "\n");
-        if (!strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED)))
+        if (!strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED)) &&
+            rows_column(rows, "time_us") >= 0)
             str_append(out,
                        "MODELLED: every time and ratio in this table is modelled on a software device. They compare "
                        "configurations with each other and are no speed-up of a real GPU.\n");

@@ -157,6 +157,32 @@ two_types() {
     sentence 64 "choose with --gpu" export --db "$work/two.db" --out "$work/x" && has "$work/err" "NVIDIA L40S (108 SMs)"
 }
 
+# From a sweep to a bundle: every winner that show prints is an entry, with its configuration, time and an image.
+swept_and_exported() {
+    run 0 sweep --device soft:a100-sxm-80g --shape "1,256,256" --shape "16,256,256" --scheme w4a8 --quick --max-configs 3 \
+        --db "$work/s.db" -q || return 1
+    run 0 show --db "$work/s.db" --format csv -q || return 1
+    cp "$work/out" "$work/winners.csv"
+    run 0 export --db "$work/s.db" --out "$work/s.mixtune" -q || return 1
+    has "$work/err" "modelled times" || return 1
+    sqlite3 :memory: >"$work/same" <<SQL || return 1
+ATTACH '$work/s.mixtune' AS b;
+.import --csv $work/winners.csv w
+SELECT count(*), sum(abs(e.expected_ns / 1000 - w.time_us) < 1e-6 AND e.config = w.config AND e.origin = 'modelled'
+                     AND i.hash IS NOT NULL)
+FROM w LEFT JOIN b.entry e ON e.m = w."M" AND e.kind = 'kernel' LEFT JOIN b.image i ON i.hash = e.image_hash;
+SELECT count(*) FROM b.fallback WHERE family IN ('sm80', 'quantize');
+SQL
+    printf '2|2\n2\n' | diff "$work/same" -
+}
+
+# What was tuned with other templates than those that are there now must not be shipped.
+changed_templates() {
+    cp -R templates "$work/templates" && echo "// changed" >>"$work/templates/gemm_sm80.cu" || return 1
+    MIXTUNE_TEMPLATES=$work/templates sentence 1 "other kernel templates" export --db "$work/s.db" --out "$work/y" &&
+        [ ! -e "$work/y" ]
+}
+
 make_database || { echo "Bail out! the database could not be made"; exit 1; }
 check "winners as tables, measured and modelled apart" table_of_winners
 check "winners as CSV, filtered" csv_of_winners
@@ -176,4 +202,6 @@ check "an unknown format is bad usage" sentence 64 "table, json, csv" show --db 
 check "a bare word is bad usage" sentence 64 "takes options only" show --db "$db" winners
 check "two types of GPU: export asks which" two_types
 check "winners of other templates are not exported" sentence 1 "sweep again" export --db "$db" --out "$work/x"
+check "a sweep's winners are the entries of its bundle" swept_and_exported
+check "after a change of the templates nothing is exported" changed_templates
 exit "$failed"

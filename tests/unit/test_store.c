@@ -269,6 +269,7 @@ static void what_is_no_database_of_ours_is_refused(void **state) {
     refused(path, "folder does not exist or cannot be written");
     snprintf(path, sizeof path, "%s/missing/t.db", f->folder);
     refused(path, "folder does not exist");
+    refused(f->folder, "is a folder");
     refused("/proc/self/t.db", "folder does not exist or cannot be written");
     refused("/dev/full", "/dev/full");
 }
