@@ -124,6 +124,16 @@ page_stands_alone() {
         has "$page" 'GPU-2' && has "$page" 'fp16 baseline was recorded' && lacks "$page" '{{'
 }
 
+embedded_plots_are_whole() {
+    local picture
+    grep -o 'base64,[^"]*' "$work/report/index.html" | while IFS=, read -r _ picture; do
+        echo "$picture" | base64 -d | sha256sum || exit 1
+    done | sort >"$work/embedded"
+    for picture in "$work"/report/*.svg; do
+        sha256sum <"$picture"
+    done | sort | diff "$work/embedded" -
+}
+
 # The plots' data against the table.
 data_agree() {
     run 0 show --db "$db" --format csv --model tiny --gpu software -q || return 1
@@ -191,6 +201,7 @@ check "--all also lists what is stale" everything
 check "--failed gives the reasons" failures
 check "report draws every plot and marks what is modelled" report
 check "the page is self-contained" page_stands_alone
+check "the page holds the plots as they are" embedded_plots_are_whole
 check "plots and tables show the same numbers" data_agree
 check "the gnuplot scripts of a report run by themselves" scripts_run_again
 check "no gnuplot is a sentence" without_gnuplot
