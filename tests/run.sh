@@ -15,9 +15,9 @@ export BUILD
 work=$BUILD/test-run
 
 run_one() { # test: leaves $work/NAME.{log,sum}, shows one line
-    local test=$1 name=${1#"$BUILD"/} log code begin counts
-    name=${name#tests/}
-    name=${name/\/tests/}
+    local test=$1 name=${1#"$PWD"/} log code begin counts
+    name=${name#"${BUILD#"$PWD"/}"/}
+    name=${name/tests\//}
     log=$work/${name//\//-}
     begin=$EPOCHREALTIME
     mkdir -p "$log.tmp"
@@ -53,7 +53,7 @@ report() { # name, exit code, log, seconds, "passed failed skipped"
     {
         printf '%-4s %-44s %3d passed, %d failed, %d skipped  %6s s%s\n' "$verdict" "$1" "$passed" "$failed" "$skipped" "$4" "$why"
         if [ "$failed" != 0 ]; then
-            tail -n 60 "$3" | sed 's/^/     | /'
+            tail -n 60 "$3" | cut -c -400 | sed 's/^/     | /'
         fi
     } >"$3.report"
     flock "$work/lock" cat "$3.report"
