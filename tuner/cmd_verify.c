@@ -73,18 +73,17 @@ static const struct argp argp = {
            "Example: mixtune verify --shape 17,4096,4096 --scheme w4a8,w8a8 --space proof-sm80"};
 
 struct verification {
+    struct proof proof; /* of the problem in hand */
     const struct verify_options *options;
+    uint64_t hash; /* of the problem's first output without split-K */
     struct workload workload;
     struct config_list configs;
-    struct device dev;
-    struct device_limits limits;
     struct binaries binaries;
+    struct device dev;
     int right, wrong, refused, failed;
-    char first_reason[160]; /* why the first refused one was */
-    /* of the problem in hand */
-    struct proof proof;
-    uint64_t hash; /* of the first output without split-K */
-    int hashed;    /* outputs that were compared with it, itself included */
+    int hashed; /* outputs of the problem that were compared bit for bit, the first included */
+    struct device_limits limits;
+    char first_reason[160]; /* why the first refused configuration was */
 };
 
 static enum mt_status read_configs(struct verification *v) {

@@ -98,7 +98,7 @@ static enum mt_status find_proof(struct measurer *m, const struct problem *p, bo
         while (m->proof_count > 0)
             proof_release(&m->proofs[--m->proof_count]);
     *out = &m->proofs[m->proof_count];
-    enum mt_status status = proof_init(*out, m->dev, p, quantised, (uint64_t)(p->m + p->n));
+    enum mt_status status = proof_init(*out, m->dev, p, quantised, (uint64_t)p->m + (uint64_t)p->n);
     if (status)
         proof_release(*out);
     else

@@ -1,9 +1,12 @@
 /* Layers of models against shapes worked out by hand, and what a config.json must have. */
-#include "../../tuner/model.c"
+#include "base/file.h"
+#include "tuner/model.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 /* after the above */
 #include <cmocka.h>
@@ -83,7 +86,7 @@ static void test_missing_fields(void **state) {
         for (int i = 0; i < 4; i++)
             if (i != missing)
                 snprintf(text + strlen(text), sizeof text - strlen(text), ",\"%s\":32", fields[i]);
-        strcat(text, "}");
+        snprintf(text + strlen(text), sizeof text - strlen(text), "}");
         assert_int_equal(read_text(text, &m), MT_USAGE);
         assert_non_null(strstr(fail_message(), fields[missing]));
         assert_non_null(strstr(fail_message(), "tiny/config.json"));

@@ -1,10 +1,11 @@
 /* Lists and ranges of the command line, and the problems that follow from them. */
-#include "../../tuner/model.c"
-#include "../../tuner/options.c"
-#include "../../tuner/workload.c"
+#include "base/status.h"
+#include "tuner/workload.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 /* after the above */
 #include <cmocka.h>
 
@@ -66,16 +67,22 @@ static enum mt_status parse_line(const char *line, struct work_options *o) {
     return options_parse(&work_argp, argc, argv, o, NULL);
 }
 
-static void test_workload(void **state) {
-    (void)state;
+/* The problems of a command line that must be good. */
+static struct workload good_workload(const char *line, int count) {
     struct work_options o;
     struct workload w;
-    assert_int_equal(
-        parse_line("--model llama-3.1-8b --layers o,qkv --m 1:4:x2 --scheme w8a8,w4a8 --group 64 --dtype bf16 --tp 2",
-                   &o),
-        MT_OK);
+    assert_int_equal(parse_line(line, &o), MT_OK);
     assert_int_equal(workload_init(&w, &o), MT_OK);
-    assert_int_equal(w.count, 2 * 2 * 3);
+    assert_int_equal(w.count, count);
+    assert_non_null(w.item);
+    work_options_release(&o);
+    return w;
+}
+
+static void test_workload(void **state) {
+    (void)state;
+    struct workload w = good_workload(
+        "--model llama-3.1-8b --layers o,qkv --m 1:4:x2 --scheme w8a8,w4a8 --group 64 --dtype bf16 --tp 2", 2 * 2 * 3);
     const struct work_item *first = &w.item[0], *last = &w.item[11];
     assert_string_equal(first->layer, "qkv"); /* in the model's order */
     assert_string_equal(first->model, "llama-3.1-8b");
@@ -93,16 +100,12 @@ static void test_workload(void **state) {
     assert_true(work_same_layer(&w.item[0], &w.item[2]));
     assert_false(work_same_layer(&w.item[2], &w.item[3])); /* another scheme */
     workload_release(&w);
-    work_options_release(&o);
 }
 
 static void test_shapes(void **state) {
     (void)state;
-    struct work_options o;
-    struct workload w;
-    assert_int_equal(parse_line("--shape 17,4096,1000 --shape 300,200 --m 5,5,6", &o), MT_OK);
-    assert_int_equal(workload_init(&w, &o), MT_OK);
-    assert_int_equal(w.count, 3); /* m = 5 was given twice and counts once */
+    /* m = 5 is given twice and counts once */
+    struct workload w = good_workload("--shape 17,4096,1000 --shape 300,200 --m 5,5,6", 3);
     assert_int_equal(w.item[0].problem.m, 17);
     assert_string_equal(w.item[0].layer, "4096x1000");
     assert_string_equal(w.item[0].model, "");
@@ -112,7 +115,6 @@ static void test_shapes(void **state) {
     assert_int_equal(w.item[2].problem.group, 128);
     assert_string_equal(w.item[2].scheme, "w4a8");
     workload_release(&w);
-    work_options_release(&o);
 }
 
 static void test_bad_options(void **state) {

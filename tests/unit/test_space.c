@@ -1,7 +1,11 @@
 /* Space files: what they mean, and the sentence for each way of getting one wrong. */
-#include "../../tuner/space.c"
+#include "base/status.h"
+#include "tuner/space.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 /* after the above */
 #include <cmocka.h>

@@ -1,9 +1,10 @@
 /* The median, and how often the bootstrap interval holds the truth. */
-#include "../../tuner/stats.c"
+#include "tuner/stats.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 /* after the above */
 #include <cmocka.h>
 
