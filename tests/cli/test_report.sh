@@ -180,7 +180,7 @@ ATTACH '$work/s.mixtune' AS b;
 .import --csv $work/winners.csv w
 SELECT count(*), sum(abs(e.expected_ns / 1000 - w.time_us) < 1e-6 AND e.config = w.config AND e.origin = 'modelled'
                      AND i.hash IS NOT NULL)
-FROM w LEFT JOIN b.entry e ON e.m = w."M" AND e.kind = 'kernel' LEFT JOIN b.image i ON i.hash = e.image_hash;
+FROM w LEFT JOIN b.entry e ON e.m = w."M" AND e.kind = 'kernel' LEFT JOIN b.image i ON i.hash = e.image;
 SELECT count(*) FROM b.fallback WHERE family IN ('sm80', 'quantize');
 SQL
     printf '2|2\n2\n' | diff "$work/same" -
