@@ -227,3 +227,15 @@ int cu_memory_list(const struct CUctx_st *context, uint64_t sequence, struct cu_
             out[count - 1] = space.list[i];
     return count;
 }
+
+/* The library can be closed and opened again for another device: its address space must not stay behind. */
+__attribute__((destructor)) static void space_release(void) {
+    if (space.start)
+        munmap(space.start, space.size);
+    if (space.poison >= 0)
+        close(space.poison);
+    free(space.list);
+    free(space.table);
+    dev_profile_free(cu_device.profile);
+    cu_device.profile = NULL;
+}

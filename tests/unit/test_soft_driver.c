@@ -68,6 +68,18 @@ static const char ptx_body[] =
     "ret;\n"
     "}\n";
 
+/* Stores through a pointer that it loads from memory. */
+static const char indirect_body[] = ".address_size 64\n"
+                                    ".visible .entry indirect(.param .u64 pt, .param .u32 pv)\n"
+                                    "{\n"
+                                    ".reg .b32 %r<2>; .reg .b64 %rd<3>;\n"
+                                    "ld.param.u64 %rd1, [pt];\n"
+                                    "ld.param.u32 %r1, [pv];\n"
+                                    "ld.global.u64 %rd2, [%rd1];\n"
+                                    "st.global.u32 [%rd2], %r1;\n"
+                                    "ret;\n"
+                                    "}\n";
+
 /* A module variable, and no parameter. */
 static const char counter_body[] = ".address_size 64\n"
                                    ".visible .global .align 4 .u32 counter[4] = {5, 6, 7, 8};\n"
@@ -330,6 +342,55 @@ static void test_freed_input(void **state) {
     assert_int_equal(f->context->queued, 2);
     affine_host(x, 11, 6);
     expect(dy, x);
+}
+
+/* Memory that still waits for such an operation is gone all the same. */
+static void test_freed_and_kept(void **state) {
+    struct fixture *f = *state;
+    uint32_t x[COUNT];
+    CUdeviceptr dx = random_buffer(x), dy = random_buffer(x);
+    CUevent event;
+    good(cuEventCreate(&event, 0));
+    good(cuEventRecord(event, NULL));
+    launch_gather(f, NULL, dy, dx, COUNT);
+    good(cuEventRecord(event, NULL));
+    good(cuMemFree_v2(dx));
+    assert_int_equal(f->context->queued, 1);
+    assert_int_equal(cuMemcpyDtoH_v2(x, dx, 4), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuMemFree_v2(dx), CUDA_ERROR_INVALID_VALUE);
+    good(launch_store(f, dx, 0, 1));
+    assert_int_equal(cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
+/* Freeing waits for what uses the memory, so it reports its faults. */
+static void test_fault_at_free(void **state) {
+    struct fixture *f = *state;
+    CUdeviceptr x;
+    good(cuMemAlloc_v2(&x, 64));
+    good(launch_store(f, x, 64, 1));
+    assert_int_equal(cuMemFree_v2(x), CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
+/* The reach of a kernel that loads pointers is everything. */
+static void test_indirect(void **state) {
+    (void)state;
+    CUmodule module;
+    CUfunction indirect;
+    CUevent event;
+    uint32_t x[COUNT];
+    unsigned value = 0x1234567;
+    good(cuModuleLoadData(&module, ptx_for("sm_80", indirect_body)));
+    good(cuModuleGetFunction(&indirect, module, "indirect"));
+    CUdeviceptr dx = random_buffer(x), target = dx + 40, table;
+    good(cuMemAlloc_v2(&table, 8));
+    good(cuMemcpyHtoD_v2(table, &target, 8));
+    good(cuEventCreate(&event, 0));
+    good(cuEventRecord(event, NULL));
+    void *params[] = {&table, &value};
+    good(cuLaunchKernel(indirect, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+    good(cuEventRecord(event, NULL));
+    x[10] = value;
+    expect(dx, x);
 }
 
 static void test_scales_with_grid(void **state) {
@@ -615,6 +676,7 @@ int main(void) {
         driver_test(test_allocation),       driver_test(test_use_after_free), driver_test(test_out_of_bounds),
         driver_test(test_misaligned),       driver_test(test_order),          driver_test(test_lazy),
         driver_test(test_repeats),          driver_test(test_dropped),        driver_test(test_freed_input),
+        driver_test(test_freed_and_kept),   driver_test(test_fault_at_free),  driver_test(test_indirect),
         driver_test(test_scales_with_grid), driver_test(test_streams),        driver_test(test_graph),
         driver_test(test_host_memory),      driver_test(test_staged_copy),    driver_test(test_module_variable),
         driver_test(test_refusals),         driver_test(test_images),         cmocka_unit_test(test_unpack_damaged),
