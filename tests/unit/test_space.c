@@ -1,6 +1,6 @@
 /* Space files: what they mean, and the sentence for each way of getting one wrong. */
 #include "base/status.h"
-#include "tuner/space.h"
+#include "tuner/plan.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -71,6 +71,37 @@ static void test_shipped(void **state) {
     }
 }
 
+/* A large data-centre GPU. */
+static const struct device_limits limits = {.cc = 80,
+                                            .sm_count = 108,
+                                            .smem_per_block_optin = 166912,
+                                            .smem_per_sm = 167936,
+                                            .regs_per_sm = 65536,
+                                            .threads_per_sm = 2048};
+
+static void test_thin(void **state) {
+    (void)state;
+    struct work_item item = {.problem = {.m = 16, .n = 4096, .k = 4096, .group = 128}};
+    struct workload workload = {&item, 1};
+    char reason[160];
+    for (int max = 0; max < 12; max++) {
+        struct config_list list;
+        const char *file =
+            write_space("family: sm80\nvalues:\n  tile_n: [64, 65, 128]\n  tile_m: [8, 16]\n  stages: [2, 3, 4, 5]\n");
+        assert_int_equal(config_list_read(file, &list), MT_OK);
+        struct config first = list.config[0];
+        plan_thin(&list, &workload, &limits, max);
+        if (max > 0)
+            assert_int_equal(list.count, max); /* exactly, for there are 17 that can run */
+        else
+            assert_int_equal(list.count, 17); /* the default and 2 x 2 x 4; tiles of 65 features are refused */
+        assert_memory_equal(list.config[0].value, first.value, sizeof first.value);
+        for (int i = 0; i < list.count; i++)
+            assert_true(config_allowed(&list.config[i], &item.problem, &limits, reason));
+        config_list_release(&list);
+    }
+}
+
 static void check_refused(const char *text, const char *line, const char *word) {
     struct space space;
     assert_int_equal(space_read(write_space(text), &space), MT_USAGE);
@@ -117,10 +148,8 @@ static int remove_path(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_product),
-        cmocka_unit_test(test_list),
-        cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_wrong_files),
+        cmocka_unit_test(test_product), cmocka_unit_test(test_list),        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_thin),    cmocka_unit_test(test_wrong_files),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }
