@@ -9,6 +9,7 @@
 
 void async_drop(struct warp *w) {
     w->own->copies = w->own->first_copy = 0;
+    w->own->inflight = w->own->max_inflight = 0;
     memset(w->own->groups, 0, sizeof w->own->groups);
 }
 
@@ -31,7 +32,6 @@ static uint32_t source_bytes(const struct warp *w, const struct insn *i, int lan
 
 static bool issue_lane(struct warp *w, const struct insn *i, int lane, uint64_t target, uint64_t source) {
     struct warp_private *own = w->own;
-    struct cta *cta = w->cta;
     uint32_t bytes = (uint32_t)i->src[2].imm, wanted = source_bytes(w, i, lane, bytes);
     if (wanted > bytes) {
         warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "source size %u of a copy of %u bytes", wanted, bytes);
@@ -52,8 +52,8 @@ static bool issue_lane(struct warp *w, const struct insn *i, int lane, uint64_t 
                              (uint8_t)bytes, (uint8_t)wanted,  (uint8_t)lane, false};
     if (run_of(w)->launch->eager_async)
         move_bytes(w, c);
-    cta->inflight += bytes;
-    cta->max_inflight = cta->inflight > cta->max_inflight ? cta->inflight : cta->max_inflight;
+    own->inflight += bytes;
+    own->max_inflight = own->inflight > own->max_inflight ? own->inflight : own->max_inflight;
     w->count.async_bytes += wanted;
     w->count.global_bytes_read += wanted;
     return true;
@@ -90,7 +90,7 @@ static bool land(struct warp *w, struct async_copy *c) {
     if (!run->launch->eager_async)
         move_bytes(w, c);
     c->done = true;
-    w->cta->inflight -= c->bytes;
+    w->own->inflight -= c->bytes;
     return !is_strict(w) || shadow_access(w, &run->module->code[c->pc], c->lane, c->target, c->bytes, USE_LAND);
 }
 

@@ -192,6 +192,12 @@ static bool bind_other(struct insn *i, char *error, size_t size) {
     case OP_griddepcontrol:
         i->run = sync_nothing;
         return true;
+    case OP_mma:
+    case OP_ldmatrix:
+    case OP_stmatrix:
+    case OP_movmatrix:
+        i->guarded |= GUARD_TOGETHER;
+        return op_bind(i, error, size);
     default:
         return op_bind(i, error, size);
     }

@@ -51,17 +51,15 @@ static const cyaml_schema_field_t fields[] = {
 };
 static const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct dev_profile, fields)};
 
-/* The reader's complaints, in one line: first what is wrong, then in which key and line. */
+/* The reader's complaints, in one line: what is wrong, and in which key and line. */
 static void collect(cyaml_log_t level, void *context, const char *format, va_list args) {
     (void)level;
-    struct str *text = context;
-    if (text->length > 300)
-        return;
-    size_t start = text->length;
-    str_vprintf(text, format, args);
-    for (size_t i = start; i < text->length; i++)
-        if (text->data[i] == '\n')
-            text->data[i] = ' ';
+    struct str *text = context, part = {0};
+    str_vprintf(&part, format, args);
+    const char *said = strncmp(part.data, "Load: ", 6) == 0 ? part.data + 6 : part.data;
+    if (strncmp(said, "Backtrace", 9) != 0 && text->length < 300)
+        str_printf(text, "%s%.*s", text->length ? "," : "", (int)strcspn(said, "\n"), said);
+    str_release(&part);
 }
 
 static cyaml_config_t reader_config(struct str *complaints) {
@@ -129,8 +127,8 @@ enum mt_status dev_profile_load(const char *name, struct dev_profile **out) {
     cyaml_err_t error =
         cyaml_load_data((const uint8_t *)text.data, text.length, &config, &schema, (cyaml_data_t **)&profile, NULL);
     if (error != CYAML_OK) {
-        status = fail(MT_USAGE, "device file %s: %s (%s)", path.data, cyaml_strerror(error),
-                      complaints.length ? complaints.data : "no detail");
+        status = fail(MT_USAGE, "device file %s: %s", path.data,
+                      complaints.length ? complaints.data : cyaml_strerror(error));
         goto out;
     }
     if ((status = check_values(profile, path.data)) != MT_OK)

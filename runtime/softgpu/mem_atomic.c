@@ -155,7 +155,7 @@ void mem_atomic(struct warp *w, const struct insn *i) {
     x.bytes = bytes * i->vec;
     x.contiguous = false;
     w->count.atomics++;
-    w->own->polls++;
+    warp_polls(w, 1);
     bool ordered = (i->flags & (F_ACQUIRE | F_RELEASE)) && is_strict(w);
     if (ordered)
         shadow_fence(w);

@@ -91,7 +91,7 @@ static void load_global(struct warp *w, const struct insn *i, struct access *x) 
     }
     x->contiguous &= !merge;
     if (i->flags & (F_STRONG | F_VOLATILE | F_ACQUIRE)) {
-        w->own->polls++;
+        warp_polls(w, 1);
         atomic_thread_fence(memory_order_seq_cst);
     }
     load_registers(w, i, x, host);
@@ -125,7 +125,8 @@ static bool shared_hosts(struct warp *w, const struct insn *i, struct access *x,
         return false;
     shared_count(w, x);
     bool strong = i->flags & (F_STRONG | F_VOLATILE | F_ACQUIRE | F_RELEASE);
-    w->own->polls += strong && !write;
+    if (strong && !write)
+        warp_polls(w, 1);
     if ((i->flags & (F_ACQUIRE | F_RELEASE)) && is_strict(w))
         shadow_fence(w);
     enum shadow_use use = strong ? (write ? USE_STRONG_WRITE : USE_STRONG_READ) : write ? USE_WRITE : USE_READ;

@@ -57,9 +57,10 @@ enum ptx_type {
 /* Mnemonics up to the first dot. The list is the only one: ptx_names.c expands it to the names. */
 #define PTX_OPS(X)                                                                                                     \
     X(abs)                                                                                                             \
-    X(activemask) X(add) X(addc) X(alloca) X(and) X(applypriority) X(atom) X(bar) X(barrier) X(bfe) X(bfi) X(bfind)    \
-        X(bmsk) X(bra) X(brev) X(brkpt) X(brx) X(call) X(clz) X(cnot) X(copysign) X(cos) X(cp) X(createpolicy) X(cvt)  \
-            X(cvta) X(discard) X(div) X(dp2a) X(dp4a) X(elect) X(ex2) X(exit) X(fence) X(fma) X(fns) X(getctarank)     \
+    X(activemask)                                                                                                      \
+    X(add) X(addc) X(alloca) X(and) X(applypriority) X(atom) X(bar) X(barrier) X(bfe) X(bfi) X(bfind) X(bmsk) X(bra)   \
+        X(brev) X(brkpt) X(brx) X(call) X(clz) X(cnot) X(copysign) X(cos) X(cp) X(createpolicy) X(cvt) X(cvta)         \
+            X(discard) X(div) X(dp2a) X(dp4a) X(elect) X(ex2) X(exit) X(fence) X(fma) X(fns) X(getctarank)             \
                 X(griddepcontrol) X(isspacep) X(istypep) X(ld) X(ldmatrix) X(ldu) X(lg2) X(lop3) X(mad) X(mad24)       \
                     X(madc) X(mapa) X(match) X(max) X(mbarrier) X(membar) X(min) X(mma) X(mov) X(movmatrix) X(mul)     \
                         X(mul24) X(multimem) X(nanosleep) X(neg) X(not ) X(or) X(pmevent) X(popc) X(prefetch)          \
@@ -240,14 +241,16 @@ struct operand {
 };
 
 enum { MAX_DST = 2, MAX_SRC = 5 };
+/* Bits of insn.guarded: @p stands before it; all lanes of the warp must execute it together (.sync.aligned). */
+enum { GUARD_PREDICATE = 1, GUARD_TOGETHER = 2 };
 struct insn {
     op_fn *run;
     uint32_t guard_slot; /* predicate in the frame */
     uint32_t guard_xor;  /* 0, or ~0 for @!p */
     uint16_t op;         /* enum ptx_op */
-    uint8_t guarded;
-    uint8_t pipe;    /* enum sg_pipe: set when the instruction is bound */
-    uint8_t type[4]; /* in the order of the text: cvt.dst.src, set.dst.src, mma.d.a.b.c */
+    uint8_t guarded;     /* GUARD_… */
+    uint8_t pipe;        /* enum sg_pipe: set when the instruction is bound */
+    uint8_t type[4];     /* in the order of the text: cvt.dst.src, set.dst.src, mma.d.a.b.c */
     uint8_t types;
     uint8_t cmp, rnd, sub, space;
     uint8_t space2;   /* second one: cp.async.….shared.global has space SHARED, space2 GLOBAL */
@@ -265,10 +268,11 @@ struct insn {
     uint32_t aux[2];  /* owner's own: the binder may keep precomputed values here */
 };
 /* Byte or halfword selectors of the video instructions: r.b0, r.h1, r.b3210, r.h10. 0: none. */
-#define SELECT_IS_HALF(s)  ((s) >> 12 == 2)
-#define SELECT_COUNT(s)    ((s) >> 8 & 15)
-#define SELECT_DIGIT(s, k) ((s) >> (2 * (k)) & 3) /* k = 0: the rightmost digit. Vmad-like: values 4 … 7 are not used \
-                                                   */
+#define SELECT_IS_HALF(s) ((s) >> 12 == 2)
+#define SELECT_COUNT(s)   ((s) >> 8 & 15)
+#define SELECT_DIGIT(s, k)                                                                                             \
+    ((s) >> (2 * (k)) & 3) /* k = 0: the rightmost digit. Vmad-like: values 4 … 7 are not used                       \
+                            */
 
 enum ptx_special {
     SR_NONE,

@@ -7,7 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+enum {
+    WARP_QUANTUM = 20000, /* instructions of a warp before another has its turn */
+    SLICE = 512,          /* instructions between looks at what a warp is doing */
+    POLL_LIMIT = 16       /* strong loads and atomics in a slice: perhaps it waits for somebody */
+};
+enum turn { TURN_BLOCKED, TURN_GOES_ON, TURN_WAITS };
 enum cta_result { CTA_DONE, CTA_STOPPED, CTA_GOES_ON, CTA_WAITS };
 
 static uint64_t next_random(uint64_t *state) { /* splitmix64, Steele, Lea and Flood 2014 */
@@ -52,16 +59,15 @@ static void run_split(struct warp *w, uint64_t limit) {
         uint32_t exec = active;
         issued++;
         w->count.pipe[i->pipe]++;
-        if (i->guarded)
+        if (i->guarded & GUARD_PREDICATE)
             exec &= *(const uint32_t *)(const void *)(frame + i->guard_slot) ^ i->guard_xor;
         lanes += (uint32_t)__builtin_popcount(exec);
         w->exec = exec;
-        if (exec)
+        if (exec && (!(i->guarded & GUARD_TOGETHER) || exec == w->live || split_converge(w, i, UINT32_MAX)))
             i->run(w, i);
     }
     w->count.warp_instructions += issued;
     w->count.lane_instructions += lanes;
-    own->rotate = issued == limit && own->splits > 1;
     split_save(w);
 }
 
@@ -69,22 +75,35 @@ static const struct insn *next_insn(const struct warp *w) {
     return &run_of(w)->module->code[w->own->split[w->own->running].pc];
 }
 
-/* Runs a warp until it ends, blocks, or its turn is over. True if it can go on. */
-static bool run_warp(struct warp *w) {
+/* Strong loads, atomics and sleep are what waiting is made of: enough of them end the slice. */
+void warp_polls(struct warp *w, unsigned weight) {
+    w->own->polls += weight;
+    w->event |= w->own->polls >= POLL_LIMIT;
+}
+
+/* Runs a warp until it ends, blocks, or its turn is over. */
+static enum turn run_warp(struct warp *w) {
     struct warp_private *own = w->own;
     struct run *run = run_of(w);
     uint64_t end = w->count.warp_instructions + WARP_QUANTUM, most = run->launch->max_warp_instructions;
+    int polling = 0;
     own->polls = 0;
     while (!run->stop && split_choose(w)) {
-        uint64_t left = end - w->count.warp_instructions;
-        run_split(w, own->splits > 1 && left > SPLIT_QUANTUM ? SPLIT_QUANTUM : left);
+        run_split(w, SLICE);
+        if (own->polls >= POLL_LIMIT) {
+            own->polls = 0;
+            own->rotate = true;
+            polling++;
+        }
         if (most && w->count.warp_instructions > most)
             warp_fault(w, next_insn(w), -1, SG_FAULT_TIMEOUT, "still running after %llu instructions of this warp",
                        (unsigned long long)w->count.warp_instructions);
+        if (polling > own->splits)
+            return TURN_WAITS;
         if (w->count.warp_instructions >= end)
-            return true;
+            return TURN_GOES_ON;
     }
-    return false;
+    return TURN_BLOCKED;
 }
 
 static void merge_counters(struct sg_counters *into, const struct sg_counters *from) {
@@ -154,7 +173,6 @@ static void cta_start(struct cta *c, uint32_t linear) {
     }
     c->live_threads = run->threads;
     c->random = l->seed ^ (linear * 0xd1342543de82ef95ull);
-    c->inflight = c->max_inflight = 0;
     memset(c->barrier, 0, sizeof c->barrier);
     memset(c->frames, 0xff, c->frame_stride * (size_t)c->warps);
     memset(c->locals, 0xff, c->local_stride * LANES * (size_t)c->warps);
@@ -172,7 +190,11 @@ static void cta_start(struct cta *c, uint32_t linear) {
 }
 
 static void cta_finish(struct cta *c) {
-    c->warp[0].count.max_inflight_bytes = c->max_inflight;
+    /* Each warp at its own worst: on a GPU they run at the same time. */
+    uint64_t inflight = 0;
+    for (int k = 0; k < c->warps; k++)
+        inflight += c->own[k].max_inflight;
+    c->warp[0].count.max_inflight_bytes = inflight;
     pthread_mutex_lock(&c->run->lock);
     for (int k = 0; k < c->warps; k++)
         merge_counters(&c->run->total, &c->warp[k].count);
@@ -214,10 +236,10 @@ static enum cta_result run_cta(struct cta *c) {
         if (!w->live)
             continue;
         before += w->count.warp_instructions;
-        bool goes_on = run_warp(w);
+        enum turn turn = run_warp(w);
         after += w->count.warp_instructions;
-        ran += goes_on;
-        waiting += goes_on && w->own->polls * 100 > WARP_QUANTUM;
+        ran += turn != TURN_BLOCKED;
+        waiting += turn == TURN_WAITS;
     }
     if (c->run->stop)
         return CTA_STOPPED;
@@ -256,6 +278,15 @@ static void worker_drop_cta(struct worker *k, int index) {
     k->spare++;
 }
 
+/* It may wait for a CTA of another host thread. */
+static void wait_a_little(unsigned times) {
+    const struct timespec pause = {.tv_nsec = 20000};
+    if (times % 64)
+        sched_yield();
+    else
+        nanosleep(&pause, NULL);
+}
+
 void *run_worker(void *data) {
     struct run *run = data;
     const struct sg_launch *l = run->launch;
@@ -265,6 +296,7 @@ void *run_worker(void *data) {
     k.resident = k.resident < 1 ? 1 : k.resident > (int)run->ctas ? (int)run->ctas : k.resident;
     k.cta = xcalloc((size_t)k.resident, sizeof(struct cta *));
     int at = 0;
+    unsigned waited = 0;
     while (!run->stop && (k.count || worker_start_cta(&k))) {
         at = at < k.count ? at : 0;
         enum cta_result result = run_cta(k.cta[at]);
@@ -273,8 +305,10 @@ void *run_worker(void *data) {
         } else if (result == CTA_WAITS) {
             /* What it waits for may come from a CTA that has not started. */
             at = k.count < k.resident && worker_start_cta(&k) ? k.count - 1 : at + 1;
-            sched_yield();
+            wait_a_little(++waited);
+            continue;
         }
+        waited = 0;
     }
     while (k.count)
         worker_drop_cta(&k, 0);

@@ -134,7 +134,7 @@ void sync_fence(struct warp *w, const struct insn *i) {
 
 void sync_nothing(struct warp *w, const struct insn *i) {
     if (i->op == OP_nanosleep)
-        w->own->polls += WARP_QUANTUM / 100;
+        warp_polls(w, 1000);
 }
 
 /* Source lane and whether it lies in the segment: PTX ISA, "shfl.sync". */

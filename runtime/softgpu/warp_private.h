@@ -8,13 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum {
-    MAX_WARPS = 32,
-    BARRIERS = 16,
-    NO_WAIT = 255,
-    WARP_QUANTUM = 20000, /* instructions of a warp before another has its turn */
-    SPLIT_QUANTUM = 2000  /* instructions of a split before another one of the warp has its turn: nobody starves */
-};
+enum { MAX_WARPS = 32, BARRIERS = 16 };
 
 /* A warp is a set of splits: lanes that are at the same instruction with the same callers. */
 enum split_state {
@@ -50,10 +44,11 @@ struct warp_private {
     size_t nodes, node_capacity;
     uint8_t *local; /* LANES x local_bytes */
     const struct sg_alloc *recent;
-    uint64_t polls; /* strong loads and atomics of this turn: a warp that does little else waits for somebody */
+    uint64_t polls; /* strong loads and atomics of this slice: a warp that does little else waits for somebody */
     struct async_copy *copy;
     size_t copies, copy_capacity, first_copy;
-    uint32_t groups[LANES]; /* committed by each lane */
+    uint32_t groups[LANES];          /* committed by each lane */
+    uint64_t inflight, max_inflight; /* bytes */
     /* happens-before: seen[u] is the last generation of warp u's accesses that are ordered before this warp's next one
      */
     uint32_t seen[MAX_WARPS], seen_all;
@@ -81,8 +76,7 @@ struct cta {
     size_t extras, extra_capacity;
     uint32_t generation;        /* of accesses: grows at every barrier and fence */
     uint32_t fenced[MAX_WARPS]; /* what fences have published */
-    uint64_t inflight, max_inflight;
-    uint8_t *frames; /* one allocation for all warps */
+    uint8_t *frames;            /* one allocation for all warps */
     size_t frame_stride, local_stride;
     uint8_t *locals;
     uint64_t random;
@@ -123,6 +117,7 @@ bool split_converge(struct warp *w, const struct insn *i, uint32_t members);
 
 /* ---- sched.c ---- */
 void *run_worker(void *run);
+void warp_polls(struct warp *w, unsigned weight); /* it may be waiting for another warp or CTA */
 
 /* ---- memory ---- */
 struct access {
