@@ -57,8 +57,9 @@ static void collect(cyaml_log_t level, void *context, const char *format, va_lis
     struct str *text = context, part = {0};
     str_vprintf(&part, format, args);
     const char *said = strncmp(part.data, "Load: ", 6) == 0 ? part.data + 6 : part.data;
+    said += strspn(said, " ");
     if (strncmp(said, "Backtrace", 9) != 0 && text->length < 300)
-        str_printf(text, "%s%.*s", text->length ? "," : "", (int)strcspn(said, "\n"), said);
+        str_printf(text, "%s%.*s", text->length ? ", " : "", (int)strcspn(said, "\n"), said);
     str_release(&part);
 }
 

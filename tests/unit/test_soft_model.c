@@ -1,0 +1,200 @@
+/* The device files against the datasheets, their errors, occupancy and the time model. */
+#include "base/status.h"
+#include "runtime/softgpu/dev_profile.h"
+#include "runtime/softgpu/model_time.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void near(double got, double want, double part) {
+    if (fabs(got - want) > part * want)
+        fail_msg("got %g, want %g within %g %%", got, want, part * 100);
+}
+
+static struct dev_profile *load(const char *name) {
+    struct dev_profile *out;
+    if (dev_profile_load(name, &out) != MT_OK)
+        fail_msg("%s", fail_message());
+    return out;
+}
+
+/* Peaks of NVIDIA's datasheets, dense, in 1e12 operations per second. */
+static void test_peaks(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        double int8, fp16, fp32, gbs;
+    } sheet[] = {
+        {"a100-sxm-80g", 624, 312, 19.5, 2039}, {"h100-sxm", 1979, 989.4, 66.9, 3350},
+        {"h200", 1979, 989.4, 66.9, 4800},      {"l40s", 733, 362, 91.6, 864},
+        {"rtx-4090", 660.6, 165.2, 82.6, 1008},
+    };
+    for (size_t i = 0; i < sizeof sheet / sizeof *sheet; i++) {
+        struct dev_profile *p = load(sheet[i].name);
+        double tera = 2e6 * p->clock_mhz * p->sm_count / 1e12;
+        near(p->tensor_int8_macs * tera, sheet[i].int8, 0.02);
+        near(p->tensor_f16_macs * tera, sheet[i].fp16, 0.02);
+        near(p->fma_lanes * tera, sheet[i].fp32, 0.09); /* Hopper's vector peak is given for a higher clock */
+        near(p->memory_gbs, sheet[i].gbs, 0);
+        dev_profile_free(p);
+    }
+}
+
+static enum mt_status load_text(const char *from, const char *to) {
+    char path[] = "/tmp/soft-model-XXXXXX", line[400];
+    struct dev_profile *out = NULL;
+    FILE *source = fopen(MT_SOURCE_DIR "/configs/devices/l40s.yaml", "r");
+    int fd = mkstemp(path);
+    assert_non_null(source);
+    assert_true(fd >= 0);
+    FILE *target = fdopen(fd, "w");
+    while (fgets(line, sizeof line, source)) {
+        fputs(strncmp(line, from, strlen(from)) == 0 && line[strlen(from)] == ':' ? to : line, target);
+    }
+    fclose(source);
+    fclose(target);
+    enum mt_status status = dev_profile_load(path, &out);
+    assert_true((status == MT_OK) == (out != NULL));
+    dev_profile_free(out);
+    unlink(path);
+    return status;
+}
+
+static void test_errors(void **state) {
+    (void)state;
+    struct dev_profile *out;
+    assert_int_equal(load_text("sm_count", "sm_count: 142\n"), MT_OK);
+    assert_int_equal(dev_profile_load("no-such-gpu", &out), MT_NO_DEVICE);
+    assert_non_null(strstr(fail_message(), "h100-sxm"));
+    assert_null(strchr(fail_message(), '\n'));
+    static const struct {
+        const char *key, *text, *word;
+    } broken[] = {
+        {"sm_count", "sm_count: many\n", "sm_count"},
+        {"sm_count", "", "sm_count"},
+        {"sm_count", "sm_count: 142\nfans: 3\n", "fans"},
+        {"sm_count", "sm_count: 0\n", "sm_count"},
+        {"sm_count", "sm_count: [142\n", "line"},
+        {"memory_gbs", "memory_gbs: -1\n", "memory_gbs"},
+        {"memory_efficiency", "memory_efficiency: 1.5\n", "memory_efficiency"},
+    };
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        assert_int_equal(load_text(broken[i].key, broken[i].text), MT_USAGE);
+        print_message("  %s\n", fail_message());
+        assert_non_null(strstr(fail_message(), broken[i].word));
+        assert_null(strchr(fail_message(), '\n'));
+    }
+    assert_int_equal(load_text("clock_mhz", "clock_mhz: fast\n"), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "line: 6"));
+}
+
+/* Values of the CUDA occupancy calculator. */
+static void test_occupancy(void **state) {
+    (void)state;
+    struct dev_profile *a100 = load("a100-sxm-80g"), *l40s = load("l40s");
+    static const struct {
+        unsigned threads, registers, shared, a100, l40s;
+    } table[] = {
+        {256, 32, 0, 8, 6},      {256, 64, 0, 4, 4},      {128, 255, 0, 2, 2},    {1024, 64, 0, 1, 1},
+        {1024, 65, 0, 0, 0},     {32, 16, 0, 32, 24},     {128, 40, 40960, 4, 2}, {128, 128, 81920, 2, 1},
+        {128, 128, 82944, 2, 1}, {128, 128, 82945, 1, 1}, {96, 168, 0, 4, 4},     {128, 32, 166912, 1, 0},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        assert_int_equal(model_occupancy(a100, table[i].threads, table[i].registers, table[i].shared).blocks,
+                         table[i].a100);
+        assert_int_equal(model_occupancy(l40s, table[i].threads, table[i].registers, table[i].shared).blocks,
+                         table[i].l40s);
+    }
+    assert_string_equal(model_occupancy(a100, 128, 128, 81920).limit, "shared memory");
+    assert_string_equal(model_occupancy(a100, 256, 64, 0).limit, "registers");
+    dev_profile_free(a100);
+    dev_profile_free(l40s);
+}
+
+#define COUNTER(member) offsetof(struct sg_counters, member)
+
+/* Each resource in turn becomes the limit, and takes the time that the datasheet's rate gives. Grid of 648 CTAs: six on
+ * the busiest SM, three waves of 216. */
+static void test_limits(void **state) {
+    (void)state;
+    const double big = 1e7; /* of the counter, per CTA */
+    static const struct {
+        size_t counter;
+        unsigned times;    /* the counter is this multiple of big */
+        double l2, clocks; /* L2's bytes per clock; clocks for one unit of big */
+    } table[MODEL_TERMS] = {
+        [MODEL_ISSUE] = {COUNTER(warp_instructions), 1, 5120, 6 / 4.0},
+        [MODEL_ALU] = {COUNTER(pipe[SG_PIPE_ALU]), 1, 5120, 6 * 32 / 64.0},
+        [MODEL_FMA] = {COUNTER(pipe[SG_PIPE_FMA]), 1, 5120, 6 * 32 / 64.0},
+        [MODEL_HALF] = {COUNTER(pipe[SG_PIPE_HALF]), 1, 5120, 6 * 32 / 128.0},
+        [MODEL_XU] = {COUNTER(pipe[SG_PIPE_XU]), 1, 5120, 6 * 32 / 16.0},
+        [MODEL_LSU] = {COUNTER(pipe[SG_PIPE_LSU]), 1, 5120, 6 * 32 / 32.0},
+        [MODEL_FP64] = {COUNTER(pipe[SG_PIPE_FP64]), 1, 5120, 6 * 32 / 32.0},
+        [MODEL_BRANCH] = {COUNTER(pipe[SG_PIPE_BRANCH]), 1, 5120, 6 * 32 / 64.0},
+        [MODEL_TENSOR] = {COUNTER(mma_ops_int8), 2048, 5120, 6},
+        [MODEL_SHARED] = {COUNTER(shared_wavefronts), 1, 5120, 6},
+        [MODEL_PORT] = {COUNTER(global_sectors), 1, 1e6, 6 * 32 / 64.0},
+        [MODEL_L2] = {COUNTER(global_sectors), 1, 512, 648 * 32 / 512.0},
+        [MODEL_DRAM] = {COUNTER(global_bytes_read), 8192, 5120, 648 * 8192 / 14.696938456699069 / (2039 * 0.9) * 1.41},
+        [MODEL_LATENCY] = {COUNTER(max_warp_instructions), 1, 5120, 3 * 2.5},
+    };
+    struct dev_profile *p = load("a100-sxm-80g");
+    for (enum model_term limit = 0; limit < MODEL_TERMS; limit++) {
+        struct sg_counters c = {.warp_instructions = 10, .max_warp_instructions = 10};
+        struct model_kernel k = {
+            .counters = &c, .counted = 2, .ctas = 648, .threads = 128, .ctas_per_sm = 2, .footprint = 1 << 30};
+        /* All but the longest warp are sums over the two CTAs that were counted. */
+        uint64_t value = (uint64_t)big * table[limit].times * (limit == MODEL_LATENCY ? 1 : 2);
+        struct model_time t;
+        memcpy((char *)&c + table[limit].counter, &value, sizeof value);
+        p->l2_bytes_per_clock = table[limit].l2;
+        model_kernel_time(p, &k, &t);
+        assert_string_equal(model_term_name(t.limit), model_term_name(limit));
+        near(t.seconds, table[limit].clocks * big / (p->clock_mhz * 1e6) + p->memory_latency_ns * 1e-9, 1e-6);
+    }
+    dev_profile_free(p);
+}
+
+/* What fits L2 is loaded once; the bytes in flight bound a stream of copies. */
+static void test_memory(void **state) {
+    (void)state;
+    struct dev_profile *p = load("a100-sxm-80g");
+    struct sg_counters c = {.warp_instructions = 10,
+                            .max_warp_instructions = 10,
+                            .global_bytes_read = 1 << 20,
+                            .async_bytes = 1 << 20,
+                            .max_inflight_bytes = 65536};
+    struct model_kernel k = {
+        .counters = &c, .counted = 1, .ctas = 1000, .threads = 128, .ctas_per_sm = 1, .footprint = 20 << 20};
+    struct model_time t, slower;
+    model_kernel_time(p, &k, &t);
+    near(t.term[MODEL_DRAM], (20 << 20) / (2039e9 * 0.9), 1e-6);
+    c.max_inflight_bytes /= 4;
+    model_kernel_time(p, &k, &slower);
+    near(slower.term[MODEL_LATENCY], 4 * t.term[MODEL_LATENCY], 1e-6);
+    struct sg_counters m = {.warp_instructions = 1, .mma_ops_int8 = 1ull << 40};
+    struct dev_profile *h = load("h100-sxm");
+    k = (struct model_kernel){.counters = &m, .counted = 132, .ctas = 132, .threads = 128, .ctas_per_sm = 1};
+    model_kernel_time(h, &k, &t);
+    k.wgmma = true;
+    model_kernel_time(h, &k, &slower);
+    near(slower.term[MODEL_TENSOR], 0.62 * t.term[MODEL_TENSOR], 1e-6);
+    dev_profile_free(p);
+    dev_profile_free(h);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_peaks),  cmocka_unit_test(test_errors), cmocka_unit_test(test_occupancy),
+        cmocka_unit_test(test_limits), cmocka_unit_test(test_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
