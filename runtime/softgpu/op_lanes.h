@@ -80,6 +80,9 @@ struct op_row {
     uint64_t flags;
     op_fn *run;
 };
+/* For instructions of a whole warp: false after a fault when a lane is missing. */
+bool lanes_whole(struct warp *w, const struct insn *i);
+
 op_fn *op_row_find(const struct op_row *row, size_t count, enum ptx_op op, enum ptx_type type, uint64_t flags);
 
 /* The groups. Each returns NULL for what it does not know. */
@@ -92,7 +95,8 @@ op_fn *op_half_find(struct insn *i);    /* f16, bf16 and their pairs */
 op_fn *op_compare_find(struct insn *i); /* setp, set, selp, slct, testp */
 op_fn *op_move_find(struct insn *i);    /* mov */
 op_fn *op_cvt_find(struct insn *i);
-op_fn *op_video_find(struct insn *i); /* vadd4 … and dp4a, dp2a */
-op_fn *op_mma_find(struct insn *i);   /* mma, movmatrix */
+op_fn *op_video_find(struct insn *i);  /* vadd4 … and dp4a, dp2a */
+op_fn *op_mma_find(struct insn *i);    /* mma, movmatrix */
+op_fn *op_matrix_find(struct insn *i); /* ldmatrix, stmatrix */
 
 #endif

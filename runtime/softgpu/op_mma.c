@@ -3,7 +3,7 @@
 
 enum { MAX_REGISTERS = 8 };
 
-static bool whole_warp(struct warp *w, const struct insn *i) {
+bool lanes_whole(struct warp *w, const struct insn *i) {
     if (!lanes_all(w))
         warp_fault(w, i, -1, SG_FAULT_DIVERGENT_BARRIER, "all 32 lanes must execute it together; active are 0x%08x",
                    w->exec);
@@ -44,7 +44,7 @@ static uint64_t products(const struct insn *i) {
 static void mma_int_op(struct warp *w, const struct insn *i) {
     struct fragments f;
     const struct mma_shape s = shape_of(i);
-    if (!whole_warp(w, i))
+    if (!lanes_whole(w, i))
         return;
     read_fragments(w, i, &f);
     mma_int(&s, (const uint32_t *const *)f.a, (const uint32_t *const *)f.b, (const int32_t *const *)f.c,
@@ -59,7 +59,7 @@ static void mma_float_op(struct warp *w, const struct insn *i) {
     struct fragments f;
     float tile[16 * 8];
     const struct mma_shape s = shape_of(i);
-    if (!whole_warp(w, i))
+    if (!lanes_whole(w, i))
         return;
     read_fragments(w, i, &f);
     if (i->type[3] == T_F16)
@@ -80,7 +80,7 @@ static void mma_float_op(struct warp *w, const struct insn *i) {
 static void mma_double_op(struct warp *w, const struct insn *i) {
     struct fragments f;
     const struct mma_shape s = shape_of(i);
-    if (!whole_warp(w, i))
+    if (!lanes_whole(w, i))
         return;
     read_fragments(w, i, &f);
     mma_double(&s, (const double *const *)f.a, (const double *const *)f.b, (const double *const *)f.c,
@@ -89,7 +89,7 @@ static void mma_double_op(struct warp *w, const struct insn *i) {
 }
 
 static void movmatrix_op(struct warp *w, const struct insn *i) {
-    if (whole_warp(w, i))
+    if (lanes_whole(w, i))
         matrix_transpose(src_lanes(w, &i->src[0]), dst_lanes(w, &i->dst[0]));
 }
 

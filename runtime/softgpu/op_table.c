@@ -51,33 +51,33 @@ static op_fn *find_number(struct insn *i) {
 }
 
 static op_fn *(*const finder[OP_COUNT])(struct insn *i) = {
-    [OP_abs] = find_number,         [OP_add] = find_number,        [OP_addc] = op_carry_find,
-    [OP_and] = op_bits_find,        [OP_bfe] = op_bits_find,       [OP_bfi] = op_bits_find,
-    [OP_bfind] = op_bits_find,      [OP_bmsk] = op_bits_find,      [OP_brev] = op_bits_find,
-    [OP_clz] = op_bits_find,        [OP_cnot] = op_bits_find,      [OP_copysign] = op_float_find,
-    [OP_cos] = op_approx_find,      [OP_cvt] = op_cvt_find,        [OP_div] = find_number,
-    [OP_dp2a] = op_video_find,      [OP_dp4a] = op_video_find,     [OP_ex2] = op_approx_find,
-    [OP_fma] = find_number,         [OP_fns] = op_bits_find,       [OP_lg2] = op_approx_find,
-    [OP_lop3] = op_bits_find,       [OP_mad] = find_number,        [OP_mad24] = op_int_find,
-    [OP_madc] = op_carry_find,      [OP_max] = find_number,        [OP_min] = find_number,
-    [OP_mma] = op_mma_find,         [OP_mov] = op_move_find,       [OP_movmatrix] = op_mma_find,
-    [OP_mul] = find_number,         [OP_mul24] = op_int_find,      [OP_neg] = find_number,
-    [OP_not] = op_bits_find,        [OP_or] = op_bits_find,        [OP_popc] = op_bits_find,
-    [OP_prmt] = op_bits_find,       [OP_rcp] = find_number,        [OP_rem] = op_int_find,
-    [OP_rsqrt] = op_approx_find,    [OP_sad] = op_int_find,        [OP_selp] = op_compare_find,
-    [OP_set] = op_compare_find,     [OP_setp] = op_compare_find,   [OP_shf] = op_bits_find,
-    [OP_shl] = op_bits_find,        [OP_shr] = op_bits_find,       [OP_sin] = op_approx_find,
-    [OP_slct] = op_compare_find,    [OP_sqrt] = find_number,       [OP_sub] = find_number,
-    [OP_subc] = op_carry_find,      [OP_szext] = op_bits_find,     [OP_tanh] = op_approx_find,
-    [OP_testp] = op_compare_find,   [OP_vabsdiff] = op_video_find, [OP_vabsdiff2] = op_video_find,
-    [OP_vabsdiff4] = op_video_find, [OP_vadd] = op_video_find,     [OP_vadd2] = op_video_find,
-    [OP_vadd4] = op_video_find,     [OP_vavrg2] = op_video_find,   [OP_vavrg4] = op_video_find,
-    [OP_vmad] = op_video_find,      [OP_vmax] = op_video_find,     [OP_vmax2] = op_video_find,
-    [OP_vmax4] = op_video_find,     [OP_vmin] = op_video_find,     [OP_vmin2] = op_video_find,
-    [OP_vmin4] = op_video_find,     [OP_vset] = op_video_find,     [OP_vset2] = op_video_find,
-    [OP_vset4] = op_video_find,     [OP_vshl] = op_video_find,     [OP_vshr] = op_video_find,
-    [OP_vsub] = op_video_find,      [OP_vsub2] = op_video_find,    [OP_vsub4] = op_video_find,
-    [OP_xor] = op_bits_find,
+    [OP_abs] = find_number,         [OP_add] = find_number,         [OP_addc] = op_carry_find,
+    [OP_and] = op_bits_find,        [OP_bfe] = op_bits_find,        [OP_bfi] = op_bits_find,
+    [OP_bfind] = op_bits_find,      [OP_bmsk] = op_bits_find,       [OP_brev] = op_bits_find,
+    [OP_clz] = op_bits_find,        [OP_cnot] = op_bits_find,       [OP_copysign] = op_float_find,
+    [OP_cos] = op_approx_find,      [OP_cvt] = op_cvt_find,         [OP_div] = find_number,
+    [OP_dp2a] = op_video_find,      [OP_dp4a] = op_video_find,      [OP_ex2] = op_approx_find,
+    [OP_fma] = find_number,         [OP_fns] = op_bits_find,        [OP_ldmatrix] = op_matrix_find,
+    [OP_lg2] = op_approx_find,      [OP_lop3] = op_bits_find,       [OP_mad] = find_number,
+    [OP_mad24] = op_int_find,       [OP_madc] = op_carry_find,      [OP_max] = find_number,
+    [OP_min] = find_number,         [OP_mma] = op_mma_find,         [OP_mov] = op_move_find,
+    [OP_movmatrix] = op_mma_find,   [OP_mul] = find_number,         [OP_mul24] = op_int_find,
+    [OP_neg] = find_number,         [OP_not] = op_bits_find,        [OP_or] = op_bits_find,
+    [OP_popc] = op_bits_find,       [OP_prmt] = op_bits_find,       [OP_rcp] = find_number,
+    [OP_rem] = op_int_find,         [OP_rsqrt] = op_approx_find,    [OP_sad] = op_int_find,
+    [OP_selp] = op_compare_find,    [OP_set] = op_compare_find,     [OP_setp] = op_compare_find,
+    [OP_shf] = op_bits_find,        [OP_shl] = op_bits_find,        [OP_shr] = op_bits_find,
+    [OP_sin] = op_approx_find,      [OP_slct] = op_compare_find,    [OP_sqrt] = find_number,
+    [OP_stmatrix] = op_matrix_find, [OP_sub] = find_number,         [OP_subc] = op_carry_find,
+    [OP_szext] = op_bits_find,      [OP_tanh] = op_approx_find,     [OP_testp] = op_compare_find,
+    [OP_vabsdiff] = op_video_find,  [OP_vabsdiff2] = op_video_find, [OP_vabsdiff4] = op_video_find,
+    [OP_vadd] = op_video_find,      [OP_vadd2] = op_video_find,     [OP_vadd4] = op_video_find,
+    [OP_vavrg2] = op_video_find,    [OP_vavrg4] = op_video_find,    [OP_vmad] = op_video_find,
+    [OP_vmax] = op_video_find,      [OP_vmax2] = op_video_find,     [OP_vmax4] = op_video_find,
+    [OP_vmin] = op_video_find,      [OP_vmin2] = op_video_find,     [OP_vmin4] = op_video_find,
+    [OP_vset] = op_video_find,      [OP_vset2] = op_video_find,     [OP_vset4] = op_video_find,
+    [OP_vshl] = op_video_find,      [OP_vshr] = op_video_find,      [OP_vsub] = op_video_find,
+    [OP_vsub2] = op_video_find,     [OP_vsub4] = op_video_find,     [OP_xor] = op_bits_find,
 };
 
 /* cvt: packing to 16 bits and integer resizing are ordinary ALU work, widening f16 a half instruction; everything
@@ -99,6 +99,9 @@ static enum sg_pipe pipe_of(const struct insn *i) {
     switch (i->op) {
     case OP_mma:
         return SG_PIPE_TENSOR;
+    case OP_ldmatrix:
+    case OP_stmatrix:
+        return SG_PIPE_LSU;
     case OP_cvt:
         return cvt_pipe(i);
     case OP_ex2:
