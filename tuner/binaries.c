@@ -27,11 +27,15 @@ struct compile_all {
     bool no_compiler;
 };
 
+static bool must_stop(const struct compile_all *all) {
+    return interrupted() || (all->binaries->deadline > 0 && seconds_now() > all->binaries->deadline);
+}
+
 static void compile_some(void *context, int begin, int end) {
     struct compile_all *all = context;
-    for (int i = begin; i < end && !interrupted(); i++) {
+    for (int i = begin; i < end; i++) {
         struct binary *b = &all->binaries->item[i];
-        if (b->tried || !b->wanted)
+        if (b->tried || !b->wanted || must_stop(all))
             continue;
         b->status = kernel_compile(all->dev, &b->config, &b->formats, &b->image);
         b->tried = true;
@@ -54,8 +58,9 @@ enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bo
     parallel_for(b->count, 1, compile_some, &all);
     progress_release(&all.progress);
     pthread_mutex_destroy(&all.lock);
-    if (interrupted())
-        return fail(MT_INTERRUPTED, "interrupted while compiling; the same command goes on from there");
+    if (all.progress.done < waiting)
+        return fail(MT_INTERRUPTED, "%s after compiling %ld of %d kernels; the same command goes on from there",
+                    interrupted() ? "interrupted" : "stopped at the time limit", all.progress.done, waiting);
     for (int i = 0; i < b->count && all.no_compiler; i++)
         if (b->item[i].status == MT_NO_DEVICE)
             return fail(MT_NO_DEVICE, "%s", b->item[i].message);

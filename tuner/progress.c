@@ -63,10 +63,17 @@ static void print_bar(const struct progress *p, const char *note) {
     fflush(stderr);
 }
 
+static const char *print_failed(const struct progress *p, char out[32]) {
+    *out = 0;
+    if (p->failed)
+        snprintf(out, 32, ", %ld failed", p->failed);
+    return out;
+}
+
 static void print_line(const struct progress *p, const char *note) {
-    char left[32];
+    char left[32], failed[32];
     print_left(p, left);
-    log_info("%s: %ld of %ld, %ld failed, %s%s%s", p->verb, p->done, p->total, p->failed, left, note ? ", " : "",
+    log_info("%s: %ld of %ld%s, %s%s%s", p->verb, p->done, p->total, print_failed(p, failed), left, note ? ", " : "",
              note ? note : "");
 }
 
@@ -88,5 +95,7 @@ void progress_release(struct progress *p) {
         return;
     if (p->terminal)
         fputs("\r\033[K", stderr);
-    log_info("%s: %ld of %ld in %.1f s, %ld failed", p->verb, p->done, p->total, seconds_now() - p->started, p->failed);
+    char failed[32];
+    log_info("%s: %ld of %ld in %.1f s%s", p->verb, p->done, p->total, seconds_now() - p->started,
+             print_failed(p, failed));
 }

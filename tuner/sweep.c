@@ -10,7 +10,7 @@
 
 struct sweep {
     const struct sweep_options *options;
-    double started;
+    double deadline; /* of seconds_now(); 0: none */
     struct workload workload;
     struct config_list configs;
     struct device dev;
@@ -70,7 +70,9 @@ static enum mt_status make_plan(struct sweep *s) {
 }
 
 static enum mt_status compile(struct sweep *s) {
-    return binaries_compile(measurer_binaries(s->measurer), &s->dev, s->options->common.quiet);
+    struct binaries *binaries = measurer_binaries(s->measurer);
+    binaries->deadline = s->deadline;
+    return binaries_compile(binaries, &s->dev, s->options->common.quiet);
 }
 
 static enum mt_status record(struct sweep *s, const struct candidate *candidate, const struct measured *measured) {
@@ -100,10 +102,8 @@ static void show_progress(struct sweep *s, struct progress *progress, const stru
 }
 
 static enum mt_status must_stop(const struct sweep *s, int done) {
-    const char *why = interrupted() ? "interrupted"
-                      : s->options->time_limit > 0 && seconds_now() - s->started > s->options->time_limit
-                          ? "stopped at the time limit"
-                          : NULL;
+    bool late = s->deadline > 0 && seconds_now() > s->deadline;
+    const char *why = interrupted() ? "interrupted" : late ? "stopped at the time limit" : NULL;
     if (!why)
         return MT_OK;
     return fail(MT_INTERRUPTED, "%s after %d of %d candidates; the same command goes on from there", why, done,
@@ -150,7 +150,9 @@ static enum mt_status open_device(struct sweep *s) {
 }
 
 enum mt_status sweep_run(const struct sweep_options *options) {
-    struct sweep s = {.options = options, .started = seconds_now()};
+    struct sweep s = {.options = options};
+    if (options->time_limit > 0)
+        s.deadline = seconds_now() + options->time_limit;
     enum mt_status status;
     interrupt_catch();
     if ((status = workload_init(&s.workload, &options->work)) || (status = read_space(&s)) ||
