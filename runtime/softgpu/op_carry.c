@@ -14,17 +14,11 @@ static inline uint64_t lane_value(const void *lanes, int l, unsigned bits) {
     return bits == 64 ? ((const uint64_t *)lanes)[l] : ((const uint32_t *)lanes)[l];
 }
 
-/* x + y + carry or x - y - borrow; the new flag goes to *out. */
-static inline uint64_t with_carry(uint64_t x, uint64_t y, bool in, bool subtract, unsigned bits, bool *out) {
+/* x + y + carry; the carry out goes to *out. */
+static inline uint64_t add_carry(uint64_t x, uint64_t y, bool in, unsigned bits, bool *out) {
     const uint64_t mask = bits == 64 ? ~0ull : UINT32_MAX;
-    x &= mask;
-    y &= mask;
-    if (subtract) {
-        *out = x < y || (x == y && in);
-        return (x - y - in) & mask;
-    }
     const uint64_t sum = (x + y + in) & mask;
-    *out = sum < x || (sum == x && in);
+    *out = sum < (x & mask) || (sum == (x & mask) && in);
     return sum;
 }
 
@@ -44,8 +38,10 @@ static void carry_op(struct warp *w, const struct insn *i) {
             x = product_half(x, y, bits, type_is_signed(i->type[0]), (i->flags & F_HI) != 0);
             y = lane_value(pc, l, bits);
         }
+        /* x - y is x + ~y + 1, so the flag holds "no borrow": code that follows a subc with an addc relies on it. */
+        const bool in = uses ? w->carry >> l & 1 : subtract;
         bool out;
-        const uint64_t r = with_carry(x, y, uses && (w->carry >> l & 1), subtract, bits, &out);
+        const uint64_t r = add_carry(x, subtract ? ~y : y, in, bits, &out);
         if (bits == 64)
             ((uint64_t *)pd)[l] = r;
         else

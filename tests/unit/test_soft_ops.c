@@ -264,6 +264,20 @@ static void carries(void **unused) {
                     }
             }
         }
+    /* After a subtraction the flag is "no borrow", as addc sees it. */
+    struct insn sub = make(OP_sub, T_U32, F_CC, 2, 4), addc = make(OP_addc, T_U32, 0, 2, 4);
+    randomise();
+    warp.exec = ~0u;
+    bind(&sub);
+    bind(&addc);
+    sub.run(&warp, &sub);
+    addc.dst[0] = reg(RESULT2, 4);
+    addc.run(&warp, &addc);
+    for (int lane = 0; lane < LANES; lane++) {
+        const uint32_t x = (uint32_t)read_lane(frame, &sub.src[0], lane),
+                       y = (uint32_t)read_lane(frame, &sub.src[1], lane);
+        assert_int_equal(read_lane(frame, &addc.dst[0], lane), x + y + (x >= y));
+    }
     struct insn mad = make(OP_mad, T_U32, F_LO | F_CC, 3, 4), madc = make(OP_madc, T_U32, F_HI, 3, 4);
     randomise();
     warp.exec = ~0u;
