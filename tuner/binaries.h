@@ -27,9 +27,8 @@ struct binaries {
 int binaries_add(struct binaries *b, const struct config *config, const struct problem *p);
 
 /* Compiles what is wanted and has not been tried yet. A kernel that does not compile is no failure: its status says so.
- * MT_NO_DEVICE when there is no compiler at all; MT_INTERRUPTED after ^C or when seconds_now() has passed `deadline`
- * (0: none). */
-enum mt_status binaries_compile(struct binaries *b, const struct device *dev, double deadline, bool quiet);
+ * MT_NO_DEVICE when there is no compiler at all; MT_INTERRUPTED after ^C or at the deadline. */
+enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bool quiet);
 
 /* The kernel of a binary with the launch knobs of `config`; owned by `b`. Fails if it did not compile or cannot be
  * loaded. */
