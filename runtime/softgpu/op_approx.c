@@ -15,7 +15,8 @@ static void approx_f32(struct warp *w, const struct insn *i) {
     lanes_store(w, &i->dst[0], r, 4);
 }
 
-/* rcp.approx.ftz.f64 and rsqrt.approx.f64 look at the upper word alone and leave the lower one zero. */
+/* rcp.approx.ftz.f64 and rsqrt.approx.ftz.f64 look at the upper word alone and leave the lower one zero; plain
+ * rsqrt.approx.f64 is good to the last place. */
 static double upper_word(double x) {
     return f64_of(f64_bits(x) & 0xffffffff00000000ull);
 }
@@ -26,13 +27,19 @@ static double flush_f64(double x) {
 
 static void approx_f64(struct warp *w, const struct insn *i) {
     const double *p = src_lanes(w, &i->src[0]);
-    const bool ftz = (i->flags & F_FTZ) != 0;
     double r[LANES];
     for (int l = 0; l < LANES; l++) {
-        const double a = ftz ? flush_f64(upper_word(p[l])) : upper_word(p[l]);
-        const double x = upper_word(i->op == OP_rcp ? 1 / a : 1 / sqrt(a));
-        r[l] = ftz ? flush_f64(x) : x;
+        const double a = flush_f64(upper_word(p[l]));
+        r[l] = flush_f64(upper_word(i->op == OP_rcp ? 1 / a : 1 / sqrt(a)));
     }
+    lanes_store(w, &i->dst[0], r, 8);
+}
+
+static void rsqrt_f64(struct warp *w, const struct insn *i) {
+    const double *p = src_lanes(w, &i->src[0]);
+    double r[LANES];
+    for (int l = 0; l < LANES; l++)
+        r[l] = 1 / sqrt(p[l]);
     lanes_store(w, &i->dst[0], r, 8);
 }
 
@@ -62,6 +69,9 @@ op_fn *op_approx_find(struct insn *i) {
     if (type == T_F32)
         return approx_f32;
     if (type == T_F64)
-        return (i->op == OP_rcp && (i->flags & F_FTZ)) || i->op == OP_rsqrt ? approx_f64 : NULL;
+        return i->op != OP_rcp && i->op != OP_rsqrt ? NULL
+               : i->flags & F_FTZ                   ? approx_f64
+               : i->op == OP_rsqrt                  ? rsqrt_f64
+                                                    : NULL;
     return half && (i->op == OP_ex2 || i->op == OP_tanh) ? approx_half : NULL;
 }
