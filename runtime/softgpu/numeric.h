@@ -119,25 +119,22 @@ void bf16_of_f32_n(const float *f, uint16_t *h, int n);
  * sums: proved algorithms using rounding to odd", 2008). The error is Knuth's two-sum. */
 static inline float f32_add_odd(float a, float b) {
     float s = a + b, t = s - a, error = (a - (s - t)) + (b - t);
-    uint32_t u = f32_bits(s);
-    bool lost = (error > 0) | (error < 0);
-    uint32_t away = (f32_bits(error) ^ u) >> 31 ? ~0u : 1; /* towards zero or away from it */
-    return f32_of((lost & !(u & 1)) ? u + away : u);
+    const uint32_t u = f32_bits(s), lost = (error > 0) | (error < 0);
+    const uint32_t sign = (f32_bits(error) ^ u) >> 31, odd = lost & ~u; /* the step: up, or down where signs differ */
+    return f32_of(u + odd - 2 * (odd & sign));
 }
 static inline double f64_add_odd(double a, double b) {
     double s = a + b, t = s - a, error = (a - (s - t)) + (b - t);
-    uint64_t u = f64_bits(s);
-    bool lost = (error > 0) | (error < 0);
-    uint64_t away = (f64_bits(error) ^ u) >> 63 ? ~0ull : 1;
-    return f64_of((lost & !(u & 1)) ? u + away : u);
+    const uint64_t u = f64_bits(s), lost = (error > 0) | (error < 0);
+    const uint64_t sign = (f64_bits(error) ^ u) >> 63, odd = lost & ~u;
+    return f64_of(u + odd - 2 * (odd & sign));
 }
 static inline float f32_odd_of_f64(double x) {
     float s = (float)x;
     double error = x - (double)s;
-    uint32_t u = f32_bits(s);
-    bool lost = (error > 0) | (error < 0);
-    uint32_t away = ((uint32_t)(f64_bits(error) >> 32) ^ u) >> 31 ? ~0u : 1;
-    return f32_of((lost & !(u & 1)) ? u + away : u);
+    const uint32_t u = f32_bits(s), lost = (error > 0) | (error < 0);
+    const uint32_t sign = ((uint32_t)(f64_bits(error) >> 32) ^ u) >> 31, odd = lost & ~u;
+    return f32_of(u + odd - 2 * (odd & sign));
 }
 /* fma of halves in float: a * b is exact; rounding the result to f16 is then the only one that shows. */
 static inline float f16_fma_odd(float a, float b, float c) {

@@ -1,4 +1,7 @@
 #include "softgpu/numeric.h"
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 /* Eight columns of one row; the compiler maps it to whatever the host has. */
 typedef float row8 __attribute__((vector_size(32)));
@@ -122,18 +125,76 @@ static void multiply_bits(const struct mma_shape *s, const uint32_t *const *a, c
         }
 }
 
+#ifdef __AVX2__
+/* The bytes of each 32-bit word as two pairs of 16-bit numbers: (0, 2) and (1, 3). A and B pair theirs alike. */
+static void byte_pairs(__m256i x, bool sign, __m256i *even, __m256i *odd) {
+    const __m256i up = _mm256_slli_epi16(x, 8);
+    *even = sign ? _mm256_srai_epi16(up, 8) : _mm256_srli_epi16(up, 8);
+    *odd = sign ? _mm256_srai_epi16(x, 8) : _mm256_srli_epi16(x, 8);
+}
+
+/* Word t of the eight columns of a B register. */
+static __m256i column_words(const uint32_t *b, int t) {
+    const __m256i every4 = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    return _mm256_i32gather_epi32((const int *)(const void *)(b + t), every4, 4);
+}
+
+/* Bytes, with the pairwise multiply-add of 16-bit numbers; one vector is a row of eight columns. */
+static void multiply_bytes(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b,
+                           int32_t *out) {
+    const int halves = s->m / 8, blocks = s->k / 16;
+    __m256i even[2][4], odd[2][4], sum[MAX_M] = {_mm256_setzero_si256()};
+    for (int block = 0; block < blocks; block++)
+        for (int t = 0; t < 4; t++)
+            byte_pairs(column_words(b[block], t), s->b == T_S8, &even[block][t], &odd[block][t]);
+    for (int h = 0; h < halves; h++)
+        for (int block = 0; block < blocks; block++) {
+            const uint32_t *left = a[block * halves + h];
+            int32_t left_even[32], left_odd[32];
+            for (int g = 0; g < 4; g++) {
+                __m256i e, o;
+                byte_pairs(_mm256_loadu_si256((const __m256i *)(const void *)(left + 8 * g)), s->a == T_S8, &e, &o);
+                _mm256_storeu_si256((__m256i *)(void *)(left_even + 8 * g), e);
+                _mm256_storeu_si256((__m256i *)(void *)(left_odd + 8 * g), o);
+            }
+            for (int row = 0; row < 8; row++) {
+                __m256i x = block ? sum[8 * h + row] : _mm256_setzero_si256();
+                for (int t = 0; t < 4; t++) {
+                    const __m256i le = _mm256_set1_epi32(left_even[4 * row + t]);
+                    const __m256i lo = _mm256_set1_epi32(left_odd[4 * row + t]);
+                    x = _mm256_add_epi32(x, _mm256_madd_epi16(le, even[block][t]));
+                    x = _mm256_add_epi32(x, _mm256_madd_epi16(lo, odd[block][t]));
+                }
+                sum[8 * h + row] = x;
+            }
+        }
+    memcpy(out, sum, (size_t)s->m * 8 * sizeof *out);
+}
+#endif
+
+/* The exact products; every path gives the same. */
+static void multiply_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, int32_t *out) {
+#ifdef __AVX2__
+    if (mma_register_k(s->a) == 16) {
+        multiply_bytes(s, a, b, out);
+        return;
+    }
+#endif
+    if (s->a == T_B1) {
+        multiply_bits(s, a, b, out);
+        return;
+    }
+    row8 rows[MAX_M];
+    multiply(s, a, b, rows);
+    const float *x = (const float *)rows;
+    for (int i = 0; i < 8 * s->m; i++)
+        out[i] = (int32_t)x[i];
+}
+
 void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const int32_t *const *c,
              int32_t *const *d) {
     int32_t product[MAX_M * 8];
-    if (s->a == T_B1) {
-        multiply_bits(s, a, b, product);
-    } else {
-        row8 rows[MAX_M];
-        multiply(s, a, b, rows);
-        const float *x = (const float *)rows;
-        for (int i = 0; i < 8 * s->m; i++)
-            product[i] = (int32_t)x[i];
-    }
+    multiply_int(s, a, b, product);
     int32_t sum[MAX_M / 4][32]; /* complete before d is written: its registers may be those of c in any order */
     for (int r = 0; r < s->m / 4; r++) {
         const int32_t *p = product + r / 2 * 64 + r % 2;

@@ -55,6 +55,15 @@ LANES_2(szext_clamp_s32, uint32_t, uint32_t, szext(a, b, true, false))
 LANES_2(bmsk_wrap, uint32_t, uint32_t, bmsk(a, b, true))
 LANES_2(bmsk_clamp, uint32_t, uint32_t, bmsk(a, b, false))
 
+/* The common extraction, unsigned of 32 bits; a length beyond the register's end takes what there is. */
+static inline uint32_t low_bits(uint32_t n) { /* n ones */
+    return n < 32 ? (1u << (n & 31)) - 1 : ~0u;
+}
+static inline uint32_t field_u32(uint32_t a, uint32_t pos, uint32_t len) {
+    return (pos & 0xff) < 32 ? a >> (pos & 31) & low_bits(len & 0xff) : 0;
+}
+LANES_3(bfe_u32, uint32_t, uint32_t, field_u32(a, b, c))
+
 /* Position and length of a field are the second and third (bfi: third and fourth) sources. */
 static void bfe_op(struct warp *w, const struct insn *i) {
     const unsigned bits = 8 * type_size(i->type[0]);
@@ -111,13 +120,22 @@ static void lop3_op(struct warp *w, const struct insn *i) {
     lanes_store(w, &i->dst[0], r, 4);
 }
 
-static void prmt_op(struct warp *w, const struct insn *i) {
-    const uint32_t *pa = src_lanes(w, &i->src[0]), *pb = src_lanes(w, &i->src[1]), *pc = src_lanes(w, &i->src[2]);
-    uint32_t r[LANES];
-    for (int l = 0; l < LANES; l++)
-        r[l] = prmt(pa[l], pb[l], pc[l], i->sub);
-    lanes_store(w, &i->dst[0], r, 4);
+/* The byte that one digit of a selector picks, in the low eight bits; bit 3 of the digit spreads its sign instead. */
+static inline uint32_t picked_byte(uint32_t a, uint32_t b, uint32_t digit) {
+    const uint32_t word = digit & 4 ? b : a, byte = word >> (8 * (digit & 3)) & 0xff;
+    const uint32_t sign = (byte >> 7) * 0xff;
+    return digit & 8 ? sign : byte;
 }
+LANES_3(prmt_general, uint32_t, uint32_t,
+        picked_byte(a, b, c) | picked_byte(a, b, c >> 4) << 8 | picked_byte(a, b, c >> 8) << 16 |
+            picked_byte(a, b, c >> 12) << 24)
+LANES_3(prmt_f4e, uint32_t, uint32_t, prmt(a, b, c, SUB_F4E))
+LANES_3(prmt_b4e, uint32_t, uint32_t, prmt(a, b, c, SUB_B4E))
+LANES_3(prmt_rc8, uint32_t, uint32_t, prmt(a, b, c, SUB_RC8))
+LANES_3(prmt_ecl, uint32_t, uint32_t, prmt(a, b, c, SUB_ECL))
+LANES_3(prmt_ecr, uint32_t, uint32_t, prmt(a, b, c, SUB_ECR))
+LANES_3(prmt_rc16, uint32_t, uint32_t, prmt(a, b, c, SUB_RC16))
+static op_fn *const prmt_mode[] = {prmt_f4e, prmt_b4e, prmt_rc8, prmt_ecl, prmt_ecr, prmt_rc16};
 
 /* With one selector for all lanes the four source bytes are known: shifts that the compiler vectorises. */
 static void prmt_constant(struct warp *w, const struct insn *i) {
@@ -190,21 +208,23 @@ static const struct op_row rows[] = {
     {OP_szext, T_S32, F_CLAMP, szext_clamp_s32},
     {OP_bmsk, T_B32, F_WRAP, bmsk_wrap},
     {OP_bmsk, T_B32, F_CLAMP, bmsk_clamp},
-    {OP_bfe, T_U32, 0, bfe_op},
+    {OP_bfe, T_U32, 0, bfe_u32},
     {OP_bfe, T_S32, 0, bfe_op},
     {OP_bfe, T_U64, 0, bfe_op},
     {OP_bfe, T_S64, 0, bfe_op},
     {OP_bfi, T_B32, 0, bfi_op},
     {OP_bfi, T_B64, 0, bfi_op},
     {OP_lop3, T_B32, 0, lop3_op},
-    {OP_prmt, T_B32, 0, prmt_op},
+    {OP_prmt, T_B32, 0, prmt_general},
 };
 
 op_fn *op_bits_find(struct insn *i) {
     op_fn *run = op_row_find(rows, sizeof rows / sizeof rows[0], i->op, i->type[0], i->flags);
     if (run == lop3_op && i->src[3].kind != O_IMM)
         return NULL;
-    if (run == prmt_op && i->sub == SUB_NONE && i->src[2].kind == O_IMM)
+    if (run == prmt_general && i->sub)
+        return i->sub >= SUB_F4E && i->sub <= SUB_RC16 ? prmt_mode[i->sub - SUB_F4E] : NULL;
+    if (run == prmt_general && i->src[2].kind == O_IMM)
         return prmt_constant;
     return run;
 }

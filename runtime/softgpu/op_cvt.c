@@ -35,6 +35,30 @@ LANES_1(f32_of_f64, float, double, f32_canonical((float)a))
 LANES_1(f32_of_bf16, float, uint16_t, f32_canonical(bf16_to_f32(a)))
 LANES_1(bf16_of_f32_rn, uint16_t, float, bf16_of_f32(a))
 
+/* Bytes in wider registers: the value is extended from its type to the register. */
+LANES_1(u8_in_32, uint32_t, uint32_t, a & 0xff)
+LANES_1(s8_in_32, uint32_t, uint32_t, (int32_t)(int8_t)a)
+LANES_1(u8_in_16, uint16_t, uint16_t, a & 0xff)
+LANES_1(s8_in_16, uint16_t, uint16_t, (int8_t)a)
+LANES_1(u8_16_of_32, uint16_t, uint32_t, a & 0xff)
+LANES_1(s8_16_of_32, uint16_t, uint32_t, (int8_t)a)
+LANES_1(u8_32_of_16, uint32_t, uint16_t, a & 0xff)
+LANES_1(s8_32_of_16, uint32_t, uint16_t, (int32_t)(int8_t)a)
+
+/* cvt to or from an 8-bit type and no wider than 32 bits: the narrower type decides. */
+static op_fn *find_byte(const struct insn *i) {
+    const enum ptx_type to = i->type[0], from = i->type[1];
+    const bool to_byte = type_size(to) == 1, from_byte = type_size(from) == 1;
+    const unsigned wide_to = i->dst[0].width, wide_from = i->src[0].width;
+    const bool sign = type_is_signed(from_byte ? from : to);
+    if (i->flags || i->rnd || (!to_byte && !from_byte) || (to_byte && from_byte) || wide_to > 4 || wide_from > 4 ||
+        (from_byte && type_size(to) != wide_to))
+        return NULL;
+    if (wide_to == 4)
+        return wide_from == 4 ? (sign ? s8_in_32 : u8_in_32) : (sign ? s8_32_of_16 : u8_32_of_16);
+    return wide_from == 4 ? (sign ? s8_16_of_32 : u8_16_of_32) : (sign ? s8_in_16 : u8_in_16);
+}
+
 static void f32_of_f16(struct warp *w, const struct insn *i) {
     float r[LANES];
     f16_to_f32_n(src_lanes(w, &i->src[0]), r, LANES);
@@ -318,8 +342,10 @@ static op_fn *find_scalar(const struct insn *i) {
             return quick[k].run;
     if (i->dst[0].width < to_size || i->src[0].width < from_size || i->srcs != 1)
         return NULL;
-    if (is_integer(to) && is_integer(from))
-        return i->flags & ~F_SAT || i->rnd ? NULL : int_to_int;
+    if (is_integer(to) && is_integer(from)) {
+        op_fn *byte = find_byte(i);
+        return byte ? byte : i->flags & ~F_SAT || i->rnd ? NULL : int_to_int;
+    }
     if (is_integer(to) && is_number(from))
         return i->flags & ~(F_SAT | F_FTZ) || i->rnd < RND_RNI ? NULL : float_to_int;
     if (is_integer(from) && (is_number(to)))

@@ -38,6 +38,26 @@ static void copy_parts(uint8_t *to, unsigned to_stride, const uint8_t *from, uns
     }
 }
 
+/* Two halves and a word: what every f16x2 kernel does. */
+static void pack_halves(struct warp *w, const struct insn *i) {
+    const uint16_t *low = src_lanes(w, &i->src[0].vec[0]), *high = src_lanes(w, &i->src[0].vec[1]);
+    uint32_t value[LANES];
+    for (int l = 0; l < LANES; l++)
+        value[l] = low[l] | (uint32_t)high[l] << 16;
+    lanes_store(w, &i->dst[0], value, 4);
+}
+
+static void unpack_halves(struct warp *w, const struct insn *i) {
+    const uint32_t *from = src_lanes(w, &i->src[0]);
+    uint16_t low[LANES], high[LANES];
+    for (int l = 0; l < LANES; l++) {
+        low[l] = (uint16_t)from[l];
+        high[l] = (uint16_t)(from[l] >> 16);
+    }
+    lanes_store(w, &i->dst[0].vec[0], low, 2);
+    lanes_store(w, &i->dst[0].vec[1], high, 2);
+}
+
 static void pack(struct warp *w, const struct insn *i) {
     const unsigned size = type_size(i->type[0]), count = i->src[0].count, part = size / count;
     _Alignas(16) uint8_t value[16 * LANES];
@@ -76,6 +96,11 @@ static bool parts_fit(const struct operand *o, unsigned size, bool sink) {
     return true;
 }
 
+/* A word made of two 16-bit registers. */
+static bool two_halves(const struct operand *o, unsigned size) {
+    return size == 4 && o->count == 2 && o->vec[0].width == 2 && o->vec[1].width == 2;
+}
+
 op_fn *op_move_find(struct insn *i) {
     const unsigned size = type_size(i->type[0]);
     const struct operand *to = &i->dst[0], *from = &i->src[0];
@@ -86,10 +111,12 @@ op_fn *op_move_find(struct insn *i) {
     if (size < 2 || (from->kind != O_VEC && from->kind != O_REG && from->kind != O_IMM))
         return NULL;
     if (from->kind == O_VEC)
-        return to->kind == O_REG && to->width == size && parts_fit(from, size, false) ? pack : NULL;
+        return to->kind != O_REG || to->width != size || !parts_fit(from, size, false) ? NULL
+               : two_halves(from, size)                                                ? pack_halves
+                                                                                       : pack;
     if (from->width != size)
         return NULL;
     if (to->kind == O_VEC)
-        return parts_fit(to, size, true) ? unpack : NULL;
+        return !parts_fit(to, size, true) ? NULL : two_halves(to, size) ? unpack_halves : unpack;
     return to->kind == O_SINK || to->width == size ? move_lanes : NULL;
 }
