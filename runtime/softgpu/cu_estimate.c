@@ -1,18 +1,21 @@
 /* Running a launch, wholly or for a few CTAs, and what it would take on the device.
  *
- * A launch that only has to be timed is sampled: CTA columns in the middle of equal parts of the grid (a midpoint rule,
- * so kernels whose CTAs do different things in different regions are weighed right), each with all its blockIdx.z. The
- * times are kept under what they can depend on: function, shape, and the parameters with each pointer replaced by the
- * size of its allocation and the offset in it. */
+ * A launch that only has to be timed is sampled: a few CTA columns, each with all its blockIdx.z. Kernels do different
+ * things in different stretches of the grid (a mixed layer's 8-bit part comes before its 4-bit part), so the first, the
+ * middle and the last column are run; between neighbours whose work differs by more than a fiftieth, the middle is run
+ * too, while the budget lasts. A column stands for those nearest to it. The times are kept under what they can depend
+ * on: function, shape, and the parameters with each pointer replaced by the size of its allocation and the offset in
+ * it. */
 #include "base/str.h"
 #include "cu_state.h"
-#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <xxhash.h>
 
-#define SAMPLES     4
+#define SAMPLES     7
 #define CACHE_SLOTS 4096 /* a power of two; a slot keeps the last time that fell into it */
 
 struct cu_time_cache {
@@ -84,13 +87,21 @@ static uint64_t footprint(const struct cu_op *op) {
     return sum;
 }
 
-static double model(struct cu_op *op, const struct sg_counters *counters, uint64_t counted, unsigned occupancy,
-                    const char *how) {
+/* For the log alone: modelled times never depend on it. */
+static double host_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* `counters` are of the whole grid. */
+static double model(struct cu_op *op, const struct sg_counters *counters, unsigned occupancy, const char *how,
+                    double took) {
     const struct CUfunc_st *f = op->function;
     uint64_t ctas = (uint64_t)op->grid[0] * op->grid[1] * op->grid[2];
     unsigned threads = op->block[0] * op->block[1] * op->block[2];
     const struct model_kernel kernel = {.counters = counters,
-                                        .counted = counted,
+                                        .counted = ctas,
                                         .ctas = ctas,
                                         .threads = threads,
                                         .ctas_per_sm = occupancy,
@@ -101,10 +112,10 @@ static double model(struct cu_op *op, const struct sg_counters *counters, uint64
     if (cu_device.log)
         fprintf(stderr,
                 "softgpu: %s %s grid %ux%ux%u block %ux%ux%u shared %u registers %u%s CTAs/SM %u: %.2f us modelled, "
-                "limit %s\n",
+                "limit %s (host %.3f s)\n",
                 how, f->name, op->grid[0], op->grid[1], op->grid[2], op->block[0], op->block[1], op->block[2],
                 f->info.shared_static + op->shared, f->registers, f->registers_estimated ? " (estimated)" : "",
-                occupancy, time.seconds * 1e6, model_term_name(time.limit));
+                occupancy, time.seconds * 1e6, model_term_name(time.limit), took);
     return time.seconds;
 }
 
@@ -136,11 +147,12 @@ bool cu_launch_run(struct cu_op *op, struct sg_fault *fault) {
     struct sg_launch launch;
     double seconds;
     unsigned blocks = launch_prepare(op, &memory, &launch);
+    double begin = host_seconds();
     if (!sg_run(&launch, &counters, fault))
         return false;
     XXH128_hash_t key = launch_key(op);
     if (!time_get(op->context, key, &seconds)) {
-        seconds = model(op, &counters, (uint64_t)op->grid[0] * op->grid[1] * op->grid[2], blocks, "ran");
+        seconds = model(op, &counters, blocks, "ran", host_seconds() - begin);
         time_put(op->context, key, seconds);
     }
     if (op->seconds < 0)
@@ -148,36 +160,102 @@ bool cu_launch_run(struct cu_op *op, struct sg_fault *fault) {
     return true;
 }
 
-/* Clusters run as a whole, so they are what is sampled. */
-static int sample_columns(const struct cu_op *op, uint32_t columns[][2]) {
-    uint32_t cx = op->cluster[0], cy = op->cluster[1], wide = op->grid[0] / cx;
-    uint64_t all = (uint64_t)wide * (op->grid[1] / cy);
-    int count = 0, parts = all < SAMPLES ? (int)all : SAMPLES;
-    for (int i = 0; i < parts; i++) {
-        uint64_t at = all <= SAMPLES ? (uint64_t)i : all * (uint64_t)(2 * i + 1) / (2 * SAMPLES);
-        for (uint32_t c = 0; c < cx * cy; c++, count++) {
-            columns[count][0] = (uint32_t)(at % wide) * cx + c % cx;
-            columns[count][1] = (uint32_t)(at / wide) * cy + c / cx;
-        }
+struct sample {
+    uint64_t at; /* a column of the grid of clusters */
+    struct sg_counters counters;
+};
+
+/* Runs the column, of all CTAs of a cluster: clusters run as a whole. */
+static bool sample_run(const struct sg_launch *launch, struct sample *sample) {
+    uint32_t columns[CU_MAX_CLUSTER][2], cx = launch->cluster[0], cy = launch->cluster[1], wide = launch->grid[0] / cx;
+    for (uint32_t c = 0; c < cx * cy; c++) {
+        columns[c][0] = (uint32_t)(sample->at % wide) * cx + c % cx;
+        columns[c][1] = (uint32_t)(sample->at / wide) * cy + c / cx;
     }
-    return count;
+    struct sg_launch one = *launch;
+    struct sg_fault fault;
+    one.sample = columns;
+    one.sample_count = (int)(cx * cy);
+    memset(&sample->counters, 0, sizeof sample->counters);
+    return sg_run(&one, &sample->counters, &fault);
+}
+
+static bool differ(const struct sample *a, const struct sample *b) {
+    double x = (double)a->counters.warp_instructions, y = (double)b->counters.warp_instructions;
+    double p = (double)a->counters.mma_ops_int8 + (double)a->counters.mma_ops_f16 + (double)a->counters.mma_ops_other;
+    double q = (double)b->counters.mma_ops_int8 + (double)b->counters.mma_ops_f16 + (double)b->counters.mma_ops_other;
+    return fabs(x - y) > 0.02 * (x + y) / 2 || fabs(p - q) > 0.02 * (p + q) / 2;
+}
+
+/* Adds the sample `weight` times; the members that are maxima stay maxima. */
+static void counters_add(struct sg_counters *sum, const struct sg_counters *one, uint64_t weight) {
+    uint64_t total[sizeof *sum / sizeof(uint64_t)], part[sizeof *sum / sizeof(uint64_t)];
+    uint64_t inflight = sum->max_inflight_bytes, longest = sum->max_warp_instructions;
+    memcpy(total, sum, sizeof total);
+    memcpy(part, one, sizeof part);
+    for (size_t i = 0; i < sizeof total / sizeof *total; i++)
+        total[i] += weight * part[i];
+    memcpy(sum, total, sizeof total);
+    sum->max_inflight_bytes = one->max_inflight_bytes > inflight ? one->max_inflight_bytes : inflight;
+    sum->max_warp_instructions = one->max_warp_instructions > longest ? one->max_warp_instructions : longest;
+}
+
+/* Counters of the whole grid, from samples in order: each stands for the columns up to half way to its neighbours. */
+static void samples_combine(const struct sample *sample, int count, uint64_t columns, struct sg_counters *out) {
+    memset(out, 0, sizeof *out);
+    for (int i = 0; i < count; i++) {
+        uint64_t from = i ? (sample[i - 1].at + sample[i].at) / 2 + 1 : 0;
+        uint64_t to = i + 1 < count ? (sample[i].at + sample[i + 1].at) / 2 + 1 : columns;
+        counters_add(out, &sample[i].counters, to - from);
+    }
+}
+
+/* Samples the launch; false on a fault. */
+static bool grid_sample(const struct sg_launch *launch, struct sg_counters *out) {
+    struct sample sample[SAMPLES];
+    uint64_t columns = (uint64_t)(launch->grid[0] / launch->cluster[0]) * (launch->grid[1] / launch->cluster[1]);
+    const uint64_t first[3] = {0, columns / 2, columns - 1};
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        if (count && first[i] == sample[count - 1].at)
+            continue;
+        sample[count].at = first[i];
+        if (!sample_run(launch, &sample[count++]))
+            return false;
+    }
+    for (;;) {
+        int widest = -1;
+        for (int i = 0; i + 1 < count; i++) {
+            uint64_t gap = sample[i + 1].at - sample[i].at;
+            if (gap > 1 && differ(&sample[i], &sample[i + 1]) &&
+                (widest < 0 || gap > sample[widest + 1].at - sample[widest].at))
+                widest = i;
+        }
+        if (widest < 0 || count == SAMPLES)
+            break;
+        struct sample middle = {.at = (sample[widest].at + sample[widest + 1].at) / 2};
+        if (!sample_run(launch, &middle))
+            return false;
+        memmove(sample + widest + 2, sample + widest + 1, (size_t)(count - widest - 1) * sizeof *sample);
+        sample[widest + 1] = middle;
+        count++;
+    }
+    samples_combine(sample, count, columns, out);
+    return true;
 }
 
 bool cu_launch_estimate(struct cu_op *op) {
     XXH128_hash_t key = launch_key(op);
     if (time_get(op->context, key, &op->seconds))
         return true;
-    uint32_t columns[SAMPLES * CU_MAX_CLUSTER][2];
-    struct sg_counters counters = {0};
-    struct sg_fault fault = {0};
+    struct sg_counters counters;
     struct sg_memory memory = cu_memory_table(op->context, op->sequence);
     struct sg_launch launch;
     unsigned blocks = launch_prepare(op, &memory, &launch);
-    launch.sample_count = sample_columns(op, columns);
-    launch.sample = columns;
-    if (!sg_run(&launch, &counters, &fault))
+    double begin = host_seconds();
+    if (!grid_sample(&launch, &counters))
         return false;
-    op->seconds = model(op, &counters, (uint64_t)launch.sample_count * op->grid[2], blocks, "estimated");
+    op->seconds = model(op, &counters, blocks, "estimated", host_seconds() - begin);
     time_put(op->context, key, op->seconds);
     return true;
 }

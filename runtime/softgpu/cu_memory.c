@@ -14,6 +14,7 @@
 #define ALIGNMENT   512u
 #define PAGE        4096u
 #define POISON_FILE (16u << 20)
+#define LARGE       (1u << 20) /* from here on pages of their own are worth a system call */
 /* NaN as fp16, bf16 (each half), fp32 and fp64; large and negative as an integer. */
 #define POISON 0xFFADFFADu
 
@@ -149,6 +150,17 @@ CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struc
         space.used += counted;
     *out = made;
     return CUDA_SUCCESS;
+}
+
+void cu_memory_overwrite(struct cu_alloc *alloc, uint64_t address, size_t bytes) {
+    if (alloc->plain || address != alloc->base || bytes != alloc->size || bytes < LARGE)
+        return;
+    char *from = alloc->map + PAGE, *to = alloc->map + (ALIGNMENT + bytes) / PAGE * PAGE;
+    size_t size = (size_t)(to - from);
+    alloc->plain = true;
+    if (mmap(from, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) !=
+        MAP_FAILED)
+        madvise(from, size, MADV_HUGEPAGE);
 }
 
 void cu_memory_unref(struct cu_alloc *alloc) {

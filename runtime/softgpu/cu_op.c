@@ -163,9 +163,12 @@ CUresult cu_op_run(struct cu_op *op) {
         break;
     }
     case CU_OP_FILL:
+        cu_memory_overwrite(op->reach[0], op->dst, op->bytes);
         fill_run(op);
         break;
     case CU_OP_COPY:
+        if (op->dst_device && op->dst != op->src)
+            cu_memory_overwrite(op->reach[0], op->dst, op->bytes);
         memmove((void *)(uintptr_t)op->dst, op->staged ? op->staged : (void *)(uintptr_t)op->src, op->bytes);
         break;
     case CU_OP_CALL:

@@ -56,13 +56,17 @@ struct cu_alloc {
     uint64_t birth, death; /* sequence numbers; death is CU_ALIVE until it is freed */
     int refs;              /* one of the program until it is freed, one of each operation that may touch it */
     uint64_t mark;         /* of the flush that visits it */
+    bool plain;            /* has had cu_memory_overwrite() */
 };
 CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struct cu_alloc **out);
 /* The allocation of that context that holds `address` and is alive at `sequence`; NULL if none. */
 struct cu_alloc *cu_memory_find(const struct CUctx_st *context, uint64_t address, uint64_t sequence);
 /* A range that one call reads or writes: a sentence and CUDA_ERROR_INVALID_VALUE unless it is inside one allocation. */
 CUresult cu_memory_range(const struct CUctx_st *context, uint64_t address, size_t size, struct cu_alloc **out);
-bool cu_memory_is_ours(uint64_t address);    /* within the space that allocations come from, used or not */
+bool cu_memory_is_ours(uint64_t address); /* within the space that allocations come from, used or not */
+/* These bytes are about to be written without being read. A whole large allocation then gets fresh pages, which cost
+ * less than copies of poison. */
+void cu_memory_overwrite(struct cu_alloc *alloc, uint64_t address, size_t bytes);
 void cu_memory_kill(struct cu_alloc *alloc); /* the program has freed it */
 void cu_memory_unref(struct cu_alloc *alloc);
 void cu_memory_kill_context(const struct CUctx_st *context);
