@@ -1,5 +1,6 @@
 /* The software device's driver: memory, the lazy queue, graphs, events, errors, images. */
 #include "runtime/softgpu/cu_state.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -79,6 +80,30 @@ static const char indirect_body[] = ".address_size 64\n"
                                     "st.global.u32 [%rd2], %r1;\n"
                                     "ret;\n"
                                     "}\n";
+
+/* The first CTAs (pheavy of them) loop a hundred times as long as the others. */
+static const char uneven_body[] = ".address_size 64\n"
+                                  ".visible .entry uneven(.param .u64 px, .param .u32 pheavy)\n"
+                                  "{\n"
+                                  ".reg .pred %p<3>; .reg .b32 %r<5>; .reg .b64 %rd<2>; .reg .f64 %fd<6>;\n"
+                                  "ld.param.u64 %rd1, [px];\n"
+                                  "ld.param.u32 %r1, [pheavy];\n"
+                                  "mov.u32 %r2, %ctaid.x;\n"
+                                  "setp.lt.u32 %p1, %r2, %r1;\n"
+                                  "selp.b32 %r3, 500, 5, %p1;\n"
+                                  "mov.f64 %fd1, 0d3FF0000000000000;\n"
+                                  "mov.f64 %fd2, %fd1; mov.f64 %fd3, %fd1; mov.f64 %fd4, %fd1;\n"
+                                  "LOOP:\n"
+                                  "add.f64 %fd1, %fd1, %fd2;\n"
+                                  "add.f64 %fd2, %fd2, %fd3;\n"
+                                  "add.f64 %fd3, %fd3, %fd4;\n"
+                                  "add.f64 %fd4, %fd4, %fd1;\n"
+                                  "sub.s32 %r3, %r3, 1;\n"
+                                  "setp.ne.s32 %p2, %r3, 0;\n"
+                                  "@%p2 bra LOOP;\n"
+                                  "st.global.f64 [%rd1], %fd1;\n"
+                                  "ret;\n"
+                                  "}\n";
 
 /* A module variable, and no parameter. */
 static const char counter_body[] = ".address_size 64\n"
@@ -414,6 +439,40 @@ static void test_scales_with_grid(void **state) {
     good(cuMemFree_v2(x));
 }
 
+/* Milliseconds of one launch of `uneven`, from a module of its own so that no time is known; run wholly or sampled. */
+static float uneven_time(bool sampled) {
+    CUmodule module;
+    CUfunction uneven;
+    CUdeviceptr x;
+    CUevent begin, end;
+    float ms;
+    unsigned heavy = 30;
+    good(cuModuleLoadData(&module, ptx_for("sm_80", uneven_body)));
+    good(cuModuleGetFunction(&uneven, module, "uneven"));
+    good(cuMemAlloc_v2(&x, 8));
+    good(cuEventCreate(&begin, 0));
+    good(cuEventCreate(&end, 0));
+    void *params[] = {&x, &heavy};
+    good(cuEventRecord(begin, NULL));
+    good(cuLaunchKernel(uneven, 200, 1, 1, 1024, 1, 1, 0, NULL, params, NULL));
+    if (!sampled)
+        good(cuCtxSynchronize());
+    good(cuEventRecord(end, NULL));
+    good(cuEventSynchronize(end));
+    good(cuEventElapsedTime(&ms, begin, end));
+    good(cuModuleUnload(module));
+    good(cuMemFree_v2(x));
+    return ms;
+}
+
+static void test_uneven_grid(void **state) {
+    (void)state;
+    float whole = uneven_time(false), sampled = uneven_time(true);
+    assert_true(whole > 0.01f);
+    assert_true(fabsf(sampled / whole - 1) < 0.15f);
+    assert_true(sampled != whole); /* it was not simply run */
+}
+
 static void test_streams(void **state) {
     struct fixture *f = *state;
     uint32_t x[COUNT];
@@ -673,13 +732,28 @@ static void test_unpack_damaged(void **state) {
 int main(void) {
     setenv("SOFTGPU_DEVICE", "a100-sxm-80g", 1);
     const struct CMUnitTest tests[] = {
-        driver_test(test_allocation),       driver_test(test_use_after_free), driver_test(test_out_of_bounds),
-        driver_test(test_misaligned),       driver_test(test_order),          driver_test(test_lazy),
-        driver_test(test_repeats),          driver_test(test_dropped),        driver_test(test_freed_input),
-        driver_test(test_freed_and_kept),   driver_test(test_fault_at_free),  driver_test(test_indirect),
-        driver_test(test_scales_with_grid), driver_test(test_streams),        driver_test(test_graph),
-        driver_test(test_host_memory),      driver_test(test_staged_copy),    driver_test(test_module_variable),
-        driver_test(test_refusals),         driver_test(test_images),         cmocka_unit_test(test_unpack_damaged),
+        driver_test(test_allocation),
+        driver_test(test_use_after_free),
+        driver_test(test_out_of_bounds),
+        driver_test(test_misaligned),
+        driver_test(test_order),
+        driver_test(test_lazy),
+        driver_test(test_repeats),
+        driver_test(test_dropped),
+        driver_test(test_freed_input),
+        driver_test(test_freed_and_kept),
+        driver_test(test_fault_at_free),
+        driver_test(test_indirect),
+        driver_test(test_scales_with_grid),
+        driver_test(test_uneven_grid),
+        driver_test(test_streams),
+        driver_test(test_graph),
+        driver_test(test_host_memory),
+        driver_test(test_staged_copy),
+        driver_test(test_module_variable),
+        driver_test(test_refusals),
+        driver_test(test_images),
+        cmocka_unit_test(test_unpack_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
