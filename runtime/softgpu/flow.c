@@ -224,7 +224,6 @@ void flow_call(struct warp *w, const struct insn *i) {
         return;
     }
     const uint64_t *target = src_lanes(w, &i->src[0]);
-    const struct sg_module *m = run_of(w)->module;
     uint32_t all = w->exec;
     for (uint32_t rest = all; rest && !run_of(w)->stop;) {
         int lane = __builtin_ctz(rest);
@@ -233,10 +232,7 @@ void flow_call(struct warp *w, const struct insn *i) {
             w->exec |= (uint32_t)(target[k] == target[lane]) << k;
         w->exec &= rest;
         rest &= ~w->exec;
-        uint32_t index = 0;
-        while (index < m->functions && !(m->function[index]->defined && m->function[index]->first == target[lane]))
-            index++;
-        call_function(w, i, index);
+        call_function(w, i, (uint32_t)(target[lane] / 16 - 1));
     }
 }
 

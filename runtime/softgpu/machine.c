@@ -75,10 +75,11 @@ const char *sg_module_variable(const struct sg_module *module, int index, size_t
 static void bind_pointers(struct sg_module *m) {
     for (size_t k = 0; k < m->pointers; k++) {
         const struct pointer_init *p = &m->pointer[k];
-        const struct variable *holder = &m->variable[p->variable], *target = &m->variable[p->target];
-        if (!target->address)
+        const struct variable *holder = &m->variable[p->variable];
+        uint64_t target = p->function ? FUNCTION_ADDRESS(p->target) : m->variable[p->target].address;
+        if (!target)
             continue;
-        uint64_t bits = (target->address + p->addend) >> p->shift;
+        uint64_t bits = (target + p->addend) >> p->shift;
         memcpy(holder->init + p->offset, &bits, p->bytes);
         if (holder->address)
             memcpy((uint8_t *)(uintptr_t)holder->address + p->offset, &bits, p->bytes);

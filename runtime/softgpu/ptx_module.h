@@ -10,7 +10,9 @@
 #define SHARED_WINDOW 0x0100000000000000ull
 #define LOCAL_WINDOW  0x0200000000000000ull
 #define PARAM_WINDOW  0x0300000000000000ull
-#define WINDOW_MASK   0xff00000000000000ull
+/* Pointers to functions: not memory, never 0. */
+#define FUNCTION_ADDRESS(index) (((uint64_t)(index) + 1) * 16)
+#define WINDOW_MASK             0xff00000000000000ull
 
 /* Grows *array so that element `count` exists, all new bytes zero. */
 void array_grow(void *array, size_t *capacity, size_t count, size_t element);
@@ -24,6 +26,7 @@ struct variable { /* .global or .const of module scope */
 };
 struct pointer_init { /* bytes of a variable's initialiser that hold an address */
     uint32_t variable, target;
+    bool function; /* target is a function, not a variable */
     uint64_t offset, addend;
     uint32_t bytes, shift; /* bits [shift, shift + 8 bytes) of the address */
 };

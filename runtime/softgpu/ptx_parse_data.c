@@ -55,7 +55,7 @@ static bool read_name(struct parser *p, struct declaration *d) {
 
 struct init_value {
     uint64_t bits, mask; /* mask: of 0xFF00(symbol), else 0 */
-    bool pointer;
+    bool pointer, function;
     uint32_t target;
 };
 
@@ -66,9 +66,10 @@ static bool read_symbol_value(struct parser *p, struct init_value *v) {
     struct token name = p->lex.token;
     uint32_t unused;
     const struct symbol *s = name.kind == TOK_NAME ? symbol_find(p, name.text, name.length, &unused) : NULL;
-    if (!s || s->kind != SYM_VARIABLE)
-        return parse_error(p, "initialiser %.*s is not a module variable declared before", (int)name.length, name.text);
+    if (!s || (s->kind != SYM_VARIABLE && s->kind != SYM_FUNCTION))
+        return parse_error(p, "initialiser %.*s is nothing declared before", (int)name.length, name.text);
     v->pointer = true;
+    v->function = s->kind == SYM_FUNCTION;
     v->target = s->index;
     lexer_next(&p->lex);
     if (wrapped && !parse_expect(p, ")"))
@@ -109,6 +110,7 @@ static void put_value(struct parser *p, struct variable *var, uint32_t index, ui
     array_grow(&m->pointer, &m->pointer_capacity, m->pointers, sizeof *m->pointer);
     m->pointer[m->pointers++] = (struct pointer_init){.variable = index,
                                                       .target = v->target,
+                                                      .function = v->function,
                                                       .offset = offset,
                                                       .addend = v->bits,
                                                       .bytes = bytes,

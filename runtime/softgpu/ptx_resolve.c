@@ -203,7 +203,7 @@ static uint64_t fixup_value(const struct sg_module *m, const struct const_fixup 
     case FIX_LOCAL:
         return f->local_base + x->addend;
     case FIX_FUNCTION:
-        return f->first + x->addend;
+        return FUNCTION_ADDRESS(x->index);
     }
     return 0;
 }

@@ -108,21 +108,45 @@ void sync_barrier(struct warp *w, const struct insn *i) {
 
 /* ---- within a warp ---- */
 
-/* The lanes that take part: operand `k`, or for the old forms without .sync those that are here. */
-static bool together(struct warp *w, const struct insn *i, int k) {
-    if (k >= i->srcs)
-        return true;
-    uint32_t members = first_u32(w, &i->src[k]);
-    if (w->exec & ~members) {
-        warp_fault(w, i, __builtin_ctz(w->exec & ~members), SG_FAULT_DIVERGENT_BARRIER,
-                   "this lane executes it but is not in the member mask %08x", members);
-        return false;
+/* Operand `k` is the member mask; it may differ from lane to lane, as with tiles of a warp: the lanes of each mask then
+ * execute on their own. Absent in the old forms without .sync: the lanes that are here. */
+static void together(struct warp *w, const struct insn *i, int k, op_fn *body) {
+    uint32_t all = w->exec, named = 0;
+    if (k >= i->srcs) {
+        body(w, i);
+        return;
     }
-    return split_converge(w, i, members);
+    const uint32_t *members = src_lanes(w, &i->src[k]);
+    for (uint32_t rest = all; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        named |= members[lane];
+        if (!(members[lane] >> lane & 1)) {
+            warp_fault(w, i, lane, SG_FAULT_DIVERGENT_BARRIER,
+                       "this lane executes it but is not in its member mask %08x", members[lane]);
+            return;
+        }
+    }
+    if (!split_converge(w, i, named))
+        return;
+    uint32_t mask[LANES];
+    memcpy(mask, members, sizeof mask);
+    for (uint32_t rest = all; rest;) {
+        uint32_t first = mask[__builtin_ctz(rest)], same = 0;
+        for (int lane = 0; lane < LANES; lane++)
+            same |= (uint32_t)(mask[lane] == first) << lane;
+        w->exec = rest & same;
+        rest &= ~same;
+        body(w, i);
+    }
+}
+
+static void do_nothing(struct warp *w, const struct insn *i) {
+    (void)w;
+    (void)i;
 }
 
 void sync_warp(struct warp *w, const struct insn *i) {
-    (void)together(w, i, 0);
+    together(w, i, 0, do_nothing);
 }
 
 void sync_fence(struct warp *w, const struct insn *i) {
@@ -165,9 +189,7 @@ static bool shuffle_source(const struct insn *i, int lane, uint32_t b, uint32_t 
     return inside;
 }
 
-void sync_shfl(struct warp *w, const struct insn *i) {
-    if (!together(w, i, 3))
-        return;
+static void shfl_group(struct warp *w, const struct insn *i) {
     uint32_t value[LANES], valid = 0, *d = dst_lanes(w, &i->dst[0]);
     const uint32_t *b = src_lanes(w, &i->src[1]), *c = src_lanes(w, &i->src[2]);
     memcpy(value, src_lanes(w, &i->src[0]), sizeof value);
@@ -183,9 +205,7 @@ void sync_shfl(struct warp *w, const struct insn *i) {
         dst_pred(w, &i->dst[1], valid);
 }
 
-void sync_vote(struct warp *w, const struct insn *i) {
-    if (!together(w, i, 1))
-        return;
+static void vote_group(struct warp *w, const struct insn *i) {
     uint32_t votes = src_pred(w, &i->src[0]) & w->exec;
     bool all = votes == w->exec, any = votes != 0;
     if (i->sub == SUB_BALLOT)
@@ -194,9 +214,7 @@ void sync_vote(struct warp *w, const struct insn *i) {
         dst_pred(w, &i->dst[0], (i->sub == SUB_ALL ? all : i->sub == SUB_ANY ? any : all || !any) ? UINT32_MAX : 0);
 }
 
-void sync_match(struct warp *w, const struct insn *i) {
-    if (!together(w, i, 1))
-        return;
+static void match_group(struct warp *w, const struct insn *i) {
     const uint8_t *value = src_lanes(w, &i->src[0]);
     unsigned width = i->src[0].width;
     uint32_t mask[LANES], *d = dst_lanes(w, &i->dst[0]);
@@ -217,9 +235,7 @@ void sync_match(struct warp *w, const struct insn *i) {
         dst_pred(w, &i->dst[1], equal ? UINT32_MAX : 0);
 }
 
-void sync_redux(struct warp *w, const struct insn *i) {
-    if (!together(w, i, 1))
-        return;
+static void redux_group(struct warp *w, const struct insn *i) {
     const uint32_t *value = src_lanes(w, &i->src[0]);
     uint32_t sum = value[__builtin_ctz(w->exec)];
     for (uint32_t rest = w->exec & (w->exec - 1); rest; rest &= rest - 1) {
@@ -253,11 +269,29 @@ void sync_activemask(struct warp *w, const struct insn *i) {
     put_u32(w, &i->dst[0], w->exec);
 }
 
-void sync_elect(struct warp *w, const struct insn *i) {
-    if (!together(w, i, 0))
-        return;
+static void elect_group(struct warp *w, const struct insn *i) {
     uint32_t leader = (uint32_t)__builtin_ctz(w->exec);
     if (i->dst[0].kind == O_REG)
         put_u32(w, &i->dst[0], leader);
     dst_pred(w, &i->dst[1], 1u << leader);
+}
+
+void sync_shfl(struct warp *w, const struct insn *i) {
+    together(w, i, 3, shfl_group);
+}
+
+void sync_vote(struct warp *w, const struct insn *i) {
+    together(w, i, 1, vote_group);
+}
+
+void sync_match(struct warp *w, const struct insn *i) {
+    together(w, i, 1, match_group);
+}
+
+void sync_redux(struct warp *w, const struct insn *i) {
+    together(w, i, 1, redux_group);
+}
+
+void sync_elect(struct warp *w, const struct insn *i) {
+    together(w, i, 0, elect_group);
 }
