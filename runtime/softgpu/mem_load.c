@@ -130,8 +130,12 @@ static bool shared_hosts(struct warp *w, const struct insn *i, struct access *x,
     if ((i->flags & (F_ACQUIRE | F_RELEASE)) && is_strict(w))
         shadow_fence(w);
     enum shadow_use use = strong ? (write ? USE_STRONG_WRITE : USE_STRONG_READ) : write ? USE_WRITE : USE_READ;
+    uint64_t last = ~0ull;
     for (uint32_t rest = is_strict(w) ? x->exec : 0; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
+        if (x->address[lane] == last) /* a broadcast is one access */
+            continue;
+        last = x->address[lane];
         if (!shadow_access(w, i, lane, (uint32_t)x->address[lane], x->bytes, use))
             return false;
     }

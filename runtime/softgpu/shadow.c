@@ -10,15 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    CELL_INIT = 1,
+    CELL_FLIGHT = 2, /* target of an asynchronous copy that has not landed */
+    CELL_ATOMIC = 4, /* last written by an atomic or strong store */
+    CELL_PARTS = 8,  /* the bytes are watched one by one: write_stamp is the number of their extra record */
+    CELL_MANY = 16   /* the readers have a stamp each: read_stamp is the number of their extra record */
+};
 /* One word, or one byte of a word that was ever accessed in part. */
 struct shadow_cell {
     uint32_t write_stamp, write_line; /* stamp 0: never */
     uint32_t read_stamp, read_line;
     uint32_t readers; /* warps, since the last write */
     uint8_t writer;
-    bool init : 1, flight : 1, atomic : 1;
-    bool parts : 1; /* the bytes are watched one by one: write_stamp is the number of extra records */
-    bool many : 1;  /* the readers have a stamp each: read_stamp is the number of the extra record */
+    uint8_t state; /* CELL_… */
 };
 struct shadow_extra {
     union {
@@ -116,14 +121,14 @@ static bool report_race(const struct use *u, const char *what, unsigned warp, ui
 }
 
 static bool check_state(const struct use *u, const struct shadow_cell *s) {
-    if (s->flight && u->how != USE_LAND) {
+    if ((s->state & CELL_FLIGHT) && u->how != USE_LAND) {
         warp_fault(
             u->w, u->i, u->lane, SG_FAULT_ASYNC,
             "shared 0x%x: the asynchronous copy of PTX line %u by warp %u is still in flight (no wait for its group)",
             u->address, s->write_line, s->writer);
         return false;
     }
-    if (!s->init && (u->how == USE_READ || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
+    if (!(s->state & CELL_INIT) && (u->how == USE_READ || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
         warp_fault(u->w, u->i, u->lane, SG_FAULT_UNINITIALIZED, "shared 0x%x was never written", u->address);
         return false;
     }
@@ -132,18 +137,18 @@ static bool check_state(const struct use *u, const struct shadow_cell *s) {
 
 static bool check_writer(const struct use *u, const struct shadow_cell *s) {
     bool strong = u->how == USE_ATOMIC || u->how == USE_STRONG_READ || u->how == USE_STRONG_WRITE;
-    if (s->write_stamp == 0 || ordered(u->w, s->writer, s->write_stamp) || (strong && s->atomic))
+    if (s->write_stamp == 0 || ordered(u->w, s->writer, s->write_stamp) || (strong && (s->state & CELL_ATOMIC)))
         return true;
     return report_race(u, "wrote", s->writer, s->write_line);
 }
 
 static uint32_t reader_stamp(const struct cta *c, const struct shadow_cell *s, unsigned warp) {
-    return s->many ? c->extra[s->read_stamp].stamp[warp] : s->read_stamp;
+    return s->state & CELL_MANY ? c->extra[s->read_stamp].stamp[warp] : s->read_stamp;
 }
 
 /* The readers that are not ordered before this access. */
 static uint32_t open_readers(const struct use *u, const struct shadow_cell *s) {
-    if (!s->many && s->read_stamp <= u->w->own->seen_all)
+    if (!(s->state & CELL_MANY) && s->read_stamp <= u->w->own->seen_all)
         return 0;
     uint32_t open = 0;
     for (uint32_t rest = s->readers; rest; rest &= rest - 1) {
@@ -159,28 +164,60 @@ static void note_reader(const struct use *u, struct shadow_cell *s) {
     s->read_line = u->i->line;
     if (!open) {
         s->readers = me;
-        s->many = false;
+        s->state &= (uint8_t)~CELL_MANY;
         s->read_stamp = c->generation;
         return;
     }
-    if (!s->many && s->read_stamp != c->generation) {
+    if (!(s->state & CELL_MANY) && s->read_stamp != c->generation) {
         uint32_t old = s->read_stamp, record = new_extra(c);
         for (int k = 0; k < MAX_WARPS; k++)
             c->extra[record].stamp[k] = old;
         s->read_stamp = record;
-        s->many = true;
+        s->state |= CELL_MANY;
     }
     s->readers |= me;
-    if (s->many)
+    if (s->state & CELL_MANY)
         c->extra[s->read_stamp].stamp[u->w->index] = c->generation;
+}
+
+static uint8_t state_after(enum shadow_use how, uint8_t before) {
+    if (how == USE_ISSUE)
+        return CELL_FLIGHT | (before & CELL_INIT);
+    return how == USE_WRITE ? CELL_INIT : CELL_INIT | CELL_ATOMIC;
+}
+
+/* The common cases, where nothing can be wrong: what happened before is ordered for all warps, or was this warp's own.
+ * False: look closely. */
+static inline bool use_quickly(const struct use *u, struct shadow_cell *s) {
+    const struct warp_private *own = u->w->own;
+    uint32_t now = u->w->cta->generation, me = 1u << u->w->index;
+    if ((s->state & (CELL_FLIGHT | CELL_PARTS | CELL_MANY)) ||
+        (s->write_stamp > own->seen_all && s->writer != u->w->index))
+        return false;
+    bool readers_known = s->read_stamp <= own->seen_all || (s->readers & ~me) == 0;
+    if (u->how == USE_READ) {
+        if (!(s->state & CELL_INIT) || !(readers_known || s->read_stamp == now))
+            return false;
+        s->readers = readers_known ? me : s->readers | me;
+        s->read_stamp = now;
+        s->read_line = u->i->line;
+        return true;
+    }
+    if ((u->how != USE_WRITE && u->how != USE_ISSUE) || !readers_known)
+        return false;
+    s->writer = u->w->index;
+    s->write_stamp = now;
+    s->write_line = u->i->line;
+    s->readers = 0;
+    s->state = state_after(u->how, s->state);
+    return true;
 }
 
 static bool use_cell(const struct use *u, struct shadow_cell *s) {
     if (!check_state(u, s))
         return false;
     if (u->how == USE_LAND) {
-        s->flight = false;
-        s->init = true;
+        s->state = CELL_INIT;
         s->write_stamp = u->w->cta->generation;
         return true;
     }
@@ -197,21 +234,18 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
     s->write_stamp = u->w->cta->generation;
     s->write_line = u->i->line;
     s->readers = 0;
-    s->many = false;
-    s->atomic = u->how == USE_ATOMIC || u->how == USE_STRONG_WRITE;
-    s->flight = u->how == USE_ISSUE;
-    s->init |= u->how != USE_ISSUE;
+    s->state = state_after(u->how, s->state);
     return true;
 }
 
 static bool use_parts(struct use *u, struct shadow_cell *s, unsigned first, unsigned bytes) {
     struct cta *c = u->w->cta;
-    if (!s->parts) {
+    if (!(s->state & CELL_PARTS)) {
         struct shadow_cell whole = *s;
         uint32_t record = new_extra(c);
         for (int k = 0; k < 4; k++)
             c->extra[record].byte[k] = whole;
-        s->parts = true;
+        s->state = CELL_PARTS;
         s->write_stamp = record;
     }
     uint32_t record = s->write_stamp, word = u->address & ~3u;
@@ -229,12 +263,13 @@ bool shadow_access(struct warp *w, const struct insn *i, int lane, uint32_t addr
                    enum shadow_use how) {
     struct use u = {w, i, lane, address, how};
     struct shadow_cell *cell = w->cta->shadow + address / 4;
-    if (bytes < 4) {
+    if (bytes < 4)
         return use_parts(&u, cell, address % 4, bytes);
-    }
     for (unsigned k = 0; k < bytes; k += 4, cell++) {
         u.address = address + k;
-        if (cell->parts ? !use_parts(&u, cell, 0, 4) : !use_cell(&u, cell))
+        if (use_quickly(&u, cell))
+            continue;
+        if (cell->state & CELL_PARTS ? !use_parts(&u, cell, 0, 4) : !use_cell(&u, cell))
             return false;
     }
     return true;
