@@ -1,15 +1,14 @@
 /* Allocating, freeing, and asking about addresses. */
 #include "cu_state.h"
 
+/* `out` gets the address. */
 static CUresult allocate(size_t size, bool host, uint64_t *out) {
     struct CUctx_st *context;
-    struct cu_alloc *made;
+    struct cu_alloc *made = NULL;
     CUresult result = cu_enter(&context);
-    if (result == CUDA_SUCCESS && !out)
-        result = CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS)
         result = cu_memory_alloc(context, size, host, &made);
-    if (result == CUDA_SUCCESS)
+    if (made)
         *out = made->base;
     return cu_leave(result);
 }
@@ -36,7 +35,7 @@ static CUresult release(uint64_t address, bool host, bool wait) {
 
 CU_API cuMemAlloc_v2(CUdeviceptr *out, size_t size) {
     uint64_t address = 0;
-    CUresult result = allocate(size, false, out ? &address : NULL);
+    CUresult result = out ? allocate(size, false, &address) : CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS)
         *out = address;
     return result;
@@ -59,9 +58,10 @@ CU_API cuMemFreeAsync(CUdeviceptr address, CUstream stream) {
 CU_API cuMemHostAlloc(void **out, size_t size, unsigned flags) {
     uint64_t address = 0;
     CUresult result = CUDA_ERROR_INVALID_VALUE;
-    if (!(flags & ~(unsigned)(CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)))
-        result = allocate(size, true, out ? &address : NULL);
-    if (result == CUDA_SUCCESS)
+    if (out &&
+        !(flags & ~(unsigned)(CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)))
+        result = allocate(size, true, &address);
+    if (out && result == CUDA_SUCCESS)
         *out = (void *)(uintptr_t)address;
     return result;
 }

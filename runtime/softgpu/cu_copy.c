@@ -10,7 +10,7 @@ enum side { HOST, DEVICE, EITHER };
 static CUresult copy(uint64_t dst, enum side to, uint64_t src, enum side from, size_t bytes, CUstream handle,
                      bool wait) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = cu_enter(&context);
     if (result == CUDA_SUCCESS)
         result = cu_stream_find(context, handle, &stream);
@@ -71,7 +71,7 @@ CU_API cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream st
 
 static CUresult fill(CUdeviceptr dst, uint32_t value, uint32_t width, size_t count, CUstream handle) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = cu_enter(&context);
     if (result == CUDA_SUCCESS)
         result = cu_stream_find(context, handle, &stream);

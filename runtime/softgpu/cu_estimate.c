@@ -135,9 +135,11 @@ static unsigned launch_prepare(const struct cu_op *op, const struct sg_memory *m
                               .eager_async = cu_device.eager_async,
                               .strict = cu_device.strict,
                               .max_warp_instructions = cu_device.watchdog};
-    memcpy(out->grid, op->grid, sizeof out->grid);
-    memcpy(out->block, op->block, sizeof out->block);
-    memcpy(out->cluster, op->cluster, sizeof out->cluster);
+    for (int i = 0; i < 3; i++) {
+        out->grid[i] = op->grid[i];
+        out->block[i] = op->block[i];
+        out->cluster[i] = op->cluster[i];
+    }
     return blocks;
 }
 
@@ -217,7 +219,7 @@ static bool grid_sample(const struct sg_launch *launch, struct sg_counters *out)
     const uint64_t first[3] = {0, columns / 2, columns - 1};
     int count = 0;
     for (int i = 0; i < 3; i++) {
-        if (count && first[i] == sample[count - 1].at)
+        if (i && first[i] == first[i - 1])
             continue;
         sample[count].at = first[i];
         if (!sample_run(launch, &sample[count++]))

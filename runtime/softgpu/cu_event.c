@@ -48,7 +48,7 @@ CU_API cuEventDestroy_v2(CUevent event) {
 
 CU_API cuEventRecordWithFlags(CUevent event, CUstream handle, unsigned flags) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_event(event, &context);
     if (result == CUDA_SUCCESS)
         result = cu_stream_find(context, handle, &stream);

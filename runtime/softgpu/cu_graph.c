@@ -58,7 +58,7 @@ static struct CUgraphExec_st **executable_find(struct CUctx_st *context, CUgraph
 
 CU_API cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = cu_enter(&context);
     (void)mode;
     if (result == CUDA_SUCCESS)
@@ -80,7 +80,7 @@ CU_API cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) {
 
 CU_API cuStreamEndCapture(CUstream handle, CUgraph *out) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = cu_enter(&context);
     if (result == CUDA_SUCCESS)
         result = cu_stream_find(context, handle, &stream);
@@ -112,7 +112,7 @@ CU_API cuStreamEndCapture(CUstream handle, CUgraph *out) {
 
 CU_API cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *out) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = cu_enter(&context);
     if (result == CUDA_SUCCESS)
         result = cu_stream_find(context, handle, &stream);
@@ -144,7 +144,7 @@ CU_API cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph handle, unsigned lo
 
 CU_API cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = cu_enter(&context);
     if (result == CUDA_SUCCESS)
         result = cu_stream_find(context, stream_handle, &stream);

@@ -80,7 +80,7 @@ static CUresult take_params(struct cu_op *op, void **params, void **extra) {
 static CUresult launch(const CUlaunchConfig *c, const uint32_t cluster[3], bool cooperative, CUfunction function,
                        void **params, void **extra) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = cu_function_enter(function, &context);
     if (result == CUDA_SUCCESS)
         result = cu_stream_find(context, c->hStream, &stream);

@@ -107,7 +107,8 @@ static bool pages_poison(char *at, size_t size) {
 }
 
 static void pages_release(char *at, size_t size) {
-    mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    if (mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+        cu_fail(CUDA_SUCCESS, "the host keeps %zu bytes of freed device memory", size);
 }
 
 CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struct cu_alloc **out) {

@@ -88,7 +88,7 @@ void cu_stream_free_all(struct CUctx_st *context) {
 
 CU_API cuStreamDestroy_v2(CUstream handle) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_stream(handle, &context, &stream);
     if (result == CUDA_SUCCESS && stream == &context->null_stream)
         result = CUDA_ERROR_INVALID_HANDLE;
@@ -101,7 +101,7 @@ CU_API cuStreamDestroy_v2(CUstream handle) {
 
 CU_API cuStreamSynchronize(CUstream handle) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_stream(handle, &context, &stream);
     if (result == CUDA_SUCCESS)
         result = cu_capture_forbid(context, stream);
@@ -117,7 +117,7 @@ CU_API cuStreamQuery(CUstream handle) {
 
 CU_API cuStreamGetFlags(CUstream handle, unsigned *flags) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_stream(handle, &context, &stream);
     if (result == CUDA_SUCCESS && !flags)
         result = CUDA_ERROR_INVALID_VALUE;
@@ -128,7 +128,7 @@ CU_API cuStreamGetFlags(CUstream handle, unsigned *flags) {
 
 CU_API cuStreamGetPriority(CUstream handle, int *priority) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_stream(handle, &context, &stream);
     if (result == CUDA_SUCCESS && !priority)
         result = CUDA_ERROR_INVALID_VALUE;
@@ -139,7 +139,7 @@ CU_API cuStreamGetPriority(CUstream handle, int *priority) {
 
 CU_API cuStreamGetCtx(CUstream handle, CUcontext *out) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_stream(handle, &context, &stream);
     if (result == CUDA_SUCCESS && !out)
         result = CUDA_ERROR_INVALID_VALUE;
@@ -150,7 +150,7 @@ CU_API cuStreamGetCtx(CUstream handle, CUcontext *out) {
 
 CU_API cuLaunchHostFunc(CUstream handle, CUhostFn call, void *argument) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_stream(handle, &context, &stream);
     if (result == CUDA_SUCCESS && !call)
         result = CUDA_ERROR_INVALID_VALUE;
@@ -166,7 +166,7 @@ CU_API cuLaunchHostFunc(CUstream handle, CUhostFn call, void *argument) {
 
 CU_API cuStreamWaitEvent(CUstream handle, CUevent event, unsigned flags) {
     struct CUctx_st *context;
-    struct CUstream_st *stream;
+    struct CUstream_st *stream = NULL;
     CUresult result = enter_stream(handle, &context, &stream);
     (void)flags;
     if (result == CUDA_SUCCESS)

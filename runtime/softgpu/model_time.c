@@ -51,7 +51,7 @@ static double cta_latency(const struct dev_profile *d, const struct model_kernel
     const struct sg_counters *c = k->counters;
     double read = (double)c->global_bytes_read, asynchronous = (double)c->async_bytes;
     double plain = read > 0 ? (read - asynchronous) / read : 0;
-    double warps = (k->threads + 31) / 32;
+    unsigned warps = (k->threads + 31) / 32;
     double loads = (double)c->global_requests * per_cta / warps * plain;
     double chain = (double)c->max_warp_instructions * d->warp_interval_clocks + loads / d->loads_in_flight * latency;
     double stream = c->max_inflight_bytes ? asynchronous * per_cta / (double)c->max_inflight_bytes * latency : 0;
