@@ -185,6 +185,53 @@ static void test_filter(void **state) {
     good(cuMemFree(dout));
 }
 
+/* What loaders and launchers ask for by other names. */
+static void test_other_ways(void **state) {
+    (void)state;
+    void *address = NULL;
+    CUdriverProcAddressQueryResult found;
+    unsigned kind = 0;
+    int major, minor, grid = 0, block = 0, blocks = 0;
+    CUcontext context, owner;
+    good(cuGetProcAddress("cuMemAlloc", &address, CUDA_VERSION, 0, &found));
+    assert_ptr_equal(address, (void *)cuMemAlloc);
+    good(cuGetProcAddress("cuCtxCreate", &address, CUDA_VERSION, 0, NULL));
+    assert_ptr_equal(address, (void *)cuCtxCreate);
+    assert_int_equal(cuGetProcAddress("cuNoSuchThing", &address, CUDA_VERSION, 0, NULL), CUDA_ERROR_NOT_FOUND);
+    good(cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 0));
+    good(cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0));
+    assert_true(major >= 8 && minor < 10);
+    int word = 5;
+    CUdeviceptr x = upload(&word, sizeof word), copy = upload(&word, sizeof word);
+    good(cuCtxGetCurrent(&context));
+    good(cuPointerGetAttribute(&owner, CU_POINTER_ATTRIBUTE_CONTEXT, x));
+    assert_ptr_equal(owner, context);
+    good(cuPointerGetAttribute(&kind, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, x));
+    assert_int_equal(kind, CU_MEMORYTYPE_DEVICE);
+    good(cuMemsetD16(x, 0x1234, 2));
+    good(cuMemcpy(copy, x, sizeof word));
+    good(cuMemcpyDtoH(&word, copy, sizeof word));
+    assert_int_equal(word, 0x12341234);
+    need_kernels();
+    good(cuOccupancyMaxPotentialBlockSize(&grid, &block, kernel("vector_add"), NULL, 0, 0));
+    good(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel("vector_add"), block, 0));
+    assert_true(block % 32 == 0 && blocks > 0 && grid % blocks == 0);
+    float a = 1.5f, b = 2.25f, c = 0;
+    int n = 1;
+    CUdeviceptr da = upload(&a, 4), db = upload(&b, 4), dc = upload(&c, 4);
+    struct {
+        CUdeviceptr a, b, c;
+        int n;
+    } packed = {da, db, dc, n};
+    size_t size = sizeof packed;
+    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &packed, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+    CUlaunchConfig config = {
+        .gridDimX = 1, .gridDimY = 1, .gridDimZ = 1, .blockDimX = 32, .blockDimY = 1, .blockDimZ = 1};
+    good(cuLaunchKernelEx(&config, kernel("vector_add"), NULL, extra));
+    good(cuMemcpyDtoH(&c, dc, 4));
+    assert_true(c == 3.75f);
+}
+
 static void test_time(void **state) {
     (void)state;
     need_kernels();
@@ -218,7 +265,7 @@ static void test_time(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vector_add), cmocka_unit_test(test_reduce), cmocka_unit_test(test_transpose),
-        cmocka_unit_test(test_filter),     cmocka_unit_test(test_time),
+        cmocka_unit_test(test_filter),     cmocka_unit_test(test_time),   cmocka_unit_test(test_other_ways),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
