@@ -133,42 +133,57 @@ static void byte_pairs(__m256i x, bool sign, __m256i *even, __m256i *odd) {
     *odd = sign ? _mm256_srai_epi16(x, 8) : _mm256_srli_epi16(x, 8);
 }
 
-/* Word t of the eight columns of a B register. */
-static __m256i column_words(const uint32_t *b, int t) {
-    const __m256i every4 = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-    return _mm256_i32gather_epi32((const int *)(const void *)(b + t), every4, 4);
+static __m256i two_columns(const uint32_t *b, int n) { /* n and n + 4 */
+    const __m128i *from = (const __m128i *)(const void *)b;
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(from + n)), _mm_loadu_si128(from + n + 4), 1);
+}
+
+/* A B register as four vectors: word t of its eight columns. */
+static void column_words(const uint32_t *b, __m256i word[4]) {
+    const __m256i c04 = two_columns(b, 0), c15 = two_columns(b, 1), c26 = two_columns(b, 2), c37 = two_columns(b, 3);
+    const __m256i low01 = _mm256_unpacklo_epi32(c04, c15), high01 = _mm256_unpackhi_epi32(c04, c15);
+    const __m256i low23 = _mm256_unpacklo_epi32(c26, c37), high23 = _mm256_unpackhi_epi32(c26, c37);
+    word[0] = _mm256_unpacklo_epi64(low01, low23);
+    word[1] = _mm256_unpackhi_epi64(low01, low23);
+    word[2] = _mm256_unpacklo_epi64(high01, high23);
+    word[3] = _mm256_unpackhi_epi64(high01, high23);
+}
+
+/* The words of an A register as pairs, in memory: the multiplication loads each into all columns. Not inlined, or the
+ * compiler takes them out of vectors again, one by one. */
+static __attribute__((noinline)) void row_pairs(const uint32_t *a, bool sign, int32_t *even, int32_t *odd) {
+    for (int i = 0; i < 32; i += 8) {
+        __m256i e, o;
+        byte_pairs(_mm256_loadu_si256((const __m256i *)(const void *)(a + i)), sign, &e, &o);
+        _mm256_storeu_si256((__m256i *)(void *)(even + i), e);
+        _mm256_storeu_si256((__m256i *)(void *)(odd + i), o);
+    }
 }
 
 /* Bytes, with the pairwise multiply-add of 16-bit numbers; one vector is a row of eight columns. */
 static void multiply_bytes(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b,
                            int32_t *out) {
     const int halves = s->m / 8, blocks = s->k / 16;
-    __m256i even[2][4], odd[2][4], sum[MAX_M] = {_mm256_setzero_si256()};
-    for (int block = 0; block < blocks; block++)
+    __m256i even[2][4], odd[2][4];
+    int32_t left_even[4][32], left_odd[4][32];
+    for (int r = 0; r < halves * blocks; r++)
+        row_pairs(a[r], s->a == T_S8, left_even[r], left_odd[r]);
+    for (int block = 0; block < blocks; block++) {
+        __m256i word[4];
+        column_words(b[block], word);
         for (int t = 0; t < 4; t++)
-            byte_pairs(column_words(b[block], t), s->b == T_S8, &even[block][t], &odd[block][t]);
-    for (int h = 0; h < halves; h++)
-        for (int block = 0; block < blocks; block++) {
-            const uint32_t *left = a[block * halves + h];
-            int32_t left_even[32], left_odd[32];
-            for (int g = 0; g < 4; g++) {
-                __m256i e, o;
-                byte_pairs(_mm256_loadu_si256((const __m256i *)(const void *)(left + 8 * g)), s->a == T_S8, &e, &o);
-                _mm256_storeu_si256((__m256i *)(void *)(left_even + 8 * g), e);
-                _mm256_storeu_si256((__m256i *)(void *)(left_odd + 8 * g), o);
+            byte_pairs(word[t], s->b == T_S8, &even[block][t], &odd[block][t]);
+    }
+    for (int row = 0; row < s->m; row++) {
+        __m256i x = _mm256_setzero_si256(), y = x;
+        for (int block = 0; block < blocks; block++)
+            for (int t = 0; t < 4; t++) {
+                const int r = block * halves + row / 8, i = 4 * (row % 8) + t;
+                x = _mm256_add_epi32(x, _mm256_madd_epi16(_mm256_set1_epi32(left_even[r][i]), even[block][t]));
+                y = _mm256_add_epi32(y, _mm256_madd_epi16(_mm256_set1_epi32(left_odd[r][i]), odd[block][t]));
             }
-            for (int row = 0; row < 8; row++) {
-                __m256i x = block ? sum[8 * h + row] : _mm256_setzero_si256();
-                for (int t = 0; t < 4; t++) {
-                    const __m256i le = _mm256_set1_epi32(left_even[4 * row + t]);
-                    const __m256i lo = _mm256_set1_epi32(left_odd[4 * row + t]);
-                    x = _mm256_add_epi32(x, _mm256_madd_epi16(le, even[block][t]));
-                    x = _mm256_add_epi32(x, _mm256_madd_epi16(lo, odd[block][t]));
-                }
-                sum[8 * h + row] = x;
-            }
-        }
-    memcpy(out, sum, (size_t)s->m * 8 * sizeof *out);
+        _mm256_storeu_si256((__m256i *)(void *)(out + 8 * row), _mm256_add_epi32(x, y));
+    }
 }
 #endif
 
@@ -198,11 +213,11 @@ void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t
     int32_t sum[MAX_M / 4][32]; /* complete before d is written: its registers may be those of c in any order */
     for (int r = 0; r < s->m / 4; r++) {
         const int32_t *p = product + r / 2 * 64 + r % 2;
-        for (int lane = 0; lane < 32; lane++) {
-            const int64_t exact = (int64_t)c[r][lane] + p[2 * lane];
-            const int64_t low = exact < INT32_MIN ? INT32_MIN : exact;
-            sum[r][lane] = s->saturate ? (int32_t)(low > INT32_MAX ? INT32_MAX : low) : (int32_t)(uint32_t)exact;
-        }
+        for (int lane = 0; lane < 32; lane++)
+            sum[r][lane] = (int32_t)((uint32_t)c[r][lane] + (uint32_t)p[2 * lane]);
+        for (int lane = 0; s->saturate && lane < 32; lane++) /* it wrapped where both operands differ from it in sign */
+            if (((c[r][lane] ^ sum[r][lane]) & (p[2 * lane] ^ sum[r][lane])) < 0)
+                sum[r][lane] = p[2 * lane] < 0 ? INT32_MIN : INT32_MAX;
     }
     for (int r = 0; r < s->m / 4; r++)
         memcpy(d[r], sum[r], sizeof sum[r]);

@@ -137,23 +137,6 @@ LANES_3(prmt_ecr, uint32_t, uint32_t, prmt(a, b, c, SUB_ECR))
 LANES_3(prmt_rc16, uint32_t, uint32_t, prmt(a, b, c, SUB_RC16))
 static op_fn *const prmt_mode[] = {prmt_f4e, prmt_b4e, prmt_rc8, prmt_ecl, prmt_ecr, prmt_rc16};
 
-/* With one selector for all lanes the four source bytes are known: shifts that the compiler vectorises. */
-static void prmt_constant(struct warp *w, const struct insn *i) {
-    const uint32_t selector = (uint32_t)i->src[2].imm;
-    uint32_t r[LANES] = {0};
-    for (int k = 0; k < 4; k++) {
-        const uint32_t s = selector >> (4 * k) & 15, shift = 8 * (s & 3), to = 8 * (uint32_t)k;
-        const uint32_t *from = src_lanes(w, &i->src[s >> 2 & 1]);
-        if (s & 8)
-            for (int l = 0; l < LANES; l++)
-                r[l] |= ((uint32_t)((int32_t)(from[l] << (24 - shift)) >> 31) & 0xff) << to;
-        else
-            for (int l = 0; l < LANES; l++)
-                r[l] |= (from[l] >> shift & 0xff) << to;
-    }
-    lanes_store(w, &i->dst[0], r, 4);
-}
-
 static void logic_pred(struct warp *w, const struct insn *i) {
     const uint32_t a = src_pred(w, &i->src[0]), b = i->srcs > 1 ? src_pred(w, &i->src[1]) : 0;
     dst_pred(w, &i->dst[0], i->op == OP_and ? a & b : i->op == OP_or ? a | b : i->op == OP_xor ? a ^ b : ~a);
@@ -224,7 +207,5 @@ op_fn *op_bits_find(struct insn *i) {
         return NULL;
     if (run == prmt_general && i->sub)
         return i->sub >= SUB_F4E && i->sub <= SUB_RC16 ? prmt_mode[i->sub - SUB_F4E] : NULL;
-    if (run == prmt_general && i->src[2].kind == O_IMM)
-        return prmt_constant;
     return run;
 }

@@ -365,10 +365,12 @@ static void bits(void **unused) {
     }
     for (int k = 0; k < 40; k++) {
         struct insn i = make(OP_prmt, T_B32, 0, 3, 4);
-        if (k & 1)
-            i.src[2] =
-                (struct operand){.kind = O_IMM, .bank = BANK_CONST, .width = 4, .imm = (int64_t)(draw() & 65535)};
-        else
+        if (k & 1) {
+            const uint32_t selector = (uint32_t)draw() & 65535;
+            for (int lane = 0; lane < LANES; lane++)
+                memcpy(bank + 4 * lane, &selector, 4);
+            i.src[2] = (struct operand){.kind = O_IMM, .bank = BANK_CONST, .width = 4, .imm = selector};
+        } else
             i.sub = (uint8_t)(k / 2 % 7 ? SUB_F4E + k / 2 % 7 - 1 : SUB_NONE);
         check(i, want_prmt);
     }
