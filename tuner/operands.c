@@ -141,8 +141,11 @@ size_t operands_traffic(const struct operands *o) {
     return weight_bytes(o) + token_bytes(o);
 }
 
-/* Sets that read past the cache `L2_MULTIPLE` times, within an eighth of the device's memory. */
+/* Sets that read past the cache `L2_MULTIPLE` times, within an eighth of the device's memory. A software device
+ * computes the time of a cold cache whatever ran before: one set says it all. */
 static int sets_for(const struct device *dev, size_t bytes_per_turn, size_t bytes_per_set) {
+    if (dev->software)
+        return 1;
     size_t wanted = (size_t)L2_MULTIPLE * (size_t)dev->l2_bytes / (bytes_per_turn + 1) + 2;
     size_t possible = dev->memory_bytes / 8 / (bytes_per_set + 1) + 1;
     size_t sets = wanted < possible ? wanted : possible;
@@ -203,15 +206,24 @@ enum mt_status operands_init(struct operands *o, struct device *dev, const struc
 
 /* Codes of one set and the sums that belong to them: kernels that use the sums and kernels that do not must agree. */
 static void random_tokens(const struct problem *p, int set, int8_t *q, int32_t *sums) {
-    const unsigned char *codes = random_pool(RANDOM_CODES);
-    size_t k_padded = (size_t)problem_k_padded(p), at = (size_t)set * 65536;
-    memset(sums, 0, (size_t)problem_groups(p) * (size_t)p->m * sizeof *sums);
-    for (int m = 0; m < p->m; m++)
-        for (size_t k = 0; k < k_padded; k++) {
-            int8_t code = k < (size_t)p->k ? (int8_t)codes[at++ % POOL_BYTES] : 0;
-            q[(size_t)m * k_padded + k] = code;
-            sums[k / (size_t)p->group * (size_t)p->m + (size_t)m] += code;
+    const int8_t *codes = (const int8_t *)random_pool(RANDOM_CODES);
+    size_t k = (size_t)p->k, k_padded = (size_t)problem_k_padded(p), group = (size_t)p->group;
+    for (size_t m = 0; m < (size_t)p->m; m++) {
+        int8_t *row = q + m * k_padded;
+        for (size_t done = 0, at = ((size_t)set * 65536 + m * k) % POOL_BYTES; done < k; at = 0) {
+            size_t piece = k - done < POOL_BYTES - at ? k - done : POOL_BYTES - at;
+            memcpy(row + done, codes + at, piece);
+            done += piece;
         }
+        memset(row + k, 0, k_padded - k);
+        for (size_t g = 0; g * group < k_padded; g++) {
+            size_t end = (g + 1) * group < k_padded ? (g + 1) * group : k_padded;
+            int32_t sum = 0;
+            for (size_t i = g * group; i < end; i++)
+                sum += row[i];
+            sums[g * (size_t)p->m + m] = sum;
+        }
+    }
 }
 
 static enum mt_status fill_tokens(struct operands *o) {
