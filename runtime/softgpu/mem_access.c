@@ -122,7 +122,7 @@ bool global_check(struct warp *w, const struct insn *i, struct access *x) {
 
 /* Distinct values of address / 32. An access is aligned and at most 32 bytes, so it lies in one sector. */
 static unsigned count_sectors(const struct access *x) {
-    uint64_t seen[64];
+    uint64_t seen[64] = {0};
     uint8_t used[64] = {0};
     unsigned count = 0;
     uint64_t last = ~0ull;
@@ -196,7 +196,7 @@ bool shared_check(struct warp *w, const struct insn *i, struct access *x) {
  * or 16 bytes) that fall on the same banks go one after the other, except that equal addresses go together. */
 static unsigned part_cycles(const uint64_t *address, unsigned lanes, unsigned unit) {
     uint64_t line[LANES];
-    uint8_t next[LANES], head[LANES], depth[LANES];
+    uint8_t next[LANES] = {0}, head[LANES], depth[LANES];
     unsigned groups = 128 / unit, most = 1;
     memset(head, LANES, groups);
     memset(depth, 0, groups);

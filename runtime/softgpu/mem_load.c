@@ -99,8 +99,21 @@ static void load_global(struct warp *w, const struct insn *i, struct access *x) 
         shadow_fence(w);
 }
 
+/* In an estimate: into the overlay. */
+static void store_aside(struct warp *w, const struct insn *i, struct access *x) {
+    uint8_t *host[LANES], value[LANES][32] = {{0}};
+    for (int lane = 0; lane < LANES; lane++)
+        host[lane] = value[lane];
+    x->contiguous = false;
+    store_registers(w, i, x, host);
+    for (uint32_t rest = x->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        global_write(w, x->address[lane], value[lane], x->bytes);
+    }
+}
+
 static void store_global(struct warp *w, const struct insn *i, struct access *x) {
-    uint8_t *host[LANES], value[LANES][32];
+    uint8_t *host[LANES];
     if (!global_check(w, i, x))
         return;
     global_count(w, x, true);
@@ -109,15 +122,13 @@ static void store_global(struct warp *w, const struct insn *i, struct access *x)
         if (is_strict(w))
             shadow_fence(w);
     }
-    bool private = run_of(w)->overlay != NULL;
-    x->contiguous &= !private;
-    for (int lane = 0; lane < LANES; lane++)
-        host[lane] = private ? value[lane] : (uint8_t *)(uintptr_t)x->address[lane];
-    store_registers(w, i, x, host);
-    for (uint32_t rest = private ? x->exec : 0; rest; rest &= rest - 1) {
-        int lane = __builtin_ctz(rest);
-        global_write(w, x->address[lane], value[lane], x->bytes);
+    if (run_of(w)->overlay) {
+        store_aside(w, i, x);
+        return;
     }
+    for (int lane = 0; lane < LANES; lane++)
+        host[lane] = (uint8_t *)(uintptr_t)x->address[lane];
+    store_registers(w, i, x, host);
 }
 
 static bool shared_hosts(struct warp *w, const struct insn *i, struct access *x, uint8_t *host[LANES], bool write) {

@@ -320,8 +320,6 @@ static bool bind_all(struct parser *p) {
 
 /* At .entry or .func. The parameters of a function and its body share one scope. */
 static bool parse_function(struct parser *p, bool entry) {
-    struct sg_function temp = {.entry = entry}, *f = &temp;
-    struct token name;
     lexer_next(&p->lex);
     if (parse_accept(p, ".attribute"))
         while (p->lex.token.kind != TOK_END && !parse_accept(p, ")"))
@@ -330,11 +328,11 @@ static bool parse_function(struct parser *p, bool entry) {
     bool returns = !entry && token_is(&p->lex.token, "(");
     while (returns && p->lex.token.kind != TOK_END && !parse_accept(p, ")"))
         lexer_next(&p->lex);
-    name = p->lex.token;
+    struct token name = p->lex.token;
     if (name.kind != TOK_NAME)
         return parse_error(p, "the name of a function is missing");
     lexer_next(&p->lex);
-    f = function_declare(p, &name, entry);
+    struct sg_function *f = function_declare(p, &name, entry);
     f->params = f->returns = f->param_bytes = f->local_bytes = 0; /* a prototype may have come before */
     p->f = f;
     p->scope = 1;

@@ -246,6 +246,8 @@ static bool parse_scalar(struct parser *p, struct context c, struct operand *o) 
     return parse_operand_symbol(p, &t, width ? width : 4, o);
 }
 
+static bool parse_vector(struct parser *p, struct context c, struct operand *o);
+
 /* `[reg+4]`, `[symbol]`, `[symbol+reg]` is not PTX, `[16]` */
 static bool parse_address(struct parser *p, struct operand *o) {
     struct token t = p->lex.token;
@@ -276,6 +278,9 @@ static bool parse_address(struct parser *p, struct operand *o) {
     }
     o->kind = O_ADDRESS;
     o->imm = offset;
+    p->coordinates = (struct operand){0};
+    if (parse_accept(p, ",")) /* [tensor map, {coordinates}] */
+        return parse_expect(p, "{") && parse_vector(p, (struct context){-1, NULL}, &p->coordinates) && parse_expect(p, "]");
     return parse_expect(p, "]");
 }
 
@@ -337,7 +342,8 @@ static bool has_destination(const struct insn *i) {
         return i->sub == SUB_RED;
     case OP_mbarrier:
     case OP_wgmma:
-        return i->sub != SUB_INIT && i->sub != SUB_INVAL && i->sub != SUB_FENCE;
+        return i->sub == SUB_ARRIVE || i->sub == SUB_ARRIVE_DROP || i->sub == SUB_TEST_WAIT || i->sub == SUB_TRY_WAIT ||
+               i->sub == SUB_MMA;
     default:
         return true;
     }
@@ -383,7 +389,7 @@ static bool apply_modifier(struct parser *p, struct insn *i, const struct token 
         break;
     case MOD_SHAPE:
         for (int k = 0; k < 3; k++)
-            i->shape[k] = (uint8_t)(m.value >> (8 * k));
+            i->shape[k] = (uint16_t)(m.value >> (10 * k) & 1023);
         break;
     case MOD_IGNORE:
         break;
@@ -411,8 +417,9 @@ static bool parse_guard(struct parser *p, uint32_t *vreg, bool *negated, bool *g
 
 static bool parse_branch(struct parser *p, struct insn *i) {
     size_t at = p->m->insns - 1;
+    uint16_t select;
     if (i->op == OP_brx) {
-        if (!parse_scalar(p, (struct context){0, NULL}, &i->src[0]) || !parse_expect(p, ","))
+        if (!parse_scalar(p, (struct context){0, &select}, &i->src[0]) || !parse_expect(p, ","))
             return false;
         i = &p->m->code[p->m->insns - 1];
         i->srcs = 1;
@@ -450,6 +457,12 @@ static bool parse_operands(struct parser *p) {
         if (!parse_operand(p, (struct context){srcs, srcs < 3 ? &select[srcs + 1] : &spare}, &src[srcs]))
             return false;
         srcs++;
+        if (src[srcs - 1].kind == O_ADDRESS && p->coordinates.kind != O_NONE) { /* an operand of their own, behind the map */
+            if (srcs == MAX_SRC)
+                return parse_error(p, "too many operands");
+            src[srcs++] = p->coordinates;
+            p->coordinates = (struct operand){0};
+        }
         more = parse_accept(p, ",");
     }
     struct insn *i = &p->m->code[p->m->insns - 1];

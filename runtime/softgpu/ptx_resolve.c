@@ -192,16 +192,15 @@ uint32_t module_symbol_constant(struct sg_module *m, enum fixup_kind kind, uint3
 }
 
 static uint64_t fixup_value(const struct sg_module *m, const struct const_fixup *x) {
-    const struct sg_function *f = x->kind == FIX_VARIABLE || x->index == UINT32_MAX ? NULL : m->function[x->index];
     switch (x->kind) {
     case FIX_VARIABLE:
         return m->variable[x->index].address + x->addend;
-    case FIX_SHARED:
-        return (f ? m->shared_bytes : 0) + x->addend;
+    case FIX_SHARED: /* a function's own come behind those of the module */
+        return (x->index == UINT32_MAX ? 0 : m->shared_bytes) + x->addend;
     case FIX_DYNAMIC_SHARED:
-        return function_shared_static(f) + x->addend;
+        return function_shared_static(m->function[x->index]) + x->addend;
     case FIX_LOCAL:
-        return f->local_base + x->addend;
+        return m->function[x->index]->local_base + x->addend;
     case FIX_FUNCTION:
         return FUNCTION_ADDRESS(x->index);
     }
