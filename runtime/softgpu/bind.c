@@ -210,7 +210,8 @@ bool machine_bind(struct insn *i, char *error, size_t error_size) {
         if (i->src[0].kind != O_SPECIAL)
             return op_bind(i, error, error_size);
         i->run = addr_special;
-        return i->dst[0].kind == O_REG || refuse(error, error_size, "a special register needs a register to go to");
+        return i->dst[0].kind == O_REG || i->dst[0].kind == O_PRED ||
+               refuse(error, error_size, "a special register needs a register to go to");
     case OP_ld:
     case OP_ldu:
     case OP_st:

@@ -93,8 +93,11 @@ void sg_module_variable_bind(struct sg_module *module, int index, uint64_t addre
 }
 
 uint32_t function_shared_static(const struct sg_function *f) {
-    uint32_t align = f->module->dynamic_align;
-    return (f->module->shared_bytes + f->shared_bytes + align - 1) / align * align;
+    const struct sg_module *m = f->module;
+    uint32_t own = f->shared_bytes, align = m->dynamic_align;
+    for (size_t k = 0; m->common_dynamic && k < m->functions; k++)
+        own = m->function[k]->shared_bytes > own ? m->function[k]->shared_bytes : own;
+    return (m->shared_bytes + own + align - 1) / align * align;
 }
 
 uint32_t function_frame_total(const struct sg_function *f) {

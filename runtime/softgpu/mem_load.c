@@ -12,10 +12,6 @@ static const struct operand *element_of(const struct operand *o, unsigned k) {
 /* One lane's value, extended to the width of the register as its type says. */
 static inline void put_value(uint8_t *d, unsigned width, const uint8_t *s, unsigned size, bool is_signed) {
     uint64_t value = 0;
-    if (size == width) {
-        memcpy(d, s, size);
-        return;
-    }
     memcpy(&value, s, size < 8 ? size : 8);
     if (is_signed && size < 8 && value >> (8 * size - 1))
         value |= ~0ull << (8 * size);
@@ -33,6 +29,39 @@ static inline void collect_words(uint8_t *d, const uint32_t *s, unsigned stride,
         memcpy(d + (unsigned)lane * stride + at, &s[lane], 4);
 }
 
+/* Lanes of a register that is as wide as the element; the sizes are spelt out so that the copies become single moves.
+ */
+static void load_lanes(uint8_t *d, const uint8_t *const host[LANES], uint32_t exec, unsigned at, unsigned size) {
+    for (uint32_t rest = exec; rest; rest &= rest - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(rest);
+        const uint8_t *s = host[lane] + at;
+        if (size == 4)
+            memcpy(d + lane * 4, s, 4);
+        else if (size == 2)
+            memcpy(d + lane * 2, s, 2);
+        else if (size == 8)
+            memcpy(d + lane * 8, s, 8);
+        else
+            memcpy(d + lane * 16, s, 16);
+    }
+}
+
+static void store_lanes(uint8_t *const host[LANES], const uint8_t *s, uint32_t exec, unsigned at, unsigned width,
+                        unsigned size) {
+    for (uint32_t rest = exec; rest; rest &= rest - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(rest);
+        uint8_t *d = host[lane] + at;
+        if (size == 4)
+            memcpy(d, s + lane * width, 4);
+        else if (size == 2)
+            memcpy(d, s + lane * width, 2);
+        else if (size == 8)
+            memcpy(d, s + lane * width, 8);
+        else
+            memcpy(d, s + lane * width, size);
+    }
+}
+
 static void load_registers(struct warp *w, const struct insn *i, const struct access *x,
                            const uint8_t *const host[LANES]) {
     bool is_signed = type_is_signed((enum ptx_type)i->type[0]) && !type_is_float((enum ptx_type)i->type[0]);
@@ -42,6 +71,10 @@ static void load_registers(struct warp *w, const struct insn *i, const struct ac
         unsigned width = o->kind == O_SINK ? x->element : o->width;
         if (x->contiguous && x->element == 4 && width == 4) {
             spread_words((uint32_t *)(void *)d, host[0], x->bytes, 4 * k);
+            continue;
+        }
+        if (width == x->element) {
+            load_lanes(d, host, x->exec, k * x->element, width);
             continue;
         }
         for (uint32_t rest = x->exec; rest; rest &= rest - 1) {
@@ -59,10 +92,7 @@ static void store_registers(struct warp *w, const struct insn *i, const struct a
             collect_words(host[0], (const uint32_t *)(const void *)s, x->bytes, 4 * k);
             continue;
         }
-        for (uint32_t rest = x->exec; rest; rest &= rest - 1) {
-            unsigned lane = (unsigned)__builtin_ctz(rest);
-            memcpy(host[lane] + k * x->element, s + lane * o->width, x->element);
-        }
+        store_lanes(host, s, x->exec, k * x->element, o->width, x->element);
     }
 }
 

@@ -83,8 +83,9 @@ struct sg_module {
     struct constant_entry *constant_index;
     uint32_t *targets; /* instruction indices of brx.idx lists */
     size_t target_count, target_capacity;
-    uint32_t shared_bytes;           /* .shared of module scope, before every function's own */
-    uint32_t dynamic_align;          /* of .extern .shared; at least 16 */
+    uint32_t shared_bytes;  /* .shared of module scope, before every function's own */
+    bool common_dynamic;    /* a .func uses dynamic shared memory: it begins at the same place for every entry */
+    uint32_t dynamic_align; /* of .extern .shared; at least 16 */
     uint32_t func_frame, func_local; /* all .func together */
     void **blocks;                   /* small allocations owned by the module */
     size_t block_count, block_capacity;
@@ -144,8 +145,9 @@ struct parser {
     int32_t bucket[SYMBOL_BUCKETS];
     struct label_use *use;
     size_t uses, use_capacity;
-    uint32_t scope;        /* depth */
-    bool address_is_local; /* the last [symbol] is one of local memory */
+    uint32_t scope;             /* depth */
+    struct operand coordinates; /* of the last [map, {…}]; kind O_NONE if it was a plain address */
+    bool address_is_local;      /* the last [symbol] is one of local memory */
 };
 
 /* Records one sentence with the current line (unless one is there) and returns false. */

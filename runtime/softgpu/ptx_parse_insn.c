@@ -125,9 +125,7 @@ bool parse_operand_symbol(struct parser *p, const struct token *name, unsigned w
         slot = module_symbol_constant(p->m, FIX_SHARED, scope, s->offset, width);
         break;
     case SYM_DYNAMIC_SHARED:
-        if (!p->f->entry)
-            return parse_error(p, "%.*s: dynamic shared memory is reached only from an .entry here; pass its address",
-                               (int)name->length, name->text);
+        p->m->common_dynamic |= !p->f->entry;
         slot = module_symbol_constant(p->m, FIX_DYNAMIC_SHARED, p->f->index, 0, width);
         break;
     case SYM_LOCAL:
@@ -280,7 +278,8 @@ static bool parse_address(struct parser *p, struct operand *o) {
     o->imm = offset;
     p->coordinates = (struct operand){0};
     if (parse_accept(p, ",")) /* [tensor map, {coordinates}] */
-        return parse_expect(p, "{") && parse_vector(p, (struct context){-1, NULL}, &p->coordinates) && parse_expect(p, "]");
+        return parse_expect(p, "{") && parse_vector(p, (struct context){-1, NULL}, &p->coordinates) &&
+               parse_expect(p, "]");
     return parse_expect(p, "]");
 }
 
@@ -457,7 +456,8 @@ static bool parse_operands(struct parser *p) {
         if (!parse_operand(p, (struct context){srcs, srcs < 3 ? &select[srcs + 1] : &spare}, &src[srcs]))
             return false;
         srcs++;
-        if (src[srcs - 1].kind == O_ADDRESS && p->coordinates.kind != O_NONE) { /* an operand of their own, behind the map */
+        if (src[srcs - 1].kind == O_ADDRESS &&
+            p->coordinates.kind != O_NONE) { /* an operand of their own, behind the map */
             if (srcs == MAX_SRC)
                 return parse_error(p, "too many operands");
             src[srcs++] = p->coordinates;

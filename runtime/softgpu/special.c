@@ -115,6 +115,10 @@ void addr_special(struct warp *w, const struct insn *i) {
     void *d = dst_lanes(w, &i->dst[0]);
     bool varies = varies_by_lane(number);
     uint64_t value = varies ? 0 : uniform_special(w, number);
+    if (i->dst[0].kind == O_PRED) {
+        dst_pred(w, &i->dst[0], value ? UINT32_MAX : 0);
+        return;
+    }
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         put_lane(d, i->dst[0].width, lane, varies ? lane_special(w, number, (uint32_t)lane) : value);
