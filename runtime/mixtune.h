@@ -125,10 +125,10 @@ struct mt_choice {
 };
 
 /* What runs fastest at m >= 1 tokens. Under 100 ns; no allocation, no lock.
- * Between two tuned M the kernel of the upper one is taken, unless m is four times nearer to the lower on a logarithmic
- * scale and the lower one's kernel, its time grown in proportion to m, is modelled no more than 1 % slower than a
- * straight line between the two. That line is the expected time; beyond the largest tuned M time grows in proportion to
- * m. */
+ * Between two tuned M the kernel of the upper one is taken, but that of the lower one up to the last M that is four
+ * times nearer to it on a logarithmic scale and where its time, grown with its number of token tiles, is modelled no
+ * more than 1 % above a straight line between the two. That line is the expected time; below the smallest tuned M time
+ * is level, beyond the largest it grows with the number of token tiles. */
 MT_API struct mt_choice mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m);
 
 /* ---- weights ---- */

@@ -22,7 +22,13 @@ int layer_slot(const struct mt_layer *layer, int m) {
     return low;
 }
 
-/* Straight lines through the tuned times; level below the first, in proportion to m beyond the last. */
+/* Time at m over time at the tuned M, for a kernel that works through its tokens tile by tile. */
+static double slot_growth(const struct slot *slot, int m) {
+    int tuned = (slot->m + slot->tile - 1) / slot->tile;
+    return (double)((m + slot->tile - 1) / slot->tile) / tuned;
+}
+
+/* Straight lines through the tuned times; level below the first; grown by the number of token tiles beyond the last. */
 double layer_time(const struct mt_layer *layer, int m) {
     int i = layer_slot(layer, m);
     const struct slot *s = layer->slots;
@@ -32,7 +38,7 @@ double layer_time(const struct mt_layer *layer, int m) {
     if (m > s[i].m && i + 1 < layer->slot_count)
         ns += (s[i + 1].kernel_ns - ns) * (m - s[i].m) / (s[i + 1].m - s[i].m);
     else if (m > s[i].m && s[i].m > 0)
-        ns *= (double)m / s[i].m;
+        ns *= slot_growth(&s[i], m);
     return ns * layer->time_scale;
 }
 
@@ -41,7 +47,7 @@ static int slot_reach(const struct slot *low, const struct slot *high) {
     int m = (int)pow(pow(low->m, 4) * high->m, 0.2); /* log(m / low) = log(high / m) / 4 */
     for (; m > low->m; m--) {
         double line = low->kernel_ns + (high->kernel_ns - low->kernel_ns) * (m - low->m) / (high->m - low->m);
-        if (low->kernel_ns * m / low->m <= 1.01 * line)
+        if (low->kernel_ns * slot_growth(low, m) <= 1.01 * line)
             break;
     }
     return m;
@@ -68,12 +74,33 @@ static bool config_fit(struct config *config, const struct problem *p, const str
     return true;
 }
 
+static unsigned long grid_at(const struct config *config, struct problem p, int m) {
+    struct launch_shape shape;
+    p.m = m;
+    config->family->shape(config, &p, &shape);
+    return (unsigned long)shape.grid[0] * shape.grid[1] * shape.grid[2];
+}
+
+/* Tokens of one CTA tile: the most that take the grid of a single token. */
+static int tile_of(const struct config *config, const struct problem *p) {
+    int low = 1, high = 1 << 12; /* no tile is larger */
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (grid_at(config, *p, middle) == grid_at(config, *p, 1))
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 /* Adds a slot if its kernel can run. `slot` has the configuration as it was tuned. */
 static void layer_add(struct mt_layer *layer, struct slot slot, const struct device_limits *limits) {
     struct problem p = layer->problem;
     p.m = slot.m > 0 ? slot.m : 1;
     if (!config_fit(&slot.kernel.config, &p, limits))
         return;
+    slot.tile = tile_of(&slot.kernel.config, &p);
     layer->slots = xrealloc(layer->slots, (size_t)(layer->slot_count + 1) * sizeof slot);
     layer->slots[layer->slot_count++] = slot;
 }

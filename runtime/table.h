@@ -10,6 +10,7 @@
 /* One tuned M of a layer. */
 struct slot {
     int m, from;      /* serves M from `from` up to the next slot's; the first from 1, the last without end */
+    int tile;         /* tokens that one CTA of the kernel takes */
     double kernel_ns; /* at m; 0: unknown */
     double cublas_ns; /* of the same origin; 0: cuBLAS is not faster */
     bool modelled;

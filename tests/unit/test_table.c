@@ -21,6 +21,8 @@ static const int tuned_m[] = {1, 16, 64, 1024, 4096};
 static const double tuned_ns[] = {8000, 8500, 11000, 100000, 400000};
 enum { TUNED = 5, LAYERS = 4 };
 
+static const int tile_m[] = {8, 16, 32, 64, 32}; /* of config_at() */
+
 static const struct bundle_layer layers[LAYERS] = {
     {"qkv", "tiny", 1, 6144, 4096, 128, "w4a8", "fp16"},
     {"o", "tiny", 1, 64, 64, 128, "w4a8", "fp16"},
@@ -37,7 +39,7 @@ static const struct bundle_fallback fallbacks[] = {
 
 static const char *config_at(int i) {
     static const char *const text[] = {"tile_n=128,tile_m=8,split_k=4", "tile_m=16,split_k=3", "tile_m=32",
-                                       "tile_m=64,raster=8", ""};
+                                       "tile_m=64,raster=8", "tile_m=32,raster=1"};
     return text[i];
 }
 
@@ -106,6 +108,7 @@ static void every_step_says_which_it_is(void **state) {
         assert_true(c.expected_ns == tuned_ns[i]);
         assert_string_equal(c.family, "sm80");
         assert_string_equal(c.config, config_at(i));
+        assert_int_equal(qkv->slots[i].tile, tile_m[i]);
         c = mt_table_lookup(table, modelled, tuned_m[i]);
         assert_int_equal(c.origin, MT_ORIGIN_MODELLED);
         assert_true(c.expected_ns == tuned_ns[i] * 4);
@@ -119,7 +122,9 @@ static void every_step_says_which_it_is(void **state) {
     assert_int_equal(c.step, MT_STEP_NEAREST_M);
     assert_int_equal(c.tuned_m, 4096);
     assert_true(c.expected_ns == 800000);
-    c = mt_table_lookup(table, qkv, 1050); /* near the lower one, and in proportion */
+    c = mt_table_lookup(table, qkv, 4097); /* one token more is one tile more */
+    assert_true(fabs(c.expected_ns - 400000 * 129 / 128.0) < 1e-6);
+    c = mt_table_lookup(table, qkv, 1088); /* near the lower one, and whole tiles */
     assert_int_equal(c.tuned_m, 1024);
 
     struct problem p = {.n = 5000, .k = 4096, .group = 128};
@@ -142,7 +147,17 @@ static void every_step_says_which_it_is(void **state) {
     table_release(table);
 }
 
-/* The rule of mixtune.h, in logarithms, for every M. */
+/* The rule of mixtune.h, in logarithms: whether m or anything above it is near enough to `low` and not slower there. */
+static bool lower_serves(int low, int m) {
+    double a = tuned_m[low], b = tuned_m[low + 1];
+    for (; m < b && 4 * log(m / a) <= log(b / m) + 1e-12; m++) {
+        double line = tuned_ns[low] + (tuned_ns[low + 1] - tuned_ns[low]) * (m - a) / (b - a);
+        if (tuned_ns[low] * ceil((double)m / tile_m[low]) / ceil(a / tile_m[low]) <= 1.01 * line)
+            return true;
+    }
+    return false;
+}
+
 static void nearest_m_follows_the_rule(void **state) {
     (void)state;
     struct sample s;
@@ -154,14 +169,7 @@ static void nearest_m_follows_the_rule(void **state) {
         int high = 0;
         while (high < TUNED - 1 && tuned_m[high] < m)
             high++;
-        int want = high, low = high - 1;
-        if (low >= 0 && m < tuned_m[high]) {
-            double line =
-                tuned_ns[low] + (tuned_ns[high] - tuned_ns[low]) * (m - tuned_m[low]) / (tuned_m[high] - tuned_m[low]);
-            bool near = 4 * log((double)m / tuned_m[low]) <= log((double)tuned_m[high] / m) + 1e-12;
-            if (near && tuned_ns[low] * m / tuned_m[low] <= 1.01 * line)
-                want = low;
-        }
+        int want = high > 0 && m < tuned_m[high] && lower_serves(high - 1, m) ? high - 1 : high;
         struct mt_choice c = mt_table_lookup(table, qkv, m);
         assert_int_equal(c.tuned_m, tuned_m[want]);
         assert_true(c.expected_ns >= before);
