@@ -157,6 +157,7 @@ static void set_batch_sizes(struct str *out, const struct rows *rows) {
         m[r] = rows->cell[r * rows->columns + column];
     qsort(m, (size_t)rows->count, sizeof *m, compare_numbers);
     struct str words = {0};
+    str_append(&words, "");
     for (int r = 0; r < rows->count; r++)
         if (r == 0 || strcmp(m[r], m[r - 1]) != 0)
             str_printf(&words, "%s%s", r ? " " : "", m[r]);
