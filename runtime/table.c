@@ -24,8 +24,8 @@ int layer_slot(const struct mt_layer *layer, int m) {
 
 /* Time at m over time at the tuned M, for a kernel that works through its tokens tile by tile. */
 static double slot_growth(const struct slot *slot, int m) {
-    int tuned = (slot->m + slot->tile - 1) / slot->tile;
-    return (double)((m + slot->tile - 1) / slot->tile) / tuned;
+    int tuned = (slot->m + slot->tile - 1) / slot->tile, tiles = (m + slot->tile - 1) / slot->tile;
+    return (double)tiles / tuned;
 }
 
 /* Straight lines through the tuned times; level below the first; grown by the number of token tiles beyond the last. */
