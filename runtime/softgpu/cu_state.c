@@ -1,4 +1,12 @@
-/* The lock, the settings, cuInit. */
+/* The lock, the settings, cuInit. The settings are environment variables, read by cuInit:
+ *
+ *   SOFTGPU_DEVICE    name or path of a device file (a100-sxm-80g)
+ *   SOFTGPU_SEED      draws the order of the warps (1)
+ *   SOFTGPU_ASYNC     asynchronous copies land late, when they must have, or eager, at once (late)
+ *   SOFTGPU_STRICT    0 switches the checks of shared memory off (1)
+ *   SOFTGPU_THREADS   host threads that run CTAs (the number of cores)
+ *   SOFTGPU_WATCHDOG  instructions of one warp after which a kernel counts as hung (16777216)
+ *   SOFTGPU_LOG       1: a line on standard error for each launch that is run or estimated */
 #include "cu_state.h"
 #include <cudaProfiler.h>
 #include <pthread.h>
@@ -12,8 +20,8 @@ struct cu_device cu_device;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local bool in_callback, locked;
 
-/* A warp of a full-size GEMM issues about 1e6 instructions. */
-#define WATCHDOG 100000000u
+/* A warp of a full-size GEMM issues less than 1e6 instructions. */
+#define WATCHDOG (1u << 24)
 
 CUresult cu_fail(CUresult result, const char *format, ...) {
     char text[900];
