@@ -356,6 +356,54 @@ static void test_ctas_wait_for_each_other(void **state) {
     world_close(&w);
 }
 
+/* A register that a guarded write leaves alone in the next turn of a loop must keep its slot: sum of 10 times the value
+ * that the first turn set, and of other registers that could have taken the slot. */
+static const char loop_carried[] = PTX_HEAD
+    ".visible .entry k(.param .u64 out)\n"
+    "{ .reg .pred %p<3>; .reg .b32 %r<9>; .reg .b64 %rd<4>; mov.u32 %r1, 0; mov.u32 %r2, 0; mov.u32 %r3, 1; mov.u32 "
+    "%r7, %tid.x;\n"
+    "LOOP: setp.eq.u32 %p1, %r1, 0; add.u32 %r4, %r7, 5; @%p1 mov.u32 %r3, %r4; add.u32 %r2, %r2, %r3;\n"
+    "mul.lo.u32 %r5, %r1, 1000; add.u32 %r2, %r2, %r5; add.u32 %r1, %r1, 1; setp.lt.u32 %p2, %r1, 10; @%p2 bra LOOP;\n"
+    "ld.param.u64 %rd1, [out]; mul.wide.u32 %rd2, %r7, 4; add.s64 %rd3, %rd1, %rd2; st.global.u32 [%rd3], %r2; ret; "
+    "}\n";
+
+static void test_registers_share_slots(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, loop_carried);
+    uint32_t *out = world_alloc(&w, 128);
+    world_run_good(&w, &out);
+    for (uint32_t k = 0; k < 32; k++)
+        assert_int_equal(out[k], 10 * (k + 5) + 45000);
+    world_close(&w);
+}
+
+/* Every CTA of a column counts itself and traps unless it finds what those before it have left. */
+static const char estimate[] = PTX_HEAD
+    ".visible .entry k(.param .u64 count)\n"
+    "{ .reg .pred %p<3>; .reg .b32 %r<9>; .reg .b64 %rd<2>; mov.u32 %r1, %ctaid.z; ld.param.u64 %rd1, [count];\n"
+    "mov.u32 %r2, %tid.x; setp.ne.u32 %p1, %r2, 0; @%p1 exit; atom.global.add.u32 %r3, [%rd1], 1; setp.ne.u32 %p2, "
+    "%r3, %r1;\n"
+    "@%p2 trap; ld.global.u32 %r4, [%rd1]; add.u32 %r3, %r3, 1; setp.ne.u32 %p2, %r4, %r3; @%p2 trap;\n"
+    "ld.global.u32 %r5, [%rd1+4]; setp.ne.u32 %p2, %r5, %r1; @%p2 trap; st.global.u32 [%rd1+4], %r4; ret; }\n";
+
+static void test_estimate(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, estimate);
+    uint32_t *count = world_alloc(&w, 8);
+    const uint32_t column[1][2] = {{3, 1}};
+    memset(count, 0, 8);
+    w.launch.grid[0] = w.launch.grid[1] = w.launch.grid[2] = 4;
+    w.launch.sample = column;
+    w.launch.sample_count = 1;
+    world_run_good(&w, &count);
+    assert_int_equal(count[0], 0);
+    assert_int_equal(count[1], 0);
+    assert_int_equal(w.counters.atomics, 4);
+    world_close(&w);
+}
+
 static void test_unknown_text(void **state) {
     (void)state;
     static const struct {
@@ -379,11 +427,18 @@ static void test_unknown_text(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vector_add),   cmocka_unit_test(test_divergence),
-        cmocka_unit_test(test_calls),        cmocka_unit_test(test_reduction),
-        cmocka_unit_test(test_atomics),      cmocka_unit_test(test_warp_wide),
-        cmocka_unit_test(test_async_copies), cmocka_unit_test(test_bank_conflicts),
-        cmocka_unit_test(test_unknown_text), cmocka_unit_test(test_ctas_wait_for_each_other),
+        cmocka_unit_test(test_vector_add),
+        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_reduction),
+        cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_warp_wide),
+        cmocka_unit_test(test_async_copies),
+        cmocka_unit_test(test_bank_conflicts),
+        cmocka_unit_test(test_registers_share_slots),
+        cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_unknown_text),
+        cmocka_unit_test(test_ctas_wait_for_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
