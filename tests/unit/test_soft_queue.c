@@ -286,9 +286,44 @@ static void test_streams(void **state) {
     affine_host(x, 3, 1);
     affine_host(x, 5, 2);
     expect(dx, x);
+    good(cuEventRecord(ready, a)); /* the host has waited for b meanwhile */
+    good(cuEventSynchronize(ready));
+    good(cuEventElapsedTime(&ms, done, ready));
+    assert_true(ms >= 0);
     good(cuStreamDestroy_v2(a));
     good(cuStreamDestroy_v2(b));
     assert_int_equal(cuStreamSynchronize(b), CUDA_ERROR_INVALID_HANDLE);
+}
+
+/* The default stream waits for ordinary streams, and they for it. */
+static void test_default_stream(void **state) {
+    struct fixture *f = *state;
+    uint32_t x[COUNT], got[COUNT];
+    CUdeviceptr dx = random_buffer(x);
+    CUstream a, b;
+    CUevent event[3];
+    float ms;
+    good(cuStreamCreate(&a, CU_STREAM_DEFAULT));
+    good(cuStreamCreate(&b, CU_STREAM_DEFAULT));
+    launch_affine(f, a, dx, COUNT, 3, 1);
+    affine_host(x, 3, 1);
+    expect(dx, x);
+    launch_affine(f, NULL, dx, COUNT, 5, 1);
+    affine_host(x, 5, 1);
+    good(cuMemcpyDtoHAsync_v2(got, dx, BYTES, b));
+    assert_memory_equal(got, x, BYTES);
+    for (int i = 0; i < 3; i++)
+        good(cuEventCreate(&event[i], 0));
+    good(cuEventRecord(event[0], a));
+    launch_affine(f, a, dx, COUNT, 3, 1);
+    good(cuEventRecord(event[1], NULL));
+    launch_affine(f, NULL, dx, COUNT, 3, 1);
+    good(cuEventRecord(event[2], b));
+    good(cuStreamSynchronize(b));
+    good(cuEventElapsedTime(&ms, event[0], event[1]));
+    assert_true(ms > 0.002f);
+    good(cuEventElapsedTime(&ms, event[1], event[2]));
+    assert_true(ms > 0.002f);
 }
 
 static void test_graph(void **state) {
@@ -417,13 +452,14 @@ int main(void) {
     setenv("SOFTGPU_DEVICE", "a100-sxm-80g", 1);
     setenv("SOFTGPU_WATCHDOG", "300000", 1);
     const struct CMUnitTest tests[] = {
-        driver_test(test_order),       driver_test(test_lazy),
-        driver_test(test_repeats),     driver_test(test_dropped),
-        driver_test(test_freed_input), driver_test(test_freed_and_kept),
-        driver_test(test_indirect),    driver_test(test_scales_with_grid),
-        driver_test(test_uneven_grid), driver_test(test_streams),
-        driver_test(test_graph),       driver_test(test_host_memory),
-        driver_test(test_staged_copy), driver_test(test_blocking_kernel),
+        driver_test(test_order),           driver_test(test_lazy),
+        driver_test(test_repeats),         driver_test(test_dropped),
+        driver_test(test_freed_input),     driver_test(test_freed_and_kept),
+        driver_test(test_indirect),        driver_test(test_scales_with_grid),
+        driver_test(test_uneven_grid),     driver_test(test_streams),
+        driver_test(test_default_stream),  driver_test(test_graph),
+        driver_test(test_host_memory),     driver_test(test_staged_copy),
+        driver_test(test_blocking_kernel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
