@@ -139,7 +139,7 @@ static uint64_t want_int(const uint64_t *s, const struct insn *i) {
         break;
     case OP_mul:
     case OP_mad:
-        r = a * b;
+        r = (__int128)((unsigned __int128)a * (unsigned __int128)b); /* 64-bit factors fill all 128 */
         if (i->flags & F_HI)
             r = bits == 64 && !type_is_signed(t) ? (__int128)((unsigned __int128)r >> 64) : r >> bits;
         if (i->op == OP_mad)
@@ -206,8 +206,7 @@ static uint64_t want_pairs(const uint64_t *s, const struct insn *i) {
     const enum ptx_type t = i->type[0] == T_S16X2 ? T_S16 : T_U16;
     struct insn one = *i;
     one.type[0] = (uint8_t)t;
-    const uint64_t low[2] = {s[0] & 65535, s[1] & 65535}, high[2] = {s[0] >> 16, s[1] >> 16};
-    const uint64_t l[3] = {low[0], low[1], 0}, h[3] = {high[0], high[1], 0};
+    const uint64_t l[3] = {s[0] & 65535, s[1] & 65535, 0}, h[3] = {s[0] >> 16, s[1] >> 16, 0};
     return (want_int(h, &one) & 65535) << 16 | (want_int(l, &one) & 65535);
 }
 
