@@ -169,7 +169,7 @@ two_types() {
 
 # From a sweep to a bundle: every winner that show prints is an entry, with its configuration, time and an image.
 swept_and_exported() {
-    run 0 sweep --device soft:a100-sxm-80g --shape "1,64,128" --shape "9,64,128" --scheme w4a8 --quick --max-configs 1 \
+    run 0 sweep --device soft:a100-sxm-80g --shape "1,64,128" --shape "9,64,128" --scheme w4a8 --quick --max-configs 3 \
         --db "$work/s.db" -q || return 1
     run 0 show --db "$work/s.db" --format csv -q || return 1
     cp "$work/out" "$work/winners.csv"
