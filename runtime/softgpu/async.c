@@ -13,6 +13,12 @@ void async_drop(struct warp *w) {
     memset(w->own->groups, 0, sizeof w->own->groups);
 }
 
+void async_flight(struct warp *w, int64_t bytes) {
+    struct warp_private *own = w->own;
+    own->inflight += (uint64_t)bytes;
+    own->max_inflight = own->inflight > own->max_inflight ? own->inflight : own->max_inflight;
+}
+
 static void move_bytes(struct warp *w, const struct async_copy *c) {
     uint8_t *target = w->cta->shared + c->target;
     if (c->source_bytes)
@@ -48,12 +54,17 @@ static bool issue_lane(struct warp *w, const struct insn *i, int lane, uint64_t 
         return false;
     array_grow(&own->copy, &own->copy_capacity, own->copies, sizeof *own->copy);
     struct async_copy *c = &own->copy[own->copies++];
-    *c = (struct async_copy){source,         (uint32_t)target, w->pc - 1,     own->groups[lane],
-                             (uint8_t)bytes, (uint8_t)wanted,  (uint8_t)lane, false};
+    *c = (struct async_copy){.source = source,
+                             .target = (uint32_t)target,
+                             .pc = w->pc - 1,
+                             .group = own->groups[lane],
+                             .bytes = (uint8_t)bytes,
+                             .source_bytes = (uint8_t)wanted,
+                             .lane = (uint8_t)lane,
+                             .serial = ++own->serial};
     if (run_of(w)->launch->eager_async)
         move_bytes(w, c);
-    own->inflight += bytes;
-    own->max_inflight = own->inflight > own->max_inflight ? own->inflight : own->max_inflight;
+    async_flight(w, bytes);
     w->count.async_bytes += wanted;
     w->count.global_bytes_read += wanted;
     return true;
@@ -90,8 +101,30 @@ static bool land(struct warp *w, struct async_copy *c) {
     if (!run->launch->eager_async)
         move_bytes(w, c);
     c->done = true;
-    w->own->inflight -= c->bytes;
+    async_flight(w, -(int64_t)c->bytes);
     return !is_strict(w) || shadow_access(w, &run->module->code[c->pc], c->lane, c->target, c->bytes, USE_LAND);
+}
+
+/* Forgets what has landed. */
+static void compact(struct warp_private *own) {
+    while (own->first_copy < own->copies && own->copy[own->first_copy].done)
+        own->first_copy++;
+    if (own->first_copy * 2 > own->copies) {
+        own->copies -= own->first_copy;
+        memmove(own->copy, own->copy + own->first_copy, own->copies * sizeof *own->copy);
+        own->first_copy = 0;
+    }
+}
+
+bool async_land_lane(struct warp *w, int lane, uint64_t serial) {
+    struct warp_private *own = w->own;
+    for (size_t k = own->first_copy; k < own->copies; k++) {
+        struct async_copy *c = &own->copy[k];
+        if (!c->done && c->lane == lane && c->serial <= serial && !land(w, c))
+            return false;
+    }
+    compact(own);
+    return true;
 }
 
 /* cp.async.wait_group n: all but the last n groups of each thread; cp.async.wait_all: everything it issued */
@@ -106,11 +139,5 @@ void async_wait(struct warp *w, const struct insn *i) {
         if (!c->done && mine && covered && !land(w, c))
             return;
     }
-    while (own->first_copy < own->copies && own->copy[own->first_copy].done)
-        own->first_copy++;
-    if (own->first_copy * 2 > own->copies) {
-        own->copies -= own->first_copy;
-        memmove(own->copy, own->copy + own->first_copy, own->copies * sizeof *own->copy);
-        own->first_copy = 0;
-    }
+    compact(own);
 }

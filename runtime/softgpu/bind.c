@@ -51,17 +51,49 @@ static bool bind_atomic(struct insn *i, char *error, size_t size) {
     return true;
 }
 
+/* Bulk copies into shared memory; a tensor's coordinates are an operand of their own. */
+static bool bind_bulk(struct insn *i, char *error, size_t size) {
+    bool tensor = i->boolop == SUB_TENSOR, policy = (i->flags & F_POLICY) != 0;
+    i->run = tensor ? bulk_tensor_op : bulk_copy_op;
+    bool operands = i->srcs == 4 + policy && i->src[0].kind == O_ADDRESS && i->src[1].kind == O_ADDRESS &&
+                    i->src[3].kind == O_ADDRESS &&
+                    (!tensor || (i->src[2].kind == O_VEC && i->num >= 1 && i->src[2].count == i->num));
+    bool known = (tensor || i->boolop == SUB_NONE) && i->space == SPACE_SHARED && i->space2 == SPACE_GLOBAL;
+    return (known && operands && only_flags(i, F_BULK | F_POLICY)) ||
+           refuse(error, size,
+                  "unknown form of a bulk copy; those from global to shared memory with an mbarrier are known");
+}
+
+static bool bind_mbarrier(struct insn *i, char *error, size_t size) {
+    static op_fn *const run[] = {
+        [SUB_INIT] = mbarrier_init_op,          [SUB_INVAL] = mbarrier_inval_op,  [SUB_ARRIVE] = mbarrier_arrive_op,
+        [SUB_ARRIVE_DROP] = mbarrier_arrive_op, [SUB_EXPECT_TX] = mbarrier_tx_op, [SUB_COMPLETE_TX] = mbarrier_tx_op,
+        [SUB_TEST_WAIT] = mbarrier_wait_op,     [SUB_TRY_WAIT] = mbarrier_wait_op};
+    i->run = i->sub < sizeof run / sizeof *run ? run[i->sub] : NULL;
+    bool waits = i->run == mbarrier_wait_op;
+    bool good = i->run && i->srcs >= (waits || i->sub == SUB_INIT ? 2 : 1) && i->src[0].kind == O_ADDRESS &&
+                (!waits || i->dst[0].kind == O_PRED) && only_flags(i, F_ORDER | F_PARITY);
+    return good || refuse(error, size, "unknown form of an mbarrier instruction");
+}
+
 static bool bind_copy(struct insn *i, char *error, size_t size) {
     int64_t bytes = i->src[2].imm;
     if (i->sub != SUB_ASYNC)
         return refuse(error, size, "unknown kind of copy");
+    if (i->flags & F_BULK)
+        return bind_bulk(i, error, size);
+    if (i->boolop == SUB_ARRIVE) {
+        i->run = mbarrier_arrive_async_op;
+        return (i->srcs == 1 && only_flags(i, F_NOINC)) ||
+               refuse(error, size, "unknown form of cp.async.mbarrier.arrive");
+    }
     if (i->boolop == SUB_COMMIT_GROUP || i->boolop == SUB_WAIT_ALL || i->boolop == SUB_WAIT_GROUP) {
         i->run = i->boolop == SUB_COMMIT_GROUP ? async_commit : async_wait;
         return i->boolop != SUB_WAIT_GROUP || i->src[0].kind == O_IMM ||
                refuse(error, size, "cp.async.wait_group needs a number");
     }
     if (i->boolop)
-        return refuse(error, size, "bulk copies, tensor copies and mbarrier arrivals of cp.async are not supported");
+        return refuse(error, size, "unknown form of cp.async");
     if (i->space != SPACE_SHARED || i->space2 != SPACE_GLOBAL || i->srcs < 3 || i->src[2].kind != O_IMM ||
         (bytes != 4 && bytes != 8 && bytes != 16) || (bytes != 16 && (i->flags & F_BYPASS)) ||
         i->src[0].kind != O_ADDRESS || i->src[1].kind != O_ADDRESS || !only_flags(i, F_BYPASS | F_POLICY))
@@ -192,6 +224,14 @@ static bool bind_other(struct insn *i, char *error, size_t size) {
     case OP_griddepcontrol:
         i->run = sync_nothing;
         return true;
+    case OP_mbarrier:
+        return bind_mbarrier(i, error, size);
+    case OP_wgmma:
+        i->guarded |= GUARD_TOGETHER;
+        return wgmma_bind(i) || refuse(error, size, "this form of wgmma is not known");
+    case OP_setmaxnreg:
+        i->run = sync_setmaxnreg;
+        return (i->srcs == 1 && i->src[0].kind == O_IMM) || refuse(error, size, "setmaxnreg needs a number");
     case OP_mma:
     case OP_ldmatrix:
     case OP_stmatrix:

@@ -134,7 +134,6 @@ enum ptx_sub {
     SUB_WAIT_GROUP,
     SUB_WAIT_ALL,
     SUB_MBARRIER,
-    SUB_BULK,
     SUB_REDUCE,
     SUB_TENSOR,
     SUB_PREFETCH,
@@ -215,6 +214,9 @@ enum ptx_space { SPACE_GENERIC, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_P
 #define F_SHR15       FLAG(40)
 #define F_ACQUIRE     FLAG(41)
 #define F_RELEASE     FLAG(42)
+#define F_PARITY      FLAG(43) /* mbarrier waits */
+#define F_BULK        FLAG(44) /* cp.async.bulk */
+#define F_TENSORMAP   FLAG(45)
 
 enum operand_kind {
     O_NONE,
@@ -255,9 +257,9 @@ struct insn {
     uint8_t cmp, rnd, sub, space;
     uint8_t space2;   /* second one: cp.async.….shared.global has space SHARED, space2 GLOBAL */
     uint8_t vec;      /* .v2 .v4 .v8; else 1 */
-    uint8_t num;      /* .x1 .x2 .x4 of ldmatrix; 0 if absent */
+    uint8_t num;      /* .x1 .x2 .x4 of ldmatrix, .1d to .5d of a tensor; 0 if absent */
     uint8_t boolop;   /* enum ptx_sub: SUB_AND, SUB_OR, SUB_XOR of setp and set */
-    uint8_t shape[3]; /* m, n, k of mma; ldmatrix m8n8: {8, 8, 0} */
+    uint16_t shape[3]; /* m, n, k of mma; ldmatrix m8n8: {8, 8, 0} */
     uint8_t dsts, srcs;
     uint64_t flags;
     uint32_t line;               /* of the PTX text */

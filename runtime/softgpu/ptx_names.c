@@ -141,7 +141,9 @@ static const struct {
     {"wait_group", MOD_SUB, SUB_WAIT_GROUP},
     {"wait_all", MOD_SUB, SUB_WAIT_ALL},
     {"mbarrier", MOD_SUB, SUB_MBARRIER},
-    {"bulk", MOD_SUB, SUB_BULK},
+    {"mma_async", MOD_SUB, SUB_MMA},
+    {"complete_tx", MOD_SUB, SUB_COMPLETE_TX},
+    {"arrive_drop", MOD_SUB, SUB_ARRIVE_DROP},
     {"tensor", MOD_SUB, SUB_TENSOR},
     {"fractional", MOD_SUB, SUB_FRACTIONAL},
     {"range", MOD_SUB, SUB_RANGE},
@@ -170,6 +172,7 @@ static const struct {
     {"global", MOD_SPACE, SPACE_GLOBAL},
     {"shared", MOD_SPACE, SPACE_SHARED},
     {"shared::cta", MOD_SPACE, SPACE_SHARED},
+    {"shared::cluster", MOD_SPACE, SPACE_SHARED}, /* a cluster is one CTA here */
     {"local", MOD_SPACE, SPACE_LOCAL},
     {"param", MOD_SPACE, SPACE_PARAM},
     {"param::entry", MOD_SPACE, SPACE_PARAM},
@@ -216,12 +219,21 @@ static const struct {
     {"po", MOD_FLAG, 38},
     {"shr7", MOD_FLAG, 39},
     {"shr15", MOD_FLAG, 40},
+    {"parity", MOD_FLAG, 43},
+    {"bulk", MOD_FLAG, 44},
+    {"tensormap", MOD_FLAG, 45},
     {"v2", MOD_VEC, 2},
     {"v4", MOD_VEC, 4},
     {"v8", MOD_VEC, 8},
+    {"1d", MOD_NUM, 1}, /* of a tensor */
+    {"2d", MOD_NUM, 2},
+    {"3d", MOD_NUM, 3},
+    {"4d", MOD_NUM, 4},
+    {"5d", MOD_NUM, 5},
     {"x1", MOD_NUM, 1},
     {"x2", MOD_NUM, 2},
     {"x4", MOD_NUM, 4},
+    {"mbarrier::complete_tx::bytes", MOD_IGNORE, 0}, /* the only completion of copies into shared memory */
     {"weak", MOD_IGNORE, 0},
     {"cta", MOD_IGNORE, 0},
     {"gpu", MOD_IGNORE, 0},
@@ -296,9 +308,9 @@ static bool read_shape(const char *text, size_t length, uint32_t *value) {
         unsigned number = 0;
         for (at++; at < length && text[at] >= '0' && text[at] <= '9'; at++)
             number = number * 10 + (unsigned)(text[at] - '0');
-        if (number == 0 || number > 255)
+        if (number == 0 || number > 256)
             return false;
-        *value |= number << (8 * dims);
+        *value |= number << (10 * dims);
     }
     return dims >= 2 && at == length;
 }

@@ -117,7 +117,7 @@ static void local_sets(struct liveness *l) {
         l->killed = block->kill;
         for (l->at = block->first; l->at < block->end; l->at++) {
             struct insn *i = &l->code[l->at];
-            l->guarded = i->guarded;
+            l->guarded = i->guarded || i->op == OP_wgmma; /* wgmma adds to its accumulators */
             visit_guard(l, i);
             insn_each_register(i, visit_exposed, l);
         }

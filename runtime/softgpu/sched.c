@@ -52,6 +52,7 @@ static void run_split(struct warp *w, uint64_t limit) {
     const uint8_t *frame = w->base[BANK_FRAME];
     const uint32_t stop = own->stop_pc;
     uint32_t active = w->active;
+    const bool guarded = own->wgmma.pending != 0;
     uint64_t issued = 0, lanes = 0;
     w->event = false;
     while (issued < limit && w->pc != stop && !w->event) {
@@ -63,6 +64,8 @@ static void run_split(struct warp *w, uint64_t limit) {
             exec &= *(const uint32_t *)(const void *)(frame + i->guard_slot) ^ i->guard_xor;
         lanes += (uint32_t)__builtin_popcount(exec);
         w->exec = exec;
+        if (guarded && exec)
+            wgmma_guard(w, i);
         if (exec && (!(i->guarded & GUARD_TOGETHER) || exec == w->live || split_converge(w, i, UINT32_MAX)))
             i->run(w, i);
     }
@@ -150,7 +153,9 @@ static void cta_free(struct cta *c) {
     for (int k = 0; k < c->warps; k++) {
         free(c->own[k].node);
         free(c->own[k].copy);
+        wgmma_free(&c->warp[k]);
     }
+    mbarrier_free(c);
     shadow_free(c);
     free(c->frames);
     free(c->locals);
@@ -177,6 +182,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
     memset(c->frames, 0xff, c->frame_stride * (size_t)c->warps);
     memset(c->locals, 0xff, c->local_stride * LANES * (size_t)c->warps);
     memset(c->shared, 0xff, c->shared_bytes);
+    mbarrier_reset(c);
     if (l->strict)
         shadow_reset(c);
     for (int k = 0; k < c->warps; k++) {
@@ -185,6 +191,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
         memset(&w->count, 0, sizeof w->count);
         w->carry = 0;
         async_drop(w);
+        wgmma_reset(w, c->frame_stride);
         split_start(w, run->function->first, lanes >= LANES ? UINT32_MAX : (1u << lanes) - 1);
     }
 }
@@ -201,23 +208,30 @@ static void cta_finish(struct cta *c) {
     pthread_mutex_unlock(&c->run->lock);
 }
 
+/* The instruction that a split waits at: a wait for an mbarrier is executed again, others are behind it. */
+static const struct insn *waiting_at(const struct cta *c, const struct split *s) {
+    bool again = s->state == SPLIT_BARRIER && s->barrier == MBARRIER_WAIT;
+    return &c->run->module->code[s->pc && !again ? s->pc - 1 : s->pc];
+}
+
 static void report_deadlock(struct cta *c) {
     struct warp *first = NULL;
-    char waits[160] = "";
+    char waits[240] = "";
     bool divergent = false;
     int used = 0;
     for (int k = 0; k < c->warps; k++) {
         const struct warp_private *own = &c->own[k];
-        for (int s = 0; s < own->splits && used < (int)sizeof waits - 40; s++) {
+        for (int s = 0; s < own->splits && used < 100; s++) {
             first = first ? first : &c->warp[k];
             divergent |= own->split[s].state == SPLIT_PARKED;
             used += snprintf(waits + used, sizeof waits - (size_t)used, " warp %d at line %u;", k,
-                             c->run->module->code[own->split[s].pc ? own->split[s].pc - 1 : 0].line);
+                             waiting_at(c, &own->split[s])->line);
         }
     }
     if (!first)
         return;
-    const struct insn *i = &c->run->module->code[first->own->split[0].pc - 1];
+    mbarrier_explain(c, waits, sizeof waits);
+    const struct insn *i = waiting_at(c, &first->own->split[0]);
     warp_fault(first, i, -1, divergent ? SG_FAULT_DIVERGENT_BARRIER : SG_FAULT_DEADLOCK,
                "no warp of the CTA can go on, all wait:%s", waits);
 }
@@ -243,8 +257,13 @@ static enum cta_result run_cta(struct cta *c) {
     }
     if (c->run->stop)
         return CTA_STOPPED;
-    if (c->live_threads == 0)
+    if (c->live_threads == 0) {
+        if (c->deferreds)
+            warp_fault(&c->warp[c->deferred[0].warp], &c->run->module->code[c->deferred[0].pc], c->deferred[0].lane,
+                       SG_FAULT_ASYNC, "the CTA ended while this copy was in flight: nobody waited for mbarrier 0x%x",
+                       c->deferred[0].mbarrier);
         return CTA_DONE;
+    }
     if (before == after)
         report_deadlock(c);
     return ran && ran == waiting ? CTA_WAITS : CTA_GOES_ON;

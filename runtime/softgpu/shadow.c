@@ -12,10 +12,11 @@
 
 enum {
     CELL_INIT = 1,
-    CELL_FLIGHT = 2, /* target of an asynchronous copy that has not landed */
-    CELL_ATOMIC = 4, /* last written by an atomic or strong store */
-    CELL_PARTS = 8,  /* the bytes are watched one by one: write_stamp is the number of their extra record */
-    CELL_MANY = 16   /* the readers have a stamp each: read_stamp is the number of their extra record */
+    CELL_FLIGHT = 2,   /* target of an asynchronous copy that has not landed */
+    CELL_ATOMIC = 4,   /* last written by an atomic or strong store */
+    CELL_PARTS = 8,    /* the bytes are watched one by one: write_stamp is the number of their extra record */
+    CELL_GENERIC = 32, /* written by ordinary stores: the tensor core sees it after a proxy fence only */
+    CELL_MANY = 16     /* the readers have a stamp each: read_stamp is the number of their extra record */
 };
 /* One word, or one byte of a word that was ever accessed in part. */
 struct shadow_cell {
@@ -40,6 +41,7 @@ void shadow_reset(struct cta *c) {
     c->extras = 0;
     c->generation = 1;
     memset(c->fenced, 0, sizeof c->fenced);
+    memset(c->proxy_fenced, 0, sizeof c->proxy_fenced);
     for (int k = 0; k < c->warps; k++) {
         memset(c->own[k].seen, 0, sizeof c->own[k].seen);
         c->own[k].seen_all = 0;
@@ -104,6 +106,21 @@ void shadow_fence(struct warp *w) {
     c->generation++;
 }
 
+void shadow_fence_proxy(struct warp *w) {
+    w->cta->proxy_fenced[w->index] = w->cta->generation++;
+}
+
+void shadow_publish(struct warp *w, uint32_t *into) {
+    struct cta *c = w->cta;
+    join(into, w->own->seen);
+    into[w->index] = c->generation++;
+}
+
+void shadow_learn(struct warp *w, const uint32_t *from) {
+    join(w->own->seen, from);
+    update_all(w->cta, w->index);
+}
+
 /* ---- accesses ---- */
 
 struct use {
@@ -128,7 +145,15 @@ static bool check_state(const struct use *u, const struct shadow_cell *s) {
             u->address, s->write_line, s->writer);
         return false;
     }
-    if (!(s->state & CELL_INIT) && (u->how == USE_READ || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
+    if (u->how == USE_PROXY_READ && (s->state & CELL_GENERIC) && s->write_stamp > u->w->cta->proxy_fenced[s->writer]) {
+        warp_fault(
+            u->w, u->i, u->lane, SG_FAULT_ASYNC,
+            "shared 0x%x: warp %u wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
+            u->address, s->writer, s->write_line);
+        return false;
+    }
+    if (!(s->state & CELL_INIT) &&
+        (u->how == USE_READ || u->how == USE_PROXY_READ || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
         warp_fault(u->w, u->i, u->lane, SG_FAULT_UNINITIALIZED, "shared 0x%x was never written", u->address);
         return false;
     }
@@ -183,7 +208,7 @@ static void note_reader(const struct use *u, struct shadow_cell *s) {
 static uint8_t state_after(enum shadow_use how, uint8_t before) {
     if (how == USE_ISSUE)
         return CELL_FLIGHT | (before & CELL_INIT);
-    return how == USE_WRITE ? CELL_INIT : CELL_INIT | CELL_ATOMIC;
+    return how == USE_WRITE ? CELL_INIT | CELL_GENERIC : CELL_INIT | CELL_GENERIC | CELL_ATOMIC;
 }
 
 /* The common cases, where nothing can be wrong: what happened before is ordered for all warps, or was this warp's own.
@@ -223,9 +248,9 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
     }
     if (!check_writer(u, s))
         return false;
-    if (u->how == USE_READ)
+    if (u->how == USE_READ || u->how == USE_PROXY_READ)
         note_reader(u, s);
-    if (u->how == USE_READ || u->how == USE_STRONG_READ)
+    if (u->how == USE_READ || u->how == USE_PROXY_READ || u->how == USE_STRONG_READ)
         return true;
     uint32_t open = s->readers ? open_readers(u, s) : 0;
     if (open)

@@ -150,10 +150,18 @@ void sync_warp(struct warp *w, const struct insn *i) {
 }
 
 void sync_fence(struct warp *w, const struct insn *i) {
-    (void)i;
     atomic_thread_fence(memory_order_seq_cst);
-    if (is_strict(w))
+    if (is_strict(w) && i->sub == SUB_PROXY)
+        shadow_fence_proxy(w);
+    else if (is_strict(w))
         shadow_fence(w);
+}
+
+/* Registers move between warp groups; here every warp has all it wants. */
+void sync_setmaxnreg(struct warp *w, const struct insn *i) {
+    if (i->src[0].imm % 8 || i->src[0].imm < 24 || i->src[0].imm > 256)
+        warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "%lld registers; multiples of 8 from 24 to 256 are possible",
+                   (long long)i->src[0].imm);
 }
 
 void sync_nothing(struct warp *w, const struct insn *i) {

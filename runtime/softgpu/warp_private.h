@@ -8,7 +8,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { MAX_WARPS = 32, BARRIERS = 16 };
+enum {
+    MAX_WARPS = 32,
+    BARRIERS = 16,
+    MBARRIERS = 64,     /* in one CTA */
+    MBARRIER_WAIT = 254 /* stands for a barrier number in a split that waits for any mbarrier of the CTA to change */
+};
 
 /* A warp is a set of splits: lanes that are at the same instruction with the same callers. */
 enum split_state {
@@ -32,6 +37,17 @@ struct async_copy { /* one lane's cp.async */
     uint32_t target, pc, group;
     uint8_t bytes, source_bytes, lane;
     bool done;
+    uint64_t serial; /* of the warp's copies */
+};
+
+/* wgmma of one warp: accumulators belong to the tensor core from the issue to the wait that covers them. */
+struct wgmma_state {
+    bool fenced;             /* wgmma.fence since registers may have changed */
+    uint32_t open, pending;  /* instructions not committed; registers (slots) that are under way */
+    uint32_t committed;      /* groups so far */
+    uint32_t *group;         /* per 64-byte line of the frame: 1 + the group whose accumulator it is; 0: none */
+    struct wgmma_read *read; /* B tiles of the instructions under way */
+    size_t reads, read_capacity;
 };
 
 struct warp_private {
@@ -49,6 +65,8 @@ struct warp_private {
     size_t copies, copy_capacity, first_copy;
     uint32_t groups[LANES];          /* committed by each lane */
     uint64_t inflight, max_inflight; /* bytes */
+    uint64_t serial;                 /* of the last asynchronous copy */
+    struct wgmma_state wgmma;
     /* happens-before: seen[u] is the last generation of warp u's accesses that are ordered before this warp's next one
      */
     uint32_t seen[MAX_WARPS], seen_all;
@@ -61,9 +79,33 @@ struct barrier {
     bool all, any, used;
 };
 
+/* An mbarrier object. Its state lives here, not in its 8 bytes of shared memory, which PTX calls opaque. */
+struct mbarrier {
+    uint32_t address, expected, missing; /* arrivals of a phase; those still to come in this one */
+    int64_t bytes;                       /* announced and not yet copied */
+    uint64_t phase;                      /* completed phases */
+    uint32_t published[MAX_WARPS];       /* happens-before of the arrivals of this phase, */
+    uint32_t completed[MAX_WARPS];       /* and of all completed ones */
+};
+/* Work that an mbarrier waits for and that happens at the last moment: when somebody waits, and nothing else is
+ * missing. */
+struct deferred {
+    uint32_t mbarrier; /* address */
+    uint8_t warp, lane;
+    bool arrival; /* of a lane's cp.async up to `serial`; else a bulk copy */
+    uint64_t serial;
+    uint32_t pc, target, bytes, piece; /* bulk: bytes in all, in pieces of contiguous source bytes */
+    uint8_t swizzle;                   /* address bits that are exclusive-ored: 0, 1, 3 or 7 */
+    uint64_t *source;                  /* owned; address of each piece, 0: zeros */
+};
+
 struct shadow_cell;
 struct cta {
     struct run *run;
+    struct mbarrier mbarrier[MBARRIERS];
+    int mbarriers;
+    struct deferred *deferred;
+    size_t deferreds, deferred_capacity;
     struct warp warp[MAX_WARPS];
     struct warp_private own[MAX_WARPS];
     int warps;
@@ -74,9 +116,10 @@ struct cta {
     struct shadow_cell *shadow; /* one per 4 bytes; NULL unless strict */
     struct shadow_extra *extra;
     size_t extras, extra_capacity;
-    uint32_t generation;        /* of accesses: grows at every barrier and fence */
-    uint32_t fenced[MAX_WARPS]; /* what fences have published */
-    uint8_t *frames;            /* one allocation for all warps */
+    uint32_t generation;              /* of accesses: grows at every barrier and fence */
+    uint32_t fenced[MAX_WARPS];       /* what fences have published */
+    uint32_t proxy_fenced[MAX_WARPS]; /* generation of each warp's last fence.proxy.async */
+    uint8_t *frames;                  /* one allocation for all warps */
     size_t frame_stride, local_stride;
     uint8_t *locals;
     uint64_t random;
@@ -146,11 +189,29 @@ void overlay_read(const struct overlay *o, void *target, uint64_t address, unsig
 void overlay_write(struct overlay *o, uint64_t address, const void *source, unsigned bytes);
 
 /* ---- async.c ---- */
-void async_drop(struct warp *w); /* a warp starts or ends */
+void async_drop(struct warp *w);                  /* a warp starts or ends */
+void async_flight(struct warp *w, int64_t bytes); /* so many more, or fewer, are in flight */
+/* Lands the copies of one lane up to a serial number; false after a fault. */
+bool async_land_lane(struct warp *w, int lane, uint64_t serial);
+
+/* ---- mbarrier.c, bulk.c, wgmma.c: what Hopper adds ---- */
+void mbarrier_reset(struct cta *c);
+void mbarrier_free(struct cta *c);
+/* NULL after a fault: there is no mbarrier at this shared address. */
+struct mbarrier *mbarrier_find(struct warp *w, const struct insn *i, int lane, uint64_t address);
+void mbarrier_defer(struct warp *w, const struct deferred *d); /* takes it over */
+/* What is wrong with the mbarriers of a CTA that cannot go on: appends to `text`. */
+void mbarrier_explain(const struct cta *c, char *text, size_t size);
+bool bulk_land(struct cta *c, const struct deferred *d); /* false after a fault */
+void wgmma_reset(struct warp *w, size_t frame_bytes);
+void wgmma_free(struct warp *w);
+/* While accumulators are under way: does this instruction touch one? Faults if so. */
+void wgmma_guard(struct warp *w, const struct insn *i);
 
 /* ---- shadow.c: shared memory under watch; all false after a fault ---- */
 enum shadow_use {
     USE_READ,
+    USE_PROXY_READ, /* by the tensor core */
     USE_WRITE,
     USE_STRONG_READ, /* volatile, relaxed …: no race among themselves and with atomics */
     USE_STRONG_WRITE,
@@ -164,11 +225,20 @@ bool shadow_access(struct warp *w, const struct insn *i, int lane, uint32_t addr
                    enum shadow_use use);
 void shadow_barrier(struct cta *c, uint32_t participants, uint32_t waiters);
 void shadow_fence(struct warp *w);
+void shadow_fence_proxy(struct warp *w);
+/* An arrival publishes what the warp has done; a wait that succeeds makes what was published known to it. */
+void shadow_publish(struct warp *w, uint32_t *into);
+void shadow_learn(struct warp *w, const uint32_t *from);
 
 /* ---- handlers, bound in bind.c ---- */
 op_fn flow_bra, flow_brx, flow_exit, flow_call, flow_ret, flow_trap;
 op_fn mem_load, mem_load_param, mem_store, mem_atomic, mem_prefetch;
 op_fn addr_cvta, addr_isspacep, addr_special, addr_policy;
+op_fn mbarrier_init_op, mbarrier_inval_op, mbarrier_arrive_op, mbarrier_tx_op, mbarrier_arrive_async_op,
+    mbarrier_wait_op;
+op_fn bulk_copy_op, bulk_tensor_op;
+op_fn wgmma_fence_op, wgmma_commit_op, wgmma_wait_op, wgmma_mma_op, sync_setmaxnreg;
+bool wgmma_bind(struct insn *i); /* false: this form is not known */
 op_fn async_copy_issue, async_commit, async_wait;
 void sync_exit(struct cta *c); /* threads have exited: barriers may be complete */
 op_fn sync_barrier, sync_warp, sync_fence, sync_shfl, sync_vote, sync_match, sync_redux, sync_activemask, sync_elect,

@@ -1,0 +1,275 @@
+/* mbarrier objects: phases that complete when all arrivals and all announced bytes are in.
+ *
+ * Asynchronous copies that complete on an mbarrier happen at the last moment that PTX allows: when a warp waits for the
+ * phase and nothing but them is missing. A warp that waits is not run again until an mbarrier of its CTA changes, so
+ * that a lost arrival is a deadlock with a name. */
+#include "base/str.h"
+#include "softgpu/warp_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void mbarrier_reset(struct cta *c) {
+    for (size_t k = 0; k < c->deferreds; k++)
+        free(c->deferred[k].source);
+    c->mbarriers = 0;
+    c->deferreds = 0;
+}
+
+void mbarrier_free(struct cta *c) {
+    mbarrier_reset(c);
+    free(c->deferred);
+}
+
+static struct mbarrier *lookup(struct cta *c, uint32_t address) {
+    for (int k = 0; k < c->mbarriers; k++)
+        if (c->mbarrier[k].address == address)
+            return &c->mbarrier[k];
+    return NULL;
+}
+
+struct mbarrier *mbarrier_find(struct warp *w, const struct insn *i, int lane, uint64_t address) {
+    if ((address & WINDOW_MASK) == SHARED_WINDOW)
+        address -= SHARED_WINDOW;
+    struct mbarrier *b = address <= UINT32_MAX ? lookup(w->cta, (uint32_t)address) : NULL;
+    if (!b)
+        warp_fault(w, i, lane, SG_FAULT_UNINITIALIZED, "there is no initialised mbarrier at shared 0x%llx",
+                   (unsigned long long)address);
+    return b;
+}
+
+/* Waiters look again. */
+static void wake(struct cta *c) {
+    for (int k = 0; k < c->warps; k++)
+        split_release(&c->warp[k], MBARRIER_WAIT);
+}
+
+static void complete_if_full(struct cta *c, struct mbarrier *b) {
+    if (b->missing == 0 && b->bytes == 0) {
+        b->phase++;
+        b->missing = b->expected;
+        memcpy(b->completed, b->published, sizeof b->completed);
+    }
+    wake(c);
+}
+
+static bool arrive(struct warp *w, const struct insn *i, int lane, struct mbarrier *b, uint32_t count) {
+    if (count > b->missing) {
+        warp_fault(w, i, lane, SG_FAULT_ASYNC, "%u arrivals at mbarrier 0x%x, whose phase %llu lacks only %u of %u",
+                   count, b->address, (unsigned long long)b->phase, b->missing, b->expected);
+        return false;
+    }
+    if (is_strict(w))
+        shadow_publish(w, b->published);
+    b->missing -= count;
+    complete_if_full(w->cta, b);
+    return true;
+}
+
+/* ---- what happens at the last moment ---- */
+
+static bool perform(struct cta *c, const struct deferred *d) {
+    struct warp *w = &c->warp[d->warp];
+    const struct insn *i = &c->run->module->code[d->pc];
+    struct mbarrier *b = lookup(c, d->mbarrier);
+    if (d->arrival)
+        return async_land_lane(w, d->lane, d->serial) && arrive(w, i, d->lane, b, 1);
+    if (!bulk_land(c, d))
+        return false;
+    if (c->shadow)
+        shadow_publish(w, b->published);
+    b->bytes -= d->bytes;
+    complete_if_full(c, b);
+    return true;
+}
+
+static bool perform_all(struct cta *c, uint32_t mbarrier) {
+    for (size_t k = 0; k < c->deferreds;) {
+        struct deferred d = c->deferred[k];
+        if (d.mbarrier != mbarrier) {
+            k++;
+            continue;
+        }
+        memmove(&c->deferred[k], &c->deferred[k + 1], (--c->deferreds - k) * sizeof d);
+        bool good = perform(c, &d);
+        free(d.source);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+/* True if nothing but deferred work is missing for the phase. */
+static bool only_deferred_missing(const struct cta *c, const struct mbarrier *b) {
+    uint32_t arrivals = 0;
+    int64_t bytes = 0;
+    for (size_t k = 0; k < c->deferreds; k++)
+        if (c->deferred[k].mbarrier == b->address) {
+            arrivals += c->deferred[k].arrival;
+            bytes += c->deferred[k].arrival ? 0 : c->deferred[k].bytes;
+        }
+    return (arrivals || bytes) && arrivals == b->missing && bytes == b->bytes;
+}
+
+void mbarrier_defer(struct warp *w, const struct deferred *d) {
+    struct cta *c = w->cta;
+    array_grow(&c->deferred, &c->deferred_capacity, c->deferreds, sizeof *c->deferred);
+    c->deferred[c->deferreds++] = *d;
+    if (run_of(w)->launch->eager_async)
+        perform_all(c, d->mbarrier);
+    else
+        wake(c);
+}
+
+void mbarrier_explain(const struct cta *c, char *text, size_t size) {
+    size_t used = strlen(text);
+    for (int k = 0; k < c->mbarriers && used < size; k++) {
+        const struct mbarrier *b = &c->mbarrier[k];
+        if (b->missing == b->expected && b->bytes == 0)
+            continue;
+        int n = snprintf(text + used, size - used, " mbarrier 0x%x phase %llu lacks %u of %u arrivals and %lld bytes;",
+                         b->address, (unsigned long long)b->phase, b->missing, b->expected, (long long)b->bytes);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* ---- instructions ---- */
+
+static uint32_t lane_u32(const struct warp *w, const struct operand *o, int lane) {
+    return ((const uint32_t *)src_lanes(w, o))[lane];
+}
+
+void mbarrier_init_op(struct warp *w, const struct insn *i) {
+    struct cta *c = w->cta;
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t address = lane_address(w, &i->src[0], lane);
+        uint32_t count = lane_u32(w, &i->src[1], lane);
+        if (!shared_access(w, i, lane, (enum ptx_space)i->space, address, 8, true))
+            return;
+        address &= ~WINDOW_MASK;
+        if (count == 0 || count >= 1u << 20) {
+            warp_fault(w, i, lane, SG_FAULT_ASYNC, "an mbarrier for %u arrivals; 1 to 2^20 - 1 are possible", count);
+            return;
+        }
+        struct mbarrier *b = lookup(c, (uint32_t)address);
+        if (!b && c->mbarriers == MBARRIERS) {
+            warp_fault(w, i, lane, SG_FAULT_UNSUPPORTED, "more than %d mbarriers in a CTA", MBARRIERS);
+            return;
+        }
+        b = b ? b : &c->mbarrier[c->mbarriers++];
+        *b = (struct mbarrier){.address = (uint32_t)address, .expected = count, .missing = count};
+    }
+}
+
+void mbarrier_inval_op(struct warp *w, const struct insn *i) {
+    int lane = __builtin_ctz(w->exec);
+    struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+    if (b)
+        *b = w->cta->mbarrier[--w->cta->mbarriers];
+}
+
+static void put_state(struct warp *w, const struct insn *i, int lane, uint64_t phase) {
+    if (i->dst[0].kind == O_REG)
+        ((uint64_t *)dst_lanes(w, &i->dst[0]))[lane] = phase;
+}
+
+/* mbarrier.arrive{.expect_tx}, .arrive_drop: state, [address]{, count or bytes} */
+void mbarrier_arrive_op(struct warp *w, const struct insn *i) {
+    const bool expects = i->boolop == SUB_EXPECT_TX;
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        if (!b)
+            return;
+        uint32_t number = i->srcs > 1 ? lane_u32(w, &i->src[1], lane) : 1;
+        put_state(w, i, lane, b->phase);
+        if (expects)
+            b->bytes += number;
+        if (i->sub == SUB_ARRIVE_DROP)
+            b->expected -= expects ? 1 : number;
+        if (!arrive(w, i, lane, b, expects ? 1 : number))
+            return;
+    }
+    w->event = true; /* a waiting split of this warp may have been woken */
+}
+
+/* mbarrier.expect_tx, .complete_tx: bytes are announced or reported by hand. */
+void mbarrier_tx_op(struct warp *w, const struct insn *i) {
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        if (!b)
+            return;
+        int64_t bytes = lane_u32(w, &i->src[1], lane);
+        b->bytes += i->sub == SUB_EXPECT_TX ? bytes : -bytes;
+        complete_if_full(w->cta, b);
+    }
+}
+
+/* cp.async.mbarrier.arrive{.noinc} */
+void mbarrier_arrive_async_op(struct warp *w, const struct insn *i) {
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        if (!b)
+            return;
+        if (!(i->flags & F_NOINC))
+            b->missing++;
+        const struct deferred d = {.mbarrier = b->address,
+                                   .warp = w->index,
+                                   .lane = (uint8_t)lane,
+                                   .arrival = true,
+                                   .serial = w->own->serial,
+                                   .pc = w->pc - 1};
+        mbarrier_defer(w, &d);
+    }
+    w->event = true;
+}
+
+/* Parks the running split until an mbarrier changes; then it executes this instruction again. */
+static void wait_for_change(struct warp *w) {
+    struct split *s = &w->own->split[w->own->running];
+    s->state = SPLIT_BARRIER;
+    s->barrier = MBARRIER_WAIT;
+    w->pc--;
+    split_save(w);
+    w->event = true;
+}
+
+static bool is_complete(const struct mbarrier *b, const struct insn *i, uint64_t state) {
+    return i->flags & F_PARITY ? (b->phase & 1) != (state & 1) : b->phase > state;
+}
+
+static uint64_t state_operand(const struct warp *w, const struct insn *i, int lane) {
+    const void *s = src_lanes(w, &i->src[1]);
+    return i->flags & F_PARITY ? ((const uint32_t *)s)[lane] : ((const uint64_t *)s)[lane];
+}
+
+/* mbarrier.test_wait, .try_wait{.parity}: p, [address], state or parity{, time hint}. try_wait may suspend the thread;
+ * here it does so until the phase is complete, as no time passes on this device. */
+void mbarrier_wait_op(struct warp *w, const struct insn *i) {
+    uint32_t complete = 0;
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        if (!b)
+            return;
+        uint64_t state = state_operand(w, i, lane);
+        if (!is_complete(b, i, state) && only_deferred_missing(w->cta, b) && !perform_all(w->cta, b->address))
+            return;
+        if (!is_complete(b, i, state))
+            continue;
+        complete |= 1u << lane;
+        if (is_strict(w))
+            shadow_learn(w, b->completed);
+    }
+    if (!complete && i->sub == SUB_TRY_WAIT && w->exec == w->active) {
+        wait_for_change(w);
+        return;
+    }
+    if (complete != w->exec)
+        warp_polls(w, 1);
+    dst_pred(w, &i->dst[0], complete);
+}

@@ -1,0 +1,272 @@
+/* wgmma: the asynchronous multiplications of a warp group, each warp doing its 16 of the 64 rows.
+ *
+ * The sums are formed at issue. What asynchrony allows to go wrong is watched: accumulators belong to the tensor core
+ * until the wait that covers their group, and the B tile in shared memory is read once more at that wait, so that
+ * whoever overwrites it too early is found. */
+#include "base/str.h"
+#include "softgpu/numeric.h"
+#include "softgpu/op_lanes.h"
+#include "softgpu/warp_private.h"
+
+#include <stdlib.h>
+
+enum { K_BYTES = 32, LINE = 64, MAX_N = 256 };
+
+/* The B tile of an instruction under way: where each row of K_BYTES is, and what it held. */
+struct wgmma_read {
+    uint32_t group, pc;
+    uint64_t descriptor;
+    uint32_t rows;
+    uint64_t hash;
+};
+
+void wgmma_reset(struct warp *w, size_t frame_bytes) {
+    struct wgmma_state *s = &w->own->wgmma;
+    s->fenced = false;
+    s->open = s->pending = s->committed = 0;
+    s->reads = 0;
+    if (s->group)
+        memset(s->group, 0, (frame_bytes / LINE + 1) * sizeof *s->group);
+}
+
+void wgmma_free(struct warp *w) {
+    free(w->own->wgmma.group);
+    free(w->own->wgmma.read);
+}
+
+/* ---- B in shared memory: PTX ISA, "Matrix Descriptor Format" ---- */
+
+struct layout {
+    uint32_t start, leading, stride; /* bytes */
+    unsigned width;                  /* of a swizzled row: 128, 64, 32; 16: no swizzle */
+};
+
+static bool read_layout(struct warp *w, const struct insn *i, uint64_t descriptor, struct layout *l) {
+    static const unsigned widths[] = {16, 128, 64, 32};
+    *l = (struct layout){.start = (uint32_t)(descriptor & 0x3fff) << 4,
+                         .leading = (uint32_t)(descriptor >> 16 & 0x3fff) << 4,
+                         .stride = (uint32_t)(descriptor >> 32 & 0x3fff) << 4,
+                         .width = widths[descriptor >> 62]};
+    if (descriptor >> 49 & 7) {
+        warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "a matrix descriptor with a base offset (0x%llx)",
+                   (unsigned long long)descriptor);
+        return false;
+    }
+    /* Rows lie in groups of 8; the pattern of a swizzle repeats after 8 rows, so groups must start at its multiples. */
+    if (l->width > 16 && (l->stride % (8 * l->width) || (l->start % (8 * l->width)) + K_BYTES > l->width)) {
+        warp_fault(w, i, -1, SG_FAULT_ASYNC,
+                   "a matrix descriptor of %u-byte swizzle with start 0x%x and %u bytes between groups of 8 rows; both "
+                   "must be "
+                   "multiples of %u, but for the offset along k",
+                   l->width, l->start, l->stride, 8 * l->width);
+        return false;
+    }
+    return true;
+}
+
+/* Shared address of 16 bytes: half 0 or 1 of the 32 bytes along k of row n. */
+static uint32_t row_address(const struct layout *l, unsigned n, unsigned half) {
+    if (l->width == 16)
+        return l->start + half * l->leading + n / 8 * l->stride + n % 8 * 16;
+    uint32_t address = l->start + n / 8 * l->stride + n % 8 * l->width + half * 16;
+    return address ^ ((address >> 7 & (l->width / 16 - 1)) << 4);
+}
+
+/* Copies the tile [n][K_BYTES] out of shared memory, as a read by the tensor core. */
+static bool read_tile(struct warp *w, const struct insn *i, uint64_t descriptor, unsigned rows, uint8_t *tile) {
+    struct layout l;
+    if (!read_layout(w, i, descriptor, &l))
+        return false;
+    for (unsigned n = 0; n < rows; n++)
+        for (unsigned half = 0; half < 2; half++) {
+            uint32_t address = row_address(&l, n, half);
+            if (address > w->cta->shared_bytes - 16) {
+                warp_fault(w, i, -1, SG_FAULT_OUT_OF_BOUNDS, "row %u of B lies at shared 0x%x of %u bytes", n, address,
+                           w->cta->shared_bytes);
+                return false;
+            }
+            if (is_strict(w) && !shadow_access(w, i, -1, address, 16, USE_PROXY_READ))
+                return false;
+            memcpy(tile + n * K_BYTES + half * 16, w->cta->shared + address, 16);
+        }
+    return true;
+}
+
+static uint64_t hash_tile(const uint8_t *tile, size_t bytes) { /* FNV-1a over words */
+    uint64_t hash = 0xcbf29ce484222325ull, word;
+    for (size_t k = 0; k < bytes; k += sizeof word) {
+        memcpy(&word, tile + k, sizeof word);
+        hash = (hash ^ word) * 0x100000001b3ull;
+    }
+    return hash;
+}
+
+/* ---- accumulators under way ---- */
+
+static uint32_t *group_of(struct warp *w, const struct operand *o) {
+    return &w->own->wgmma.group[o->slot / LINE];
+}
+
+static void mark_accumulators(struct warp *w, const struct insn *i) {
+    struct wgmma_state *s = &w->own->wgmma;
+    if (!s->group)
+        s->group = xcalloc(w->cta->frame_stride / LINE + 1, sizeof *s->group);
+    for (int k = 0; k < i->dst[0].count; k++) {
+        uint32_t *group = group_of(w, &i->dst[0].vec[k]);
+        s->pending += *group == 0;
+        *group = s->committed + 1;
+    }
+}
+
+struct guard_check {
+    struct warp *w;
+    const struct insn *i;
+    bool source_pending, bad;
+};
+
+static void check_operand(struct guard_check *g, const struct operand *o, bool written) {
+    for (unsigned k = 0; o->kind == O_VEC && k < o->count; k++)
+        check_operand(g, &o->vec[k], written);
+    if (o->bank != BANK_FRAME || (o->kind != O_REG && o->kind != O_ADDRESS) || !*group_of(g->w, o))
+        return;
+    g->bad = true;
+    warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
+               "%s an accumulator of a wgmma that is still under way (no wgmma.wait_group covers it)",
+               written ? "writes" : "reads");
+}
+
+void wgmma_guard(struct warp *w, const struct insn *i) {
+    struct guard_check g = {.w = w, .i = i};
+    if (i->op == OP_wgmma) /* chains on the same accumulators are in order */
+        return;
+    for (int k = 0; k < i->srcs && !g.bad; k++)
+        check_operand(&g, &i->src[k], false);
+    for (int k = 0; k < i->dsts && !g.bad; k++)
+        check_operand(&g, &i->dst[k], true);
+}
+
+/* ---- instructions ---- */
+
+void wgmma_fence_op(struct warp *w, const struct insn *i) {
+    (void)i;
+    w->own->wgmma.fenced = true;
+}
+
+void wgmma_commit_op(struct warp *w, const struct insn *i) {
+    (void)i;
+    w->own->wgmma.committed++;
+    w->own->wgmma.open = 0;
+}
+
+/* What a group read has not changed since. */
+static bool still_there(struct warp *w, const struct wgmma_read *r) {
+    uint8_t tile[MAX_N * K_BYTES];
+    const struct insn *i = &run_of(w)->module->code[r->pc];
+    if (!read_tile(w, i, r->descriptor, r->rows, tile))
+        return false;
+    if (hash_tile(tile, r->rows * K_BYTES) == r->hash)
+        return true;
+    warp_fault(w, i, -1, SG_FAULT_ASYNC, "its B tile in shared memory was overwritten before wgmma.wait_group");
+    return false;
+}
+
+/* All but the last n committed groups are done. */
+void wgmma_wait_op(struct warp *w, const struct insn *i) {
+    struct wgmma_state *s = &w->own->wgmma;
+    uint32_t keep = (uint32_t)i->src[0].imm, done = s->committed > keep ? s->committed - keep : 0;
+    size_t kept = 0;
+    for (size_t k = 0; k < s->reads; k++) {
+        if (s->read[k].group >= done)
+            s->read[kept++] = s->read[k];
+        else if (is_strict(w) && !still_there(w, &s->read[k]))
+            return;
+    }
+    s->reads = kept;
+    for (size_t line = 0; s->pending && line < w->cta->frame_stride / LINE; line++)
+        if (s->group[line] && s->group[line] <= done) {
+            s->group[line] = 0;
+            s->pending--;
+        }
+    s->fenced = false;
+    w->event = true; /* the scheduler asks again whether registers are to be guarded */
+}
+
+static void multiply(struct warp *w, const struct insn *i, const uint8_t *tile, bool accumulate) {
+    static const int32_t zeros[LANES];
+    const struct mma_shape shape = {
+        .m = 16, .k = 32, .a = i->type[1], .b = i->type[2], .saturate = (i->flags & F_SATFINITE) != 0};
+    const uint32_t *a[4];
+    for (int k = 0; k < 4; k++)
+        a[k] = src_lanes(w, &i->src[0].vec[k]);
+    for (int n = 0; n < i->shape[1]; n += 8) {
+        uint32_t b[2][LANES];
+        const uint32_t *columns[2] = {b[0], b[1]};
+        const int32_t *c[4];
+        int32_t *d[4];
+        for (int row = 0; row < 8; row++) {
+            memcpy((uint8_t *)b[0] + row * 16, tile + (n + row) * K_BYTES, 16);
+            memcpy((uint8_t *)b[1] + row * 16, tile + (n + row) * K_BYTES + 16, 16);
+        }
+        for (int k = 0; k < 4; k++) {
+            d[k] = dst_lanes(w, &i->dst[0].vec[n / 2 + k]);
+            c[k] = accumulate ? d[k] : zeros;
+        }
+        mma_int(&shape, a, columns, c, d);
+    }
+}
+
+/* wgmma.mma_async: D, A (registers), descriptor of B, whether to add to D */
+void wgmma_mma_op(struct warp *w, const struct insn *i) {
+    struct wgmma_state *s = &w->own->wgmma;
+    uint8_t tile[MAX_N * K_BYTES];
+    const unsigned rows = i->shape[1];
+    if (!lanes_whole(w, i))
+        return;
+    if (!s->fenced) {
+        warp_fault(w, i, -1, SG_FAULT_ASYNC, "no wgmma.fence since its registers may have changed");
+        return;
+    }
+    const uint64_t descriptor = *(const uint64_t *)src_lanes(w, &i->src[1]);
+    if (!read_tile(w, i, descriptor, rows, tile))
+        return;
+    multiply(w, i, tile, src_pred(w, &i->src[2]) & 1);
+    mark_accumulators(w, i);
+    if (is_strict(w)) {
+        array_grow(&s->read, &s->read_capacity, s->reads, sizeof *s->read);
+        s->read[s->reads++] =
+            (struct wgmma_read){s->committed, w->pc - 1, descriptor, rows, hash_tile(tile, rows * K_BYTES)};
+    }
+    s->open++;
+    w->count.mma_ops_int8 += 16ull * rows * 32;
+    /* A quarter of the rows of B is read for each warp of the group. */
+    w->count.shared_wavefronts += rows * K_BYTES / 128 / 4;
+    w->event = true;
+}
+
+bool wgmma_bind(struct insn *i) {
+    const unsigned n = i->shape[1];
+    bool known = true;
+    i->pipe = SG_PIPE_BRANCH;
+    switch (i->sub) {
+    case SUB_FENCE:
+        i->run = wgmma_fence_op;
+        break;
+    case SUB_COMMIT_GROUP:
+        i->run = wgmma_commit_op;
+        break;
+    case SUB_WAIT_GROUP:
+        i->run = wgmma_wait_op;
+        known = i->srcs == 1 && i->src[0].kind == O_IMM;
+        break;
+    default:
+        i->run = wgmma_mma_op;
+        known = i->sub == SUB_MMA && i->types == 3 && i->type[0] == T_S32 &&
+                (i->type[1] == T_S8 || i->type[1] == T_U8) && (i->type[2] == T_S8 || i->type[2] == T_U8) &&
+                i->shape[0] == 64 && i->shape[2] == 32 && (n == 8 || n == 24 || (n % 16 == 0 && n <= MAX_N)) &&
+                i->srcs == 3 && i->dst[0].kind == O_VEC && i->dst[0].count == n / 2 && i->src[0].kind == O_VEC &&
+                i->src[0].count == 4 && i->src[1].width == 8 && i->src[2].kind == O_PRED;
+        i->pipe = SG_PIPE_TENSOR;
+        break;
+    }
+    return known && !(i->flags & ~(F_SYNC | F_ALIGNED | F_SATFINITE));
+}
