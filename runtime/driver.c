@@ -60,6 +60,7 @@ static const struct {
     FUNCTION(EventSynchronize, "cuEventSynchronize"),
     FUNCTION(EventElapsedTime, "cuEventElapsedTime"),
     FUNCTION(LaunchKernel, "cuLaunchKernel"),
+    FUNCTION(TensorMapEncodeTiled, "cuTensorMapEncodeTiled"),
 #undef FUNCTION
 };
 

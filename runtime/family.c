@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct family *const families[] = {&family_sm80, &family_f16, NULL};
+static const struct family *const families[] = {&family_sm90, &family_sm80, &family_f16, NULL};
 
 const struct family *const *family_list(void) {
     return families;

@@ -37,7 +37,9 @@ struct family {
     const char *template_name; /* "gemm_sm80.cu" */
     const char *entry;         /* extern "C" name of the kernel */
     int min_cc;
-    bool quantised; /* false: a fp16 baseline family */
+    bool quantised;  /* false: a fp16 baseline family */
+    bool persistent; /* grid[0] counts work items: a launch has no more CTAs than the device holds */
+    bool tensor_map; /* reads x through mt_gemm_args.x_map, box {128, tile_m} */
     const struct knob *knobs;
     int knob_count;
     /* True if the kernel can be built and launched so; else one reason in `reason`. */
@@ -48,7 +50,7 @@ struct family {
     void (*options)(const struct config *c, const struct problem *p, struct str *options);
 };
 
-extern const struct family family_sm80, family_f16;
+extern const struct family family_sm90, family_sm80, family_f16;
 
 /* All families; NULL-terminated. */
 const struct family *const *family_list(void);

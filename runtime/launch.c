@@ -100,6 +100,29 @@ static enum mt_status launch(const struct device *dev, const struct kernel *kern
     return device_check(dev, result, what);
 }
 
+/* The tensor map of x: rows of k_padded bytes, boxes of 128 bytes x tile_m tokens, zeros beyond M, 128-byte swizzle as
+ * wgmma reads it. */
+static enum mt_status encode_x(const struct device *dev, const struct kernel *kernel, struct mt_gemm_args *args) {
+    const cuuint64_t size[] = {(cuuint64_t)args->k_padded, (cuuint64_t)args->m},
+                     stride[] = {(cuuint64_t)args->k_padded};
+    const cuuint32_t box[] = {MT_K_PAD, (cuuint32_t)config_get(&kernel->config, "tile_m")}, element_stride[] = {1, 1};
+    CUtensorMap *map = (CUtensorMap *)(void *)args->x_map;
+    CUresult result =
+        dev->drv.TensorMapEncodeTiled(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)(uintptr_t)args->x, size, stride,
+                                      box, element_stride, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return device_check(dev, result, "the tensor map of the activations cannot be made");
+}
+
+/* A persistent kernel walks over its work items with the CTAs that the device holds at once. */
+static void fit_grid(const struct device *dev, const struct kernel *kernel, struct launch_shape *shape) {
+    if (!kernel->config.family->persistent)
+        return;
+    const unsigned held = (unsigned)(dev->sm_count * config_get(&kernel->config, "ctas"));
+    if (shape->grid[0] > held)
+        shape->grid[0] = held;
+}
+
 enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                            const struct mt_gemm_args *args, CUstream stream) {
     struct mt_gemm_args own = *args;
@@ -107,7 +130,9 @@ enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel
     kernel->config.family->shape(&kernel->config, p, &shape);
     own.split_k = launch_knob(&kernel->config, "split_k");
     own.raster = launch_knob(&kernel->config, "raster");
-    return launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
+    fit_grid(dev, kernel, &shape);
+    enum mt_status status = kernel->config.family->tensor_map ? encode_x(dev, kernel, &own) : MT_OK;
+    return status ? status : launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
 }
 
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,

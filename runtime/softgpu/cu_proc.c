@@ -116,6 +116,7 @@ static const struct {
     {"cuStreamQuery", 0, (void *)cuStreamQuery},
     {"cuStreamSynchronize", 0, (void *)cuStreamSynchronize},
     {"cuStreamWaitEvent", 0, (void *)cuStreamWaitEvent},
+    {"cuTensorMapEncodeTiled", 0, (void *)cuTensorMapEncodeTiled},
 };
 
 CU_API cuGetProcAddress_v2(const char *symbol, void **out, int version, cuuint64_t flags,

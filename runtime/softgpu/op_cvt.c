@@ -32,7 +32,7 @@ LANES_1(f32_rni, float, float, f32_canonical(round_f32(a, RND_RNI)))
 LANES_1(f32_rni_ftz, float, float, f32_canonical(round_f32(f32_flush(a), RND_RNI)))
 LANES_1(f64_of_f32, double, float, a)
 LANES_1(f32_of_f64, float, double, f32_canonical((float)a))
-LANES_1(f32_of_bf16, float, uint16_t, f32_canonical(bf16_to_f32(a)))
+LANES_1(f32_of_bf16, uint32_t, uint16_t, (uint32_t)a << 16) /* a shift: NaN keeps its payload */
 LANES_1(bf16_of_f32_rn, uint16_t, float, bf16_of_f32(a))
 
 /* Bytes in wider registers: the value is extended from its type to the register. */

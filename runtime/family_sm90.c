@@ -1,0 +1,160 @@
+/* The family of templates/gemm_sm90.cu: group-wise W4A8, W8A8 and mixed on Hopper, bulk copies + wgmma. */
+#include "../templates/gemm_args.h"
+#include "family.h"
+#include "family_rules.h"
+
+enum { BLOCKS, BLOCKS8, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, CTAS, PROMOTE, ZERO, SPLIT_K, RASTER, KNOBS };
+enum { ZERO_START = 1, PRODUCER_REGISTERS = 40 };
+
+static const struct knob knobs[KNOBS] = {
+    [BLOCKS] = {"blocks", "blocks of 64 output features per consumer warp group", 1, false},
+    [BLOCKS8] = {"blocks8", "the same in the 8-bit part of a mixed layer; 0: as blocks", 0, false},
+    [TILE_M] = {"tile_m", "tokens per CTA: 8, 16, 24, 32, then multiples of 16", 64, false},
+    [TILE_K] = {"tile_k", "K step: input features per pipeline stage, whole groups", 128, false},
+    [STAGES] = {"stages", "pipeline depth; all stages can be in flight", 4, false},
+    [CONSUMERS] = {"consumers", "consumer warp groups beside the producer's", 2, false},
+    [PINGPONG] = {"pingpong", "0 consumers share a tile, 1 each has its own and they take turns", 0, false},
+    [CTAS] = {"ctas", "CTAs per SM", 1, false},
+    [PROMOTE] = {"promote", "integer sums become floats by 0 convert, 1 subtract, 2 fma", 2, false},
+    [ZERO] = {"zero", "4-bit zero point: 0 subtracted before the MMA, 1 through the sum's start value", 0, false},
+    [SPLIT_K] = {"split_k", "work items that share an output tile along K", 1, true},
+    [RASTER] = {"raster", "token tiles walked together before the next feature tile", 1, true},
+};
+
+struct parts {
+    bool has8, has4;
+    int blocks8, blocks4;
+};
+static struct parts parts_of(const struct config *c, const struct problem *p) {
+    const int rows8 = problem_rows8(p), blocks = c->value[BLOCKS];
+    struct parts parts = {rows8 > 0, rows8 < p->n, blocks, blocks};
+    if (parts.has8 && parts.has4 && c->value[BLOCKS8])
+        parts.blocks8 = c->value[BLOCKS8];
+    return parts;
+}
+
+static int tile_n_of(const struct config *c, int blocks) {
+    return 64 * blocks * (c->value[PINGPONG] ? 1 : c->value[CONSUMERS]);
+}
+
+static int stage_of(const struct config *c, const struct problem *p, int bits, int blocks) {
+    const int *v = c->value, sums = bits == 4 && v[ZERO] == ZERO_START;
+    return mt_round_up(mt_stage_bytes(bits, tile_n_of(c, blocks), v[TILE_M], v[TILE_K], p->group, sums), 1024);
+}
+
+/* Stages, one output tile per team, and room to align the first stage to 1024 bytes. */
+static int shared_of(const struct config *c, const struct problem *p) {
+    const int *v = c->value;
+    const struct parts parts = parts_of(c, p);
+    const int stage8 = parts.has8 ? stage_of(c, p, 8, parts.blocks8) : 0;
+    const int stage4 = parts.has4 ? stage_of(c, p, 4, parts.blocks4) : 0;
+    const int widest = parts.blocks8 > parts.blocks4 ? parts.blocks8 : parts.blocks4;
+    const int output = v[TILE_M] * mt_output_pitch(tile_n_of(c, widest)) * 2;
+    return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
+}
+
+static int at_most(int value, int limit) {
+    return value < limit ? value : limit;
+}
+
+/* Registers that setmaxnreg leaves a consumer, as templates/gemm_sm90.cu computes them. */
+static int consumer_registers(const struct config *c) {
+    const int groups = c->value[CONSUMERS] + 1;
+    const int launch = at_most(512 / (groups * c->value[CTAS]) / 8 * 8, 248);
+    return at_most((launch * groups - PRODUCER_REGISTERS) / c->value[CONSUMERS] / 8 * 8, 240);
+}
+
+/* Live values of HopperTile::consume_step. ptxas begins to spill when fewer than 16 registers are left beside them. */
+static bool registers_allowed(const struct config *c, const struct problem *p, int blocks, char reason[160]) {
+    const int tile_m = c->value[TILE_M], units = p->group / 64;
+    const int ring = c->value[TILE_K] / p->group * blocks > 1 ? 2 : 1;
+    const int live = blocks * tile_m / 2 + ring * (tile_m / 2 + 8 * units + 6), limit = consumer_registers(c) - 16;
+    if (live > limit)
+        return refuse(reason, "a consumer holds %d values in registers; its share leaves %d", live, limit);
+    return true;
+}
+
+static bool knobs_allowed(const struct config *c, const struct problem *p, char reason[160]) {
+    const int *v = c->value;
+    const struct parts parts = parts_of(c, p);
+    if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[PINGPONG] > 1)
+        return refuse(reason, "promote is 0..2, zero and pingpong are 0 or 1");
+    if (v[BLOCKS] < 1 || v[BLOCKS] > 2 || v[BLOCKS8] > 2)
+        return refuse(reason, "a consumer has 1 or 2 blocks of 64 features, not %d and %d", v[BLOCKS], v[BLOCKS8]);
+    if (v[CONSUMERS] < 1 || v[CONSUMERS] > 3 || (v[PINGPONG] && v[CONSUMERS] < 2))
+        return refuse(reason, "%d consumer warp groups: 1 to 3, and ping-pong needs 2", v[CONSUMERS]);
+    if ((v[TILE_K] != 128 && v[TILE_K] != 256) || v[TILE_K] % p->group)
+        return refuse(reason, "the K step is %d; it can be 128 or 256 and holds whole groups of %d", v[TILE_K],
+                      p->group);
+    if (v[TILE_M] < 8 || v[TILE_M] > 256 || !(v[TILE_M] == 8 || v[TILE_M] == 24 || v[TILE_M] % 16 == 0))
+        return refuse(reason, "wgmma has no token tile of %d; 8, 16, 24, 32, then multiples of 16 to 256", v[TILE_M]);
+    if (v[STAGES] < 2 || v[STAGES] > 16)
+        return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
+    if (v[ZERO] == ZERO_START && !parts.has4)
+        return refuse(reason, "8-bit weights have no zero point: zero=1 would be the same kernel");
+    if (v[BLOCKS8] && !(parts.has8 && parts.has4))
+        return refuse(reason, "only a mixed layer has a second block count: blocks8 must be 0");
+    return true;
+}
+
+static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
+    const int *v = c->value;
+    const struct parts parts = parts_of(c, p);
+    if (d->cc != 90)
+        return refuse(reason, "wgmma exists on compute capability 9.0 only; this device has %d.%d", d->cc / 10,
+                      d->cc % 10);
+    if (!knobs_allowed(c, p, reason) ||
+        !split_allowed(v[SPLIT_K], (problem_k_padded(p) + v[TILE_K] - 1) / v[TILE_K], reason) ||
+        !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
+        return false;
+    if (v[CTAS] < 1 || v[CTAS] * (v[CONSUMERS] + 1) * 128 > d->threads_per_sm || consumer_registers(c) < 24)
+        return refuse(reason, "%d CTAs of %d warp groups do not fit an SM", v[CTAS], v[CONSUMERS] + 1);
+    if ((parts.has8 && !registers_allowed(c, p, parts.blocks8, reason)) ||
+        (parts.has4 && !registers_allowed(c, p, parts.blocks4, reason)))
+        return false;
+    return resources_allowed(d, (v[CONSUMERS] + 1) * 128, v[CTAS], shared_of(c, p), PRODUCER_REGISTERS, reason);
+}
+
+static int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+
+static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
+    const int *v = c->value, rows8 = problem_rows8(p);
+    const struct parts parts = parts_of(c, p);
+    const int tile8 = tile_n_of(c, parts.blocks8), tile4 = tile_n_of(c, parts.blocks4);
+    const int tiles = (ceil_div(rows8, tile8) + ceil_div(p->n - rows8, tile4)) * ceil_div(p->m, v[TILE_M]);
+    *out = (struct launch_shape){.grid = {(unsigned)(tiles * v[SPLIT_K]), 1, 1},
+                                 .block = (unsigned)((v[CONSUMERS] + 1) * 128),
+                                 .smem_bytes = (size_t)shared_of(c, p)};
+    if (v[SPLIT_K] > 1) {
+        const int widest = tile8 > tile4 ? tile8 : tile4;
+        out->partials_bytes = (size_t)tiles * (size_t)v[SPLIT_K] * (size_t)(widest * v[TILE_M]) * sizeof(float);
+        out->counters_bytes = (size_t)tiles * sizeof(unsigned);
+    }
+}
+
+static void options(const struct config *c, const struct problem *p, struct str *out) {
+    const int *v = c->value;
+    const struct parts parts = parts_of(c, p);
+    str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d",
+               parts.blocks4, parts.blocks8, v[TILE_M], v[TILE_K], v[STAGES], v[CONSUMERS], v[PINGPONG]);
+    str_printf(out, " -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CTAS], v[PROMOTE], v[ZERO]);
+    str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
+               p->dtype == DTYPE_BF16);
+}
+
+const struct family family_sm90 = {
+    .name = "sm90",
+    .template_name = "gemm_sm90.cu",
+    .entry = "gemm_sm90",
+    .min_cc = 90,
+    .quantised = true,
+    .persistent = true,
+    .tensor_map = true,
+    .knobs = knobs,
+    .knob_count = KNOBS,
+    .allowed = allowed,
+    .shape = shape,
+    .options = options,
+};

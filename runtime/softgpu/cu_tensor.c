@@ -1,0 +1,94 @@
+/* Tensor maps: CUDA Driver API, "Tensor Map Object Management". */
+#include "cu_state.h"
+#include "softgpu/tensor_map.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static unsigned element_bytes(CUtensorMapDataType type) {
+    switch (type) {
+    case CU_TENSOR_MAP_DATA_TYPE_UINT8:
+        return 1;
+    case CU_TENSOR_MAP_DATA_TYPE_UINT16:
+    case CU_TENSOR_MAP_DATA_TYPE_FLOAT16:
+    case CU_TENSOR_MAP_DATA_TYPE_BFLOAT16:
+        return 2;
+    case CU_TENSOR_MAP_DATA_TYPE_INT64:
+    case CU_TENSOR_MAP_DATA_TYPE_UINT64:
+    case CU_TENSOR_MAP_DATA_TYPE_FLOAT64:
+        return 8;
+    case CU_TENSOR_MAP_DATA_TYPE_INT32:
+    case CU_TENSOR_MAP_DATA_TYPE_UINT32:
+    case CU_TENSOR_MAP_DATA_TYPE_FLOAT32:
+    case CU_TENSOR_MAP_DATA_TYPE_FLOAT32_FTZ:
+    case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32:
+    case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+static CUresult refuse(const char *why) {
+    fprintf(stderr, "softgpu: cuTensorMapEncodeTiled: %s\n", why);
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+/* Bits that the swizzle exclusive-ors; its span bounds the bytes of the box's inner dimension. */
+static int swizzle_bits(CUtensorMapSwizzle swizzle, unsigned *span) {
+    switch (swizzle) {
+    case CU_TENSOR_MAP_SWIZZLE_NONE:
+        *span = 1u << 30;
+        return 0;
+    case CU_TENSOR_MAP_SWIZZLE_32B:
+        *span = 32;
+        return 1;
+    case CU_TENSOR_MAP_SWIZZLE_64B:
+        *span = 64;
+        return 3;
+    case CU_TENSOR_MAP_SWIZZLE_128B:
+        *span = 128;
+        return 7;
+    default:
+        return -1;
+    }
+}
+
+/* The requirements of the driver's documentation, each refused by itself. */
+CU_API cuTensorMapEncodeTiled(CUtensorMap *out, CUtensorMapDataType type, cuuint32_t rank, void *address,
+                              const cuuint64_t *size, const cuuint64_t *stride, const cuuint32_t *box,
+                              const cuuint32_t *element_stride, CUtensorMapInterleave interleave,
+                              CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion,
+                              CUtensorMapFloatOOBfill fill) {
+    const unsigned bytes = element_bytes(type);
+    unsigned span = 0;
+    const int bits = swizzle_bits(swizzle, &span);
+    (void)promotion; /* changes speed alone */
+    if (!out || !address || !size || !box || !element_stride || (rank > 1 && !stride) || (uintptr_t)out % 64)
+        return refuse("an argument is missing, or the map is not aligned to 64 bytes");
+    if (!bytes || bits < 0 || interleave != CU_TENSOR_MAP_INTERLEAVE_NONE || fill != CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
+        return refuse(
+            "this device knows whole elements, no interleave, swizzles of 32, 64 and 128 bytes, and zero fill");
+    if (rank < 1 || rank > TENSOR_MAX_RANK || (uintptr_t)address % 16)
+        return refuse("the rank must be 1 to 5 and the address a multiple of 16");
+    if (box[0] * bytes % 16 || box[0] * bytes > span)
+        return refuse("the inner bytes of the box must be a multiple of 16 and no more than the swizzle spans");
+    struct tensor_map map = {.magic = TENSOR_MAP_MAGIC,
+                             .rank = (uint8_t)rank,
+                             .element_bytes = (uint8_t)bytes,
+                             .swizzle = (uint8_t)bits,
+                             .address = (uint64_t)(uintptr_t)address};
+    for (unsigned k = 0; k < rank; k++) {
+        if (size[k] == 0 || size[k] > UINT32_MAX || box[k] == 0 || box[k] > 256 || element_stride[k] != 1)
+            return refuse("sizes are 1 to 2^32 - 1, boxes 1 to 256, and elements are not skipped");
+        if (k && (stride[k - 1] % 16 || stride[k - 1] >> 40))
+            return refuse("strides are multiples of 16 below 2^40");
+        map.size[k] = (uint32_t)size[k];
+        map.box[k] = (uint16_t)box[k];
+        if (k)
+            map.stride[k - 1] = stride[k - 1];
+    }
+    memset(out, 0, sizeof *out);
+    memcpy(out, &map, sizeof map);
+    return CUDA_SUCCESS;
+}
