@@ -207,6 +207,10 @@ static void fma_rounds_once(void **unused) {
         if (wide != 0)
             assert_int_equal(bf16_of_f32(bf16_fma_odd(f[0], f[1], f[2])), table_round(&b, wide, RND_RN, false));
     }
+    /* A product half way between two f16, and something too small for a float beside it. */
+    assert_int_equal(f16_of_f32(f16_fma_odd(45, 91, 0)), 0x6c00);
+    assert_int_equal(f16_of_f32(f16_fma_odd(45, 91, -0x1p-24f)), 0x6bff);
+    assert_int_equal(f16_of_f32(f16_fma_odd(9, 257, 0x1p-24f)), 0x6885);
     /* A product half way between two bf16, and something too small for a double beside it. */
     assert_int_equal(bf16_of_f32(bf16_fma_odd(0x1.02p0f, 0x1.02p0f, 0)), 0x3f82);
     assert_int_equal(bf16_of_f32(bf16_fma_odd(9, 29, 0x1p-120f)), 0x4383);

@@ -235,7 +235,7 @@ static void odd_widths(void **unused) {
     check(make(OP_min, T_S16X2, F_RELU, 2, 4), want_pairs);
 }
 
-/* A 128-bit sum and difference in four words, whose flags run through the warp. */
+/* 128-bit sums in four words, whose flags run through the warp. */
 static void carries(void **unused) {
     (void)unused;
     for (int subtract = 0; subtract < 2; subtract++)
@@ -606,11 +606,9 @@ static void compares(void **unused) {
         }
 }
 
-static uint64_t want_select(const uint64_t *s, const struct insn *i) {
-    (void)i;
-    return s[2] & 1 ? s[0] : s[1];
-}
 static uint64_t want_choice(const uint64_t *s, const struct insn *i) {
+    if (i->op == OP_selp)
+        return s[2] & 1 ? s[0] : s[1];
     return i->type[1] == T_S32 ? ((int32_t)s[2] >= 0 ? s[0] : s[1]) : (f32_of((uint32_t)s[2]) >= 0 ? s[0] : s[1]);
 }
 static uint64_t want_set(const uint64_t *s, const struct insn *i) {
@@ -624,7 +622,7 @@ static void selects(void **unused) {
     for (int t = 0; t < 4; t++) {
         struct insn i = make(OP_selp, types[t], 0, 3, type_size(types[t]));
         i.src[2] = reg(2, 0);
-        check(i, want_select);
+        check(i, want_choice);
         for (int k = 0; k < 2; k++) {
             i = make(OP_slct, types[t], 0, 3, type_size(types[t]));
             i.src[2] = reg(2, 4);
@@ -648,6 +646,8 @@ static uint64_t want_cvt(const uint64_t *s, const struct insn *i) {
     const unsigned bits = 8 * type_size(to);
     double real = 0;
     __int128 whole = 0;
+    if (to == T_F32 && from == T_BF16)
+        return s[0] << 16;
     if (!type_is_float(from))
         real = (double)(whole = extend(s[0], from));
     else

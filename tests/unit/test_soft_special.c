@@ -262,6 +262,26 @@ static void classes(void **unused) {
     }
 }
 
+/* The ten mantissa bits of tf32, ties away from zero or to even, in the upper bits of a float. */
+static void tf32(void **unused) {
+    (void)unused;
+    const enum ptx_round modes[] = {RND_RNA, RND_RN, RND_RZ};
+    const uint32_t from[] = {0x3f801000, 0xbf803000, 0x3f801001, 0x7fc00001, 0xff800000, 0x7f7fffff};
+    const uint32_t want[3][6] = {{0x3f802000, 0xbf804000, 0x3f802000, F32_NAN, 0xff800000, 0x7f800000},
+                                 {0x3f800000, 0xbf804000, 0x3f802000, F32_NAN, 0xff800000, 0x7f800000},
+                                 {0x3f800000, 0xbf802000, 0x3f800000, F32_NAN, 0xff800000, 0x7f7fe000}};
+    for (int k = 0; k < 3; k++) {
+        struct insn i = make(OP_cvt, T_TF32, 0, 1, 4);
+        i.types = 2;
+        i.type[1] = T_F32;
+        i.rnd = (uint8_t)modes[k];
+        memcpy(frame, from, sizeof from);
+        run(&i);
+        for (int lane = 0; lane < 6; lane++)
+            assert_int_equal(slot32(RESULT)[lane], want[k][lane]);
+    }
+}
+
 /* ---- mma through its handler: fragments found by slot, accumulators that are the result, counters ---- */
 static void mma_handler(void **unused) {
     (void)unused;
@@ -314,7 +334,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(video_simd),     cmocka_unit_test(video_scalar), cmocka_unit_test(approximations),
         cmocka_unit_test(division_forms), cmocka_unit_test(extremes),     cmocka_unit_test(classes),
-        cmocka_unit_test(mma_handler),
+        cmocka_unit_test(mma_handler),    cmocka_unit_test(tf32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
