@@ -35,9 +35,8 @@ do for [format in "svg png"] {
     set xtics () nomirror out scale 0.6 textcolor rgb ink font ",10" rotate by (words(ms) > 9 ? -45 : 0)
     set for [w in ms] xtics add (w real(w))
     set ytics () nomirror out scale 0.6 textcolor rgb ink font ",11"
-    set for [e = -2:7] ytics add (sprintf("%g", 10**e) 10**e, sprintf("%g", 3 * 10**e) 3 * 10**e)
+    set for [e = -2:7] ytics add (sprintf("%g", 10**e) 10**e, sprintf("%g", 2 * 10**e) 2 * 10**e, sprintf("%g", 5 * 10**e) 5 * 10**e)
     set xlabel "tokens M" offset 0, 0.5 font ",12"
-    set ylabel "µs (".times.")" offset 1.5, 0 font ",12"
     do for [i = 1:words(layers)] {
         this = word(layers, i)
         mine(c) = strcol(1) eq this && valid(c) ? column(c) : NaN
@@ -54,11 +53,12 @@ do for [format in "svg png"] {
         set tmargin at screen panel_top(i)
         set bmargin at screen panel_top(i) - 228.0 / height
         set label 1 this at graph 0.03, graph 0.92 textcolor rgb ink front
+        set label 2 "µs (".times.")" at screen panel_left(i) - 0.06, graph 0.5 center rotate font ",12" textcolor rgb ink
         plot for [b in baselines] data using (strcol(1) eq this && strcol(2) eq word(schemes, 1) ? $5 : NaN):9 \
                 with linespoints linewidth 2 linecolor rgb "#000000" dashtype (6, 4) pointtype 6 pointsize 0.7, \
             for [s in schemes] data using (strcol(1) eq this && strcol(2) eq s ? $5 : NaN):6 with linespoints linewidth 2.2 \
                 pointsize 0.9 linecolor rgb colour(order(schemes, s)) pointtype 2 * order(schemes, s) + 3
-        unset label 1
+        unset label
     }
     unset multiplot
     set output
