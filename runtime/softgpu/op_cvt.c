@@ -12,8 +12,8 @@ static inline float round_f32(float x, enum ptx_round rnd) {
 /* Rounded to an integer, clamped, NaN to zero; the cast sees only what fits. */
 static inline int32_t s32_of_f32(float x, enum ptx_round rnd) {
     const float y = round_f32(x, rnd);
-    const int32_t r = (int32_t)(y >= -0x1p31f && y < 0x1p31f ? y : 0);
-    return y >= 0x1p31f ? INT32_MAX : y < -0x1p31f ? INT32_MIN : r;
+    const int32_t r = (int32_t)(y >= -2147483648.0f && y < 2147483648.0f ? y : 0);
+    return y >= 2147483648.0f ? INT32_MAX : y < -2147483648.0f ? INT32_MIN : r;
 }
 
 LANES_1(u64_of_u32, uint64_t, uint32_t, a)

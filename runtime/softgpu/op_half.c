@@ -58,7 +58,7 @@ static void load(const struct warp *w, const struct insn *i, struct halves *h, b
 }
 
 static void store(const struct warp *w, const struct insn *i, struct halves *h, bool wide) {
-    uint16_t r[HALVES];
+    uint16_t r[HALVES] = {0};
     if (i->flags & (F_SAT | F_RELU))
         for (int k = 0; k < HALVES; k++) {
             const float x = h->out[k];

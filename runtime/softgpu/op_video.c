@@ -65,7 +65,7 @@ static struct video video_of(enum ptx_op op) {
     case OP_vset4:
         return (struct video){VIDEO_SET, 4};
     default:
-        return (struct video){VIDEO_NONE, 0};
+        return (struct video){VIDEO_NONE, 1};
     }
 }
 
