@@ -8,6 +8,7 @@ SANITIZE  ?=
 STATIC    ?= 0#     1: link the third-party libraries in (make dist)
 T         ?=#       make test T=quant: only tests whose path holds this word
 M         ?= 1,16,64,256,1024#  make run: the batch sizes
+JOBS      ?= $(shell nproc)#  how many commands run at a time
 V         ?= 0#     1: show every command
 ifeq ($(origin CC),default)
 CC := gcc
@@ -17,10 +18,9 @@ VERSION := $(shell sed -n 's/^#define MIXTUNE_VERSION "mixtune \(.*\)"/\1/p' tun
 ABI     := 0
 
 Q := $(if $(filter 1,$(V)),,@)
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
-MAKEFLAGS := $(MAKEFLAGS) -j$(shell nproc)
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(JOBS) --no-builtin-rules --no-print-directory
 endif
-MAKEFLAGS += --no-builtin-rules --no-print-directory
 export CUDA_HOME
 
 WARN   := -Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
