@@ -88,6 +88,16 @@ enum mt_status binary_kernel(struct binary *b, struct device *dev, const struct 
     return MT_OK;
 }
 
+void binaries_adopt(struct binaries *b, int index, struct image image) {
+    if (index >= b->count) {
+        b->item = xrealloc(b->item, (size_t)(index + 1) * sizeof *b->item);
+        memset(b->item + b->count, 0, (size_t)(index + 1 - b->count) * sizeof *b->item);
+        b->count = index + 1;
+    }
+    b->item[index].tried = true;
+    b->item[index].image = image;
+}
+
 void binaries_unload(struct binaries *b, struct device *dev) {
     for (int i = 0; i < b->count; i++) {
         if (b->item[i].loaded)

@@ -34,6 +34,9 @@ enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bo
  * loaded. */
 enum mt_status binary_kernel(struct binary *b, struct device *dev, const struct config *config, struct kernel **out);
 
+/* For a process that is sent images instead of compiling: `image` is binary number `index`. Takes the image over. */
+void binaries_adopt(struct binaries *b, int index, struct image image);
+
 /* Unloads the kernels and keeps the images. */
 void binaries_unload(struct binaries *b, struct device *dev);
 void binaries_release(struct binaries *b, struct device *dev);

@@ -128,8 +128,9 @@ static double least_bytes(const struct candidate *candidate) {
     return (double)operands_traffic(&shape);
 }
 
-static enum mt_status run_plan(const struct bench_options *o, const struct device *dev, struct measurer *measurer,
-                               const struct plan *plan) {
+static enum mt_status run_plan(const struct bench_options *o, struct worker *worker, const struct plan *plan,
+                               const struct binaries *binaries) {
+    const struct device *dev = worker_device(worker);
     enum mt_status status = MT_OK;
     int wrong = 0, failed = 0;
     if (!o->common.json)
@@ -140,7 +141,7 @@ static enum mt_status run_plan(const struct bench_options *o, const struct devic
         struct str config = {0};
         if (interrupted())
             return fail(MT_INTERRUPTED, "interrupted after %d of %d candidates", i, plan->count);
-        if ((status = measure(measurer, &plan->item[i], &measured)))
+        if ((status = worker_measure(worker, &plan->item[i], binaries, &measured)))
             return status;
         measured_row(&plan->item[i], &measured, dev->software, &config, &row);
         wrong += row.outcome == OUTCOME_WRONG;
@@ -158,20 +159,21 @@ static enum mt_status run_plan(const struct bench_options *o, const struct devic
     return status;
 }
 
-static enum mt_status bench(const struct bench_options *o, struct workload *workload, struct config_list *configs,
-                            struct device *dev) {
+static enum mt_status bench(const struct bench_options *o, struct workload *workload, struct config_list *configs) {
+    const struct worker_options how = {.device = o->common.device,
+                                       .limits = o->quick ? &timer_limits_quick : &timer_limits_normal};
     struct plan plan = {0};
-    struct measurer *measurer = NULL;
+    struct binaries binaries = {0};
+    struct worker *worker = NULL;
     enum mt_status status;
-    if ((status = workload_init(workload, &o->work)) || (status = read_configs(o, configs)) ||
-        (status = device_open(dev, o->common.device)) || (status = check_allowed(configs, workload, dev)))
-        return status;
-    measurer = measurer_open(dev, o->quick ? &timer_limits_quick : &timer_limits_normal);
-    if (!(status = plan_make(&plan, workload, configs, dev, measurer, true, NULL)) &&
-        !(status = binaries_compile(measurer_binaries(measurer), dev, o->common.quiet)))
-        status = run_plan(o, dev, measurer, &plan);
+    if (!(status = workload_init(workload, &o->work)) && !(status = read_configs(o, configs)) &&
+        !(status = worker_open(&how, &worker)) && !(status = check_allowed(configs, workload, worker_device(worker))) &&
+        !(status = plan_make(&plan, workload, configs, worker, &binaries, true, NULL)) &&
+        !(status = binaries_compile(&binaries, worker_device(worker), o->common.quiet)))
+        status = run_plan(o, worker, &plan, &binaries);
     plan_release(&plan);
-    measurer_close(measurer);
+    worker_close(worker);
+    binaries_release(&binaries, NULL);
     return status;
 }
 
@@ -179,13 +181,11 @@ int cmd_bench(int argc, char **argv) {
     struct bench_options o = {.family = "sm80"};
     struct workload workload = {0};
     struct config_list configs = {0};
-    struct device dev = {0};
     interrupt_catch();
     work_options_init(&o.work);
     enum mt_status status = options_parse(&argp, argc, argv, &o, &o.common);
     if (!status)
-        status = bench(&o, &workload, &configs, &dev);
-    device_close(&dev);
+        status = bench(&o, &workload, &configs);
     config_list_release(&configs);
     workload_release(&workload);
     work_options_release(&o.work);

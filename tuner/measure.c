@@ -1,6 +1,7 @@
 #include "measure.h"
 #include "../runtime/base/log.h"
 #include "../runtime/base/str.h"
+#include "progress.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,8 @@ struct measurer {
     int proved_count;
     uint64_t full_hash; /* of the full-size output of the current operands, once a configuration has made it */
     bool has_full_hash;
+    void (*on_step)(void *, const char *);
+    void *on_step_context;
 };
 
 struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits) {
@@ -39,21 +42,13 @@ struct measurer *measurer_open(struct device *dev, const struct timer_limits *li
     return m;
 }
 
-/* Everything that lives in the device's context. */
-static void drop_context(struct measurer *m) {
-    for (int i = 0; i < m->proof_count; i++)
-        proof_release(&m->proofs[i]);
-    m->proof_count = 0;
-    operands_release(&m->operands);
-    binaries_unload(&m->binaries, m->dev);
-    cublas_close(m->cublas);
-    m->cublas = NULL;
-}
-
 void measurer_close(struct measurer *m) {
     if (!m)
         return;
-    drop_context(m);
+    for (int i = 0; i < m->proof_count; i++)
+        proof_release(&m->proofs[i]);
+    operands_release(&m->operands);
+    cublas_close(m->cublas);
     binaries_release(&m->binaries, m->dev);
     free(m->proved);
     free(m);
@@ -67,18 +62,14 @@ const struct cublas *measurer_cublas(const struct measurer *m) {
     return m->cublas;
 }
 
-/* A fault leaves the context unusable: all that was in it is made again in a new one. */
-static enum mt_status revive(struct measurer *m) {
-    char spec[sizeof m->dev->spec];
-    memcpy(spec, m->dev->spec, sizeof spec);
-    drop_context(m);
-    device_close(m->dev);
-    enum mt_status status = device_open(m->dev, spec);
-    if (status)
-        return fail_context(status, "after a kernel faulted, opening the device again");
-    if (cublas_open(m->dev, &m->cublas))
-        log_debug("%s", fail_message());
-    return MT_OK;
+void measurer_on_step(struct measurer *m, void (*on_step)(void *, const char *), void *context) {
+    m->on_step = on_step;
+    m->on_step_context = context;
+}
+
+static void step(const struct measurer *m, const char *what) {
+    if (m->on_step)
+        m->on_step(m->on_step_context, what);
 }
 
 static bool same_problem(const struct problem *a, const struct problem *b) {
@@ -112,7 +103,7 @@ static enum mt_status run_proof(struct measurer *m, struct kernel *kernel, const
     if (status)
         return status;
     verify_gemm(proof, kernel, out);
-    return out->context_lost ? revive(m) : MT_OK;
+    return MT_OK;
 }
 
 /* Once for all problems that are proved in the same way. */
@@ -125,11 +116,12 @@ static enum mt_status prove(struct measurer *m, struct kernel *kernel, const str
             *out = m->proved[i].check;
             return MT_OK;
         }
-    struct config config = kernel->config; /* the kernel is unloaded when its context is lost */
     enum mt_status status = run_proof(m, kernel, &small, out);
+    if (status)
+        return status;
     m->proved = xrealloc(m->proved, (size_t)(m->proved_count + 1) * sizeof *m->proved);
-    m->proved[m->proved_count++] = (struct proved){.config = config, .problem = small, .check = *out};
-    return status;
+    m->proved[m->proved_count++] = (struct proved){.config = kernel->config, .problem = small, .check = *out};
+    return MT_OK;
 }
 
 /* ---- timing ---- */
@@ -203,12 +195,10 @@ static void compare_full_output(struct measurer *m, const struct kernel *kernel,
     free(y);
 }
 
-static enum mt_status time_candidate(struct measurer *m, const struct kernel *kernel, struct measured *out,
-                                     struct check *check) {
+static void time_candidate(struct measurer *m, const struct kernel *kernel, struct measured *out, struct check *check) {
     struct timed timed = {m, kernel};
     if (timer_measure(m->dev, launch_timed, &timed, operands_rotation(&m->operands), m->limits, &out->timing))
         check_failure(m->dev, check);
-    return check->context_lost ? revive(m) : MT_OK;
 }
 
 /* ---- a candidate ---- */
@@ -223,6 +213,7 @@ static void adopt_check(struct measured *out, const struct check *check) {
         return;
     timing_release(&out->timing);
     not_ok(out, check->outcome, check->message);
+    out->context_lost = check->context_lost;
 }
 
 /* A software device keeps every estimated launch until nobody can see what it would have written. */
@@ -233,11 +224,25 @@ static void forget_timed(struct measurer *m) {
 
 static enum mt_status measure_library(struct measurer *m, const struct problem *p, struct measured *out) {
     struct check check = {.outcome = OUTCOME_OK};
+    step(m, "while its operands were made");
     enum mt_status status = prepare_operands(m, p, false);
-    if (!status)
-        status = time_candidate(m, NULL, out, &check);
+    if (status)
+        return status;
+    time_candidate(m, NULL, out, &check);
     adopt_check(out, &check);
-    return status;
+    return MT_OK;
+}
+
+/* After timing: it still computes the right numbers. */
+static enum mt_status prove_again(struct measurer *m, struct kernel *kernel, const struct problem *p,
+                                  struct check *check) {
+    struct problem small;
+    step(m, "while it was proved again");
+    compare_full_output(m, kernel, check);
+    if (check->outcome != OUTCOME_OK)
+        return MT_OK;
+    proof_problem(&kernel->config, p, &small);
+    return run_proof(m, kernel, &small, check);
 }
 
 static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, const struct candidate *candidate,
@@ -247,32 +252,41 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     struct kernel *kernel;
     struct check check;
     struct launch_shape shape;
+    step(m, "while it was loaded");
     if (binary_kernel(binary, m->dev, &candidate->config, &kernel)) {
-        not_ok(out, binary->status ? OUTCOME_COMPILE_FAILED : OUTCOME_LAUNCH_FAILED, fail_message());
+        not_ok(out, OUTCOME_LAUNCH_FAILED, fail_message());
         return MT_OK;
     }
+    step(m, "while it was proved");
     enum mt_status status = prove(m, kernel, p, &check);
-    adopt_check(out, &check);
-    if (status || check.outcome != OUTCOME_OK)
+    if (status)
         return status;
+    adopt_check(out, &check);
+    if (check.outcome != OUTCOME_OK)
+        return MT_OK;
     family->shape(&candidate->config, p, &shape);
     out->smem_bytes += (int)shape.smem_bytes;
-    if ((status = prepare_operands(m, p, family->quantised)) || (status = operands_reserve(&m->operands, &shape)) ||
-        (status = time_candidate(m, kernel, out, &check)))
+    step(m, "while its operands were made");
+    if ((status = prepare_operands(m, p, family->quantised)) || (status = operands_reserve(&m->operands, &shape)))
         return status;
+    time_candidate(m, kernel, out, &check);
     /* Timed launches on a software device are estimates that write nothing: there is nothing to check again. */
-    if (check.outcome == OUTCOME_OK && !m->dev->software) {
-        compare_full_output(m, kernel, &check);
-        if (check.outcome == OUTCOME_OK) {
-            struct problem small;
-            proof_problem(&candidate->config, p, &small);
-            status = run_proof(m, kernel, &small, &check);
-        } else if (check.context_lost) {
-            status = revive(m);
-        }
-    }
+    if (check.outcome == OUTCOME_OK && !m->dev->software)
+        status = prove_again(m, kernel, p, &check);
     adopt_check(out, &check);
     return status;
+}
+
+bool measured_binary(struct measured *measured, const struct binary *binary) {
+    if (binary->status) {
+        not_ok(measured, OUTCOME_COMPILE_FAILED, binary->message);
+        return false;
+    }
+    measured->registers = binary->image.registers;
+    measured->spill_bytes = binary->image.spill_bytes;
+    measured->smem_bytes = binary->image.smem_static;
+    snprintf(measured->binary_hash, sizeof measured->binary_hash, "%s", binary->image.hash);
+    return true;
 }
 
 enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out) {
@@ -280,17 +294,27 @@ enum mt_status measure(struct measurer *m, const struct candidate *candidate, st
     if (!candidate->config.family)
         return measure_library(m, &candidate->item->problem, out);
     struct binary *binary = &m->binaries.item[candidate->binary];
-    if (binary->status == MT_OK) {
-        out->registers = binary->image.registers;
-        out->spill_bytes = binary->image.spill_bytes;
-        out->smem_bytes = binary->image.smem_static;
-        snprintf(out->binary_hash, sizeof out->binary_hash, "%s", binary->image.hash);
-    }
+    if (!measured_binary(out, binary))
+        return MT_OK;
     enum mt_status status = measure_kernel(m, binary, candidate, out);
     forget_timed(m);
     if (status)
         measured_release(out);
     return status;
+}
+
+void measured_pack(const struct measured *measured, struct str *bytes) {
+    const struct timing *timing = &measured->timing;
+    if (timing->count)
+        str_append_bytes(bytes, timing->samples_ns, (size_t)timing->count * sizeof *timing->samples_ns);
+}
+
+void measured_unpack(struct measured *measured, const char *bytes) {
+    struct timing *timing = &measured->timing;
+    size_t size = (size_t)timing->count * sizeof *timing->samples_ns;
+    timing->samples_ns = size ? xmalloc(size) : NULL;
+    if (size)
+        memcpy(timing->samples_ns, bytes, size);
 }
 
 void measured_release(struct measured *measured) {

@@ -1,7 +1,8 @@
 /* Proves and times candidates on one device.
  *
  * A candidate is a configuration (or a library kernel) for one problem. Whatever becomes of it is an outcome; only
- * trouble that is not the candidate's (memory for the operands, a device that does not come back) is a failure. */
+ * trouble that is not the candidate's (memory for the operands) is a failure. This is what a worker process does
+ * (worker.h). */
 #ifndef MT_MEASURE_H
 #define MT_MEASURE_H
 
@@ -25,21 +26,32 @@ struct measured {
     struct timing timing; /* when OUTCOME_OK */
     int registers, smem_bytes, spill_bytes;
     char binary_hash[33]; /* "" where nothing was built */
+    bool context_lost;    /* the device's context is unusable: this process can measure nothing more */
 };
 
 struct measurer; /* holds the device's kernels, proofs and operands between candidates */
 
-/* `dev` stays the caller's; it is opened again when a candidate has ruined its context. `limits` must live as long. */
+/* `dev` stays the caller's; `limits` must live as long. */
 struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits);
 void measurer_close(struct measurer *m);
 struct binaries *measurer_binaries(struct measurer *m);
 /* NULL where there is none. */
 const struct cublas *measurer_cublas(const struct measurer *m);
+/* `on_step` is told before each step of a candidate what comes, as in "while it was timed": a sign of life. */
+void measurer_on_step(struct measurer *m, void (*on_step)(void *context, const char *step), void *context);
 
 /* Proves, times and proves again. Candidates of one layer, and in it of one m, should follow each other: they share
  * operands. Release with measured_release(). */
 enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out);
 void measured_release(struct measured *measured);
+
+/* What is known of a candidate before it runs: the facts of its binary. False, with the outcome filled in, if that did
+ * not compile. */
+bool measured_binary(struct measured *measured, const struct binary *binary);
+/* The samples as bytes, for another process: `measured` itself travels as it lies in memory. unpack() makes the samples
+ * anew from those bytes. */
+void measured_pack(const struct measured *measured, struct str *bytes);
+void measured_unpack(struct measured *measured, const char *bytes);
 
 /* The row that the store keeps; `config_text` (appended to) holds the configuration and must live as long as the row.
  */

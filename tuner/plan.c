@@ -75,7 +75,8 @@ struct planning {
     const struct config_list *configs;
     const struct device *dev;
     struct device_limits limits;
-    struct measurer *measurer;
+    struct binaries *binaries;
+    bool library; /* cuBLAS can be measured */
     struct store *store;
     int *binary; /* of each configuration for the formats of the current layer; -1: not asked yet */
 };
@@ -98,11 +99,11 @@ static enum mt_status plan_baselines(struct planning *s, int at, bool quick) {
     if (baseline_planned(s->workload, at))
         return MT_OK;
     enum mt_status status = baseline_configs(&item->problem, &s->limits, quick, &configs);
-    if (!status && measurer_cublas(s->measurer))
+    if (!status && s->library)
         status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
     for (int i = 0; i < configs.count && !status; i++) {
         candidate.config = configs.config[i];
-        candidate.binary = binaries_add(measurer_binaries(s->measurer), &candidate.config, &item->problem);
+        candidate.binary = binaries_add(s->binaries, &candidate.config, &item->problem);
         status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
     }
     config_list_release(&configs);
@@ -118,7 +119,7 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
         if (config->family->min_cc > s->dev->cc || !config_allowed(config, &item->problem, &s->limits, reason))
             continue;
         if (s->binary[i] < 0)
-            s->binary[i] = binaries_add(measurer_binaries(s->measurer), config, &item->problem);
+            s->binary[i] = binaries_add(s->binaries, config, &item->problem);
         struct candidate candidate = {.item = item, .config = *config, .binary = s->binary[i]};
         status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
     }
@@ -127,23 +128,23 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
 
 /* Binaries of candidates that are all skipped need not be compiled: only those of the plan stay wanted. */
 static void want_binaries(struct planning *s) {
-    struct binaries *b = measurer_binaries(s->measurer);
     for (int i = 0; i < s->plan->count; i++)
         if (s->plan->item[i].binary >= 0)
-            b->item[s->plan->item[i].binary].wanted = true;
+            s->binaries->item[s->plan->item[i].binary].wanted = true;
 }
 
 enum mt_status plan_make(struct plan *plan, const struct workload *workload, const struct config_list *configs,
-                         const struct device *dev, struct measurer *measurer, bool quick, struct store *store) {
+                         const struct worker *worker, struct binaries *binaries, bool quick, struct store *store) {
     *plan = (struct plan){0};
     struct planning s = {.plan = plan,
                          .workload = workload,
                          .configs = configs,
-                         .dev = dev,
-                         .measurer = measurer,
+                         .dev = worker_device(worker),
+                         .binaries = binaries,
+                         .library = *worker_cublas_version(worker),
                          .store = store,
                          .binary = xmalloc((size_t)(configs->count + 1) * sizeof *s.binary)};
-    device_limits_of(dev, &s.limits);
+    device_limits_of(s.dev, &s.limits);
     enum mt_status status = MT_OK;
     for (int begin = 0, end; begin < workload->count && !status; begin = end) {
         for (end = begin; end < workload->count && work_same_layer(&workload->item[begin], &workload->item[end]); end++)

@@ -2,8 +2,8 @@
 #ifndef MT_PLAN_H
 #define MT_PLAN_H
 
-#include "measure.h"
 #include "space.h"
+#include "worker.h"
 
 struct plan {
     struct candidate *item;
@@ -21,9 +21,9 @@ void plan_thin(struct config_list *configs, const struct workload *workload, con
                int max);
 
 /* Per layer first the baselines, then the configurations, m by m; combinations that are refused, and those that `store`
- * (NULL: none) already has, are left out. Adds binaries to the measurer's. The plan points into `workload`. */
+ * (NULL: none) already has, are left out. Adds to `binaries`. The plan points into `workload`. */
 enum mt_status plan_make(struct plan *plan, const struct workload *workload, const struct config_list *configs,
-                         const struct device *dev, struct measurer *measurer, bool quick, struct store *store);
+                         const struct worker *worker, struct binaries *binaries, bool quick, struct store *store);
 void plan_release(struct plan *plan);
 
 #endif

@@ -1,5 +1,5 @@
 /* A sweep is one sentence: read the space, compile, verify, time, record, promote. Verifying and timing one candidate
- * is measure(), for it needs nothing but the candidate and the device. */
+ * is worker_measure(), for it needs nothing but the candidate and the device, and may end its process. */
 #include "sweep.h"
 #include "../runtime/base/log.h"
 #include "plan.h"
@@ -13,9 +13,10 @@ struct sweep {
     double deadline; /* of seconds_now(); 0: none */
     struct workload workload;
     struct config_list configs;
-    struct device dev;
+    struct worker *worker;
+    const struct device *dev; /* the worker's */
+    struct binaries binaries;
     struct store *store;
-    struct measurer *measurer;
     struct plan plan;
     double best_ns; /* of the problem in hand: what progress shows */
     const struct work_item *best_item;
@@ -32,25 +33,25 @@ static enum mt_status fit_space(struct sweep *s) {
     struct str names = {0};
     enum mt_status status = MT_OK;
     if (!s->options->space) {
-        plan_default_spaces(&s->dev, s->options->quick, &names);
+        plan_default_spaces(s->dev, s->options->quick, &names);
         status = names.data ? config_list_read(names.data, &s->configs)
                             : fail(MT_NO_DEVICE, "%s has compute capability %d.%d; the kernels need 8.0 or later",
-                                   s->dev.name, s->dev.cc / 10, s->dev.cc % 10);
+                                   s->dev->name, s->dev->cc / 10, s->dev->cc % 10);
     }
     str_release(&names);
     if (status)
         return status;
-    device_limits_of(&s->dev, &limits);
+    device_limits_of(s->dev, &limits);
     plan_thin(&s->configs, &s->workload, &limits, s->options->max_configs);
     return MT_OK;
 }
 
 static enum mt_status open_store(struct sweep *s) {
     char templates[33];
-    const struct device *dev = &s->dev;
+    const struct device *dev = s->dev;
     struct store_environment env = {.driver_version = dev->driver_version,
                                     .template_hash = templates,
-                                    .cublas_version = cublas_version(measurer_cublas(s->measurer)),
+                                    .cublas_version = worker_cublas_version(s->worker),
                                     .clocks = ""};
     struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
     enum mt_status status;
@@ -62,23 +63,22 @@ static enum mt_status open_store(struct sweep *s) {
 
 static enum mt_status make_plan(struct sweep *s) {
     enum mt_status status =
-        plan_make(&s->plan, &s->workload, &s->configs, &s->dev, s->measurer, s->options->quick, s->store);
+        plan_make(&s->plan, &s->workload, &s->configs, s->worker, &s->binaries, s->options->quick, s->store);
     if (!status)
-        log_info("%d problems on %s: %d candidates to measure, %d measured before", s->workload.count, s->dev.name,
+        log_info("%d problems on %s: %d candidates to measure, %d measured before", s->workload.count, s->dev->name,
                  s->plan.count, s->plan.current);
     return status;
 }
 
 static enum mt_status compile(struct sweep *s) {
-    struct binaries *binaries = measurer_binaries(s->measurer);
-    binaries->deadline = s->deadline;
-    return binaries_compile(binaries, &s->dev, s->options->common.quiet);
+    s->binaries.deadline = s->deadline;
+    return binaries_compile(&s->binaries, s->dev, s->options->common.quiet);
 }
 
 static enum mt_status record(struct sweep *s, const struct candidate *candidate, const struct measured *measured) {
     struct str config_text = {0};
     struct store_measurement row;
-    measured_row(candidate, measured, s->dev.software, &config_text, &row);
+    measured_row(candidate, measured, s->dev->software, &config_text, &row);
     enum mt_status status = store_record(s->store, &row);
     if (measured->outcome != OUTCOME_OK)
         log_debug("%s m=%d %s %s: %s: %s", row.layer.layer, row.m, row.family, row.config,
@@ -117,7 +117,7 @@ static enum mt_status verify_time_record(struct sweep *s) {
     for (int i = 0; i < s->plan.count && !status; i++) {
         const struct candidate *candidate = &s->plan.item[i];
         struct measured measured;
-        if ((status = must_stop(s, i)) || (status = measure(s->measurer, candidate, &measured)))
+        if ((status = must_stop(s, i)) || (status = worker_measure(s->worker, candidate, &s->binaries, &measured)))
             break;
         status = record(s, candidate, &measured);
         show_progress(s, &progress, candidate, &measured);
@@ -129,24 +129,25 @@ static enum mt_status verify_time_record(struct sweep *s) {
 
 /* Winners are never stored: the store derives them from what was recorded. */
 static enum mt_status promote(struct sweep *s) {
-    return winners_print(s->store, &s->dev, &s->workload, s->options->common.json);
+    return winners_print(s->store, s->dev, &s->workload, s->options->common.json);
 }
 
 static void release(struct sweep *s) {
     plan_release(&s->plan);
-    measurer_close(s->measurer);
+    worker_close(s->worker);
+    binaries_release(&s->binaries, NULL);
     store_close(s->store);
-    device_close(&s->dev);
     config_list_release(&s->configs);
     workload_release(&s->workload);
 }
 
 static enum mt_status open_device(struct sweep *s) {
-    enum mt_status status = device_open(&s->dev, s->options->common.device);
-    if (status)
-        return status;
-    s->measurer = measurer_open(&s->dev, s->options->quick ? &timer_limits_quick : &timer_limits_normal);
-    return MT_OK;
+    const struct worker_options options = {.device = s->options->common.device,
+                                           .limits = s->options->quick ? &timer_limits_quick : &timer_limits_normal};
+    enum mt_status status = worker_open(&options, &s->worker);
+    if (!status)
+        s->dev = worker_device(s->worker);
+    return status;
 }
 
 enum mt_status sweep_run(const struct sweep_options *options) {

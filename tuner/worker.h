@@ -1,0 +1,38 @@
+/* A process of its own that runs candidates on the device, so that whatever a kernel does, the sweep lives.
+ *
+ * The process is forked from the command and is the only one that holds a context on the device. It proves and times
+ * one candidate after another (measure.h). The command watches: a worker that gives no sign of life for too long, or
+ * dies, is an outcome of the candidate in hand, and the next candidate gets a fresh worker. A worker never outlives its
+ * command. */
+#ifndef MT_WORKER_H
+#define MT_WORKER_H
+
+#include "measure.h"
+
+struct worker;
+
+struct worker_options {
+    const char *device; /* as device_open() takes it */
+    const struct timer_limits *limits;
+    double patience; /* seconds without a sign of life after which a candidate counts as hung; 0: as the device is */
+};
+
+/* Starts a worker, which opens the device: failures are those of device_open(). The strings and limits of `options`
+ * must live as long. Call it before this process touches the device. */
+enum mt_status worker_open(const struct worker_options *options, struct worker **out);
+/* Ends the process. NULL is allowed. */
+void worker_close(struct worker *w);
+
+/* What the device is. Its functions, handle and context are not set: they belong to the worker process. */
+const struct device *worker_device(const struct worker *w);
+/* The version of cuBLAS that the worker can measure, "" if there is none. */
+const char *worker_cublas_version(const struct worker *w);
+
+/* Has the candidate measured. `binaries` are those that candidate->binary counts, compiled before. A
+ * hang is OUTCOME_TIMEOUT and a death of the process OUTCOME_CRASH. Failures are trouble that is not the candidate's;
+ * MT_INTERRUPTED when the command was interrupted and the candidate did not end within seconds: nothing is known of it
+ * then. Release *out with measured_release(). */
+enum mt_status worker_measure(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
+                              struct measured *out);
+
+#endif
