@@ -2,7 +2,7 @@
 #include "cmd.h"
 #include "sweep.h"
 
-enum { KEY_SPACE = 0x200, KEY_DB, KEY_TIME, KEY_MAX, KEY_QUICK };
+enum { KEY_SPACE = 0x200, KEY_DB, KEY_TIME, KEY_MAX, KEY_QUICK, KEY_TIMEOUT, KEY_RETRY, KEY_NO_WAIT };
 
 static const struct argp_option table[] = {
     {"space", KEY_SPACE, "LIST", 0,
@@ -13,6 +13,10 @@ static const struct argp_option table[] = {
     {"time-limit", KEY_TIME, "TIME", 0, "Stop after 90s, 15m, 2h; the same command goes on from there", 20},
     {"max-configs", KEY_MAX, "N", 0, "At most N configurations of each family, spread over the space", 20},
     {"quick", KEY_QUICK, NULL, 0, "The small spaces (quick-*) and looser timing", 20},
+    {"timeout", KEY_TIMEOUT, "TIME", 0,
+     "A candidate that gives no sign of life for so long has hung (default: 30s; 2m on a software device)", 20},
+    {"retry", KEY_RETRY, NULL, 0, "Also measure what failed before; kernels that hung or crashed are run again", 20},
+    {"no-wait", KEY_NO_WAIT, NULL, 0, "End at once, instead of waiting, when another sweep has the device", 20},
     {0},
 };
 
@@ -33,6 +37,14 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return options_error(seconds_parse(arg, "--time-limit", &o->time_limit));
     case KEY_MAX:
         return options_error(int_parse(arg, "--max-configs", 1, 1000000, &o->max_configs));
+    case KEY_TIMEOUT:
+        return options_error(seconds_parse(arg, "--timeout", &o->patience));
+    case KEY_RETRY:
+        o->retry = true;
+        return 0;
+    case KEY_NO_WAIT:
+        o->no_wait = true;
+        return 0;
     case KEY_QUICK:
         o->quick = true;
         return 0;

@@ -2,8 +2,10 @@
  * is worker_measure(), for it needs nothing but the candidate and the device, and may end its process. */
 #include "sweep.h"
 #include "../runtime/base/log.h"
+#include "lock.h"
 #include "plan.h"
 #include "progress.h"
+#include "quarantine.h"
 #include "winners.h"
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +19,8 @@ struct sweep {
     const struct device *dev; /* the worker's */
     struct binaries binaries;
     struct store *store;
+    int lock;
+    struct quarantine quarantine;
     struct plan plan;
     double best_ns; /* of the problem in hand: what progress shows */
     const struct work_item *best_item;
@@ -59,6 +63,14 @@ static enum mt_status open_store(struct sweep *s) {
         (status = nvrtc_version(&env.nvrtc_version)))
         return status;
     return store_begin(s->store, &device, &env, s->options->command);
+}
+
+/* Before anything is planned: what the other sweep records need not be measured again. */
+static enum mt_status lock_device(struct sweep *s) {
+    enum mt_status status = lock_take(s->dev, s->options->db, !s->options->no_wait, s->deadline, &s->lock);
+    if (!status && !s->options->retry)
+        status = quarantine_init(&s->quarantine, s->store, s->dev);
+    return status;
 }
 
 static enum mt_status make_plan(struct sweep *s) {
@@ -110,6 +122,16 @@ static enum mt_status must_stop(const struct sweep *s, int done) {
                 s->plan.count);
 }
 
+static enum mt_status run(struct sweep *s, const struct candidate *candidate, struct measured *out) {
+    const struct binary *binary = candidate->binary >= 0 ? &s->binaries.item[candidate->binary] : NULL;
+    if (quarantine_refuses(&s->quarantine, binary, out))
+        return MT_OK;
+    enum mt_status status = worker_measure(s->worker, candidate, &s->binaries, out);
+    if (!status)
+        quarantine_note(&s->quarantine, out);
+    return status;
+}
+
 static enum mt_status verify_time_record(struct sweep *s) {
     struct progress progress;
     enum mt_status status = MT_OK;
@@ -117,8 +139,12 @@ static enum mt_status verify_time_record(struct sweep *s) {
     for (int i = 0; i < s->plan.count && !status; i++) {
         const struct candidate *candidate = &s->plan.item[i];
         struct measured measured;
-        if ((status = must_stop(s, i)) || (status = worker_measure(s->worker, candidate, &s->binaries, &measured)))
+        if ((status = must_stop(s, i)))
             break;
+        if ((status = run(s, candidate, &measured))) {
+            status = status == MT_INTERRUPTED ? must_stop(s, i) : status;
+            break;
+        }
         status = record(s, candidate, &measured);
         show_progress(s, &progress, candidate, &measured);
         measured_release(&measured);
@@ -135,6 +161,8 @@ static enum mt_status promote(struct sweep *s) {
 static void release(struct sweep *s) {
     plan_release(&s->plan);
     worker_close(s->worker);
+    lock_release(s->lock);
+    quarantine_release(&s->quarantine);
     binaries_release(&s->binaries, NULL);
     store_close(s->store);
     config_list_release(&s->configs);
@@ -143,7 +171,8 @@ static void release(struct sweep *s) {
 
 static enum mt_status open_device(struct sweep *s) {
     const struct worker_options options = {.device = s->options->common.device,
-                                           .limits = s->options->quick ? &timer_limits_quick : &timer_limits_normal};
+                                           .limits = s->options->quick ? &timer_limits_quick : &timer_limits_normal,
+                                           .patience = s->options->patience};
     enum mt_status status = worker_open(&options, &s->worker);
     if (!status)
         s->dev = worker_device(s->worker);
@@ -151,14 +180,15 @@ static enum mt_status open_device(struct sweep *s) {
 }
 
 enum mt_status sweep_run(const struct sweep_options *options) {
-    struct sweep s = {.options = options};
+    struct sweep s = {.options = options, .lock = -1};
     if (options->time_limit > 0)
         s.deadline = seconds_now() + options->time_limit;
     enum mt_status status;
     interrupt_catch();
     if ((status = workload_init(&s.workload, &options->work)) || (status = read_space(&s)) ||
         (status = open_device(&s)) || (status = fit_space(&s)) || (status = open_store(&s)) ||
-        (status = make_plan(&s)) || (status = compile(&s)) || (status = verify_time_record(&s)))
+        (status = lock_device(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
+        (status = verify_time_record(&s)))
         goto out;
     status = promote(&s);
 out:

@@ -1,0 +1,18 @@
+/* One sweep at a time on one device. */
+#ifndef MT_LOCK_H
+#define MT_LOCK_H
+
+#include "../runtime/device.h"
+
+/* Takes the lock of a device for as long as this process and those forked from it afterwards live, or until
+ * lock_release(). It is a file below locks/ in the cache folder (MIXTUNE_CACHE_DIR), named after the device's UUID.
+ * Sweeps on a software device disturb no one's times: they exclude each other only when they fill the same database
+ * `db`, where two would measure everything twice.
+ *
+ * When another process holds it: waits, saying so, until `deadline` (of seconds_now(); 0: none) or ^C, which are
+ * MT_INTERRUPTED; without `wait` it is MT_FAILURE at once. The sentence names the process. */
+enum mt_status lock_take(const struct device *dev, const char *db, bool wait, double deadline, int *lock);
+/* -1 is allowed. */
+void lock_release(int lock);
+
+#endif
