@@ -1,4 +1,5 @@
 #include "key.h"
+#include <sqlite3.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -30,4 +31,39 @@ int64_t key_finish(struct key *key) {
     int64_t hash = (int64_t)XXH3_64bits(key->bytes.data, key->bytes.length);
     str_release(&key->bytes);
     return hash;
+}
+
+/* A number counts by its eight bytes, everything else by its size and bytes; NULL is empty. */
+static void add_value(struct key *key, sqlite3_value *value) {
+    double real;
+    int64_t bits;
+    switch (sqlite3_value_type(value)) {
+    case SQLITE_INTEGER:
+        key_number(key, sqlite3_value_int64(value));
+        break;
+    case SQLITE_FLOAT:
+        real = sqlite3_value_double(value);
+        if (real == 0) /* a table keeps no negative zero */
+            real = 0;
+        memcpy(&bits, &real, sizeof bits);
+        key_number(key, bits);
+        break;
+    case SQLITE_TEXT:
+        key_bytes(key, sqlite3_value_text(value), (size_t)sqlite3_value_bytes(value));
+        break;
+    default:
+        key_bytes(key, sqlite3_value_blob(value), (size_t)sqlite3_value_bytes(value));
+    }
+}
+
+static void content_key(sqlite3_context *context, int count, sqlite3_value **values) {
+    struct key key = {0};
+    for (int i = 0; i < count; i++)
+        add_value(&key, values[i]);
+    sqlite3_result_int64(context, key_finish(&key));
+}
+
+void key_register(sqlite3 *db) {
+    sqlite3_create_function(db, "content_key", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL,
+                            content_key, NULL, NULL);
 }

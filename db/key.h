@@ -5,6 +5,8 @@
 #include "../runtime/base/str.h"
 #include <stdint.h>
 
+struct sqlite3;
+
 /* Collect a row's table and fields, then finish. */
 struct key {
     struct str bytes;
@@ -16,5 +18,8 @@ void key_number(struct key *key, int64_t number);
 void key_bytes(struct key *key, const void *bytes, size_t size);
 /* The key: XXH3, 64 bits. Releases the rest. */
 int64_t key_finish(struct key *key);
+
+/* Adds content_key(table, column, ...) to a connection: the key of a row from all its other columns in their order. */
+void key_register(struct sqlite3 *db);
 
 #endif

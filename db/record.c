@@ -56,8 +56,9 @@ int64_t store_config_key(const struct store_measurement *m) {
     return key_finish(&key);
 }
 
-/* One row for each "name=number" of the configuration's text. */
-static enum mt_status insert_knobs(struct store *store, int64_t config, const char *knobs) {
+enum mt_status store_insert_knobs(struct store *store, const char *table, int64_t config, const char *knobs) {
+    char sql[64];
+    snprintf(sql, sizeof sql, "INSERT OR IGNORE INTO %s VALUES (?, ?, ?)", table);
     char *copy = xstrdup(knobs), *rest = copy, *pair;
     enum mt_status status = MT_OK;
     while (status == MT_OK && (pair = strsep(&rest, ","))) {
@@ -67,7 +68,7 @@ static enum mt_status insert_knobs(struct store *store, int64_t config, const ch
         *equals = 0;
         int64_t value = strtoll(equals + 1, &end, 10);
         if (end != equals + 1 && !*end)
-            status = store_insert(store, "INSERT OR IGNORE INTO knob VALUES (?, ?, ?)", "iti", config, pair, value);
+            status = store_insert(store, sql, "iti", config, pair, value);
     }
     free(copy);
     return status;
@@ -82,7 +83,7 @@ static enum mt_status insert_parts(struct store *store, const struct store_measu
         status = store_insert(store, "INSERT OR IGNORE INTO config VALUES (?, ?, ?)", "itt", config,
                               sql_text(m->family), sql_text(m->config));
     if (status == MT_OK && sqlite3_changes(store->db))
-        status = insert_knobs(store, config, sql_text(m->config));
+        status = store_insert_knobs(store, "knob", config, sql_text(m->config));
     return status;
 }
 
@@ -97,25 +98,6 @@ static unsigned char *encode_samples(const struct store_measurement *m, size_t *
         memcpy(bytes + 8 * i, &bits, 8);
     }
     return bytes;
-}
-
-static int64_t measurement_key(const struct store *store, const struct store_measurement *m, int64_t layer,
-                               int64_t config, int64_t created, const void *samples, size_t size) {
-    struct key key;
-    key_init(&key, "measurement");
-    key_number(&key, store->run);
-    key_number(&key, layer);
-    key_number(&key, config);
-    key_number(&key, m->m);
-    key_number(&key, m->group);
-    key_text(&key, sql_text(m->scheme));
-    key_text(&key, sql_text(m->dtype));
-    key_text(&key, store_outcome_name(m->outcome));
-    key_text(&key, store_origin_name(m->origin));
-    key_text(&key, cache_state(m));
-    key_number(&key, created);
-    key_bytes(&key, samples, size);
-    return key_finish(&key);
 }
 
 static void bind_measurement(sqlite3_stmt *insert, const struct store_measurement *m, const void *samples,
@@ -149,13 +131,16 @@ static enum mt_status insert_measurement(struct store *store, const struct store
     if (status != MT_OK)
         return status;
     sqlite3_stmt *insert;
-    status = sql_prepare(store->db, store->path,
-                         "INSERT INTO measurement VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", &insert);
+    status =
+        sql_prepare(store->db, store->path,
+                    "INSERT INTO measurement VALUES (content_key('measurement', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+                    "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21), "
+                    "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+                    &insert);
     if (status != MT_OK)
         return status;
     size_t size;
     unsigned char *samples = encode_samples(m, &size);
-    sqlite3_bind_int64(insert, 1, measurement_key(store, m, layer, config, created, samples, size));
     sqlite3_bind_int64(insert, 2, store->run);
     sqlite3_bind_int64(insert, 3, layer);
     sqlite3_bind_int64(insert, 4, config);

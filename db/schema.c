@@ -1,15 +1,17 @@
 #include "schema.h"
 #include "../runtime/base/embed.h"
 #include "../runtime/base/log.h"
+#include "key.h"
 #include "sql.h"
 #include <sqlite3.h>
 #include <stdio.h>
 
 EMBED_FILE(schema_sql, "db/schema.sql");
-extern const char schema_sql[];
+EMBED_FILE(schema_2_sql, "db/schema_2.sql");
+extern const char schema_sql[], schema_2_sql[];
 
 const char *const *schema_steps(int *count) {
-    static const char *const steps[] = {schema_sql, NULL};
+    static const char *const steps[] = {schema_sql, schema_2_sql, NULL};
     if (count)
         *count = sizeof steps / sizeof *steps - 1;
     return steps;
@@ -50,6 +52,7 @@ static enum mt_status check_owner(sqlite3 *db, const char *path, int count, int 
 
 enum mt_status schema_migrate(sqlite3 *db, const char *path, const char *const *steps, int count) {
     int version = 0;
+    key_register(db); /* the steps compute keys */
     enum mt_status status = check_owner(db, path, count, &version);
     if (status != MT_OK || version == count)
         return status;

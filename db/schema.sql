@@ -1,4 +1,4 @@
--- The database of measurements, version 1.
+-- The database of measurements. Later versions keep these tables; db/schema_2.sql only changes the keys.
 --
 -- Tables (rows are added, never edited):
 --   device       a GPU, or a software device (software = 1: every time on it is modelled)
@@ -9,8 +9,8 @@
 --   knob         the same text taken apart, one row a knob, for queries
 --   measurement  one candidate at one batch size: what became of it, and all its samples
 --
--- Keys. Every `id` is the XXH3 64-bit hash of the row's content (db/key.c), so equal things have equal keys in every
--- database and INSERT OR IGNORE merges two of them: doing it twice changes nothing.
+-- Keys. Every `id` is the XXH3 64-bit hash of the other columns in their order (db/key.c), so equal things have equal keys
+-- in every database: merging two of them twice changes nothing (db/merge.c).
 --
 -- Units. Times are nanoseconds; `samples` is a BLOB of little-endian IEEE doubles, one a sample; `median_ns` with its 95 %
 -- confidence interval `low_ns`..`high_ns`. `started` and `created` are nanoseconds since 1970 and grow strictly within a

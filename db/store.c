@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 /* How long a write waits for the writes of other processes. */
 #define BUSY_MS 30000
@@ -168,22 +167,17 @@ static enum mt_status insert_environment(struct store *store, int64_t *id) {
                         e->clocks);
 }
 
-/* The host and the process are part of the key, so that runs of two machines never fall together. */
 static enum mt_status insert_run(struct store *store, int64_t environment, const char *command) {
     int64_t started;
     enum mt_status status = store_clock(store, "SELECT max(started) FROM run", &started);
     if (status != MT_OK)
         return status;
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
     struct key key;
     key_init(&key, "run");
     key_number(&key, store->device);
     key_number(&key, environment);
     key_text(&key, command);
     key_number(&key, started);
-    key_text(&key, host);
-    key_number(&key, getpid());
     store->run = key_finish(&key);
     return store_insert(store, "INSERT INTO run VALUES (?, ?, ?, ?, ?)", "iiiti", store->run, store->device,
                         environment, command, started);

@@ -24,6 +24,9 @@ enum mt_status store_insert(struct store *store, const char *sql, const char *ty
 enum mt_status store_lock(struct store *store);
 enum mt_status store_unlock(struct store *store, enum mt_status status);
 
+/* One row in `table` (knob, or one like it) for each "name=number" of a configuration's text. */
+enum mt_status store_insert_knobs(struct store *store, const char *table, int64_t config, const char *knobs);
+
 /* Keys of a layer and a configuration, from their content. */
 int64_t store_layer_key(const struct store_layer *layer);
 int64_t store_config_key(const struct store_measurement *m);

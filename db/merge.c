@@ -1,0 +1,321 @@
+#include "merge.h"
+
+#include "../runtime/base/str.h"
+#include "key.h"
+#include "schema.h"
+#include "sql.h"
+#include "store_private.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* In the order in which rows refer to each other. `columns` are all but the key, in the order of db/schema.sql: what
+ * the key is the hash of. Knobs follow from the configurations. */
+static const struct table {
+    const char *name, *columns;
+} tables[] = {
+    {"device", "uuid, name, cc, sm_count, software"},
+    {"environment", "driver_version, nvrtc_version, template_hash, cublas_version, clocks"},
+    {"run", "device, environment, command, started"},
+    {"layer", "model, layer, n, k, tp"},
+    {"config", "family, config"},
+    {"measurement",
+     "run, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, "
+     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created"},
+};
+enum { TABLES = sizeof tables / sizeof *tables };
+
+/* ---- sources ---- */
+
+enum mt_status merge_source_new(const char *name, struct store **out) {
+    struct store *store = xcalloc(1, sizeof *store);
+    store->path = xstrdup(name);
+    enum mt_status status = MT_OK;
+    int count;
+    const char *const *steps = schema_steps(&count);
+    /* No name: a temporary file that SQLite keeps in memory while it is small and removes in the end. */
+    if (sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE, NULL) !=
+        SQLITE_OK)
+        status = sql_fail(store->db, name, "cannot make a temporary copy of it");
+    if (status == MT_OK)
+        status = schema_migrate(store->db, name, steps, count);
+    *out = store;
+    if (status != MT_OK) {
+        store_close(store);
+        *out = NULL;
+    }
+    return status;
+}
+
+static bool beside(const char *path, const char *ending) {
+    struct str name = {0};
+    str_printf(&name, "%s%s", path, ending);
+    bool there = access(name.data, F_OK) == 0;
+    str_release(&name);
+    return there;
+}
+
+/* Nobody has it open for writing, and nobody died doing so. */
+static bool at_rest(const char *path) {
+    return !beside(path, "-wal") && !beside(path, "-journal");
+}
+
+/* `immutable` reads the file alone. Otherwise SQLite would make files beside a database in WAL mode, which a read-only
+ * folder refuses and another reader's folder should not be left with. */
+static enum mt_status open_reading(const char *path, bool immutable, sqlite3 **out) {
+    struct str uri = {0};
+    str_append(&uri, "file:");
+    for (const char *p = path; *p; p++)
+        str_printf(&uri, strchr("?#%", *p) ? "%%%02X" : "%c", *p);
+    if (immutable)
+        str_append(&uri, "?immutable=1");
+    enum mt_status status = MT_OK;
+    if (sqlite3_open_v2(uri.data, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE, NULL) !=
+        SQLITE_OK)
+        status = sql_fail(*out, path, "cannot read it");
+    sqlite3_busy_timeout(*out, 30000);
+    str_release(&uri);
+    return status;
+}
+
+static enum mt_status copy_once(const char *path, bool immutable, sqlite3 *copy) {
+    sqlite3 *from = NULL;
+    enum mt_status status = open_reading(path, immutable, &from);
+    if (status == MT_OK) {
+        sqlite3_backup *backup = sqlite3_backup_init(copy, "main", from, "main");
+        if (backup)
+            sqlite3_backup_step(backup, -1);
+        if (!backup || sqlite3_backup_finish(backup) != SQLITE_OK)
+            status = sql_fail(copy, path, "cannot make a temporary copy of it");
+    }
+    sqlite3_close_v2(from);
+    return status;
+}
+
+static enum mt_status copy_file(const char *path, sqlite3 *copy) {
+    bool immutable = at_rest(path);
+    enum mt_status status = copy_once(path, immutable, copy);
+    if (immutable && !at_rest(path)) /* somebody began to write meanwhile */
+        status = copy_once(path, false, copy);
+    return status;
+}
+
+/* Before SQLite looks at it, which takes an empty file for a new database. */
+static enum mt_status check_header(const char *path) {
+    char header[16] = "";
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return fail(MT_FAILURE, "%s cannot be read: %s", path, strerror(errno));
+    size_t size = fread(header, 1, sizeof header, file);
+    int error = ferror(file) ? errno : 0;
+    fclose(file);
+    if (error)
+        return fail(MT_FAILURE, "%s cannot be read: %s", path, strerror(error));
+    if (size == sizeof header && !memcmp(header, "SQLite format 3", sizeof header))
+        return MT_OK;
+    return fail(MT_FAILURE, "%s is neither a database of mixtune nor a T4 file%s", path, size ? "" : ": it is empty");
+}
+
+enum mt_status merge_source_open(const char *path, struct store **out) {
+    *out = NULL;
+    struct store *store;
+    enum mt_status status = check_header(path);
+    if (status != MT_OK || (status = merge_source_new(path, &store)) != MT_OK)
+        return status;
+    int64_t application = 0;
+    status = copy_file(path, store->db);
+    if (status == MT_OK)
+        status = sql_number(store->db, path, "PRAGMA application_id", &application);
+    if (status == MT_OK && application != SCHEMA_APPLICATION)
+        status = fail(MT_FAILURE, "%s is an SQLite database of another program", path);
+    if (status == MT_OK) {
+        int count;
+        const char *const *steps = schema_steps(&count);
+        struct str name = {0}; /* it says what it did, and did not do it to the file */
+        str_printf(&name, "a copy of %s", path);
+        status = schema_migrate(store->db, name.data, steps, count);
+        str_release(&name);
+    }
+    if (status == MT_OK)
+        status = merge_check(store);
+    if (status == MT_OK)
+        *out = store;
+    else
+        store_close(store);
+    return status;
+}
+
+/* ---- rows ---- */
+
+enum mt_status merge_insert(struct store *source, const char *table, sqlite3_stmt **out) {
+    const struct table *t = tables;
+    while (strcmp(t->name, table) != 0)
+        t++;
+    int columns = 1;
+    for (const char *p = t->columns; *p; p++)
+        columns += *p == ',';
+    struct str places = {0}, sql = {0};
+    for (int i = 1; i <= columns; i++)
+        str_printf(&places, ", ?%d", i);
+    str_printf(
+        &sql,
+        "INSERT INTO %s (id, %s) VALUES (content_key('%s'%s)%s) ON CONFLICT (id) DO UPDATE SET id = id RETURNING id",
+        t->name, t->columns, t->name, places.data, places.data);
+    enum mt_status status = sql_prepare(source->db, source->path, sql.data, out);
+    str_release(&places);
+    str_release(&sql);
+    return status;
+}
+
+/* The knobs of all configurations, into `table`. */
+static enum mt_status derive_knobs(struct store *store, const char *table) {
+    sqlite3_stmt *query;
+    enum mt_status status = sql_prepare(store->db, store->path, "SELECT id, config FROM main.config", &query);
+    int rc = SQLITE_DONE;
+    while (status == MT_OK && (rc = sqlite3_step(query)) == SQLITE_ROW)
+        status = store_insert_knobs(store, table, sqlite3_column_int64(query, 0),
+                                    (const char *)sqlite3_column_text(query, 1));
+    if (status == MT_OK && rc != SQLITE_DONE)
+        status = sql_fail(store->db, store->path, "cannot read it");
+    sqlite3_finalize(query);
+    return status;
+}
+
+enum mt_status merge_insert_knobs(struct store *source) {
+    return derive_knobs(source, "main.knob");
+}
+
+/* ---- checks ---- */
+
+/* MT_FAILURE when `sql` has a row; its first column is the rest of the sentence. */
+static enum mt_status expect_none(struct store *store, const char *sql) {
+    sqlite3_stmt *query;
+    enum mt_status status = sql_prepare(store->db, store->path, sql, &query);
+    if (status != MT_OK)
+        return status;
+    int rc = sqlite3_step(query);
+    if (rc == SQLITE_ROW)
+        status = fail(MT_FAILURE, "%s is damaged: %s; restore a copy of it, or leave it out", store->path,
+                      sql_text((const char *)sqlite3_column_text(query, 0)));
+    else if (rc != SQLITE_DONE)
+        status = sql_fail(store->db, store->path, "cannot read it");
+    sqlite3_finalize(query);
+    return status;
+}
+
+static enum mt_status check_keys(struct store *store) {
+    enum mt_status status = MT_OK;
+    for (int t = 0; t < TABLES && status == MT_OK; t++) {
+        struct str sql = {0};
+        str_printf(&sql,
+                   "SELECT 'row ' || id || ' of the table %s is not what its key says' FROM %s "
+                   "WHERE id <> content_key('%s', %s) LIMIT 1",
+                   tables[t].name, tables[t].name, tables[t].name, tables[t].columns);
+        status = expect_none(store, sql.data);
+        str_release(&sql);
+    }
+    return status;
+}
+
+static enum mt_status check_knobs(struct store *store) {
+    if (sqlite3_exec(
+            store->db,
+            "DROP TABLE IF EXISTS temp.knob_expected; CREATE TEMP TABLE knob_expected (config INTEGER, name TEXT, "
+            "value INTEGER, PRIMARY KEY (config, name)) STRICT, WITHOUT ROWID",
+            NULL, NULL, NULL) != SQLITE_OK)
+        return sql_fail(store->db, store->path, "cannot check it");
+    enum mt_status status = derive_knobs(store, "temp.knob_expected");
+    if (status == MT_OK)
+        status =
+            expect_none(store, "SELECT 'the knobs of configuration ' || config || ' are not those of its text' FROM "
+                               "(SELECT * FROM (SELECT * FROM knob EXCEPT SELECT * FROM knob_expected) UNION ALL "
+                               "SELECT * FROM (SELECT * FROM knob_expected EXCEPT SELECT * FROM knob)) LIMIT 1");
+    return status;
+}
+
+enum mt_status merge_check(struct store *store) {
+    enum mt_status status =
+        expect_none(store, "SELECT replace(integrity_check, char(10), ' ') FROM pragma_integrity_check(1) "
+                           "WHERE integrity_check <> 'ok'");
+    if (status == MT_OK)
+        status = expect_none(store, "SELECT 'a row of the table ' || \"table\" || ' refers to a row of ' || "
+                                    "parent || ' that is not there' FROM pragma_foreign_key_check LIMIT 1");
+    if (status == MT_OK)
+        status = check_keys(store);
+    if (status == MT_OK)
+        status = check_knobs(store);
+    if (status == MT_OK)
+        status = expect_none(store, "SELECT 'measurement ' || measurement.id || ' claims to be measured, on a software "
+                                    "device' FROM measurement JOIN run ON run.id = measurement.run JOIN device ON "
+                                    "device.id = run.device WHERE device.software AND origin = 'measured' LIMIT 1");
+    return status;
+}
+
+/* ---- the union ---- */
+
+/* Copies the rows that are not there. */
+static enum mt_status copy_rows(struct store *target, struct store *source, const char *name, const char *columns,
+                                int64_t *added, int64_t *read) {
+    struct str select = {0}, sql = {0};
+    str_printf(&select, "SELECT %s FROM main.%s", columns, name);
+    str_printf(&sql, "INSERT INTO main.%s (%s) VALUES (?", name, columns);
+    for (const char *p = columns; *p; p++)
+        if (*p == ',')
+            str_append(&sql, ", ?");
+    str_append(&sql, ") ON CONFLICT DO NOTHING");
+    sqlite3_stmt *query = NULL, *insert = NULL;
+    enum mt_status status = sql_prepare(source->db, source->path, select.data, &query);
+    if (status == MT_OK)
+        status = sql_prepare(target->db, target->path, sql.data, &insert);
+    int rc = SQLITE_DONE;
+    while (status == MT_OK && (rc = sqlite3_step(query)) == SQLITE_ROW) {
+        for (int c = 0; c < sqlite3_column_count(query); c++)
+            sqlite3_bind_value(insert, c + 1, sqlite3_column_value(query, c));
+        if (sqlite3_step(insert) != SQLITE_DONE)
+            status = sql_fail(target->db, target->path, "cannot add the rows, it stays as it was");
+        else
+            *added += sqlite3_changes(target->db);
+        sqlite3_reset(insert);
+        ++*read;
+    }
+    if (status == MT_OK && rc != SQLITE_DONE)
+        status = sql_fail(source->db, source->path, "cannot read the copy of it");
+    sqlite3_finalize(query);
+    sqlite3_finalize(insert);
+    str_release(&select);
+    str_release(&sql);
+    return status;
+}
+
+static enum mt_status add_source(struct store *target, struct store *source, struct merge_count *out) {
+    enum mt_status status = MT_OK;
+    for (int t = 0; t < TABLES && status == MT_OK; t++) {
+        struct str columns = {0};
+        int64_t added = 0, read = 0;
+        str_printf(&columns, "id, %s", tables[t].columns);
+        status = copy_rows(target, source, tables[t].name, columns.data, &added, &read);
+        if (!strcmp(tables[t].name, "run"))
+            out->runs += added, out->runs_read += read;
+        if (!strcmp(tables[t].name, "measurement"))
+            out->measurements += added, out->measurements_read += read;
+        str_release(&columns);
+    }
+    int64_t added = 0, read = 0;
+    if (status == MT_OK)
+        status = copy_rows(target, source, "knob", "config, name, value", &added, &read);
+    return status;
+}
+
+enum mt_status merge_into(struct store *target, struct store *const *source, int count, struct merge_count *out) {
+    *out = (struct merge_count){0};
+    enum mt_status status = merge_check(target);
+    if (status == MT_OK)
+        status = store_lock(target);
+    if (status != MT_OK)
+        return status;
+    for (int i = 0; i < count && status == MT_OK; i++)
+        status = add_source(target, source[i], out);
+    return store_unlock(target, status);
+}

@@ -1,0 +1,360 @@
+/* Merging: the union of rows, whatever the order and however often; a damaged source changes nothing. */
+#include "test_store.h"
+
+#include "../../db/key.h"
+#include "../../db/merge.h"
+#include "../../db/schema.h"
+#include <sys/stat.h>
+
+static uint64_t seed = 88172645463325252u;
+static double random_ns(void) {
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return 1000 + (double)(seed >> 11) / 65536.0;
+}
+
+/* A database of one machine: runs on a GPU and on a software device, good and bad candidates. */
+static void make(const char *path, const char *uuid, const char *templates, int rows) {
+    struct store_device device = gpu;
+    struct store_environment environment = env;
+    device.uuid = uuid, environment.template_hash = templates;
+    for (int run = 0; run < 2; run++) {
+        struct store *store = open_run(path, run ? &soft : &device, &environment);
+        for (int i = 0; i < rows; i++) {
+            double samples[5];
+            for (int s = 0; s < 5; s++)
+                samples[s] = random_ns();
+            struct store_measurement m = good(samples, 5);
+            m.m = 1 + i;
+            m.config = i % 3 ? "tile_n=128,stages=4,split_k=1" : "tile_n=64,stages=3,split_k=2";
+            m.origin = run ? ORIGIN_MODELLED : ORIGIN_MEASURED;
+            m.low_ns = 0, m.high_ns = 1e300;
+            if (i % 4 == 3)
+                m.outcome = OUTCOME_WRONG, m.message = "y[3, 17] is 1.5, not 2.5";
+            if (store_record(store, &m) != MT_OK)
+                fail_msg("%s", fail_message());
+        }
+        store_close(store);
+    }
+}
+
+static const char *at(const struct fixture *f, const char *name) {
+    static char path[16][160];
+    static int turn;
+    turn = (turn + 1) % 16;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", f->folder, name);
+    return path[turn];
+}
+
+/* All rows of all tables, sorted; samples and doubles byte by byte. */
+static void dump(const char *path, struct str *out) {
+    static const char *const sql[] = {
+        "SELECT * FROM device ORDER BY id",     "SELECT * FROM environment ORDER BY id",
+        "SELECT * FROM run ORDER BY id",        "SELECT * FROM layer ORDER BY id",
+        "SELECT * FROM config ORDER BY id",     "SELECT * FROM knob ORDER BY config, name",
+        "SELECT * FROM measurement ORDER BY id"};
+    struct store *store;
+    if (store_open(path, &store) != MT_OK)
+        fail_msg("%s", fail_message());
+    for (int i = 0; i < 7; i++) {
+        sqlite3_stmt *query;
+        assert_int_equal(sqlite3_prepare_v2(store_handle(store), sql[i], -1, &query, NULL), SQLITE_OK);
+        while (sqlite3_step(query) == SQLITE_ROW)
+            for (int c = 0; c < sqlite3_column_count(query); c++) {
+                double real = sqlite3_column_double(query, c);
+                if (sqlite3_column_type(query, c) == SQLITE_FLOAT)
+                    str_append_bytes(out, &real, sizeof real);
+                else
+                    str_append_bytes(out, sqlite3_column_blob(query, c), (size_t)sqlite3_column_bytes(query, c));
+                str_append(out, c + 1 == sqlite3_column_count(query) ? "\n" : "|");
+            }
+        sqlite3_finalize(query);
+    }
+    store_close(store);
+}
+
+static void assert_same_rows(const char *a, const char *b) {
+    struct str left = {0}, right = {0};
+    dump(a, &left);
+    dump(b, &right);
+    assert_true(left.length > 100);
+    assert_int_equal(left.length, right.length);
+    assert_memory_equal(left.data, right.data, left.length);
+    str_release(&left);
+    str_release(&right);
+}
+
+static enum mt_status merge(const char *target, const char *const *path, int count, struct merge_count *out) {
+    struct store *source[8] = {0}, *into = NULL;
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < count && status == MT_OK; i++)
+        status = merge_source_open(path[i], &source[i]);
+    if (status == MT_OK)
+        status = store_open(target, &into);
+    if (status == MT_OK)
+        status = merge_into(into, source, count, out);
+    for (int i = 0; i < count; i++)
+        store_close(source[i]);
+    store_close(into);
+    return status;
+}
+
+static void check_ok(enum mt_status status) {
+    if (status != MT_OK)
+        fail_msg("%s", fail_message());
+}
+
+static void the_union_whatever_the_order(void **state) {
+    struct fixture *f = *state;
+    struct merge_count count;
+    const char *a = strdup(at(f, "a.db")), *b = strdup(at(f, "b.db")), *c = strdup(at(f, "c.db"));
+    make(a, "GPU-1", "templates-1", 7);
+    make(b, "GPU-2", "templates-1", 5);
+    make(c, "GPU-1", "templates-2", 3); /* the same device with newer kernels */
+    check_ok(merge(at(f, "x.db"), (const char *[]){a, b, c}, 3, &count));
+    assert_int_equal(count.measurements, 30);
+    assert_int_equal(count.runs, 6);
+    check_ok(merge(at(f, "y.db"), (const char *[]){c, b}, 2, &count));
+    check_ok(merge(at(f, "y.db"), (const char *[]){a}, 1, &count));
+    assert_same_rows(at(f, "x.db"), at(f, "y.db"));
+
+    check_ok(merge(at(f, "y.db"), (const char *[]){b, at(f, "x.db"), b, at(f, "y.db")}, 4, &count));
+    assert_int_equal(count.measurements + count.runs, 0);
+    assert_int_equal(count.measurements_read, 10 + 30 + 10 + 30);
+    assert_same_rows(at(f, "x.db"), at(f, "y.db"));
+
+    struct store *store;
+    check_ok(store_open(at(f, "x.db"), &store));
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement WHERE outcome = 'ok'"), 2 * (6 + 4 + 3));
+    assert_int_equal(number(store, "SELECT count(*) FROM device"), 3);
+    assert_int_equal(number(store, "SELECT count(*) FROM environment"), 2);
+    assert_int_equal(number(store, "SELECT count(*) FROM knob"), 6);
+    /* Of the GPU that was swept twice only the newer kernels count. */
+    assert_int_equal(number(store, "SELECT count(*) FROM current WHERE uuid = 'GPU-1'"), 3);
+    store_close(store);
+    free((void *)a), free((void *)b), free((void *)c);
+}
+
+/* The merge is refused with `part` in the sentence, the target keeps its bytes, and so does the source. */
+static void refused(struct fixture *f, const char *source, const char *part) {
+    struct str before = {0}, after = {0}, source_before = {0}, source_after = {0};
+    struct merge_count count;
+    check_ok(file_read(at(f, "target.db"), &before));
+    file_read(source, &source_before);
+    const char *good_one = at(f, "good.db");
+    assert_int_equal(merge(at(f, "target.db"), (const char *[]){good_one, source}, 2, &count), MT_FAILURE);
+    if (!strstr(fail_message(), part) || !strstr(fail_message(), source) || strchr(fail_message(), '\n'))
+        fail_msg("not the sentence with `%s`: %s", part, fail_message());
+    check_ok(file_read(at(f, "target.db"), &after));
+    file_read(source, &source_after);
+    assert_int_equal(before.length, after.length);
+    assert_memory_equal(before.data, after.data, before.length);
+    assert_int_equal(source_before.length, source_after.length);
+    if (source_before.length)
+        assert_memory_equal(source_before.data, source_after.data, source_before.length);
+    str_release(&before);
+    str_release(&after);
+    str_release(&source_before);
+    str_release(&source_after);
+}
+
+/* A database that `sql` has been at. */
+static const char *edited(struct fixture *f, const char *sql) {
+    unlink(at(f, "edited.db"));
+    make(at(f, "edited.db"), "GPU-3", "templates-1", 6);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(at(f, "edited.db"), &db), SQLITE_OK);
+    char *error = NULL;
+    if (sqlite3_exec(db, sql, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s: %s", sql, error);
+    sqlite3_close(db);
+    return at(f, "edited.db");
+}
+
+static void a_changed_row_is_found_out(void **state) {
+    struct fixture *f = *state;
+    make(at(f, "good.db"), "GPU-1", "templates-1", 6);
+    make(at(f, "target.db"), "GPU-2", "templates-1", 6);
+    static const char *const device_sql[] = {
+        "UPDATE device SET name = 'NVIDIA B200' WHERE uuid = 'GPU-3'",
+        "UPDATE environment SET template_hash = 'templates-9'",
+        "UPDATE run SET command = 'another' WHERE id = (SELECT max(id) FROM run)",
+        "UPDATE run SET started = started + 1",
+        "UPDATE layer SET n = n * 2",
+        "UPDATE config SET config = config || ' '",
+    };
+    for (size_t i = 0; i < sizeof device_sql / sizeof *device_sql; i++)
+        refused(f, edited(f, device_sql[i]), "is not what its key says");
+    static const char *const column[] = {
+        "m = 999",
+        "group_size = 64",
+        "scheme = 'w8a8'",
+        "dtype = 'bf16'",
+        "binary = 'ff'",
+        "outcome = 'timeout' WHERE outcome = 'wrong'",
+        "message = 'nothing'",
+        "origin = 'modelled' WHERE origin = 'measured'",
+        "cache_state = 'hot'",
+        "samples = zeroblob(40) WHERE outcome = 'ok'",
+        "median_ns = median_ns * 0.5 WHERE outcome = 'ok'",
+        "low_ns = 1 WHERE outcome = 'ok'",
+        "high_ns = 2e300 WHERE outcome = 'ok'",
+        "registers = 1",
+        "smem_bytes = 1",
+        "spill_bytes = 1",
+        "created = created + 1",
+        "run = (SELECT min(id) FROM run)",
+        "config = (SELECT min(id) FROM config)",
+        "id = id + 1 WHERE id = (SELECT max(id) FROM measurement)",
+    };
+    for (size_t i = 0; i < sizeof column / sizeof *column; i++) {
+        char sql[200];
+        snprintf(sql, sizeof sql, "UPDATE measurement SET %s", column[i]);
+        refused(f, edited(f, sql), "is not what its key says");
+    }
+}
+
+static void a_damaged_file_is_refused(void **state) {
+    struct fixture *f = *state;
+    make(at(f, "good.db"), "GPU-1", "templates-1", 6);
+    make(at(f, "target.db"), "GPU-2", "templates-1", 6);
+    refused(f, edited(f, "DELETE FROM config WHERE id = (SELECT min(id) FROM config)"), "that is not there");
+    refused(f, edited(f, "DELETE FROM knob WHERE name = 'stages'"), "knobs");
+    refused(f, edited(f, "UPDATE knob SET value = value + 1 WHERE name = 'stages'"), "knobs");
+    refused(f,
+            edited(f, "DROP VIEW speedup; DROP VIEW baseline; DROP VIEW winner; DROP VIEW current; DROP VIEW fact; "
+                      "DROP VIEW toolchain; "
+                      "DROP TABLE knob"),
+            "no such table");
+    refused(f, edited(f, "PRAGMA user_version = 1000"), "newer mixtune (database version 1000");
+    refused(f, edited(f, "PRAGMA application_id = 7"), "another program");
+    refused(f, edited(f, "PRAGMA ignore_check_constraints = ON; UPDATE measurement SET median_ns = NULL"), "CHECK");
+
+    const char *path = edited(f, "PRAGMA journal_mode = DELETE");
+    assert_int_equal(truncate(path, 12 * 4096), 0);
+    refused(f, path, "damaged");
+    path = edited(f, "PRAGMA journal_mode = DELETE");
+    FILE *file = fopen(path, "r+b");
+    fseek(file, 5 * 4096 + 1, SEEK_SET);
+    for (int i = 0; i < 3000; i++)
+        fputc(i * 37 + 11, file);
+    fclose(file);
+    refused(f, path, "damaged");
+    assert_int_equal(truncate(path, 0), 0);
+    refused(f, path, "it is empty");
+    assert_int_equal(truncate(path, 5000), 0);
+    refused(f, path, "neither a database");
+    refused(f, at(f, "none.db"), "cannot be read");
+    refused(f, f->folder, "directory");
+}
+
+static void software_times_never_become_measured(void **state) {
+    struct fixture *f = *state;
+    make(at(f, "good.db"), "GPU-1", "templates-1", 2);
+    make(at(f, "target.db"), "GPU-2", "templates-1", 2);
+    make(at(f, "forged.db"), "GPU-3", "templates-1", 2);
+    sqlite3 *db;
+    sqlite3_open(at(f, "forged.db"), &db);
+    key_register(db); /* whoever did this also knew the keys */
+    char *error = NULL;
+    sqlite3_exec(db,
+                 "UPDATE measurement SET origin = 'measured'; UPDATE measurement SET id = content_key('measurement', "
+                 "run, layer, config, m, "
+                 "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, "
+                 "low_ns, high_ns, "
+                 "registers, smem_bytes, spill_bytes, created)",
+                 NULL, NULL, &error);
+    assert_null(error);
+    sqlite3_close(db);
+    refused(f, at(f, "forged.db"), "claims to be measured");
+}
+
+/* A file of version 1 is brought up to date in a copy; its keys become those of the same rows recorded today. */
+static void an_older_version_is_not_changed_in_place(void **state) {
+    struct fixture *f = *state;
+    const char *old = strdup(at(f, "old.db"));
+    make(at(f, "now.db"), "GPU-1", "templates-1", 6);
+    sqlite3 *db;
+    sqlite3_open(old, &db);
+    char sql[1200];
+    snprintf(sql, sizeof sql,
+             "PRAGMA application_id = %d; PRAGMA user_version = 1; ATTACH '%s' AS now; INSERT INTO device SELECT * "
+             "FROM now.device; "
+             "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT id + 1, device, "
+             "environment, command, started "
+             "FROM now.run; INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config "
+             "FROM now.config; "
+             "INSERT INTO knob SELECT * FROM now.knob; INSERT INTO measurement SELECT x.id + 1, run + 1, x.layer, "
+             "x.config, m, group_size, "
+             "scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, low_ns, high_ns, "
+             "registers, smem_bytes, "
+             "spill_bytes, created FROM now.measurement AS x",
+             SCHEMA_APPLICATION, at(f, "now.db"));
+    char *error = NULL;
+    assert_int_equal(sqlite3_exec(db, schema_steps(NULL)[0], NULL, NULL, &error), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s", error);
+    sqlite3_close(db);
+
+    struct str before = {0}, after = {0};
+    struct merge_count count;
+    check_ok(file_read(old, &before));
+    check_ok(merge(at(f, "x.db"), &old, 1, &count));
+    assert_int_equal(count.measurements, 12);
+    check_ok(file_read(old, &after));
+    assert_int_equal(before.length, after.length);
+    assert_memory_equal(before.data, after.data, before.length);
+    assert_same_rows(at(f, "x.db"), at(f, "now.db"));
+    str_release(&before);
+    str_release(&after);
+    free((void *)old);
+}
+
+/* A sweep has the source open: what it committed so far is in the copy, and it can go on. */
+static void a_source_in_use(void **state) {
+    struct fixture *f = *state;
+    struct merge_count count;
+    const char *path = at(f, "busy.db");
+    make(path, "GPU-1", "templates-1", 2);
+    struct store *store = open_run(path, &gpu, &env);
+    double sample = random_ns();
+    struct store_measurement m = good(&sample, 1);
+    check_ok(store_record(store, &m));
+    check_ok(merge(at(f, "x.db"), (const char *[]){path}, 1, &count));
+    assert_int_equal(count.measurements, 5);
+    m.m++;
+    check_ok(store_record(store, &m));
+    check_ok(merge(at(f, "x.db"), (const char *[]){path}, 1, &count));
+    assert_int_equal(count.measurements, 1);
+    store_close(store);
+    assert_same_rows(at(f, "x.db"), path);
+}
+
+/* A source at rest leaves no files behind it, and its folder need not be writable. */
+static void a_source_is_only_read(void **state) {
+    struct fixture *f = *state;
+    struct merge_count count;
+    const char *path = at(f, "a?b#c%20.db");
+    make(path, "GPU-1", "templates-1", 2);
+    check_ok(merge(at(f, "x.db"), (const char *[]){path}, 1, &count));
+    assert_same_rows(at(f, "x.db"), path);
+    struct store *source;
+    check_ok(merge_source_open(path, &source));
+    char name[200];
+    snprintf(name, sizeof name, "%s-shm", path);
+    assert_int_equal(access(name, F_OK), -1);
+    store_close(source);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
+    const struct CMUnitTest tests[] = {
+        TEST(the_union_whatever_the_order),
+        TEST(a_changed_row_is_found_out),
+        TEST(a_damaged_file_is_refused),
+        TEST(software_times_never_become_measured),
+        TEST(an_older_version_is_not_changed_in_place),
+        TEST(a_source_in_use),
+        TEST(a_source_is_only_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
