@@ -16,6 +16,7 @@ static const struct command {
     {"bench", cmd_bench, "time a few configurations of one shape beside the baseline"},
     {"verify", cmd_verify, "compare kernels with the exact reference, element by element"},
     {"report", cmd_report, "plots and tables of what a database holds"},
+    {"replay", cmd_replay, "play a search against a stored exhaustive sweep"},
     {"export", cmd_export, "write the dispatch file of one GPU type"},
     {"show", cmd_show, "print the measurements and winners of a database"},
     {"info", cmd_info, "the device, the kernels and their knobs, the known models"},

@@ -207,7 +207,7 @@ static enum mt_status check_picture(const char *dir, const char *name, const cha
     return status;
 }
 
-static enum mt_status draw_one(const char *dir, const char *name, const struct str *script) {
+enum mt_status plot_script(const char *dir, const char *name, const struct str *script) {
     struct str path = {0}, said = {0};
     str_printf(&path, "%s/data/%s.gp", dir, name);
     enum mt_status status = file_write_atomic(path.data, script->data, script->length);
@@ -255,7 +255,7 @@ enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_
         struct str name = {0}, script = {0};
         str_printf(&name, "%s-%s", base.data, kinds[kind].name);
         make_script(set, &curves, path.data + strlen(dir) + 1, name.data, kind, &script);
-        status = draw_one(dir, name.data, &script);
+        status = plot_script(dir, name.data, &script);
         names[kind] = name.data;
         str_release(&script);
     }

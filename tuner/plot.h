@@ -18,6 +18,9 @@ enum mt_status plot_check(void);
  * baseline there is no speed-up to draw). names[kind] becomes "SET-KIND", owned by the caller, or NULL. */
 enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_set *set, char *names[PLOT_KINDS]);
 
+/* Writes DIR/data/NAME.gp and lets gnuplot run it in DIR; it must leave NAME.svg and NAME.png there, whole. */
+enum mt_status plot_script(const char *dir, const char *name, const struct str *script);
+
 /* "SET": made of device, model and formats; fit for a file name. Appends. */
 void plot_set_name(const struct plot_set *set, struct str *out);
 /* "modelled on software device A100-SXM-80G" or "measured on NVIDIA ...". Appends. */

@@ -1,0 +1,295 @@
+#include "search.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST_GUESSES = 6, SPREAD_TRIES = 12, MIN_BUDGET = 8 };
+
+enum state { UNTOUCHED, ASKED, TOLD };
+
+struct search {
+    struct search_pool pool;
+    struct search_rules rules;
+    struct model_samples own, *memory, no_memory;
+    struct model_point *point;
+    enum state *state; /* of each configuration */
+    double *ns;        /* 0: not good, or not told */
+    double *predicted; /* log ns */
+    int next;          /* exhaustive: where the list goes on */
+    int asked, told, fitted_at;
+    int best;   /* -1: none yet */
+    int centre; /* random: where it climbs; -1: it starts anew */
+    uint64_t random;
+};
+
+/* ---- names ---- */
+
+static const char *const strategy_names[] = {"exhaustive", "random", "guided"};
+static const char *const patience_names[] = {"quick", "normal", "exhaustive"};
+
+static int find_name(const char *text, const char *const *names) {
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(text, names[i]))
+            return i;
+    return -1;
+}
+
+enum mt_status search_strategy_parse(const char *text, enum search_strategy *out) {
+    int at = find_name(text, strategy_names);
+    if (at < 0)
+        return fail(MT_USAGE, "there is no strategy `%s`; it is exhaustive, random or guided", text);
+    *out = (enum search_strategy)at;
+    return MT_OK;
+}
+
+const char *search_strategy_name(enum search_strategy strategy) {
+    return strategy_names[strategy];
+}
+
+enum mt_status search_patience_parse(const char *text, enum search_patience *out) {
+    int at = find_name(text, patience_names);
+    if (at < 0)
+        return fail(MT_USAGE, "there is no patience `%s`; it is quick, normal or exhaustive", text);
+    *out = (enum search_patience)at;
+    return MT_OK;
+}
+
+enum search_strategy search_patience_strategy(enum search_patience patience) {
+    return patience == PATIENCE_EXHAUSTIVE ? SEARCH_EXHAUSTIVE : SEARCH_GUIDED;
+}
+
+int search_patience_budget(enum search_patience patience, int count) {
+    int share = patience == PATIENCE_QUICK ? count / 20 : patience == PATIENCE_NORMAL ? count / 10 : count;
+    return share < MIN_BUDGET ? MIN_BUDGET : share;
+}
+
+/* ---- opening ---- */
+
+/* An SM has at least the shared memory that some allowed configuration wants of it. */
+static int shared_of_sm(const struct search_pool *pool) {
+    size_t most = 0;
+    for (int i = 0; i < pool->count; i++) {
+        const struct config *c = &pool->config[i];
+        struct launch_shape shape;
+        size_t ctas = 1;
+        c->family->shape(c, pool->problem, &shape);
+        for (int k = 0; k < c->family->knob_count; k++)
+            if (!strcmp(c->family->knobs[k].name, "ctas"))
+                ctas = (size_t)c->value[k];
+        if (ctas * (shape.smem_bytes + 1152) > most)
+            most = ctas * (shape.smem_bytes + 1152);
+    }
+    return (int)most;
+}
+
+struct search *search_open(const struct search_pool *pool, const struct search_rules *rules,
+                           struct model_samples *memory) {
+    struct search *s = xcalloc(1, sizeof *s);
+    const size_t count = (size_t)pool->count + 1;
+    s->pool = *pool;
+    s->rules = *rules;
+    s->memory = memory ? memory : &s->no_memory;
+    s->state = xcalloc(count, sizeof *s->state);
+    s->ns = xcalloc(count, sizeof *s->ns);
+    s->point = xcalloc(count, sizeof *s->point);
+    s->predicted = xcalloc(count, sizeof *s->predicted);
+    s->best = s->centre = s->fitted_at = -1;
+    s->random = (rules->seed + 1) * 0x9E3779B97F4A7C15ULL;
+    const int shared = shared_of_sm(pool);
+    for (int i = 0; i < pool->count; i++)
+        model_point_init(&s->point[i], &pool->config[i], pool->problem, pool->sm_count, shared,
+                         pool->modelled_ns ? pool->modelled_ns[i] : 0);
+    return s;
+}
+
+void search_close(struct search *s) {
+    if (!s)
+        return;
+    for (int i = 0; i < s->own.count; i++)
+        if (s->memory != &s->no_memory)
+            samples_add(s->memory, &s->own.item[i].point, s->own.item[i].ns);
+    samples_release(&s->own);
+    free(s->state);
+    free(s->ns);
+    free(s->point);
+    free(s->predicted);
+    free(s);
+}
+
+/* ---- steps that strategies share ---- */
+
+/* xorshift64*; a number below `count`. */
+static int draw(struct search *s, int count) {
+    s->random ^= s->random >> 12;
+    s->random ^= s->random << 25;
+    s->random ^= s->random >> 27;
+    return (int)(((s->random * 0x2545F4914F6CDD1DULL) >> 32) * (uint64_t)count >> 32);
+}
+
+static int draw_untouched(struct search *s) {
+    int left = 0;
+    for (int i = 0; i < s->pool.count; i++)
+        left += s->state[i] == UNTOUCHED;
+    if (!left)
+        return -1;
+    int at = draw(s, left);
+    for (int i = 0; i < s->pool.count; i++)
+        if (s->state[i] == UNTOUCHED && at-- == 0)
+            return i;
+    return -1;
+}
+
+/* True if some configuration of the family has knob `k` strictly between the two values. */
+static bool value_between(const struct search *s, const struct family *family, int k, int a, int b) {
+    const int low = a < b ? a : b, high = a < b ? b : a;
+    for (int i = 0; i < s->pool.count; i++) {
+        const struct config *c = &s->pool.config[i];
+        if (c->family == family && c->value[k] > low && c->value[k] < high)
+            return true;
+    }
+    return false;
+}
+
+/* They differ in one knob, by one step of the values that the list has. */
+static bool neighbours(const struct search *s, int a, int b) {
+    const struct config *x = &s->pool.config[a], *y = &s->pool.config[b];
+    int differs = -1;
+    if (x->family != y->family)
+        return false;
+    for (int k = 0; k < x->family->knob_count; k++)
+        if (x->value[k] != y->value[k]) {
+            if (differs >= 0)
+                return false;
+            differs = k;
+        }
+    return differs >= 0 && !value_between(s, x->family, differs, x->value[differs], y->value[differs]);
+}
+
+/* ---- random and neighbourhood ---- */
+
+static int random_neighbour(struct search *s, int of) {
+    int chosen = -1, seen = 0;
+    for (int i = 0; i < s->pool.count; i++)
+        if (s->state[i] == UNTOUCHED && neighbours(s, of, i) && draw(s, ++seen) == 0)
+            chosen = i;
+    return chosen;
+}
+
+static int next_random(struct search *s) {
+    int next = s->centre >= 0 ? random_neighbour(s, s->centre) : -1;
+    if (next >= 0)
+        return next;
+    s->centre = -1; /* nothing faster around: somewhere else */
+    return draw_untouched(s);
+}
+
+/* ---- guided ---- */
+
+/* Steps between two configurations, counted in doublings of knobs. */
+static double apart(const struct search *s, int a, int b) {
+    double sum = s->point[a].family == s->point[b].family ? 0 : 8;
+    for (int k = 0; k < MODEL_KNOBS; k += 2)
+        sum += fabs(s->point[a].knob[k] - s->point[b].knob[k]);
+    return sum;
+}
+
+/* Of some random ones, that which is farthest from all that were touched. */
+static int next_spread(struct search *s) {
+    int chosen = -1;
+    double farthest = -1;
+    for (int t = 0; t < SPREAD_TRIES; t++) {
+        int i = draw_untouched(s);
+        double nearest = INFINITY;
+        for (int j = 0; j < s->pool.count && i >= 0; j++)
+            if (s->state[j] != UNTOUCHED)
+                nearest = fmin(nearest, apart(s, i, j));
+        if (i >= 0 && nearest > farthest) {
+            farthest = nearest;
+            chosen = i;
+        }
+    }
+    return chosen;
+}
+
+/* Late in a search one more measurement changes little: it is fitted anew after each eighth more. */
+static void predict(struct search *s) {
+    if (s->fitted_at >= 0 && s->told < s->fitted_at + 1 + s->fitted_at / 8)
+        return;
+    s->fitted_at = s->told;
+    for (const struct family *const *f = family_list(); *f; f++) {
+        struct model_fit fit;
+        bool fitted = false;
+        for (int i = 0; i < s->pool.count; i++) {
+            if (s->point[i].family != *f)
+                continue;
+            if (!fitted)
+                model_fit(&fit, &s->point[i], &s->own, s->memory);
+            fitted = true;
+            s->predicted[i] = model_predict(&fit, &s->point[i]);
+        }
+    }
+}
+
+/* Of the untouched ones (next to `centre`, if that is not -1) the fastest by prediction; -1: none. */
+static int next_predicted(const struct search *s, int centre) {
+    int chosen = -1;
+    for (int i = 0; i < s->pool.count; i++)
+        if (s->state[i] == UNTOUCHED && (chosen < 0 || s->predicted[i] < s->predicted[chosen]) &&
+            (centre < 0 || neighbours(s, centre, i)))
+            chosen = i;
+    return chosen;
+}
+
+static int next_guided(struct search *s) {
+    bool blind = !s->pool.modelled_ns && s->memory->count < MIN_BUDGET;
+    if (blind && s->asked < FIRST_GUESSES)
+        return next_spread(s);
+    predict(s);
+    int next = s->best >= 0 && s->asked % 3 == 2 ? next_predicted(s, s->best) : -1;
+    return next >= 0 ? next : next_predicted(s, -1);
+}
+
+/* ---- the loop ---- */
+
+static int choose(struct search *s) {
+    switch (s->rules.strategy) {
+    case SEARCH_RANDOM:
+        return next_random(s);
+    case SEARCH_GUIDED:
+        return next_guided(s);
+    default:
+        while (s->next < s->pool.count && s->state[s->next] != UNTOUCHED)
+            s->next++;
+        return s->next < s->pool.count ? s->next : -1;
+    }
+}
+
+static int settle(struct search *s) {
+    if (!s->rules.until_settled || s->best < 0 || s->asked >= 2 * s->rules.budget)
+        return -1;
+    predict(s);
+    return next_predicted(s, s->best);
+}
+
+int search_next(struct search *s) {
+    int next = s->asked < s->rules.budget ? choose(s) : settle(s);
+    if (next >= 0) {
+        s->state[next] = ASKED;
+        s->asked++;
+    }
+    return next;
+}
+
+void search_tell(struct search *s, int index, double ns) {
+    s->asked += s->state[index] == UNTOUCHED;
+    s->state[index] = TOLD;
+    s->told++;
+    s->ns[index] = ns;
+    if (ns <= 0)
+        return;
+    samples_add(&s->own, &s->point[index], ns);
+    if (s->best < 0 || ns < s->ns[s->best])
+        s->best = index;
+    if (s->centre < 0 || ns < s->ns[s->centre])
+        s->centre = index;
+}

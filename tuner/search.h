@@ -1,0 +1,61 @@
+/* Which configurations of one problem to measure, and in which order.
+ *
+ *   exhaustive  all, in the order of the list
+ *   random      a random configuration, then its neighbours (one knob moved to the adjacent value that the list has) as
+ * long as one is faster, then another random start guided      the fastest that a cost model predicts (search_model.h),
+ * which every measurement corrects; every third step the most promising neighbour of the best so far. It begins with
+ * the fastest by modelled time where these are known; else, and with nothing to learn from, with a few that lie far
+ * from each other
+ *
+ * The caller measures what search_next() names and tells the time. Everything follows from the seed: equal answers give
+ * equal questions. Nothing here knows of devices, so a stored sweep can answer too (replay.h). */
+#ifndef MT_SEARCH_H
+#define MT_SEARCH_H
+
+#include "search_model.h"
+#include <stdint.h>
+
+enum search_strategy { SEARCH_EXHAUSTIVE, SEARCH_RANDOM, SEARCH_GUIDED };
+/* "exhaustive", "random", "guided". MT_USAGE with the list. */
+enum mt_status search_strategy_parse(const char *text, enum search_strategy *out);
+const char *search_strategy_name(enum search_strategy strategy);
+
+/* How long a search goes on: QUICK measures 5 % of the configurations, NORMAL 10 % and then the neighbours of the best
+ * until none is left that is faster, EXHAUSTIVE all. */
+enum search_patience { PATIENCE_QUICK, PATIENCE_NORMAL, PATIENCE_EXHAUSTIVE };
+/* "quick", "normal", "exhaustive". MT_USAGE with the list. */
+enum mt_status search_patience_parse(const char *text, enum search_patience *out);
+/* The strategy of a patience: exhaustive, else guided. */
+enum search_strategy search_patience_strategy(enum search_patience patience);
+/* Measurements that a patience allows among `count` configurations; never under 8. */
+int search_patience_budget(enum search_patience patience, int count);
+
+/* The problem and its configurations; all that is pointed to must outlive the search. */
+struct search_pool {
+    const struct problem *problem;
+    const struct config *config; /* all allowed */
+    int count;
+    int sm_count;
+    const double *modelled_ns; /* of each, 0: unknown; NULL: none known */
+};
+
+struct search_rules {
+    enum search_strategy strategy;
+    uint64_t seed;
+    int budget;         /* at most so many measurements */
+    bool until_settled; /* beyond the budget, the neighbours of the best until none is faster; at most as many again */
+};
+
+struct search;
+
+/* `memory` holds what was measured for other problems; it grows by what is told here. It may be NULL. */
+struct search *search_open(const struct search_pool *pool, const struct search_rules *rules,
+                           struct model_samples *memory);
+void search_close(struct search *search);
+
+/* The next configuration to measure, -1 at the end. May be called again before the answer to the last one. */
+int search_next(struct search *search);
+/* The time of a configuration; 0 if it is not good. Also of one that was never asked for: it was known before. */
+void search_tell(struct search *search, int index, double ns);
+
+#endif
