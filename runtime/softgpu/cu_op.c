@@ -71,7 +71,8 @@ static void launch_bind(struct cu_op *op) {
     const struct sg_function_info *info = &op->function->info;
     struct CUmod_st *module = op->function->module;
     for (int i = 0; i < module->variable_count; i++)
-        touch(op, module->variables[i]);
+        if (sg_module_variable_named(module->code, i))
+            touch(op, module->variables[i]);
     bool unknown = info->opaque_pointers;
     for (uint32_t at = 0; at + 8 <= info->param_bytes; at += 8) {
         uint64_t word;

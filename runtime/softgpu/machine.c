@@ -70,6 +70,10 @@ const char *sg_module_variable(const struct sg_module *module, int index, size_t
     return v->name;
 }
 
+bool sg_module_variable_named(const struct sg_module *module, int index) {
+    return module->variable[index].named;
+}
+
 /* Writes addresses into initialisers: into the image and, where the variable has its place already, there too, so
  * the order in which variables are bound and filled does not matter. */
 static void bind_pointers(struct sg_module *m) {

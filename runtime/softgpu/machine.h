@@ -34,6 +34,8 @@ const char *sg_module_function_name(const struct sg_module *module, int index);
 /* Module-scope .global and .const variables: the driver allocates each and tells the address before the first launch. */
 int sg_module_variable_count(const struct sg_module *module);
 const char *sg_module_variable(const struct sg_module *module, int index, size_t *size, size_t *align, const void **init /* NULL: zero */);
+/* False for a variable that no code of the module names, such as the constants that a compiler leaves behind. */
+bool sg_module_variable_named(const struct sg_module *module, int index);
 void sg_module_variable_bind(struct sg_module *module, int index, uint64_t address);
 
 struct sg_function_info {

@@ -23,6 +23,7 @@ struct variable { /* .global or .const of module scope */
     uint64_t size, align, address;
     uint8_t *init; /* NULL: zero */
     bool constant;
+    bool named; /* by an instruction or by another variable: else no kernel can reach it */
 };
 struct pointer_init { /* bytes of a variable's initialiser that hold an address */
     uint32_t variable, target;

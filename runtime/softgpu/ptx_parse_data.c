@@ -71,6 +71,8 @@ static bool read_symbol_value(struct parser *p, struct init_value *v) {
     v->pointer = true;
     v->function = s->kind == SYM_FUNCTION;
     v->target = s->index;
+    if (!v->function)
+        p->m->variable[s->index].named = true;
     lexer_next(&p->lex);
     if (wrapped && !parse_expect(p, ")"))
         return false;

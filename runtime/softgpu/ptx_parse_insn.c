@@ -119,6 +119,7 @@ bool parse_operand_symbol(struct parser *p, const struct token *name, unsigned w
     uint32_t slot = 0;
     switch (s->kind) {
     case SYM_VARIABLE:
+        p->m->variable[s->index].named = true;
         slot = module_symbol_constant(p->m, FIX_VARIABLE, s->index, 0, width);
         break;
     case SYM_SHARED:
