@@ -16,21 +16,31 @@ static uint32_t swizzled(uint32_t address, uint8_t bits) {
     return address ^ ((address >> 7 & bits) << 4);
 }
 
-bool bulk_land(struct cta *c, const struct deferred *d) {
-    struct warp *w = &c->warp[d->warp];
-    const struct insn *i = &c->run->module->code[d->pc];
-    async_flight(w, -(int64_t)d->bytes);
+static void move_bytes(struct cta *c, const struct deferred *d) {
     for (uint32_t at = 0; at < d->bytes; at += CHUNK) {
-        uint32_t target = swizzled(d->target + at, d->swizzle);
+        uint8_t *target = c->shared + swizzled(d->target + at, d->swizzle);
         uint64_t source = d->source[at / d->piece];
         if (source)
-            global_read(w, c->shared + target, source + at % d->piece, CHUNK);
+            global_read(&c->warp[d->warp], target, source + at % d->piece, CHUNK);
         else
-            memset(c->shared + target, 0, CHUNK);
-        if (c->shadow && !shadow_access(w, i, d->lane, target, CHUNK, USE_LAND))
-            return false;
+            memset(target, 0, CHUNK);
     }
+}
+
+/* The same use of each of its 16-byte chunks of shared memory. */
+static bool watch(struct cta *c, const struct deferred *d, enum shadow_use how) {
+    const struct insn *i = &c->run->module->code[d->pc];
+    for (uint32_t at = 0; c->shadow && at < d->bytes; at += CHUNK)
+        if (!shadow_access(&c->warp[d->warp], i, d->lane, swizzled(d->target + at, d->swizzle), CHUNK, how))
+            return false;
     return true;
+}
+
+bool bulk_land(struct cta *c, const struct deferred *d) {
+    async_flight(&c->warp[d->warp], -(int64_t)d->bytes);
+    if (!c->run->launch->eager_async)
+        move_bytes(c, d);
+    return watch(c, d, USE_LAND);
 }
 
 /* Counts, marks the target as in flight, and hands the copy to the mbarrier. `d` is taken over. */
@@ -42,11 +52,12 @@ static void issue(struct warp *w, const struct insn *i, struct deferred *d, uint
         free(d->source);
         return;
     }
-    for (uint32_t at = 0; c->shadow && at < d->bytes; at += CHUNK)
-        if (!shadow_access(w, i, d->lane, swizzled(d->target + at, d->swizzle), CHUNK, USE_ISSUE)) {
-            free(d->source);
-            return;
-        }
+    if (!watch(c, d, USE_ISSUE)) {
+        free(d->source);
+        return;
+    }
+    if (c->run->launch->eager_async)
+        move_bytes(c, d);
     async_flight(w, d->bytes);
     w->count.async_bytes += real_bytes;
     w->count.global_bytes_read += real_bytes;
@@ -65,8 +76,8 @@ void bulk_copy_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         uint64_t source = lane_address(w, &i->src[1], lane);
-        uint32_t bytes = ((const uint32_t *)src_lanes(w, &i->src[2]))[lane];
-        const struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[3], lane));
+        uint32_t bytes = lane_u32(w, &i->src[2], lane);
+        const struct mbarrier *b = mbarrier_of_copy(w, i, lane, lane_address(w, &i->src[3], lane));
         if (!b)
             return;
         if (bytes % CHUNK || source % CHUNK || bytes == 0) {
@@ -155,11 +166,11 @@ void bulk_tensor_op(struct warp *w, const struct insn *i) {
         int lane = __builtin_ctz(rest);
         struct tensor_map map;
         int32_t corner[TENSOR_MAX_RANK];
-        const struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[3], lane));
+        const struct mbarrier *b = mbarrier_of_copy(w, i, lane, lane_address(w, &i->src[3], lane));
         if (!b || !read_map(w, i, lane, lane_address(w, &i->src[1], lane), &map))
             return;
         for (int k = 0; k < map.rank; k++)
-            corner[k] = ((const int32_t *)src_lanes(w, &i->src[2].vec[k]))[lane];
+            corner[k] = (int32_t)lane_u32(w, &i->src[2].vec[k], lane);
         if (!check_edges(w, i, lane, &map, corner))
             return;
         uint32_t rows = 1, row_bytes = map.box[0] * (uint32_t)map.element_bytes;

@@ -1,7 +1,8 @@
 /* mbarrier objects: phases that complete when all arrivals and all announced bytes are in.
  *
  * Asynchronous copies that complete on an mbarrier happen at the last moment that PTX allows: when a warp waits for the
- * phase and nothing but them is missing. A warp that waits is not run again until an mbarrier of its CTA changes, so
+ * phase and nothing but them is missing. (With eager_async the bytes move at once; what may be read when is judged the
+ * same way.) A warp that waits is not run again until an mbarrier of its CTA changes, so
  * that a lost arrival is a deadlock with a name. */
 #include "base/str.h"
 #include "softgpu/warp_private.h"
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MBARRIER_BYTES = 8 };
 
 void mbarrier_reset(struct cta *c) {
     for (size_t k = 0; k < c->deferreds; k++)
@@ -36,7 +39,27 @@ struct mbarrier *mbarrier_find(struct warp *w, const struct insn *i, int lane, u
     if (!b)
         warp_fault(w, i, lane, SG_FAULT_UNINITIALIZED, "there is no initialised mbarrier at shared 0x%llx",
                    (unsigned long long)address);
+    /* Its initialisation is an ordinary store: without a barrier since, this use races with it. */
+    else if (is_strict(w) && !shadow_access(w, i, lane, b->address, MBARRIER_BYTES, USE_STRONG_READ))
+        return NULL;
     return b;
+}
+
+struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane, uint64_t address) {
+    struct mbarrier *b = mbarrier_find(w, i, lane, address);
+    if (!b || !is_strict(w) || b->fenced || b->stamp <= w->cta->proxy_fenced[b->writer])
+        return b;
+    warp_fault(w, i, lane, SG_FAULT_ASYNC,
+               "warp %u initialised mbarrier 0x%x at PTX line %u and neither fence.mbarrier_init nor fence.proxy.async "
+               "followed",
+               b->writer, b->address, b->line);
+    return NULL;
+}
+
+void mbarrier_fence_init(struct warp *w) {
+    struct cta *c = w->cta;
+    for (int k = 0; k < c->mbarriers; k++)
+        c->mbarrier[k].fenced |= c->mbarrier[k].writer == w->index;
 }
 
 /* Waiters look again. */
@@ -100,45 +123,64 @@ static bool perform_all(struct cta *c, uint32_t mbarrier) {
     return true;
 }
 
-/* True if nothing but deferred work is missing for the phase. */
-static bool only_deferred_missing(const struct cta *c, const struct mbarrier *b) {
-    uint32_t arrivals = 0;
-    int64_t bytes = 0;
+/* Arrivals and bytes that are deferred for an mbarrier. */
+struct under_way {
+    uint32_t arrivals;
+    int64_t bytes;
+};
+static struct under_way under_way(const struct cta *c, const struct mbarrier *b) {
+    struct under_way sum = {0};
     for (size_t k = 0; k < c->deferreds; k++)
         if (c->deferred[k].mbarrier == b->address) {
-            arrivals += c->deferred[k].arrival;
-            bytes += c->deferred[k].arrival ? 0 : c->deferred[k].bytes;
+            sum.arrivals += c->deferred[k].arrival;
+            sum.bytes += c->deferred[k].arrival ? 0 : c->deferred[k].bytes;
         }
-    return (arrivals || bytes) && arrivals == b->missing && bytes == b->bytes;
+    return sum;
+}
+
+/* True if nothing but deferred work is missing for the phase. */
+static bool only_deferred_missing(const struct cta *c, const struct mbarrier *b) {
+    const struct under_way sum = under_way(c, b);
+    return (sum.arrivals || sum.bytes) && sum.arrivals == b->missing && sum.bytes == b->bytes;
 }
 
 void mbarrier_defer(struct warp *w, const struct deferred *d) {
     struct cta *c = w->cta;
     array_grow(&c->deferred, &c->deferred_capacity, c->deferreds, sizeof *c->deferred);
     c->deferred[c->deferreds++] = *d;
-    if (run_of(w)->launch->eager_async)
-        perform_all(c, d->mbarrier);
-    else
-        wake(c);
+    wake(c);
+}
+
+static bool is_awaited(const struct cta *c, const struct mbarrier *b) {
+    for (int k = 0; k < c->warps; k++)
+        for (int s = 0; s < c->own[k].splits; s++) {
+            const struct split *split = &c->own[k].split[s];
+            if (split->state != SPLIT_BARRIER || split->barrier != MBARRIER_WAIT)
+                continue;
+            const struct insn *i = &c->run->module->code[split->pc];
+            if ((lane_address(&c->warp[k], &i->src[0], __builtin_ctz(split->mask)) & ~WINDOW_MASK) == b->address)
+                return true;
+        }
+    return false;
 }
 
 void mbarrier_explain(const struct cta *c, char *text, size_t size) {
     size_t used = strlen(text);
     for (int k = 0; k < c->mbarriers && used < size; k++) {
         const struct mbarrier *b = &c->mbarrier[k];
-        if (b->missing == b->expected && b->bytes == 0)
+        if (!is_awaited(c, b))
             continue;
-        int n = snprintf(text + used, size - used, " mbarrier 0x%x phase %llu lacks %u of %u arrivals and %lld bytes;",
-                         b->address, (unsigned long long)b->phase, b->missing, b->expected, (long long)b->bytes);
+        const struct under_way sum = under_way(c, b);
+        int n =
+            snprintf(text + used, size - used,
+                     " mbarrier 0x%x phase %llu lacks %u of %u arrivals (%u under way), %lld bytes (%lld under way);",
+                     b->address, (unsigned long long)b->phase, b->missing, b->expected, sum.arrivals,
+                     (long long)b->bytes, (long long)sum.bytes);
         used += n > 0 ? (size_t)n : 0;
     }
 }
 
 /* ---- instructions ---- */
-
-static uint32_t lane_u32(const struct warp *w, const struct operand *o, int lane) {
-    return ((const uint32_t *)src_lanes(w, o))[lane];
-}
 
 void mbarrier_init_op(struct warp *w, const struct insn *i) {
     struct cta *c = w->cta;
@@ -146,7 +188,7 @@ void mbarrier_init_op(struct warp *w, const struct insn *i) {
         int lane = __builtin_ctz(rest);
         uint64_t address = lane_address(w, &i->src[0], lane);
         uint32_t count = lane_u32(w, &i->src[1], lane);
-        if (!shared_access(w, i, lane, (enum ptx_space)i->space, address, 8, true))
+        if (!shared_access(w, i, lane, (enum ptx_space)i->space, address, MBARRIER_BYTES, true))
             return;
         address &= ~WINDOW_MASK;
         if (count == 0 || count >= 1u << 20) {
@@ -159,7 +201,12 @@ void mbarrier_init_op(struct warp *w, const struct insn *i) {
             return;
         }
         b = b ? b : &c->mbarrier[c->mbarriers++];
-        *b = (struct mbarrier){.address = (uint32_t)address, .expected = count, .missing = count};
+        *b = (struct mbarrier){.address = (uint32_t)address,
+                               .expected = count,
+                               .missing = count,
+                               .line = i->line,
+                               .stamp = c->generation,
+                               .writer = w->index};
     }
 }
 
@@ -243,8 +290,7 @@ static bool is_complete(const struct mbarrier *b, const struct insn *i, uint64_t
 }
 
 static uint64_t state_operand(const struct warp *w, const struct insn *i, int lane) {
-    const void *s = src_lanes(w, &i->src[1]);
-    return i->flags & F_PARITY ? ((const uint32_t *)s)[lane] : ((const uint64_t *)s)[lane];
+    return i->flags & F_PARITY ? lane_u32(w, &i->src[1], lane) : ((const uint64_t *)src_lanes(w, &i->src[1]))[lane];
 }
 
 /* mbarrier.test_wait, .try_wait{.parity}: p, [address], state or parity{, time hint}. try_wait may suspend the thread;

@@ -155,6 +155,8 @@ void sync_fence(struct warp *w, const struct insn *i) {
         shadow_fence_proxy(w);
     else if (is_strict(w))
         shadow_fence(w);
+    if (i->sub == SUB_MBARRIER_INIT)
+        mbarrier_fence_init(w);
 }
 
 /* Registers move between warp groups; here every warp has all it wants. */

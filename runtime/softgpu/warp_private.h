@@ -84,6 +84,9 @@ struct mbarrier {
     uint32_t address, expected, missing; /* arrivals of a phase; those still to come in this one */
     int64_t bytes;                       /* announced and not yet copied */
     uint64_t phase;                      /* completed phases */
+    uint32_t line, stamp;                /* of its initialisation: PTX line, generation */
+    uint8_t writer;                      /* warp that initialised it, */
+    bool fenced;                         /* and has executed fence.mbarrier_init since */
     uint32_t published[MAX_WARPS];       /* happens-before of the arrivals of this phase, */
     uint32_t completed[MAX_WARPS];       /* and of all completed ones */
 };
@@ -147,6 +150,12 @@ static inline bool is_strict(const struct warp *w) {
     return w->cta->shadow != NULL;
 }
 
+/* A 32-bit number of a lane; immediates may stand among 64-bit operands. */
+static inline uint32_t lane_u32(const struct warp *w, const struct operand *o, int lane) {
+    const void *lanes = src_lanes(w, o);
+    return o->width == 8 ? (uint32_t)((const uint64_t *)lanes)[lane] : ((const uint32_t *)lanes)[lane];
+}
+
 /* ---- flow.c: splits ---- */
 void split_start(struct warp *w, uint32_t pc, uint32_t mask);
 bool split_choose(struct warp *w); /* merges, then picks the one to run; false: none can */
@@ -197,9 +206,13 @@ bool async_land_lane(struct warp *w, int lane, uint64_t serial);
 /* ---- mbarrier.c, bulk.c, wgmma.c: what Hopper adds ---- */
 void mbarrier_reset(struct cta *c);
 void mbarrier_free(struct cta *c);
-/* NULL after a fault: there is no mbarrier at this shared address. */
+/* NULL after a fault: there is no mbarrier at this shared address, or nothing orders its initialisation before this. */
 struct mbarrier *mbarrier_find(struct warp *w, const struct insn *i, int lane, uint64_t address);
 void mbarrier_defer(struct warp *w, const struct deferred *d); /* takes it over */
+/* fence.mbarrier_init: what this warp initialised may be used by the copy engine. */
+void mbarrier_fence_init(struct warp *w);
+/* The mbarrier that a copy by the copy engine reports to; NULL after a fault. */
+struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane, uint64_t address);
 /* What is wrong with the mbarriers of a CTA that cannot go on: appends to `text`. */
 void mbarrier_explain(const struct cta *c, char *text, size_t size);
 bool bulk_land(struct cta *c, const struct deferred *d); /* false after a fault */

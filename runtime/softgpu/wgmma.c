@@ -72,23 +72,27 @@ static uint32_t row_address(const struct layout *l, unsigned n, unsigned half) {
     return address ^ ((address >> 7 & (l->width / 16 - 1)) << 4);
 }
 
-/* Copies the tile [n][K_BYTES] out of shared memory, as a read by the tensor core. */
-static bool read_tile(struct warp *w, const struct insn *i, uint64_t descriptor, unsigned rows, uint8_t *tile) {
-    struct layout l;
-    if (!read_layout(w, i, descriptor, &l))
-        return false;
+/* Copies the tile [n][K_BYTES] out of shared memory. */
+static bool copy_tile(struct warp *w, const struct insn *i, const struct layout *l, unsigned rows, uint8_t *tile) {
     for (unsigned n = 0; n < rows; n++)
         for (unsigned half = 0; half < 2; half++) {
-            uint32_t address = row_address(&l, n, half);
-            if (address > w->cta->shared_bytes - 16) {
+            uint32_t address = row_address(l, n, half);
+            if (address + 16 > w->cta->shared_bytes) {
                 warp_fault(w, i, -1, SG_FAULT_OUT_OF_BOUNDS, "row %u of B lies at shared 0x%x of %u bytes", n, address,
                            w->cta->shared_bytes);
                 return false;
             }
-            if (is_strict(w) && !shadow_access(w, i, -1, address, 16, USE_PROXY_READ))
-                return false;
             memcpy(tile + n * K_BYTES + half * 16, w->cta->shared + address, 16);
         }
+    return true;
+}
+
+/* The tensor core reads the tile now. */
+static bool watch_tile(struct warp *w, const struct insn *i, const struct layout *l, unsigned rows) {
+    for (unsigned n = 0; n < rows; n++)
+        for (unsigned half = 0; half < 2; half++)
+            if (!shadow_access(w, i, -1, row_address(l, n, half), 16, USE_PROXY_READ))
+                return false;
     return true;
 }
 
@@ -101,7 +105,10 @@ static uint64_t hash_tile(const uint8_t *tile, size_t bytes) { /* FNV-1a over wo
     return hash;
 }
 
-/* ---- accumulators under way ---- */
+/* ---- accumulators under way ----
+ *
+ * The registers of A must not be written either, but that cannot be seen here: their last use is the wgmma, and other
+ * registers then have their slots (ptx_slots.c). */
 
 static uint32_t *group_of(struct warp *w, const struct operand *o) {
     return &w->own->wgmma.group[o->slot / LINE];
@@ -121,7 +128,7 @@ static void mark_accumulators(struct warp *w, const struct insn *i) {
 struct guard_check {
     struct warp *w;
     const struct insn *i;
-    bool source_pending, bad;
+    bool bad;
 };
 
 static void check_operand(struct guard_check *g, const struct operand *o, bool written) {
@@ -158,14 +165,15 @@ void wgmma_commit_op(struct warp *w, const struct insn *i) {
     w->own->wgmma.open = 0;
 }
 
-/* What a group read has not changed since. */
+/* What a group read has not changed since, and nobody may have begun to change it: it is read up to here. */
 static bool still_there(struct warp *w, const struct wgmma_read *r) {
     uint8_t tile[MAX_N * K_BYTES];
     const struct insn *i = &run_of(w)->module->code[r->pc];
-    if (!read_tile(w, i, r->descriptor, r->rows, tile))
+    struct layout l;
+    if (!read_layout(w, i, r->descriptor, &l) || !copy_tile(w, i, &l, r->rows, tile))
         return false;
     if (hash_tile(tile, r->rows * K_BYTES) == r->hash)
-        return true;
+        return watch_tile(w, i, &l, r->rows);
     warp_fault(w, i, -1, SG_FAULT_ASYNC, "its B tile in shared memory was overwritten before wgmma.wait_group");
     return false;
 }
@@ -215,19 +223,33 @@ static void multiply(struct warp *w, const struct insn *i, const uint8_t *tile, 
     }
 }
 
+/* Every thread must give the same descriptor and the same choice whether to add. */
+static bool is_uniform(struct warp *w, const struct insn *i) {
+    const uint64_t *descriptor = src_lanes(w, &i->src[1]);
+    const uint32_t adds = src_pred(w, &i->src[2]);
+    for (int lane = 1; lane < LANES; lane++)
+        if (descriptor[lane] != descriptor[0] || (adds >> lane & 1) != (adds & 1)) {
+            warp_fault(w, i, lane, SG_FAULT_ASYNC, "its descriptor or scale-d differs from that of lane 0");
+            return false;
+        }
+    return true;
+}
+
 /* wgmma.mma_async: D, A (registers), descriptor of B, whether to add to D */
 void wgmma_mma_op(struct warp *w, const struct insn *i) {
     struct wgmma_state *s = &w->own->wgmma;
     uint8_t tile[MAX_N * K_BYTES];
     const unsigned rows = i->shape[1];
-    if (!lanes_whole(w, i))
+    struct layout l;
+    if (!lanes_whole(w, i) || !is_uniform(w, i))
         return;
     if (!s->fenced) {
         warp_fault(w, i, -1, SG_FAULT_ASYNC, "no wgmma.fence since its registers may have changed");
         return;
     }
     const uint64_t descriptor = *(const uint64_t *)src_lanes(w, &i->src[1]);
-    if (!read_tile(w, i, descriptor, rows, tile))
+    if (!read_layout(w, i, descriptor, &l) || !copy_tile(w, i, &l, rows, tile) ||
+        (is_strict(w) && !watch_tile(w, i, &l, rows)))
         return;
     multiply(w, i, tile, src_pred(w, &i->src[2]) & 1);
     mark_accumulators(w, i);
@@ -238,8 +260,8 @@ void wgmma_mma_op(struct warp *w, const struct insn *i) {
     }
     s->open++;
     w->count.mma_ops_int8 += 16ull * rows * 32;
-    /* A quarter of the rows of B is read for each warp of the group. */
-    w->count.shared_wavefronts += rows * K_BYTES / 128 / 4;
+    if (w->index % 4 == 0) /* B is read once for the four warps of the group */
+        w->count.shared_wavefronts += rows * K_BYTES / 128;
     w->event = true;
 }
 
