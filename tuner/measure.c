@@ -216,13 +216,10 @@ static void adopt_check(struct measured *out, const struct check *check) {
     out->context_lost = check->context_lost;
 }
 
-/* A software device keeps every estimated launch until nobody can see what it would have written, and runs it in full
- * when something else may depend on that: the operands go, and the kernel, whose module may have variables. */
+/* A software device keeps every estimated launch until nobody can see what it would have written. */
 static void forget_timed(struct measurer *m) {
-    if (!m->dev->software)
-        return;
-    operands_release(&m->operands);
-    binaries_unload(&m->binaries, m->dev);
+    if (m->dev->software)
+        operands_release(&m->operands);
 }
 
 static enum mt_status measure_library(struct measurer *m, const struct problem *p, struct measured *out) {
