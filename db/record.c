@@ -87,21 +87,27 @@ static enum mt_status insert_parts(struct store *store, const struct store_measu
     return status;
 }
 
-/* Little-endian bytes of the samples; free() them. NULL without samples. */
-static unsigned char *encode_samples(const struct store_measurement *m, size_t *size) {
-    *size = m->outcome == OUTCOME_OK && m->samples_ns && m->sample_count > 0 ? (size_t)m->sample_count * 8 : 0;
-    unsigned char *bytes = *size ? xmalloc(*size) : NULL;
-    for (size_t i = 0; i < *size / 8; i++) {
+unsigned char *store_encode_samples(const double *samples, int count) {
+    unsigned char *bytes = xmalloc((size_t)count * 8);
+    for (int i = 0; i < count; i++) {
         uint64_t bits;
-        memcpy(&bits, &m->samples_ns[i], 8);
+        memcpy(&bits, &samples[i], 8);
         bits = htole64(bits);
         memcpy(bytes + 8 * i, &bits, 8);
     }
     return bytes;
 }
 
-static void bind_measurement(sqlite3_stmt *insert, const struct store_measurement *m, const void *samples,
-                             size_t size) {
+double store_decode_sample(const void *blob, int index) {
+    uint64_t bits;
+    double sample;
+    memcpy(&bits, (const char *)blob + 8 * (size_t)index, 8);
+    bits = le64toh(bits);
+    memcpy(&sample, &bits, 8);
+    return sample;
+}
+
+static void bind_measurement(sqlite3_stmt *insert, const struct store_measurement *m) {
     int ok = m->outcome == OUTCOME_OK;
     sqlite3_bind_int(insert, 5, m->m);
     sqlite3_bind_int(insert, 6, m->group);
@@ -113,8 +119,9 @@ static void bind_measurement(sqlite3_stmt *insert, const struct store_measuremen
     sqlite3_bind_text(insert, 12, store_origin_name(m->origin), -1, SQLITE_STATIC);
     sqlite3_bind_text(insert, 13, cache_state(m), -1, SQLITE_STATIC);
     if (ok) { /* what is not bound is NULL */
-        if (size)
-            sqlite3_bind_blob(insert, 14, samples, (int)size, SQLITE_STATIC);
+        if (m->samples_ns && m->sample_count > 0)
+            sqlite3_bind_blob(insert, 14, store_encode_samples(m->samples_ns, m->sample_count), m->sample_count * 8,
+                              free);
         sqlite3_bind_double(insert, 15, m->median_ns);
         sqlite3_bind_double(insert, 16, m->low_ns);
         sqlite3_bind_double(insert, 17, m->high_ns);
@@ -139,17 +146,14 @@ static enum mt_status insert_measurement(struct store *store, const struct store
                     &insert);
     if (status != MT_OK)
         return status;
-    size_t size;
-    unsigned char *samples = encode_samples(m, &size);
     sqlite3_bind_int64(insert, 2, store->run);
     sqlite3_bind_int64(insert, 3, layer);
     sqlite3_bind_int64(insert, 4, config);
-    bind_measurement(insert, m, samples, size);
+    bind_measurement(insert, m);
     sqlite3_bind_int64(insert, 21, created);
     if (sqlite3_step(insert) != SQLITE_DONE)
         status = sql_fail(store->db, store->path, "cannot record a measurement");
     sqlite3_finalize(insert);
-    free(samples);
     return status;
 }
 

@@ -4,10 +4,11 @@
 #include "query.h"
 #include "report_files.h"
 #include "rows.h"
+#include "t4.h"
 #include <stdio.h>
 #include <string.h>
 
-enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };
+enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_T4 };
 
 struct show {
     struct query_options query;
@@ -18,20 +19,24 @@ struct show {
 enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED };
 
 static const struct argp_option show_table[] = {
-    {"format", KEY_FORMAT, "FORMAT", 0, "table (default), json (one object a line, as --json) or csv", 20},
+    {"format", KEY_FORMAT, "FORMAT", 0,
+     "table (default), json (one object a line, as --json), csv, or t4: every measurement that was asked for, with all "
+     "its samples, "
+     "in the JSON that autotuners exchange; `mixtune merge` reads it again",
+     20},
     {"all", KEY_ALL, NULL, 0, "Every measurement, not only the winners; also those that no longer count", 20},
     {"failed", KEY_FAILED, NULL, 0, "The candidates that are not good, with the reason", 20},
     {0},
 };
 
 static enum mt_status format_parse(const char *text, enum format *out) {
-    static const char *const names[] = {"table", "json", "csv"};
-    for (int i = 0; i < 3; i++)
+    static const char *const names[] = {"table", "json", "csv", "t4"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(text, names[i])) {
             *out = (enum format)i;
             return MT_OK;
         }
-    return fail(MT_USAGE, "--format: `%s` is not one of table, json, csv", text);
+    return fail(MT_USAGE, "--format: `%s` is not one of table, json, csv, t4", text);
 }
 
 static error_t show_parse(int key, char *arg, struct argp_state *state) {
@@ -73,15 +78,33 @@ static void print_tables(const struct rows *rows, struct str *out) {
     }
 }
 
+static enum mt_status nothing_there(const struct show *o, const char *what) {
+    return fail(MT_FAILURE, "%s holds no %s of what was asked for: loosen the options, or sweep it first",
+                o->query.db ? o->query.db : DEFAULT_DB, what);
+}
+
+static enum mt_status print_t4(struct store *store, const struct show *o) {
+    const struct query_options *q = &o->query;
+    bool everything = !o->failed && !q->model && !q->layers && !q->gpu && !q->m.count && !q->scheme_count;
+    const struct t4_choice choice = {.failed = o->failed, .empty_runs = everything};
+    struct str out = {0};
+    int count;
+    enum mt_status status = t4_write(store, &choice, &out, &count);
+    if (status == MT_OK && !count)
+        status = nothing_there(o, o->failed ? "failed candidates" : "measurements");
+    if (status == MT_OK)
+        fwrite(out.data, 1, out.length, stdout);
+    str_release(&out);
+    return status;
+}
+
 static enum mt_status print_rows(const struct rows *rows, const struct show *o, const char *path) {
-    const char *what = o->failed ? "failed candidates" : o->all ? "measurements" : "winners";
     if (!rows->count && o->failed) {
         log_info("%s: no candidate failed in what was asked for", path);
         return MT_OK;
     }
     if (!rows->count)
-        return fail(MT_FAILURE, "%s holds no %s of what was asked for: loosen the options, or sweep it first", path,
-                    what);
+        return nothing_there(o, o->all ? "measurements" : "winners");
     struct str out = {0};
     if (o->format == FORMAT_JSON || o->query.common.json)
         rows_print_json(rows, &out);
@@ -99,6 +122,11 @@ static enum mt_status show(const struct show *o) {
     enum mt_status status = query_open(&o->query, &store);
     if (status != MT_OK)
         return status;
+    if (o->format == FORMAT_T4) {
+        status = print_t4(store, o);
+        store_close(store);
+        return status;
+    }
     const char *sql = o->failed ? report_failures_sql : o->all ? report_measurements_sql : report_winners_sql;
     struct rows rows;
     status = rows_read(store_handle(store), sql, NULL, &rows);

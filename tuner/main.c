@@ -18,6 +18,7 @@ static const struct command {
     {"report", cmd_report, "plots and tables of what a database holds"},
     {"replay", cmd_replay, "play a search against a stored exhaustive sweep"},
     {"export", cmd_export, "write the dispatch file of one GPU type"},
+    {"merge", cmd_merge, "join databases of many machines, and T4 results"},
     {"show", cmd_show, "print the measurements and winners of a database"},
     {"info", cmd_info, "the device, the kernels and their knobs, the known models"},
 };

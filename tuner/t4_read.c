@@ -1,0 +1,399 @@
+#include "t4.h"
+
+#include "../db/merge.h"
+#include <ctype.h>
+#include <jansson.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+bool t4_recognise(const char *path) {
+    FILE *file = fopen(path, "r");
+    int c = EOF;
+    while (file && (c = fgetc(file)) != EOF && isspace(c))
+        ;
+    if (file)
+        fclose(file);
+    return c == '{' || c == '[';
+}
+
+/* The rows of one list of `metadata.mixtune`: their keys, by position. */
+struct keys {
+    int64_t *key;
+    int count;
+};
+
+struct reader {
+    const char *path;
+    struct store *source;
+    char where[64]; /* what is being read, for sentences: "results[3]" */
+    struct keys devices, environments, runs, layers;
+    sqlite3_stmt *config, *measurement;
+};
+
+/* ---- fields ---- */
+
+enum kind { KIND_OBJECT, KIND_ARRAY, KIND_TEXT, KIND_INTEGER, KIND_NUMBER };
+
+static bool is_kind(const json_t *value, enum kind kind) {
+    switch (kind) {
+    case KIND_OBJECT:
+        return json_is_object(value);
+    case KIND_ARRAY:
+        return json_is_array(value);
+    case KIND_TEXT:
+        return json_is_string(value);
+    case KIND_INTEGER:
+        return json_is_integer(value);
+    case KIND_NUMBER:
+        return json_is_number(value);
+    }
+    return false;
+}
+
+static enum mt_status check_kind(const struct reader *r, const json_t *value, const char *name, enum kind kind) {
+    static const char *const words[] = {"an object", "a list", "a text", "a whole number", "a number"};
+    if (!value)
+        return fail(MT_FAILURE, "%s: %s has no field `%s`", r->path, r->where, name);
+    if (!is_kind(value, kind))
+        return fail(MT_FAILURE, "%s: `%s` of %s is not %s", r->path, name, r->where, words[kind]);
+    return MT_OK;
+}
+
+static enum mt_status field(const struct reader *r, const json_t *object, const char *name, enum kind kind,
+                            const json_t **out) {
+    *out = json_object_get(object, name);
+    return check_kind(r, *out, name, kind);
+}
+
+/* The value of that name in the list `measurements` of a result. */
+static enum mt_status measured(const struct reader *r, const json_t *list, const char *name, enum kind kind,
+                               const json_t **out) {
+    *out = NULL;
+    size_t i;
+    const json_t *entry;
+    json_array_foreach(list, i, entry) {
+        const char *entry_name = json_string_value(json_object_get(entry, "name"));
+        if (entry_name && !strcmp(entry_name, name))
+            *out = json_object_get(entry, "value");
+    }
+    return check_kind(r, *out, name, kind);
+}
+
+static void bind(sqlite3_stmt *insert, int column, const json_t *value) {
+    if (json_is_integer(value))
+        sqlite3_bind_int64(insert, column, json_integer_value(value));
+    else if (json_is_real(value))
+        sqlite3_bind_double(insert, column, json_real_value(value));
+    else
+        sqlite3_bind_text(insert, column, json_string_value(value), -1, SQLITE_TRANSIENT);
+}
+
+/* "2026-11-23T13:05:00.123456789Z" -> nanoseconds since 1970. */
+static enum mt_status time_parse(const struct reader *r, const json_t *value, const char *name, int64_t *out) {
+    const char *text = json_string_value(value);
+    struct tm tm = {0};
+    long nanoseconds = -1;
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    char *end = NULL;
+    if (rest && *rest == '.' && strlen(rest) == 11 && isdigit(rest[1]))
+        nanoseconds = strtol(rest + 1, &end, 10);
+    if (nanoseconds < 0 || strcmp(end, "Z") != 0)
+        return fail(MT_FAILURE, "%s: `%s` of %s is `%s`, not a time such as 2026-11-23T13:05:00.123456789Z", r->path,
+                    name, r->where, text);
+    *out = (int64_t)timegm(&tm) * 1000000000 + nanoseconds;
+    return MT_OK;
+}
+
+/* A position in one of the lists -> the key of its row. */
+static enum mt_status reference(const struct reader *r, const json_t *value, const char *name, const struct keys *keys,
+                                int64_t *out) {
+    json_int_t at = json_integer_value(value);
+    if (at < 0 || at >= keys->count)
+        return fail(MT_FAILURE, "%s: `%s` of %s is %" JSON_INTEGER_FORMAT ", and there are %d of them", r->path, name,
+                    r->where, at, keys->count);
+    *out = keys->key[at];
+    return MT_OK;
+}
+
+/* Adds the row whose columns are bound. */
+static enum mt_status add_row(const struct reader *r, sqlite3_stmt *insert, int64_t *key) {
+    enum mt_status status = MT_OK;
+    int rc = sqlite3_step(insert);
+    if (rc == SQLITE_ROW) {
+        *key = sqlite3_column_int64(insert, 0);
+        rc = sqlite3_step(insert);
+    }
+    if (rc != SQLITE_DONE)
+        status = fail(MT_FAILURE, "%s: %s cannot be a row of the database: %s", r->path, r->where,
+                      sqlite3_errmsg(store_handle(r->source)));
+    sqlite3_reset(insert);
+    sqlite3_clear_bindings(insert);
+    return status;
+}
+
+/* ---- metadata.mixtune ---- */
+
+struct column {
+    const char *name;
+    enum kind kind;
+};
+
+static enum mt_status bind_columns(const struct reader *r, sqlite3_stmt *insert, const json_t *row,
+                                   const struct column *columns) {
+    enum mt_status status = MT_OK;
+    for (int c = 0; columns[c].name && status == MT_OK; c++) {
+        const json_t *value;
+        status = field(r, row, columns[c].name, columns[c].kind, &value);
+        if (status == MT_OK)
+            bind(insert, c + 1, value);
+    }
+    return status;
+}
+
+/* A run refers to a device and an environment. */
+static enum mt_status bind_run(const struct reader *r, sqlite3_stmt *insert, const json_t *row) {
+    const json_t *device, *environment, *command, *started;
+    int64_t keys[2], time;
+    enum mt_status status;
+    if ((status = field(r, row, "device", KIND_INTEGER, &device)) ||
+        (status = field(r, row, "environment", KIND_INTEGER, &environment)) ||
+        (status = field(r, row, "command", KIND_TEXT, &command)) ||
+        (status = field(r, row, "started", KIND_TEXT, &started)) ||
+        (status = reference(r, device, "device", &r->devices, &keys[0])) ||
+        (status = reference(r, environment, "environment", &r->environments, &keys[1])) ||
+        (status = time_parse(r, started, "started", &time)))
+        return status;
+    sqlite3_bind_int64(insert, 1, keys[0]);
+    sqlite3_bind_int64(insert, 2, keys[1]);
+    bind(insert, 3, command);
+    sqlite3_bind_int64(insert, 4, time);
+    return MT_OK;
+}
+
+/* One list into one table; without `columns` it is the runs. */
+static enum mt_status read_list(struct reader *r, const json_t *mixtune, const char *name, const char *table,
+                                const struct column *columns, struct keys *out) {
+    const json_t *list, *row;
+    sqlite3_stmt *insert;
+    snprintf(r->where, sizeof r->where, "metadata.mixtune");
+    enum mt_status status = field(r, mixtune, name, KIND_ARRAY, &list);
+    if (status != MT_OK || (status = merge_insert(r->source, table, &insert)) != MT_OK)
+        return status;
+    out->key = xcalloc(json_array_size(list) + 1, sizeof *out->key);
+    size_t i;
+    json_array_foreach(list, i, row) {
+        snprintf(r->where, sizeof r->where, "metadata.mixtune.%s[%zu]", name, i);
+        status = columns ? bind_columns(r, insert, row, columns) : bind_run(r, insert, row);
+        if (status == MT_OK)
+            status = add_row(r, insert, &out->key[out->count++]);
+        if (status != MT_OK)
+            break;
+    }
+    sqlite3_finalize(insert);
+    return status;
+}
+
+static enum mt_status read_metadata(struct reader *r, const json_t *root) {
+    static const struct column device[] = {{"uuid", KIND_TEXT},        {"name", KIND_TEXT},        {"cc", KIND_INTEGER},
+                                           {"sm_count", KIND_INTEGER}, {"software", KIND_INTEGER}, {0}};
+    static const struct column environment[] = {
+        {"driver_version", KIND_INTEGER}, {"nvrtc_version", KIND_INTEGER}, {"template_hash", KIND_TEXT},
+        {"cublas_version", KIND_TEXT},    {"clocks", KIND_TEXT},           {0}};
+    static const struct column layer[] = {{"model", KIND_TEXT}, {"layer", KIND_TEXT}, {"n", KIND_INTEGER},
+                                          {"k", KIND_INTEGER},  {"tp", KIND_INTEGER}, {0}};
+    const json_t *metadata, *mixtune;
+    snprintf(r->where, sizeof r->where, "the file");
+    enum mt_status status = field(r, root, "metadata", KIND_OBJECT, &metadata);
+    if (status == MT_OK) {
+        snprintf(r->where, sizeof r->where, "metadata");
+        status = field(r, metadata, "mixtune", KIND_OBJECT, &mixtune);
+    }
+    if (status != MT_OK)
+        return fail(
+            MT_FAILURE,
+            "%s: the field `metadata.mixtune` is missing: only T4 files that `mixtune show --format t4` wrote say "
+            "on which device and for which layer they were measured",
+            r->path);
+    if ((status = read_list(r, mixtune, "devices", "device", device, &r->devices)) ||
+        (status = read_list(r, mixtune, "environments", "environment", environment, &r->environments)) ||
+        (status = read_list(r, mixtune, "runs", "run", NULL, &r->runs)) ||
+        (status = read_list(r, mixtune, "layers", "layer", layer, &r->layers)))
+        return status;
+    return MT_OK;
+}
+
+/* ---- results ---- */
+
+/* The configuration stands in the file twice: as the schema wants it and as the database keeps it. */
+static enum mt_status read_config(struct reader *r, const json_t *result, const json_t *list, int64_t *key) {
+    const json_t *configuration, *family, *config;
+    enum mt_status status;
+    if ((status = field(r, result, "configuration", KIND_OBJECT, &configuration)) ||
+        (status = check_kind(r, json_object_get(configuration, "family"), "configuration.family", KIND_TEXT)) ||
+        (status = measured(r, list, "config", KIND_TEXT, &config)))
+        return status;
+    family = json_object_get(configuration, "family");
+    json_t *same = t4_configuration(json_string_value(family), json_string_value(config));
+    if (!json_equal(same, configuration))
+        status = fail(MT_FAILURE, "%s: `configuration` of %s is not what its measurement `config` says: %s", r->path,
+                      r->where, json_string_value(config));
+    json_decref(same);
+    if (status != MT_OK)
+        return status;
+    bind(r->config, 1, family);
+    bind(r->config, 2, config);
+    return add_row(r, r->config, key);
+}
+
+static enum mt_status check_validity(const struct reader *r, const json_t *result, const char *outcome, bool *good) {
+    const json_t *invalidity, *correctness;
+    enum mt_status status;
+    *good = !strcmp(outcome, store_outcome_name(OUTCOME_OK));
+    if ((status = field(r, result, "invalidity", KIND_TEXT, &invalidity)) ||
+        (status = field(r, result, "correctness", KIND_NUMBER, &correctness)))
+        return status;
+    const char *want = t4_invalidity(outcome);
+    if (!want)
+        return fail(MT_FAILURE, "%s: `outcome` of %s is `%s`, which is none", r->path, r->where, outcome);
+    if (strcmp(want, json_string_value(invalidity)) != 0)
+        return fail(MT_FAILURE, "%s: `invalidity` of %s is `%s`, and its outcome `%s` is `%s`", r->path, r->where,
+                    json_string_value(invalidity), outcome, want);
+    if (json_number_value(correctness) != *good)
+        return fail(MT_FAILURE, "%s: `correctness` of %s is not %d, and its outcome is `%s`", r->path, r->where, *good,
+                    outcome);
+    return MT_OK;
+}
+
+static enum mt_status bind_times(struct reader *r, const json_t *result, const json_t *list) {
+    static const char *const names[] = {"time", "time_low", "time_high"};
+    const json_t *times, *runtimes, *value;
+    enum mt_status status = field(r, result, "times", KIND_OBJECT, &times);
+    if (status == MT_OK)
+        status = field(r, times, "runtimes", KIND_ARRAY, &runtimes);
+    for (int i = 0; i < 3 && status == MT_OK; i++)
+        if ((status = measured(r, list, names[i], KIND_NUMBER, &value)) == MT_OK)
+            sqlite3_bind_double(r->measurement, 14 + i, json_number_value(value));
+    if (status != MT_OK)
+        return status;
+    size_t i, count = json_array_size(runtimes);
+    double *samples = xcalloc(count + 1, sizeof *samples);
+    json_array_foreach(runtimes, i, value) {
+        if (!json_is_number(value))
+            status = fail(MT_FAILURE, "%s: `times.runtimes[%zu]` of %s is not a number", r->path, i, r->where);
+        samples[i] = json_number_value(value);
+    }
+    if (count)
+        sqlite3_bind_blob(r->measurement, 13, store_encode_samples(samples, (int)count), (int)count * 8, free);
+    free(samples);
+    return status;
+}
+
+static enum mt_status read_result(struct reader *r, const json_t *result) {
+    /* With the number of their column in merge_insert(). */
+    static const struct {
+        const char *name;
+        enum kind kind;
+        int column;
+    } plain[] = {{"m", KIND_INTEGER, 4},          {"group_size", KIND_INTEGER, 5},  {"scheme", KIND_TEXT, 6},
+                 {"dtype", KIND_TEXT, 7},         {"binary", KIND_TEXT, 8},         {"outcome", KIND_TEXT, 9},
+                 {"message", KIND_TEXT, 10},      {"origin", KIND_TEXT, 11},        {"cache_state", KIND_TEXT, 12},
+                 {"registers", KIND_INTEGER, 17}, {"smem_bytes", KIND_INTEGER, 18}, {"spill_bytes", KIND_INTEGER, 19}};
+    const json_t *list, *run, *layer, *outcome, *timestamp, *value;
+    int64_t keys[3], created, key;
+    bool good;
+    enum mt_status status;
+    if ((status = field(r, result, "timestamp", KIND_TEXT, &timestamp)) ||
+        (status = time_parse(r, timestamp, "timestamp", &created)) ||
+        (status = field(r, result, "measurements", KIND_ARRAY, &list)) ||
+        (status = read_config(r, result, list, &keys[2])) || (status = measured(r, list, "run", KIND_INTEGER, &run)) ||
+        (status = reference(r, run, "run", &r->runs, &keys[0])) ||
+        (status = measured(r, list, "layer", KIND_INTEGER, &layer)) ||
+        (status = reference(r, layer, "layer", &r->layers, &keys[1])) ||
+        (status = measured(r, list, "outcome", KIND_TEXT, &outcome)) ||
+        (status = check_validity(r, result, json_string_value(outcome), &good)) ||
+        (good && (status = bind_times(r, result, list))))
+        return status;
+    for (int i = 0; i < 3; i++)
+        sqlite3_bind_int64(r->measurement, i + 1, keys[i]);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if ((status = measured(r, list, plain[i].name, plain[i].kind, &value)) != MT_OK)
+            return status;
+        bind(r->measurement, plain[i].column, value);
+    }
+    sqlite3_bind_int64(r->measurement, 20, created);
+    return add_row(r, r->measurement, &key);
+}
+
+static enum mt_status read_results(struct reader *r, const json_t *root) {
+    const json_t *results, *result;
+    snprintf(r->where, sizeof r->where, "the file");
+    enum mt_status status = field(r, root, "results", KIND_ARRAY, &results);
+    if (status == MT_OK)
+        status = merge_insert(r->source, "config", &r->config);
+    if (status == MT_OK)
+        status = merge_insert(r->source, "measurement", &r->measurement);
+    size_t i;
+    json_array_foreach(results, i, result) {
+        snprintf(r->where, sizeof r->where, "results[%zu]", i);
+        if (status == MT_OK)
+            status = read_result(r, result);
+    }
+    sqlite3_finalize(r->config);
+    sqlite3_finalize(r->measurement);
+    return status;
+}
+
+/* ---- the file ---- */
+
+static enum mt_status check_version(const struct reader *r, const json_t *root) {
+    const json_t *version;
+    enum mt_status status = field(r, root, "schema_version", KIND_TEXT, &version);
+    if (status == MT_OK && strncmp(json_string_value(version), "1.", 2) != 0)
+        status = fail(MT_FAILURE, "%s: `schema_version` is `%s`, and this program reads version 1", r->path,
+                      json_string_value(version));
+    return status;
+}
+
+static enum mt_status read_all(struct reader *r, const json_t *root) {
+    snprintf(r->where, sizeof r->where, "the file");
+    enum mt_status status;
+    sqlite3 *db = store_handle(r->source);
+    if (!json_is_object(root))
+        return fail(MT_FAILURE, "%s: a T4 file is a JSON object, and this is not one", r->path);
+    sqlite3_exec(db, "BEGIN", NULL, NULL, NULL); /* one transaction: a row each would be slow */
+    if ((status = check_version(r, root)) || (status = read_metadata(r, root)) || (status = read_results(r, root)) ||
+        (status = merge_insert_knobs(r->source)))
+        return status;
+    if (sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        return fail(MT_FAILURE, "%s: cannot read it into a temporary file: %s", r->path, sqlite3_errmsg(db));
+    return merge_check(r->source);
+}
+
+enum mt_status t4_read(const char *path, struct store **out) {
+    struct reader r = {.path = path};
+    *out = NULL;
+    enum mt_status status = merge_source_new(path, &r.source);
+    if (status != MT_OK)
+        return status;
+    json_error_t error;
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (root)
+        status = read_all(&r, root);
+    else if (error.line > 0)
+        status = fail(MT_FAILURE, "%s, line %d: not JSON: %s", path, error.line, error.text);
+    else
+        status = fail(MT_FAILURE, "%s cannot be read: %s", path, error.text);
+    json_decref(root);
+    free(r.devices.key);
+    free(r.environments.key);
+    free(r.runs.key);
+    free(r.layers.key);
+    if (status == MT_OK)
+        *out = r.source;
+    else
+        store_close(r.source);
+    return status;
+}
