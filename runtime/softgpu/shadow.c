@@ -106,8 +106,12 @@ void shadow_fence(struct warp *w) {
     c->generation++;
 }
 
+/* A proxy fence covers what is ordered before it: this warp's own stores, and those of others that a barrier has made
+ * known to it. */
 void shadow_fence_proxy(struct warp *w) {
-    w->cta->proxy_fenced[w->index] = w->cta->generation++;
+    struct cta *c = w->cta;
+    join(c->proxy_fenced, w->own->seen);
+    c->proxy_fenced[w->index] = c->generation++;
 }
 
 void shadow_publish(struct warp *w, uint32_t *into) {

@@ -1,0 +1,303 @@
+/* wgmma on the software device: the product against a triple loop for every kind of descriptor, and every way of using
+ * the tensor core's asynchrony wrongly, found and named. */
+#include "../../runtime/base/str.h"
+#include "soft_world.h"
+
+enum { M = 64, K = 32, MAX_N = 256, IMAGE = 40960, MBARRIER = IMAGE };
+
+struct wgmma_case {
+    int n, steps;             /* columns of D; k32 steps */
+    unsigned width;           /* of the swizzle: 128, 64, 32; 16: none */
+    unsigned leading, stride; /* of the descriptor: bytes */
+    bool a_signed, b_signed, adds;
+};
+
+/* The parts of the kernel that a test replaces; NULL: as it should be. */
+struct pieces {
+    const char *load;       /* of the image of B into shared memory, and what makes it visible */
+    const char *fence;      /* before the multiplications */
+    const char *commit;     /* after them */
+    const char *wait;       /* before D is read */
+    const char *scale;      /* sets %p3, whether the first step adds */
+    const char *descriptor; /* changes %rd7 */
+};
+
+static const struct pieces right = {
+    .load = "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r4], 40960;\n"
+            "@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%rd1], 40960, [%r4];\n"
+            "FULL: mbarrier.try_wait.parity.shared::cta.b64 %p2, [%r4], 0; @!%p2 bra FULL;\n",
+    .fence = "wgmma.fence.sync.aligned;",
+    .commit = "wgmma.commit_group.sync.aligned;",
+    .wait = "wgmma.wait_group.sync.aligned 0;",
+    .scale = "",
+    .descriptor = "",
+};
+
+static const char *piece(const char *given, const char *fallback) {
+    return given ? given : fallback;
+}
+
+/* Bytes between the starts of two steps along k, in the image. */
+static unsigned step_bytes(const struct wgmma_case *t) {
+    return t->width > 16 ? K : 2 * t->leading;
+}
+
+static void list(struct str *ptx, const char *name, int first, int count) {
+    for (int k = 0; k < count; k++)
+        str_printf(ptx, "%s%%%s%d", k ? ", " : "{", name, first + k);
+    str_append(ptx, "}");
+}
+
+/* k(b, a, d, out, descriptor): one warp group, A and D in the order of its registers. */
+static void build(struct str *ptx, const struct wgmma_case *t, const struct pieces *p) {
+    str_append(ptx,
+               ".version 8.0\n.target sm_90a\n.address_size 64\n.extern .shared .align 1024 .b8 buf[];\n"
+               ".visible .entry k(.param .u64 b, .param .u64 a, .param .u64 d, .param .u64 out, .param .u64 "
+               "desc)\n{\n"
+               ".reg .pred %p<9>; .reg .b32 %r<32>; .reg .b32 %d<144>; .reg .b32 %a<64>; .reg .b64 %rd<32>;\n"
+               "ld.param.u64 %rd1, [b]; ld.param.u64 %rd2, [a]; ld.param.u64 %rd3, [d]; ld.param.u64 %rd4, "
+               "[out];\n"
+               "mov.u32 %r1, %tid.x; mov.u32 %r2, buf; setp.eq.u32 %p1, %r1, 0; add.u32 %r4, %r2, 40960;\n"
+               "@%p1 mbarrier.init.shared::cta.b64 [%r4], 1; fence.mbarrier_init.release.cluster; bar.sync 0;\n"
+               "mul.wide.u32 %rd5, %r1, 16; add.u64 %rd2, %rd2, %rd5; mul.wide.u32 %rd6, %r1, 4;\n"
+               "add.u64 %rd3, %rd3, %rd6; add.u64 %rd4, %rd4, %rd6;\n"
+               "ld.param.u64 %rd7, [desc]; shr.u32 %r5, %r2, 4; cvt.u64.u32 %rd8, %r5; or.b64 %rd7, %rd7, %rd8;\n");
+    for (int s = 0; s < t->steps; s++) {
+        str_append(ptx, "ld.global.v4.u32 ");
+        list(ptx, "a", s * 4, 4);
+        str_printf(ptx, ", [%%rd2+%d];\n", s * 2048);
+    }
+    for (int k = 0; k < t->n / 2; k++)
+        str_printf(ptx, "ld.global.u32 %%d%d, [%%rd3+%d];\n", k, k * 512);
+    str_printf(ptx, "setp.ne.u32 %%p3, %d, 0; setp.eq.u32 %%p4, 0, 0;\n%s\n%s\n%s\n%s\n", t->adds,
+               piece(p->scale, right.scale), piece(p->load, right.load), piece(p->descriptor, right.descriptor),
+               piece(p->fence, right.fence));
+    for (int s = 0; s < t->steps; s++) {
+        str_printf(ptx, "add.u64 %%rd9, %%rd7, %u; wgmma.mma_async.sync.aligned.m64n%dk32.s32.%s.%s ",
+                   (unsigned)s * step_bytes(t) / 16, t->n, t->a_signed ? "s8" : "u8", t->b_signed ? "s8" : "u8");
+        list(ptx, "d", 0, t->n / 2);
+        str_append(ptx, ", ");
+        list(ptx, "a", s * 4, 4);
+        str_printf(ptx, ", %%rd9, %s;\n", s ? "%p4" : "%p3");
+    }
+    str_printf(ptx, "%s\n%s\n", piece(p->commit, right.commit), piece(p->wait, right.wait));
+    for (int k = 0; k < t->n / 2; k++)
+        str_printf(ptx, "st.global.u32 [%%rd4+%d], %%d%d;\n", k * 512, k);
+    str_append(ptx, "ret; }\n");
+}
+
+/* Where byte k of row n lies: PTX ISA, "Strides" and the tables of the swizzling modes. */
+static unsigned image_place(const struct wgmma_case *t, int n, int k) {
+    const unsigned row = (unsigned)n, chunk = (unsigned)k / 16, byte = (unsigned)k % 16;
+    switch (t->width) {
+    case 128:
+        return row / 8 * t->stride + row % 8 * 128 + (chunk ^ row % 8) * 16 + byte;
+    case 64:
+        return row / 8 * t->stride + row % 8 * 64 + (chunk ^ row / 2 % 4) * 16 + byte;
+    case 32:
+        return row / 8 * t->stride + row % 8 * 32 + (chunk ^ row / 4 % 2) * 16 + byte;
+    default:
+        return row / 8 * t->stride + chunk * t->leading + row % 8 * 16 + byte;
+    }
+}
+
+static uint64_t descriptor_of(const struct wgmma_case *t) {
+    const uint64_t mode = t->width == 128 ? 1 : t->width == 64 ? 2 : t->width == 32 ? 3 : 0;
+    return (uint64_t)(t->leading / 16) << 16 | (uint64_t)(t->stride / 16) << 32 | mode << 62;
+}
+
+static int value_of(uint8_t byte, bool is_signed) {
+    return is_signed ? (int8_t)byte : byte;
+}
+
+/* Element (row, k) of A as the registers of the warp group hold it: [step][thread][16 bytes]. */
+static uint8_t a_byte(const uint8_t *a, int row, int k) {
+    const int step = k / K, thread = row / 16 * 32 + row % 8 * 4 + k % 16 / 4, word = k % K / 16 * 2 + row % 16 / 8;
+    return a[(step * 128 + thread) * 16 + word * 4 + k % 4];
+}
+
+/* The same of D: [register][thread]. */
+static int d_index(int row, int column) {
+    const int thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
+    return (column / 8 * 4 + row % 16 / 8 * 2 + column % 2) * 128 + thread;
+}
+
+struct params {
+    void *b, *a, *d, *out;
+    uint64_t descriptor;
+};
+
+static void open_case(struct world *w, struct params *p, const struct wgmma_case *t, const struct pieces *pieces) {
+    struct str ptx = {0};
+    build(&ptx, t, pieces);
+    world_open(w, ptx.data);
+    str_release(&ptx);
+    p->b = world_alloc(w, 2 * IMAGE);
+    p->a = world_alloc(w, (size_t)t->steps * 2048);
+    p->d = world_alloc(w, MAX_N / 2 * 512);
+    p->out = world_alloc(w, MAX_N / 2 * 512);
+    p->descriptor = descriptor_of(t);
+    w->launch.block[0] = 128;
+    w->launch.shared_dynamic = MBARRIER + 8;
+}
+
+static void compare(const struct params *p, const struct wgmma_case *t) {
+    for (int row = 0; row < M; row++)
+        for (int n = 0; n < t->n; n++) {
+            const int at = d_index(row, n);
+            int64_t sum = t->adds ? ((int32_t *)p->d)[at] : 0;
+            for (int k = 0; k < t->steps * K; k++)
+                sum += value_of(a_byte(p->a, row, k), t->a_signed) *
+                       value_of(((uint8_t *)p->b)[image_place(t, n, k)], t->b_signed);
+            if (((uint32_t *)p->out)[at] != (uint32_t)sum)
+                fail_msg("n %d, width %u: D[%d, %d] is %d, not %d", t->n, t->width, row, n, ((int32_t *)p->out)[at],
+                         (int32_t)sum);
+        }
+}
+
+static void check_good(const struct wgmma_case *t, const struct pieces *pieces) {
+    for (uint64_t seed = 0; seed < 2; seed++) {
+        struct world w;
+        struct params p;
+        open_case(&w, &p, t, pieces);
+        w.launch.seed = seed;
+        w.launch.eager_async = seed % 2;
+        world_run_good(&w, &p);
+        compare(&p, t);
+        assert_int_equal(w.counters.mma_ops_int8, (uint64_t)M * (uint64_t)t->n * K * (uint64_t)t->steps);
+        world_close(&w);
+    }
+}
+
+static void test_products(void **state) {
+    (void)state;
+    static const struct wgmma_case cases[] = {
+        {8, 4, 128, 16, 1024, true, true, true},    {24, 4, 128, 16, 1024, false, true, false},
+        {256, 4, 128, 16, 1024, true, true, false}, {208, 2, 128, 16, 1024, false, false, true},
+        {64, 2, 64, 16, 512, true, false, true},    {48, 1, 64, 16, 1024, false, true, false},
+        {32, 1, 32, 16, 256, true, true, false},    {176, 1, 32, 16, 256, false, true, true},
+        {16, 2, 16, 128, 512, true, true, true},    {80, 3, 16, 1280, 128, false, true, false},
+    };
+    static const struct pieces none = {0};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+        check_good(&cases[k], &none);
+}
+
+/* ---- faults ---- */
+
+static const struct wgmma_case plain = {16, 4, 128, 16, 1024, true, true, true};
+
+static void check_bad(const struct pieces *pieces, enum sg_fault_kind kind, const char *text) {
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        struct world w;
+        struct params p;
+        open_case(&w, &p, &plain, pieces);
+        w.launch.seed = seed;
+        w.launch.eager_async = seed % 2;
+        world_run_bad(&w, &p, kind, text);
+        world_close(&w);
+    }
+}
+
+static void test_missing_steps(void **state) {
+    (void)state;
+    check_bad(&(struct pieces){.fence = ""}, SG_FAULT_ASYNC, "no wgmma.fence");
+    check_bad(&(struct pieces){.wait = ""}, SG_FAULT_ASYNC, "reads an accumulator");
+    check_bad(&(struct pieces){.wait = "wgmma.wait_group.sync.aligned 1;"}, SG_FAULT_ASYNC, "reads an accumulator");
+    check_bad(&(struct pieces){.commit = ""}, SG_FAULT_ASYNC, "no wgmma.wait_group covers it");
+    check_bad(&(struct pieces){.wait = "mov.b32 %d3, 0; wgmma.wait_group.sync.aligned 0;"}, SG_FAULT_ASYNC,
+              "writes an accumulator");
+    /* a group of its own that is empty moves the wait past the real one */
+    check_good(&plain, &(struct pieces){.commit = "wgmma.commit_group.sync.aligned; wgmma.commit_group.sync.aligned;",
+                                        .wait = "wgmma.wait_group.sync.aligned 1;"});
+    /* what the wait has given back may be read, and needs a new fence */
+    check_good(&plain, &(struct pieces){.fence = "wgmma.fence.sync.aligned; wgmma.wait_group.sync.aligned 0; "
+                                                 "wgmma.fence.sync.aligned;"});
+    check_bad(&(struct pieces){.fence = "wgmma.fence.sync.aligned; wgmma.wait_group.sync.aligned 0;"}, SG_FAULT_ASYNC,
+              "no wgmma.fence");
+}
+
+/* The threads of the warp group copy the image by themselves. */
+#define STORES                                                                                                         \
+    "mov.u32 %r6, 0; add.u64 %rd10, %rd1, %rd5; shl.b32 %r7, %r1, 4; add.u32 %r7, %r2, %r7;\n"                         \
+    "COPY: ld.global.v4.u32 {%r8, %r9, %r10, %r11}, [%rd10]; st.shared.v4.u32 [%r7], {%r8, %r9, %r10, %r11};\n"        \
+    "add.u64 %rd10, %rd10, 2048; add.u32 %r7, %r7, 2048; add.u32 %r6, %r6, 1; setp.lt.u32 %p5, %r6, 20; @%p5 bra "     \
+    "COPY;\n"
+
+static void test_proxies(void **state) {
+    (void)state;
+    check_good(&plain, &(struct pieces){.load = STORES "fence.proxy.async; bar.sync 0;"});
+    check_good(&plain, &(struct pieces){.load = STORES "fence.proxy.async.shared::cta; bar.sync 0;"});
+    check_good(&plain, &(struct pieces){.load = STORES "bar.sync 0; fence.proxy.async;"});
+    check_bad(&(struct pieces){.load = STORES "bar.sync 0;"}, SG_FAULT_ASYNC, "no fence.proxy.async followed");
+    check_bad(&(struct pieces){.load = STORES "fence.proxy.async; @%p1 st.shared.u32 [%r2], %r8; bar.sync 0;"},
+              SG_FAULT_ASYNC, "no fence.proxy.async followed");
+    check_bad(&(struct pieces){.load = "bar.sync 0;"}, SG_FAULT_UNINITIALIZED, "never written");
+}
+
+/* %s: after the next copy into the stage of B has begun, and before the wait for the multiplications. */
+#define NEXT_COPY                                                                                                      \
+    "wgmma.commit_group.sync.aligned; bar.sync 0;\n"                                                                   \
+    "@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r4], 1024;\n"                                                 \
+    "@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%rd1+40960], 1024, [%r4];\n"
+#define NEXT_WAIT "NEXT: mbarrier.try_wait.parity.shared::cta.b64 %p2, [%r4], 1; @!%p2 bra NEXT;\n"
+
+static void test_overwritten(void **state) {
+    (void)state;
+    check_bad(&(struct pieces){.commit = NEXT_COPY NEXT_WAIT}, SG_FAULT_ASYNC, "overwritten before wgmma.wait_group");
+    check_good(
+        &plain,
+        &(struct pieces){
+            .commit = "wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;\n" NEXT_COPY NEXT_WAIT});
+    /* the copy has not landed when the multiplications end: it may land before */
+    for (int eager = 0; eager < 2; eager++) {
+        struct world w;
+        struct params p;
+        open_case(&w, &p, &plain, &(struct pieces){.commit = NEXT_COPY "bar.sync 0;"});
+        w.launch.eager_async = eager;
+        world_run_bad(&w, &p, SG_FAULT_ASYNC, eager ? "overwritten before wgmma.wait_group" : "still in flight");
+        world_close(&w);
+    }
+    /* ordinary stores, by a warp that knows that the multiplications were issued and no more */
+    check_bad(&(struct pieces){.commit = "wgmma.commit_group.sync.aligned; bar.sync 0;\n"
+                                         "@%p1 st.shared.u32 [%r2], %r1; bar.sync 0;"},
+              SG_FAULT_ASYNC, "overwritten before wgmma.wait_group");
+}
+
+static void test_descriptors(void **state) {
+    (void)state;
+    /* 16 bytes too much between groups of 8 rows; half of it; twice of it in a tile that ends the memory */
+    check_bad(&(struct pieces){.descriptor = "add.u64 %rd7, %rd7, 0x100000000;"}, SG_FAULT_ASYNC, "matrix descriptor");
+    check_bad(&(struct pieces){.descriptor = "sub.u64 %rd7, %rd7, 0x2000000000;"}, SG_FAULT_ASYNC,
+              "512 bytes between groups of 8 rows");
+    check_bad(&(struct pieces){.descriptor = "add.u64 %rd7, %rd7, 2496; add.u64 %rd7, %rd7, 0x4000000000;"},
+              SG_FAULT_OUT_OF_BOUNDS, "row 8 of B");
+    check_bad(&(struct pieces){.descriptor = "add.u64 %rd7, %rd7, 8;"}, SG_FAULT_ASYNC, "start 0x80");
+    check_bad(&(struct pieces){.descriptor = "and.b32 %r6, %r1, 1; shl.b32 %r6, %r6, 6; cvt.u64.u32 %rd10, %r6; "
+                                             "add.u64 %rd7, %rd7, %rd10;"},
+              SG_FAULT_ASYNC, "differs from that of lane 0");
+    check_bad(&(struct pieces){.scale = "setp.lt.u32 %p3, %r1, 100;"}, SG_FAULT_ASYNC, "differs from that of lane 0");
+}
+
+static void test_unknown_forms(void **state) {
+    (void)state;
+    static const struct wgmma_case cases[] = {{40, 1, 128, 16, 1024, true, true, true},
+                                              {272, 1, 128, 16, 1024, true, true, true}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct str ptx = {0};
+        char error[512] = "";
+        build(&ptx, &cases[k], &right);
+        assert_null(sg_module_parse(ptx.data, ptx.length, error, sizeof error));
+        if (!strstr(error, "wgmma"))
+            fail_msg("%s", error);
+        str_release(&ptx);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_products),    cmocka_unit_test(test_missing_steps), cmocka_unit_test(test_proxies),
+        cmocka_unit_test(test_overwritten), cmocka_unit_test(test_descriptors),   cmocka_unit_test(test_unknown_forms),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
