@@ -27,6 +27,7 @@ struct device_limits {
 };
 
 struct launch_shape {
+    int tile_n, tile_m, tile_k; /* of a CTA: features (of the wider part), tokens, K step */
     unsigned grid[3], block;
     size_t smem_bytes;                     /* dynamic */
     size_t partials_bytes, counters_bytes; /* workspace that this launch needs; 0 without split-K */

@@ -46,7 +46,10 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
 static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
     const int *v = c->value;
     const int tiles = (p->m + v[TILE_M] - 1) / v[TILE_M] * ((p->n + v[TILE_N] - 1) / v[TILE_N]);
-    *out = (struct launch_shape){.grid = {(unsigned)tiles, 1, 1},
+    *out = (struct launch_shape){.tile_n = v[TILE_N],
+                                 .tile_m = v[TILE_M],
+                                 .tile_k = v[TILE_K],
+                                 .grid = {(unsigned)tiles, 1, 1},
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .smem_bytes = (size_t)shared_of(c)};
 }

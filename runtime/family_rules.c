@@ -1,4 +1,5 @@
 #include "family_rules.h"
+#include "../templates/gemm_args.h"
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -10,6 +11,10 @@ bool refuse(char reason[160], const char *format, ...) {
     vsnprintf(reason, 160, format, args);
     va_end(args);
     return false;
+}
+
+int k_step(int knob, const struct problem *p) {
+    return knob ? knob : p->group > MT_K_PAD ? p->group : MT_K_PAD;
 }
 
 static bool power_of_two(int v) {

@@ -7,6 +7,8 @@
 /* Writes the reason and returns false. */
 bool refuse(char reason[160], const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The K step that a knob asks for: itself, or for 0 what holds whole groups and whole slabs of 128. */
+int k_step(int knob, const struct problem *p);
 /* 2 to 16 warps in all, each count a power of two. */
 bool warps_allowed(int warps_n, int warps_m, char reason[160]);
 /* 1 <= split_k <= steps along K. */

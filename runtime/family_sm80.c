@@ -12,7 +12,8 @@ static const struct knob knobs[KNOBS] = {
     [TILE_N] = {"tile_n", "output features per CTA", 128, false},
     [TILE_N8] = {"tile_n8", "output features per CTA in the 8-bit part of a mixed layer; 0: as tile_n", 0, false},
     [TILE_M] = {"tile_m", "tokens per CTA", 32, false},
-    [TILE_K] = {"tile_k", "K step: input features per pipeline stage, whole groups", 128, false},
+    [TILE_K] = {"tile_k", "K step: input features per pipeline stage, whole groups; 0: 128, or the group if larger", 0,
+                false},
     [STAGES] = {"stages", "pipeline depth; stages - 1 steps are in flight", 4, false},
     [WARPS_N] = {"warps_n", "warps along the features", 4, false},
     [WARPS_M] = {"warps_m", "warps along the tokens", 1, false},
@@ -38,8 +39,8 @@ static struct parts parts_of(const struct config *c, const struct problem *p) {
 
 static int shared_of(const struct config *c, const struct problem *p, int bits, int tile_n) {
     const int *v = c->value;
-    const int sums = bits == 4 && v[ZERO] == ZERO_START;
-    return mt_shared_bytes(v[STAGES], mt_stage_bytes(bits, tile_n, v[TILE_M], v[TILE_K], p->group, sums), tile_n,
+    const int tile_k = k_step(v[TILE_K], p), sums = bits == 4 && v[ZERO] == ZERO_START;
+    return mt_shared_bytes(v[STAGES], mt_stage_bytes(bits, tile_n, v[TILE_M], tile_k, p->group, sums), tile_n,
                            v[TILE_M]);
 }
 
@@ -54,28 +55,29 @@ static int registers_of(const struct config *c, const struct problem *p, int til
 
 static bool tile_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, int bits,
                          int tile_n, char reason[160]) {
-    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32;
+    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32, tile_k = k_step(v[TILE_K], p);
     if (tile_n < 16 || tile_n % (16 * v[WARPS_N]))
         return refuse(reason, "a feature tile of %d is not shared by %d warps in fragments of 16", tile_n, v[WARPS_N]);
-    if (v[TILE_K] < 128 && threads * 16 % (64 * bits * 2))
+    if (tile_k < 128 && threads * 16 % (64 * bits * 2))
         return refuse(reason, "a K step of 64 needs more threads than %d to copy %d-bit weights", threads, bits);
     const int shared = shared_of(c, p, bits, tile_n), registers = registers_of(c, p, tile_n);
     return resources_allowed(d, threads, v[CTAS], shared, registers, reason);
 }
 
 static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
-    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32, row_chunks = v[TILE_K] / 16;
+    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32;
+    const int tile_k = k_step(v[TILE_K], p), row_chunks = tile_k / 16;
     const struct parts parts = parts_of(c, p);
     if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[ORDER] > 1)
         return refuse(reason, "promote is 0..2, zero and order are 0 or 1");
-    if (v[TILE_K] != 64 && v[TILE_K] != 128 && v[TILE_K] != 256)
-        return refuse(reason, "the K step is %d; it can be 64, 128 or 256", v[TILE_K]);
-    if (v[TILE_K] % p->group)
-        return refuse(reason, "a K step of %d does not hold whole groups of %d", v[TILE_K], p->group);
+    if (tile_k != 64 && tile_k != 128 && tile_k != 256)
+        return refuse(reason, "the K step is %d; it can be 64, 128 or 256", tile_k);
+    if (tile_k % p->group)
+        return refuse(reason, "a K step of %d does not hold whole groups of %d", tile_k, p->group);
     if (!warps_allowed(v[WARPS_N], v[WARPS_M], reason))
         return false;
     if (threads % row_chunks || threads / row_chunks % 8)
-        return refuse(reason, "%d threads do not copy rows of %d bytes in whole swizzle periods", threads, v[TILE_K]);
+        return refuse(reason, "%d threads do not copy rows of %d bytes in whole swizzle periods", threads, tile_k);
     if (v[TILE_M] < 8 || v[TILE_M] > 256 || v[TILE_M] % (8 * v[WARPS_M]))
         return refuse(reason, "a token tile of %d is not shared by %d warps in fragments of 8", v[TILE_M], v[WARPS_M]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
@@ -84,7 +86,7 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
         return refuse(reason, "8-bit weights have no zero point: zero=1 would be the same kernel");
     if (v[TILE_N8] && !(parts.has8 && parts.has4))
         return refuse(reason, "only a mixed layer has a second feature tile: tile_n8 must be 0");
-    if (!split_allowed(v[SPLIT_K], (problem_k_padded(p) + v[TILE_K] - 1) / v[TILE_K], reason) ||
+    if (!split_allowed(v[SPLIT_K], (problem_k_padded(p) + tile_k - 1) / tile_k, reason) ||
         !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
         return false;
     return (!parts.has8 || tile_allowed(c, p, d, 8, parts.tile8, reason)) &&
@@ -103,7 +105,10 @@ static void shape(const struct config *c, const struct problem *p, struct launch
     const int shared8 = parts.has8 ? shared_of(c, p, 8, parts.tile8) : 0;
     const int shared4 = parts.has4 ? shared_of(c, p, 4, parts.tile4) : 0;
     const int widest = parts.tile8 > parts.tile4 ? parts.tile8 : parts.tile4;
-    *out = (struct launch_shape){.grid = {(unsigned)tiles, 1, (unsigned)v[SPLIT_K]},
+    *out = (struct launch_shape){.tile_n = widest,
+                                 .tile_m = v[TILE_M],
+                                 .tile_k = k_step(v[TILE_K], p),
+                                 .grid = {(unsigned)tiles, 1, (unsigned)v[SPLIT_K]},
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4)};
     if (v[SPLIT_K] > 1) {
@@ -116,7 +121,7 @@ static void options(const struct config *c, const struct problem *p, struct str 
     const int *v = c->value;
     const struct parts parts = parts_of(c, p);
     str_printf(out, " -DTILE_N=%d -DTILE_N8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d", parts.tile4, parts.tile8,
-               v[TILE_M], v[TILE_K], v[STAGES]);
+               v[TILE_M], k_step(v[TILE_K], p), v[STAGES]);
     str_printf(out, " -DWARPS_N=%d -DWARPS_M=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d -DORDER=%d", v[WARPS_N], v[WARPS_M],
                v[CTAS], v[PROMOTE], v[ZERO], v[ORDER]);
     str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,

@@ -10,7 +10,8 @@ static const struct knob knobs[KNOBS] = {
     [BLOCKS] = {"blocks", "blocks of 64 output features per consumer warp group", 1, false},
     [BLOCKS8] = {"blocks8", "the same in the 8-bit part of a mixed layer; 0: as blocks", 0, false},
     [TILE_M] = {"tile_m", "tokens per CTA: 8, 16, 24, 32, then multiples of 16", 64, false},
-    [TILE_K] = {"tile_k", "K step: input features per pipeline stage, whole groups", 128, false},
+    [TILE_K] = {"tile_k", "K step: input features per pipeline stage, whole groups; 0: 128, or the group if larger", 0,
+                false},
     [STAGES] = {"stages", "pipeline depth; all stages can be in flight", 4, false},
     [CONSUMERS] = {"consumers", "consumer warp groups beside the producer's", 2, false},
     [PINGPONG] = {"pingpong", "0 consumers share a tile, 1 each has its own and they take turns", 0, false},
@@ -39,7 +40,8 @@ static int tile_n_of(const struct config *c, int blocks) {
 
 static int stage_of(const struct config *c, const struct problem *p, int bits, int blocks) {
     const int *v = c->value, sums = bits == 4 && v[ZERO] == ZERO_START;
-    return mt_round_up(mt_stage_bytes(bits, tile_n_of(c, blocks), v[TILE_M], v[TILE_K], p->group, sums), 1024);
+    return mt_round_up(mt_stage_bytes(bits, tile_n_of(c, blocks), v[TILE_M], k_step(v[TILE_K], p), p->group, sums),
+                       1024);
 }
 
 /* Stages, one output tile per team, and room to align the first stage to 1024 bytes. */
@@ -67,7 +69,7 @@ static int consumer_registers(const struct config *c) {
 /* Live values of HopperTile::consume_step. ptxas begins to spill when fewer than 16 registers are left beside them. */
 static bool registers_allowed(const struct config *c, const struct problem *p, int blocks, char reason[160]) {
     const int tile_m = c->value[TILE_M], units = p->group / 64;
-    const int ring = c->value[TILE_K] / p->group * blocks > 1 ? 2 : 1;
+    const int ring = k_step(c->value[TILE_K], p) / p->group * blocks > 1 ? 2 : 1;
     const int live = blocks * tile_m / 2 + ring * (tile_m / 2 + 8 * units + 6), limit = consumer_registers(c) - 16;
     if (live > limit)
         return refuse(reason, "a consumer holds %d values in registers; its share leaves %d", live, limit);
@@ -83,9 +85,9 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
         return refuse(reason, "a consumer has 1 or 2 blocks of 64 features, not %d and %d", v[BLOCKS], v[BLOCKS8]);
     if (v[CONSUMERS] < 1 || v[CONSUMERS] > 3 || (v[PINGPONG] && v[CONSUMERS] < 2))
         return refuse(reason, "%d consumer warp groups: 1 to 3, and ping-pong needs 2", v[CONSUMERS]);
-    if ((v[TILE_K] != 128 && v[TILE_K] != 256) || v[TILE_K] % p->group)
-        return refuse(reason, "the K step is %d; it can be 128 or 256 and holds whole groups of %d", v[TILE_K],
-                      p->group);
+    if ((k_step(v[TILE_K], p) != 128 && k_step(v[TILE_K], p) != 256) || k_step(v[TILE_K], p) % p->group)
+        return refuse(reason, "the K step is %d; it can be 128 or 256 and holds whole groups of %d",
+                      k_step(v[TILE_K], p), p->group);
     if (v[TILE_M] < 8 || v[TILE_M] > 256 || !(v[TILE_M] == 8 || v[TILE_M] == 24 || v[TILE_M] % 16 == 0))
         return refuse(reason, "wgmma has no token tile of %d; 8, 16, 24, 32, then multiples of 16 to 256", v[TILE_M]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
@@ -104,7 +106,7 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
         return refuse(reason, "wgmma exists on compute capability 9.0 only; this device has %d.%d", d->cc / 10,
                       d->cc % 10);
     if (!knobs_allowed(c, p, reason) ||
-        !split_allowed(v[SPLIT_K], (problem_k_padded(p) + v[TILE_K] - 1) / v[TILE_K], reason) ||
+        !split_allowed(v[SPLIT_K], (problem_k_padded(p) + k_step(v[TILE_K], p) - 1) / k_step(v[TILE_K], p), reason) ||
         !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
         return false;
     if (v[CTAS] < 1 || v[CTAS] * (v[CONSUMERS] + 1) * 128 > d->threads_per_sm || consumer_registers(c) < 24)
@@ -124,11 +126,14 @@ static void shape(const struct config *c, const struct problem *p, struct launch
     const struct parts parts = parts_of(c, p);
     const int tile8 = tile_n_of(c, parts.blocks8), tile4 = tile_n_of(c, parts.blocks4);
     const int tiles = (ceil_div(rows8, tile8) + ceil_div(p->n - rows8, tile4)) * ceil_div(p->m, v[TILE_M]);
-    *out = (struct launch_shape){.grid = {(unsigned)(tiles * v[SPLIT_K]), 1, 1},
+    const int widest = tile8 > tile4 ? tile8 : tile4;
+    *out = (struct launch_shape){.tile_n = widest,
+                                 .tile_m = v[TILE_M],
+                                 .tile_k = k_step(v[TILE_K], p),
+                                 .grid = {(unsigned)(tiles * v[SPLIT_K]), 1, 1},
                                  .block = (unsigned)((v[CONSUMERS] + 1) * 128),
                                  .smem_bytes = (size_t)shared_of(c, p)};
     if (v[SPLIT_K] > 1) {
-        const int widest = tile8 > tile4 ? tile8 : tile4;
         out->partials_bytes = (size_t)tiles * (size_t)v[SPLIT_K] * (size_t)(widest * v[TILE_M]) * sizeof(float);
         out->counters_bytes = (size_t)tiles * sizeof(unsigned);
     }
@@ -138,7 +143,7 @@ static void options(const struct config *c, const struct problem *p, struct str 
     const int *v = c->value;
     const struct parts parts = parts_of(c, p);
     str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d",
-               parts.blocks4, parts.blocks8, v[TILE_M], v[TILE_K], v[STAGES], v[CONSUMERS], v[PINGPONG]);
+               parts.blocks4, parts.blocks8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG]);
     str_printf(out, " -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CTAS], v[PROMOTE], v[ZERO]);
     str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
                p->dtype == DTYPE_BF16);

@@ -102,10 +102,10 @@ static enum mt_status launch(const struct device *dev, const struct kernel *kern
 
 /* The tensor map of x: rows of k_padded bytes, boxes of 128 bytes x tile_m tokens, zeros beyond M, 128-byte swizzle as
  * wgmma reads it. */
-static enum mt_status encode_x(const struct device *dev, const struct kernel *kernel, struct mt_gemm_args *args) {
+static enum mt_status encode_x(const struct device *dev, const struct launch_shape *shape, struct mt_gemm_args *args) {
     const cuuint64_t size[] = {(cuuint64_t)args->k_padded, (cuuint64_t)args->m},
                      stride[] = {(cuuint64_t)args->k_padded};
-    const cuuint32_t box[] = {MT_K_PAD, (cuuint32_t)config_get(&kernel->config, "tile_m")}, element_stride[] = {1, 1};
+    const cuuint32_t box[] = {MT_K_PAD, (cuuint32_t)shape->tile_m}, element_stride[] = {1, 1};
     CUtensorMap *map = (CUtensorMap *)(void *)args->x_map;
     CUresult result =
         dev->drv.TensorMapEncodeTiled(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)(uintptr_t)args->x, size, stride,
@@ -131,7 +131,7 @@ enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel
     own.split_k = launch_knob(&kernel->config, "split_k");
     own.raster = launch_knob(&kernel->config, "raster");
     fit_grid(dev, kernel, &shape);
-    enum mt_status status = kernel->config.family->tensor_map ? encode_x(dev, kernel, &own) : MT_OK;
+    enum mt_status status = kernel->config.family->tensor_map ? encode_x(dev, &shape, &own) : MT_OK;
     return status ? status : launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
 }
 

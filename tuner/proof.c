@@ -225,14 +225,15 @@ static int knob_or(const struct config *config, const char *name, int otherwise)
 
 void proof_problem(const struct config *config, const struct problem *p, struct problem *out) {
     int raster = knob_or(config, "raster", 1), split_k = knob_or(config, "split_k", 1);
-    int tile_m = config_get(config, "tile_m"), tile_k = config_get(config, "tile_k");
-    int tiles_m = raster > 2 ? raster : 2, steps = split_k + 2;
+    struct launch_shape shape;
+    config->family->shape(config, p, &shape);
+    int tile_m = shape.tile_m, tile_k = shape.tile_k, tiles_m = raster > 2 ? raster : 2, steps = split_k + 2;
     *out = *p;
     if (p->m > tiles_m * tile_m + 1)
         out->m = tiles_m * tile_m + 1;
     /* Rows of Y start at multiples of 16 bytes exactly where those of the real problem do: kernels store them
      * differently. */
-    out->n = 2 * config_get(config, "tile_n") + (p->n % 8 ? 17 : 24);
+    out->n = 2 * shape.tile_n + (p->n % 8 ? 17 : 24);
     out->k = 5 * 128 + 44;
     if (out->k < steps * tile_k) /* each part of a split has work, and one has more than the others */
         out->k = steps * tile_k - 84;
