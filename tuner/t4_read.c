@@ -279,14 +279,15 @@ static enum mt_status bind_times(struct reader *r, const json_t *result, const j
     if (status != MT_OK)
         return status;
     size_t i, count = json_array_size(runtimes);
-    double *samples = xcalloc(count + 1, sizeof *samples);
+    if (!count)
+        return fail(MT_FAILURE, "%s: `times.runtimes` of %s is empty, and its outcome is `ok`", r->path, r->where);
+    double *samples = xcalloc(count, sizeof *samples);
     json_array_foreach(runtimes, i, value) {
         if (!json_is_number(value))
             status = fail(MT_FAILURE, "%s: `times.runtimes[%zu]` of %s is not a number", r->path, i, r->where);
         samples[i] = json_number_value(value);
     }
-    if (count)
-        sqlite3_bind_blob(r->measurement, 13, store_encode_samples(samples, (int)count), (int)count * 8, free);
+    sqlite3_bind_blob(r->measurement, 13, store_encode_samples(samples, (int)count), (int)count * 8, free);
     free(samples);
     return status;
 }
