@@ -1,8 +1,21 @@
 #include "../runtime/base/str.h"
 #include "cmd.h"
 #include "sweep.h"
+#include <limits.h>
 
-enum { KEY_SPACE = 0x200, KEY_DB, KEY_TIME, KEY_MAX, KEY_QUICK, KEY_TIMEOUT, KEY_RETRY, KEY_NO_WAIT };
+enum {
+    KEY_SPACE = 0x200,
+    KEY_DB,
+    KEY_TIME,
+    KEY_MAX,
+    KEY_QUICK,
+    KEY_TIMEOUT,
+    KEY_RETRY,
+    KEY_NO_WAIT,
+    KEY_STRATEGY,
+    KEY_PATIENCE,
+    KEY_SEED
+};
 
 static const struct argp_option table[] = {
     {"space", KEY_SPACE, "LIST", 0,
@@ -11,7 +24,21 @@ static const struct argp_option table[] = {
      20},
     {"db", KEY_DB, "FILE", 0, "Database (default: " DEFAULT_DB "); what it already holds is not measured again", 20},
     {"time-limit", KEY_TIME, "TIME", 0, "Stop after 90s, 15m, 2h; the same command goes on from there", 20},
-    {"max-configs", KEY_MAX, "N", 0, "At most N configurations of each family, spread over the space", 20},
+    {"max-configs", KEY_MAX, "N", 0,
+     "At most N configurations: all of the same N of each family, spread over the space; or, with a search, N for each "
+     "problem",
+     20},
+    {"patience", KEY_PATIENCE, "LEVEL", 0,
+     "quick: a guided search of 5% of the configurations; normal: of 10% and the neighbours of the best; exhaustive "
+     "(default): all",
+     20},
+    {"strategy", KEY_STRATEGY, "NAME", 0,
+     "How to search: exhaustive, random (starts and neighbours) or guided (by a cost model that learns from what is "
+     "measured, and on a GPU by the modelled times that the database has of it). Default: as --patience; alone it "
+     "means "
+     "--patience normal",
+     20},
+    {"seed", KEY_SEED, "N", 0, "Seed of what a search draws at random (default: 0)", 20},
     {"quick", KEY_QUICK, NULL, 0, "The small spaces (quick-*) and looser timing", 20},
     {"timeout", KEY_TIMEOUT, "TIME", 0,
      "A candidate that gives no sign of life for so long has hung (default: 30s; 2m on a software device)", 20},
@@ -20,8 +47,16 @@ static const struct argp_option table[] = {
     {0},
 };
 
+struct sweep_arguments {
+    struct sweep_options options;
+    bool has_strategy, has_patience;
+};
+
 static error_t parse(int key, char *arg, struct argp_state *state) {
-    struct sweep_options *o = state->input;
+    struct sweep_arguments *a = state->input;
+    struct sweep_options *o = &a->options;
+    int seed = 0;
+    error_t error;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->work;
@@ -36,7 +71,17 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case KEY_TIME:
         return options_error(seconds_parse(arg, "--time-limit", &o->time_limit));
     case KEY_MAX:
-        return options_error(int_parse(arg, "--max-configs", 1, 1000000, &o->max_configs));
+        return options_error(int_parse(arg, "--max-configs", 1, 1000000, &o->search.max_configs));
+    case KEY_PATIENCE:
+        a->has_patience = true;
+        return options_error(search_patience_parse(arg, &o->search.patience));
+    case KEY_STRATEGY:
+        a->has_strategy = true;
+        return options_error(search_strategy_parse(arg, &o->search.strategy));
+    case KEY_SEED:
+        error = options_error(int_parse(arg, "--seed", 0, INT_MAX, &seed));
+        o->search.seed = (uint64_t)seed;
+        return error;
     case KEY_TIMEOUT:
         return options_error(seconds_parse(arg, "--timeout", &o->patience));
     case KEY_RETRY:
@@ -57,22 +102,27 @@ static const struct argp_child children[] = {{&work_argp, 0, NULL, 0}, {&common_
 static const struct argp argp = {.options = table,
                                  .parser = parse,
                                  .children = children,
-                                 .doc = "Measures every configuration of a space for the layers of a model, proves "
+                                 .doc = "Measures the configurations of a space for the layers of a model, proves "
                                         "each first, and keeps everything in a "
                                         "database. Interrupted, it goes on from there when run again.\v"
                                         "Example: mixtune sweep --model llama-3.1-8b --m 1:256:x2 --scheme w4a8,w8a8"};
 
 int cmd_sweep(int argc, char **argv) {
-    struct sweep_options o = {.db = DEFAULT_DB};
+    struct sweep_arguments a = {.options = {.db = DEFAULT_DB, .search.patience = PATIENCE_EXHAUSTIVE}};
+    struct sweep_options *o = &a.options;
     struct str command = {0};
     for (int i = 0; i < argc; i++) /* before argp, which reorders them */
         str_printf(&command, "%s%s", i ? " " : "", argv[i]);
-    o.command = command.data;
-    work_options_init(&o.work);
-    enum mt_status status = options_parse(&argp, argc, argv, &o, &o.common);
+    o->command = command.data;
+    work_options_init(&o->work);
+    enum mt_status status = options_parse(&argp, argc, argv, &a, &o->common);
+    if (!a.has_strategy)
+        o->search.strategy = search_patience_strategy(o->search.patience);
+    else if (!a.has_patience)
+        o->search.patience = PATIENCE_NORMAL;
     if (!status)
-        status = sweep_run(&o);
-    work_options_release(&o.work);
+        status = sweep_run(o);
+    work_options_release(&o->work);
     str_release(&command);
     return status;
 }

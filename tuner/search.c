@@ -280,6 +280,11 @@ int search_next(struct search *s) {
     return next;
 }
 
+int search_left(const struct search *s) {
+    const int of = s->rules.budget < s->pool.count ? s->rules.budget : s->pool.count;
+    return s->asked < of ? of - s->asked : 0;
+}
+
 void search_tell(struct search *s, int index, double ns) {
     s->asked += s->state[index] == UNTOUCHED;
     s->state[index] = TOLD;

@@ -58,4 +58,7 @@ int search_next(struct search *search);
 /* The time of a configuration; 0 if it is not good. Also of one that was never asked for: it was known before. */
 void search_tell(struct search *search, int index, double ns);
 
+/* Measurements that its budget still allows. */
+int search_left(const struct search *search);
+
 #endif

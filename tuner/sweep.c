@@ -6,6 +6,7 @@
 #include "plan.h"
 #include "progress.h"
 #include "quarantine.h"
+#include "search_order.h"
 #include "winners.h"
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct sweep {
     int lock;
     struct quarantine quarantine;
     struct plan plan;
+    struct order *order;
     double best_ns; /* of the problem in hand: what progress shows */
     const struct work_item *best_item;
 };
@@ -46,7 +48,9 @@ static enum mt_status fit_space(struct sweep *s) {
     if (status)
         return status;
     device_limits_of(s->dev, &limits);
-    plan_thin(&s->configs, &s->workload, &limits, s->options->max_configs);
+    /* A search takes its pick itself. */
+    bool all = s->options->search.strategy == SEARCH_EXHAUSTIVE;
+    plan_thin(&s->configs, &s->workload, &limits, all ? s->options->search.max_configs : 0);
     return MT_OK;
 }
 
@@ -77,14 +81,24 @@ static enum mt_status make_plan(struct sweep *s) {
     enum mt_status status =
         plan_make(&s->plan, &s->workload, &s->configs, s->worker, &s->binaries, s->options->quick, s->store);
     if (!status)
+        status = order_open(&s->options->search, &s->plan, &s->binaries, s->dev, s->store, &s->order);
+    if (!status)
         log_info("%d problems on %s: %d candidates to measure, %d measured before", s->workload.count, s->dev->name,
-                 s->plan.count, s->plan.current);
+                 order_total(s->order), s->plan.current);
     return status;
 }
 
 static enum mt_status compile(struct sweep *s) {
     s->binaries.deadline = s->deadline;
     return binaries_compile(&s->binaries, s->dev, s->options->common.quiet);
+}
+
+/* The next candidate, -1 at the end. A search decides late which binaries it wants: those that are new to it. */
+static enum mt_status choose(struct sweep *s, int *index) {
+    enum mt_status status = order_next(s->order, index);
+    if (!status && *index >= 0 && s->options->search.strategy != SEARCH_EXHAUSTIVE)
+        status = binaries_compile(&s->binaries, s->dev, true);
+    return status;
 }
 
 static enum mt_status record(struct sweep *s, const struct candidate *candidate, const struct measured *measured) {
@@ -119,7 +133,7 @@ static enum mt_status must_stop(const struct sweep *s, int done) {
     if (!why)
         return MT_OK;
     return fail(MT_INTERRUPTED, "%s after %d of %d candidates; the same command goes on from there", why, done,
-                s->plan.count);
+                order_total(s->order));
 }
 
 static enum mt_status run(struct sweep *s, const struct candidate *candidate, struct measured *out) {
@@ -135,16 +149,16 @@ static enum mt_status run(struct sweep *s, const struct candidate *candidate, st
 static enum mt_status verify_time_record(struct sweep *s) {
     struct progress progress;
     enum mt_status status = MT_OK;
-    progress_init(&progress, "sweep", s->plan.count, s->options->common.quiet);
-    for (int i = 0; i < s->plan.count && !status; i++) {
-        const struct candidate *candidate = &s->plan.item[i];
+    progress_init(&progress, "sweep", order_total(s->order), s->options->common.quiet);
+    for (int done = 0, at; !status && !(status = must_stop(s, done)) && !(status = choose(s, &at)) && at >= 0; done++) {
+        const struct candidate *candidate = &s->plan.item[at];
         struct measured measured;
-        if ((status = must_stop(s, i)))
-            break;
         if ((status = run(s, candidate, &measured))) {
-            status = status == MT_INTERRUPTED ? must_stop(s, i) : status;
+            status = status == MT_INTERRUPTED ? must_stop(s, done) : status;
             break;
         }
+        order_tell(s->order, at, measured.outcome == OUTCOME_OK ? measured.timing.estimate.median : 0);
+        progress.total = order_total(s->order);
         status = record(s, candidate, &measured);
         show_progress(s, &progress, candidate, &measured);
         measured_release(&measured);
@@ -159,6 +173,7 @@ static enum mt_status promote(struct sweep *s) {
 }
 
 static void release(struct sweep *s) {
+    order_close(s->order);
     plan_release(&s->plan);
     worker_close(s->worker);
     lock_release(s->lock);

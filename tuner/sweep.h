@@ -3,18 +3,19 @@
 #define MT_SWEEP_H
 
 #include "options.h"
+#include "search_order.h"
 
 struct sweep_options {
     struct common_options common;
     struct work_options work;
     const char *space; /* names or paths, separated by commas; NULL: the family's own, or its quick one */
     const char *db;
-    double time_limit; /* seconds; 0: none */
-    int max_configs;   /* per family; 0: all */
-    double patience;   /* seconds without a sign of life after which a candidate counts as hung; 0: as the device is */
-    bool retry;        /* also measures what failed before */
-    bool no_wait;      /* refuses at once when another sweep has the device */
-    bool quick;        /* fewer configurations, looser timing */
+    double time_limit;         /* seconds; 0: none */
+    struct order_rules search; /* exhaustive: max_configs is of each family, spread over the space */
+    double patience; /* seconds without a sign of life after which a candidate counts as hung; 0: as the device is */
+    bool retry;      /* also measures what failed before */
+    bool no_wait;    /* refuses at once when another sweep has the device */
+    bool quick;      /* fewer configurations, looser timing */
     const char *command; /* for the database: what the user typed */
 };
 
