@@ -22,6 +22,7 @@ struct measurer {
     const struct timer_limits *limits;
     struct binaries binaries;
     struct cublas *cublas;
+    struct gate *gate; /* NULL: none */
     struct operands operands;
     struct proof proofs[MAX_PROOFS];
     int proof_count;
@@ -39,6 +40,8 @@ struct measurer *measurer_open(struct device *dev, const struct timer_limits *li
     m->limits = limits;
     if (cublas_open(dev, &m->cublas))
         log_debug("%s", fail_message());
+    if (gate_open(dev, &m->gate))
+        log_debug("%s", fail_message());
     return m;
 }
 
@@ -49,6 +52,7 @@ void measurer_close(struct measurer *m) {
         proof_release(&m->proofs[i]);
     operands_release(&m->operands);
     cublas_close(m->cublas);
+    gate_close(m->gate);
     binaries_release(&m->binaries, m->dev);
     free(m->proved);
     free(m);
@@ -195,9 +199,29 @@ static void compare_full_output(struct measurer *m, const struct kernel *kernel,
     free(y);
 }
 
-static void time_candidate(struct measurer *m, const struct kernel *kernel, struct measured *out, struct check *check) {
+static void sign_of_life(void *context) {
+    const struct timed *t = context;
+    step(t->m, "while it was timed");
+}
+
+/* Cold is what counts: the inputs of each launch were last used more than the cache ago. On a software device every
+ * time is cold, so there is no other. */
+static void time_candidate(struct measurer *m, const struct kernel *kernel, double beat_ns, struct measured *out,
+                           struct check *check) {
     struct timed timed = {m, kernel};
-    if (timer_measure(m->dev, launch_timed, &timed, operands_rotation(&m->operands), m->limits, &out->timing))
+    struct timer_job job = {.launch = launch_timed,
+                            .context = &timed,
+                            .rotation = operands_rotation(&m->operands),
+                            .gate = m->gate,
+                            .beat_ns = beat_ns,
+                            .alive = sign_of_life,
+                            .limits = m->limits};
+    enum mt_status status = timer_measure(m->dev, &job, &out->timing);
+    if (!status && !m->dev->software && !out->timing.probed_only) {
+        job.rotation = 1;
+        status = timer_measure(m->dev, &job, &out->hot);
+    }
+    if (status)
         check_failure(m->dev, check);
 }
 
@@ -208,10 +232,15 @@ static void not_ok(struct measured *out, enum store_outcome outcome, const char 
     snprintf(out->message, sizeof out->message, "%s", message);
 }
 
+void measured_release(struct measured *measured) {
+    timing_release(&measured->timing);
+    timing_release(&measured->hot);
+}
+
 static void adopt_check(struct measured *out, const struct check *check) {
     if (check->outcome == OUTCOME_OK)
         return;
-    timing_release(&out->timing);
+    measured_release(out);
     not_ok(out, check->outcome, check->message);
     out->context_lost = check->context_lost;
 }
@@ -228,7 +257,7 @@ static enum mt_status measure_library(struct measurer *m, const struct problem *
     enum mt_status status = prepare_operands(m, p, false);
     if (status)
         return status;
-    time_candidate(m, NULL, out, &check);
+    time_candidate(m, NULL, 0, out, &check);
     adopt_check(out, &check);
     return MT_OK;
 }
@@ -269,7 +298,7 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     step(m, "while its operands were made");
     if ((status = prepare_operands(m, p, family->quantised)) || (status = operands_reserve(&m->operands, &shape)))
         return status;
-    time_candidate(m, kernel, out, &check);
+    time_candidate(m, kernel, candidate->beat_ns, out, &check);
     /* Timed launches on a software device are estimates that write nothing: there is nothing to check again. */
     if (check.outcome == OUTCOME_OK && !m->dev->software)
         status = prove_again(m, kernel, p, &check);
@@ -304,21 +333,21 @@ enum mt_status measure(struct measurer *m, const struct candidate *candidate, st
 }
 
 void measured_pack(const struct measured *measured, struct str *bytes) {
-    const struct timing *timing = &measured->timing;
-    if (timing->count)
-        str_append_bytes(bytes, timing->samples_ns, (size_t)timing->count * sizeof *timing->samples_ns);
+    const struct timing *timings[] = {&measured->timing, &measured->hot};
+    for (int i = 0; i < 2; i++)
+        if (timings[i]->count)
+            str_append_bytes(bytes, timings[i]->samples_ns, (size_t)timings[i]->count * sizeof(double));
 }
 
 void measured_unpack(struct measured *measured, const char *bytes) {
-    struct timing *timing = &measured->timing;
-    size_t size = (size_t)timing->count * sizeof *timing->samples_ns;
-    timing->samples_ns = size ? xmalloc(size) : NULL;
-    if (size)
-        memcpy(timing->samples_ns, bytes, size);
-}
-
-void measured_release(struct measured *measured) {
-    timing_release(&measured->timing);
+    struct timing *timings[] = {&measured->timing, &measured->hot};
+    for (int i = 0; i < 2; i++) {
+        size_t size = (size_t)timings[i]->count * sizeof(double);
+        timings[i]->samples_ns = size ? xmalloc(size) : NULL;
+        if (size)
+            memcpy(timings[i]->samples_ns, bytes, size);
+        bytes += size;
+    }
 }
 
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
@@ -350,4 +379,19 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
         .smem_bytes = measured->smem_bytes,
         .spill_bytes = measured->spill_bytes,
     };
+}
+
+bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,
+                      struct store_measurement *out) {
+    const struct timing *hot = &measured->hot;
+    if (hot->count == 0)
+        return false;
+    *out = *cold;
+    out->cache_state = "hot";
+    out->samples_ns = hot->samples_ns;
+    out->sample_count = hot->count;
+    out->median_ns = hot->estimate.median;
+    out->low_ns = hot->estimate.low;
+    out->high_ns = hot->estimate.high;
+    return true;
 }

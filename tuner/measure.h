@@ -18,12 +18,14 @@ struct candidate {
     bool baseline;        /* fp16/bf16 instead of the scheme */
     struct config config; /* family NULL: cuBLAS */
     int binary;           /* index into the measurer's binaries; -1 for cuBLAS */
+    double beat_ns;       /* the best time so far: what is over twice as slow is only probed; 0: none */
 };
 
 struct measured {
     enum store_outcome outcome;
     char message[320];
-    struct timing timing; /* when OUTCOME_OK */
+    struct timing timing; /* with a cold cache; when OUTCOME_OK */
+    struct timing hot;    /* with the operands in the cache; no samples on a software device, whose times are cold */
     int registers, smem_bytes, spill_bytes;
     char binary_hash[33]; /* "" where nothing was built */
     bool context_lost;    /* the device's context is unusable: this process can measure nothing more */
@@ -57,5 +59,8 @@ void measured_unpack(struct measured *measured, const char *bytes);
  */
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
                   struct str *config_text, struct store_measurement *out);
+/* The second row of a candidate that was also timed with a hot cache; false if it was not. `cold` is its first row. */
+bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,
+                      struct store_measurement *out);
 
 #endif

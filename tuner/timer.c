@@ -2,6 +2,8 @@
 #include "../runtime/base/str.h"
 #include "progress.h"
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 const struct timer_limits timer_limits_normal = {30, 0.005, 15};
 const struct timer_limits timer_limits_quick = {30, 0.02, 1};
@@ -9,12 +11,17 @@ const struct timer_limits timer_limits_quick = {30, 0.02, 1};
 /* Kernels shorter than this are timed as a graph: the host could not launch them fast enough one by one. */
 static const double graph_below_ns = 20000;
 enum { GRAPH_LAUNCHES = 20, WARM_UPS = 3, PROBES = 5, BATCH = 10, MAX_SAMPLES = 10000 };
+/* Samples below this share of the device's highest clock were taken while it was throttled. */
+static const double lowest_clock = 0.75;
+/* A device that stays at a low clock for this share of the time limit is taken as it is. */
+static const double patience_with_clock = 1.0 / 3;
+/* The funnel: what is slower than this many times the best is not timed in full. */
+static const double hopeless = 2;
 
 struct timer {
     struct device *dev;
-    timed_launch launch;
-    void *context;
-    int rotation, turn;
+    const struct timer_job *job;
+    int turn;
     CUstream stream;
     CUevent begin[BATCH], end[BATCH];
     CUgraph graph;
@@ -52,8 +59,8 @@ static void close_timer(struct timer *t) {
 }
 
 static enum mt_status launch_next(struct timer *t) {
-    enum mt_status status = t->launch(t->context, t->turn, t->stream);
-    t->turn = (t->turn + 1) % t->rotation;
+    enum mt_status status = t->job->launch(t->job->context, t->turn, t->stream);
+    t->turn = (t->turn + 1) % t->job->rotation;
     return status;
 }
 
@@ -64,16 +71,30 @@ static enum mt_status launch_sample(struct timer *t) {
     return launch_next(t);
 }
 
-/* Queues `count` samples back to back, then reads their times: the host waits for the device once. */
-static enum mt_status take_samples(struct timer *t, int count, double *ns) {
+/* Each sample between two events, one after another. */
+static enum mt_status queue_samples(struct timer *t, int count) {
     const struct driver *drv = &t->dev->drv;
     enum mt_status status = MT_OK;
     for (int i = 0; i < count && !status; i++)
         if (!(status = check(t, drv->EventRecord(t->begin[i], t->stream), "cuEventRecord")) &&
             !(status = launch_sample(t)))
             status = check(t, drv->EventRecord(t->end[i], t->stream), "cuEventRecord");
-    if (!status)
-        status = check(t, drv->EventSynchronize(t->end[count - 1]), "the timed launch");
+    return status;
+}
+
+/* The device begins when all is queued. */
+static enum mt_status queue_behind_gate(struct timer *t, int count) {
+    struct gate *gate = t->job->gate;
+    enum mt_status status = gate_shut(gate, t->stream);
+    if (!status && !(status = queue_samples(t, count)))
+        status = gate_stamp(gate, t->stream);
+    gate_lift(gate);
+    return status;
+}
+
+static enum mt_status read_samples(struct timer *t, int count, double *ns) {
+    const struct driver *drv = &t->dev->drv;
+    enum mt_status status = MT_OK;
     for (int i = 0; i < count && !status; i++) {
         float ms = 0;
         status = check(t, drv->EventElapsedTime(&ms, t->begin[i], t->end[i]), "cuEventElapsedTime");
@@ -84,6 +105,27 @@ static enum mt_status take_samples(struct timer *t, int count, double *ns) {
     return status;
 }
 
+/* Queues `count` samples back to back, then reads their times: the host waits for the device once. */
+static enum mt_status take_samples(struct timer *t, int count, double *ns) {
+    struct gate *gate = t->job->gate;
+    enum mt_status status = gate ? queue_behind_gate(t, count) : queue_samples(t, count);
+    /* The stream and not the last event: the second stamp comes after it. */
+    CUresult result = status ? CUDA_SUCCESS
+                      : gate ? t->dev->drv.StreamSynchronize(t->stream)
+                             : t->dev->drv.EventSynchronize(t->end[count - 1]);
+    if (!status)
+        status = check(t, result, "the timed launch");
+    if (t->job->alive)
+        t->job->alive(t->job->context);
+    return status ? status : read_samples(t, count, ns);
+}
+
+/* Whether the samples taken last are good: nothing waited for the host, and the clock had not dropped. */
+static bool samples_count(const struct timer *t) {
+    const struct gate *gate = t->job->gate;
+    return !gate || (gate_held(gate) && gate_clock(gate) >= lowest_clock);
+}
+
 /* Between events too: on a software device a launch outside them would be executed, not estimated. */
 static enum mt_status warm_up(struct timer *t) {
     double ns[WARM_UPS];
@@ -92,7 +134,7 @@ static enum mt_status warm_up(struct timer *t) {
 
 static enum mt_status build_graph(struct timer *t) {
     const struct driver *drv = &t->dev->drv;
-    int launches = t->rotation > GRAPH_LAUNCHES ? t->rotation : GRAPH_LAUNCHES;
+    int launches = t->job->rotation > GRAPH_LAUNCHES ? t->job->rotation : GRAPH_LAUNCHES;
     enum mt_status status =
         check(t, drv->StreamBeginCapture(t->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "cuStreamBeginCapture");
     if (status)
@@ -107,38 +149,65 @@ static enum mt_status build_graph(struct timer *t) {
     return warm_up(t);
 }
 
-static enum mt_status choose_form(struct timer *t) {
-    double ns[PROBES];
-    enum mt_status status = take_samples(t, PROBES, ns);
-    if (status || stats_median(ns, PROBES) >= graph_below_ns)
-        return status;
-    return build_graph(t);
+/* Short kernels are timed as a graph. */
+static enum mt_status choose_form(struct timer *t, double probe_ns) {
+    return probe_ns < graph_below_ns ? build_graph(t) : MT_OK;
 }
 
-static enum mt_status sample_until_sure(struct timer *t, const struct timer_limits *limits, struct timing *out) {
+static void adopt_probe(const double ns[PROBES], struct timing *out) {
+    out->samples_ns = xmalloc(PROBES * sizeof *ns);
+    memcpy(out->samples_ns, ns, PROBES * sizeof *ns);
+    out->count = PROBES;
+    out->estimate = stats_estimate(ns, PROBES);
+    out->probed_only = true;
+}
+
+/* The funnel's first stage. */
+static enum mt_status probe(struct timer *t, double *probe_ns, struct timing *out) {
+    double ns[PROBES];
+    enum mt_status status = take_samples(t, PROBES, ns);
+    if (status)
+        return status;
+    *probe_ns = stats_median(ns, PROBES);
+    if (t->job->beat_ns > 0 && *probe_ns > hopeless * t->job->beat_ns)
+        adopt_probe(ns, out);
+    return MT_OK;
+}
+
+static bool sure(const struct timer_limits *limits, const struct timing *timing, double spent) {
+    return (timing->count >= limits->min_samples && estimate_half_width(&timing->estimate) < limits->half_width) ||
+           spent > limits->max_seconds || timing->count >= MAX_SAMPLES;
+}
+
+static enum mt_status sample_until_sure(struct timer *t, struct timing *out) {
+    const struct timer_limits *limits = t->job->limits;
     double started = seconds_now();
     for (;;) {
         out->samples_ns = xrealloc(out->samples_ns, (size_t)(out->count + BATCH) * sizeof *out->samples_ns);
         enum mt_status status = take_samples(t, BATCH, out->samples_ns + out->count);
         if (status)
             return status;
-        out->count += BATCH;
-        if (out->count < limits->min_samples)
+        double spent = seconds_now() - started;
+        if (!samples_count(t) && spent < patience_with_clock * limits->max_seconds) {
+            out->rejected += BATCH;
+            nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL); /* it may cool down */
             continue;
+        }
+        out->count += BATCH;
         out->estimate = stats_estimate(out->samples_ns, out->count);
-        if (estimate_half_width(&out->estimate) < limits->half_width || seconds_now() - started > limits->max_seconds ||
-            out->count >= MAX_SAMPLES)
+        if (sure(limits, out, spent))
             return MT_OK;
     }
 }
 
-enum mt_status timer_measure(struct device *dev, timed_launch launch, void *context, int rotation,
-                             const struct timer_limits *limits, struct timing *out) {
-    struct timer t = {.dev = dev, .launch = launch, .context = context, .rotation = rotation, .launches_per_sample = 1};
+enum mt_status timer_measure(struct device *dev, const struct timer_job *job, struct timing *out) {
+    struct timer t = {.dev = dev, .job = job, .launches_per_sample = 1};
+    double probe_ns = 0;
     *out = (struct timing){0};
     enum mt_status status;
-    if (!(status = open_timer(&t)) && !(status = warm_up(&t)) && !(status = choose_form(&t)))
-        status = sample_until_sure(&t, limits, out);
+    if (!(status = open_timer(&t)) && !(status = warm_up(&t)) && !(status = probe(&t, &probe_ns, out)) &&
+        !out->probed_only && !(status = choose_form(&t, probe_ns)))
+        status = sample_until_sure(&t, out);
     out->launches_per_sample = t.launches_per_sample;
     close_timer(&t);
     if (status)

@@ -36,6 +36,7 @@ struct job {
     struct config config; /* its family lies at the same address in both processes */
     bool baseline;
     int binary;
+    double beat_ns;
     bool has_image; /* the first time that this worker is sent the binary */
     struct image image;
 };
@@ -98,8 +99,11 @@ static bool do_job(struct worker_link *link, struct measurer *measurer, const st
         memcpy(job.image.data, message->data + sizeof job, job.image.size);
         binaries_adopt(measurer_binaries(measurer), job.binary, job.image);
     }
-    struct candidate candidate = {
-        .item = &job.item, .baseline = job.baseline, .config = job.config, .binary = job.binary};
+    struct candidate candidate = {.item = &job.item,
+                                  .baseline = job.baseline,
+                                  .config = job.config,
+                                  .binary = job.binary,
+                                  .beat_ns = job.beat_ns};
     enum mt_status status = measure(measurer, &candidate, &measured);
     bool sent = send_result(link, status, &measured), lost = measured.context_lost;
     if (!status)
@@ -286,7 +290,8 @@ static enum link_result send_job(struct worker *w, const struct candidate *candi
     struct job job = {.item = *candidate->item,
                       .config = candidate->config,
                       .baseline = candidate->baseline,
-                      .binary = candidate->binary};
+                      .binary = candidate->binary,
+                      .beat_ns = candidate->beat_ns};
     struct str bytes = {0};
     if (binary) {
         job.image = binary->image;

@@ -1,0 +1,31 @@
+/* Two helpers that timing on a real device wants, both tiny kernels (templates/gate.cu).
+ *
+ * The gate holds a stream back until everything that is to be timed has been queued, so that no sample holds a moment
+ * in which the device waited for the host. The stamps tell at which clock its multiprocessors ran in between. */
+#ifndef MT_GATE_H
+#define MT_GATE_H
+
+#include "../runtime/device.h"
+#include <stdbool.h>
+
+struct gate;
+
+/* MT_NO_DEVICE, and *out NULL, on a software device, which needs neither: its times hold no waiting and its clock does
+ * not change. */
+enum mt_status gate_open(struct device *dev, struct gate **out);
+/* NULL is allowed. */
+void gate_close(struct gate *gate);
+
+/* Queues the kernel that waits, and behind it the first stamp. */
+enum mt_status gate_shut(struct gate *gate, CUstream stream);
+/* Queues the second stamp. */
+enum mt_status gate_stamp(struct gate *gate, CUstream stream);
+/* Lets the stream go on. Must follow gate_shut() whatever happens in between. */
+void gate_lift(struct gate *gate);
+
+/* After the stream has come to its end: whether it really waited, and the clock between the stamps over the device's
+ * highest; 1 where that is not known. */
+bool gate_held(const struct gate *gate);
+double gate_clock(const struct gate *gate);
+
+#endif
