@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STRATEGIES = 3, MAX_SEEDS = 1000, CURVE_POINTS = 200, MIN_MEASUREMENTS = 1 };
+enum { STRATEGIES = 3, MAX_SEEDS = 1000, CURVE_POINTS = 200 };
 
 struct replay {
     struct query_options query;
@@ -76,14 +76,18 @@ static struct replay_run *run_of(const struct replay *o, int strategy, int probl
 /* Problem by problem as a sweep would go, so that one learns from those before it. */
 static void run_sweeps(struct replay *o, int strategy, int seed) {
     struct model_samples memory = {0};
+    struct search_purse purse = {0};
     for (int i = 0; i < o->set.count; i++) {
         const struct replay_problem *p = &o->set.item[i];
-        const int budget = p->count * o->share / 100;
+        if (i && !replay_same_sweep(&o->set, i - 1, i)) {
+            samples_release(&memory);
+            purse = (struct search_purse){0};
+        }
+        const int share = p->count * o->share / 100;
         const struct search_rules rules = {.strategy = (enum search_strategy)strategy,
                                            .seed = (uint64_t)seed * 1000003 + (uint64_t)i,
-                                           .budget = budget < MIN_MEASUREMENTS ? MIN_MEASUREMENTS : budget};
-        if (i && !replay_same_sweep(&o->set, i - 1, i))
-            samples_release(&memory);
+                                           .budget = purse_take(&purse, (enum search_strategy)strategy,
+                                                                share ? share : 1, !memory.count && !p->modelled_ns)};
         replay_run(p, &rules, &memory, run_of(o, strategy, i, seed));
     }
     samples_release(&memory);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_GUESSES = 6, SPREAD_TRIES = 12, MIN_BUDGET = 8 };
+enum { FIRST_GUESSES = 4, SPREAD_TRIES = 12, MIN_BUDGET = 8 };
 
 enum state { UNTOUCHED, ASKED, TOLD };
 
@@ -61,6 +61,18 @@ enum search_strategy search_patience_strategy(enum search_patience patience) {
 int search_patience_budget(enum search_patience patience, int count) {
     int share = patience == PATIENCE_QUICK ? count / 20 : patience == PATIENCE_NORMAL ? count / 10 : count;
     return share < MIN_BUDGET ? MIN_BUDGET : share;
+}
+
+int purse_take(struct search_purse *purse, enum search_strategy strategy, int budget, bool nothing_known) {
+    if (strategy != SEARCH_GUIDED)
+        return budget;
+    if (nothing_known) {
+        purse->debt += budget;
+        return 2 * budget;
+    }
+    const int back = purse->debt < budget / 5 ? purse->debt : budget / 5;
+    purse->debt -= back;
+    return budget - back;
 }
 
 /* ---- opening ---- */
@@ -245,7 +257,7 @@ static int next_guided(struct search *s) {
     if (blind && s->asked < FIRST_GUESSES)
         return next_spread(s);
     predict(s);
-    int next = s->best >= 0 && s->asked % 3 == 2 ? next_predicted(s, s->best) : -1;
+    int next = s->best >= 0 && s->asked % 2 == 1 ? next_predicted(s, s->best) : -1;
     return next >= 0 ? next : next_predicted(s, -1);
 }
 

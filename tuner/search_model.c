@@ -17,15 +17,13 @@ static double ceil_div(double a, double b) {
     return ceil(a / b);
 }
 
-/* The feature tile follows from the number of work items, so that families may name their tile knobs as they like. */
 static void set_costs(struct model_point *point, const struct config *c, const struct problem *p, int sm_count,
                       int sm_shared) {
     struct launch_shape shape;
     c->family->shape(c, p, &shape);
     const double items = (double)shape.grid[0] * shape.grid[1] * shape.grid[2];
-    const double split = knob_or(c, "split_k", 1), tile_m = knob_or(c, "tile_m", 1), tile_k = knob_or(c, "tile_k", 128);
-    const double stages = knob_or(c, "stages", 2), ctas = knob_or(c, "ctas", 1);
-    const double tiles_m = ceil_div(p->m, tile_m), tiles_n = items / split / tiles_m, tile_n = p->n / tiles_n;
+    const double tile_n = shape.tile_n, tile_m = shape.tile_m, tile_k = shape.tile_k;
+    const double split = knob_or(c, "split_k", 1), stages = knob_or(c, "stages", 2), ctas = knob_or(c, "ctas", 1);
     const double fit = floor(sm_shared / (double)(shape.smem_bytes + EXTRA_SHARED));
     const double resident = c->family->persistent || fit < ctas ? ctas : fit;
     const double waves = ceil_div(items, sm_count * resident), per_sm = ceil_div(items, sm_count);

@@ -23,6 +23,7 @@ struct order {
     struct store *store;
     struct rows known;
     struct model_samples memory;
+    struct search_purse purse;
     struct group group;
     int queue[MAX_AHEAD], queued; /* asked for together, so that they compile together */
     int handed_out;
@@ -134,7 +135,8 @@ static enum mt_status group_open(struct order *o, int begin) {
                             g->pool.count, &g->modelled_ns);
     const struct search_rules rules = {.strategy = o->rules.strategy,
                                        .seed = o->rules.seed + (uint64_t)begin,
-                                       .budget = budget_of(o, g->pool.count),
+                                       .budget = purse_take(&o->purse, o->rules.strategy, budget_of(o, g->pool.count),
+                                                            !o->memory.count && !g->modelled_ns),
                                        .until_settled = !o->rules.max_configs && o->rules.patience == PATIENCE_NORMAL};
     const struct search_pool pool = {&item->problem, g->pool.config, g->pool.count, o->dev->sm_count, g->modelled_ns};
     g->search = search_open(&pool, &rules, &o->memory);
