@@ -179,7 +179,11 @@ static const char has_sql[] =
     "WHERE x.config = ?1 AND x.layer = ?2 AND x.m = ?3 AND x.group_size = ?4 AND x.scheme = ?5 AND x.dtype = ?6 "
     "AND x.cache_state = ?7 AND x.origin = ?8 AND run.device = ?9 AND e.driver_version = ?10 "
     "AND CASE WHEN config.library THEN e.cublas_version = ?11 "
-    "ELSE e.nvrtc_version = ?12 AND e.template_hash = ?13 END LIMIT 1";
+    "ELSE e.nvrtc_version = ?12 AND e.template_hash = ?13 END AND (x.outcome = 'ok' OR NOT ?14) LIMIT 1";
+
+void store_retry_failed(struct store *store) {
+    store->retry_failed = 1;
+}
 
 enum mt_status store_has(struct store *store, const struct store_measurement *key, int *found) {
     *found = 0;
@@ -205,6 +209,7 @@ enum mt_status store_has(struct store *store, const struct store_measurement *ke
     sqlite3_bind_text(has, 11, store->env.cublas_version, -1, SQLITE_STATIC);
     sqlite3_bind_int(has, 12, store->env.nvrtc_version);
     sqlite3_bind_text(has, 13, store->env.template_hash, -1, SQLITE_STATIC);
+    sqlite3_bind_int(has, 14, store->retry_failed);
     int rc = sqlite3_step(has);
     *found = rc == SQLITE_ROW;
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)

@@ -65,6 +65,9 @@ enum mt_status store_record(struct store *store, const struct store_measurement 
 /* True in *found if a current measurement of this candidate (same device, template hash, toolkit, driver) exists: a resumed sweep skips it. */
 enum mt_status store_has(struct store *store, const struct store_measurement *key, int *found);
 
+/* From here on store_has() finds good measurements only: what failed is measured again. */
+void store_retry_failed(struct store *store);
+
 /* Samples as the column keeps them: `count` little-endian doubles, to be freed with free(); and one of them back. */
 unsigned char *store_encode_samples(const double *samples, int count);
 double store_decode_sample(const void *blob, int index);

@@ -11,6 +11,7 @@ struct store {
     int64_t device, run;          /* keys of the sweep that store_begin() started; run = 0: none */
     struct store_environment env; /* of that sweep; its texts are owned */
     sqlite3_stmt *has;            /* prepared at the first store_has() */
+    int retry_failed;             /* store_has() finds good measurements only */
 };
 
 /* Nanoseconds since 1970, later than every row of the table so far: a clock that steps back must not make new rows old.

@@ -72,7 +72,9 @@ static enum mt_status open_store(struct sweep *s) {
 /* Before anything is planned: what the other sweep records need not be measured again. */
 static enum mt_status lock_device(struct sweep *s) {
     enum mt_status status = lock_take(s->dev, s->options->db, !s->options->no_wait, s->deadline, &s->lock);
-    if (!status && !s->options->retry)
+    if (!status && s->options->retry)
+        store_retry_failed(s->store);
+    else if (!status)
         status = quarantine_init(&s->quarantine, s->store, s->dev);
     return status;
 }

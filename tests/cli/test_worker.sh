@@ -97,6 +97,15 @@ SOFTGPU_WATCHDOG=2000000 run 0 sweep "$TMPDIR/all" all.yaml --shape 80,300
 verdict=$verdict$(sql "$TMPDIR/all" "SELECT 'ran again: ', outcome, config FROM current WHERE n = 80 AND outcome IN ('timeout', 'crash', 'illegal-address')")
 result "$verdict" 'a later sweep into the same database remembers them'
 
+# Mended kernels under the same name would have other binaries; the same ones fail again, each once.
+SOFTGPU_WATCHDOG=2000000 run 0 sweep "$TMPDIR/all" all.yaml --retry --json
+expect '16 candidates to measure' err
+cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
+[ "$(sql "$TMPDIR/all" "SELECT outcome, count(*) FROM measurement JOIN layer ON layer.id = measurement.layer WHERE n = 200
+    AND outcome IN ('timeout', 'crash', 'illegal-address') GROUP BY 1 ORDER BY 1" | tr '\n' ' ')" = 'crash|2 illegal-address|2 timeout|2 ' ] ||
+    verdict="$verdict the bad binaries were not run again; "
+result "$verdict" '--retry measures again what failed'
+
 # The device itself now takes the loop for work: the sweep's own watch must end it.
 export SOFTGPU_WATCHDOG=1000000000000
 space hang.yaml '5, 3'
