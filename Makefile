@@ -7,7 +7,7 @@ OPT       ?= -O2 -g
 SANITIZE  ?=
 STATIC    ?= 0#     1: link the third-party libraries in (make dist)
 T         ?=#       make test T=quant: only tests whose path holds this word
-M         ?= 1,16,64,256,1024#  make run: the batch sizes
+M         ?= 1:1024:x2#  make run: the batch sizes
 JOBS      ?= $(shell nproc)#  how many commands run at a time
 V         ?= 0#     1: show every command
 ifeq ($(origin CC),default)

@@ -4,18 +4,18 @@
 set -eu
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
-M=${M:-1,16,64,256,1024}
+M=${M:-1:1024:x2}
 out=$BUILD/run
 export MIXTUNE_CACHE_DIR=${MIXTUNE_CACHE_DIR:-$BUILD/cache}
 mkdir -p "$out"
 
 step() { # a command, shown and run
-    printf '\n$ %s\n' "$*"
+    printf '\n$ %s\n' "$*" >&2
     "$@"
 }
 
 begin=$SECONDS
-step "$BUILD/mixtune" sweep --quick --model llama-3.1-8b --m "$M" --scheme w4a8,w8a8 --db "$out/llama-3.1-8b.db"
+step "$BUILD/mixtune" sweep --quick --model llama-3.1-8b --m "$M" --scheme w4a8,w8a8 --db "$out/llama-3.1-8b.db" >"$out/sweep.txt"
 step "$BUILD/mixtune" show --db "$out/llama-3.1-8b.db"
 step "$BUILD/mixtune" report --db "$out/llama-3.1-8b.db" --out "$out/report"
 step "$BUILD/mixtune" export --db "$out/llama-3.1-8b.db" --out "$out/llama-3.1-8b.mixtune"
