@@ -67,22 +67,22 @@ struct Role {
     bool producer;
     int team;
     unsigned char *stages, *output;
-    Barrier *full, *empty;
+    Barrier *full, *empty, *turns;
 };
 
-// One work item, if it is this role's; `iteration` moves past its steps either way.
+// The work item of `turn`, if it is this role's; `iteration` moves past its steps either way.
 template <class T>
 __device__ __forceinline__ void run_item(const mt_gemm_args &args, const mt_gemm_part &part, const Role &role, int tile_index,
-                                         int first, int split, bool mine, int &iteration) {
+                                         int first, int split, int turn, int &iteration) {
     const int tiles_n = (part.rows + T::TileN - 1) / T::TileN, tiles_m = (args.m + T::TileM - 1) / T::TileM;
     const Tile tile = tile_of(tile_index - first, tiles_m, tiles_n, args.raster);
     const int m0 = tile.m * T::TileM;
-    const T work = {args, part,           role.stages, role.full, role.empty, m0, tile.n * T::TileN, min(T::TileM, args.m - m0),
+    const T work = {args, part, role.stages, role.full, role.empty, role.turns, m0, tile.n * T::TileN, min(T::TileM, args.m - m0),
                     tile_index, split};
     if (role.producer)
         work.produce(iteration);
-    else if (mine)
-        work.consume(iteration, role.output);
+    else if (turn % T::teams == role.team)
+        work.consume(iteration, turn, role.output);
     else
         iteration += work.steps().end - work.steps().begin;
 }
@@ -95,31 +95,30 @@ __device__ __forceinline__ void run_items(const mt_gemm_args &args, const Role &
     int iteration = 0;
     for (int item = blockIdx.x, turn = 0; item < (tiles8 + tiles4) * args.split_k; item += gridDim.x, turn++) {
         const int tile = item / args.split_k, split = item % args.split_k;
-        const bool mine = turn % Tile4::teams == role.team;
 #if HAS_W8 && HAS_W4
         if (tile < tiles8)
-            run_item<Tile8>(args, part8, role, tile, 0, split, mine, iteration);
+            run_item<Tile8>(args, part8, role, tile, 0, split, turn, iteration);
         else
-            run_item<Tile4>(args, part4, role, tile, tiles8, split, mine, iteration);
+            run_item<Tile4>(args, part4, role, tile, tiles8, split, turn, iteration);
 #elif HAS_W8
-        run_item<Tile8>(args, part8, role, tile, 0, split, mine, iteration);
+        run_item<Tile8>(args, part8, role, tile, 0, split, turn, iteration);
 #else
-        run_item<Tile4>(args, part4, role, tile, 0, split, mine, iteration);
+        run_item<Tile4>(args, part4, role, tile, 0, split, turn, iteration);
 #endif
     }
 }
 
 extern "C" __global__ void __launch_bounds__((CONSUMERS + 1) * 128, CTAS) gemm_sm90(const __grid_constant__ mt_gemm_args args) {
     extern __shared__ unsigned char shared[];
-    __shared__ Barrier barriers[2 * STAGES];
+    __shared__ Barrier barriers[2 * STAGES + Tile4::teams];
     // Swizzled tiles start at multiples of 1024 bytes; dynamic shared memory does not.
     unsigned char *stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
     const int warp_group = threadIdx.x / 128;
     Role role = {warp_group == CONSUMERS, 0, stages, stages + STAGES * (stage8 > stage4 ? stage8 : stage4), barriers,
-                 barriers + STAGES};
+                 barriers + STAGES, barriers + 2 * STAGES};
     if (threadIdx.x == CONSUMERS * 128) {
         tensor_map_prefetch(args.x_map);
-        Tile4::init_barriers(role.full, role.empty);
+        Tile4::init_barriers(role.full, role.empty, role.turns);
     }
     __syncthreads();
     if (role.producer) {

@@ -31,7 +31,7 @@ void warp_fault(struct warp *w, const struct insn *i, int lane, enum sg_fault_ki
     pthread_mutex_lock(&run->lock);
     if (run->fault.kind == SG_FAULT_NONE) {
         run->fault.kind = kind;
-        char what[256], where[32] = "";
+        char what[320], where[32] = "";
         va_list args;
         va_start(args, format);
         vsnprintf(what, sizeof what, format, args);
@@ -216,12 +216,12 @@ static const struct insn *waiting_at(const struct cta *c, const struct split *s)
 
 static void report_deadlock(struct cta *c) {
     struct warp *first = NULL;
-    char waits[240] = "";
+    char waits[280] = "";
     bool divergent = false;
     int used = 0;
     for (int k = 0; k < c->warps; k++) {
         const struct warp_private *own = &c->own[k];
-        for (int s = 0; s < own->splits && used < 100; s++) {
+        for (int s = 0; s < own->splits && used < 60; s++) {
             first = first ? first : &c->warp[k];
             divergent |= own->split[s].state == SPLIT_PARKED;
             used += snprintf(waits + used, sizeof waits - (size_t)used, " warp %d at line %u;", k,

@@ -65,17 +65,20 @@ struct HopperTile {
     const mt_gemm_part &part;
     unsigned char *stages;  // 1024-byte aligned
     Barrier *full, *empty;  // [Stages]
+    Barrier *turns;         // [teams]: completed when the team before has read the last stage of its tile
     const int m0, n0, tokens;
     const int index, split; // of the tile in the launch; of K
 
     __device__ __forceinline__ Steps steps() const {
         return steps_of((args.k_padded + TileK - 1) / TileK, split, args.split_k);
     }
-    static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty) {
+    static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty, Barrier *turns) {
         for (int s = 0; s < Stages; s++) {
             mbarrier_init(&full[s], 1 + 32);                      // the announcement, and each producer lane's small copies
             mbarrier_init(&empty[s], Consumers / teams * 4);      // one lane per warp that reads the stage
         }
+        for (int t = 0; t < teams; t++)
+            mbarrier_init(&turns[t], Consumers / teams * 4);
         mbarrier_init_fence();
     }
 
@@ -232,12 +235,15 @@ struct HopperTile {
         promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % ring], f[(jobs - 1) % ring], stage, (jobs - 1) / Blocks);
     }
 
-    // `output` is this team's staging memory.
-    __device__ __forceinline__ void consume(int &iteration, unsigned char *output) const {
+    // `turn` counts the tiles of this CTA; `output` is this team's staging memory.
+    __device__ __forceinline__ void consume(int &iteration, int turn, unsigned char *output) const {
         typename Out::Accumulators acc;
 #pragma unroll
         for (int i = 0; i < Blocks * NI * 4; i++)
             acc[i / 4 / NI][i / 4 % NI][i % 4] = 0.0f;
+        // A parity tells two phases apart, no more: a team that ran ahead of the others would take the stage of two rounds ago for its own.
+        if constexpr (teams > 1)
+            mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);
         const Steps range = steps();
         for (int step = range.begin; step < range.end; step++, iteration++) {
             const int s = iteration % Stages;
@@ -247,6 +253,8 @@ struct HopperTile {
             if (threadIdx.x % 32 == 0)
                 mbarrier_arrive(&empty[s]);
         }
+        if (teams > 1 && threadIdx.x % 32 == 0)
+            mbarrier_arrive(&turns[(turn + 1) % teams]);
         if (args.split_k > 1 && !Out::reduce_splits(acc, args.partials, args.counters, index, split, args.split_k))
             return;
         Team::sync(); // the previous tile has left the staging memory
