@@ -1,6 +1,7 @@
 /* The SQLite store of measurements. Plain values only: the database knows nothing of kernels or devices.
  *
- * Every measurement keeps all its samples, its environment and its origin; winners are derived by query, never stored. */
+ * Every measurement keeps all its samples, its environment and its origin; winners are derived by query, never stored.
+ */
 #ifndef MT_STORE_H
 #define MT_STORE_H
 
@@ -30,27 +31,33 @@ struct store_layer {
 enum store_origin { ORIGIN_MEASURED, ORIGIN_MODELLED };
 /* What became of a candidate. The texts are store_outcome_name(). */
 enum store_outcome {
-    OUTCOME_OK, OUTCOME_REFUSED, OUTCOME_COMPILE_FAILED, OUTCOME_LAUNCH_FAILED, OUTCOME_WRONG, OUTCOME_TIMEOUT, OUTCOME_CRASH,
+    OUTCOME_OK,
+    OUTCOME_REFUSED,
+    OUTCOME_COMPILE_FAILED,
+    OUTCOME_LAUNCH_FAILED,
+    OUTCOME_WRONG,
+    OUTCOME_TIMEOUT,
+    OUTCOME_CRASH,
     OUTCOME_ILLEGAL_ADDRESS
 };
 struct store_measurement {
     struct store_layer layer;
     int m, group;
-    const char *scheme, *dtype;          /* "w4a8", "fp16"; a baseline has scheme "fp16" or "bf16" */
-    const char *family, *config;         /* canonical text; baselines: family "cublas", "cublaslt-best", "f16" */
-    const char *config_hash;             /* of the binary: cache key of the image; "" for library kernels */
+    const char *scheme, *dtype;  /* "w4a8", "fp16"; a baseline has scheme "fp16" or "bf16" */
+    const char *family, *config; /* canonical text; baselines: family "cublas", "cublaslt-best", "f16" */
+    const char *config_hash;     /* of the binary: cache key of the image; "" for library kernels */
     enum store_outcome outcome;
-    const char *message;                 /* why, when not OUTCOME_OK */
+    const char *message; /* why, when not OUTCOME_OK */
     enum store_origin origin;
-    const char *cache_state;             /* "cold" or "hot" */
-    const double *samples_ns;            /* one time per sample; NULL when not OK */
+    const char *cache_state;  /* "cold" or "hot" */
+    const double *samples_ns; /* one time per sample; NULL when not OK */
     int sample_count;
-    double median_ns, low_ns, high_ns;   /* and its 95 % confidence interval */
+    double median_ns, low_ns, high_ns; /* and its 95 % confidence interval */
     int registers, smem_bytes, spill_bytes;
 };
 
-/* Opens or creates. WAL, foreign keys, migrations by user_version. A database from a newer version, a file that is not a
- * database, a read-only folder or a full disk: one sentence, MT_FAILURE. */
+/* Opens or creates. WAL, foreign keys, migrations by user_version. A database from a newer version, a file that is not
+ * a database, a read-only folder or a full disk: one sentence, MT_FAILURE. */
 enum mt_status store_open(const char *path, struct store **out);
 void store_close(struct store *store);
 
@@ -58,11 +65,12 @@ void store_close(struct store *store);
 enum mt_status store_begin(struct store *store, const struct store_device *device, const struct store_environment *env,
                            const char *command);
 
-/* One transaction per call: after MT_OK the row survives SIGKILL. A repeated measurement adds a row; queries take the newest that is
- * valid for the environment. */
+/* One transaction per call: after MT_OK the row survives SIGKILL. A repeated measurement adds a row; queries take the
+ * newest that is valid for the environment. */
 enum mt_status store_record(struct store *store, const struct store_measurement *m);
 
-/* True in *found if a current measurement of this candidate (same device, template hash, toolkit, driver) exists: a resumed sweep skips it. */
+/* True in *found if a current measurement of this candidate (same device, template hash, toolkit, driver) exists: a
+ * resumed sweep skips it. */
 enum mt_status store_has(struct store *store, const struct store_measurement *key, int *found);
 
 /* From here on store_has() finds good measurements only: what failed is measured again. */

@@ -68,12 +68,17 @@ enum mt_status kernel_load(struct device *dev, const struct config *config, stru
     return status;
 }
 
-enum mt_status kernel_load_quantize(struct device *dev, const struct problem *p, struct kernel *out) {
+enum mt_status kernel_compile_quantize(const struct device *dev, const struct problem *p, struct image *out) {
     struct str options = {0};
-    struct image image;
     str_printf(&options, "-DGROUP=%d -DIN_BF16=%d", p->group, p->dtype == DTYPE_BF16);
-    enum mt_status status = compile_for(dev, "quantize_act.cu", &options, &image);
+    enum mt_status status = compile_for(dev, "quantize_act.cu", &options, out);
     str_release(&options);
+    return status;
+}
+
+enum mt_status kernel_load_quantize(struct device *dev, const struct problem *p, struct kernel *out) {
+    struct image image;
+    enum mt_status status = kernel_compile_quantize(dev, p, &image);
     return status == MT_OK ? load(dev, image, "quantize_act", out) : status;
 }
 

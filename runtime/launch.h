@@ -29,7 +29,9 @@ enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel
                            const struct mt_gemm_args *args, CUstream stream);
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                                const struct mt_gemm_f16_args *args, CUstream stream);
-/* quantize_act.cu: `kernel` comes from kernel_load_quantize(). */
+/* quantize_act.cu for the group and dtype of `p`: the image alone, or loaded. */
+enum mt_status kernel_compile_quantize(const struct device *dev, const struct problem *p, struct image *out);
+/* `kernel` comes from kernel_load_quantize(). */
 enum mt_status kernel_load_quantize(struct device *dev, const struct problem *p, struct kernel *out);
 enum mt_status launch_quantize(const struct device *dev, const struct kernel *kernel,
                                const struct mt_quantize_args *args, CUstream stream);

@@ -149,16 +149,11 @@ static enum mt_status add_default(struct draft *d, int row) {
 /* The activation quantisation for the formats of a row. */
 static enum mt_status add_quantize(struct draft *d, int row) {
     struct problem p;
-    char arch[16], group[24], type[24];
     enum mt_status status = problem_of(d, row, &p);
     if (status != MT_OK)
         return status;
-    snprintf(group, sizeof group, "-DGROUP=%d", p.group);
-    snprintf(type, sizeof type, "-DIN_BF16=%d", p.dtype == DTYPE_BF16);
-    device_arch(&d->target, arch);
-    const char *const options[] = {group, type};
     struct image *image = &d->quantize[d->quantize_count];
-    status = compile_kernel(&(struct compile_request){"quantize_act.cu", options, 2, arch}, image);
+    status = kernel_compile_quantize(&d->target, &p, image);
     if (status != MT_OK)
         return status;
     d->quantize_count++;

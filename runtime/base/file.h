@@ -18,7 +18,8 @@ enum mt_status file_write_atomic(const char *path, const void *data, size_t size
 /* mkdir -p. */
 enum mt_status folder_make(const char *path);
 
-/* Appends the folder of the library or program that holds this code, without the trailing slash. False if it is unknown. */
+/* Appends the folder of the library or program that holds this code, without the trailing slash. False if it is
+ * unknown. */
 bool own_folder(struct str *out);
 
 /* Finds configs/<kind>/<name>[.<ext>]: `name` itself if it is a path to an existing file; else below $MIXTUNE_CONFIGS,

@@ -1,7 +1,8 @@
 /* How long one configuration takes to compile, cold and from the cache, and how many compile per second on all cores.
  */
+#include "base/parallel.h"
 #include "base/str.h"
-#include "compile_pool.h"
+#include "compile.h"
 #include "family.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,13 +33,20 @@ static void die(void) {
     exit(1);
 }
 
-static bool count_image(void *user, int index, enum mt_status status, struct image *image) {
-    (void)index;
-    if (status != MT_OK)
-        die();
-    *(double *)user += image->seconds;
-    image_release(image);
-    return true;
+struct many {
+    const struct compile_request *request;
+    double *seconds; /* in the compiler, of each */
+};
+
+static void compile_some(void *context, int begin, int end) {
+    const struct many *many = context;
+    for (int i = begin; i < end; i++) {
+        struct image image;
+        if (compile_kernel(&many->request[i], &image) != MT_OK)
+            die();
+        many->seconds[i] = image.seconds;
+        image_release(&image);
+    }
 }
 
 /* The default configuration of gemm_sm80.cu, with one more option that makes each request its own. */
@@ -101,11 +109,13 @@ int main(void) {
         request[i] = job[i].request;
     }
     double start = now();
-    if (compile_many(request, MANY, 0, count_image, &in_compiler) != MT_OK)
-        die();
+    double seconds[MANY];
+    parallel_for(MANY, 1, compile_some, &(struct many){request, seconds});
     double all = now() - start;
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < MANY; i++) {
+        in_compiler += seconds[i];
         str_release(&job[i].text);
+    }
 
     printf("compile one configuration of gemm_sm80.cu, w4a8, sm_80\n");
     printf("  first in a process   %8.1f ms\n", first * 1e3);

@@ -2,8 +2,8 @@
  * own, below $MIXTUNE_TEMPLATES, and those that the library carries. */
 #include "base/file.h"
 #include "base/log.h"
+#include "base/parallel.h"
 #include "compile.h"
-#include "compile_pool.h"
 #include "template.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -183,38 +183,35 @@ static void failures_say_what_and_where(void **state) {
     write_templates(NULL);
 }
 
+enum { MANY = 12 };
 struct collected {
-    struct image image[12];
-    int calls, bad, stop_after;
+    struct compile_request request[MANY];
+    struct image image[MANY];
+    enum mt_status status[MANY];
 };
 
-static bool collect(void *user, int index, enum mt_status status, struct image *image) {
-    struct collected *all = user;
-    all->calls++;
-    all->bad += status != MT_OK;
-    all->image[index] = *image;
-    return all->calls < all->stop_after;
+static void compile_some(void *context, int begin, int end) {
+    struct collected *all = context;
+    for (int i = begin; i < end; i++)
+        all->status[i] = compile_kernel(&all->request[i], &all->image[i]);
 }
 
 static void many_at_once(void **state) {
     (void)state;
-    enum { COUNT = 12 };
-    struct compile_request request[COUNT];
-    char option[COUNT][24];
-    const char *list[COUNT];
-    struct collected all = {.stop_after = 1000};
-    for (int i = 0; i < COUNT; i++) {
+    char option[MANY][24];
+    const char *list[MANY];
+    struct collected all = {0};
+    for (int i = 0; i < MANY; i++) {
         snprintf(option[i], sizeof option[i], i == 7 ? "-DVALUE=wrong" : "-DVALUE=%d", 100 + i % 10);
         list[i] = option[i];
-        request[i] = (struct compile_request){"k.cu", &list[i], 1, "sm_80"};
+        all.request[i] = (struct compile_request){"k.cu", &list[i], 1, "sm_80"};
     }
     image_release(&(struct image){0});
     struct image probe = compile("k.cu", "-DVALUE=99", "sm_80"); /* skips where there is no NVRTC */
     image_release(&probe);
-    assert_int_equal(compile_many(request, COUNT, 4, collect, &all), MT_OK);
-    assert_int_equal(all.calls, COUNT);
-    assert_int_equal(all.bad, 1);
-    for (int i = 0; i < COUNT; i++) {
+    parallel_for(MANY, 1, compile_some, &all);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(all.status[i] != MT_OK, i == 7);
         if (i == 7) {
             assert_null(all.image[i].data);
             continue;
@@ -227,12 +224,6 @@ static void many_at_once(void **state) {
         image_release(&again);
         image_release(&all.image[i]);
     }
-    struct collected few = {.stop_after = 3};
-    assert_int_equal(compile_many(request, COUNT, 2, collect, &few), MT_INTERRUPTED);
-    assert_true(few.calls >= 3 && few.calls <= 4);
-    for (int i = 0; i < COUNT; i++)
-        image_release(&few.image[i]);
-    assert_int_equal(compile_many(request, 0, 0, collect, &few), MT_OK);
 }
 
 /* What the library carries is the source tree's, unless a file below $MIXTUNE_TEMPLATES stands in its place. */
