@@ -55,6 +55,7 @@ constexpr int widest = (BLOCKS > BLOCKS8 ? BLOCKS : BLOCKS8) * 64 * (PINGPONG ? 
 using Tile8 = HopperTile<8, BLOCKS8, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, widest * TILE_M, BF16>;
 using Tile4 = HopperTile<4, BLOCKS, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, widest * TILE_M, BF16>;
 constexpr int stage8 = HAS_W8 ? Tile8::stage_bytes : 0, stage4 = HAS_W4 ? Tile4::stage_bytes : 0;
+constexpr int stage_pitch = stage8 > stage4 ? stage8 : stage4;
 constexpr int output_bytes = TILE_M * mt_output_pitch(widest) * 2;
 
 // Registers: the launch bounds give every warp group the same; the producer gives most of its share to the consumers.
@@ -77,8 +78,8 @@ __device__ __forceinline__ void run_item(const mt_gemm_args &args, const mt_gemm
     const int tiles_n = (part.rows + T::TileN - 1) / T::TileN, tiles_m = (args.m + T::TileM - 1) / T::TileM;
     const Tile tile = tile_of(tile_index - first, tiles_m, tiles_n, args.raster);
     const int m0 = tile.m * T::TileM;
-    const T work = {args, part, role.stages, role.full, role.empty, role.turns, m0, tile.n * T::TileN, min(T::TileM, args.m - m0),
-                    tile_index, split};
+    const T work = {args, part, role.stages, stage_pitch, role.full, role.empty, role.turns, m0, tile.n * T::TileN,
+                    min(T::TileM, args.m - m0), tile_index, split};
     if (role.producer)
         work.produce(iteration);
     else if (turn % T::teams == role.team)
@@ -114,7 +115,7 @@ extern "C" __global__ void __launch_bounds__((CONSUMERS + 1) * 128, CTAS) gemm_s
     // Swizzled tiles start at multiples of 1024 bytes; dynamic shared memory does not.
     unsigned char *stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
     const int warp_group = threadIdx.x / 128;
-    Role role = {warp_group == CONSUMERS, 0, stages, stages + STAGES * (stage8 > stage4 ? stage8 : stage4), barriers,
+    Role role = {warp_group == CONSUMERS, 0, stages, stages + STAGES * stage_pitch, barriers,
                  barriers + STAGES, barriers + 2 * STAGES};
     if (threadIdx.x == CONSUMERS * 128) {
         tensor_map_prefetch(args.x_map);

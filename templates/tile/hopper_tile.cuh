@@ -64,6 +64,7 @@ struct HopperTile {
     const mt_gemm_args &args;
     const mt_gemm_part &part;
     unsigned char *stages;  // 1024-byte aligned
+    const int stage_pitch;  // bytes from one to the next; both parts of a mixed layer share the stages
     Barrier *full, *empty;  // [Stages]
     Barrier *turns;         // [teams]: completed when the team before has read the last stage of its tile
     const int m0, n0, tokens;
@@ -138,7 +139,7 @@ struct HopperTile {
         const Steps range = steps();
         for (int step = range.begin; step < range.end; step++, iteration++) {
             const int s = iteration % Stages;
-            unsigned char *stage = stages + s * stage_bytes;
+            unsigned char *stage = stages + s * stage_pitch;
             mbarrier_wait(&empty[s], iteration / Stages % 2 ^ 1);
             if (threadIdx.x % 32 == 0)
                 load_bulk(stage, &full[s], step, features);
@@ -248,7 +249,7 @@ struct HopperTile {
         for (int step = range.begin; step < range.end; step++, iteration++) {
             const int s = iteration % Stages;
             mbarrier_wait(&full[s], iteration / Stages % 2);
-            consume_step(acc, stages + s * stage_bytes);
+            consume_step(acc, stages + s * stage_pitch);
             __syncwarp();
             if (threadIdx.x % 32 == 0)
                 mbarrier_arrive(&empty[s]);

@@ -30,7 +30,7 @@ static const struct mutation mutations[] = {
      "mbarrier_wait(&empty[s], iteration / Stages % 2 ^ 1);", "", "w4a8", SMALL, OUTCOME_CRASH, TOO_EARLY},
     {"a stage released before it has been multiplied", "tile/hopper_tile.cuh", "wgmma_commit();",
      "wgmma_commit();\n        __syncwarp();\n        if (threadIdx.x % 32 == 0)\n            "
-     "mbarrier_arrive(&empty[(stage - stages) / stage_bytes]);",
+     "mbarrier_arrive(&empty[(stage - stages) / stage_pitch]);",
      "w8a8", SMALL, OUTCOME_CRASH, TOO_EARLY},
     {"a stage read before it is filled", "tile/hopper_tile.cuh", "mbarrier_wait(&full[s], iteration / Stages % 2);", "",
      "w4a8", SMALL, OUTCOME_CRASH, "never written|still in flight"},
