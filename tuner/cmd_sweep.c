@@ -11,6 +11,7 @@ enum {
     KEY_QUICK,
     KEY_TIMEOUT,
     KEY_RETRY,
+    KEY_FINALS,
     KEY_NO_WAIT,
     KEY_STRATEGY,
     KEY_PATIENCE,
@@ -42,6 +43,10 @@ static const struct argp_option table[] = {
     {"quick", KEY_QUICK, NULL, 0, "The small spaces (quick-*) and looser timing", 20},
     {"timeout", KEY_TIMEOUT, "TIME", 0,
      "A candidate that gives no sign of life for so long has hung (default: 30s; 2m on a software device)", 20},
+    {"finals", KEY_FINALS, "ROUNDS", 0,
+     "Time the best of each problem once more, in turns, this often (default: 20; 0 on a software device, whose times "
+     "do not vary)",
+     20},
     {"retry", KEY_RETRY, NULL, 0, "Also measure what failed before; kernels that hung or crashed are run again", 20},
     {"no-wait", KEY_NO_WAIT, NULL, 0, "End at once, instead of waiting, when another sweep has the device", 20},
     {0},
@@ -84,6 +89,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return error;
     case KEY_TIMEOUT:
         return options_error(seconds_parse(arg, "--timeout", &o->patience));
+    case KEY_FINALS:
+        return options_error(int_parse(arg, "--finals", 0, 10000, &o->finals));
     case KEY_RETRY:
         o->retry = true;
         return 0;
@@ -108,7 +115,7 @@ static const struct argp argp = {.options = table,
                                         "Example: mixtune sweep --model llama-3.1-8b --m 1:256:x2 --scheme w4a8,w8a8"};
 
 int cmd_sweep(int argc, char **argv) {
-    struct sweep_arguments a = {.options = {.db = DEFAULT_DB, .search.patience = PATIENCE_EXHAUSTIVE}};
+    struct sweep_arguments a = {.options = {.db = DEFAULT_DB, .finals = -1, .search.patience = PATIENCE_EXHAUSTIVE}};
     struct sweep_options *o = &a.options;
     struct str command = {0};
     for (int i = 0; i < argc; i++) /* before argp, which reorders them */

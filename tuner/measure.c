@@ -132,12 +132,13 @@ static enum mt_status prove(struct measurer *m, struct kernel *kernel, const str
 
 struct timed {
     struct measurer *m;
+    const struct operands *operands;
     const struct kernel *kernel; /* NULL: cuBLAS */
 };
 
 static enum mt_status launch_timed(void *context, int turn, CUstream stream) {
     const struct timed *t = context;
-    const struct operands *o = &t->m->operands;
+    const struct operands *o = t->operands;
     if (o->quantised) {
         struct mt_gemm_args args;
         operands_gemm_args(o, turn, &args);
@@ -174,7 +175,7 @@ static enum mt_status prepare_operands(struct measurer *m, const struct problem 
  * sums in another order may differ in the last bit. */
 static void compare_full_output(struct measurer *m, const struct kernel *kernel, struct check *out) {
     const struct operands *o = &m->operands;
-    struct timed timed = {m, kernel};
+    struct timed timed = {m, &m->operands, kernel};
     size_t bytes = (size_t)o->problem.m * (size_t)o->problem.n * 2;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, &o->problem, &shape);
@@ -208,7 +209,7 @@ static void sign_of_life(void *context) {
  * time is cold, so there is no other. */
 static void time_candidate(struct measurer *m, const struct kernel *kernel, double beat_ns, struct measured *out,
                            struct check *check) {
-    struct timed timed = {m, kernel};
+    struct timed timed = {m, &m->operands, kernel};
     struct timer_job job = {.launch = launch_timed,
                             .context = &timed,
                             .rotation = operands_rotation(&m->operands),
@@ -303,6 +304,83 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     if (check.outcome == OUTCOME_OK && !m->dev->software)
         status = prove_again(m, kernel, p, &check);
     adopt_check(out, &check);
+    return status;
+}
+
+/* ---- taking turns ---- */
+
+struct turn {
+    struct kernel kernel; /* a copy: finalists may differ in launch knobs alone and share a loaded one */
+    struct timed timed;
+    struct timer_job job;
+    struct timer *timer;
+};
+
+/* The workspace that the neediest asks for: all of them run on it. */
+static enum mt_status reserve_for_all(struct measurer *m, const struct candidate *candidates, int count) {
+    struct launch_shape most = {0};
+    for (int i = 0; i < count; i++) {
+        struct launch_shape shape;
+        if (candidates[i].baseline)
+            continue;
+        candidates[i].config.family->shape(&candidates[i].config, &candidates[i].item->problem, &shape);
+        if (shape.partials_bytes > most.partials_bytes)
+            most.partials_bytes = shape.partials_bytes;
+        if (shape.counters_bytes > most.counters_bytes)
+            most.counters_bytes = shape.counters_bytes;
+    }
+    return operands_reserve(&m->operands, &most);
+}
+
+static enum mt_status make_plain_operands(struct measurer *m, const struct problem *p, struct operands *plain) {
+    enum mt_status status = operands_init(plain, m->dev, p, false);
+    return status ? status : operands_set_tokens(plain, p->m);
+}
+
+static enum mt_status turn_open(struct measurer *m, const struct candidate *candidate, const struct operands *plain,
+                                struct turn *turn) {
+    const struct operands *operands = candidate->baseline ? plain : &m->operands;
+    struct kernel *kernel = NULL;
+    enum mt_status status = MT_OK;
+    if (candidate->config.family)
+        status = binary_kernel(&m->binaries.item[candidate->binary], m->dev, &candidate->config, &kernel);
+    if (status)
+        return status;
+    if (kernel)
+        turn->kernel = *kernel;
+    turn->timed = (struct timed){m, operands, kernel ? &turn->kernel : NULL};
+    turn->job = (struct timer_job){.launch = launch_timed,
+                                   .context = &turn->timed,
+                                   .rotation = operands_rotation(operands),
+                                   .gate = m->gate,
+                                   .alive = sign_of_life,
+                                   .limits = m->limits};
+    return timer_open(m->dev, &turn->job, &turn->timer);
+}
+
+enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds,
+                              double *ns) {
+    const struct problem *p = &candidates[0].item->problem;
+    struct operands plain = {0};
+    struct turn *turns = xcalloc((size_t)count, sizeof *turns);
+    enum mt_status status;
+    step(m, "while its operands were made");
+    if ((status = prepare_operands(m, p, true)) || (status = reserve_for_all(m, candidates, count)) ||
+        (status = make_plain_operands(m, p, &plain)))
+        goto out;
+    for (int i = 0; i < count && !status; i++)
+        status = turn_open(m, &candidates[i], &plain, &turns[i]);
+    for (int r = 0; r < rounds && !status; r++)
+        for (int i = 0; i < count && !status; i++) {
+            int at = (i + r) % count;
+            status = timer_sample(turns[at].timer, &ns[r * count + at]);
+        }
+out:
+    for (int i = 0; i < count; i++)
+        timer_close(turns[i].timer);
+    operands_release(&plain);
+    forget_timed(m);
+    free(turns);
     return status;
 }
 

@@ -55,6 +55,12 @@ bool measured_binary(struct measured *measured, const struct binary *binary);
 void measured_pack(const struct measured *measured, struct str *bytes);
 void measured_unpack(struct measured *measured, const char *bytes);
 
+/* Times candidates of one problem, all of them proved before, in turns: `rounds` times one sample of each, in changing
+ * order, so that whatever drifts meets all of them alike. `ns` is [rounds][count]. What fails fails them all;
+ * afterwards the device may be unusable. */
+enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds,
+                              double *ns);
+
 /* The row that the store keeps; `config_text` (appended to) holds the configuration and must live as long as the row.
  */
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,

@@ -2,10 +2,12 @@
  * is worker_measure(), for it needs nothing but the candidate and the device, and may end its process. */
 #include "sweep.h"
 #include "../runtime/base/log.h"
+#include "../runtime/nvml.h"
 #include "lock.h"
 #include "plan.h"
 #include "progress.h"
 #include "quarantine.h"
+#include "rounds.h"
 #include "search_order.h"
 #include "winners.h"
 #include <stdio.h>
@@ -20,6 +22,8 @@ struct sweep {
     const struct device *dev; /* the worker's */
     struct binaries binaries;
     struct store *store;
+    char templates[33];
+    int nvrtc_version;
     int lock;
     struct quarantine quarantine;
     struct plan plan;
@@ -54,19 +58,39 @@ static enum mt_status fit_space(struct sweep *s) {
     return MT_OK;
 }
 
-static enum mt_status open_store(struct sweep *s) {
-    char templates[33];
+/* What is recorded from here on belongs to a new run, with the state that the device is in now. */
+static enum mt_status begin_run(struct sweep *s, const char *prefix) {
     const struct device *dev = s->dev;
-    struct store_environment env = {.driver_version = dev->driver_version,
-                                    .template_hash = templates,
-                                    .cublas_version = worker_cublas_version(s->worker),
-                                    .clocks = ""};
-    struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
+    const struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
+    struct str clocks = {0}, command = {0};
+    str_append(&clocks, "");
+    if (!dev->software)
+        nvml_describe(dev->uuid, &clocks);
+    str_printf(&command, "%s%s", prefix, s->options->command);
+    const struct store_environment env = {.driver_version = dev->driver_version,
+                                          .nvrtc_version = s->nvrtc_version,
+                                          .template_hash = s->templates,
+                                          .cublas_version = worker_cublas_version(s->worker),
+                                          .clocks = clocks.data};
+    enum mt_status status = store_begin(s->store, &device, &env, command.data);
+    str_release(&clocks);
+    str_release(&command);
+    return status;
+}
+
+static enum mt_status open_store(struct sweep *s) {
     enum mt_status status;
-    if ((status = store_open(s->options->db, &s->store)) || (status = template_hash(templates)) ||
-        (status = nvrtc_version(&env.nvrtc_version)))
+    if ((status = store_open(s->options->db, &s->store)) || (status = template_hash(s->templates)) ||
+        (status = nvrtc_version(&s->nvrtc_version)))
         return status;
-    return store_begin(s->store, &device, &env, s->options->command);
+    return begin_run(s, "");
+}
+
+/* Others that compute on the device spoil every time. */
+static void look_for_others(const struct sweep *s) {
+    int processes = s->dev->software ? 1 : nvml_compute_processes(s->dev->uuid);
+    if (processes > 1)
+        log_warn("%d other processes compute on %s: expect noise in every time", processes - 1, s->dev->name);
 }
 
 /* Before anything is planned: what the other sweep records need not be measured again. */
@@ -76,6 +100,8 @@ static enum mt_status lock_device(struct sweep *s) {
         store_retry_failed(s->store);
     else if (!status)
         status = quarantine_init(&s->quarantine, s->store, s->dev);
+    if (!status)
+        look_for_others(s);
     return status;
 }
 
@@ -157,6 +183,11 @@ static enum mt_status run(struct sweep *s, const struct candidate *candidate, st
     return status;
 }
 
+/* The candidates of one problem are a batch: clocks, temperature and power are recorded with each. */
+static enum mt_status begin_batch(struct sweep *s, const struct candidate *candidate) {
+    return s->dev->software || candidate->item == s->best_item ? MT_OK : begin_run(s, "");
+}
+
 static enum mt_status verify_time_record(struct sweep *s) {
     struct progress progress;
     enum mt_status status = MT_OK;
@@ -164,6 +195,8 @@ static enum mt_status verify_time_record(struct sweep *s) {
     for (int done = 0, at; !status && !(status = must_stop(s, done)) && !(status = choose(s, &at)) && at >= 0; done++) {
         const struct candidate *candidate = &s->plan.item[at];
         struct measured measured;
+        if ((status = begin_batch(s, candidate)))
+            break;
         if ((status = run(s, candidate, &measured))) {
             status = status == MT_INTERRUPTED ? must_stop(s, done) : status;
             break;
@@ -175,6 +208,17 @@ static enum mt_status verify_time_record(struct sweep *s) {
         measured_release(&measured);
     }
     progress_release(&progress);
+    return status;
+}
+
+static enum mt_status finals(struct sweep *s) {
+    struct rounds rounds = {s->worker, &s->binaries, s->store, s->options->finals};
+    if (rounds.count < 0)
+        rounds.count = s->dev->software ? 0 : ROUNDS_DEFAULT;
+    enum mt_status status = rounds.count > 0 ? begin_run(s, ROUNDS_COMMAND) : MT_OK;
+    for (int i = 0; i < s->workload.count && rounds.count > 0 && !status; i++)
+        if (!(status = must_stop(s, order_total(s->order))))
+            status = rounds_run(&rounds, &s->workload.item[i]);
     return status;
 }
 
@@ -214,7 +258,7 @@ enum mt_status sweep_run(const struct sweep_options *options) {
     if ((status = workload_init(&s.workload, &options->work)) || (status = read_space(&s)) ||
         (status = open_device(&s)) || (status = fit_space(&s)) || (status = open_store(&s)) ||
         (status = lock_device(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
-        (status = verify_time_record(&s)))
+        (status = verify_time_record(&s)) || (status = finals(&s)))
         goto out;
     status = promote(&s);
 out:

@@ -13,6 +13,7 @@ struct sweep_options {
     double time_limit;         /* seconds; 0: none */
     struct order_rules search; /* exhaustive: max_configs is of each family, spread over the space */
     double patience; /* seconds without a sign of life after which a candidate counts as hung; 0: as the device is */
+    int finals;      /* rounds; 0: none, -1: as the device is */
     bool retry;      /* also measures what failed before */
     bool no_wait;    /* refuses at once when another sweep has the device */
     bool quick;      /* fewer configurations, looser timing */

@@ -15,6 +15,7 @@ enum { GRAPH_LAUNCHES = 20, WARM_UPS = 3, PROBES = 5, BATCH = 10, MAX_SAMPLES = 
 static const double lowest_clock = 0.75;
 /* A device that stays at a low clock for this share of the time limit is taken as it is. */
 static const double patience_with_clock = 1.0 / 3;
+static const struct timespec cool_down = {.tv_nsec = 20 * 1000 * 1000};
 /* The funnel: what is slower than this many times the best is not timed in full. */
 static const double hopeless = 2;
 
@@ -33,7 +34,7 @@ static enum mt_status check(const struct timer *t, CUresult result, const char *
     return device_check(t->dev, result, what);
 }
 
-static enum mt_status open_timer(struct timer *t) {
+static enum mt_status make_events(struct timer *t) {
     const struct driver *drv = &t->dev->drv;
     enum mt_status status = check(t, drv->StreamCreate(&t->stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
     for (int i = 0; i < BATCH && !status; i++)
@@ -42,7 +43,7 @@ static enum mt_status open_timer(struct timer *t) {
     return status;
 }
 
-static void close_timer(struct timer *t) {
+static void release_timer(struct timer *t) {
     const struct driver *drv = &t->dev->drv;
     if (t->executable)
         drv->GraphExecDestroy(t->executable);
@@ -190,7 +191,7 @@ static enum mt_status sample_until_sure(struct timer *t, struct timing *out) {
         double spent = seconds_now() - started;
         if (!samples_count(t) && spent < patience_with_clock * limits->max_seconds) {
             out->rejected += BATCH;
-            nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL); /* it may cool down */
+            nanosleep(&cool_down, NULL);
             continue;
         }
         out->count += BATCH;
@@ -205,14 +206,47 @@ enum mt_status timer_measure(struct device *dev, const struct timer_job *job, st
     double probe_ns = 0;
     *out = (struct timing){0};
     enum mt_status status;
-    if (!(status = open_timer(&t)) && !(status = warm_up(&t)) && !(status = probe(&t, &probe_ns, out)) &&
+    if (!(status = make_events(&t)) && !(status = warm_up(&t)) && !(status = probe(&t, &probe_ns, out)) &&
         !out->probed_only && !(status = choose_form(&t, probe_ns)))
         status = sample_until_sure(&t, out);
     out->launches_per_sample = t.launches_per_sample;
-    close_timer(&t);
+    release_timer(&t);
     if (status)
         timing_release(out);
     return status;
+}
+
+enum mt_status timer_open(struct device *dev, const struct timer_job *job, struct timer **out) {
+    struct timer *t = xcalloc(1, sizeof *t);
+    struct timing unused = {0};
+    double probe_ns = 0;
+    *t = (struct timer){.dev = dev, .job = job, .launches_per_sample = 1};
+    enum mt_status status;
+    if (!(status = make_events(t)) && !(status = warm_up(t)) && !(status = probe(t, &probe_ns, &unused)))
+        status = choose_form(t, probe_ns);
+    timing_release(&unused);
+    if (status) {
+        timer_close(t);
+        t = NULL;
+    }
+    *out = t;
+    return status;
+}
+
+enum mt_status timer_sample(struct timer *t, double *ns) {
+    for (int again = 0;; again++) {
+        enum mt_status status = take_samples(t, 1, ns);
+        if (status || samples_count(t) || again == 5)
+            return status;
+        nanosleep(&cool_down, NULL);
+    }
+}
+
+void timer_close(struct timer *t) {
+    if (!t)
+        return;
+    release_timer(t);
+    free(t);
 }
 
 void timing_release(struct timing *timing) {

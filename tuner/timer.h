@@ -40,6 +40,14 @@ struct timing {
     bool probed_only;        /* twice as slow as what it had to beat: the samples are those of the probe */
 };
 
+/* For taking turns with others: warmed up and ready to be sampled. `job` must live as long. */
+struct timer;
+enum mt_status timer_open(struct device *dev, const struct timer_job *job, struct timer **out);
+/* One sample; taken again a few times when the device was throttled. */
+enum mt_status timer_sample(struct timer *t, double *ns);
+/* NULL is allowed. */
+void timer_close(struct timer *t);
+
 /* timing_release() frees the samples. On failure nothing is held. */
 enum mt_status timer_measure(struct device *dev, const struct timer_job *job, struct timing *out);
 void timing_release(struct timing *timing);

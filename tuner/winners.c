@@ -12,7 +12,7 @@ static const char query[] =
     "n = ?6 AND k = ?7 AND m = ?8 AND scheme = ?9 AND group_size = ?10 AND dtype = ?11";
 enum { FAMILY, CONFIG, MEDIAN, LOW, HIGH, BASELINE_FAMILY, BASELINE, RATIO, RATIO_LOW, RATIO_HIGH };
 
-static void bind(sqlite3_stmt *s, const struct device *dev, const struct work_item *item) {
+void winners_bind(sqlite3_stmt *s, const struct device *dev, const struct work_item *item) {
     const struct problem *p = &item->problem;
     enum store_origin origin = dev->software ? ORIGIN_MODELLED : ORIGIN_MEASURED;
     sqlite3_reset(s);
@@ -78,7 +78,7 @@ enum mt_status winners_print(struct store *store, const struct device *dev, cons
         print_heading(dev);
     int result = SQLITE_DONE;
     for (int i = 0; i < workload->count && result != SQLITE_ERROR; i++) {
-        bind(s, dev, &workload->item[i]);
+        winners_bind(s, dev, &workload->item[i]);
         while ((result = sqlite3_step(s)) == SQLITE_ROW)
             if (json)
                 print_json(s, dev, &workload->item[i]);

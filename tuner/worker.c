@@ -19,9 +19,11 @@ static const double patience_real = 30, patience_software = 120;
 
 enum kind {
     MESSAGE_HELLO,  /* worker: struct hello */
-    MESSAGE_JOB,    /* command: struct job, then the image's bytes */
+    MESSAGE_IMAGE,  /* command: struct binary_image, then the image's bytes; before the first job that needs it */
+    MESSAGE_JOB,    /* command: struct job */
+    MESSAGE_ROUNDS, /* command: int, the rounds; then a struct job for each that takes part */
     MESSAGE_STEP,   /* worker: a sign of life; what it is about to do, as text */
-    MESSAGE_RESULT, /* worker: struct result, then the samples */
+    MESSAGE_RESULT, /* worker: struct result, then the samples; of rounds [rounds][count] times */
 };
 
 struct hello {
@@ -31,14 +33,17 @@ struct hello {
     char cublas_version[32];
 };
 
+struct binary_image {
+    int binary;
+    struct image image;
+};
+
 struct job {
     struct work_item item;
     struct config config; /* its family lies at the same address in both processes */
     bool baseline;
     int binary;
     double beat_ns;
-    bool has_image; /* the first time that this worker is sent the binary */
-    struct image image;
 };
 
 struct result {
@@ -75,40 +80,85 @@ static bool send_hello(struct worker_link *link, enum mt_status status, const st
     return link_send(link, MESSAGE_HELLO, &hello, sizeof hello, LINK_FOR_EVER) == LINK_OK;
 }
 
-static bool send_result(struct worker_link *link, enum mt_status status, const struct measured *measured) {
-    struct result result = {.status = status};
-    struct str bytes = {0};
-    if (status)
-        snprintf(result.message, sizeof result.message, "%s", fail_message());
-    else
-        result.measured = *measured;
-    str_append_bytes(&bytes, &result, sizeof result);
-    measured_pack(&result.measured, &bytes);
-    bool sent = link_send(link, MESSAGE_RESULT, bytes.data, bytes.length, LINK_FOR_EVER) == LINK_OK;
-    str_release(&bytes);
+/* `bytes` follow the head. */
+static bool send_result(struct worker_link *link, struct result *head, const struct str *bytes) {
+    struct str message = {0};
+    if (head->status)
+        snprintf(head->message, sizeof head->message, "%s", fail_message());
+    str_append_bytes(&message, head, sizeof *head);
+    if (!head->status && bytes->length)
+        str_append_bytes(&message, bytes->data, bytes->length);
+    bool sent = link_send(link, MESSAGE_RESULT, message.data, message.length, LINK_FOR_EVER) == LINK_OK;
+    str_release(&message);
     return sent;
+}
+
+static void take_image(struct measurer *measurer, const struct worker_message *message) {
+    struct binary_image head;
+    memcpy(&head, message->data, sizeof head);
+    head.image.data = xmalloc(head.image.size);
+    memcpy(head.image.data, message->data + sizeof head, head.image.size);
+    binaries_adopt(measurer_binaries(measurer), head.binary, head.image);
+}
+
+static struct candidate job_candidate(const struct job *job) {
+    return (struct candidate){.item = &job->item,
+                              .baseline = job->baseline,
+                              .config = job->config,
+                              .binary = job->binary,
+                              .beat_ns = job->beat_ns};
 }
 
 /* True when the worker can take another. */
 static bool do_job(struct worker_link *link, struct measurer *measurer, const struct worker_message *message) {
     struct job job;
-    struct measured measured = {0};
+    struct result result = {0};
+    struct str samples = {0};
     memcpy(&job, message->data, sizeof job);
-    if (job.has_image) {
-        job.image.data = xmalloc(job.image.size);
-        memcpy(job.image.data, message->data + sizeof job, job.image.size);
-        binaries_adopt(measurer_binaries(measurer), job.binary, job.image);
+    const struct candidate candidate = job_candidate(&job);
+    result.status = measure(measurer, &candidate, &result.measured);
+    if (!result.status)
+        measured_pack(&result.measured, &samples);
+    bool sent = send_result(link, &result, &samples);
+    if (!result.status)
+        measured_release(&result.measured);
+    str_release(&samples);
+    return sent && !result.measured.context_lost;
+}
+
+static bool do_rounds(struct worker_link *link, struct measurer *measurer, const struct worker_message *message) {
+    int rounds, count = (int)((message->size - sizeof rounds) / sizeof(struct job));
+    struct result result = {0};
+    struct str times = {0};
+    memcpy(&rounds, message->data, sizeof rounds);
+    struct job *jobs = xcalloc((size_t)count, sizeof *jobs);
+    struct candidate *candidates = xcalloc((size_t)count, sizeof *candidates);
+    double *ns = xcalloc((size_t)count * (size_t)rounds, sizeof *ns);
+    memcpy(jobs, message->data + sizeof rounds, (size_t)count * sizeof *jobs);
+    for (int i = 0; i < count; i++)
+        candidates[i] = job_candidate(&jobs[i]);
+    result.status = measure_rounds(measurer, candidates, count, rounds, ns);
+    str_append_bytes(&times, ns, (size_t)count * (size_t)rounds * sizeof *ns);
+    bool sent = send_result(link, &result, &times);
+    str_release(&times);
+    free(ns);
+    free(candidates);
+    free(jobs);
+    return sent && !result.status;
+}
+
+static bool do_message(struct worker_link *link, struct measurer *measurer, const struct worker_message *message) {
+    switch (message->kind) {
+    case MESSAGE_IMAGE:
+        take_image(measurer, message);
+        return true;
+    case MESSAGE_JOB:
+        return do_job(link, measurer, message);
+    case MESSAGE_ROUNDS:
+        return do_rounds(link, measurer, message);
+    default:
+        return false;
     }
-    struct candidate candidate = {.item = &job.item,
-                                  .baseline = job.baseline,
-                                  .config = job.config,
-                                  .binary = job.binary,
-                                  .beat_ns = job.beat_ns};
-    enum mt_status status = measure(measurer, &candidate, &measured);
-    bool sent = send_result(link, status, &measured), lost = measured.context_lost;
-    if (!status)
-        measured_release(&measured);
-    return sent && !lost;
 }
 
 /* Ends with the socket, and after a fault: a context that is lost may take the process's others with it. */
@@ -122,7 +172,7 @@ static void serve(struct worker_link *link, const struct worker_options *options
     if (!send_hello(link, status, &dev, measurer) || status)
         return;
     while (link_receive(link, LINK_FOR_EVER, &message) == LINK_OK)
-        if (!do_job(link, measurer, &message))
+        if (!do_message(link, measurer, &message))
             return;
 }
 
@@ -286,24 +336,41 @@ static bool mark_sent(struct worker *w, int binary) {
     return before;
 }
 
-static enum link_result send_job(struct worker *w, const struct candidate *candidate, const struct binary *binary) {
-    struct job job = {.item = *candidate->item,
-                      .config = candidate->config,
-                      .baseline = candidate->baseline,
-                      .binary = candidate->binary,
-                      .beat_ns = candidate->beat_ns};
+static enum link_result send_image(struct worker *w, const struct candidate *candidate,
+                                   const struct binaries *binaries) {
+    if (candidate->binary < 0 || mark_sent(w, candidate->binary))
+        return LINK_OK;
+    const struct binary_image head = {candidate->binary, binaries->item[candidate->binary].image};
     struct str bytes = {0};
-    if (binary) {
-        job.image = binary->image;
-        job.has_image = !mark_sent(w, candidate->binary);
-    }
-    str_append_bytes(&bytes, &job, sizeof job);
-    if (job.has_image)
-        str_append_bytes(&bytes, job.image.data, job.image.size);
+    str_append_bytes(&bytes, &head, sizeof head);
+    str_append_bytes(&bytes, head.image.data, head.image.size);
     enum link_result result =
-        link_send(&w->link, MESSAGE_JOB, bytes.data, bytes.length, seconds_now() + w->options.patience);
+        link_send(&w->link, MESSAGE_IMAGE, bytes.data, bytes.length, seconds_now() + w->options.patience);
     str_release(&bytes);
     return result;
+}
+
+static struct job job_of(const struct candidate *candidate) {
+    return (struct job){.item = *candidate->item,
+                        .config = candidate->config,
+                        .baseline = candidate->baseline,
+                        .binary = candidate->binary,
+                        .beat_ns = candidate->beat_ns};
+}
+
+/* Sends a message that asks for a result, behind the images that it needs, and waits for the answer. */
+static enum wait_result ask(struct worker *w, const struct candidate *candidates, int count,
+                            const struct binaries *binaries, enum kind kind, const struct str *bytes,
+                            struct worker_message *answer) {
+    enum link_result sent = LINK_OK;
+    snprintf(w->step, sizeof w->step, "before it began");
+    for (int i = 0; i < count && sent == LINK_OK; i++)
+        sent = send_image(w, &candidates[i], binaries);
+    if (sent == LINK_OK)
+        sent = link_send(&w->link, kind, bytes->data, bytes->length, seconds_now() + w->options.patience);
+    if (sent != LINK_OK)
+        return sent == LINK_LATE ? WAIT_HUNG : WAIT_DIED;
+    return wait_for_word(w, w->options.patience, answer);
 }
 
 static enum mt_status adopt_result(struct worker *w, const struct worker_message *message, struct measured *out) {
@@ -318,7 +385,14 @@ static enum mt_status adopt_result(struct worker *w, const struct worker_message
     return MT_OK;
 }
 
-static void describe_death(const struct worker *w, int exit_status, struct measured *out) {
+/* Ends a worker that gave no result. */
+static void give_up(struct worker *w, enum wait_result why, struct measured *out) {
+    int exit_status = end_process(w);
+    if (why == WAIT_HUNG) {
+        out->outcome = OUTCOME_TIMEOUT;
+        snprintf(out->message, sizeof out->message, "no sign of life for %.3g s %s", w->options.patience, w->step);
+        return;
+    }
     out->outcome = OUTCOME_CRASH;
     if (exit_status >= 0 && WIFSIGNALED(exit_status))
         snprintf(out->message, sizeof out->message, "its process was ended by signal %d (%s) %s", WTERMSIG(exit_status),
@@ -327,34 +401,61 @@ static void describe_death(const struct worker *w, int exit_status, struct measu
         snprintf(out->message, sizeof out->message, "its process ended by itself %s", w->step);
 }
 
+static enum mt_status interrupt(struct worker *w) {
+    end_process(w);
+    return fail(MT_INTERRUPTED, "interrupted %s", w->step);
+}
+
 enum mt_status worker_measure(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
                               struct measured *out) {
-    const struct binary *binary = candidate->binary >= 0 ? &binaries->item[candidate->binary] : NULL;
     struct worker_message message;
+    struct str bytes = {0};
     *out = (struct measured){.outcome = OUTCOME_OK};
-    if (binary && !measured_binary(out, binary))
+    if (candidate->binary >= 0 && !measured_binary(out, &binaries->item[candidate->binary]))
         return MT_OK;
     enum mt_status status = w->pid == 0 ? start_worker(w) : MT_OK;
     if (status)
         return status;
-    snprintf(w->step, sizeof w->step, "before it began");
-    enum link_result sent = send_job(w, candidate, binary);
-    enum wait_result result = sent == LINK_OK     ? wait_for_word(w, w->options.patience, &message)
-                              : sent == LINK_LATE ? WAIT_HUNG
-                                                  : WAIT_DIED;
-    switch (result) {
-    case WAIT_MESSAGE:
+    const struct job job = job_of(candidate);
+    str_append_bytes(&bytes, &job, sizeof job);
+    enum wait_result result = ask(w, candidate, 1, binaries, MESSAGE_JOB, &bytes, &message);
+    str_release(&bytes);
+    if (result == WAIT_MESSAGE)
         return adopt_result(w, &message, out);
-    case WAIT_HUNG:
-        out->outcome = OUTCOME_TIMEOUT;
-        snprintf(out->message, sizeof out->message, "no sign of life for %.3g s %s", w->options.patience, w->step);
-        end_process(w);
-        return MT_OK;
-    case WAIT_DIED:
-        describe_death(w, end_process(w), out);
-        return MT_OK;
-    default:
-        end_process(w);
-        return fail(MT_INTERRUPTED, "interrupted %s", w->step);
+    if (result == WAIT_INTERRUPTED)
+        return interrupt(w);
+    give_up(w, result, out);
+    return MT_OK;
+}
+
+enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
+                             const struct binaries *binaries, double *ns) {
+    struct worker_message message;
+    struct str bytes = {0};
+    struct measured lost;
+    enum mt_status status = w->pid == 0 ? start_worker(w) : MT_OK;
+    if (status)
+        return status;
+    str_append_bytes(&bytes, &rounds, sizeof rounds);
+    for (int i = 0; i < count; i++) {
+        const struct job job = job_of(&candidates[i]);
+        str_append_bytes(&bytes, &job, sizeof job);
     }
+    enum wait_result result = ask(w, candidates, count, binaries, MESSAGE_ROUNDS, &bytes, &message);
+    str_release(&bytes);
+    if (result == WAIT_INTERRUPTED)
+        return interrupt(w);
+    if (result != WAIT_MESSAGE) {
+        give_up(w, result, &lost);
+        return fail(MT_FAILURE, "%s", lost.message);
+    }
+    struct result head;
+    memcpy(&head, message.data, sizeof head);
+    if (!head.status) {
+        memcpy(ns, message.data + sizeof head, (size_t)count * (size_t)rounds * sizeof *ns);
+        return MT_OK;
+    }
+    status = fail(head.status, "%s", head.message);
+    end_process(w); /* it has ended by itself */
+    return status;
 }

@@ -35,4 +35,8 @@ const char *worker_cublas_version(const struct worker *w);
 enum mt_status worker_measure(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
                               struct measured *out);
 
+/* measure_rounds() in the worker. Whatever goes wrong, a hang or a death too, is MT_FAILURE with the sentence. */
+enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
+                             const struct binaries *binaries, double *ns);
+
 #endif

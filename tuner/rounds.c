@@ -1,0 +1,160 @@
+#include "rounds.h"
+#include "../runtime/base/log.h"
+#include "../runtime/base/str.h"
+#include "finals.h"
+#include "winners.h"
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows of the item of winners_bind(). */
+#define OF_ITEM                                                                                                        \
+    "uuid = ?1 AND origin = ?2 AND cache_state = 'cold' AND model = ?3 AND layer = ?4 AND tp = ?5 AND n = ?6 "         \
+    "AND k = ?7 AND m = ?8 AND scheme = ?9 AND group_size = ?10 AND dtype = ?11 AND outcome = 'ok' "
+static const char done_sql[] =
+    "SELECT max(current.created * (run.command LIKE '" ROUNDS_COMMAND "%')) = max(current.created) "
+    "FROM current JOIN run ON run.id = current.run WHERE " OF_ITEM;
+/* In order of simplicity, as finals_winner() wants them and the store's view `winner` has them. */
+static const char finalists_sql[] =
+    "SELECT family, config, row_number() OVER (ORDER BY median_ns) AS place FROM current WHERE " OF_ITEM
+    "ORDER BY split_k, stages, smem_bytes, registers, family, config";
+/* A baseline knows no layer, scheme or group; the best of each family plays. */
+static const char baselines_sql[] =
+    "SELECT family, config, min(median_ns) FROM current WHERE uuid = ?1 AND origin = ?2 AND cache_state = 'cold' "
+    "AND n = ?6 AND k = ?7 AND m = ?8 AND dtype = ?11 AND outcome = 'ok' AND is_baseline GROUP BY family";
+
+struct field {
+    struct candidate *item;
+    int count, configs; /* the configurations come first, then the baselines */
+};
+
+static enum mt_status prepare(const struct rounds *r, const struct work_item *item, const char *sql,
+                              sqlite3_stmt **out) {
+    struct sqlite3 *db = store_handle(r->store);
+    if (sqlite3_prepare_v2(db, sql, -1, out, NULL) != SQLITE_OK)
+        return fail(MT_FAILURE, "the database cannot be read: %s", sqlite3_errmsg(db));
+    winners_bind(*out, worker_device(r->worker), item);
+    return MT_OK;
+}
+
+static bool is_default(const struct config *config) {
+    struct config fallback;
+    config_default(config->family, &fallback);
+    return !memcmp(fallback.value, config->value, sizeof config->value);
+}
+
+static void add(const struct rounds *r, const struct work_item *item, const struct config *config, bool baseline,
+                struct field *field) {
+    struct candidate candidate = {.item = item, .baseline = baseline, .config = *config, .binary = -1};
+    if (config->family) {
+        candidate.binary = binaries_add(r->binaries, config, &item->problem);
+        r->binaries->item[candidate.binary].wanted = true;
+    }
+    field->item = xrealloc(field->item, (size_t)(field->count + 1) * sizeof *field->item);
+    field->item[field->count++] = candidate;
+}
+
+static enum mt_status add_rows(const struct rounds *r, const struct work_item *item, bool baselines,
+                               struct field *field) {
+    sqlite3_stmt *rows = NULL;
+    enum mt_status status = prepare(r, item, baselines ? baselines_sql : finalists_sql, &rows);
+    while (!status && sqlite3_step(rows) == SQLITE_ROW) {
+        const struct family *family = family_find((const char *)sqlite3_column_text(rows, 0));
+        struct config config = {0};
+        if (family && (status = config_parse(family, (const char *)sqlite3_column_text(rows, 1), &config)))
+            break;
+        if (baselines || sqlite3_column_int(rows, 2) <= ROUNDS_BEST || is_default(&config))
+            add(r, item, &config, baselines, field);
+    }
+    sqlite3_finalize(rows);
+    return status;
+}
+
+static enum mt_status choose(const struct rounds *r, const struct work_item *item, struct field *field) {
+    sqlite3_stmt *row;
+    enum mt_status status = prepare(r, item, done_sql, &row);
+    if (status)
+        return status;
+    bool done = sqlite3_step(row) == SQLITE_ROW && sqlite3_column_int(row, 0);
+    sqlite3_finalize(row);
+    if (done || (status = add_rows(r, item, false, field)))
+        return status;
+    field->configs = field->count;
+    return add_rows(r, item, true, field);
+}
+
+static enum mt_status record(const struct rounds *r, const struct candidate *candidate, const double *ns, int stride) {
+    const struct family *family = candidate->config.family;
+    struct measured measured = {.outcome = OUTCOME_OK};
+    struct timing *timing = &measured.timing;
+    struct str config = {0};
+    struct store_measurement row;
+    if (family) {
+        struct launch_shape shape;
+        family->shape(&candidate->config, &candidate->item->problem, &shape);
+        measured_binary(&measured, &r->binaries->item[candidate->binary]);
+        measured.smem_bytes += (int)shape.smem_bytes;
+    }
+    timing->samples_ns = xmalloc((size_t)r->count * sizeof *ns);
+    timing->count = r->count;
+    for (int i = 0; i < r->count; i++)
+        timing->samples_ns[i] = ns[(size_t)i * (size_t)stride];
+    timing->estimate = stats_estimate(timing->samples_ns, timing->count);
+    measured_row(candidate, &measured, worker_device(r->worker)->software, &config, &row);
+    enum mt_status status = store_record(r->store, &row);
+    str_release(&config);
+    measured_release(&measured);
+    return status;
+}
+
+static void tell(const struct field *field, const struct finals *finals) {
+    const struct work_item *item = field->item[0].item;
+    struct str text = {0};
+    int best = 0, baseline = -1;
+    for (int i = 1; i < field->configs; i++)
+        if (finals_ratio(finals, i, best).median < 1)
+            best = i;
+    for (int i = field->configs; i < field->count; i++)
+        if (baseline < 0 || finals_ratio(finals, i, baseline).median < 1)
+            baseline = i;
+    config_format(&field->item[best].config, &text);
+    if (baseline >= 0) {
+        struct estimate e = finals_ratio(finals, baseline, best);
+        log_info("finals: %s m=%d %s: %.3f times (%.3f .. %.3f) as fast as %s with %s", item->layer, item->problem.m,
+                 item->scheme, e.median, e.low, e.high,
+                 field->item[baseline].config.family ? field->item[baseline].config.family->name : "cublas", text.data);
+    }
+    str_release(&text);
+}
+
+static enum mt_status play(const struct rounds *r, const struct field *field, double *ns) {
+    enum mt_status status = binaries_compile(r->binaries, worker_device(r->worker), true);
+    if (!status)
+        status = worker_rounds(r->worker, field->item, field->count, r->count, r->binaries, ns);
+    if (!status) {
+        const struct finals finals = {ns, r->count, field->count};
+        tell(field, &finals);
+    } else if (status == MT_FAILURE) {
+        log_warn("no finals for %s m=%d: %s", field->item[0].item->layer, field->item[0].item->problem.m,
+                 fail_message());
+    }
+    return status;
+}
+
+enum mt_status rounds_run(const struct rounds *r, const struct work_item *item) {
+    struct field field = {0};
+    enum mt_status status = choose(r, item, &field);
+    double *ns = xcalloc((size_t)field.count * (size_t)r->count + 1, sizeof *ns);
+    if (status || field.configs < 2)
+        goto out;
+    if ((status = play(r, &field, ns))) {
+        status = status == MT_FAILURE ? MT_OK : status;
+        goto out;
+    }
+    for (int i = 0; i < field.count && !status; i++)
+        status = record(r, &field.item[i], ns + i, field.count);
+out:
+    free(ns);
+    free(field.item);
+    return status;
+}
