@@ -1,5 +1,6 @@
--- What goes into a bundle: the cold winners of one type of GPU and one origin that these kernel templates and this compiler made, and the
--- fastest library kernel beside each. Of several devices of the type, the newest measurement of each layer and batch size.
+-- What may go into a bundle: the cold winners of one type of GPU and one origin that these kernel templates and this compiler made, what
+-- is within 1 % of each in order of simplicity (tuner/winner_set.h keeps one of them), and the fastest library kernel beside.
+-- Of several devices of the type, the newest measurement of each layer and batch size.
 WITH library AS (
     SELECT device, n, k, m, dtype, cache_state, origin, family AS library_family, min(median_ns) AS library_ns
     FROM current
@@ -11,8 +12,10 @@ WITH library AS (
     WHERE device_name = :device AND cc = CAST(:cc AS INTEGER) AND sm_count = CAST(:sm_count AS INTEGER)
           AND origin = :origin AND cache_state = 'cold' AND template_hash = :templates AND nvrtc_version = CAST(:nvrtc AS INTEGER)
 )
-SELECT model, tp, layer, n AS "N", k AS "K", group_size AS "group", scheme, dtype, m AS "M", family, config, binary, median_ns,
-       library_family, library_ns, driver_version AS driver, software
-FROM candidate
-WHERE place = 1
-ORDER BY model, tp, layer_order, layer, n, k, group_size, scheme, dtype, m;
+SELECT c.model, c.tp, c.layer, c.n AS "N", c.k AS "K", c.group_size AS "group", c.scheme, c.dtype, c.m AS "M", x.family, x.config,
+       x.binary, x.median_ns, library_family, library_ns, x.driver_version AS driver, c.software
+FROM candidate AS c
+JOIN asked_fact AS x USING (device, layer_id, m, scheme, group_size, dtype, cache_state, origin)
+WHERE c.place = 1 AND x.state = 'current' AND x.outcome = 'ok' AND NOT x.is_baseline AND x.median_ns <= 1.01 * c.fastest_ns
+ORDER BY c.model, c.tp, c.layer_order, c.layer, c.n, c.k, c.group_size, c.scheme, c.dtype, c.m,
+         x.split_k, x.stages, x.smem_bytes, x.registers, x.family, x.config;

@@ -5,6 +5,7 @@
 #include "draft.h"
 #include "query.h"
 #include "report_files.h"
+#include "winner_set.h"
 #include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -201,8 +202,10 @@ static enum mt_status export_winners(const struct export *o) {
                                       ":nvrtc",   c.nvrtc,   NULL};
         status = rows_read(store_handle(store), report_export_sql, values, &rows);
     }
-    if (status == MT_OK)
+    if (status == MT_OK) {
+        winner_set_keep(&rows);
         status = export_rows(&rows, &c, o);
+    }
     rows_release(&rows);
     store_close(store);
     return status;
