@@ -9,6 +9,19 @@ bool refuse(char reason[160], const char *format, ...) __attribute__((format(pri
 
 /* The K step that a knob asks for: itself, or for 0 what holds whole groups and whole slabs of 128. */
 int k_step(int knob, const struct problem *p);
+/* The parts of a quantised layer, and how wide the feature tile of each is, in the unit of the family's knob. Only a
+ * mixed layer's 8-bit part may differ: `width8` (0: as `width`). */
+struct parts {
+    bool has8, has4;
+    int width8, width4;
+};
+struct parts parts_of(const struct problem *p, int width, int width8);
+
+/* Fills in tiles, grid and split-K workspace of a launch: tile8 and tile4 features (of parts that are there), tile_m
+ * tokens. The grid is one CTA per tile and split, splits along z, or all along x if `linear`. */
+void shape_tiles(struct launch_shape *out, const struct problem *p, int tile8, int tile4, int tile_m, int split_k,
+                 bool linear);
+
 /* 2 to 16 warps in all, each count a power of two. */
 bool warps_allowed(int warps_n, int warps_m, char reason[160]);
 /* 1 <= split_k <= steps along K. */

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 enum { TILE_N, TILE_N8, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, CTAS, PROMOTE, ZERO, ORDER, SPLIT_K, RASTER, KNOBS };
-enum { ZERO_SUBTRACT, ZERO_START };
-enum { ORDER_K, ORDER_COLUMN };
+enum { ZERO_START = 1 };
+enum { ORDER_COLUMN = 1 };
 
 static const struct knob knobs[KNOBS] = {
     [TILE_N] = {"tile_n", "output features per CTA", 128, false},
@@ -25,16 +25,8 @@ static const struct knob knobs[KNOBS] = {
     [RASTER] = {"raster", "token tiles walked together before the next feature tile", 1, true},
 };
 
-struct parts {
-    bool has8, has4;
-    int tile8, tile4; /* feature tile of each part */
-};
-static struct parts parts_of(const struct config *c, const struct problem *p) {
-    const int rows8 = problem_rows8(p), tile_n = c->value[TILE_N];
-    struct parts parts = {rows8 > 0, rows8 < p->n, tile_n, tile_n};
-    if (parts.has8 && parts.has4 && c->value[TILE_N8])
-        parts.tile8 = c->value[TILE_N8];
-    return parts;
+static struct parts parts_for(const struct config *c, const struct problem *p) {
+    return parts_of(p, c->value[TILE_N], c->value[TILE_N8]);
 }
 
 static int shared_of(const struct config *c, const struct problem *p, int bits, int tile_n) {
@@ -67,7 +59,7 @@ static bool tile_allowed(const struct config *c, const struct problem *p, const 
 static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
     const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32;
     const int tile_k = k_step(v[TILE_K], p), row_chunks = tile_k / 16;
-    const struct parts parts = parts_of(c, p);
+    const struct parts parts = parts_for(c, p);
     if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[ORDER] > 1)
         return refuse(reason, "promote is 0..2, zero and order are 0 or 1");
     if (tile_k != 64 && tile_k != 128 && tile_k != 256)
@@ -89,38 +81,25 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     if (!split_allowed(v[SPLIT_K], (problem_k_padded(p) + tile_k - 1) / tile_k, reason) ||
         !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
         return false;
-    return (!parts.has8 || tile_allowed(c, p, d, 8, parts.tile8, reason)) &&
-           (!parts.has4 || tile_allowed(c, p, d, 4, parts.tile4, reason));
-}
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
+    return (!parts.has8 || tile_allowed(c, p, d, 8, parts.width8, reason)) &&
+           (!parts.has4 || tile_allowed(c, p, d, 4, parts.width4, reason));
 }
 
 static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
-    const int *v = c->value, rows8 = problem_rows8(p);
-    const struct parts parts = parts_of(c, p);
-    const int tiles_n = ceil_div(rows8, parts.tile8) + ceil_div(p->n - rows8, parts.tile4);
-    const int tiles = tiles_n * ceil_div(p->m, v[TILE_M]);
-    const int shared8 = parts.has8 ? shared_of(c, p, 8, parts.tile8) : 0;
-    const int shared4 = parts.has4 ? shared_of(c, p, 4, parts.tile4) : 0;
-    const int widest = parts.tile8 > parts.tile4 ? parts.tile8 : parts.tile4;
-    *out = (struct launch_shape){.tile_n = widest,
-                                 .tile_m = v[TILE_M],
-                                 .tile_k = k_step(v[TILE_K], p),
-                                 .grid = {(unsigned)tiles, 1, (unsigned)v[SPLIT_K]},
+    const int *v = c->value;
+    const struct parts parts = parts_for(c, p);
+    const int shared8 = parts.has8 ? shared_of(c, p, 8, parts.width8) : 0;
+    const int shared4 = parts.has4 ? shared_of(c, p, 4, parts.width4) : 0;
+    *out = (struct launch_shape){.tile_k = k_step(v[TILE_K], p),
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4)};
-    if (v[SPLIT_K] > 1) {
-        out->partials_bytes = (size_t)tiles * (size_t)v[SPLIT_K] * (size_t)(widest * v[TILE_M]) * sizeof(float);
-        out->counters_bytes = (size_t)tiles * sizeof(unsigned);
-    }
+    shape_tiles(out, p, parts.width8, parts.width4, v[TILE_M], v[SPLIT_K], false);
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {
     const int *v = c->value;
-    const struct parts parts = parts_of(c, p);
-    str_printf(out, " -DTILE_N=%d -DTILE_N8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d", parts.tile4, parts.tile8,
+    const struct parts parts = parts_for(c, p);
+    str_printf(out, " -DTILE_N=%d -DTILE_N8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d", parts.width4, parts.width8,
                v[TILE_M], k_step(v[TILE_K], p), v[STAGES]);
     str_printf(out, " -DWARPS_N=%d -DWARPS_M=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d -DORDER=%d", v[WARPS_N], v[WARPS_M],
                v[CTAS], v[PROMOTE], v[ZERO], v[ORDER]);

@@ -22,16 +22,8 @@ static const struct knob knobs[KNOBS] = {
     [RASTER] = {"raster", "token tiles walked together before the next feature tile", 1, true},
 };
 
-struct parts {
-    bool has8, has4;
-    int blocks8, blocks4;
-};
-static struct parts parts_of(const struct config *c, const struct problem *p) {
-    const int rows8 = problem_rows8(p), blocks = c->value[BLOCKS];
-    struct parts parts = {rows8 > 0, rows8 < p->n, blocks, blocks};
-    if (parts.has8 && parts.has4 && c->value[BLOCKS8])
-        parts.blocks8 = c->value[BLOCKS8];
-    return parts;
+static struct parts parts_for(const struct config *c, const struct problem *p) {
+    return parts_of(p, c->value[BLOCKS], c->value[BLOCKS8]);
 }
 
 static int tile_n_of(const struct config *c, int blocks) {
@@ -47,10 +39,10 @@ static int stage_of(const struct config *c, const struct problem *p, int bits, i
 /* Stages, one output tile per team, and room to align the first stage to 1024 bytes. */
 static int shared_of(const struct config *c, const struct problem *p) {
     const int *v = c->value;
-    const struct parts parts = parts_of(c, p);
-    const int stage8 = parts.has8 ? stage_of(c, p, 8, parts.blocks8) : 0;
-    const int stage4 = parts.has4 ? stage_of(c, p, 4, parts.blocks4) : 0;
-    const int widest = parts.blocks8 > parts.blocks4 ? parts.blocks8 : parts.blocks4;
+    const struct parts parts = parts_for(c, p);
+    const int stage8 = parts.has8 ? stage_of(c, p, 8, parts.width8) : 0;
+    const int stage4 = parts.has4 ? stage_of(c, p, 4, parts.width4) : 0;
+    const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
     const int output = v[TILE_M] * mt_output_pitch(tile_n_of(c, widest)) * 2;
     return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
 }
@@ -78,7 +70,7 @@ static bool registers_allowed(const struct config *c, const struct problem *p, i
 
 static bool knobs_allowed(const struct config *c, const struct problem *p, char reason[160]) {
     const int *v = c->value;
-    const struct parts parts = parts_of(c, p);
+    const struct parts parts = parts_for(c, p);
     if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[PINGPONG] > 1)
         return refuse(reason, "promote is 0..2, zero and pingpong are 0 or 1");
     if (v[BLOCKS] < 1 || v[BLOCKS] > 2 || v[BLOCKS8] > 2)
@@ -101,7 +93,7 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
 
 static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
     const int *v = c->value;
-    const struct parts parts = parts_of(c, p);
+    const struct parts parts = parts_for(c, p);
     if (d->cc != 90)
         return refuse(reason, "wgmma exists on compute capability 9.0 only; this device has %d.%d", d->cc / 10,
                       d->cc % 10);
@@ -111,39 +103,26 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
         return false;
     if (v[CTAS] < 1 || v[CTAS] * (v[CONSUMERS] + 1) * 128 > d->threads_per_sm || consumer_registers(c) < 24)
         return refuse(reason, "%d CTAs of %d warp groups do not fit an SM", v[CTAS], v[CONSUMERS] + 1);
-    if ((parts.has8 && !registers_allowed(c, p, parts.blocks8, reason)) ||
-        (parts.has4 && !registers_allowed(c, p, parts.blocks4, reason)))
+    if ((parts.has8 && !registers_allowed(c, p, parts.width8, reason)) ||
+        (parts.has4 && !registers_allowed(c, p, parts.width4, reason)))
         return false;
     return resources_allowed(d, (v[CONSUMERS] + 1) * 128, v[CTAS], shared_of(c, p), PRODUCER_REGISTERS, reason);
 }
 
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
-    const int *v = c->value, rows8 = problem_rows8(p);
-    const struct parts parts = parts_of(c, p);
-    const int tile8 = tile_n_of(c, parts.blocks8), tile4 = tile_n_of(c, parts.blocks4);
-    const int tiles = (ceil_div(rows8, tile8) + ceil_div(p->n - rows8, tile4)) * ceil_div(p->m, v[TILE_M]);
-    const int widest = tile8 > tile4 ? tile8 : tile4;
-    *out = (struct launch_shape){.tile_n = widest,
-                                 .tile_m = v[TILE_M],
-                                 .tile_k = k_step(v[TILE_K], p),
-                                 .grid = {(unsigned)(tiles * v[SPLIT_K]), 1, 1},
+    const int *v = c->value;
+    const struct parts parts = parts_for(c, p);
+    *out = (struct launch_shape){.tile_k = k_step(v[TILE_K], p),
                                  .block = (unsigned)((v[CONSUMERS] + 1) * 128),
                                  .smem_bytes = (size_t)shared_of(c, p)};
-    if (v[SPLIT_K] > 1) {
-        out->partials_bytes = (size_t)tiles * (size_t)v[SPLIT_K] * (size_t)(widest * v[TILE_M]) * sizeof(float);
-        out->counters_bytes = (size_t)tiles * sizeof(unsigned);
-    }
+    shape_tiles(out, p, tile_n_of(c, parts.width8), tile_n_of(c, parts.width4), v[TILE_M], v[SPLIT_K], true);
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {
     const int *v = c->value;
-    const struct parts parts = parts_of(c, p);
+    const struct parts parts = parts_for(c, p);
     str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d",
-               parts.blocks4, parts.blocks8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG]);
+               parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG]);
     str_printf(out, " -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CTAS], v[PROMOTE], v[ZERO]);
     str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
                p->dtype == DTYPE_BF16);
