@@ -107,23 +107,32 @@ static enum mt_status record(const struct rounds *r, const struct candidate *can
     return status;
 }
 
+/* The winner among the configurations, which are the first of the field. */
+static int winner_of(const struct field *field, const struct finals *finals) {
+    double *ns = xmalloc((size_t)finals->rounds * (size_t)field->configs * sizeof *ns);
+    for (int r = 0; r < finals->rounds; r++)
+        memcpy(ns + (size_t)r * (size_t)field->configs, finals->ns + (size_t)r * (size_t)finals->finalists,
+               (size_t)field->configs * sizeof *ns);
+    const struct finals configs = {ns, finals->rounds, field->configs};
+    int winner = finals_winner(&configs);
+    free(ns);
+    return winner;
+}
+
 static void tell(const struct field *field, const struct finals *finals) {
     const struct work_item *item = field->item[0].item;
     struct str text = {0};
-    int best = 0, baseline = -1;
-    for (int i = 1; i < field->configs; i++)
-        if (finals_ratio(finals, i, best).median < 1)
-            best = i;
+    int winner = winner_of(field, finals), baseline = -1;
     for (int i = field->configs; i < field->count; i++)
         if (baseline < 0 || finals_ratio(finals, i, baseline).median < 1)
             baseline = i;
-    config_format(&field->item[best].config, &text);
-    if (baseline >= 0) {
-        struct estimate e = finals_ratio(finals, baseline, best);
-        log_info("finals: %s m=%d %s: %.3f times (%.3f .. %.3f) as fast as %s with %s", item->layer, item->problem.m,
-                 item->scheme, e.median, e.low, e.high,
-                 field->item[baseline].config.family ? field->item[baseline].config.family->name : "cublas", text.data);
-    }
+    if (baseline < 0)
+        return;
+    const struct family *family = field->item[baseline].config.family;
+    struct estimate e = finals_ratio(finals, baseline, winner);
+    config_format(&field->item[winner].config, &text);
+    log_info("finals: %s m=%d %s: %.3f times (%.3f .. %.3f) as fast as %s with %s", item->layer, item->problem.m,
+             item->scheme, e.median, e.low, e.high, family ? family->name : "cublas", text.data);
     str_release(&text);
 }
 

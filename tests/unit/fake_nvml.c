@@ -1,0 +1,82 @@
+/* An NVML with one GPU, "GPU-fake", for test_worker.c. Numbers and units as the library's documentation has them. */
+#include <string.h>
+
+int open_count;
+int nvmlInit_v2(void);
+int nvmlShutdown(void);
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
+int nvmlSystemGetDriverVersion(char *out, unsigned size);
+int nvmlDeviceGetClockInfo(void *device, int type, unsigned *out);
+int nvmlDeviceGetMaxClockInfo(void *device, int type, unsigned *out);
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *out);
+int nvmlDeviceGetPowerUsage(void *device, unsigned *out);
+int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *out);
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *out);
+int nvmlDeviceGetPersistenceMode(void *device, int *out);
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, void *out);
+
+enum { GOOD = 0, BAD_ARGUMENT = 2, NOT_FOUND = 6 };
+
+static int put(void *device, unsigned *out, unsigned value) {
+    if (device != &open_count)
+        return BAD_ARGUMENT;
+    *out = value;
+    return GOOD;
+}
+
+int nvmlInit_v2(void) {
+    open_count++;
+    return GOOD;
+}
+
+int nvmlShutdown(void) {
+    open_count--;
+    return GOOD;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
+    *device = &open_count;
+    return strcmp(uuid, "GPU-fake") ? NOT_FOUND : GOOD;
+}
+
+int nvmlSystemGetDriverVersion(char *out, unsigned size) {
+    strncpy(out, "580.65.06", size);
+    return GOOD;
+}
+
+int nvmlDeviceGetClockInfo(void *device, int type, unsigned *out) {
+    return type == 1 ? put(device, out, 1755) : type == 2 ? put(device, out, 2619) : BAD_ARGUMENT;
+}
+
+int nvmlDeviceGetMaxClockInfo(void *device, int type, unsigned *out) {
+    return type == 1 ? put(device, out, 1980) : BAD_ARGUMENT;
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *out) {
+    return put(device, out, 700000);
+}
+
+int nvmlDeviceGetPowerUsage(void *device, unsigned *out) {
+    return put(device, out, 311600);
+}
+
+int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *out) {
+    return sensor == 0 ? put(device, out, 54) : BAD_ARGUMENT;
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *out) {
+    *out = 0x4 | 0x20;
+    return device == &open_count ? GOOD : BAD_ARGUMENT;
+}
+
+int nvmlDeviceGetPersistenceMode(void *device, int *out) {
+    *out = 1;
+    return device == &open_count ? GOOD : BAD_ARGUMENT;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, void *out) {
+    const unsigned room = *count;
+    memset(out, 0, 24 * (room < 3 ? room : 3)); /* pid, memory, two instance numbers, padding */
+    *count = 3;
+    return device == &open_count ? GOOD : BAD_ARGUMENT;
+}

@@ -1,0 +1,228 @@
+/* The parts around a worker process: messages that come in pieces, late or not at all, the lock of a device, and what
+ * NVML tells. What a worker makes of bad kernels is tests/cli/test_worker.sh. */
+#include "runtime/nvml.h"
+#include "tuner/lock.h"
+#include "tuner/progress.h"
+#include "tuner/worker_link.h"
+#include <dlfcn.h>
+#include <jansson.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct worker_link here, there;
+
+static int links_open(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    link_init(&here, ends[0]);
+    link_init(&there, ends[1]);
+    return 0;
+}
+
+static int links_close(void **state) {
+    (void)state;
+    link_release(&here);
+    link_release(&there);
+    return 0;
+}
+
+static char *random_bytes(size_t size) {
+    char *bytes = xmalloc(size + 1);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (char)lrand48();
+    return bytes;
+}
+
+/* Larger than the socket holds, so that the sender has to wait in between; and empty ones, and several at once. */
+static void messages_arrive_as_they_were_sent(void **state) {
+    (void)state;
+    static const size_t sizes[] = {0, 1, 17, 65536, 3000001, 5};
+    char *sent[6];
+    for (int i = 0; i < 6; i++)
+        sent[i] = random_bytes(sizes[i]);
+    pid_t child = fork();
+    if (child == 0) {
+        for (uint32_t i = 0; i < 6; i++)
+            if (link_send(&there, 100 + i, sent[i], sizes[i], seconds_now() + 20) != LINK_OK)
+                _exit(1);
+        _exit(0);
+    }
+    close(there.fd);
+    there.fd = 0;
+    for (uint32_t i = 0; i < 6; i++) {
+        struct worker_message message;
+        assert_int_equal(link_receive(&here, seconds_now() + 20, &message), LINK_OK);
+        assert_int_equal(message.kind, 100 + i);
+        assert_int_equal(message.size, sizes[i]);
+        assert_memory_equal(message.data, sent[i], sizes[i]);
+        free(sent[i]);
+    }
+    struct worker_message none;
+    assert_int_equal(link_receive(&here, seconds_now() + 20, &none), LINK_CLOSED);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void half_a_message_is_late_and_then_whole(void **state) {
+    (void)state;
+    struct worker_message message;
+    char *bytes = random_bytes(1000), raw[2000];
+    assert_int_equal(link_send(&there, 7, bytes, 1000, seconds_now() + 1), LINK_OK);
+    ssize_t length = recv(here.fd, raw, sizeof raw, 0);
+    assert_true(length > 1000);
+    for (ssize_t at = 0; at < length; at += length / 2) {
+        double begin = seconds_now();
+        assert_int_equal(link_receive(&here, begin + 0.02, &message), LINK_LATE);
+        assert_true(seconds_now() - begin >= 0.02);
+        ssize_t piece = length - at < length / 2 ? length - at : length / 2;
+        assert_int_equal(send(there.fd, raw + at, (size_t)piece, 0), piece);
+    }
+    assert_int_equal(link_receive(&here, seconds_now() + 1, &message), LINK_OK);
+    assert_int_equal(message.size, 1000);
+    assert_memory_equal(message.data, bytes, 1000);
+    free(bytes);
+}
+
+static void what_is_no_message_closes_the_link(void **state) {
+    (void)state;
+    struct worker_message message;
+    char *bytes = random_bytes(64);
+    assert_int_equal(send(there.fd, bytes, 64, 0), 64);
+    assert_int_equal(link_receive(&here, seconds_now() + 1, &message), LINK_CLOSED);
+    free(bytes);
+}
+
+static void nobody_reading_is_late_and_nobody_there_is_closed(void **state) {
+    (void)state;
+    char *bytes = random_bytes(4 << 20);
+    assert_int_equal(link_send(&there, 1, bytes, 4 << 20, seconds_now() + 0.05), LINK_LATE);
+    close(here.fd);
+    here.fd = 0;
+    assert_int_equal(link_send(&there, 1, bytes, 4 << 20, seconds_now() + 5), LINK_CLOSED);
+    free(bytes);
+}
+
+/* ---- the lock ---- */
+
+static struct device device_called(const char *uuid, bool software) {
+    struct device dev = {.software = software};
+    snprintf(dev.uuid, sizeof dev.uuid, "%s", uuid);
+    snprintf(dev.name, sizeof dev.name, "Test GPU");
+    return dev;
+}
+
+/* In a process of its own: flock() knows no difference within one. MT_OK if it gets the lock. */
+static int other_process_takes(const struct device *dev, const char *db) {
+    pid_t child = fork();
+    if (child == 0) {
+        int lock;
+        enum mt_status status = lock_take(dev, db, false, 0, &lock);
+        char owner[64];
+        snprintf(owner, sizeof owner, "process %d", (int)getppid());
+        _exit(status && !strstr(fail_message(), owner) ? 99 : (int)status);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void a_lock_keeps_others_off_the_same_gpu(void **state) {
+    (void)state;
+    const struct device first = device_called("GPU-1", false), second = device_called("GPU-2", false);
+    int lock, again;
+    assert_int_equal(lock_take(&first, "a", false, 0, &lock), MT_OK);
+    assert_int_equal(other_process_takes(&first, "b"), MT_FAILURE);
+    assert_int_equal(other_process_takes(&second, "a"), MT_OK);
+    assert_int_equal(lock_take(&first, "a", true, seconds_now() + 0.3, &again), MT_INTERRUPTED);
+    lock_release(lock);
+    assert_int_equal(other_process_takes(&first, "b"), MT_OK);
+    lock_release(-1);
+}
+
+static void software_devices_lock_one_database(void **state) {
+    (void)state;
+    const struct device soft = device_called("GPU-5", true);
+    char folder[] = "/tmp/mixtune-lock-XXXXXX", a[64], b[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(a, sizeof a, "%s/a", folder);
+    snprintf(b, sizeof b, "%s/b", folder);
+    fclose(fopen(a, "w"));
+    fclose(fopen(b, "w"));
+    int lock;
+    assert_int_equal(lock_take(&soft, a, false, 0, &lock), MT_OK);
+    assert_int_equal(other_process_takes(&soft, a), MT_FAILURE);
+    assert_int_equal(other_process_takes(&soft, b), MT_OK);
+    lock_release(lock);
+    assert_int_equal(other_process_takes(&soft, a), MT_OK);
+    unlink(a);
+    unlink(b);
+    rmdir(folder);
+}
+
+/* ---- NVML ---- */
+
+/* A library under NVML's own name that is loaded already is what its opener gets. */
+static void *load_fake_nvml(void) {
+    char folder[] = "/tmp/mixtune-nvml-XXXXXX", command[256], path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/nvml.so", folder);
+    snprintf(command, sizeof command, "cc -shared -fPIC -Wl,-soname,libnvidia-ml.so.1 -o %s tests/unit/fake_nvml.c",
+             path);
+    void *library = system(command) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    unlink(path);
+    rmdir(folder);
+    return library;
+}
+
+static void nvml_tells_the_state_of_a_gpu(void **state) {
+    (void)state;
+    struct str text = {0};
+    if (dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_NOLOAD))
+        skip();
+    void *library = load_fake_nvml();
+    assert_non_null(library);
+    nvml_describe("GPU-another", &text);
+    assert_int_equal(text.length, 0);
+    assert_int_equal(nvml_compute_processes("GPU-another"), -1);
+    nvml_describe("GPU-fake", &text);
+    json_t *got = json_loads(text.data, 0, NULL);
+    json_t *want = json_pack("{ss si si si si si si s[ss] sb}", "driver", "580.65.06", "sm_mhz", 1755, "memory_mhz",
+                             2619, "sm_max_mhz", 1980, "power_limit_w", 700, "power_w", 312, "temperature_c", 54,
+                             "throttle", "power-cap", "sw-thermal", "persistence", 1);
+    assert_non_null(got);
+    assert_true(json_equal(got, want));
+    assert_int_equal(nvml_compute_processes("GPU-fake"), 3);
+    int *open_count = dlsym(library, "open_count");
+    assert_int_equal(*open_count, 0);
+    json_decref(got);
+    json_decref(want);
+    str_release(&text);
+    dlclose(library);
+}
+
+int main(void) {
+    srand48(11);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(messages_arrive_as_they_were_sent, links_open, links_close),
+        cmocka_unit_test_setup_teardown(half_a_message_is_late_and_then_whole, links_open, links_close),
+        cmocka_unit_test_setup_teardown(what_is_no_message_closes_the_link, links_open, links_close),
+        cmocka_unit_test_setup_teardown(nobody_reading_is_late_and_nobody_there_is_closed, links_open, links_close),
+        cmocka_unit_test(a_lock_keeps_others_off_the_same_gpu),
+        cmocka_unit_test(software_devices_lock_one_database),
+        cmocka_unit_test(nvml_tells_the_state_of_a_gpu),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
