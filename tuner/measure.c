@@ -1,7 +1,9 @@
 #include "measure.h"
 #include "../runtime/base/log.h"
 #include "../runtime/base/str.h"
+#include "cublaslt.h"
 #include "progress.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,10 @@ struct measurer {
     const struct timer_limits *limits;
     struct binaries binaries;
     struct cublas *cublas;
+    struct cublaslt *lt;
+    struct lt_plan *lt_plan; /* of the problem last asked for, with the best of its algorithms */
+    struct problem lt_problem;
+    int lt_algorithm;
     struct gate *gate; /* NULL: none */
     struct operands operands;
     struct proof proofs[MAX_PROOFS];
@@ -40,6 +46,8 @@ struct measurer *measurer_open(struct device *dev, const struct timer_limits *li
     m->limits = limits;
     if (cublas_open(dev, &m->cublas))
         log_debug("%s", fail_message());
+    if (cublaslt_open(dev, &m->lt))
+        log_debug("%s", fail_message());
     if (gate_open(dev, &m->gate))
         log_debug("%s", fail_message());
     return m;
@@ -52,6 +60,8 @@ void measurer_close(struct measurer *m) {
         proof_release(&m->proofs[i]);
     operands_release(&m->operands);
     cublas_close(m->cublas);
+    lt_plan_close(m->lt_plan);
+    cublaslt_close(m->lt);
     gate_close(m->gate);
     binaries_release(&m->binaries, m->dev);
     free(m->proved);
@@ -64,6 +74,16 @@ struct binaries *measurer_binaries(struct measurer *m) {
 
 const struct cublas *measurer_cublas(const struct measurer *m) {
     return m->cublas;
+}
+
+bool measurer_has_cublaslt(const struct measurer *m) {
+    return m->lt;
+}
+
+const char *candidate_family(const struct candidate *candidate) {
+    if (candidate->config.family)
+        return candidate->config.family->name;
+    return candidate->library == LIBRARY_CUBLASLT ? "cublaslt-best" : "cublas";
 }
 
 void measurer_on_step(struct measurer *m, void (*on_step)(void *, const char *), void *context) {
@@ -133,7 +153,9 @@ static enum mt_status prove(struct measurer *m, struct kernel *kernel, const str
 struct timed {
     struct measurer *m;
     const struct operands *operands;
-    const struct kernel *kernel; /* NULL: cuBLAS */
+    const struct kernel *kernel; /* NULL: a library kernel */
+    const struct lt_plan *lt;    /* of cuBLASLt, if not NULL */
+    int algorithm;
 };
 
 static enum mt_status launch_timed(void *context, int turn, CUstream stream) {
@@ -146,8 +168,10 @@ static enum mt_status launch_timed(void *context, int turn, CUstream stream) {
     }
     struct mt_gemm_f16_args args;
     operands_f16_args(o, turn, &args);
-    return t->kernel ? launch_gemm_f16(o->dev, t->kernel, &o->problem, &args, stream)
-                     : cublas_gemm(t->m->cublas, &args, o->problem.dtype, stream);
+    if (t->kernel)
+        return launch_gemm_f16(o->dev, t->kernel, &o->problem, &args, stream);
+    return t->lt ? lt_plan_gemm(t->lt, t->algorithm, &args, stream)
+                 : cublas_gemm(t->m->cublas, &args, o->problem.dtype, stream);
 }
 
 /* The operands of a candidate's layer and m, made when they are not those of the candidate before. */
@@ -175,7 +199,7 @@ static enum mt_status prepare_operands(struct measurer *m, const struct problem 
  * sums in another order may differ in the last bit. */
 static void compare_full_output(struct measurer *m, const struct kernel *kernel, struct check *out) {
     const struct operands *o = &m->operands;
-    struct timed timed = {m, &m->operands, kernel};
+    struct timed timed = {.m = m, .operands = &m->operands, .kernel = kernel};
     size_t bytes = (size_t)o->problem.m * (size_t)o->problem.n * 2;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, &o->problem, &shape);
@@ -205,18 +229,21 @@ static void sign_of_life(void *context) {
     step(t->m, "while it was timed");
 }
 
+static struct timer_job job_for(struct timed *timed) {
+    return (struct timer_job){.launch = launch_timed,
+                              .context = timed,
+                              .rotation = operands_rotation(timed->operands),
+                              .gate = timed->m->gate,
+                              .alive = sign_of_life,
+                              .limits = timed->m->limits};
+}
+
 /* Cold is what counts: the inputs of each launch were last used more than the cache ago. On a software device every
  * time is cold, so there is no other. */
-static void time_candidate(struct measurer *m, const struct kernel *kernel, double beat_ns, struct measured *out,
+static void time_candidate(struct measurer *m, struct timed *timed, double beat_ns, struct measured *out,
                            struct check *check) {
-    struct timed timed = {m, &m->operands, kernel};
-    struct timer_job job = {.launch = launch_timed,
-                            .context = &timed,
-                            .rotation = operands_rotation(&m->operands),
-                            .gate = m->gate,
-                            .beat_ns = beat_ns,
-                            .alive = sign_of_life,
-                            .limits = m->limits};
+    struct timer_job job = job_for(timed);
+    job.beat_ns = beat_ns;
     enum mt_status status = timer_measure(m->dev, &job, &out->timing);
     if (!status && !m->dev->software && !out->timing.probed_only) {
         job.rotation = 1;
@@ -252,13 +279,66 @@ static void forget_timed(struct measurer *m) {
         operands_release(&m->operands);
 }
 
-static enum mt_status measure_library(struct measurer *m, const struct problem *p, struct measured *out) {
-    struct check check = {.outcome = OUTCOME_OK};
-    step(m, "while its operands were made");
-    enum mt_status status = prepare_operands(m, p, false);
+/* Median of a few samples, as the funnel takes them. An algorithm that the library cannot run after all takes for ever.
+ */
+static double probe_algorithm(struct measurer *m, const struct operands *o, int algorithm) {
+    enum { PROBES = 5 };
+    struct timed timed = {.m = m, .operands = o, .lt = m->lt_plan, .algorithm = algorithm};
+    struct timer_job job = job_for(&timed);
+    struct timer *timer;
+    double ns[PROBES];
+    enum mt_status status = timer_open(m->dev, &job, &timer);
+    for (int i = 0; i < PROBES && !status; i++)
+        status = timer_sample(timer, &ns[i]);
+    timer_close(timer);
+    return status ? HUGE_VAL : stats_median(ns, PROBES);
+}
+
+/* Of what cuBLASLt's heuristics propose, the fastest as measured. */
+static enum mt_status choose_algorithm(struct measurer *m, const struct operands *o) {
+    struct mt_gemm_f16_args args;
+    double best_ns = HUGE_VAL;
+    if (m->lt_plan && same_problem(&m->lt_problem, &o->problem))
+        return MT_OK;
+    lt_plan_close(m->lt_plan);
+    operands_f16_args(o, 0, &args);
+    enum mt_status status = lt_plan_open(m->lt, &args, o->problem.dtype, &m->lt_plan);
     if (status)
         return status;
-    time_candidate(m, NULL, 0, out, &check);
+    m->lt_problem = o->problem;
+    m->lt_algorithm = 0;
+    for (int i = 0; i < lt_plan_count(m->lt_plan); i++) {
+        double ns = probe_algorithm(m, o, i);
+        if (ns < best_ns)
+            m->lt_algorithm = i;
+        best_ns = ns < best_ns ? ns : best_ns;
+    }
+    return MT_OK;
+}
+
+/* Fails when there is no such kernel for the problem. */
+static enum mt_status library_timed(struct measurer *m, const struct candidate *candidate, const struct operands *o,
+                                    struct timed *out) {
+    *out = (struct timed){.m = m, .operands = o};
+    if (candidate->library != LIBRARY_CUBLASLT)
+        return MT_OK;
+    enum mt_status status = choose_algorithm(m, o);
+    out->lt = m->lt_plan;
+    out->algorithm = m->lt_algorithm;
+    return status;
+}
+
+static enum mt_status measure_library(struct measurer *m, const struct candidate *candidate, struct measured *out) {
+    struct check check = {.outcome = OUTCOME_OK};
+    struct timed timed;
+    step(m, "while its operands were made");
+    enum mt_status status = prepare_operands(m, &candidate->item->problem, false);
+    if (status)
+        return status;
+    if (library_timed(m, candidate, &m->operands, &timed))
+        check_failure(m->dev, &check);
+    else
+        time_candidate(m, &timed, 0, out, &check);
     adopt_check(out, &check);
     return MT_OK;
 }
@@ -299,7 +379,8 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     step(m, "while its operands were made");
     if ((status = prepare_operands(m, p, family->quantised)) || (status = operands_reserve(&m->operands, &shape)))
         return status;
-    time_candidate(m, kernel, candidate->beat_ns, out, &check);
+    struct timed timed = {.m = m, .operands = &m->operands, .kernel = kernel};
+    time_candidate(m, &timed, candidate->beat_ns, out, &check);
     /* Timed launches on a software device are estimates that write nothing: there is nothing to check again. */
     if (check.outcome == OUTCOME_OK && !m->dev->software)
         status = prove_again(m, kernel, p, &check);
@@ -341,20 +422,16 @@ static enum mt_status turn_open(struct measurer *m, const struct candidate *cand
                                 struct turn *turn) {
     const struct operands *operands = candidate->baseline ? plain : &m->operands;
     struct kernel *kernel = NULL;
-    enum mt_status status = MT_OK;
-    if (candidate->config.family)
-        status = binary_kernel(&m->binaries.item[candidate->binary], m->dev, &candidate->config, &kernel);
-    if (status)
-        return status;
-    if (kernel)
+    enum mt_status status;
+    if (candidate->config.family) {
+        if ((status = binary_kernel(&m->binaries.item[candidate->binary], m->dev, &candidate->config, &kernel)))
+            return status;
         turn->kernel = *kernel;
-    turn->timed = (struct timed){m, operands, kernel ? &turn->kernel : NULL};
-    turn->job = (struct timer_job){.launch = launch_timed,
-                                   .context = &turn->timed,
-                                   .rotation = operands_rotation(operands),
-                                   .gate = m->gate,
-                                   .alive = sign_of_life,
-                                   .limits = m->limits};
+        turn->timed = (struct timed){.m = m, .operands = operands, .kernel = &turn->kernel};
+    } else if ((status = library_timed(m, candidate, operands, &turn->timed))) {
+        return status;
+    }
+    turn->job = job_for(&turn->timed);
     return timer_open(m->dev, &turn->job, &turn->timer);
 }
 
@@ -399,7 +476,7 @@ bool measured_binary(struct measured *measured, const struct binary *binary) {
 enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out) {
     *out = (struct measured){.outcome = OUTCOME_OK};
     if (!candidate->config.family)
-        return measure_library(m, &candidate->item->problem, out);
+        return measure_library(m, candidate, out);
     struct binary *binary = &m->binaries.item[candidate->binary];
     if (!measured_binary(out, binary))
         return MT_OK;
@@ -441,7 +518,7 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
         .group = candidate->baseline ? 0 : p->group,
         .scheme = candidate->baseline ? dtype_name(p->dtype) : candidate->item->scheme,
         .dtype = dtype_name(p->dtype),
-        .family = candidate->config.family ? candidate->config.family->name : "cublas",
+        .family = candidate_family(candidate),
         .config = config_text->data,
         .config_hash = measured->binary_hash,
         .outcome = measured->outcome,

@@ -13,11 +13,14 @@
 #include "verify.h"
 #include "workload.h"
 
+enum library { LIBRARY_CUBLAS, LIBRARY_CUBLASLT };
+
 struct candidate {
     const struct work_item *item;
     bool baseline;        /* fp16/bf16 instead of the scheme */
-    struct config config; /* family NULL: cuBLAS */
-    int binary;           /* index into the measurer's binaries; -1 for cuBLAS */
+    struct config config; /* family NULL: a library kernel */
+    enum library library; /* which one */
+    int binary;           /* index into the measurer's binaries; -1 for a library kernel */
     double beat_ns;       /* the best time so far: what is over twice as slow is only probed; 0: none */
 };
 
@@ -39,6 +42,9 @@ void measurer_close(struct measurer *m);
 struct binaries *measurer_binaries(struct measurer *m);
 /* NULL where there is none. */
 const struct cublas *measurer_cublas(const struct measurer *m);
+bool measurer_has_cublaslt(const struct measurer *m);
+/* "cublas", "cublaslt-best", or the name of the family: as the store has it. */
+const char *candidate_family(const struct candidate *candidate);
 /* `on_step` is told before each step of a candidate what comes, as in "while it was timed": a sign of life. */
 void measurer_on_step(struct measurer *m, void (*on_step)(void *context, const char *step), void *context);
 

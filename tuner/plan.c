@@ -76,7 +76,7 @@ struct planning {
     const struct device *dev;
     struct device_limits limits;
     struct binaries *binaries;
-    bool library; /* cuBLAS can be measured */
+    const struct worker *worker;
     struct store *store;
     int *binary; /* of each configuration for the formats of the current layer; -1: not asked yet */
 };
@@ -99,7 +99,10 @@ static enum mt_status plan_baselines(struct planning *s, int at, bool quick) {
     if (baseline_planned(s->workload, at))
         return MT_OK;
     enum mt_status status = baseline_configs(&item->problem, &s->limits, quick, &configs);
-    if (!status && s->library)
+    if (!status && *worker_cublas_version(s->worker))
+        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+    candidate.library = LIBRARY_CUBLASLT;
+    if (!status && worker_has_cublaslt(s->worker))
         status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
     for (int i = 0; i < configs.count && !status; i++) {
         candidate.config = configs.config[i];
@@ -141,7 +144,7 @@ enum mt_status plan_make(struct plan *plan, const struct workload *workload, con
                          .configs = configs,
                          .dev = worker_device(worker),
                          .binaries = binaries,
-                         .library = *worker_cublas_version(worker),
+                         .worker = worker,
                          .store = store,
                          .binary = xmalloc((size_t)(configs->count + 1) * sizeof *s.binary)};
     device_limits_of(s.dev, &s.limits);

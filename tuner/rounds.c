@@ -43,9 +43,10 @@ static bool is_default(const struct config *config) {
     return !memcmp(fallback.value, config->value, sizeof config->value);
 }
 
-static void add(const struct rounds *r, const struct work_item *item, const struct config *config, bool baseline,
-                struct field *field) {
-    struct candidate candidate = {.item = item, .baseline = baseline, .config = *config, .binary = -1};
+static void add(const struct rounds *r, const struct work_item *item, const struct config *config, enum library library,
+                bool baseline, struct field *field) {
+    struct candidate candidate = {
+        .item = item, .baseline = baseline, .config = *config, .library = library, .binary = -1};
     if (config->family) {
         candidate.binary = binaries_add(r->binaries, config, &item->problem);
         r->binaries->item[candidate.binary].wanted = true;
@@ -59,12 +60,14 @@ static enum mt_status add_rows(const struct rounds *r, const struct work_item *i
     sqlite3_stmt *rows = NULL;
     enum mt_status status = prepare(r, item, baselines ? baselines_sql : finalists_sql, &rows);
     while (!status && sqlite3_step(rows) == SQLITE_ROW) {
-        const struct family *family = family_find((const char *)sqlite3_column_text(rows, 0));
+        const char *name = (const char *)sqlite3_column_text(rows, 0);
+        const struct family *family = family_find(name);
+        enum library library = strcmp(name, "cublaslt-best") ? LIBRARY_CUBLAS : LIBRARY_CUBLASLT;
         struct config config = {0};
         if (family && (status = config_parse(family, (const char *)sqlite3_column_text(rows, 1), &config)))
             break;
         if (baselines || sqlite3_column_int(rows, 2) <= ROUNDS_BEST || is_default(&config))
-            add(r, item, &config, baselines, field);
+            add(r, item, &config, library, baselines, field);
     }
     sqlite3_finalize(rows);
     return status;
@@ -128,11 +131,10 @@ static void tell(const struct field *field, const struct finals *finals) {
             baseline = i;
     if (baseline < 0)
         return;
-    const struct family *family = field->item[baseline].config.family;
     struct estimate e = finals_ratio(finals, baseline, winner);
     config_format(&field->item[winner].config, &text);
     log_info("finals: %s m=%d %s: %.3f times (%.3f .. %.3f) as fast as %s with %s", item->layer, item->problem.m,
-             item->scheme, e.median, e.low, e.high, family ? family->name : "cublas", text.data);
+             item->scheme, e.median, e.low, e.high, candidate_family(&field->item[baseline]), text.data);
     str_release(&text);
 }
 

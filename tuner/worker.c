@@ -31,6 +31,7 @@ struct hello {
     char message[512]; /* when the device did not open */
     struct device dev;
     char cublas_version[32];
+    bool cublaslt;
 };
 
 struct binary_image {
@@ -41,6 +42,7 @@ struct binary_image {
 struct job {
     struct work_item item;
     struct config config; /* its family lies at the same address in both processes */
+    enum library library;
     bool baseline;
     int binary;
     double beat_ns;
@@ -56,6 +58,7 @@ struct worker {
     struct worker_options options;
     struct device dev;
     char cublas_version[32];
+    bool cublaslt;
     pid_t pid; /* 0: none runs */
     struct worker_link link;
     bool *sent; /* by binary: this worker has the image */
@@ -75,8 +78,10 @@ static bool send_hello(struct worker_link *link, enum mt_status status, const st
     hello.dev.drv = (struct driver){0};
     hello.dev.context = NULL;
     snprintf(hello.message, sizeof hello.message, "%s", status ? fail_message() : "");
-    if (measurer)
+    if (measurer) {
         snprintf(hello.cublas_version, sizeof hello.cublas_version, "%s", cublas_version(measurer_cublas(measurer)));
+        hello.cublaslt = measurer_has_cublaslt(measurer);
+    }
     return link_send(link, MESSAGE_HELLO, &hello, sizeof hello, LINK_FOR_EVER) == LINK_OK;
 }
 
@@ -104,6 +109,7 @@ static void take_image(struct measurer *measurer, const struct worker_message *m
 static struct candidate job_candidate(const struct job *job) {
     return (struct candidate){.item = &job->item,
                               .baseline = job->baseline,
+                              .library = job->library,
                               .config = job->config,
                               .binary = job->binary,
                               .beat_ns = job->beat_ns};
@@ -267,6 +273,7 @@ static enum mt_status adopt_hello(struct worker *w, const struct worker_message 
         return fail(hello.status, "%s", hello.message);
     w->dev = hello.dev;
     w->options.device = w->dev.spec; /* the next one opens the same */
+    w->cublaslt = hello.cublaslt;
     memcpy(w->cublas_version, hello.cublas_version, sizeof w->cublas_version);
     if (w->options.patience <= 0)
         w->options.patience = w->dev.software ? patience_software : patience_real;
@@ -323,6 +330,10 @@ const char *worker_cublas_version(const struct worker *w) {
     return w->cublas_version;
 }
 
+bool worker_has_cublaslt(const struct worker *w) {
+    return w->cublaslt;
+}
+
 /* ---- in the command: a candidate ---- */
 
 static bool mark_sent(struct worker *w, int binary) {
@@ -354,6 +365,7 @@ static struct job job_of(const struct candidate *candidate) {
     return (struct job){.item = *candidate->item,
                         .config = candidate->config,
                         .baseline = candidate->baseline,
+                        .library = candidate->library,
                         .binary = candidate->binary,
                         .beat_ns = candidate->beat_ns};
 }

@@ -27,6 +27,7 @@ void worker_close(struct worker *w);
 const struct device *worker_device(const struct worker *w);
 /* The version of cuBLAS that the worker can measure, "" if there is none. */
 const char *worker_cublas_version(const struct worker *w);
+bool worker_has_cublaslt(const struct worker *w);
 
 /* Has the candidate measured. `binaries` are those that candidate->binary counts, compiled before. A
  * hang is OUTCOME_TIMEOUT and a death of the process OUTCOME_CRASH. Failures are trouble that is not the candidate's;
