@@ -40,6 +40,8 @@ static void set_costs(struct model_point *point, const struct config *c, const s
         per_sm * steps * tile_k * (tile_m + weight_bytes * tile_n),
         per_sm * tile_n * tile_m,
         (double)shape.partials_bytes,
+        split > 1,
+        split > 1 ? split : 0,
     };
     memcpy(point->cost, cost, sizeof cost);
 }
