@@ -59,8 +59,6 @@ static enum mt_status map_memory(struct gate *gate) {
 
 enum mt_status gate_open(struct device *dev, struct gate **out) {
     *out = NULL;
-    if (dev->software)
-        return fail(MT_NO_DEVICE, "a software device needs no gate");
     struct gate *gate = xcalloc(1, sizeof *gate);
     gate->dev = dev;
     enum mt_status status = load_kernels(gate);

@@ -10,8 +10,7 @@
 
 struct gate;
 
-/* MT_NO_DEVICE, and *out NULL, on a software device, which needs neither: its times hold no waiting and its clock does
- * not change. */
+/* A software device needs neither: its times hold no waiting and its clock does not change. On failure *out is NULL. */
 enum mt_status gate_open(struct device *dev, struct gate **out);
 /* NULL is allowed. */
 void gate_close(struct gate *gate);

@@ -168,6 +168,29 @@ static void turns_give_the_same_times(void **state) {
     work_release(&many);
 }
 
+/* The gate does its part outside the timed stretches: nothing changes on a device that needs none. */
+static void behind_a_gate_times_are_the_same(void **state) {
+    (void)state;
+    struct work w;
+    struct timing timing;
+    struct gate *gate;
+    work_init(&w, 65536);
+    double ns = median_of(&w, 0, &timing);
+    timing_release(&timing);
+    take(gate_open(&dev, &gate));
+    struct timer_job job = job_of(&w);
+    job.gate = gate;
+    take(timer_measure(&dev, &job, &timing));
+    assert_true(timing.estimate.median > 0.9999 * ns && timing.estimate.median < 1.0001 * ns);
+    assert_int_equal(timing.count, 30);
+    assert_int_equal(timing.rejected, 0);
+    assert_true(gate_held(gate));
+    timing_release(&timing);
+    gate_close(gate);
+    gate_close(NULL);
+    work_release(&w);
+}
+
 /* Wherever it happens: while warming up, probing, capturing a graph, sampling. */
 static void a_failing_launch_fails_the_timing(void **state) {
     (void)state;
@@ -204,7 +227,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(short_kernels_are_timed_as_a_graph),     cmocka_unit_test(a_hot_timing_repeats_one_set),
         cmocka_unit_test(the_funnel_drops_what_is_twice_as_slow), cmocka_unit_test(turns_give_the_same_times),
-        cmocka_unit_test(a_failing_launch_fails_the_timing),
+        cmocka_unit_test(behind_a_gate_times_are_the_same),       cmocka_unit_test(a_failing_launch_fails_the_timing),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
