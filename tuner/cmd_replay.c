@@ -73,21 +73,26 @@ static struct replay_run *run_of(const struct replay *o, int strategy, int probl
     return &o->run[((long)strategy * o->set.count + problem) * o->seeds + seed];
 }
 
+static int problems_of_sweep(const struct replay *o, int problem) {
+    int count = 0;
+    for (int i = 0; i < o->set.count; i++)
+        count += replay_same_sweep(&o->set, i, problem);
+    return count;
+}
+
 /* Problem by problem as a sweep would go, so that one learns from those before it. */
 static void run_sweeps(struct replay *o, int strategy, int seed) {
     struct model_samples memory = {0};
-    struct search_purse purse = {0};
     for (int i = 0; i < o->set.count; i++) {
         const struct replay_problem *p = &o->set.item[i];
-        if (i && !replay_same_sweep(&o->set, i - 1, i)) {
+        if (i && !replay_same_sweep(&o->set, i - 1, i))
             samples_release(&memory);
-            purse = (struct search_purse){0};
-        }
-        const int share = p->count * o->share / 100;
+        int budget = p->count * o->share / 100;
+        if (strategy == SEARCH_GUIDED)
+            budget = search_guided_budget(budget, problems_of_sweep(o, i), !memory.count && !p->modelled_ns);
         const struct search_rules rules = {.strategy = (enum search_strategy)strategy,
                                            .seed = (uint64_t)seed * 1000003 + (uint64_t)i,
-                                           .budget = purse_take(&purse, (enum search_strategy)strategy,
-                                                                share ? share : 1, !memory.count && !p->modelled_ns)};
+                                           .budget = budget > 0 ? budget : 1};
         replay_run(p, &rules, &memory, run_of(o, strategy, i, seed));
     }
     samples_release(&memory);

@@ -65,16 +65,9 @@ int search_patience_budget(enum search_patience patience, int count) {
     return share < MIN_BUDGET ? MIN_BUDGET : share;
 }
 
-int purse_take(struct search_purse *purse, enum search_strategy strategy, int budget, bool nothing_known) {
-    if (strategy != SEARCH_GUIDED)
-        return budget;
-    if (nothing_known) {
-        purse->debt += budget;
-        return 2 * budget;
-    }
-    const int back = purse->debt < budget / 5 ? purse->debt : budget / 5;
-    purse->debt -= back;
-    return budget - back;
+int search_guided_budget(int share, int problems, bool nothing_known) {
+    const int part = (int)((long)share * problems / (problems + 1));
+    return nothing_known ? 2 * part : part;
 }
 
 /* ---- opening ---- */

@@ -1,11 +1,14 @@
 /* Which configurations of one problem to measure, and in which order.
  *
- *   exhaustive  all, in the order of the list
- *   random      a random configuration, then its neighbours (one knob moved to the adjacent value that the list has) as
- * long as one is faster, then another random start guided      the fastest that a cost model predicts (search_model.h),
- * which every measurement corrects; every second step the most promising neighbour of the best so far. It begins with
- * the fastest by modelled time where these are known; else, and with nothing to learn from, with a few that lie far
- * from each other
+ * Exhaustive: all, in the order of the list.
+ *
+ * Random: a random configuration, then its neighbours (one knob moved to the adjacent value that the list has) as long
+ * as one is faster, then another random start.
+ *
+ * Guided: the fastest that a cost model predicts (search_model.h), which every measurement corrects; every second step
+ * the most promising neighbour of the best so far, every fourth one that is unlike all measured. It begins with the
+ * fastest by modelled time where these are known; else, and with nothing to learn from, with a few that lie far from
+ * each other.
  *
  * The caller measures what search_next() names and tells the time. Everything follows from the seed: equal answers give
  * equal questions. Nothing here knows of devices, so a stored sweep can answer too (replay.h). */
@@ -30,13 +33,9 @@ enum search_strategy search_patience_strategy(enum search_patience patience);
 /* Measurements that a patience allows among `count` configurations; never under 8. */
 int search_patience_budget(enum search_patience patience, int count);
 
-/* A guided search that has nothing to learn from takes twice its budget; the searches after it, which learn from it,
- * each give back a fifth of theirs until that is made up. So the first problem of a sweep is searched as well as the
- * others, and the sweep as a whole stays within its share. Zero-initialised at the start of a sweep. */
-struct search_purse {
-    int debt; /* measurements */
-};
-int purse_take(struct search_purse *purse, enum search_strategy strategy, int budget, bool nothing_known);
+/* What a guided search of one of `problems` may measure when all together may measure `share` each: one that has
+ * nothing to learn from takes two parts, every other one part. */
+int search_guided_budget(int share, int problems, bool nothing_known);
 
 /* The problem and its configurations; all that is pointed to must outlive the search. */
 struct search_pool {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_AHEAD = 8 };
+enum { MAX_AHEAD = 8, MAX_REMEMBERED = 4096 };
 
 /* The candidates of one problem: plan->item[begin .. end), and after them what was known before. */
 struct group {
@@ -23,7 +23,7 @@ struct order {
     struct store *store;
     struct rows known;
     struct model_samples memory;
-    struct search_purse purse;
+    int problems;
     struct group group;
     int queue[MAX_AHEAD], queued; /* asked for together, so that they compile together */
     int handed_out;
@@ -96,8 +96,11 @@ static void add_known(struct order *o, const struct work_item *item) {
     }
 }
 
-static int budget_of(const struct order *o, int count) {
-    return o->rules.max_configs ? o->rules.max_configs : search_patience_budget(o->rules.patience, count);
+static int budget_of(const struct order *o, int count, bool nothing_known) {
+    if (o->rules.max_configs)
+        return o->rules.max_configs;
+    const int share = search_patience_budget(o->rules.patience, count);
+    return o->rules.strategy == SEARCH_GUIDED ? search_guided_budget(share, o->problems, nothing_known) : share;
 }
 
 /* The kernels of one problem, or one baseline. */
@@ -109,14 +112,14 @@ static int group_end(const struct plan *plan, int begin) {
     return end;
 }
 
-static int expect(const struct order *o, int begin, int end) {
+static int expect(const struct order *o, int begin, int end, bool nothing_known) {
     const struct candidate *first = &o->plan->item[begin];
     int known = 0;
     if (first->baseline)
         return 1;
     for (int r = 0; r < o->known.count; r++)
         known += known_of(&o->known, r, first->item);
-    int left = budget_of(o, end - begin + known) - known;
+    int left = budget_of(o, end - begin + known, nothing_known) - known;
     return left < 0 ? 0 : left < end - begin ? left : end - begin;
 }
 
@@ -135,8 +138,8 @@ static enum mt_status group_open(struct order *o, int begin) {
                             g->pool.count, &g->modelled_ns);
     const struct search_rules rules = {.strategy = o->rules.strategy,
                                        .seed = o->rules.seed + (uint64_t)begin,
-                                       .budget = purse_take(&o->purse, o->rules.strategy, budget_of(o, g->pool.count),
-                                                            !o->memory.count && !g->modelled_ns),
+
+                                       .budget = budget_of(o, g->pool.count, !o->memory.count && !g->modelled_ns),
                                        .until_settled = !o->rules.max_configs && o->rules.patience == PATIENCE_NORMAL};
     const struct search_pool pool = {&item->problem, g->pool.config, g->pool.count, o->dev->sm_count, g->modelled_ns};
     g->search = search_open(&pool, &rules, &o->memory);
@@ -145,11 +148,33 @@ static enum mt_status group_open(struct order *o, int begin) {
     return status;
 }
 
-enum mt_status order_open(const struct order_rules *rules, const struct plan *plan, struct binaries *binaries,
-                          const struct device *dev, struct store *store, struct order **out) {
+/* Problems that are done teach those that are not. */
+static void remember(struct order *o) {
+    const int first = o->known.count > MAX_REMEMBERED ? o->known.count - MAX_REMEMBERED : 0;
+    for (int r = first; r < o->known.count; r++) {
+        struct problem p = {.m = atoi(rows_cell(&o->known, r, "m")),
+                            .n = atoi(rows_cell(&o->known, r, "n")),
+                            .k = atoi(rows_cell(&o->known, r, "k")),
+                            .group = atoi(rows_cell(&o->known, r, "group_size"))};
+        const double ns = strtod(rows_cell(&o->known, r, "median_ns"), NULL);
+        const struct family *family = family_find(rows_cell(&o->known, r, "family"));
+        struct config config;
+        struct model_point point;
+        if (ns <= 0 || !family || config_parse(family, rows_cell(&o->known, r, "config"), &config) ||
+            scheme_parse(rows_cell(&o->known, r, "scheme"), &p.scheme))
+            continue;
+        model_point_init(&point, &config, &p, o->dev->sm_count, o->dev->smem_per_sm, 0);
+        samples_add(&o->memory, &point, ns);
+    }
+}
+
+enum mt_status order_open(const struct order_rules *rules, const struct plan *plan, int problems,
+                          struct binaries *binaries, const struct device *dev, struct store *store,
+                          struct order **out) {
     struct order *o = xcalloc(1, sizeof *o);
     enum mt_status status = MT_OK;
-    *o = (struct order){.rules = *rules, .plan = plan, .binaries = binaries, .dev = dev, .store = store};
+    *o = (struct order){
+        .rules = *rules, .plan = plan, .problems = problems, .binaries = binaries, .dev = dev, .store = store};
     *out = o;
     if (!searched(o))
         return MT_OK;
@@ -162,10 +187,13 @@ enum mt_status order_open(const struct order_rules *rules, const struct plan *pl
         *out = NULL;
         return status;
     }
+    remember(o);
+    bool nothing_known = !o->memory.count;
     o->expected = xcalloc((size_t)plan->count + 1, sizeof *o->expected);
     for (int begin = 0, end; begin < plan->count; begin = end) {
         end = group_end(plan, begin);
-        o->expected[begin] = expect(o, begin, end);
+        o->expected[begin] = expect(o, begin, end, nothing_known);
+        nothing_known = nothing_known && plan->item[begin].baseline;
     }
     return MT_OK;
 }

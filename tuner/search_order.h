@@ -16,9 +16,10 @@ struct order;
 
 /* Reads from `store` what earlier sweeps of this device measured: it counts as measured, and guides. On a real GPU the
  * modelled times of software devices guide too. Unless all is measured, no binary stays wanted but the baselines': each
- * becomes so when its turn comes. All that is pointed to must outlive the order. */
-enum mt_status order_open(const struct order_rules *rules, const struct plan *plan, struct binaries *binaries,
-                          const struct device *dev, struct store *store, struct order **out);
+ * becomes so when its turn comes. `problems` are all of the workload, also those that the plan need not measure any
+ * more. All that is pointed to must outlive the order. */
+enum mt_status order_open(const struct order_rules *rules, const struct plan *plan, int problems,
+                          struct binaries *binaries, const struct device *dev, struct store *store, struct order **out);
 void order_close(struct order *order);
 
 /* *index: the next candidate of the plan, -1 at the end. */

@@ -285,7 +285,6 @@ static void test_guided_sweep(void **state) {
     int within = 0, measured = 0, all = 0, random_within = 0;
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         struct model_samples memory = {0};
-        struct search_purse purse = {0};
         for (int i = 0; i < PROBLEMS; i++) {
             struct problem p = decode;
             p.m = i % 2 ? 256 : 16;
@@ -294,7 +293,7 @@ static void test_guided_sweep(void **state) {
             struct world w = world_open(&p);
             int *asked = xmalloc((size_t)w.configs.count * sizeof *asked);
             const int share = w.configs.count / 10;
-            const int budget = purse_take(&purse, SEARCH_GUIDED, share, !memory.count);
+            const int budget = search_guided_budget(share, PROBLEMS, !memory.count);
             int count = run_rules(&w, (struct search_rules){SEARCH_GUIDED, seed, budget, false}, &memory, asked);
             within += distance(&w, asked, count) <= 0.01;
             measured += count;
@@ -313,15 +312,14 @@ static void test_guided_sweep(void **state) {
     assert_true(within > random_within);
 }
 
-static void test_purse(void **state) {
+static void test_guided_budget(void **state) {
     (void)state;
-    struct search_purse purse = {0};
-    int taken = purse_take(&purse, SEARCH_GUIDED, 20, true);
-    assert_int_equal(taken, 40);
-    for (int i = 0; i < 9; i++)
-        taken += purse_take(&purse, SEARCH_GUIDED, 20, false);
-    assert_int_equal(taken, 10 * 20);
-    assert_int_equal(purse_take(&purse, SEARCH_RANDOM, 20, true), 20);
+    int taken = search_guided_budget(40, 9, true);
+    assert_int_equal(taken, 72);
+    for (int i = 1; i < 9; i++)
+        taken += search_guided_budget(40, 9, false);
+    assert_int_equal(taken, 9 * 40);
+    assert_int_equal(search_guided_budget(40, 1, true), 40);
 }
 
 /* Times that are a sum of the model's own costs are foretold: 40 measured ones say the others within 3 %. */
@@ -361,7 +359,7 @@ int main(void) {
         cmocka_unit_test(test_budget_and_seed), cmocka_unit_test(test_random_climbs),
         cmocka_unit_test(test_failures),        cmocka_unit_test(test_known_before),
         cmocka_unit_test(test_until_settled),   cmocka_unit_test(test_modelled_times_guide),
-        cmocka_unit_test(test_guided_sweep),    cmocka_unit_test(test_purse),
+        cmocka_unit_test(test_guided_sweep),    cmocka_unit_test(test_guided_budget),
         cmocka_unit_test(test_model_foretells),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
