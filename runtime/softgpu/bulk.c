@@ -165,7 +165,7 @@ void bulk_tensor_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         struct tensor_map map;
-        int32_t corner[TENSOR_MAX_RANK];
+        int32_t corner[TENSOR_MAX_RANK] = {0};
         const struct mbarrier *b = mbarrier_of_copy(w, i, lane, lane_address(w, &i->src[3], lane));
         if (!b || !read_map(w, i, lane, lane_address(w, &i->src[1], lane), &map))
             return;
