@@ -109,7 +109,8 @@ static enum mt_status make_plan(struct sweep *s) {
     enum mt_status status =
         plan_make(&s->plan, &s->workload, &s->configs, s->worker, &s->binaries, s->options->quick, s->store);
     if (!status)
-        status = order_open(&s->options->search, &s->plan, s->workload.count, &s->binaries, s->dev, s->store, &s->order);
+        status =
+            order_open(&s->options->search, &s->plan, s->workload.count, &s->binaries, s->dev, s->store, &s->order);
     if (!status)
         log_info("%d problems on %s: %d candidates to measure, %d measured before", s->workload.count, s->dev->name,
                  order_total(s->order), s->plan.current);
