@@ -48,7 +48,7 @@ DEVT  := $(wildcard tests/device/test_*.c)
 CLIT  := $(wildcard tests/cli/test_*.sh)
 BENCH := $(wildcard tests/bench/bench_*.c)
 # What the sources take in as text (runtime/base/embed.h): the compiler does not list these as dependencies.
-EMBEDDED  := $(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*)
+EMBEDDED  := $(filter-out %.md,$(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*))
 EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 exe = $(patsubst %.c,$(BUILD)/%,$(1))
