@@ -99,6 +99,7 @@ static void what_is_no_message_closes_the_link(void **state) {
     (void)state;
     struct worker_message message;
     char *bytes = random_bytes(64);
+    memset(bytes + 8, 0, 8); /* where the size stands */
     assert_int_equal(send(there.fd, bytes, 64, 0), 64);
     assert_int_equal(link_receive(&here, seconds_now() + 1, &message), LINK_CLOSED);
     free(bytes);
@@ -139,16 +140,17 @@ static int other_process_takes(const struct device *dev, const char *db) {
     return WEXITSTATUS(status);
 }
 
+/* Whatever they fill; these files only have to exist. */
 static void a_lock_keeps_others_off_the_same_gpu(void **state) {
     (void)state;
     const struct device first = device_called("GPU-1", false), second = device_called("GPU-2", false);
     int lock, again;
-    assert_int_equal(lock_take(&first, "a", false, 0, &lock), MT_OK);
-    assert_int_equal(other_process_takes(&first, "b"), MT_FAILURE);
-    assert_int_equal(other_process_takes(&second, "a"), MT_OK);
-    assert_int_equal(lock_take(&first, "a", true, seconds_now() + 0.3, &again), MT_INTERRUPTED);
+    assert_int_equal(lock_take(&first, "Makefile", false, 0, &lock), MT_OK);
+    assert_int_equal(other_process_takes(&first, "README.md"), MT_FAILURE);
+    assert_int_equal(other_process_takes(&second, "Makefile"), MT_OK);
+    assert_int_equal(lock_take(&first, "Makefile", true, seconds_now() + 0.3, &again), MT_INTERRUPTED);
     lock_release(lock);
-    assert_int_equal(other_process_takes(&first, "b"), MT_OK);
+    assert_int_equal(other_process_takes(&first, "README.md"), MT_OK);
     lock_release(-1);
 }
 
