@@ -74,8 +74,9 @@ static CUresult use_stream(CUstream stream) {
 }
 static CUresult create_event(CUevent *event, unsigned flags) {
     (void)flags;
-    *event = calloc(1, sizeof(double));
-    return *event ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    double *when = calloc(1, sizeof *when);
+    *event = (CUevent)when;
+    return when ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 static CUresult destroy_event(CUevent event) {
     free(event);
