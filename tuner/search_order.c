@@ -200,7 +200,7 @@ enum mt_status order_open(const struct order_rules *rules, const struct plan *pl
 
 /* Fills the queue from the group in hand, the first at its end; nothing when its search has ended. */
 static void fill_queue(struct order *o) {
-    int ahead = parallel_threads(), asked[MAX_AHEAD], count = 0;
+    int ahead = parallel_threads(), asked[MAX_AHEAD] = {0}, count = 0;
     ahead = ahead > MAX_AHEAD ? MAX_AHEAD : ahead;
     for (int i; count < ahead && (i = search_next(o->group.search)) >= 0;) {
         const struct candidate *candidate = &o->plan->item[o->group.begin + i];
