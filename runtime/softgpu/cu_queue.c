@@ -210,6 +210,22 @@ static void timeline_select(struct CUctx_st *context, struct CUstream_st *stream
     }
 }
 
+/* Fills that nothing in the queue precedes in their memory: a sample must see them (zeroed counters decide which way a
+ * split-K kernel goes), and they cost little. */
+static CUresult run_leading_fills(struct CUctx_st *context, const struct cu_op *launch) {
+    const uint64_t mark = ++context->mark;
+    CUresult result = CUDA_SUCCESS;
+    for (int i = 0; i < context->queued && context->queue[i] != launch && result == CUDA_SUCCESS; i++) {
+        struct cu_op *op = context->queue[i];
+        if (!op->done && op->kind == CU_OP_FILL && !reach_marked(op, mark))
+            result = cu_op_run(op);
+        else if (!op->done)
+            mark_reach(op, mark);
+    }
+    queue_compact(context);
+    return result;
+}
+
 /* A launch's time from a sample; where the sample meets a fault, perhaps because its inputs have not been computed, it
  * is run. */
 static CUresult tick_time(struct CUctx_st *context, struct cu_tick *tick) {
@@ -220,8 +236,9 @@ static CUresult tick_time(struct CUctx_st *context, struct cu_tick *tick) {
         op->seconds = 0;
         return CUDA_SUCCESS;
     }
-    if (cu_launch_estimate(op))
-        return CUDA_SUCCESS;
+    CUresult filled = run_leading_fills(context, op);
+    if (filled != CUDA_SUCCESS || cu_launch_estimate(op))
+        return filled;
     op->selected = true;
     op->waiting = false;
     queue_close(context, ++context->mark);
