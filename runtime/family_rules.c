@@ -3,7 +3,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { SYSTEM_SHARED = 1024, STATIC_SHARED = 128, MAX_REGISTERS = 255 };
+enum {
+    SYSTEM_SHARED = 1024,
+    STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */,
+    MAX_REGISTERS = 255
+};
 
 bool refuse(char reason[160], const char *format, ...) {
     va_list args;

@@ -69,10 +69,14 @@ static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, 
     return MT_OK;
 }
 
+/* A proof has few tiles: were a persistent kernel given all SMs, none of its CTAs would go on to a second one. */
+enum { PROOF_SMS = 3 };
+
 static enum mt_status launch(struct proof *proof, const struct kernel *kernel) {
-    struct device *dev = proof->dev;
-    enum mt_status status = proof->quantised ? launch_gemm(dev, kernel, &proof->problem, &proof->gemm, NULL)
-                                             : launch_gemm_f16(dev, kernel, &proof->problem, &proof->f16, NULL);
+    struct device *dev = proof->dev, few = *dev;
+    few.sm_count = PROOF_SMS;
+    enum mt_status status = proof->quantised ? launch_gemm(&few, kernel, &proof->problem, &proof->gemm, NULL)
+                                             : launch_gemm_f16(&few, kernel, &proof->problem, &proof->f16, NULL);
     return status ? status : device_check(dev, dev->drv.CtxSynchronize(), "running the kernel");
 }
 
