@@ -74,7 +74,7 @@ enum { PROOF_SMS = 3 };
 
 static enum mt_status launch(struct proof *proof, const struct kernel *kernel) {
     struct device *dev = proof->dev, few = *dev;
-    few.sm_count = PROOF_SMS;
+    few.sm_count = dev->sm_count < PROOF_SMS ? dev->sm_count : PROOF_SMS;
     enum mt_status status = proof->quantised ? launch_gemm(&few, kernel, &proof->problem, &proof->gemm, NULL)
                                              : launch_gemm_f16(&few, kernel, &proof->problem, &proof->f16, NULL);
     return status ? status : device_check(dev, dev->drv.CtxSynchronize(), "running the kernel");
