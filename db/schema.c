@@ -8,10 +8,11 @@
 
 EMBED_FILE(schema_sql, "db/schema.sql");
 EMBED_FILE(schema_2_sql, "db/schema_2.sql");
-extern const char schema_sql[], schema_2_sql[];
+EMBED_FILE(schema_3_sql, "db/schema_3.sql");
+extern const char schema_sql[], schema_2_sql[], schema_3_sql[];
 
 const char *const *schema_steps(int *count) {
-    static const char *const steps[] = {schema_sql, schema_2_sql, NULL};
+    static const char *const steps[] = {schema_sql, schema_2_sql, schema_3_sql, NULL};
     if (count)
         *count = sizeof steps / sizeof *steps - 1;
     return steps;
@@ -31,11 +32,15 @@ static enum mt_status run_steps(sqlite3 *db, const char *path, const char *const
 /* Whether these are ours to change: a new file, or one that this program made and understands. */
 static enum mt_status check_owner(sqlite3 *db, const char *path, int count, int *version) {
     int64_t application = 0, user = 0, objects = 0;
-    enum mt_status status = sql_number(db, path, "PRAGMA application_id", &application);
+    /* One look at all three: between two, another process may have made the tables. */
+    const bool alone = sqlite3_get_autocommit(db) && sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
+    enum mt_status status = sql_number(db, path, "SELECT count(*) FROM sqlite_schema", &objects);
+    if (status == MT_OK)
+        status = sql_number(db, path, "PRAGMA application_id", &application);
     if (status == MT_OK)
         status = sql_number(db, path, "PRAGMA user_version", &user);
-    if (status == MT_OK)
-        status = sql_number(db, path, "SELECT count(*) FROM sqlite_schema", &objects);
+    if (alone)
+        sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
     if (status != MT_OK)
         return status;
     if (application != SCHEMA_APPLICATION && (application != 0 || user != 0 || objects != 0))

@@ -83,7 +83,8 @@ bool measurer_has_cublaslt(const struct measurer *m) {
 const char *candidate_family(const struct candidate *candidate) {
     if (candidate->config.family)
         return candidate->config.family->name;
-    return candidate->library == LIBRARY_CUBLASLT ? "cublaslt-best" : "cublas";
+    static const char *const names[] = {"cublas", "cublaslt-best", "quantize"};
+    return names[candidate->library];
 }
 
 void measurer_on_step(struct measurer *m, void (*on_step)(void *, const char *), void *context) {
@@ -343,6 +344,90 @@ static enum mt_status measure_library(struct measurer *m, const struct candidate
     return MT_OK;
 }
 
+/* ---- quantisation of the activations ---- */
+
+struct timed_quantize {
+    struct measurer *m;
+    struct kernel kernel;
+    struct memory memory;
+    struct mt_quantize_args *args; /* one per set of buffers; owned */
+    int sets;
+};
+
+static enum mt_status launch_quantize_timed(void *context, int turn, CUstream stream) {
+    const struct timed_quantize *t = context;
+    return launch_quantize(t->m->dev, &t->kernel, &t->args[turn % t->sets], stream);
+}
+
+static void quantize_alive(void *context) {
+    const struct timed_quantize *t = context;
+    step(t->m, "while it was timed");
+}
+
+/* fp16 or bf16 activations of every sign and of magnitudes around 1. */
+static void *random_activations(size_t bytes) {
+    uint16_t *x = xmalloc(bytes);
+    uint64_t state = 0x9e3779b97f4a7c15ull;
+    for (size_t i = 0; i < bytes / sizeof *x; i++) {
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17; /* xorshift64, Marsaglia 2003 */
+        x[i] = (uint16_t)((state & 0x83ff) | 0x3a00);
+    }
+    return x;
+}
+
+/* Sets of buffers that together exceed the cache three times, or as many as are allowed. */
+static enum mt_status quantize_buffers(struct timed_quantize *t, const struct problem *p) {
+    struct device *dev = t->m->dev;
+    const size_t m = (size_t)p->m, in = m * (size_t)p->k * 2, out = m * (size_t)problem_k_padded(p);
+    const size_t sides = m * (size_t)problem_groups(p) * sizeof(float),
+                 want = 3 * (size_t)dev->l2_bytes / (in + out) + 1;
+    struct mt_quantize_args args = {
+        .m = p->m, .k = p->k, .k_padded = problem_k_padded(p), .groups = problem_groups(p), .ldx = p->k};
+    t->sets = dev->software ? 1 : want < OPERAND_SETS ? (int)want : OPERAND_SETS;
+    t->args = xcalloc((size_t)t->sets, sizeof *t->args);
+    void *host = dev->software ? NULL : random_activations(in); /* an estimate reads nothing that matters */
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < t->sets && !status; i++) {
+        CUdeviceptr x, q, scales, sums;
+        if ((status = memory_alloc(&t->memory, dev, in, &x)) || (status = memory_alloc(&t->memory, dev, out, &q)) ||
+            (status = memory_alloc(&t->memory, dev, sides, &scales)) ||
+            (status = memory_alloc(&t->memory, dev, sides, &sums)) ||
+            (host && (status = device_check(dev, dev->drv.MemcpyHtoD(x, host, in), "cuMemcpyHtoD"))))
+            break;
+        args.x = memory_pointer(x), args.q = memory_pointer(q);
+        args.scales = memory_pointer(scales), args.sums = memory_pointer(sums);
+        t->args[i] = args;
+    }
+    free(host);
+    return status;
+}
+
+static enum mt_status measure_quantize(struct measurer *m, const struct problem *p, struct measured *out) {
+    struct check check = {.outcome = OUTCOME_OK};
+    struct timed_quantize t = {.m = m};
+    step(m, "while its operands were made");
+    enum mt_status status = quantize_buffers(&t, p);
+    if (!status && kernel_load_quantize(m->dev, p, &t.kernel)) {
+        check_failure(m->dev, &check);
+    } else if (!status) {
+        struct timer_job job = {.launch = launch_quantize_timed,
+                                .context = &t,
+                                .rotation = t.sets,
+                                .gate = m->gate,
+                                .alive = quantize_alive,
+                                .limits = m->limits};
+        snprintf(out->binary_hash, sizeof out->binary_hash, "%s", t.kernel.image.hash);
+        out->registers = t.kernel.image.registers;
+        if (timer_measure(m->dev, &job, &out->timing))
+            check_failure(m->dev, &check);
+    }
+    adopt_check(out, &check);
+    memory_release(&t.memory, m->dev);
+    kernel_unload(m->dev, &t.kernel);
+    free(t.args);
+    return status;
+}
+
 /* After timing: it still computes the right numbers. */
 static enum mt_status prove_again(struct measurer *m, struct kernel *kernel, const struct problem *p,
                                   struct check *check) {
@@ -476,7 +561,8 @@ bool measured_binary(struct measured *measured, const struct binary *binary) {
 enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out) {
     *out = (struct measured){.outcome = OUTCOME_OK};
     if (!candidate->config.family)
-        return measure_library(m, candidate, out);
+        return candidate->library == LIBRARY_QUANTIZE ? measure_quantize(m, &candidate->item->problem, out)
+                                                      : measure_library(m, candidate, out);
     struct binary *binary = &m->binaries.item[candidate->binary];
     if (!measured_binary(out, binary))
         return MT_OK;
@@ -515,7 +601,7 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
     *out = (struct store_measurement){
         .layer = work_store_layer(candidate->item),
         .m = p->m,
-        .group = candidate->baseline ? 0 : p->group,
+        .group = candidate->baseline && candidate->library != LIBRARY_QUANTIZE ? 0 : p->group,
         .scheme = candidate->baseline ? dtype_name(p->dtype) : candidate->item->scheme,
         .dtype = dtype_name(p->dtype),
         .family = candidate_family(candidate),

@@ -13,7 +13,8 @@
 #include "verify.h"
 #include "workload.h"
 
-enum library { LIBRARY_CUBLAS, LIBRARY_CUBLASLT };
+/* The last is our own quantize_act.cu: what the activations cost beside the GEMM. */
+enum library { LIBRARY_CUBLAS, LIBRARY_CUBLASLT, LIBRARY_QUANTIZE };
 
 struct candidate {
     const struct work_item *item;

@@ -113,6 +113,19 @@ static enum mt_status plan_baselines(struct planning *s, int at, bool quick) {
     return status;
 }
 
+/* What quantising the activations takes depends on neither the features nor the scheme. */
+static enum mt_status plan_quantize(struct planning *s, int at) {
+    const struct work_item *item = &s->workload->item[at];
+    const struct problem *p = &item->problem;
+    const struct candidate candidate = {.item = item, .baseline = true, .library = LIBRARY_QUANTIZE, .binary = -1};
+    for (int i = 0; i < at; i++) {
+        const struct problem *q = &s->workload->item[i].problem;
+        if (q->m == p->m && q->k == p->k && q->group == p->group && q->dtype == p->dtype)
+            return MT_OK;
+    }
+    return add_candidate(s->plan, &candidate, s->dev->software, s->store);
+}
+
 static enum mt_status plan_kernels(struct planning *s, int at) {
     const struct work_item *item = &s->workload->item[at];
     char reason[160];
@@ -155,7 +168,8 @@ enum mt_status plan_make(struct plan *plan, const struct workload *workload, con
         for (int i = 0; i < configs->count; i++)
             s.binary[i] = -1;
         for (int i = begin; i < end && !status; i++)
-            status = plan_baselines(&s, i, quick);
+            if (!(status = plan_baselines(&s, i, quick)))
+                status = plan_quantize(&s, i);
         for (int i = begin; i < end && !status; i++)
             status = plan_kernels(&s, i);
     }

@@ -43,7 +43,7 @@ finals='FROM measurement JOIN run ON run.id = measurement.run WHERE command LIKE
 verdict=
 sweep
 cp "$TMPDIR/out" "$TMPDIR/winners"
-want 15 'SELECT count(*) FROM measurement'
+want 16 'SELECT count(*) FROM measurement'
 result "$verdict" 'a software device has no finals unless asked'
 
 verdict=

@@ -45,8 +45,9 @@ sweep() { # database, further options
     "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/small.yaml" --db "$base" "$@"
 }
 work=(--shape 200,300 --m '1,17' --scheme 'w4a8,w8a8')
-# Two token counts, two schemes: 4 tile shapes and the default each; the baseline has 2 configurations for each token count.
-total=$((2 * 2 * 5 + 2 * 2))
+# Two token counts, two schemes: 4 tile shapes and the default each; the baseline has 2 configurations for each token count, and so often
+# the activations are quantised.
+total=$((2 * 2 * 5 + 2 * 2 + 2))
 
 run 0 sweep "$db" "${work[@]}"
 expect "$total candidates to measure, 0 measured before" err
@@ -64,7 +65,7 @@ cp "$TMPDIR/out" "$TMPDIR/winners"
 result "$verdict" 'a second run measures nothing and has the same winners at hand'
 
 run 0 sweep "$db" "${work[@]}" --shape 64,128
-expect "$((2 * 2 * 3 + 4)) candidates to measure, $total measured before" err # one K step cannot be split
+expect "$((2 * 2 * 3 + 4 + 2)) candidates to measure, $total measured before" err # one K step cannot be split
 result "$verdict" 'a wider workload measures only what is new'
 
 run 75 sweep "$TMPDIR/limited" "${work[@]}" --time-limit 0.001s
@@ -91,7 +92,7 @@ cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners"
 result "$verdict" 'an interrupted sweep goes on, to the same winners'
 
 run 0 sweep "$TMPDIR/few" "${work[@]}" --max-configs 2
-expect "$((2 * 2 * 2 + 4)) candidates to measure" err
+expect "$((2 * 2 * 2 + 4 + 2)) candidates to measure" err
 result "$verdict" '--max-configs thins the space'
 
 run 0 sweep "$TMPDIR/quiet" "${work[@]}" --max-configs 1 --quiet
@@ -109,18 +110,18 @@ broken() { # file, sed script: sweeps with templates that are changed so
 }
 
 run 0 broken tile/epilogue.cuh 's/acc\[i\]\[j\]\[r\] + b/acc[i][j][r] * 1.01f + b/'
-expect '12 of 12 .*12 failed' err
+expect '14 of 14 .*12 failed' err
 expect 'wrong: [0-9]+ of [0-9]+ elements are wrong' err
 forbid 'x300 ' out
 result "$verdict" 'kernels that compute wrong numbers are rows, and none wins'
 
 run 0 broken gemm_sm80.cu '$a #error "broken on purpose"'
-expect '12 of 12 .* 8 failed' err
+expect '14 of 14 .* 8 failed' err
 expect 'compile-failed: .*broken on purpose' err
 result "$verdict" 'kernels that do not compile are rows'
 
 run 0 broken tile/quant_tile.cuh 's/args\.x_scales, args\.m/args.x_scales + (1 << 28), args.m/'
-expect '12 of 12 .* 8 failed' err
+expect '14 of 14 .* 8 failed' err
 expect 'illegal-address' err
 result "$verdict" 'kernels that read out of bounds are rows, and the device comes back for the others'
 

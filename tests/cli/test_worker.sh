@@ -161,7 +161,7 @@ for signal in INT TERM KILL; do
         [ $code = 137 ] || verdict="$verdict exit code $code; "
     else
         [ $code = 75 ] || verdict="$verdict exit code $code; "
-        expect 'interrupted after [0-9]+ of 14 candidates; the same command goes on from there' err
+        expect 'interrupted after [0-9]+ of 16 candidates; the same command goes on from there' err
     fi
     gone "$worker" || verdict="$verdict the worker outlived it; "
     result "$verdict" "SIG$signal ends a sweep whose kernel hangs, and its worker"
@@ -195,11 +195,11 @@ expect 'process [0-9]+ sweeps on .* without --no-wait' err
 result "$verdict" 'a second sweep of one device and database refuses with --no-wait'
 run 0 sweep "$TMPDIR/two" hang.yaml --json
 expect 'process [0-9]+ sweeps on .*; waiting' err
-expect '0 candidates to measure, 14 measured before' err
+expect '0 candidates to measure, 16 measured before' err
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 wait $first || verdict="$verdict the first failed; "
 [ "$(sql "$TMPDIR/two" 'PRAGMA integrity_check')" = ok ] || verdict="$verdict the database is corrupt; "
-[ "$(sql "$TMPDIR/two" 'SELECT count(*) FROM measurement')" = 14 ] || verdict="$verdict something was measured twice; "
+[ "$(sql "$TMPDIR/two" 'SELECT count(*) FROM measurement')" = 16 ] || verdict="$verdict something was measured twice; "
 result "$verdict" 'without it waits, and then has nothing left to do'
 
 echo "1..$number"
