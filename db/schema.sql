@@ -21,9 +21,11 @@
 --   fact         every measurement beside the names of its device, layer and configuration; stale = 1 when driver, NVRTC
 --                or templates (for library kernels: driver or cuBLAS) are not those of its device's `toolchain`
 --   current      the newest fact of each candidate that is not stale
+--                (The three views below are as version 3 makes them: schema_3.sql.)
 --   winner       the fastest good configuration per device, layer, m, scheme, group, dtype, cache state and origin.
---                Configurations within 1 % of the fastest are equals; the simplest of them wins: the smallest split_k,
---                then the fewest stages, the least shared memory, the fewest registers, the text that sorts first.
+--                Configurations within 1 % of the fastest, or whose interval reaches into its, are equals; the simplest of
+--                them wins: the smallest split_k, then the fewest stages, the least shared memory, the fewest registers, the
+--                text that sorts first.
 --   baseline     the fastest of cublas, cublaslt-best and f16 per device, shape, dtype, cache state and origin
 --   speedup      winner beside baseline, same device, toolchain, cache state and origin; ratio > 1: the winner is faster.
 --                ratio_low..ratio_high are the worst and the best case of the two intervals. NULL where there is no baseline.

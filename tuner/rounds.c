@@ -21,7 +21,8 @@ static const char finalists_sql[] =
 /* A baseline knows no layer, scheme or group; the best of each family plays. */
 static const char baselines_sql[] =
     "SELECT family, config, min(median_ns) FROM current WHERE uuid = ?1 AND origin = ?2 AND cache_state = 'cold' "
-    "AND n = ?6 AND k = ?7 AND m = ?8 AND dtype = ?11 AND outcome = 'ok' AND is_baseline AND family <> 'quantize' GROUP BY family";
+    "AND n = ?6 AND k = ?7 AND m = ?8 AND dtype = ?11 AND outcome = 'ok' AND is_baseline AND family <> 'quantize' "
+    "GROUP BY family";
 
 struct field {
     struct candidate *item;
