@@ -35,6 +35,13 @@ done <<END
 33,257,129 128 bf16
 130,48,1000 256 fp16
 END
+if grep -q 'compute capability 9.0' "$OUT/info.txt"; then
+    step verify-proof-sm90 "$mixtune" verify --device "$device" --all --space proof-sm90 --shape 33,257,129 --shape 130,700,1000 \
+        --scheme w4a8,w8a8 --bias
+    for scheme in w4a8 w8a8 w4.8a8; do
+        step "verify-sm90-$scheme" "$mixtune" verify --device "$device" --family sm90 --shape 1024,4096,4096 --scheme "$scheme"
+    done
+fi
 for shape in 1,4096,4096 17,4096,4096 256,6144,4096 1024,4096,14336; do
     step "verify-quick-$shape" "$mixtune" verify --device "$device" --all --space quick-sm80 --shape "$shape" --scheme w4a8,w8a8
 done
