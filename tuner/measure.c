@@ -154,14 +154,20 @@ static enum mt_status prove(struct measurer *m, struct kernel *kernel, const str
 struct timed {
     struct measurer *m;
     const struct operands *operands;
-    const struct kernel *kernel; /* NULL: a library kernel */
-    const struct lt_plan *lt;    /* of cuBLASLt, if not NULL */
+    const struct quantize_operands *quantize; /* of quantize_act.cu, if not NULL */
+    const struct kernel *kernel;              /* NULL: a library kernel */
+    const struct lt_plan *lt;                 /* of cuBLASLt, if not NULL */
     int algorithm;
 };
 
 static enum mt_status launch_timed(void *context, int turn, CUstream stream) {
     const struct timed *t = context;
     const struct operands *o = t->operands;
+    if (t->quantize) {
+        struct mt_quantize_args args;
+        quantize_operands_args(t->quantize, turn, &args);
+        return launch_quantize(t->m->dev, t->kernel, &args, stream);
+    }
     if (o->quantised) {
         struct mt_gemm_args args;
         operands_gemm_args(o, turn, &args);
@@ -233,7 +239,7 @@ static void sign_of_life(void *context) {
 static struct timer_job job_for(struct timed *timed) {
     return (struct timer_job){.launch = launch_timed,
                               .context = timed,
-                              .rotation = operands_rotation(timed->operands),
+                              .rotation = timed->quantize ? timed->quantize->sets : operands_rotation(timed->operands),
                               .gate = timed->m->gate,
                               .alive = sign_of_life,
                               .limits = timed->m->limits};
@@ -344,87 +350,23 @@ static enum mt_status measure_library(struct measurer *m, const struct candidate
     return MT_OK;
 }
 
-/* ---- quantisation of the activations ---- */
-
-struct timed_quantize {
-    struct measurer *m;
-    struct kernel kernel;
-    struct memory memory;
-    struct mt_quantize_args *args; /* one per set of buffers; owned */
-    int sets;
-};
-
-static enum mt_status launch_quantize_timed(void *context, int turn, CUstream stream) {
-    const struct timed_quantize *t = context;
-    return launch_quantize(t->m->dev, &t->kernel, &t->args[turn % t->sets], stream);
-}
-
-static void quantize_alive(void *context) {
-    const struct timed_quantize *t = context;
-    step(t->m, "while it was timed");
-}
-
-/* fp16 or bf16 activations of every sign and of magnitudes around 1. */
-static void *random_activations(size_t bytes) {
-    uint16_t *x = xmalloc(bytes);
-    uint64_t state = 0x9e3779b97f4a7c15ull;
-    for (size_t i = 0; i < bytes / sizeof *x; i++) {
-        state ^= state << 13, state ^= state >> 7, state ^= state << 17; /* xorshift64, Marsaglia 2003 */
-        x[i] = (uint16_t)((state & 0x83ff) | 0x3a00);
-    }
-    return x;
-}
-
-/* Sets of buffers that together exceed the cache three times, or as many as are allowed. */
-static enum mt_status quantize_buffers(struct timed_quantize *t, const struct problem *p) {
-    struct device *dev = t->m->dev;
-    const size_t m = (size_t)p->m, in = m * (size_t)p->k * 2, out = m * (size_t)problem_k_padded(p);
-    const size_t sides = m * (size_t)problem_groups(p) * sizeof(float),
-                 want = 3 * (size_t)dev->l2_bytes / (in + out) + 1;
-    struct mt_quantize_args args = {
-        .m = p->m, .k = p->k, .k_padded = problem_k_padded(p), .groups = problem_groups(p), .ldx = p->k};
-    t->sets = dev->software ? 1 : want < OPERAND_SETS ? (int)want : OPERAND_SETS;
-    t->args = xcalloc((size_t)t->sets, sizeof *t->args);
-    void *host = dev->software ? NULL : random_activations(in); /* an estimate reads nothing that matters */
-    enum mt_status status = MT_OK;
-    for (int i = 0; i < t->sets && !status; i++) {
-        CUdeviceptr x, q, scales, sums;
-        if ((status = memory_alloc(&t->memory, dev, in, &x)) || (status = memory_alloc(&t->memory, dev, out, &q)) ||
-            (status = memory_alloc(&t->memory, dev, sides, &scales)) ||
-            (status = memory_alloc(&t->memory, dev, sides, &sums)) ||
-            (host && (status = device_check(dev, dev->drv.MemcpyHtoD(x, host, in), "cuMemcpyHtoD"))))
-            break;
-        args.x = memory_pointer(x), args.q = memory_pointer(q);
-        args.scales = memory_pointer(scales), args.sums = memory_pointer(sums);
-        t->args[i] = args;
-    }
-    free(host);
-    return status;
-}
-
 static enum mt_status measure_quantize(struct measurer *m, const struct problem *p, struct measured *out) {
     struct check check = {.outcome = OUTCOME_OK};
-    struct timed_quantize t = {.m = m};
+    struct quantize_operands operands;
+    struct kernel kernel = {0};
     step(m, "while its operands were made");
-    enum mt_status status = quantize_buffers(&t, p);
-    if (!status && kernel_load_quantize(m->dev, p, &t.kernel)) {
+    enum mt_status status = quantize_operands_init(&operands, m->dev, p);
+    if (!status && kernel_load_quantize(m->dev, p, &kernel)) {
         check_failure(m->dev, &check);
     } else if (!status) {
-        struct timer_job job = {.launch = launch_quantize_timed,
-                                .context = &t,
-                                .rotation = t.sets,
-                                .gate = m->gate,
-                                .alive = quantize_alive,
-                                .limits = m->limits};
-        snprintf(out->binary_hash, sizeof out->binary_hash, "%s", t.kernel.image.hash);
-        out->registers = t.kernel.image.registers;
-        if (timer_measure(m->dev, &job, &out->timing))
-            check_failure(m->dev, &check);
+        struct timed timed = {.m = m, .quantize = &operands, .kernel = &kernel};
+        snprintf(out->binary_hash, sizeof out->binary_hash, "%s", kernel.image.hash);
+        out->registers = kernel.image.registers;
+        time_candidate(m, &timed, 0, out, &check);
     }
     adopt_check(out, &check);
-    memory_release(&t.memory, m->dev);
-    kernel_unload(m->dev, &t.kernel);
-    free(t.args);
+    quantize_operands_release(&operands);
+    kernel_unload(m->dev, &kernel);
     return status;
 }
 

@@ -346,3 +346,35 @@ void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_ar
         .raster = 1,
     };
 }
+
+enum mt_status quantize_operands_init(struct quantize_operands *o, struct device *dev, const struct problem *p) {
+    const size_t m = (size_t)p->m, in = m * (size_t)p->k * 2, out = m * (size_t)problem_k_padded(p);
+    const size_t sides = m * (size_t)problem_groups(p) * 4, all = in + out + 2 * sides;
+    enum mt_status status;
+    *o = (struct quantize_operands){.dev = dev, .problem = *p, .sets = sets_for(dev, all, all)};
+    if ((status =
+             random_copies(&o->memory, dev, &o->x, o->sets, in, p->dtype == DTYPE_BF16 ? RANDOM_BF16 : RANDOM_F16)) ||
+        (status = alloc_copies(&o->memory, dev, &o->q, o->sets, out)) ||
+        (status = alloc_copies(&o->memory, dev, &o->scales, o->sets, sides)))
+        return status;
+    return alloc_copies(&o->memory, dev, &o->sums, o->sets, sides);
+}
+
+void quantize_operands_args(const struct quantize_operands *o, int turn, struct mt_quantize_args *out) {
+    const struct problem *p = &o->problem;
+    *out = (struct mt_quantize_args){
+        .x = copy_at(&o->x, turn, o->sets),
+        .q = copy_at(&o->q, turn, o->sets),
+        .scales = copy_at(&o->scales, turn, o->sets),
+        .sums = copy_at(&o->sums, turn, o->sets),
+        .m = p->m,
+        .k = p->k,
+        .k_padded = problem_k_padded(p),
+        .groups = problem_groups(p),
+        .ldx = p->k,
+    };
+}
+
+void quantize_operands_release(struct quantize_operands *o) {
+    memory_release(&o->memory, o->dev);
+}

@@ -46,6 +46,19 @@ int operands_rotation(const struct operands *o);
 void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args *out);
 void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_args *out);
 
+/* The same for quantize_act.cu: fp16/bf16 activations in, int8 with scales and sums out. */
+struct quantize_operands {
+    struct device *dev;
+    struct problem problem;
+    int sets; /* launches that pass before the same buffers come again */
+    struct memory memory;
+    struct copies x, q, scales, sums;
+};
+/* quantize_operands_release() also after a failure. */
+enum mt_status quantize_operands_init(struct quantize_operands *o, struct device *dev, const struct problem *p);
+void quantize_operands_args(const struct quantize_operands *o, int turn, struct mt_quantize_args *out);
+void quantize_operands_release(struct quantize_operands *o);
+
 /* Bytes that one launch reads and writes at least once: weights, scales, tokens, output. */
 size_t operands_traffic(const struct operands *o);
 
