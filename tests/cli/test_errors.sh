@@ -1,23 +1,10 @@
 #!/bin/bash
 # Wrong input and a hostile surrounding: one sentence on standard error that names the cause, and the right exit code.
 set -u
-number=0
-failures=0
+. tests/cli/cases.sh
 soft=soft:a100-sxm-80g
 # shellcheck disable=SC2054 # the commas are the shape's
 sweep=("$MIXTUNE" sweep --quiet --device "$soft" --shape 8,64,128 --db "$TMPDIR/db")
-
-result() { # verdict ("" is good), name
-    number=$((number + 1))
-    if [ -z "$1" ]; then
-        echo "ok $number - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $number - $2"
-        echo "# $1"
-        sed 's/^/# stderr: /' "$TMPDIR/err"
-    fi
-}
 
 # check NAME CODE WORD COMMAND...: exit code, one line on standard error, with all the words (separated by |).
 check() {
@@ -96,5 +83,4 @@ else
     echo "ok $number - a database on a full disk # SKIP no right to mount a small file system"
 fi
 
-echo "1..$number"
-exit $((failures > 0))
+finish

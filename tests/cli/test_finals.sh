@@ -3,21 +3,9 @@
 # shellcheck disable=SC2054 # commas inside values
 set -u
 export MIXTUNE_LOG=info
-number=0
-failures=0
+. tests/cli/cases.sh
 db=$TMPDIR/db
 
-result() { # verdict ("" is good), name
-    number=$((number + 1))
-    if [ -z "$1" ]; then
-        echo "ok $number - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $number - $2"
-        echo "# $1"
-        tail -n 20 "$TMPDIR/err" | sed 's/^/# stderr: /'
-    fi
-}
 sql() { sqlite3 "$db" "$1"; }
 want() { # what, query
     local got
@@ -73,5 +61,4 @@ sweep --finals 21 --shape 64,300 --m 17
     WHERE command LIKE 'finals of %' AND n = 200")" = 12 ] || verdict="$verdict the old problem plays again; "
 result "$verdict" 'a new problem has its own'
 
-echo "1..$number"
-exit $((failures > 0))
+finish

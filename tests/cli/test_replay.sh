@@ -3,32 +3,8 @@
 # shellcheck disable=SC2054,SC2317 # commas inside values, functions called by name
 set -u
 export MIXTUNE_LOG=info
-number=0
-failures=0
+. tests/cli/cases.sh
 db=$TMPDIR/db
-
-result() { # verdict ("" is good), name
-    number=$((number + 1))
-    if [ -z "$1" ]; then
-        echo "ok $number - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $number - $2"
-        echo "# $1"
-        tail -n 20 "$TMPDIR/err" | sed 's/^/# stderr: /'
-    fi
-}
-
-# run CODE COMMAND...: sets $verdict, leaves $TMPDIR/out and $TMPDIR/err.
-run() {
-    local code=$1 got
-    shift
-    "$@" >"$TMPDIR/out" 2>"$TMPDIR/err"
-    got=$?
-    verdict=
-    [ "$got" = "$code" ] || verdict="exit code $got, not $code; "
-}
-expect() { grep -qE -- "$1" "$TMPDIR/$2" || verdict="$verdict no /$1/ in $2; "; }
 
 # Few binaries, many launches: 2 tiles, 6 ways to split K.
 cat >"$TMPDIR/small.yaml" <<'YAML'
@@ -104,5 +80,4 @@ for strategy in random guided; do
     result "$verdict" "a $strategy search that is done measures nothing more"
 done
 
-echo "1..$number"
-[ "$failures" = 0 ]
+finish

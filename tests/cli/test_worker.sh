@@ -4,23 +4,9 @@
 # shellcheck disable=SC2054,SC2317 # commas inside values, functions called by name
 set -u
 export MIXTUNE_LOG=info
-number=0
-failures=0
+. tests/cli/cases.sh
 device=soft:a100-sxm-80g
 
-result() { # verdict ("" is good), name
-    number=$((number + 1))
-    if [ -z "$1" ]; then
-        echo "ok $number - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $number - $2"
-        echo "# $1"
-        tail -n 20 "$TMPDIR/err" | sed 's/^/# stderr: /'
-    fi
-}
-expect() { grep -qE -- "$1" "$TMPDIR/$2" || verdict="$verdict no /$1/ in $2; "; }
-forbid() { if grep -qE -- "$1" "$TMPDIR/$2"; then verdict="$verdict /$1/ in $2; "; fi; }
 sql() { sqlite3 "$1" "$2"; }
 
 # The depth of the pipeline says how the kernel misbehaves: 3 and the default of 4 are good.
@@ -202,5 +188,4 @@ wait $first || verdict="$verdict the first failed; "
 [ "$(sql "$TMPDIR/two" 'SELECT count(*) FROM measurement')" = 16 ] || verdict="$verdict something was measured twice; "
 result "$verdict" 'without it waits, and then has nothing left to do'
 
-echo "1..$number"
-exit $((failures > 0))
+finish
