@@ -29,7 +29,7 @@ $(LINT)/%.h.ok: %.h .clang-format $(BUILD)/flags
 	@touch $@
 $(LINT)/%.ok: %
 	@mkdir -p $(@D)
-	$(Q)shellcheck $<
+	$(Q)shellcheck -x $<
 	@touch $@
 
 lint-includes:
