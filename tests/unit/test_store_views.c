@@ -1,6 +1,8 @@
 /* The views against a plain computation over the same random rows: staleness, newest row, ties, origins, baselines. */
 #include "test_store.h"
 
+#include "../../db/schema.h"
+
 #include <math.h>
 
 /* What the test knows of a row, apart from the database. */
@@ -283,9 +285,182 @@ static void quantisation_stands_beside_the_winner(void **state) {
     store_close(store);
 }
 
+/* ---- peers ---- */
+
+/* As tests/gpu/peers.py sees its machine: no NVRTC, no templates. */
+static const struct store_environment peers_env = {13000, 0, "", "", "{}"};
+
+static struct store_measurement peer(const char *family, const char *config, const char *scheme, const double *ns) {
+    struct store_measurement m = good(ns, 1);
+    m.family = family, m.config = config, m.scheme = scheme, m.config_hash = "";
+    m.group = strcmp(scheme, "fp16") ? m.group : 0;
+    m.layer = (struct store_layer){"", "6144x4096", 6144, 4096, 1}; /* the shape of good(), asked for by itself */
+    return m;
+}
+
+static void record_peer(struct store *store, const char *family, const char *config, const char *scheme, double ns) {
+    struct store_measurement m = peer(family, config, scheme, &ns);
+    if (store_record(store, &m) != MT_OK)
+        fail_msg("%s", fail_message());
+}
+
+/* A W4A8 and a W8A8 winner of 1000 and 2000 ns with cuBLAS at 4000 ns, all in one run; then a run of peers. */
+static struct store *with_peers(const char *path) {
+    struct store *store = open_run(path, &gpu, &env);
+    double ns[3] = {1000, 2000, 4000};
+    for (int i = 0; i < 3; i++) {
+        struct store_measurement m = good(&ns[i], 1);
+        m.scheme = i == 0 ? "w4a8" : i == 1 ? "w8a8" : "fp16";
+        if (i == 2)
+            m.family = "cublas", m.config = "", m.group = 0;
+        assert_int_equal(store_record(store, &m), MT_OK);
+    }
+    store_close(store);
+    return open_run(path, &gpu, &peers_env);
+}
+
+#define PEERS(condition) number(store, "SELECT count(*) FROM peer WHERE " condition)
+
+/* However fast they are, and although their run is the newest of the device. */
+static void a_peer_is_neither_winner_nor_baseline(void **state) {
+    struct fixture *f = *state;
+    struct store *store = with_peers(f->path);
+    record_peer(store, "peer:triton-w4a8", "triton=3.6.0", "w4a8", 500);
+    record_peer(store, "peer:torch-fp16", "torch=2.11.0", "fp16", 3000);
+    assert_int_equal(number(store, "SELECT count(*) FROM current"), 3);
+    assert_int_equal(number(store, "SELECT nvrtc_version FROM toolchain"), 1300);
+    assert_int_equal(number(store, "SELECT count(*) FROM fact WHERE stale"), 0);
+    assert_int_equal(number(store, "SELECT count(*) FROM fact WHERE is_peer"), 2);
+    assert_int_equal(number(store, "SELECT count(*) FROM winner WHERE family = 'sm80'"), 2);
+    assert_int_equal(number(store, "SELECT count(*) FROM winner"), 2);
+    assert_int_equal(number(store, "SELECT sum(ratio) FROM speedup WHERE baseline_family = 'cublas'"), 4 + 2);
+    /* Losses included. */
+    assert_int_equal(PEERS("peer_family = 'peer:triton-w4a8' AND ratio = 0.5 AND scheme = 'w4a8' AND layer = 'qkv' "
+                           "AND abs(ratio_low - 500 * 0.99 / 1010) < 1e-9 AND abs(ratio_high - 505 / 990.0) < 1e-9"),
+                     1);
+    assert_int_equal(PEERS("peer_family = 'peer:torch-fp16' AND ratio IN (3, 1.5)"), 2);
+    assert_int_equal(PEERS("1"), 3);
+    store_close(store);
+}
+
+/* Each beside winners that do the same work: scheme, group, m, origin, and output type where there is a choice. */
+static void peers_stand_beside_their_like(void **state) {
+    struct fixture *f = *state;
+    struct store *store = with_peers(f->path);
+    double ns = 800;
+    struct store_measurement m = peer("peer:torch-int-mm", "torch=2.11.0", "w8a8", &ns);
+    m.group = 0;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("scheme = 'w8a8' AND group_size = 128 AND peer_group = 0 AND ratio = 0.4"), 1);
+    m = peer("peer:triton-w4a8", "triton=3.6.0", "w4a8", &ns);
+    m.group = 64;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("peer_group = 64 AND winner_id IS NULL AND ratio IS NULL AND layer = '6144x4096'"), 1);
+    m.group = 128, m.m = 17;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    m.m = 16, m.origin = ORIGIN_MODELLED;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("winner_id IS NULL"), 3);
+    /* bf16 weights beside the fp16 winners while there are no others. */
+    m = peer("peer:torch-int4pack", "torch=2.11.0", "w4a16", &ns);
+    m.dtype = "bf16";
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("peer_dtype = 'bf16' AND dtype = 'fp16'"), 2);
+    store_close(store);
+    store = open_run(f->path, &gpu, &env);
+    m = good(&ns, 1), m.dtype = "bf16";
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("peer_dtype = 'bf16' AND dtype = 'bf16' AND scheme = 'w4a8'"), 1);
+    assert_int_equal(PEERS("peer_dtype = 'bf16' AND dtype = 'fp16' AND scheme = 'w8a8'"), 1);
+    assert_int_equal(PEERS("peer_dtype = 'bf16'"), 2);
+    store_close(store);
+}
+
+/* The newest time of each configuration of the newest release counts, with the driver of our own newest run. */
+static void old_peers_do_not_count(void **state) {
+    struct fixture *f = *state;
+    struct store *store = with_peers(f->path);
+    record_peer(store, "peer:humming-w4a8", "humming=0.1.18,zero_point=1", "w4a8", 900);
+    record_peer(store, "peer:triton-w4a8", "triton=3.6.0", "w4a8", 700);
+    record_peer(store, "peer:humming-w4a8", "humming=0.1.19,zero_point=1", "w4a8", 800);
+    record_peer(store, "peer:humming-w4a8", "humming=0.1.19,zero_point=0", "w4a8", 850);
+    record_peer(store, "peer:humming-w4a8", "humming=0.1.19,zero_point=0", "w4a8", 750);
+    assert_int_equal(PEERS("peer_ns IN (700, 800, 750)"), 3);
+    assert_int_equal(PEERS("1"), 3);
+    assert_int_equal(number(store, "SELECT count(*) FROM fact WHERE stale"), 1);
+    /* What no longer works has no time. */
+    double ns = 1;
+    struct store_measurement m = peer("peer:triton-w4a8", "triton=3.6.0", "w4a8", &ns);
+    m.outcome = OUTCOME_WRONG, m.message = "relative error 0.3";
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("peer_family = 'peer:triton-w4a8'"), 0);
+    store_close(store);
+    struct store_environment driver = peers_env;
+    driver.driver_version++;
+    store = open_run(f->path, &gpu, &driver);
+    record_peer(store, "peer:triton-w4a8", "triton=3.6.0", "w4a8", 600);
+    assert_int_equal(PEERS("peer_family = 'peer:triton-w4a8'"), 0);
+    assert_int_equal(number(store, "SELECT count(*) FROM winner"), 2);
+    store_close(store);
+}
+
+/* Without a sweep of ours on the device, peers are what there is. */
+static void peers_by_themselves(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &peers_env);
+    record_peer(store, "peer:torch-fp16", "torch=2.11.0", "fp16", 3000);
+    assert_int_equal(PEERS("winner_id IS NULL AND peer_ns = 3000 AND layer = '6144x4096'"), 1);
+    assert_int_equal(number(store, "SELECT count(*) FROM current"), 0);
+    store_close(store);
+}
+
+/* The rows of `from` in a file of version 3. */
+static void make_version_3(const char *path, const char *from) {
+    sqlite3 *db;
+    struct str sql = {0};
+    char *error = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(schema_migrate(db, path, schema_steps(NULL), 3), MT_OK);
+    str_printf(
+        &sql,
+        "ATTACH '%s' AS now; INSERT INTO device SELECT id, uuid, name, cc, sm_count, software FROM now.device; "
+        "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT * FROM now.run; "
+        "INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config FROM now.config; "
+        "INSERT INTO knob SELECT * FROM now.knob; INSERT INTO measurement SELECT * FROM now.measurement",
+        from);
+    if (sqlite3_exec(db, sql.data, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s", error);
+    str_release(&sql);
+    sqlite3_close(db);
+}
+
+/* The same winners and speed-ups afterwards, and peers can join them. */
+static void version_3_is_brought_up_to_date(void **state) {
+    struct fixture *f = *state;
+    char old[128];
+    snprintf(old, sizeof old, "%s/old.db", f->folder);
+    store_close(with_peers(f->path));
+    make_version_3(old, f->path);
+    struct store *store = open_run(old, &gpu, &peers_env);
+    int versions;
+    schema_steps(&versions);
+    assert_int_equal(number(store, "PRAGMA user_version"), versions);
+    assert_int_equal(number(store, "SELECT sum(ratio) FROM speedup"), 6);
+    record_peer(store, "peer:triton-w4a8", "triton=3.6.0", "w4a8", 500);
+    assert_int_equal(number(store, "SELECT sum(ratio) FROM speedup"), 6);
+    assert_int_equal(PEERS("ratio = 0.5"), 1);
+    store_close(store);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
-    const struct CMUnitTest tests[] = {TEST(views_agree_with_a_plain_computation), TEST(origins_never_meet),
-                                       TEST(quantisation_stands_beside_the_winner)};
+    const struct CMUnitTest tests[] = {TEST(views_agree_with_a_plain_computation),
+                                       TEST(origins_never_meet),
+                                       TEST(quantisation_stands_beside_the_winner),
+                                       TEST(a_peer_is_neither_winner_nor_baseline),
+                                       TEST(peers_stand_beside_their_like),
+                                       TEST(old_peers_do_not_count),
+                                       TEST(peers_by_themselves),
+                                       TEST(version_3_is_brought_up_to_date)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
