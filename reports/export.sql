@@ -16,6 +16,7 @@ SELECT c.model, c.tp, c.layer, c.n AS "N", c.k AS "K", c.group_size AS "group", 
        x.binary, x.median_ns, library_family, library_ns, x.driver_version AS driver, c.software
 FROM candidate AS c
 JOIN asked_fact AS x USING (device, layer_id, m, scheme, group_size, dtype, cache_state, origin)
-WHERE c.place = 1 AND x.state = 'current' AND x.outcome = 'ok' AND NOT x.is_baseline AND (x.median_ns <= 1.01 * c.fastest_ns OR x.low_ns <= c.fastest_high_ns)
+WHERE c.place = 1 AND x.state = 'current' AND x.outcome = 'ok' AND NOT x.is_baseline AND NOT x.is_peer
+      AND (x.median_ns <= 1.01 * c.fastest_ns OR x.low_ns <= c.fastest_high_ns)
 ORDER BY c.model, c.tp, c.layer_order, c.layer, c.n, c.k, c.group_size, c.scheme, c.dtype, c.m,
          x.split_k, x.stages, x.smem_bytes, x.registers, x.family, x.config;

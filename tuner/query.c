@@ -97,11 +97,13 @@ static enum mt_status make_tables(sqlite3 *db, const struct query_options *o) {
         "PRAGMA temp_store = MEMORY;"
         "CREATE TEMP TABLE swept AS SELECT layer AS layer_id, min(created) AS layer_order FROM measurement GROUP BY "
         "layer;"
-        "CREATE TEMP TABLE newest AS SELECT id FROM current; CREATE INDEX temp.newest_id ON newest (id);"
+        "CREATE TEMP TABLE newest AS SELECT id FROM current UNION ALL SELECT id FROM current_peer;"
+        "CREATE INDEX temp.newest_id ON newest (id);"
         "CREATE TEMP TABLE asked AS SELECT * FROM speedup JOIN swept USING (layer_id) WHERE %s;"
+        "CREATE TEMP TABLE asked_peer AS SELECT * FROM peer JOIN swept USING (layer_id) WHERE %s;"
         "CREATE TEMP TABLE asked_fact AS SELECT *, CASE WHEN stale THEN 'stale' WHEN id IN newest THEN 'current' "
         "ELSE 'replaced' END AS state FROM fact JOIN swept USING (layer_id) WHERE %s;",
-        where, where);
+        where, where, where);
     enum mt_status status = MT_OK;
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
         status = fail(MT_FAILURE, "%s: cannot read it: %s", sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
@@ -119,7 +121,8 @@ static enum mt_status say_what_is_old(sqlite3 *db) {
     if (status != MT_OK)
         return status;
     if (rows.count)
-        log_info("%s older measurements are kept but do not count (another driver, NVRTC, cuBLAS or kernel templates); "
+        log_info("%s older measurements are kept but do not count (another driver, NVRTC, cuBLAS, release of a peer or "
+                 "kernel templates); "
                  "`mixtune show --all` lists them",
                  rows_cell(&rows, 0, "n"));
     rows_release(&rows);
