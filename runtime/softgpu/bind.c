@@ -51,17 +51,28 @@ static bool bind_atomic(struct insn *i, char *error, size_t size) {
     return true;
 }
 
-/* Bulk copies into shared memory; a tensor's coordinates are an operand of their own. */
+/* Bulk copies; a tensor's coordinates are an operand of their own. */
 static bool bind_bulk(struct insn *i, char *error, size_t size) {
     bool tensor = i->boolop == SUB_TENSOR, policy = (i->flags & F_POLICY) != 0;
-    i->run = tensor ? bulk_tensor_op : bulk_copy_op;
-    bool operands = i->srcs == 4 + policy && i->src[0].kind == O_ADDRESS && i->src[1].kind == O_ADDRESS &&
-                    i->src[3].kind == O_ADDRESS &&
-                    (!tensor || (i->src[2].kind == O_VEC && i->num >= 1 && i->src[2].count == i->num));
-    bool known = (tensor || i->boolop == SUB_NONE) && i->space == SPACE_SHARED && i->space2 == SPACE_GLOBAL;
+    bool stores = i->space == SPACE_GLOBAL && i->space2 == SPACE_SHARED;
+    if (i->boolop == SUB_COMMIT_GROUP || i->boolop == SUB_WAIT_GROUP) {
+        bool commit = i->boolop == SUB_COMMIT_GROUP;
+        i->run = commit ? bulk_store_commit : bulk_store_wait;
+        return (only_flags(i, F_BULK | (commit ? 0 : F_READ)) && (commit || i->src[0].kind == O_IMM)) ||
+               refuse(error, size, "cp.async.bulk.wait_group needs a number");
+    }
+    /* [map, {coordinates}] comes before [source] in a store, and behind [target] else */
+    const struct operand *corner = &i->src[stores ? 1 : 2], *last = &i->src[stores && !tensor ? 1 : stores ? 2 : 3];
+    i->run = stores ? bulk_store_op : tensor ? bulk_tensor_op : bulk_copy_op;
+    bool operands = i->srcs == (stores ? 3 : 4) + policy && i->src[0].kind == O_ADDRESS &&
+                    (stores || i->src[1].kind == O_ADDRESS) && last->kind == O_ADDRESS &&
+                    (!tensor || (corner->kind == O_VEC && i->num >= 1 && corner->count == i->num));
+    bool known =
+        (tensor || i->boolop == SUB_NONE) && (stores || (i->space == SPACE_SHARED && i->space2 == SPACE_GLOBAL));
     return (known && operands && only_flags(i, F_BULK | F_POLICY)) ||
            refuse(error, size,
-                  "unknown form of a bulk copy; those from global to shared memory with an mbarrier are known");
+                  "unknown form of a bulk copy; those from global to shared memory with an mbarrier, and those from "
+                  "shared to global memory, are known");
 }
 
 static bool bind_mbarrier(struct insn *i, char *error, size_t size) {

@@ -15,7 +15,7 @@ enum { MBARRIER_BYTES = 8 };
 
 void mbarrier_reset(struct cta *c) {
     for (size_t k = 0; k < c->deferreds; k++)
-        free(c->deferred[k].source);
+        bulk_box_free(&c->deferred[k].box);
     c->mbarriers = 0;
     c->deferreds = 0;
 }
@@ -102,7 +102,7 @@ static bool perform(struct cta *c, const struct deferred *d) {
         return false;
     if (c->shadow)
         shadow_publish(w, b->published);
-    b->bytes -= d->bytes;
+    b->bytes -= d->box.bytes;
     complete_if_full(c, b);
     return true;
 }
@@ -116,7 +116,7 @@ static bool perform_all(struct cta *c, uint32_t mbarrier) {
         }
         memmove(&c->deferred[k], &c->deferred[k + 1], (--c->deferreds - k) * sizeof d);
         bool good = perform(c, &d);
-        free(d.source);
+        bulk_box_free(&d.box);
         if (!good)
             return false;
     }
@@ -133,7 +133,7 @@ static struct under_way under_way(const struct cta *c, const struct mbarrier *b)
     for (size_t k = 0; k < c->deferreds; k++)
         if (c->deferred[k].mbarrier == b->address) {
             sum.arrivals += c->deferred[k].arrival;
-            sum.bytes += c->deferred[k].arrival ? 0 : c->deferred[k].bytes;
+            sum.bytes += c->deferred[k].box.bytes;
         }
     return sum;
 }

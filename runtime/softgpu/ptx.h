@@ -215,6 +215,7 @@ enum ptx_space { SPACE_GENERIC, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_P
 #define F_PARITY      FLAG(43) /* mbarrier waits */
 #define F_BULK        FLAG(44) /* cp.async.bulk */
 #define F_TENSORMAP   FLAG(45)
+#define F_READ        FLAG(46) /* cp.async.bulk.wait_group.read */
 
 enum operand_kind {
     O_NONE,

@@ -222,6 +222,7 @@ static const struct {
     {"parity", MOD_FLAG, 43},
     {"bulk", MOD_FLAG, 44},
     {"tensormap", MOD_FLAG, 45},
+    {"read", MOD_FLAG, 46},
     {"v2", MOD_VEC, 2},
     {"v4", MOD_VEC, 4},
     {"v8", MOD_VEC, 8},
@@ -233,7 +234,9 @@ static const struct {
     {"x1", MOD_NUM, 1},
     {"x2", MOD_NUM, 2},
     {"x4", MOD_NUM, 4},
-    {"mbarrier::complete_tx::bytes", MOD_IGNORE, 0}, /* the only completion of copies into shared memory */
+    {"mbarrier::complete_tx::bytes", MOD_IGNORE, 0}, /* the only completion of copies into shared memory, */
+    {"bulk_group", MOD_IGNORE, 0},                   /* and of those out of it */
+    {"tile", MOD_IGNORE, 0},                         /* the mode of tensor copies, and the default */
     {"weak", MOD_IGNORE, 0},
     {"cta", MOD_IGNORE, 0},
     {"gpu", MOD_IGNORE, 0},

@@ -153,6 +153,8 @@ static void cta_free(struct cta *c) {
     for (int k = 0; k < c->warps; k++) {
         free(c->own[k].node);
         free(c->own[k].copy);
+        bulk_store_drop(&c->warp[k]);
+        free(c->own[k].store);
         wgmma_free(&c->warp[k]);
     }
     mbarrier_free(c);
@@ -191,6 +193,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
         memset(&w->count, 0, sizeof w->count);
         w->carry = 0;
         async_drop(w);
+        bulk_store_drop(w);
         wgmma_reset(w, c->frame_stride);
         split_start(w, run->function->first, lanes >= LANES ? UINT32_MAX : (1u << lanes) - 1);
     }
@@ -262,6 +265,7 @@ static enum cta_result run_cta(struct cta *c) {
             warp_fault(&c->warp[c->deferred[0].warp], &c->run->module->code[c->deferred[0].pc], c->deferred[0].lane,
                        SG_FAULT_ASYNC, "the CTA ended while this copy was in flight: nobody waited for mbarrier 0x%x",
                        c->deferred[0].mbarrier);
+        bulk_store_end(c);
         return CTA_DONE;
     }
     if (before == after)

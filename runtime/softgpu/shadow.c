@@ -16,7 +16,8 @@ enum {
     CELL_ATOMIC = 4,   /* last written by an atomic or strong store */
     CELL_PARTS = 8,    /* the bytes are watched one by one: write_stamp is the number of their extra record */
     CELL_GENERIC = 32, /* written by ordinary stores: the tensor core sees it after a proxy fence only */
-    CELL_MANY = 16     /* the readers have a stamp each: read_stamp is the number of their extra record */
+    CELL_MANY = 16,    /* the readers have a stamp each: read_stamp is the number of their extra record */
+    CELL_LENT = 64     /* the copy engine reads it until a wait says that it has */
 };
 /* One word, or one byte of a word that was ever accessed in part. */
 struct shadow_cell {
@@ -141,7 +142,27 @@ static bool report_race(const struct use *u, const char *what, unsigned warp, ui
     return false;
 }
 
+static bool is_write(enum shadow_use how) {
+    return how == USE_WRITE || how == USE_STRONG_WRITE || how == USE_ATOMIC || how == USE_ISSUE;
+}
+
+static bool is_read(enum shadow_use how) {
+    return how == USE_READ || how == USE_PROXY_READ || how == USE_LEND;
+}
+
+static bool report_lent(const struct use *u) {
+    const struct cta *c = u->w->cta;
+    const struct bulk_store *store = bulk_store_reading(c, u->address);
+    warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
+               "shared 0x%x: the bulk store of PTX line %u may still be reading it (no cp.async.bulk.wait_group covers "
+               "it)",
+               u->address, store ? c->run->module->code[store->pc].line : 0);
+    return false;
+}
+
 static bool check_state(const struct use *u, const struct shadow_cell *s) {
+    if ((s->state & CELL_LENT) && is_write(u->how))
+        return report_lent(u);
     if ((s->state & CELL_FLIGHT) && u->how != USE_LAND) {
         warp_fault(
             u->w, u->i, u->lane, SG_FAULT_ASYNC,
@@ -149,15 +170,15 @@ static bool check_state(const struct use *u, const struct shadow_cell *s) {
             u->address, s->write_line, s->writer);
         return false;
     }
-    if (u->how == USE_PROXY_READ && (s->state & CELL_GENERIC) && s->write_stamp > u->w->cta->proxy_fenced[s->writer]) {
+    if ((u->how == USE_PROXY_READ || u->how == USE_LEND) && (s->state & CELL_GENERIC) &&
+        s->write_stamp > u->w->cta->proxy_fenced[s->writer]) {
         warp_fault(
             u->w, u->i, u->lane, SG_FAULT_ASYNC,
             "shared 0x%x: warp %u wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
             u->address, s->writer, s->write_line);
         return false;
     }
-    if (!(s->state & CELL_INIT) &&
-        (u->how == USE_READ || u->how == USE_PROXY_READ || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
+    if (!(s->state & CELL_INIT) && (is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
         warp_fault(u->w, u->i, u->lane, SG_FAULT_UNINITIALIZED, "shared 0x%x was never written", u->address);
         return false;
     }
@@ -220,7 +241,7 @@ static uint8_t state_after(enum shadow_use how, uint8_t before) {
 static inline bool use_quickly(const struct use *u, struct shadow_cell *s) {
     const struct warp_private *own = u->w->own;
     uint32_t now = u->w->cta->generation, me = 1u << u->w->index;
-    if ((s->state & (CELL_FLIGHT | CELL_PARTS | CELL_MANY)) ||
+    if ((s->state & (CELL_FLIGHT | CELL_PARTS | CELL_MANY | CELL_LENT)) ||
         (s->write_stamp > own->seen_all && s->writer != u->w->index))
         return false;
     bool readers_known = s->read_stamp <= own->seen_all || (s->readers & ~me) == 0;
@@ -243,6 +264,11 @@ static inline bool use_quickly(const struct use *u, struct shadow_cell *s) {
 }
 
 static bool use_cell(const struct use *u, struct shadow_cell *s) {
+    if (u->how == USE_RETURN) {
+        s->state &= (uint8_t)~CELL_LENT;
+        note_reader(u, s);
+        return true;
+    }
     if (!check_state(u, s))
         return false;
     if (u->how == USE_LAND) {
@@ -252,9 +278,10 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
     }
     if (!check_writer(u, s))
         return false;
-    if (u->how == USE_READ || u->how == USE_PROXY_READ)
+    if (is_read(u->how))
         note_reader(u, s);
-    if (u->how == USE_READ || u->how == USE_PROXY_READ || u->how == USE_STRONG_READ)
+    s->state |= u->how == USE_LEND ? CELL_LENT : 0;
+    if (is_read(u->how) || u->how == USE_STRONG_READ)
         return true;
     uint32_t open = s->readers ? open_readers(u, s) : 0;
     if (open)

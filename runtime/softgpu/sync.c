@@ -151,9 +151,9 @@ void sync_warp(struct warp *w, const struct insn *i) {
 
 void sync_fence(struct warp *w, const struct insn *i) {
     atomic_thread_fence(memory_order_seq_cst);
-    if (is_strict(w) && i->sub == SUB_PROXY)
+    if (is_strict(w) && i->sub == SUB_PROXY && i->space != SPACE_GLOBAL)
         shadow_fence_proxy(w);
-    else if (is_strict(w))
+    else if (is_strict(w) && i->sub != SUB_PROXY)
         shadow_fence(w);
     if (i->sub == SUB_MBARRIER_INIT)
         mbarrier_fence_init(w);

@@ -50,6 +50,25 @@ struct wgmma_state {
     size_t reads, read_capacity;
 };
 
+/* What a bulk copy moves between global and shared memory. */
+struct bulk_piece { /* contiguous on both sides, but for the swizzle */
+    uint64_t global;
+    uint32_t offset, bytes; /* from the box's beginning in shared memory */
+};
+struct bulk_box {
+    uint32_t shared, bytes;   /* all of it in shared memory; what no piece covers lies outside of the tensor */
+    uint32_t pieces, moved;   /* bytes of all pieces */
+    uint8_t swizzle;          /* address bits that are exclusive-ored: 0, 1, 3 or 7 */
+    struct bulk_piece *piece; /* owned */
+};
+struct bulk_store { /* one lane's copy to global memory, until its bytes are written */
+    struct bulk_box box;
+    uint32_t pc, group;
+    uint8_t lane;
+    bool read;     /* shared memory may be written again */
+    uint8_t *held; /* owned: the bytes of the pieces, once read */
+};
+
 struct warp_private {
     struct split split[LANES];
     int splits, running;
@@ -66,6 +85,9 @@ struct warp_private {
     uint32_t groups[LANES];          /* committed by each lane */
     uint64_t inflight, max_inflight; /* bytes */
     uint64_t serial;                 /* of the last asynchronous copy */
+    struct bulk_store *store;        /* bulk copies to global memory, in the order of their issue */
+    size_t stores, store_capacity;
+    uint32_t store_groups[LANES]; /* of them: committed by each lane */
     struct wgmma_state wgmma;
     /* happens-before: seen[u] is the last generation of warp u's accesses that are ordered before this warp's next one
      */
@@ -97,9 +119,8 @@ struct deferred {
     uint8_t warp, lane;
     bool arrival; /* of a lane's cp.async up to `serial`; else a bulk copy */
     uint64_t serial;
-    uint32_t pc, target, bytes, piece; /* bulk: bytes in all, in pieces of contiguous source bytes */
-    uint8_t swizzle;                   /* address bits that are exclusive-ored: 0, 1, 3 or 7 */
-    uint64_t *source;                  /* owned; address of each piece, 0: zeros */
+    uint32_t pc;
+    struct bulk_box box; /* of a bulk copy; owned */
 };
 
 struct shadow_cell;
@@ -216,6 +237,20 @@ struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane
 /* What is wrong with the mbarriers of a CTA that cannot go on: appends to `text`. */
 void mbarrier_explain(const struct cta *c, char *text, size_t size);
 bool bulk_land(struct cta *c, const struct deferred *d); /* false after a fault */
+/* The parts of a bulk copy that its two directions share. Boxes are owned by who gets them; false after a fault. */
+bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t shared, uint32_t bytes,
+                     struct bulk_box *out);
+bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t map, const struct operand *corner,
+                     uint32_t shared, struct bulk_box *out);
+void bulk_box_free(struct bulk_box *box);
+/* The next bytes of a piece from `at` on that are contiguous in shared memory too, and where they lie there. */
+uint32_t bulk_run(const struct bulk_box *box, const struct bulk_piece *piece, uint32_t at, uint32_t *shared);
+uint32_t bulk_shared(uint64_t address);
+void bulk_store_drop(struct warp *w);
+/* The CTA has ended: what has been read is written, and what has not is a fault. */
+void bulk_store_end(struct cta *c);
+/* The store that still reads this byte of shared memory; NULL: none. */
+const struct bulk_store *bulk_store_reading(const struct cta *c, uint32_t address);
 void wgmma_reset(struct warp *w, size_t frame_bytes);
 void wgmma_free(struct warp *w);
 /* While accumulators are under way: does this instruction touch one? Faults if so. */
@@ -230,7 +265,9 @@ enum shadow_use {
     USE_STRONG_WRITE,
     USE_ATOMIC,
     USE_ISSUE, /* of an asynchronous copy */
-    USE_LAND   /* by the wait for it */
+    USE_LAND,  /* by the wait for it */
+    USE_LEND,  /* to the copy engine, which reads it between now */
+    USE_RETURN /* and then */
 };
 void shadow_reset(struct cta *c);
 void shadow_free(struct cta *c);
@@ -249,7 +286,7 @@ op_fn mem_load, mem_load_param, mem_store, mem_atomic, mem_prefetch;
 op_fn addr_cvta, addr_isspacep, addr_special, addr_policy;
 op_fn mbarrier_init_op, mbarrier_inval_op, mbarrier_arrive_op, mbarrier_tx_op, mbarrier_arrive_async_op,
     mbarrier_wait_op;
-op_fn bulk_copy_op, bulk_tensor_op;
+op_fn bulk_copy_op, bulk_tensor_op, bulk_store_op, bulk_store_commit, bulk_store_wait;
 op_fn wgmma_fence_op, wgmma_commit_op, wgmma_wait_op, wgmma_mma_op, sync_setmaxnreg;
 bool wgmma_bind(struct insn *i); /* false: this form is not known */
 op_fn async_copy_issue, async_commit, async_wait;

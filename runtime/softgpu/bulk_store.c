@@ -1,0 +1,189 @@
+/* cp.async.bulk and cp.async.bulk.tensor to global memory: copies out of shared memory in groups.
+ *
+ * Both ends happen at the last moment that PTX allows: shared memory is read when the issuing thread waits for the
+ * group
+ * (.read is enough), global memory is written when it waits without .read, or when the CTA has ended. Until shared
+ * memory has been read it is lent to the copy engine: who writes there is found. */
+#include "base/str.h"
+#include "softgpu/warp_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { HELD_MOST = 256 }; /* stores of a warp that are read and not written: a persistent kernel has no end of them */
+
+static void store_free(struct bulk_store *s) {
+    bulk_box_free(&s->box);
+    free(s->held);
+}
+
+void bulk_store_drop(struct warp *w) {
+    for (size_t k = 0; k < w->own->stores; k++)
+        store_free(&w->own->store[k]);
+    w->own->stores = 0;
+    memset(w->own->store_groups, 0, sizeof w->own->store_groups);
+}
+
+static bool store_covers(const struct bulk_store *s, uint32_t address) {
+    uint32_t shared;
+    for (const struct bulk_piece *p = s->box.piece; p < s->box.piece + s->box.pieces; p++)
+        for (uint32_t at = 0, run; at < p->bytes; at += run) {
+            run = bulk_run(&s->box, p, at, &shared);
+            if (address - shared < run)
+                return true;
+        }
+    return false;
+}
+
+const struct bulk_store *bulk_store_reading(const struct cta *c, uint32_t address) {
+    for (int k = 0; k < c->warps; k++)
+        for (size_t s = 0; s < c->own[k].stores; s++)
+            if (!c->own[k].store[s].read && store_covers(&c->own[k].store[s], address))
+                return &c->own[k].store[s];
+    return NULL;
+}
+
+/* The same use of all shared memory that it reads; what falls outside of the tensor is not read. */
+static bool watch(struct warp *w, const struct bulk_store *s, enum shadow_use how) {
+    const struct insn *i = &run_of(w)->module->code[s->pc];
+    uint32_t shared;
+    for (const struct bulk_piece *p = s->box.piece; is_strict(w) && p < s->box.piece + s->box.pieces; p++)
+        for (uint32_t at = 0, run; at < p->bytes; at += run) {
+            run = bulk_run(&s->box, p, at, &shared);
+            for (uint32_t k = 0, part; k < run; k += part) { /* whole words, but for the ends */
+                uint32_t odd = (shared + k) % 4;
+                part = odd || run - k < 4 ? (4 - odd < run - k ? 4 - odd : run - k) : (run - k) & ~3u;
+                if (!shadow_access(w, i, s->lane, shared + k, part, how))
+                    return false;
+            }
+        }
+    return true;
+}
+
+/* ---- the two ends of a copy ---- */
+
+static void read_shared(struct warp *w, struct bulk_store *s) {
+    uint32_t shared;
+    uint8_t *to = s->held = xmalloc(s->box.moved + 1); /* a box outside of the tensor moves nothing */
+    for (const struct bulk_piece *p = s->box.piece; p < s->box.piece + s->box.pieces; p++)
+        for (uint32_t at = 0, run; at < p->bytes; at += run, to += run) {
+            run = bulk_run(&s->box, p, at, &shared);
+            memcpy(to, w->cta->shared + shared, run);
+        }
+}
+
+/* Once. */
+static void write_global(struct warp *w, struct bulk_store *s) {
+    const uint8_t *from = s->held;
+    for (const struct bulk_piece *p = s->box.piece; from && p < s->box.piece + s->box.pieces; from += p->bytes, p++)
+        global_write(w, p->global, from, p->bytes);
+    free(s->held);
+    s->held = NULL;
+}
+
+/* Shared memory is free again, but for what other stores of the CTA read too. */
+static bool finish_read(struct warp *w, struct bulk_store *s) {
+    struct cta *c = w->cta;
+    if (!run_of(w)->launch->eager_async)
+        read_shared(w, s);
+    s->read = true;
+    if (!watch(w, s, USE_RETURN))
+        return false;
+    for (int k = 0; is_strict(w) && k < c->warps; k++)
+        for (size_t n = 0; n < c->own[k].stores; n++) {
+            const struct bulk_store *other = &c->own[k].store[n];
+            bool near = other->box.shared < s->box.shared + s->box.bytes &&
+                        s->box.shared < other->box.shared + other->box.bytes;
+            if (!other->read && near && !watch(&c->warp[k], other, USE_LEND))
+                return false;
+        }
+    return true;
+}
+
+/* Writes what has been read, of the lanes in `exec` up to `groups[lane]`, or the oldest `most`; forgets it. */
+static void finish_writes(struct warp *w, size_t most, uint32_t exec, const uint32_t *groups) {
+    struct warp_private *own = w->own;
+    size_t kept = 0;
+    for (size_t k = 0; k < own->stores; k++) {
+        struct bulk_store *s = &own->store[k];
+        bool covered = s->read && (k < most || ((exec >> s->lane & 1) && s->group < groups[s->lane]));
+        if (covered) {
+            write_global(w, s);
+            store_free(s);
+        } else {
+            own->store[kept++] = *s;
+        }
+    }
+    own->stores = kept;
+}
+
+void bulk_store_end(struct cta *c) {
+    static const uint32_t none[LANES];
+    for (int k = 0; k < c->warps; k++) {
+        const struct warp_private *own = &c->own[k];
+        for (size_t n = 0; n < own->stores; n++)
+            if (!own->store[n].read) {
+                warp_fault(&c->warp[k], &c->run->module->code[own->store[n].pc], own->store[n].lane, SG_FAULT_ASYNC,
+                           "the CTA ended while this bulk store was reading shared memory: its thread has not waited "
+                           "for its group (cp.async.bulk.commit_group, then cp.async.bulk.wait_group)");
+                return;
+            }
+        finish_writes(&c->warp[k], SIZE_MAX, 0, none);
+    }
+}
+
+/* ---- instructions ---- */
+
+static void count_store(struct warp *w, const struct bulk_box *box) {
+    for (const struct bulk_piece *p = box->piece; p < box->piece + box->pieces; p++)
+        w->count.global_sectors += (p->global + p->bytes - 1) / 32 - p->global / 32 + 1;
+    w->count.global_bytes_written += box->moved;
+    w->count.global_requests++;
+    w->count.shared_wavefronts += (box->bytes + 127) / 128;
+}
+
+/* cp.async.bulk.global.shared::cta.bulk_group [target], [source], bytes
+ * cp.async.bulk.tensor.Nd.global.shared::cta.bulk_group [map, {coordinates}], [source] */
+void bulk_store_op(struct warp *w, const struct insn *i) {
+    struct warp_private *own = w->own;
+    bool tensor = i->boolop == SUB_TENSOR;
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t global = lane_address(w, &i->src[0], lane);
+        uint32_t shared = bulk_shared(lane_address(w, &i->src[tensor ? 2 : 1], lane));
+        struct bulk_store s = {.pc = w->pc - 1, .group = own->store_groups[lane], .lane = (uint8_t)lane};
+        if (tensor ? !bulk_box_tensor(w, i, lane, global, &i->src[1], shared, &s.box)
+                   : !bulk_box_linear(w, i, lane, global, shared, lane_u32(w, &i->src[2], lane), &s.box))
+            return;
+        array_grow(&own->store, &own->store_capacity, own->stores, sizeof s);
+        own->store[own->stores++] = s;
+        if (!watch(w, &s, USE_LEND))
+            return;
+        count_store(w, &s.box);
+        if (run_of(w)->launch->eager_async) {
+            read_shared(w, &own->store[own->stores - 1]);
+            write_global(w, &own->store[own->stores - 1]);
+        }
+    }
+}
+
+void bulk_store_commit(struct warp *w, const struct insn *i) {
+    (void)i;
+    for (int lane = 0; lane < LANES; lane++)
+        w->own->store_groups[lane] += w->exec >> lane & 1;
+}
+
+/* cp.async.bulk.wait_group{.read} n: all but the last n groups of each thread */
+void bulk_store_wait(struct warp *w, const struct insn *i) {
+    struct warp_private *own = w->own;
+    uint32_t keep = (uint32_t)i->src[0].imm, covered[LANES];
+    for (int lane = 0; lane < LANES; lane++)
+        covered[lane] = own->store_groups[lane] > keep ? own->store_groups[lane] - keep : 0;
+    for (size_t k = 0; k < own->stores; k++) {
+        struct bulk_store *s = &own->store[k];
+        if (!s->read && (w->exec >> s->lane & 1) && s->group < covered[s->lane] && !finish_read(w, s))
+            return;
+    }
+    size_t most = own->stores > HELD_MOST ? own->stores - HELD_MOST : 0;
+    finish_writes(w, most, i->flags & F_READ ? 0 : w->exec, covered);
+}
