@@ -30,12 +30,13 @@ FROM (SELECT device, environment.driver_version, environment.nvrtc_version, envi
       WHERE own OR EXISTS (SELECT 1 FROM measurement WHERE measurement.run = sweep.id))
 WHERE age = 1;
 
--- Of each device and family of peers, the release that was timed last.
+-- Of each device and family of peers, the release that was run last. A peer that was not there has no configuration, and that counts
+-- only until one is.
 CREATE VIEW peer_release AS
 SELECT device, family, release
 FROM (SELECT run.device, peer.family, substr(peer.config, 1, instr(peer.config || ',', ',') - 1) AS release,
              row_number() OVER (PARTITION BY run.device, peer.family ORDER BY x.created DESC, x.id) AS age
-      FROM (SELECT * FROM config WHERE family GLOB 'peer:*') AS peer
+      FROM (SELECT * FROM config WHERE family GLOB 'peer:*' AND config <> '') AS peer
       JOIN measurement AS x ON x.config = peer.id
       JOIN run ON run.id = x.run)
 WHERE age = 1;
@@ -54,8 +55,8 @@ SELECT x.id, x.run, run.device, x.layer AS layer_id, x.config AS config_id,
        environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.cublas_version,
        environment.clocks,
        NOT (environment.driver_version = toolchain.driver_version
-            AND CASE WHEN peer_release.release IS NOT NULL
-                THEN substr(config.config, 1, instr(config.config || ',', ',') - 1) = peer_release.release
+            AND CASE WHEN config.family GLOB 'peer:*'
+                THEN substr(config.config, 1, instr(config.config || ',', ',') - 1) = coalesce(peer_release.release, '')
                 WHEN config.library
                 THEN environment.cublas_version = toolchain.cublas_version
                 ELSE environment.nvrtc_version = toolchain.nvrtc_version

@@ -394,6 +394,14 @@ static void old_peers_do_not_count(void **state) {
     m.outcome = OUTCOME_WRONG, m.message = "relative error 0.3";
     assert_int_equal(store_record(store, &m), MT_OK);
     assert_int_equal(PEERS("peer_family = 'peer:triton-w4a8'"), 0);
+    /* That a peer is not installed is worth a row only where it never was. */
+    m = peer("peer:humming-w4a8", "", "w4a8", &ns);
+    m.outcome = OUTCOME_REFUSED, m.message = "cannot be imported";
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("peer_family = 'peer:humming-w4a8'"), 2);
+    m.family = "peer:humming-w8a8";
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(number(store, "SELECT count(*) FROM current_peer WHERE config = ''"), 1);
     store_close(store);
     struct store_environment driver = peers_env;
     driver.driver_version++;
