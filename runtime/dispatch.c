@@ -243,36 +243,36 @@ struct mt_choice mt_table_lookup(const struct mt_table *table, const struct mt_l
 /* ---- launches ---- */
 
 /* The kernel of a slot for one problem, without split-K where its counters have no room. */
-static void slot_kernel(const struct slot *slot, const struct problem *p, struct kernel *kernel,
+static void slot_kernel(const struct slot *slot, const struct problem *p, int sm_count, struct kernel *kernel,
                         struct launch_shape *shape) {
     const struct family *family = slot->kernel.config.family;
     *kernel = slot->kernel;
-    family->shape(&kernel->config, p, shape);
+    family->shape(&kernel->config, p, sm_count, shape);
     if (shape->counters_bytes <= COUNTERS_BYTES)
         return;
     for (int i = 0; i < family->knob_count; i++)
         if (!strcmp(family->knobs[i].name, "split_k"))
             kernel->config.value[i] = 1;
-    family->shape(&kernel->config, p, shape);
+    family->shape(&kernel->config, p, sm_count, shape);
 }
 
-static size_t slot_partials_at(const struct mt_layer *layer, const struct slot *slot, int m) {
+static size_t slot_partials_at(const struct mt_layer *layer, const struct slot *slot, int sm_count, int m) {
     struct problem p = layer->problem;
     struct kernel kernel;
     struct launch_shape shape;
     p.m = m;
-    slot_kernel(slot, &p, &kernel, &shape);
+    slot_kernel(slot, &p, sm_count, &kernel, &shape);
     return shape.partials_bytes;
 }
 
-/* The most room for partial sums that a slot needs at any M up to `to`. It grows with M until the counters have no room
- * any more, from where on it is 0. */
-static size_t slot_partials(const struct mt_layer *layer, const struct slot *slot, int to) {
-    size_t most = slot_partials_at(layer, slot, to);
+/* The most room for partial sums that a slot needs at any M up to `to`. With split-K it grows with M until the counters
+ * have no room any more, from where on it is 0; with stream-K it is the same at every M. */
+static size_t slot_partials(const struct mt_layer *layer, const struct slot *slot, int sm_count, int to) {
+    size_t most = slot_partials_at(layer, slot, sm_count, to);
     int low = slot->from, high = most ? slot->from : to; /* the first M that needs none is in low .. high */
     while (low < high) {
         int middle = low + (high - low) / 2;
-        size_t partials = slot_partials_at(layer, slot, middle);
+        size_t partials = slot_partials_at(layer, slot, sm_count, middle);
         if (partials > most)
             most = partials;
         if (partials)
@@ -284,11 +284,10 @@ static size_t slot_partials(const struct mt_layer *layer, const struct slot *slo
 }
 
 size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max) {
-    (void)table;
     size_t most = 0;
     for (int i = 0; i < layer->slot_count && layer->slots[i].from <= m_max; i++) {
         int to = i + 1 < layer->slot_count && layer->slots[i + 1].from <= m_max ? layer->slots[i + 1].from - 1 : m_max;
-        size_t partials = slot_partials(layer, &layer->slots[i], to);
+        size_t partials = slot_partials(layer, &layer->slots[i], table->limits.sm_count, to);
         if (partials > most)
             most = partials;
     }
@@ -328,7 +327,7 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
     struct launch_shape shape;
     p.m = o->m;
     p.bias = o->bias != 0;
-    slot_kernel(&layer->slots[layer_slot(layer, p.m)], &p, &kernel, &shape);
+    slot_kernel(&layer->slots[layer_slot(layer, p.m)], &p, table->limits.sm_count, &kernel, &shape);
     if (shape.partials_bytes > 0 && (!o->workspace || o->workspace_bytes < COUNTERS_BYTES + shape.partials_bytes))
         return fail(MT_USAGE, "mt_gemm_launch: the workspace has %zu bytes; %zu are needed at m = %d",
                     o->workspace_bytes, COUNTERS_BYTES + shape.partials_bytes, p.m);

@@ -28,9 +28,12 @@ struct device_limits {
 
 struct launch_shape {
     int tile_n, tile_m, tile_k; /* of a CTA: features (of the wider part), tokens, K step */
+    int x_rows;                 /* tokens that one CTA loads of its tile: fewer where a cluster shares them */
     unsigned grid[3], block;
-    size_t smem_bytes;                     /* dynamic */
-    size_t partials_bytes, counters_bytes; /* workspace that this launch needs; 0 without split-K */
+    unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence */
+    size_t smem_bytes;     /* dynamic */
+    size_t partials_bytes; /* workspace that this launch needs */
+    size_t counters_bytes; /* likewise; 0 where no output tile is shared along K */
 };
 
 struct family {
@@ -39,13 +42,13 @@ struct family {
     const char *entry;         /* extern "C" name of the kernel */
     int min_cc;
     bool quantised;  /* false: a fp16 baseline family */
-    bool persistent; /* grid[0] counts work items: a launch has no more CTAs than the device holds */
-    bool tensor_map; /* reads x through mt_gemm_args.x_map, box {128, tile_m} */
+    bool persistent; /* a launch has no more CTAs than the device holds; they walk over the work items */
+    bool tensor_map; /* reads x through mt_gemm_args.x_map, box {128, x_rows}, and may write y through y_map */
     const struct knob *knobs;
     int knob_count;
     /* True if the kernel can be built and launched so; else one reason in `reason`. */
     bool (*allowed)(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]);
-    void (*shape)(const struct config *c, const struct problem *p, struct launch_shape *out);
+    void (*shape)(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out);
     /* Appends the -D options, each after a space, of the knobs and of the problem's formats (not of M, N, K: one binary
      * serves every layer). */
     void (*options)(const struct config *c, const struct problem *p, struct str *options);

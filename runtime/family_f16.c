@@ -43,13 +43,16 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     return resources_allowed(d, threads, v[CTAS], shared_of(c), 4 * mi * ni + 8 * mi + 4 * ni + 40, reason);
 }
 
-static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
+static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
+    (void)sm_count;
     const int *v = c->value;
     const int tiles = (p->m + v[TILE_M] - 1) / v[TILE_M] * ((p->n + v[TILE_N] - 1) / v[TILE_N]);
     *out = (struct launch_shape){.tile_n = v[TILE_N],
                                  .tile_m = v[TILE_M],
                                  .tile_k = v[TILE_K],
+                                 .x_rows = v[TILE_M],
                                  .grid = {(unsigned)tiles, 1, 1},
+                                 .items = (unsigned)tiles,
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .smem_bytes = (size_t)shared_of(c)};
 }

@@ -33,20 +33,9 @@ static int ceil_div(int a, int b) {
     return (a + b - 1) / b;
 }
 
-void shape_tiles(struct launch_shape *out, const struct problem *p, int tile8, int tile4, int tile_m, int split_k,
-                 bool linear) {
-    const int rows8 = problem_rows8(p), widest = tile8 > tile4 ? tile8 : tile4;
-    const unsigned tiles =
-        (unsigned)((ceil_div(rows8, tile8) + ceil_div(p->n - rows8, tile4)) * ceil_div(p->m, tile_m));
-    out->tile_n = widest;
-    out->tile_m = tile_m;
-    out->grid[0] = linear ? tiles * (unsigned)split_k : tiles;
-    out->grid[1] = 1;
-    out->grid[2] = linear ? 1 : (unsigned)split_k;
-    if (split_k > 1) {
-        out->partials_bytes = (size_t)tiles * (size_t)split_k * (size_t)(widest * tile_m) * sizeof(float);
-        out->counters_bytes = tiles * sizeof(unsigned);
-    }
+int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m) {
+    const int rows8 = problem_rows8(p);
+    return (ceil_div(rows8, tile8) + ceil_div(p->n - rows8, tile4)) * ceil_div(p->m, tile_m);
 }
 
 static bool power_of_two(int v) {

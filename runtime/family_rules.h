@@ -17,10 +17,8 @@ struct parts {
 };
 struct parts parts_of(const struct problem *p, int width, int width8);
 
-/* Fills in tiles, grid and split-K workspace of a launch: tile8 and tile4 features (of parts that are there), tile_m
- * tokens. The grid is one CTA per tile and split, splits along z, or all along x if `linear`. */
-void shape_tiles(struct launch_shape *out, const struct problem *p, int tile8, int tile4, int tile_m, int split_k,
-                 bool linear);
+/* Output tiles of all parts: tile8 and tile4 features (of parts that are there), tile_m tokens. */
+int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m);
 
 /* 2 to 16 warps in all, each count a power of two. */
 bool warps_allowed(int warps_n, int warps_m, char reason[160]);

@@ -85,15 +85,26 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
            (!parts.has4 || tile_allowed(c, p, d, 4, parts.width4, reason));
 }
 
-static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
+static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
+    (void)sm_count;
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
     const int shared8 = parts.has8 ? shared_of(c, p, 8, parts.width8) : 0;
     const int shared4 = parts.has4 ? shared_of(c, p, 4, parts.width4) : 0;
-    *out = (struct launch_shape){.tile_k = k_step(v[TILE_K], p),
+    const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
+    const unsigned tiles = (unsigned)tiles_of(p, parts.width8, parts.width4, v[TILE_M]), split = (unsigned)v[SPLIT_K];
+    *out = (struct launch_shape){.tile_n = widest,
+                                 .tile_m = v[TILE_M],
+                                 .tile_k = k_step(v[TILE_K], p),
+                                 .x_rows = v[TILE_M],
+                                 .grid = {tiles, 1, split},
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
+                                 .items = tiles * split,
                                  .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4)};
-    shape_tiles(out, p, parts.width8, parts.width4, v[TILE_M], v[SPLIT_K], false);
+    if (split > 1) {
+        out->partials_bytes = (size_t)tiles * split * (size_t)(widest * v[TILE_M]) * sizeof(float);
+        out->counters_bytes = tiles * sizeof(unsigned);
+    }
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {

@@ -3,8 +3,25 @@
 #include "family.h"
 #include "family_rules.h"
 
-enum { BLOCKS, BLOCKS8, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, CTAS, PROMOTE, ZERO, SPLIT_K, RASTER, KNOBS };
-enum { ZERO_START = 1, PRODUCER_REGISTERS = 40 };
+enum {
+    BLOCKS,
+    BLOCKS8,
+    TILE_M,
+    TILE_K,
+    STAGES,
+    CONSUMERS,
+    PINGPONG,
+    CLUSTER,
+    STORE,
+    CTAS,
+    PROMOTE,
+    ZERO,
+    SPLIT_K,
+    STREAM_K,
+    RASTER,
+    KNOBS
+};
+enum { ZERO_START = 1, PRODUCER_REGISTERS = 40, MOST_STEPS = 1 << 30 };
 
 static const struct knob knobs[KNOBS] = {
     [BLOCKS] = {"blocks", "blocks of 64 output features per consumer warp group", 1, false},
@@ -15,10 +32,16 @@ static const struct knob knobs[KNOBS] = {
     [STAGES] = {"stages", "pipeline depth; all stages can be in flight", 4, false},
     [CONSUMERS] = {"consumers", "consumer warp groups beside the producer's", 2, false},
     [PINGPONG] = {"pingpong", "0 consumers share a tile, 1 each has its own and they take turns", 0, false},
+    [CLUSTER] = {"cluster", "CTAs of a cluster: adjacent feature tiles that load their tokens once for all", 1, false},
+    [STORE] = {"store", "the output is written by 0 16-byte stores, 1 the copy engine where its rows are aligned", 0,
+               false},
     [CTAS] = {"ctas", "CTAs per SM", 1, false},
     [PROMOTE] = {"promote", "integer sums become floats by 0 convert, 1 subtract, 2 fma", 2, false},
     [ZERO] = {"zero", "4-bit zero point: 0 subtracted before the MMA, 1 through the sum's start value", 0, false},
     [SPLIT_K] = {"split_k", "work items that share an output tile along K", 1, true},
+    [STREAM_K] = {"stream_k",
+                  "0, or the least K steps of a CTA's share when the tiles of the last wave are shared evenly", 0,
+                  true},
     [RASTER] = {"raster", "token tiles walked together before the next feature tile", 1, true},
 };
 
@@ -43,7 +66,7 @@ static int shared_of(const struct config *c, const struct problem *p) {
     const int stage8 = parts.has8 ? stage_of(c, p, 8, parts.width8) : 0;
     const int stage4 = parts.has4 ? stage_of(c, p, 4, parts.width4) : 0;
     const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
-    const int output = v[TILE_M] * mt_output_pitch(tile_n_of(c, widest)) * 2;
+    const int output = mt_swizzled_output_bytes(tile_n_of(c, widest), v[TILE_M]);
     return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
 }
 
@@ -71,8 +94,8 @@ static bool registers_allowed(const struct config *c, const struct problem *p, i
 static bool knobs_allowed(const struct config *c, const struct problem *p, char reason[160]) {
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
-    if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[PINGPONG] > 1)
-        return refuse(reason, "promote is 0..2, zero and pingpong are 0 or 1");
+    if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[PINGPONG] > 1 || v[STORE] > 1)
+        return refuse(reason, "promote is 0..2; zero, pingpong and store are 0 or 1");
     if (v[BLOCKS] < 1 || v[BLOCKS] > 2 || v[BLOCKS8] > 2)
         return refuse(reason, "a consumer has 1 or 2 blocks of 64 features, not %d and %d", v[BLOCKS], v[BLOCKS8]);
     if (v[CONSUMERS] < 1 || v[CONSUMERS] > 3 || (v[PINGPONG] && v[CONSUMERS] < 2))
@@ -82,6 +105,9 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
                       k_step(v[TILE_K], p), p->group);
     if (v[TILE_M] < 8 || v[TILE_M] > 256 || !(v[TILE_M] == 8 || v[TILE_M] == 24 || v[TILE_M] % 16 == 0))
         return refuse(reason, "wgmma has no token tile of %d; 8, 16, 24, 32, then multiples of 16 to 256", v[TILE_M]);
+    if ((v[CLUSTER] != 1 && v[CLUSTER] != 2 && v[CLUSTER] != 4) || v[TILE_M] % (8 * v[CLUSTER]))
+        return refuse(reason, "a cluster has 1, 2 or 4 CTAs, each of which loads whole groups of 8 of the %d tokens",
+                      v[TILE_M]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
     if (v[ZERO] == ZERO_START && !parts.has4)
@@ -91,15 +117,54 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
     return true;
 }
 
+/* Clusters that the device holds at once, and the work for them: output tiles of a cluster, K steps of one. */
+struct work {
+    int workers, tiles, steps, streamed, sharers; /* stream-K: shared tiles and who shares them (gemm_args.h) */
+};
+
+static struct work work_of(const struct config *c, const struct problem *p, int sm_count) {
+    const int *v = c->value, step = k_step(v[TILE_K], p);
+    const struct parts parts = parts_for(c, p);
+    struct work w = {.workers = sm_count * v[CTAS] / v[CLUSTER], .steps = (problem_k_padded(p) + step - 1) / step};
+    w.workers = w.workers > 0 ? w.workers : 1;
+    w.tiles = tiles_of(p, tile_n_of(c, parts.width8) * v[CLUSTER], tile_n_of(c, parts.width4) * v[CLUSTER], v[TILE_M]);
+    if (v[STREAM_K] > 0) {
+        w.streamed = mt_streamed_tiles(w.tiles, w.workers);
+        w.sharers = mt_stream_workers(w.streamed, w.steps, v[STREAM_K], w.workers);
+    }
+    return w;
+}
+
+static bool work_allowed(const struct config *c, const struct problem *p, int sm_count, char reason[160]) {
+    const int *v = c->value;
+    const struct work w = work_of(c, p, sm_count);
+    const struct parts parts = parts_for(c, p);
+    const int narrowest = tile_n_of(c, parts.width8 < parts.width4 ? parts.width8 : parts.width4);
+    if (v[CLUSTER] > sm_count || (v[CLUSTER] > 1 && p->n <= (v[CLUSTER] - 1) * narrowest))
+        return refuse(reason, "a cluster of %d CTAs: there are %d SMs, and tiles of %d features in %d", v[CLUSTER],
+                      sm_count, narrowest, p->n);
+    if (!split_allowed(v[SPLIT_K], w.steps, reason) ||
+        !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
+        return false;
+    if (v[STREAM_K] < 0 || v[STREAM_K] > w.steps || (v[STREAM_K] && v[SPLIT_K] > 1))
+        return refuse(reason, "stream_k=%d: at most the %d K steps of a tile, and not together with split_k",
+                      v[STREAM_K], w.steps);
+    if (v[STREAM_K] && w.streamed == 0)
+        return refuse(reason, "stream_k=%d: %d tiles are whole waves of %d; there is nothing to share", v[STREAM_K],
+                      w.tiles, w.workers);
+    if (v[STREAM_K] && (long long)w.streamed * w.steps * w.sharers > MOST_STEPS)
+        return refuse(reason, "stream_k=%d: %d tiles of %d K steps are too many to share", v[STREAM_K], w.streamed,
+                      w.steps);
+    return true;
+}
+
 static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
     if (d->cc != 90)
         return refuse(reason, "wgmma exists on compute capability 9.0 only; this device has %d.%d", d->cc / 10,
                       d->cc % 10);
-    if (!knobs_allowed(c, p, reason) ||
-        !split_allowed(v[SPLIT_K], (problem_k_padded(p) + k_step(v[TILE_K], p) - 1) / k_step(v[TILE_K], p), reason) ||
-        !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
+    if (!knobs_allowed(c, p, reason) || !work_allowed(c, p, d->sm_count, reason))
         return false;
     if (v[CTAS] < 1 || v[CTAS] * (v[CONSUMERS] + 1) * 128 > d->threads_per_sm || consumer_registers(c) < 24)
         return refuse(reason, "%d CTAs of %d warp groups do not fit an SM", v[CTAS], v[CONSUMERS] + 1);
@@ -109,13 +174,31 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     return resources_allowed(d, (v[CONSUMERS] + 1) * 128, v[CTAS], shared_of(c, p), PRODUCER_REGISTERS, reason);
 }
 
-static void shape(const struct config *c, const struct problem *p, struct launch_shape *out) {
+static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
-    *out = (struct launch_shape){.tile_k = k_step(v[TILE_K], p),
-                                 .block = (unsigned)((v[CONSUMERS] + 1) * 128),
-                                 .smem_bytes = (size_t)shared_of(c, p)};
-    shape_tiles(out, p, tile_n_of(c, parts.width8), tile_n_of(c, parts.width4), v[TILE_M], v[SPLIT_K], true);
+    const struct work w = work_of(c, p, sm_count);
+    const int items = w.tiles * v[SPLIT_K];
+    const int busy = v[STREAM_K] || items > w.workers ? w.workers : items;
+    *out = (struct launch_shape){
+        .tile_n = tile_n_of(c, parts.width8 > parts.width4 ? parts.width8 : parts.width4),
+        .tile_m = v[TILE_M],
+        .tile_k = k_step(v[TILE_K], p),
+        .x_rows = v[TILE_M] / v[CLUSTER],
+        .grid = {(unsigned)(busy * v[CLUSTER]), 1, 1},
+        .block = (unsigned)((v[CONSUMERS] + 1) * 128),
+        .items = (unsigned)((w.streamed ? w.tiles - w.streamed + w.sharers : items) * v[CLUSTER]),
+        .smem_bytes = (size_t)shared_of(c, p),
+    };
+    const size_t tile_bytes = (size_t)(out->tile_n * v[TILE_M]) * sizeof(float), ctas = (size_t)v[CLUSTER];
+    if (v[SPLIT_K] > 1) {
+        out->partials_bytes = (size_t)items * ctas * tile_bytes;
+        out->counters_bytes = (size_t)w.tiles * ctas * sizeof(unsigned);
+    }
+    if (v[STREAM_K]) { /* the same at every M, so that a workspace that is enough for many tokens is enough for few */
+        out->partials_bytes = 2 * (size_t)w.workers * ctas * tile_bytes;
+        out->counters_bytes = (size_t)w.streamed * ctas * sizeof(unsigned);
+    }
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {
@@ -123,7 +206,8 @@ static void options(const struct config *c, const struct problem *p, struct str 
     const struct parts parts = parts_for(c, p);
     str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d",
                parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG]);
-    str_printf(out, " -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CTAS], v[PROMOTE], v[ZERO]);
+    str_printf(out, " -DCLUSTER=%d -DSTORE=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CLUSTER], v[STORE], v[CTAS],
+               v[PROMOTE], v[ZERO]);
     str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
                p->dtype == DTYPE_BF16);
 }

@@ -89,12 +89,12 @@ void kernel_unload(struct device *dev, struct kernel *kernel) {
     memset(kernel, 0, sizeof *kernel);
 }
 
-/* The value of a launch-time knob, 1 where the family has none of that name. */
-static int launch_knob(const struct config *config, const char *name) {
+/* The value of a knob, `otherwise` where the family has none of that name. */
+static int knob_or(const struct config *config, const char *name, int otherwise) {
     for (int i = 0; i < config->family->knob_count; i++)
         if (strcmp(config->family->knobs[i].name, name) == 0)
             return config->value[i];
-    return 1;
+    return otherwise;
 }
 
 static enum mt_status launch(const struct device *dev, const struct kernel *kernel, const struct launch_shape *shape,
@@ -105,38 +105,36 @@ static enum mt_status launch(const struct device *dev, const struct kernel *kern
     return device_check(dev, result, what);
 }
 
-/* The tensor map of x: rows of k_padded bytes, boxes of 128 bytes x tile_m tokens, zeros beyond M, 128-byte swizzle as
- * wgmma reads it. */
-static enum mt_status encode_x(const struct device *dev, const struct launch_shape *shape, struct mt_gemm_args *args) {
-    const cuuint64_t size[] = {(cuuint64_t)args->k_padded, (cuuint64_t)args->m},
-                     stride[] = {(cuuint64_t)args->k_padded};
-    const cuuint32_t box[] = {MT_K_PAD, (cuuint32_t)shape->tile_m}, element_stride[] = {1, 1};
-    CUtensorMap *map = (CUtensorMap *)(void *)args->x_map;
-    CUresult result =
-        dev->drv.TensorMapEncodeTiled(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)(uintptr_t)args->x, size, stride,
-                                      box, element_stride, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    return device_check(dev, result, "the tensor map of the activations cannot be made");
+/* A tensor map of rows of 128-byte pieces with 128-byte swizzle, as wgmma reads and stmatrix writes them. */
+static CUresult encode_rows(const struct device *dev, unsigned char *map, const void *base, int element_bytes,
+                            int columns, int rows, int pitch, int box_rows) {
+    const cuuint64_t size[] = {(cuuint64_t)columns, (cuuint64_t)rows},
+                     stride[] = {(cuuint64_t)pitch * (cuuint64_t)element_bytes};
+    const cuuint32_t box[] = {128 / (cuuint32_t)element_bytes, (cuuint32_t)box_rows}, element_stride[] = {1, 1};
+    return dev->drv.TensorMapEncodeTiled(
+        (CUtensorMap *)(void *)map, element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16,
+        2, (void *)(uintptr_t)base, size, stride, box, element_stride, CU_TENSOR_MAP_INTERLEAVE_NONE,
+        CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 }
 
-/* A persistent kernel walks over its work items with the CTAs that the device holds at once. */
-static void fit_grid(const struct device *dev, const struct kernel *kernel, struct launch_shape *shape) {
-    if (!kernel->config.family->persistent)
-        return;
-    const unsigned held = (unsigned)(dev->sm_count * config_get(&kernel->config, "ctas"));
-    if (shape->grid[0] > held)
-        shape->grid[0] = held;
+/* Tokens and k beyond x are read as zeros; what lies beyond y is not written. */
+static enum mt_status encode_maps(const struct device *dev, const struct config *config,
+                                  const struct launch_shape *shape, struct mt_gemm_args *args) {
+    CUresult result = encode_rows(dev, args->x_map, args->x, 1, args->k_padded, args->m, args->k_padded, shape->x_rows);
+    if (result == CUDA_SUCCESS && knob_or(config, "store", 0) && args->ldy % 8 == 0 && (uintptr_t)args->y % 16 == 0)
+        result = encode_rows(dev, args->y_map, args->y, 2, args->n, args->m, args->ldy, shape->tile_m);
+    return device_check(dev, result, "the tensor maps of activations and output cannot be made");
 }
 
 enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                            const struct mt_gemm_args *args, CUstream stream) {
     struct mt_gemm_args own = *args;
     struct launch_shape shape;
-    kernel->config.family->shape(&kernel->config, p, &shape);
-    own.split_k = launch_knob(&kernel->config, "split_k");
-    own.raster = launch_knob(&kernel->config, "raster");
-    fit_grid(dev, kernel, &shape);
-    enum mt_status status = kernel->config.family->tensor_map ? encode_x(dev, &shape, &own) : MT_OK;
+    kernel->config.family->shape(&kernel->config, p, dev->sm_count, &shape);
+    own.split_k = knob_or(&kernel->config, "split_k", 1);
+    own.stream_k = knob_or(&kernel->config, "stream_k", 0);
+    own.raster = knob_or(&kernel->config, "raster", 1);
+    enum mt_status status = kernel->config.family->tensor_map ? encode_maps(dev, &kernel->config, &shape, &own) : MT_OK;
     return status ? status : launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
 }
 
@@ -144,8 +142,8 @@ enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *ke
                                const struct mt_gemm_f16_args *args, CUstream stream) {
     struct mt_gemm_f16_args own = *args;
     struct launch_shape shape;
-    kernel->config.family->shape(&kernel->config, p, &shape);
-    own.raster = launch_knob(&kernel->config, "raster");
+    kernel->config.family->shape(&kernel->config, p, dev->sm_count, &shape);
+    own.raster = knob_or(&kernel->config, "raster", 1);
     return launch(dev, kernel, &shape, &own, "the fp16 GEMM cannot be launched", stream);
 }
 

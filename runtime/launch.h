@@ -24,7 +24,7 @@ enum mt_status kernel_load(struct device *dev, const struct config *config, stru
 void kernel_unload(struct device *dev, struct kernel *kernel);
 
 /* Launches asynchronously on `stream`. `args` is one of the structs of templates/gemm_args.h, filled but for the
- * members that follow from the configuration (split_k, raster), which are set here in a copy. */
+ * members that follow from the configuration (tensor maps, split_k, stream_k, raster), which are set here in a copy. */
 enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                            const struct mt_gemm_args *args, CUstream stream);
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,

@@ -64,7 +64,7 @@ static bool config_fit(struct config *config, const struct problem *p, const str
     while (!config_allowed(config, p, limits, reason)) {
         int largest = -1;
         for (int i = 0; i < config->family->knob_count; i++)
-            if (config->family->knobs[i].launch && config->value[i] > 1 &&
+            if (config->family->knobs[i].launch && config->value[i] > config->family->knobs[i].fallback &&
                 (largest < 0 || config->value[i] > config->value[largest]))
                 largest = i;
         if (largest < 0)
@@ -74,33 +74,15 @@ static bool config_fit(struct config *config, const struct problem *p, const str
     return true;
 }
 
-static unsigned long grid_at(const struct config *config, struct problem p, int m) {
-    struct launch_shape shape;
-    p.m = m;
-    config->family->shape(config, &p, &shape);
-    return (unsigned long)shape.grid[0] * shape.grid[1] * shape.grid[2];
-}
-
-/* Tokens of one CTA tile: the most that take the grid of a single token. */
-static int tile_of(const struct config *config, const struct problem *p) {
-    int low = 1, high = 1 << 12; /* no tile is larger */
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (grid_at(config, *p, middle) == grid_at(config, *p, 1))
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
 /* Adds a slot if its kernel can run. `slot` has the configuration as it was tuned. */
 static void layer_add(struct mt_layer *layer, struct slot slot, const struct device_limits *limits) {
     struct problem p = layer->problem;
+    struct launch_shape shape;
     p.m = slot.m > 0 ? slot.m : 1;
     if (!config_fit(&slot.kernel.config, &p, limits))
         return;
-    slot.tile = tile_of(&slot.kernel.config, &p);
+    slot.kernel.config.family->shape(&slot.kernel.config, &p, limits->sm_count, &shape);
+    slot.tile = shape.tile_m;
     layer->slots = xrealloc(layer->slots, (size_t)(layer->slot_count + 1) * sizeof slot);
     layer->slots[layer->slot_count++] = slot;
 }

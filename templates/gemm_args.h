@@ -29,18 +29,20 @@ enum { MT_PART_W8 = 0, MT_PART_W4 = 1, MT_PARTS = 2 };
 
 struct mt_gemm_args {
     MT_ALIGN64 unsigned char x_map[128]; // sm_90: CUtensorMap of x; other families do not read it
+    MT_ALIGN64 unsigned char y_map[128]; // sm_90: CUtensorMap of y, where its rows are aligned to 16 bytes
     struct mt_gemm_part part[MT_PARTS];
     const signed char *x;   // int8 [M][Kp], zero beyond K
     const float *x_scales;  // fp32 [groups][M]
     const int *x_sums;      // int32 [groups][M]: sum of x over the group
     void *y;                // fp16 or bf16 [M][ldy], row-major
     const void *bias;       // fp16 or bf16 [N], or NULL
-    float *partials;        // split-K: fp32 [tiles][split_k][tile_n * tile_m] in fragment order; not read when split_k = 1
-    unsigned *counters;     // split-K: one per output tile, zero before and after every launch
+    float *partials;        // partial sums: fp32 [slots][tile_n * tile_m] in fragment order; not read where no tile is shared along K
+    unsigned *counters;     // one per shared output tile, zero before and after every launch
     int m, n, k_padded;     // tokens, output features, padded input features
     int groups;             // ceil(k_padded / G)
     int ldy;                // elements between rows of y, >= n
     int split_k;            // CTAs that share one output tile along K, >= 1
+    int stream_k;           // sm_90: 0, or the least K steps of a CTA when the last tiles are shared evenly (tile/schedule.cuh)
     int raster;             // token tiles that are walked together before the next feature tile, >= 1
 };
 
@@ -102,9 +104,25 @@ MT_SHARED_FORMULA int mt_stage_bytes(int bits, int tile_n, int tile_m, int tile_
 MT_SHARED_FORMULA int mt_output_pitch(int tile_n) {
     return tile_n + 8; // the rows that the four lanes of a quad write lie in different banks
 }
+// On sm_90 it has memory of its own: 16-bit [64 features][tile_m][64], as a tensor map with 128-byte swizzle has it.
+MT_SHARED_FORMULA int mt_swizzled_output_bytes(int tile_n, int tile_m) {
+    return tile_n * tile_m * 2;
+}
 MT_SHARED_FORMULA int mt_shared_bytes(int stages, int stage_bytes, int tile_n, int tile_m) {
     return stages * stage_bytes > tile_m * mt_output_pitch(tile_n) * 2 ? stages * stage_bytes
                                                                        : tile_m * mt_output_pitch(tile_n) * 2;
+}
+
+// ---- stream-K: which tiles are shared (tile/schedule.cuh deals out their steps); the host needs it for the workspace ----
+
+// Of `tiles` output tiles, as many from the first on are shared evenly by all `workers`: the last, unfull wave and the one before it.
+MT_SHARED_FORMULA int mt_streamed_tiles(int tiles, int workers) {
+    return tiles % workers == 0 ? 0 : tiles < workers ? tiles : workers + tiles % workers;
+}
+// How many workers share them, each with `least` K steps at least, `steps` being those of one tile.
+MT_SHARED_FORMULA int mt_stream_workers(int streamed, int steps, int least, int workers) {
+    const long long most = (long long)streamed * steps / least;
+    return most < 1 ? 1 : most < workers ? (int)most : workers;
 }
 
 #endif

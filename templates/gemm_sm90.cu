@@ -1,7 +1,8 @@
 // Group-wise W4A8, W8A8 and mixed GEMM for Hopper (sm_90a): bulk copies + wgmma, warp-specialised, persistent.
 //
-// Arguments in gemm_args.h; x_map is the tensor map of x: int8 {Kp, M}, box {128, TILE_M}, 128-byte swizzle. Grid: as many CTAs as the device
-// holds, or fewer; each walks over work items, an item being one split of one output tile. Block: consumer warp groups, then the producer's.
+// Arguments in gemm_args.h; x_map is the tensor map of x: int8 {Kp, M}, box {128, TILE_M / CLUSTER}; y_map that of y: 16-bit {N, M}, box
+// {64, TILE_M}; both with 128-byte swizzle. Grid: as many CTAs as the device holds, or fewer, in whole clusters; each cluster walks over work
+// items (Work in tile/schedule.cuh) of CLUSTER adjacent feature tiles. Block: consumer warp groups, then the producer's.
 #include "gemm_args.h"
 #include "tile/hopper_tile.cuh"
 
@@ -26,6 +27,12 @@
 #endif
 #ifndef PINGPONG // 0 cooperative: consumers share a tile; 1 ping-pong: each has its own, taking turns
 #error PINGPONG is unset
+#endif
+#ifndef CLUSTER // CTAs of a cluster: adjacent feature tiles that load the tokens of their tile once for all; 1, 2 or 4
+#error CLUSTER is unset
+#endif
+#ifndef STORE // Y is written by 0 16-byte stores, 1 the copy engine where the rows of Y are aligned to 16 bytes
+#error STORE is unset
 #endif
 #ifndef CTAS // CTAs per SM
 #error CTAS is unset
@@ -52,11 +59,13 @@
 #endif
 
 constexpr int widest = (BLOCKS > BLOCKS8 ? BLOCKS : BLOCKS8) * 64 * (PINGPONG ? 1 : CONSUMERS);
-using Tile8 = HopperTile<8, BLOCKS8, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, widest * TILE_M, BF16>;
-using Tile4 = HopperTile<4, BLOCKS, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, widest * TILE_M, BF16>;
+template <int Bits, int Blocks>
+using TileOf = HopperTile<Bits, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, CLUSTER, STORE, widest * TILE_M, BF16>;
+using Tile8 = TileOf<8, BLOCKS8>;
+using Tile4 = TileOf<4, BLOCKS>;
 constexpr int stage8 = HAS_W8 ? Tile8::stage_bytes : 0, stage4 = HAS_W4 ? Tile4::stage_bytes : 0;
 constexpr int stage_pitch = stage8 > stage4 ? stage8 : stage4;
-constexpr int output_bytes = TILE_M * mt_output_pitch(widest) * 2;
+constexpr int output_bytes = mt_swizzled_output_bytes(widest, TILE_M);
 
 // Registers: the launch bounds give every warp group the same; the producer gives most of its share to the consumers.
 constexpr int launch_registers = 512 / ((CONSUMERS + 1) * CTAS) / 8 * 8 > 248 ? 248 : 512 / ((CONSUMERS + 1) * CTAS) / 8 * 8;
@@ -71,67 +80,120 @@ struct Role {
     Barrier *full, *empty, *turns;
 };
 
-// The work item of `turn`, if it is this role's; `iteration` moves past its steps either way.
-template <class T>
-__device__ __forceinline__ void run_item(const mt_gemm_args &args, const mt_gemm_part &part, const Role &role, int tile_index,
-                                         int first, int split, int turn, int &iteration) {
-    const int tiles_n = (part.rows + T::TileN - 1) / T::TileN, tiles_m = (args.m + T::TileM - 1) / T::TileM;
-    const Tile tile = tile_of(tile_index - first, tiles_m, tiles_n, args.raster);
-    const int m0 = tile.m * T::TileM;
-    const T work = {args, part, role.stages, stage_pitch, role.full, role.empty, role.turns, m0, tile.n * T::TileN,
-                    min(T::TileM, args.m - m0), tile_index, split};
-    if (role.producer)
-        work.produce(iteration);
-    else if (turn % T::teams == role.team)
-        work.consume(iteration, turn, role.output);
-    else
-        iteration += work.steps().end - work.steps().begin;
+// The clusters' tiles along the features of a part.
+template <class T> __device__ __forceinline__ int clusters_along(const mt_gemm_part &part) {
+    return (part.rows + T::TileN * CLUSTER - 1) / (T::TileN * CLUSTER);
 }
 
-__device__ __forceinline__ void run_items(const mt_gemm_args &args, const Role &role) {
-    const mt_gemm_part &part8 = args.part[MT_PART_W8], &part4 = args.part[MT_PART_W4];
-    const int tiles_m = (args.m + TILE_M - 1) / TILE_M;
-    const int tiles8 = (part8.rows + Tile8::TileN - 1) / Tile8::TileN * tiles_m;
-    const int tiles4 = (part4.rows + Tile4::TileN - 1) / Tile4::TileN * tiles_m;
-    int iteration = 0;
-    for (int item = blockIdx.x, turn = 0; item < (tiles8 + tiles4) * args.split_k; item += gridDim.x, turn++) {
-        const int tile = item / args.split_k, split = item % args.split_k;
-#if HAS_W8 && HAS_W4
-        if (tile < tiles8)
-            run_item<Tile8>(args, part8, role, tile, 0, split, turn, iteration);
-        else
-            run_item<Tile4>(args, part4, role, tile, tiles8, split, turn, iteration);
-#elif HAS_W8
-        run_item<Tile8>(args, part8, role, tile, 0, split, turn, iteration);
-#else
-        run_item<Tile4>(args, part4, role, tile, 0, split, turn, iteration);
-#endif
+// What this CTA's cluster works on at a turn.
+struct Turn {
+    Item item;
+    int tiles8; // tiles of the launch that belong to the 8-bit part: the first ones
+};
+__device__ __forceinline__ bool find_turn(const mt_gemm_args &args, int number, Turn &turn) {
+    const int tiles_m = (afresh(args.m) + TILE_M - 1) / TILE_M, steps = (afresh(args.k_padded) + TILE_K - 1) / TILE_K;
+    turn.tiles8 = clusters_along<Tile8>(args.part[MT_PART_W8]) * tiles_m;
+    const Work work = {steps,
+                       turn.tiles8 + clusters_along<Tile4>(args.part[MT_PART_W4]) * tiles_m,
+                       args.split_k,
+                       args.stream_k,
+                       afresh(blockIdx.x / CLUSTER),
+                       static_cast<int>(gridDim.x / CLUSTER)};
+    return work.item(number, turn.item);
+}
+
+// This CTA's tile of it.
+template <class T>
+__device__ __forceinline__ T tile_at(const mt_gemm_args &args, const mt_gemm_part &part, const Role &role, const Turn &turn) {
+    const int rank = CLUSTER > 1 ? cluster_rank() : 0, index = turn.item.tile - (T::Bits == 4 ? turn.tiles8 : 0);
+    const Tile at = tile_of(index, (args.m + T::TileM - 1) / T::TileM, clusters_along<T>(part), args.raster);
+    const int m0 = at.m * T::TileM;
+    return {args,
+            part,
+            role.stages,
+            stage_pitch,
+            role.full,
+            role.empty,
+            role.turns,
+            m0,
+            (at.n * CLUSTER + rank) * T::TileN,
+            min(T::TileM, args.m - m0),
+            turn.item.tile * CLUSTER + rank,
+            turn.item.steps,
+            turn.item.parts.of(rank, CLUSTER)};
+}
+
+// A turn, if it is this role's; `pipe` moves past its steps either way.
+template <class T>
+__device__ __forceinline__ void take_turn(const mt_gemm_args &args, const mt_gemm_part &part, const Role &role, int number,
+                                          const Turn &turn, Pipe<STAGES> &pipe) {
+    if (role.producer) {
+        tile_at<T>(args, part, role, turn).produce(pipe);
+    } else if (number % T::teams == role.team) {
+        typename T::Out::Accumulators acc;
+        tile_at<T>(args, part, role, turn).consume(acc, pipe, number);
+        Turn again; // found anew rather than kept in registers
+        find_turn(args, afresh(number), again);
+        tile_at<T>(args, part, role, again).finish(acc, role.output);
+    } else {
+        pipe.skip(turn.item.steps.end - turn.item.steps.begin);
     }
 }
 
-extern "C" __global__ void __launch_bounds__((CONSUMERS + 1) * 128, CTAS) gemm_sm90(const __grid_constant__ mt_gemm_args args) {
+__device__ __forceinline__ void run_turns(const mt_gemm_args &args, const Role &role) {
+    const mt_gemm_part &part8 = args.part[MT_PART_W8], &part4 = args.part[MT_PART_W4];
+    Pipe<STAGES> pipe;
+    Turn turn;
+    for (int number = 0; find_turn(args, number, turn); number++) {
+#if HAS_W8 && HAS_W4
+        if (turn.item.tile < turn.tiles8)
+            take_turn<Tile8>(args, part8, role, number, turn, pipe);
+        else
+            take_turn<Tile4>(args, part4, role, number, turn, pipe);
+#elif HAS_W8
+        take_turn<Tile8>(args, part8, role, number, turn, pipe);
+#else
+        take_turn<Tile4>(args, part4, role, number, turn, pipe);
+#endif
+    }
+    if (!role.producer)
+        Tile4::Out::finish();
+}
+
+#if CLUSTER > 1
+#define CLUSTER_SHAPE __cluster_dims__(CLUSTER, 1, 1)
+#else
+#define CLUSTER_SHAPE
+#endif
+
+extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__((CONSUMERS + 1) * 128, CTAS) gemm_sm90(const __grid_constant__ mt_gemm_args args) {
     extern __shared__ unsigned char shared[];
     __shared__ Barrier barriers[2 * STAGES + Tile4::teams];
     // Swizzled tiles start at multiples of 1024 bytes; dynamic shared memory does not.
-    unsigned char *stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
+    unsigned char *stages = kept(shared + (1024 - shared_address(shared) % 1024) % 1024);
+    Barrier *full = kept(barriers);
     const int warp_group = threadIdx.x / 128;
-    Role role = {warp_group == CONSUMERS, 0, stages, stages + STAGES * stage_pitch, barriers,
-                 barriers + STAGES, barriers + 2 * STAGES};
+    Role role = {warp_group == CONSUMERS, 0, stages, stages + STAGES * stage_pitch, full, full + STAGES, full + 2 * STAGES};
     if (threadIdx.x == CONSUMERS * 128) {
         tensor_map_prefetch(args.x_map);
         Tile4::init_barriers(role.full, role.empty, role.turns);
     }
-    __syncthreads();
+    if (CLUSTER > 1)
+        cluster_sync(); // everybody's barriers are ready
+    else
+        __syncthreads();
     if (role.producer) {
         registers_release<producer_registers>();
         if (threadIdx.x / 32 == CONSUMERS * 4) // one warp does the work
-            run_items(args, role);
+            run_turns(args, role);
     } else {
         registers_take<consumer_registers>();
         if (PINGPONG) {
             role.team = warp_group;
             role.output += warp_group * output_bytes;
         }
-        run_items(args, role);
+        run_turns(args, role);
     }
+    if (CLUSTER > 1)
+        cluster_sync(); // nobody copies to or arrives at a CTA that is gone
 }

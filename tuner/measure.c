@@ -209,7 +209,7 @@ static void compare_full_output(struct measurer *m, const struct kernel *kernel,
     struct timed timed = {.m = m, .operands = &m->operands, .kernel = kernel};
     size_t bytes = (size_t)o->problem.m * (size_t)o->problem.n * 2;
     struct launch_shape shape;
-    kernel->config.family->shape(&kernel->config, &o->problem, &shape);
+    kernel->config.family->shape(&kernel->config, &o->problem, m->dev->sm_count, &shape);
     if (shape.counters_bytes)
         return;
     unsigned char *y = xmalloc(bytes);
@@ -401,7 +401,7 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     adopt_check(out, &check);
     if (check.outcome != OUTCOME_OK)
         return MT_OK;
-    family->shape(&candidate->config, p, &shape);
+    family->shape(&candidate->config, p, m->dev->sm_count, &shape);
     out->smem_bytes += (int)shape.smem_bytes;
     step(m, "while its operands were made");
     if ((status = prepare_operands(m, p, family->quantised)) || (status = operands_reserve(&m->operands, &shape)))
@@ -431,7 +431,8 @@ static enum mt_status reserve_for_all(struct measurer *m, const struct candidate
         struct launch_shape shape;
         if (candidates[i].baseline)
             continue;
-        candidates[i].config.family->shape(&candidates[i].config, &candidates[i].item->problem, &shape);
+        candidates[i].config.family->shape(&candidates[i].config, &candidates[i].item->problem, m->dev->sm_count,
+                                           &shape);
         if (shape.partials_bytes > most.partials_bytes)
             most.partials_bytes = shape.partials_bytes;
         if (shape.counters_bytes > most.counters_bytes)

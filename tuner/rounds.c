@@ -95,7 +95,7 @@ static enum mt_status record(const struct rounds *r, const struct candidate *can
     struct store_measurement row;
     if (family) {
         struct launch_shape shape;
-        family->shape(&candidate->config, &candidate->item->problem, &shape);
+        family->shape(&candidate->config, &candidate->item->problem, worker_device(r->worker)->sm_count, &shape);
         measured_binary(&measured, &r->binaries->item[candidate->binary]);
         measured.smem_bytes += (int)shape.smem_bytes;
     }

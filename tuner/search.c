@@ -79,7 +79,7 @@ static int shared_of_sm(const struct search_pool *pool) {
         const struct config *c = &pool->config[i];
         struct launch_shape shape;
         size_t ctas = 1;
-        c->family->shape(c, pool->problem, &shape);
+        c->family->shape(c, pool->problem, pool->sm_count, &shape);
         for (int k = 0; k < c->family->knob_count; k++)
             if (!strcmp(c->family->knobs[k].name, "ctas"))
                 ctas = (size_t)c->value[k];

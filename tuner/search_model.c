@@ -20,8 +20,8 @@ static double ceil_div(double a, double b) {
 static void set_costs(struct model_point *point, const struct config *c, const struct problem *p, int sm_count,
                       int sm_shared) {
     struct launch_shape shape;
-    c->family->shape(c, p, &shape);
-    const double items = (double)shape.grid[0] * shape.grid[1] * shape.grid[2];
+    c->family->shape(c, p, sm_count, &shape);
+    const double items = shape.items;
     const double tile_n = shape.tile_n, tile_m = shape.tile_m, tile_k = shape.tile_k;
     const double split = knob_or(c, "split_k", 1), stages = knob_or(c, "stages", 2), ctas = knob_or(c, "ctas", 1);
     const double fit = floor(sm_shared / (double)(shape.smem_bytes + EXTRA_SHARED));

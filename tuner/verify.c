@@ -33,6 +33,17 @@ void check_failure(struct device *dev, struct check *out) {
     }
 }
 
+int verify_sms(const struct proof *proof, const struct config *config) {
+    enum { FEW = 3, MORE = 9 };
+    struct launch_shape shape = {0};
+    int sms = proof->dev->sm_count < FEW ? proof->dev->sm_count : FEW;
+    config->family->shape(config, &proof->problem, sms, &shape);
+    if (shape.partials_bytes && !shape.counters_bytes) /* stream-K, and all tiles are whole waves */
+        for (; sms < proof->dev->sm_count && sms < MORE && !shape.counters_bytes; sms++)
+            config->family->shape(config, &proof->problem, sms + 1, &shape);
+    return sms;
+}
+
 /* The device memory of one run. */
 struct run {
     struct memory memory;
@@ -44,7 +55,7 @@ struct run {
 static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, struct run *run) {
     struct device *dev = proof->dev;
     struct launch_shape shape;
-    kernel->config.family->shape(&kernel->config, &proof->problem, &shape);
+    kernel->config.family->shape(&kernel->config, &proof->problem, verify_sms(proof, &kernel->config), &shape);
     run->ldy = proof->problem.n + MARGIN;
     run->output_bytes = (size_t)proof->problem.m * (size_t)run->ldy * 2 + (size_t)2 * GUARD;
     run->counters_bytes = shape.counters_bytes;
@@ -69,12 +80,9 @@ static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, 
     return MT_OK;
 }
 
-/* A proof has few tiles: were a persistent kernel given all SMs, none of its CTAs would go on to a second one. */
-enum { PROOF_SMS = 3 };
-
 static enum mt_status launch(struct proof *proof, const struct kernel *kernel) {
     struct device *dev = proof->dev, few = *dev;
-    few.sm_count = dev->sm_count < PROOF_SMS ? dev->sm_count : PROOF_SMS;
+    few.sm_count = verify_sms(proof, &kernel->config);
     enum mt_status status = proof->quantised ? launch_gemm(&few, kernel, &proof->problem, &proof->gemm, NULL)
                                              : launch_gemm_f16(&few, kernel, &proof->problem, &proof->f16, NULL);
     return status ? status : device_check(dev, dev->drv.CtxSynchronize(), "running the kernel");

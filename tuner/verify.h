@@ -14,6 +14,10 @@ struct check {
     bool context_lost;      /* the device's context is unusable: close and open the device */
 };
 
+/* SMs that verify_gemm() gives a kernel. A proof has few tiles: were a persistent kernel given all SMs, none of its
+ * CTAs would go on to a second one, and with some numbers of SMs stream-K would find nothing to share. */
+int verify_sms(const struct proof *proof, const struct config *config);
+
 /* Compares every element of Y with the reference. Y starts as NaN, rows have a margin, and guards lie before and after;
  * a kernel that writes outside its rows, or leaves a split-K counter set, is wrong. Trouble on the way to the launch is
  * an outcome too: nothing here is an error of the caller. */

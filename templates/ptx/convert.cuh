@@ -15,6 +15,16 @@ template <bool Bf16> __device__ __forceinline__ float to_float(unsigned short bi
         return half_to_float(bits);
 }
 
+// Two of them, each rounded to nearest even; `low` in the lower half.
+template <bool Bf16> __device__ __forceinline__ unsigned pack_floats(float low, float high) {
+    unsigned pair;
+    if constexpr (Bf16)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    else
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
 // Round to nearest even.
 template <bool Bf16> __device__ __forceinline__ unsigned short from_float(float f) {
     unsigned short h;

@@ -19,6 +19,11 @@ __device__ __forceinline__ uint shared_address(const void *p) {
     return static_cast<uint>(__cvta_generic_to_shared(p));
 }
 
+// The same pointer, in a register that is not computed again at every use: the shared window's address costs some instructions.
+template <class T> __device__ __forceinline__ T *kept(T *shared) {
+    return static_cast<T *>(__cvta_shared_to_generic(__shfl_sync(0xffffffffu, shared_address(shared), 0)));
+}
+
 // 16 bytes, past L1. valid = false writes zeros and reads nothing. The L2 is asked for the whole 128-byte line: every stream here is
 // read to its end.
 __device__ __forceinline__ void cp_async_16(uint dst, const void *src, bool valid) {

@@ -26,8 +26,8 @@ template <int Count> __device__ __forceinline__ void registers_take() {
 
 // Descriptor of a K-major tile of 128-byte rows with 128-byte swizzle (1024-byte aligned): groups of 8 rows lie 1024 bytes apart. The next
 // 32 bytes along K are at descriptor + 2. PTX ISA "Matrix Descriptor Format".
-__device__ __forceinline__ unsigned long long wgmma_rows128(uint address) {
-    return static_cast<unsigned long long>((address & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+__device__ __forceinline__ unsigned long long wgmma_rows128(uint address, uint offset) {
+    return static_cast<unsigned long long>(1u << 30 | 64) << 32 | ((1u << 16 | address >> 4) + offset / 16);
 }
 
 // The numbers of asm operands cannot be computed, so the read-only operands stand first, as in-outs, and the accumulators follow at %6:

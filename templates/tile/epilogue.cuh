@@ -7,24 +7,24 @@
 #include "../gemm_args.h"
 #include "../ptx/convert.cuh"
 #include "../ptx/copy.cuh"
+#include "schedule.cuh"
 
 // Who holds what is told by Team: the warps that share an output tile.
 //   TileN, TileM, MI, NI     features and tokens of the tile; 16 x 8 fragments of a warp along each
 //   threads, thread(), sync(), number   how many, which one this is, a barrier among them, and which team of the CTA it is
 //   feature0(), token0()     where this warp's first fragment lies in the tile
 //   feature_step             features between a warp's fragments
+//   staged(token, feature)   where an element lies in the staged tile; 8 features from a multiple of 8 on lie side by side
 // PartialSize: floats of one tile's partial sums; the same for both parts of a mixed layer.
 template <class Team, int PartialSize, bool Bf16> struct Epilogue {
     static constexpr int TileN = Team::TileN, TileM = Team::TileM, MI = Team::MI, NI = Team::NI, threads = Team::threads;
-    static constexpr int pitch = mt_output_pitch(TileN);
     static_assert(TileN * TileM <= PartialSize, "partial sums of a tile fit their slot");
     using Accumulators = float[MI][NI][4];
 
-    // Adds the partial sums of all splits of this tile, in the order of the splits, so that the result does not depend on which CTA
-    // comes last. True in the one CTA that now holds the sum. Partials lie in the order of the fragments: [tile][split][register][thread].
-    static __device__ __forceinline__ bool reduce_splits(Accumulators &acc, float *partials, unsigned *counters, int tile,
-                                                         int split, int splits) {
-        float *mine = partials + (static_cast<long long>(tile) * splits + split) * PartialSize + Team::thread();
+    // Adds the partial sums of all parts of this tile, in their order, so that the result does not depend on which CTA comes last.
+    // True in the one CTA that now holds the sum. Partials lie in the order of the fragments: [slot][register][thread].
+    static __device__ __forceinline__ bool reduce_parts(Accumulators &acc, float *partials, unsigned *counter, const Parts &parts) {
+        float *mine = partials + static_cast<long long>(parts.slot(parts.own)) * PartialSize + Team::thread();
 #pragma unroll
         for (int i = 0; i < MI * NI * 4; i++)
             mine[i * threads] = acc[i / 4 / NI][i / 4 % NI][i % 4];
@@ -33,20 +33,21 @@ template <class Team, int PartialSize, bool Bf16> struct Epilogue {
         Team::sync();
         if (Team::thread() == 0) // wraps to zero at the last arrival: ready for the next launch
             last[Team::number()] =
-                atomicInc(&counters[tile], static_cast<unsigned>(splits - 1)) == static_cast<unsigned>(splits - 1);
+                atomicInc(counter, static_cast<unsigned>(parts.count - 1)) == static_cast<unsigned>(parts.count - 1);
         Team::sync();
         if (!last[Team::number()])
             return false;
         __threadfence();
-        const float *first = partials + static_cast<long long>(tile) * splits * PartialSize + Team::thread();
+        const float *first = partials + static_cast<long long>(parts.slot(0)) * PartialSize + Team::thread();
 #pragma unroll
         for (int i = 0; i < MI * NI * 4; i++)
             acc[i / 4 / NI][i / 4 % NI][i % 4] = load_global_cg(first + i * threads);
-        for (int s = 1; s < splits; s++)
+        for (int p = 1; p < parts.count; p++) {
+            const float *more = partials + static_cast<long long>(parts.slot(p)) * PartialSize + Team::thread();
 #pragma unroll
             for (int i = 0; i < MI * NI * 4; i++)
-                acc[i / 4 / NI][i / 4 % NI][i % 4] +=
-                    load_global_cg(first + static_cast<long long>(s) * PartialSize + i * threads);
+                acc[i / 4 / NI][i / 4 % NI][i % 4] += load_global_cg(more + i * threads);
+        }
         return true;
     }
 
@@ -71,21 +72,23 @@ template <class Team, int PartialSize, bool Bf16> struct Epilogue {
             for (int j = 0; j < NI; j++)
 #pragma unroll
                 for (int r = 0; r < 4; r++)
-                    tile[(m0 + j * 8 + r % 2) * pitch + n + r / 2 * 8] = from_float<Bf16>(acc[i][j][r] + b[r / 2]);
+                    tile[Team::staged(m0 + j * 8 + r % 2, n + r / 2 * 8)] = from_float<Bf16>(acc[i][j][r] + b[r / 2]);
         }
     }
 
+    static __device__ __forceinline__ bool rows_are_aligned(const void *y, int ldy) { // to 16 bytes
+        return ldy % 8 == 0 && reinterpret_cast<unsigned long long>(y) % 16 == 0;
+    }
     // Writes the staged tile to y [m][ldy], tokens from m0, features from row0 on.
     static __device__ __forceinline__ void store(const unsigned short *tile, void *y, int ldy, const int *columns, int m0,
                                                  int tokens, int row0, int rows) {
         unsigned short *out = static_cast<unsigned short *>(y);
-        const bool aligned = columns == nullptr && ldy % 8 == 0 && reinterpret_cast<unsigned long long>(y) % 16 == 0;
-        if (aligned) {
+        if (columns == nullptr && rows_are_aligned(y, ldy)) {
             for (int i = Team::thread(); i < TileM * (TileN / 8); i += threads) {
                 const int m = i / (TileN / 8), n = i % (TileN / 8) * 8;
                 if (m >= tokens || row0 + n >= rows)
                     continue;
-                const unsigned short *from = tile + m * pitch + n;
+                const unsigned short *from = tile + Team::staged(m, n);
                 unsigned short *to = out + static_cast<long long>(m0 + m) * ldy + row0 + n;
                 if (row0 + n + 8 <= rows)
                     *reinterpret_cast<Words4 *>(to) = *reinterpret_cast<const Words4 *>(from);
@@ -100,7 +103,7 @@ template <class Team, int PartialSize, bool Bf16> struct Epilogue {
             if (m >= tokens || row0 + n >= rows)
                 continue;
             const int column = columns ? columns[row0 + n] : row0 + n;
-            out[static_cast<long long>(m0 + m) * ldy + column] = tile[m * pitch + n];
+            out[static_cast<long long>(m0 + m) * ldy + column] = tile[Team::staged(m, n)];
         }
     }
 
@@ -130,6 +133,9 @@ template <int TileN_, int TileM_, int WarpsN, int WarpsM> struct CtaTeam {
     }
     static __device__ __forceinline__ int token0() {
         return thread() / 32 / WarpsN * NI * 8;
+    }
+    static __device__ __forceinline__ int staged(int token, int feature) {
+        return token * mt_output_pitch(TileN) + feature;
     }
     static __device__ __forceinline__ void sync() {
         __syncthreads();

@@ -6,51 +6,46 @@
 #pragma once
 
 #include "../gemm_args.h"
-#include "../ptx/bulk.cuh"
+#include "../ptx/cluster.cuh"
 #include "../ptx/wgmma.cuh"
 #include "dequant.cuh"
-#include "epilogue.cuh"
+#include "hopper_epilogue.cuh"
 #include "promote.cuh"
 #include "schedule.cuh"
 
 enum { ZERO_SUBTRACT = 0, ZERO_START = 1 };
 
-// The consumer warp groups that share an output tile: all of them (cooperative) or one (ping-pong: they take turns, one tile each).
-template <int Blocks, int TileM_, int Groups> struct HopperTeam {
-    static constexpr int TileN = 64 * Blocks * Groups, TileM = TileM_, MI = Blocks, NI = TileM / 8;
-    static constexpr int threads = Groups * 128, feature_step = 64;
-    static __device__ __forceinline__ int thread() {
-        return static_cast<int>(threadIdx.x) % threads;
+// Which stage comes next, and the parity of its phase.
+template <int Stages> struct Pipe {
+    int stage = 0, parity = 0;
+    __device__ __forceinline__ void advance() {
+        stage = stage + 1 == Stages ? 0 : stage + 1;
+        parity ^= stage == 0;
     }
-    static __device__ __forceinline__ int number() {
-        return static_cast<int>(threadIdx.x) / threads;
-    }
-    static __device__ __forceinline__ int feature0() {
-        return thread() / 128 * 64 * Blocks + thread() / 32 % 4 * 16;
-    }
-    static __device__ __forceinline__ int token0() {
-        return 0;
-    }
-    static __device__ __forceinline__ void sync() {
-        named_barrier(1 + number(), threads);
+    __device__ __forceinline__ void skip(int steps) {
+        stage += steps;
+        parity = (parity + stage / Stages) % 2;
+        stage %= Stages;
     }
 };
 
 template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
-          int PartialSize_, bool Bf16_>
+          int Cluster_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
-    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
+    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_, Cluster = Cluster_;
     static constexpr int teams = PingPong ? Consumers : 1;
     using Team = HopperTeam<Blocks, TileM, Consumers / teams>;
     static constexpr int TileN = Team::TileN, NI = Team::NI;
+    static constexpr int jobs = TileK / Group * Blocks; // of a step: groups of wgmma that are waited for together
     static constexpr int slabs = TileK / 128, groups = TileK / Group, units = Group / 64; // per step, per step, k64 per group
     static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
     static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
     static constexpr bool start_from_zero = !start_from_sums && Promote_ == PROMOTE_CONVERT; // the first wgmma need not add
     using P = Promotion<Promote_>;
-    using Out = Epilogue<Team, PartialSize_, Bf16_>;
+    using Out = HopperEpilogue<Team, PartialSize_, Bf16_, TensorStore_>;
 
     static_assert(TileK % 128 == 0 && TileK % Group == 0 && Group % 64 == 0, "a K step holds whole slabs and whole groups");
+    static_assert(TileM % (8 * Cluster) == 0, "each CTA of a cluster loads whole groups of 8 tokens");
     static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
 
     // A stage: the layout of gemm_args.h, but for the tokens' scales and sums, which stand together for two tokens: {s, s, sum, sum}.
@@ -68,15 +63,14 @@ struct HopperTile {
     Barrier *full, *empty;  // [Stages]
     Barrier *turns;         // [teams]: completed when the team before has read the last stage of its tile
     const int m0, n0, tokens;
-    const int index, split; // of the tile in the launch; of K
+    const int index;  // of the tile in the launch: its counter
+    const Steps steps;
+    const Parts parts;
 
-    __device__ __forceinline__ Steps steps() const {
-        return steps_of((args.k_padded + TileK - 1) / TileK, split, args.split_k);
-    }
     static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty, Barrier *turns) {
         for (int s = 0; s < Stages; s++) {
             mbarrier_init(&full[s], 1 + 32);                      // the announcement, and each producer lane's small copies
-            mbarrier_init(&empty[s], Consumers / teams * 4);      // one lane per warp that reads the stage
+            mbarrier_init(&empty[s], Cluster * Consumers / teams * 4); // one lane per warp that reads the stage in any CTA
         }
         for (int t = 0; t < teams; t++)
             mbarrier_init(&turns[t], Consumers / teams * 4);
@@ -92,8 +86,17 @@ struct HopperTile {
         const int slab_live_bytes = features * 16 * Bits; // 128 k of these features
         mbarrier_arrive_expect(barrier, TileM * TileK + live_slabs * slab_live_bytes +
                                             live_groups * features * (has_zeros ? 3 : 2));
-        for (int s = 0; s < slabs; s++) // tokens and k beyond the tensor arrive as zeros
-            bulk_copy_box(stage + s * TileM * 128, args.x_map, k0 + s * 128, m0, barrier);
+        for (int s = 0; s < slabs; s++) { // tokens and k beyond the tensor arrive as zeros
+            unsigned char *tokens_at = stage + s * TileM * 128;
+            if constexpr (Cluster == 1) {
+                bulk_copy_box(tokens_at, args.x_map, k0 + s * 128, m0, barrier);
+            } else { // every CTA of the cluster works on these tokens: each loads its share for all
+                const int share = TileM / Cluster, first = cluster_rank() * share;
+                bulk_copy_box_to((1 << Cluster) - 1, tokens_at + first * 128, args.x_map, k0 + s * 128, m0 + first, barrier);
+            }
+        }
+        if (features == 0) // a cluster reaches over the edge
+            return;
         for (int s = 0; s < live_slabs; s++)
             bulk_copy(stage + w_at + s * slab_bytes,
                       static_cast<const unsigned char *>(part.weights) +
@@ -108,6 +111,7 @@ struct HopperTile {
     }
     // Rows of scales and sums of tokens are not aligned: 4 bytes at a time, a lane per token.
     __device__ __forceinline__ void load_tokens(uint stage, int step) const {
+#pragma unroll 1 // the producer has few registers
         for (int i = threadIdx.x % 32; i < groups * TileM; i += 32) {
             const int g = i / TileM, token = i % TileM, group = step * groups + g;
             const bool valid = token < tokens && group < args.groups;
@@ -121,26 +125,30 @@ struct HopperTile {
     // At the right and lower edge of the weights: what the bulk copies leave out is zero.
     __device__ __forceinline__ void clear_edge(uint stage, int step, int features) const {
         const int live_slabs = min(slabs, args.k_padded / 128 - step * slabs), live_groups = min(groups, args.groups - step * groups);
+#pragma unroll 1
         for (int s = 0; s < slabs; s++)
+#pragma unroll 1
             for (int b = (s < live_slabs ? features * 16 * Bits : 0) + threadIdx.x % 32 * 16; b < slab_bytes; b += 512)
                 cp_async_16(stage + w_at + s * slab_bytes + b, part.weights, false);
+#pragma unroll 1
         for (int g = 0; g < groups; g++) {
             const int from = g < live_groups ? features : 0;
+#pragma unroll 1
             for (int b = from * 2 + threadIdx.x % 32 * 16; b < TileN * 2; b += 512)
                 cp_async_16(stage + sw_at + g * TileN * 2 + b, part.scales, false);
             if constexpr (has_zeros)
+#pragma unroll 1
                 for (int b = from + threadIdx.x % 32 * 16; b < TileN; b += 512)
                     cp_async_16(stage + zeros_at + g * TileN + b, part.zeros, false);
         }
     }
-    // `iteration` counts the steps of this CTA over all its tiles; all lanes of the warp call this.
-    __device__ __forceinline__ void produce(int &iteration) const {
-        const int features = min(TileN, part.padded_rows - n0);
-        const Steps range = steps();
-        for (int step = range.begin; step < range.end; step++, iteration++) {
-            const int s = iteration % Stages;
+    // `pipe` goes on from tile to tile of this CTA; all lanes of the warp call this.
+    __device__ __forceinline__ void produce(Pipe<Stages> &pipe) const {
+        const int features = max(0, min(TileN, part.padded_rows - n0));
+        for (int step = steps.begin; step < steps.end; step++, pipe.advance()) {
+            const int s = pipe.stage;
             unsigned char *stage = stages + s * stage_pitch;
-            mbarrier_wait(&empty[s], iteration / Stages % 2 ^ 1);
+            mbarrier_wait(&empty[s], pipe.parity ^ 1);
             if (threadIdx.x % 32 == 0)
                 load_bulk(stage, &full[s], step, features);
             if (features < TileN || (step + 1) * TileK > args.k_padded)
@@ -152,9 +160,20 @@ struct HopperTile {
 
     // ---- consumers ----
 
+    // This warp has read the stage; the producers of all CTAs that fill it hear of it.
+    static __device__ __forceinline__ void release(Barrier *empty) {
+        const int lane = threadIdx.x % 32;
+        if constexpr (Cluster > 1) {
+            if (lane < Cluster)
+                mbarrier_arrive_at(empty, lane);
+        } else if (lane == 0) {
+            mbarrier_arrive(empty);
+        }
+    }
+
     struct Features { // of a lane: rows lane / 4 and lane / 4 + 8 of its warp's 16
         float scale[2], offset[2];
-        uint zero[2];
+        uint zero[2]; // in every byte when it is subtracted, else the number with its sign changed
     };
     __device__ __forceinline__ Features load_features(const unsigned char *stage, int group, int block) const {
         const int first = group * TileN + Team::feature0() + block * 64 + static_cast<int>(threadIdx.x) % 32 / 4;
@@ -165,7 +184,7 @@ struct HopperTile {
             f.offset[r] = P::offset(f.scale[r]);
             f.zero[r] = 0;
             if constexpr (has_zeros)
-                f.zero[r] = (stage + zeros_at)[first + r * 8] * (subtract ? 0x01010101u : 1u);
+                f.zero[r] = (stage + zeros_at)[first + r * 8] * (subtract ? 0x01010101u : ~0u);
         }
         return f;
     }
@@ -173,21 +192,28 @@ struct HopperTile {
     static __device__ __forceinline__ const unsigned char *token_pair(const unsigned char *stage, int group, int j) {
         return stage + sx_at + (group * TileM / 2 + j * 4 + threadIdx.x % 4) * pair_bytes;
     }
-    __device__ __forceinline__ void start(int (&sum)[TileM / 2], const Features &f, const unsigned char *stage, int group) const {
+    // Registers that ptxas sees start from one constant it fills by moves when it sees fit, and if another wgmma is under way it then
+    // serialises all of them (C7518). So with two jobs in a step each start value depends on something: on acc, times a zero that only
+    // we know to be one. A multiply-add costs no more than the move.
+    __device__ __forceinline__ void start(int (&sum)[TileM / 2], const Features &f, const unsigned char *stage, int group,
+                                          const float (&acc)[NI][4]) const {
+        const int nothing = args.raster >> 31; // raster is positive
 #pragma unroll
         for (int j = 0; j < NI; j++) {
-            sum[j * 4] = sum[j * 4 + 1] = sum[j * 4 + 2] = sum[j * 4 + 3] = P::start;
+#pragma unroll
+            for (int r = 0; r < 4; r++)
+                sum[j * 4 + r] = P::start + (jobs > 1 && !start_from_sums ? nothing * __float_as_int(acc[j][r]) : 0);
             if constexpr (start_from_sums) {
                 const Ints2 sums = *reinterpret_cast<const Ints2 *>(token_pair(stage, group, j) + 8);
 #pragma unroll
                 for (int r = 0; r < 4; r++)
-                    sum[j * 4 + r] -= static_cast<int>(f.zero[r / 2]) * (r % 2 ? sums.y : sums.x);
+                    sum[j * 4 + r] += static_cast<int>(f.zero[r / 2]) * (r % 2 ? sums.y : sums.x);
             }
         }
     }
     // Issues the multiplications of one group for one block and commits them.
     __device__ __forceinline__ void multiply(int (&sum)[TileM / 2], uint (&a)[units][2][4], const Features &f,
-                                             const unsigned char *stage, int group, int block) const {
+                                             const unsigned char *stage, int group, int block, const float (&acc)[NI][4]) const {
         const int features16 = (Team::feature0() + block * 64) / 16;
 #pragma unroll
         for (int u = 0; u < units; u++)
@@ -196,15 +222,16 @@ struct HopperTile {
                                                  threadIdx.x % 32 * 16,
                                              f.zero[0], f.zero[1]);
         if constexpr (!start_from_zero)
-            start(sum, f, stage, group);
+            start(sum, f, stage, group, acc);
         wgmma_fence();
+        const uint tokens_at = shared_address(stage);
 #pragma unroll
         for (int u = 0; u < units; u++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const int k32 = (group * units + u) * 2 + h; // of the step; 128 k lie side by side, then the next slab
-                const unsigned long long b = wgmma_rows128(shared_address(stage) + k32 / 4 * TileM * 128) + k32 % 4 * 2;
-                wgmma_m64k32<TileM, Bits == 4 && !subtract>(sum, a[u][h], b, start_from_zero && u == 0 && h == 0 ? 0 : 1);
+                wgmma_m64k32<TileM, Bits == 4 && !subtract>(sum, a[u][h], wgmma_rows128(tokens_at, k32 / 4 * TileM * 128 + k32 % 4 * 32),
+                                                            start_from_zero && u == 0 && h == 0 ? 0 : 1);
             }
         wgmma_commit();
     }
@@ -219,14 +246,14 @@ struct HopperTile {
         }
     }
     __device__ __forceinline__ void consume_step(typename Out::Accumulators &acc, const unsigned char *stage) const {
-        constexpr int jobs = groups * Blocks, ring = jobs > 1 ? 2 : 1;
+        constexpr int ring = jobs > 1 ? 2 : 1;
         int sum[ring][TileM / 2];
         uint a[ring][units][2][4];
         Features f[ring];
 #pragma unroll
         for (int job = 0; job < jobs; job++) {
             f[job % ring] = load_features(stage, job / Blocks, job % Blocks);
-            multiply(sum[job % ring], a[job % ring], f[job % ring], stage, job / Blocks, job % Blocks);
+            multiply(sum[job % ring], a[job % ring], f[job % ring], stage, job / Blocks, job % Blocks, acc[job % Blocks]);
             if (job > 0) {
                 wgmma_wait<1>();
                 promote(acc[(job - 1) % Blocks], sum[(job - 1) % ring], f[(job - 1) % ring], stage, (job - 1) / Blocks);
@@ -236,29 +263,27 @@ struct HopperTile {
         promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % ring], f[(jobs - 1) % ring], stage, (jobs - 1) / Blocks);
     }
 
-    // `turn` counts the tiles of this CTA; `output` is this team's staging memory.
-    __device__ __forceinline__ void consume(int &iteration, int turn, unsigned char *output) const {
-        typename Out::Accumulators acc;
+    // `turn` counts the tiles of this CTA.
+    __device__ __forceinline__ void consume(typename Out::Accumulators &acc, Pipe<Stages> &pipe, int turn) const {
 #pragma unroll
         for (int i = 0; i < Blocks * NI * 4; i++)
             acc[i / 4 / NI][i / 4 % NI][i % 4] = 0.0f;
         // A parity tells two phases apart, no more: a team that ran ahead of the others would take the stage of two rounds ago for its own.
         if constexpr (teams > 1)
             mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);
-        const Steps range = steps();
-        for (int step = range.begin; step < range.end; step++, iteration++) {
-            const int s = iteration % Stages;
-            mbarrier_wait(&full[s], iteration / Stages % 2);
+        for (int step = steps.begin; step < steps.end; step++, pipe.advance()) {
+            const int s = pipe.stage;
+            mbarrier_wait(&full[s], pipe.parity);
             consume_step(acc, stages + s * stage_pitch);
             __syncwarp();
-            if (threadIdx.x % 32 == 0)
-                mbarrier_arrive(&empty[s]);
+            release(&empty[s]);
         }
         if (teams > 1 && threadIdx.x % 32 == 0)
             mbarrier_arrive(&turns[(turn + 1) % teams]);
-        if (args.split_k > 1 && !Out::reduce_splits(acc, args.partials, args.counters, index, split, args.split_k))
-            return;
-        Team::sync(); // the previous tile has left the staging memory
-        Out::write(acc, output, args.y, args.ldy, args.bias, part.columns, m0, tokens, n0, part.rows);
+    }
+    // `output` is this team's staging memory.
+    __device__ __forceinline__ void finish(typename Out::Accumulators &acc, unsigned char *output) const {
+        if (parts.count == 1 || Out::reduce_parts(acc, args.partials, &args.counters[index], parts))
+            Out::write(acc, output, args, part, m0, tokens, n0);
     }
 };

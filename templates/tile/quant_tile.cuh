@@ -114,7 +114,7 @@ struct QuantTile {
     // What a lane needs of its 2 * MI features for one group. Row r of fragment i is feature i * 16 + lane / 4 + 8 r of the warp.
     struct Features {
         float scale[MI][2], offset[MI][2];
-        uint zero[MI][2]; // in every byte when it is subtracted, else as a number
+        uint zero[MI][2]; // in every byte when it is subtracted, else the number with its sign changed
     };
     __device__ __forceinline__ void load_features(Features &f, const unsigned char *stage, int group, int warp_n) const {
         const int first = group * TileN + warp_n * MI * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
@@ -127,7 +127,7 @@ struct QuantTile {
                 f.offset[i][r] = P::offset(f.scale[i][r]);
                 f.zero[i][r] = 0;
                 if constexpr (has_zeros)
-                    f.zero[i][r] = (stage + zeros_at)[first + i * 16 + r * 8] * (subtract ? 0x01010101u : 1u);
+                    f.zero[i][r] = (stage + zeros_at)[first + i * 16 + r * 8] * (subtract ? 0x01010101u : ~0u);
             }
     }
 
@@ -147,8 +147,8 @@ struct QuantTile {
         c[0] = c[1] = c[2] = c[3] = P::start;
         if constexpr (start_from_sums) {
             const Ints2 sums = *reinterpret_cast<const Ints2 *>(stage + sums_at + token * 4);
-            c[0] -= static_cast<int>(f.zero[i][0]) * sums.x, c[1] -= static_cast<int>(f.zero[i][0]) * sums.y;
-            c[2] -= static_cast<int>(f.zero[i][1]) * sums.x, c[3] -= static_cast<int>(f.zero[i][1]) * sums.y;
+            c[0] += static_cast<int>(f.zero[i][0]) * sums.x, c[1] += static_cast<int>(f.zero[i][0]) * sums.y;
+            c[2] += static_cast<int>(f.zero[i][1]) * sums.x, c[3] += static_cast<int>(f.zero[i][1]) * sums.y;
         }
     }
     __device__ __forceinline__ void promote(float (&acc)[4], const int (&sum)[4], const Features &f, int i,
@@ -277,7 +277,8 @@ struct QuantTile {
             acc[i / 4 / NI][i / 4 % NI][i % 4] = 0.0f;
         const int steps = (args.k_padded + TileK - 1) / TileK;
         accumulate(acc, steps_of(steps, blockIdx.z, args.split_k));
-        if (args.split_k > 1 && !Out::reduce_splits(acc, args.partials, args.counters, index, blockIdx.z, args.split_k))
+        if (args.split_k > 1 &&
+            !Out::reduce_parts(acc, args.partials, &args.counters[index], parts_of_split(index, blockIdx.z, args.split_k)))
             return;
         __syncthreads(); // the stages are read no more: their memory becomes the output tile
         Out::write(acc, shared, args.y, args.ldy, args.bias, part.columns, m0, tokens, n0, part.rows);

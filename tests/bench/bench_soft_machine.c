@@ -111,7 +111,7 @@ int main(void) {
     struct mt_gemm_args args;
     struct sg_alloc alloc[ARRAYS];
     config_default(family_find("sm80"), &config);
-    config.family->shape(&config, &problem, &shape);
+    config.family->shape(&config, &problem, 1, &shape);
     struct sg_module *module = load(&config);
     fill_args(&args, alloc);
     const struct sg_memory memory = {alloc, ARRAYS};

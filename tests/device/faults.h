@@ -36,6 +36,7 @@ struct suite {
     const struct mutation *mutation;
     int count;
     CMFixtureFunction start; /* calls set_up() */
+    int n;                   /* output features of what is run */
 };
 static struct suite suite;
 
@@ -73,7 +74,7 @@ static bool apply(const struct mutation *mutation, const char *templates) {
 
 /* In the child: runs one configuration on random data. */
 static void run_kernel(const char *scheme, const char *config_text, struct check *out) {
-    struct problem p = {.m = 17, .n = 91, .k = 1000, .group = 128, .dtype = DTYPE_F16, .bias = 1};
+    struct problem p = {.m = 17, .n = suite.n, .k = 1000, .group = 128, .dtype = DTYPE_F16, .bias = 1};
     struct device dev;
     struct device_limits limits;
     struct config config;

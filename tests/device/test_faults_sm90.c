@@ -6,6 +6,7 @@
 #define SMALL    "tile_m=16,tile_k=128,stages=3,consumers=2"
 #define PINGPONG SMALL ",pingpong=1"
 #define DEEP     "tile_m=16,tile_k=128,stages=8,consumers=2"
+#define STORE    SMALL ",store=1"
 #define GROUPS2  "tile_m=16,tile_k=256,stages=2,consumers=1,zero=1"
 
 /* A stage that changes hands too early: what goes wrong first depends on who runs ahead. */
@@ -21,30 +22,44 @@ static const struct mutation mutations[] = {
      OUTCOME_TIMEOUT, "8384 bytes (8480 under way)"},
     {"more bytes announced than copied", "tile/hopper_tile.cuh", "TileM * TileK + live_slabs",
      "TileM * TileK + 128 + live_slabs", "w8a8", SMALL, OUTCOME_TIMEOUT, "14656 bytes (14528 under way)"},
-    {"consumers do not release stages", "tile/hopper_tile.cuh", "mbarrier_arrive(&empty[s]);", ";", "w4a8", SMALL,
+    {"consumers do not release stages", "tile/hopper_tile.cuh", "release(&empty[s]);", ";", "w4a8", SMALL,
      OUTCOME_TIMEOUT, "lacks 8 of 8 arrivals"},
-    {"one warp does not release stages", "tile/hopper_tile.cuh", "if (threadIdx.x % 32 == 0)\n                mbarrier",
-     "if (threadIdx.x % 32 == 0 && threadIdx.x != 96)\n                mbarrier", "w4a8", SMALL, OUTCOME_TIMEOUT,
-     "lacks 1 of 8 arrivals"},
-    {"a stage filled before it is released", "tile/hopper_tile.cuh",
-     "mbarrier_wait(&empty[s], iteration / Stages % 2 ^ 1);", "", "w4a8", SMALL, OUTCOME_CRASH, TOO_EARLY},
+    {"one warp does not release stages", "tile/hopper_tile.cuh", "} else if (lane == 0) {",
+     "} else if (lane == 0 && threadIdx.x != 96) {", "w4a8", SMALL, OUTCOME_TIMEOUT, "lacks 1 of 8 arrivals"},
+    {"a stage filled before it is released", "tile/hopper_tile.cuh", "mbarrier_wait(&empty[s], pipe.parity ^ 1);", "",
+     "w4a8", SMALL, OUTCOME_CRASH, TOO_EARLY},
     {"a stage released before it has been multiplied", "tile/hopper_tile.cuh", "wgmma_commit();",
      "wgmma_commit();\n        __syncwarp();\n        if (threadIdx.x % 32 == 0)\n            "
      "mbarrier_arrive(&empty[(stage - stages) / stage_pitch]);",
      "w8a8", SMALL, OUTCOME_CRASH, TOO_EARLY},
-    {"a stage read before it is filled", "tile/hopper_tile.cuh", "mbarrier_wait(&full[s], iteration / Stages % 2);", "",
-     "w4a8", SMALL, OUTCOME_CRASH, "never written|still in flight"},
+    {"a stage read before it is filled", "tile/hopper_tile.cuh", "mbarrier_wait(&full[s], pipe.parity);", "", "w4a8",
+     SMALL, OUTCOME_CRASH, "never written|still in flight"},
     {"the small copies do not count", "tile/hopper_tile.cuh", "mbarrier_arrive_on_cp_async(&full[s]);",
      "mbarrier_arrive(&full[s]);", "w8a8", SMALL, OUTCOME_CRASH, "still in flight"},
     {"ping-pong loses count of the other's stages", "gemm_sm90.cu",
-     "iteration += work.steps().end - work.steps().begin;", ";", "w4a8", PINGPONG, OUTCOME_CRASH,
+     "pipe.skip(turn.item.steps.end - turn.item.steps.begin);", ";", "w4a8", PINGPONG, OUTCOME_CRASH,
      "lacks|no barrier lies between|still in flight"},
     {"ping-pong without turns: a parity of two rounds ago", "tile/hopper_tile.cuh",
      "mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);", ";", "w4a8", PINGPONG,
      OUTCOME_CRASH, TOO_EARLY},
     /* With more stages than a tile has steps nothing else holds a warp back. */
-    {"no barrier before the next tile is staged", "tile/hopper_tile.cuh", "Team::sync(); // the previous",
+    {"no barrier before the next tile is staged", "tile/hopper_epilogue.cuh", "Team::sync(); // the previous",
      "// the previous", "w4a8", DEEP, OUTCOME_CRASH, "no barrier lies between"},
+
+    /* The way out. */
+    {"no proxy fence before the copy engine reads the staged tile", "tile/hopper_epilogue.cuh", "copy_engine_fence();",
+     "", "w4a8", STORE, OUTCOME_CRASH, "fence.proxy.async"},
+    {"the staged tile is overwritten while it is stored", "tile/hopper_epilogue.cuh",
+     "if (TensorStore && Team::thread() == 0)\n            bulk_wait_read();\n        Team", "Team", "w4a8", STORE,
+     OUTCOME_CRASH, "wait_group"},
+    {"the CTA ends while its tile is stored", "gemm_sm90.cu", "Tile4::Out::finish();", ";", "w4a8", STORE,
+     OUTCOME_CRASH, "wait_group"},
+    {"the box of 64 features in the wrong place", "tile/hopper_epilogue.cuh", "shared + n * TileM * 2",
+     "shared + (n ^ 64) * TileM * 2", "w8a8", STORE, OUTCOME_WRONG, NULL},
+    {"matrices stored for the wrong eight features", "tile/hopper_epilogue.cuh", "lane / 8 % 2 * 8", "lane / 8 % 2 * 4",
+     "w8a8", SMALL, OUTCOME_ILLEGAL_ADDRESS, "multiple of 16"},
+    {"tokens of a pair of fragments swapped", "tile/hopper_epilogue.cuh", "lane / 16 * 8 + lane % 8",
+     "(lane / 16 ^ 1) * 8 + lane % 8", "w8a8", SMALL, OUTCOME_WRONG, NULL},
 
     /* The tensor core. */
     {"no wait for the last multiplications", "tile/hopper_tile.cuh", "wgmma_wait<0>();", "", "w4a8", SMALL,
@@ -55,10 +70,10 @@ static const struct mutation mutations[] = {
      OUTCOME_CRASH, "no wgmma.wait_group covers it"},
     {"no fence before the multiplications", "tile/hopper_tile.cuh", "wgmma_fence();", "", "w4a8", SMALL, OUTCOME_CRASH,
      "no wgmma.fence"},
-    {"half the stride in the descriptor", "ptx/wgmma.cuh", "64ull << 32", "32ull << 32", "w4a8", SMALL, OUTCOME_CRASH,
+    {"half the stride in the descriptor", "ptx/wgmma.cuh", "30 | 64)", "30 | 32)", "w4a8", SMALL, OUTCOME_CRASH,
      "512 bytes between groups of 8 rows"},
-    {"tokens 64 bytes off", "tile/hopper_tile.cuh", "stage + s * TileM * 128, args",
-     "stage + 64 + s * TileM * 128, args", "w8a8", SMALL, OUTCOME_ILLEGAL_ADDRESS, "not a multiple of 128"},
+    {"tokens 64 bytes off", "tile/hopper_tile.cuh", "stage + s * TileM * 128;", "stage + 64 + s * TileM * 128;", "w8a8",
+     SMALL, OUTCOME_ILLEGAL_ADDRESS, "not a multiple of 128"},
 
     /* What the numbers give away. */
     {"two words of the weight fragment swapped", "ptx/wgmma.cuh", "{%0, %1, %2, %3}", "{%1, %0, %2, %3}", "w8a8", SMALL,
@@ -67,8 +82,8 @@ static const struct mutation mutations[] = {
      "first = (group ^ 1) * TileN", "w4a8", GROUPS2, OUTCOME_WRONG, NULL},
     {"sums of the neighbouring token", "tile/hopper_tile.cuh", "(r % 2 ? sums.y : sums.x)", "(r % 2 ? sums.x : sums.y)",
      "w4a8", GROUPS2, OUTCOME_WRONG, NULL},
-    {"the next 32 bytes along k in the wrong place", "tile/hopper_tile.cuh", "k32 % 4 * 2", "(k32 % 4 ^ 1) * 2", "w4a8",
-     SMALL, OUTCOME_WRONG, NULL},
+    {"the next 32 bytes along k in the wrong place", "tile/hopper_tile.cuh", "k32 % 4 * 32", "(k32 % 4 ^ 1) * 32",
+     "w4a8", SMALL, OUTCOME_WRONG, NULL},
 };
 
 static int start_suite(void **state) {
@@ -76,6 +91,6 @@ static int start_suite(void **state) {
 }
 
 int main(void) {
-    suite = (struct suite){"sm90", "", mutations, sizeof mutations / sizeof *mutations, start_suite};
+    suite = (struct suite){"sm90", "", mutations, sizeof mutations / sizeof *mutations, start_suite, 88};
     return suite_run();
 }

@@ -281,7 +281,7 @@ static void workspace_is_enough_for_every_m(void **state) {
             struct launch_shape shape;
             const struct slot *slot = &qkv->slots[layer_slot(qkv, m)];
             p.m = m;
-            slot->kernel.config.family->shape(&slot->kernel.config, &p, &shape);
+            slot->kernel.config.family->shape(&slot->kernel.config, &p, a100.sm_count, &shape);
             if (shape.partials_bytes > most && shape.counters_bytes <= 256 << 10)
                 most = shape.partials_bytes;
         }
