@@ -19,6 +19,7 @@ static const struct table {
     {"device", "uuid, name, cc, sm_count, software"},
     {"environment", "driver_version, nvrtc_version, template_hash, cublas_version, clocks"},
     {"run", "device, environment, command, started"},
+    {"device_limit", "run, name, value, unit, origin, created"},
     {"layer", "model, layer, n, k, tp"},
     {"config", "family, config"},
     {"measurement",
@@ -249,6 +250,10 @@ enum mt_status merge_check(struct store *store) {
     if (status == MT_OK)
         status = expect_none(store, "SELECT 'measurement ' || measurement.id || ' claims to be measured, on a software "
                                     "device' FROM measurement JOIN run ON run.id = measurement.run JOIN device ON "
+                                    "device.id = run.device WHERE device.software AND origin = 'measured' LIMIT 1");
+    if (status == MT_OK)
+        status = expect_none(store, "SELECT 'limit ' || device_limit.id || ' claims to be measured, on a software "
+                                    "device' FROM device_limit JOIN run ON run.id = device_limit.run JOIN device ON "
                                     "device.id = run.device WHERE device.software AND origin = 'measured' LIMIT 1");
     return status;
 }

@@ -69,6 +69,14 @@ enum mt_status store_begin(struct store *store, const struct store_device *devic
  * newest that is valid for the environment. */
 enum mt_status store_record(struct store *store, const struct store_measurement *m);
 
+/* What the device of the run can do at best: one row of device_limit. Returns and survives like store_record(). */
+struct store_limit {
+    const char *name, *unit; /* tuner/probe.h */
+    double value;
+    enum store_origin origin;
+};
+enum mt_status store_record_limit(struct store *store, const struct store_limit *limit);
+
 /* True in *found if a current measurement of this candidate (same device, template hash, toolkit, driver) exists: a
  * resumed sweep skips it. */
 enum mt_status store_has(struct store *store, const struct store_measurement *key, int *found);

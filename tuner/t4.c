@@ -208,6 +208,9 @@ static const struct list {
                  "started") " AS started FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
                             "JOIN t4_environment AS e ON e.id = r.environment ORDER BY r.place"},
     {"layers", "SELECT model, layer, n, k, tp FROM t4_layer ORDER BY place"},
+    {"limits", "SELECT r.place AS run, name, value, unit, origin, " ISO_TIME(
+                   "created") " AS created FROM device_limit AS x JOIN t4_run AS r ON r.id = x.run ORDER BY x.created, "
+                              "x.id"},
 };
 
 static enum mt_status append_metadata(sqlite3 *db, struct str *out) {

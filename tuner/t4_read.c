@@ -173,9 +173,31 @@ static enum mt_status bind_run(const struct reader *r, sqlite3_stmt *insert, con
     return MT_OK;
 }
 
-/* One list into one table; without `columns` it is the runs. */
+/* A limit refers to a run. */
+static enum mt_status bind_limit(const struct reader *r, sqlite3_stmt *insert, const json_t *row) {
+    const json_t *run, *name, *value, *unit, *origin, *created;
+    int64_t key, time;
+    enum mt_status status;
+    if ((status = field(r, row, "run", KIND_INTEGER, &run)) || (status = field(r, row, "name", KIND_TEXT, &name)) ||
+        (status = field(r, row, "value", KIND_NUMBER, &value)) || (status = field(r, row, "unit", KIND_TEXT, &unit)) ||
+        (status = field(r, row, "origin", KIND_TEXT, &origin)) ||
+        (status = field(r, row, "created", KIND_TEXT, &created)) ||
+        (status = reference(r, run, "run", &r->runs, &key)) || (status = time_parse(r, created, "created", &time)))
+        return status;
+    sqlite3_bind_int64(insert, 1, key);
+    bind(insert, 2, name);
+    sqlite3_bind_double(insert, 3, json_number_value(value));
+    bind(insert, 4, unit);
+    bind(insert, 5, origin);
+    sqlite3_bind_int64(insert, 6, time);
+    return MT_OK;
+}
+
+typedef enum mt_status (*row_binder)(const struct reader *r, sqlite3_stmt *insert, const json_t *row);
+
+/* One list into one table; without `columns` a row is bound by `bind_row`. */
 static enum mt_status read_list(struct reader *r, const json_t *mixtune, const char *name, const char *table,
-                                const struct column *columns, struct keys *out) {
+                                const struct column *columns, row_binder bind_row, struct keys *out) {
     const json_t *list, *row;
     sqlite3_stmt *insert;
     snprintf(r->where, sizeof r->where, "metadata.mixtune");
@@ -186,7 +208,7 @@ static enum mt_status read_list(struct reader *r, const json_t *mixtune, const c
     size_t i;
     json_array_foreach(list, i, row) {
         snprintf(r->where, sizeof r->where, "metadata.mixtune.%s[%zu]", name, i);
-        status = columns ? bind_columns(r, insert, row, columns) : bind_run(r, insert, row);
+        status = columns ? bind_columns(r, insert, row, columns) : bind_row(r, insert, row);
         if (status == MT_OK)
             status = add_row(r, insert, &out->key[out->count++]);
         if (status != MT_OK)
@@ -217,12 +239,16 @@ static enum mt_status read_metadata(struct reader *r, const json_t *root) {
             "%s: the field `metadata.mixtune` is missing: only T4 files that `mixtune show --format t4` wrote say "
             "on which device and for which layer they were measured",
             r->path);
-    if ((status = read_list(r, mixtune, "devices", "device", device, &r->devices)) ||
-        (status = read_list(r, mixtune, "environments", "environment", environment, &r->environments)) ||
-        (status = read_list(r, mixtune, "runs", "run", NULL, &r->runs)) ||
-        (status = read_list(r, mixtune, "layers", "layer", layer, &r->layers)))
+    if ((status = read_list(r, mixtune, "devices", "device", device, NULL, &r->devices)) ||
+        (status = read_list(r, mixtune, "environments", "environment", environment, NULL, &r->environments)) ||
+        (status = read_list(r, mixtune, "runs", "run", NULL, bind_run, &r->runs)) ||
+        (status = read_list(r, mixtune, "layers", "layer", layer, NULL, &r->layers)))
         return status;
-    return MT_OK;
+    struct keys limits = {0}; /* nothing refers to them; older files have none */
+    if (json_object_get(mixtune, "limits"))
+        status = read_list(r, mixtune, "limits", "device_limit", NULL, bind_limit, &limits);
+    free(limits.key);
+    return status;
 }
 
 /* ---- results ---- */

@@ -51,14 +51,14 @@ static inline const char *at(const struct fixture *f, const char *name) {
 /* All rows of all tables, sorted; samples and doubles byte by byte. */
 static inline void dump(const char *path, struct str *out) {
     static const char *const sql[] = {
-        "SELECT * FROM device ORDER BY id",     "SELECT * FROM environment ORDER BY id",
-        "SELECT * FROM run ORDER BY id",        "SELECT * FROM layer ORDER BY id",
-        "SELECT * FROM config ORDER BY id",     "SELECT * FROM knob ORDER BY config, name",
-        "SELECT * FROM measurement ORDER BY id"};
+        "SELECT * FROM device ORDER BY id",      "SELECT * FROM environment ORDER BY id",
+        "SELECT * FROM run ORDER BY id",         "SELECT * FROM layer ORDER BY id",
+        "SELECT * FROM config ORDER BY id",      "SELECT * FROM knob ORDER BY config, name",
+        "SELECT * FROM measurement ORDER BY id", "SELECT * FROM device_limit ORDER BY id"};
     struct store *store;
     if (store_open(path, &store) != MT_OK)
         fail_msg("%s", fail_message());
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         sqlite3_stmt *query;
         assert_int_equal(sqlite3_prepare_v2(store_handle(store), sql[i], -1, &query, NULL), SQLITE_OK);
         while (sqlite3_step(query) == SQLITE_ROW)
