@@ -13,10 +13,10 @@ enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_T4 };
 struct show {
     struct query_options query;
     enum format format;
-    bool all, failed;
+    bool all, failed, floor;
 };
 
-enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED };
+enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR };
 
 static const struct argp_option show_table[] = {
     {"format", KEY_FORMAT, "FORMAT", 0,
@@ -26,6 +26,11 @@ static const struct argp_option show_table[] = {
      20},
     {"all", KEY_ALL, NULL, 0, "Every measurement, not only the winners; also those that no longer count", 20},
     {"failed", KEY_FAILED, NULL, 0, "The candidates that are not good, with the reason", 20},
+    {"floor", KEY_FLOOR, NULL, 0,
+     "Each winner beside the time that it cannot beat, by the limits that `mixtune probe` found of its device: the "
+     "bytes that "
+     "must move and the multiplications that must be done; and what is known of the gap",
+     20},
     {0},
 };
 
@@ -52,6 +57,9 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_FAILED:
         o->failed = true;
+        return 0;
+    case KEY_FLOOR:
+        o->floor = true;
         return 0;
     case ARGP_KEY_ARG:
         return options_error(fail(MT_USAGE, "show takes options only, not `%s`; --help lists them", arg));
@@ -103,6 +111,11 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
         log_info("%s: no candidate failed in what was asked for", path);
         return MT_OK;
     }
+    if (!rows->count && o->floor)
+        return fail(MT_FAILURE,
+                    "%s holds no winner whose device has limits: run `mixtune probe` on that device, with "
+                    "the same --db",
+                    path);
     if (!rows->count)
         return nothing_there(o, o->all ? "measurements" : "winners");
     struct str out = {0};
@@ -127,7 +140,10 @@ static enum mt_status show(const struct show *o) {
         store_close(store);
         return status;
     }
-    const char *sql = o->failed ? report_failures_sql : o->all ? report_measurements_sql : report_winners_sql;
+    const char *sql = o->failed  ? report_failures_sql
+                      : o->floor ? report_floor_sql
+                      : o->all   ? report_measurements_sql
+                                 : report_winners_sql;
     struct rows rows;
     status = rows_read(store_handle(store), sql, NULL, &rows);
     if (status == MT_OK)

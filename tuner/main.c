@@ -15,6 +15,7 @@ static const struct command {
     {"sweep", cmd_sweep, "measure every configuration for the layers of a model"},
     {"bench", cmd_bench, "time a few configurations of one shape beside the baseline"},
     {"verify", cmd_verify, "compare kernels with the exact reference, element by element"},
+    {"probe", cmd_probe, "measure what the device can do at best"},
     {"report", cmd_report, "plots and tables of what a database holds"},
     {"replay", cmd_replay, "play a search against a stored exhaustive sweep"},
     {"export", cmd_export, "write the dispatch file of one GPU type"},
