@@ -12,7 +12,7 @@ static bool only_flags(const struct insn *i, uint64_t allowed) {
     return (i->flags & ~allowed) == 0;
 }
 
-#define F_ORDER (F_VOLATILE | F_STRONG | F_ACQUIRE | F_RELEASE | F_CLUSTER)
+#define F_ORDER (F_VOLATILE | F_STRONG | F_ACQUIRE | F_RELEASE | F_CLUSTER | F_REMOTE)
 
 static bool bind_access(struct insn *i, char *error, size_t size) {
     unsigned element = type_size((enum ptx_type)i->type[0]);
@@ -51,28 +51,28 @@ static bool bind_atomic(struct insn *i, char *error, size_t size) {
     return true;
 }
 
-/* Bulk copies; a tensor's coordinates are an operand of their own. */
+/* Bulk copies; a tensor's coordinates are an operand of their own, which comes before [source] in a store. */
 static bool bind_bulk(struct insn *i, char *error, size_t size) {
-    bool tensor = i->boolop == SUB_TENSOR, policy = (i->flags & F_POLICY) != 0;
-    bool stores = i->space == SPACE_GLOBAL && i->space2 == SPACE_SHARED;
+    bool tensor = i->boolop == SUB_TENSOR, policy = (i->flags & F_POLICY) != 0, many = (i->flags & F_MULTICAST) != 0;
+    bool stores = i->space == SPACE_GLOBAL && i->space2 == SPACE_SHARED, loads = i->space2 == SPACE_GLOBAL;
     if (i->boolop == SUB_COMMIT_GROUP || i->boolop == SUB_WAIT_GROUP) {
         bool commit = i->boolop == SUB_COMMIT_GROUP;
         i->run = commit ? bulk_store_commit : bulk_store_wait;
         return (only_flags(i, F_BULK | (commit ? 0 : F_READ)) && (commit || i->src[0].kind == O_IMM)) ||
                refuse(error, size, "cp.async.bulk.wait_group needs a number");
     }
-    /* [map, {coordinates}] comes before [source] in a store, and behind [target] else */
     const struct operand *corner = &i->src[stores ? 1 : 2], *last = &i->src[stores && !tensor ? 1 : stores ? 2 : 3];
     i->run = stores ? bulk_store_op : tensor ? bulk_tensor_op : bulk_copy_op;
-    bool operands = i->srcs == (stores ? 3 : 4) + policy && i->src[0].kind == O_ADDRESS &&
+    bool operands = i->srcs == (stores ? 3 : 4) + many + policy && i->src[0].kind == O_ADDRESS &&
                     (stores || i->src[1].kind == O_ADDRESS) && last->kind == O_ADDRESS &&
                     (!tensor || (corner->kind == O_VEC && i->num >= 1 && corner->count == i->num));
-    bool known =
-        (tensor || i->boolop == SUB_NONE) && (stores || (i->space == SPACE_SHARED && i->space2 == SPACE_GLOBAL));
-    return (known && operands && only_flags(i, F_BULK | F_POLICY)) ||
+    bool between = i->space == SPACE_SHARED && i->space2 == SPACE_SHARED && (i->flags & F_REMOTE) && !many && !tensor;
+    bool known = (tensor || i->boolop == SUB_NONE) && (stores || (i->space == SPACE_SHARED && loads) || between) &&
+                 (!many || (i->flags & F_REMOTE));
+    return (known && operands && only_flags(i, F_BULK | F_POLICY | (stores ? 0 : F_REMOTE | F_MULTICAST))) ||
            refuse(error, size,
-                  "unknown form of a bulk copy; those from global to shared memory with an mbarrier, and those from "
-                  "shared to global memory, are known");
+                  "unknown form of a bulk copy; those from global to shared memory with an mbarrier, between shared "
+                  "memories, and from shared to global memory are known");
 }
 
 static bool bind_mbarrier(struct insn *i, char *error, size_t size) {
@@ -82,6 +82,11 @@ static bool bind_mbarrier(struct insn *i, char *error, size_t size) {
         [SUB_TEST_WAIT] = mbarrier_wait_op,     [SUB_TRY_WAIT] = mbarrier_wait_op};
     i->run = i->sub < sizeof run / sizeof *run ? run[i->sub] : NULL;
     bool waits = i->run == mbarrier_wait_op;
+    bool own = waits || i->sub == SUB_INIT || i->sub == SUB_INVAL, state = i->dsts && i->dst[0].kind != O_SINK;
+    if ((i->flags & F_REMOTE) && (own || (!waits && state)))
+        return refuse(error, size,
+                      own ? "an mbarrier of another CTA can be arrived at only"
+                          : "an arrival at an mbarrier of .shared::cluster has no state: its destination must be _");
     bool good = i->run && i->srcs >= (waits || i->sub == SUB_INIT ? 2 : 1) && i->src[0].kind == O_ADDRESS &&
                 (!waits || i->dst[0].kind == O_PRED) && only_flags(i, F_ORDER | F_PARITY);
     return good || refuse(error, size, "unknown form of an mbarrier instruction");
@@ -114,6 +119,14 @@ static bool bind_copy(struct insn *i, char *error, size_t size) {
 }
 
 static bool bind_barrier(struct insn *i, char *error, size_t size) {
+    if (i->flags & F_CLUSTER) {
+        bool arrives = i->sub == SUB_ARRIVE;
+        uint64_t orders = arrives ? F_RELEASE | F_STRONG : F_ACQUIRE;
+        i->run = arrives ? cluster_arrive_op : cluster_wait_op;
+        return (i->op == OP_barrier && i->srcs == 0 && (arrives || i->sub == SUB_WAIT) &&
+                only_flags(i, F_CLUSTER | F_ALIGNED | orders)) ||
+               refuse(error, size, "unknown form of barrier.cluster");
+    }
     if (i->sub == SUB_WARP) {
         i->run = sync_warp;
         return i->srcs == 1 || refuse(error, size, "bar.warp.sync needs a member mask");
@@ -166,8 +179,11 @@ static bool bind_fence(struct insn *i, char *error, size_t size) {
 }
 
 static bool bind_address(struct insn *i, char *error, size_t size) {
-    bool good = i->srcs == 1 && only_flags(i, F_TO | F_CLUSTER) && !(i->flags & F_CLUSTER);
-    i->run = i->op == OP_cvta ? addr_cvta : addr_isspacep;
+    bool mapa = i->op == OP_mapa;
+    bool good = i->srcs == 1 + mapa && only_flags(i, F_TO | F_REMOTE);
+    if (mapa || i->op == OP_getctarank)
+        good &= (i->space == SPACE_GENERIC || (i->flags & F_REMOTE)) && i->dst[0].kind == O_REG && !(i->flags & F_TO);
+    i->run = mapa ? addr_mapa : i->op == OP_cvta ? addr_cvta : i->op == OP_isspacep ? addr_isspacep : addr_getctarank;
     return good || refuse(error, size, "unknown form of an address conversion");
 }
 
@@ -202,6 +218,8 @@ static uint8_t pipe_of(const struct insn *i) {
         return SG_PIPE_BRANCH;
     case OP_cvta:
     case OP_isspacep:
+    case OP_mapa:
+    case OP_getctarank:
     case OP_mov:
     case OP_vote:
     case OP_activemask:
@@ -220,6 +238,8 @@ static bool bind_other(struct insn *i, char *error, size_t size) {
         return bind_fence(i, error, size);
     case OP_cvta:
     case OP_isspacep:
+    case OP_mapa:
+    case OP_getctarank:
         return bind_address(i, error, size);
     case OP_prefetch:
     case OP_prefetchu:

@@ -28,13 +28,9 @@ void bulk_box_free(struct bulk_box *box) {
     box->piece = NULL;
 }
 
-uint32_t bulk_shared(uint64_t address) {
-    return (uint32_t)((address & WINDOW_MASK) == SHARED_WINDOW ? address - SHARED_WINDOW : address);
-}
-
 /* ---- what a copy moves ---- */
 
-/* All of the box lies in the CTA's shared memory, all of the pieces in global memory. */
+/* All of the box lies in a CTA's shared memory, all of the pieces in global memory or in another CTA's. */
 static bool check_box(struct warp *w, const struct insn *i, int lane, struct bulk_box *box) {
     uint32_t size = w->cta->shared_bytes, align = box->swizzle ? LINE : CHUNK;
     uint64_t end = (box->shared + (uint64_t)box->bytes + align - 1) / align * align;
@@ -42,7 +38,12 @@ static bool check_box(struct warp *w, const struct insn *i, int lane, struct bul
     if (!good)
         warp_fault(w, i, lane, box->shared % CHUNK ? SG_FAULT_MISALIGNED : SG_FAULT_OUT_OF_BOUNDS,
                    "a bulk copy of %u bytes at shared 0x%x of %u", box->bytes, box->shared, size);
-    for (uint32_t k = 0; k < box->pieces && good; k++)
+    if (good && box->from && box->piece[0].global + box->bytes > size) {
+        warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "a bulk copy of %u bytes from shared 0x%llx of %u", box->bytes,
+                   (unsigned long long)box->piece[0].global, size);
+        good = false;
+    }
+    for (uint32_t k = 0; k < box->pieces && good && !box->from; k++)
         good = global_pointer(w, i, lane, box->piece[k].global, box->piece[k].bytes) != NULL;
     if (!good)
         bulk_box_free(box);
@@ -54,17 +55,19 @@ static void add_piece(struct bulk_box *box, struct bulk_piece piece) {
     box->moved += piece.bytes;
 }
 
-bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t shared, uint32_t bytes,
-                     struct bulk_box *out) {
+bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t bytes,
+                     struct bulk_box *box) {
     if (bytes % CHUNK || global % CHUNK || bytes == 0) {
         warp_fault(w, i, lane, SG_FAULT_MISALIGNED,
-                   "a bulk copy of %u bytes at global 0x%llx: both must be multiples of 16", bytes,
-                   (unsigned long long)global);
+                   "a bulk copy of %u bytes, other side 0x%llx: both must be "
+                   "multiples of 16",
+                   bytes, (unsigned long long)global);
         return false;
     }
-    *out = (struct bulk_box){.shared = shared, .bytes = bytes, .piece = xmalloc(sizeof *out->piece)};
-    add_piece(out, (struct bulk_piece){global, 0, bytes});
-    return check_box(w, i, lane, out);
+    box->bytes = bytes;
+    box->piece = xmalloc(sizeof *box->piece);
+    add_piece(box, (struct bulk_piece){global, 0, bytes});
+    return check_box(w, i, lane, box);
 }
 
 /* The map lies in the kernel's parameters or in global memory. */
@@ -111,27 +114,119 @@ static void box_pieces(const struct tensor_map *map, const int32_t *corner, uint
 }
 
 bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t address, const struct operand *corner,
-                     uint32_t shared, struct bulk_box *out) {
+                     struct bulk_box *box) {
     struct tensor_map map;
     int32_t at[TENSOR_MAX_RANK] = {0};
     uint32_t rows = 1;
     if (!read_map(w, i, lane, address, &map))
         return false;
-    if (shared % LINE) {
+    if (box->shared % LINE) {
         warp_fault(w, i, lane, SG_FAULT_MISALIGNED, "a tensor copy at shared 0x%x, which is not a multiple of %d",
-                   shared, LINE);
+                   box->shared, LINE);
         return false;
     }
     for (int k = 0; k < map.rank; k++) {
         at[k] = (int32_t)lane_u32(w, &corner->vec[k], lane);
         rows *= k ? map.box[k] : 1;
     }
-    *out = (struct bulk_box){.shared = shared,
-                             .bytes = rows * map.box[0] * map.element_bytes,
-                             .swizzle = map.swizzle,
-                             .piece = xmalloc(rows * sizeof *out->piece)};
-    box_pieces(&map, at, rows, out);
-    return check_box(w, i, lane, out);
+    box->bytes = rows * map.box[0] * map.element_bytes;
+    box->swizzle = map.swizzle;
+    box->piece = xmalloc(rows * sizeof *box->piece);
+    box_pieces(&map, at, rows, box);
+    return check_box(w, i, lane, box);
+}
+
+/* ---- shared memory that is being read ---- */
+
+bool bulk_watch_source(struct cta *c, struct warp *w, uint32_t pc, int lane, const struct bulk_box *box,
+                       enum shadow_use how) {
+    const struct insn *i = &c->run->module->code[pc];
+    uint32_t shared;
+    if (c->shadow && box->from)
+        return shadow_access_in(c, w, i, lane, (uint32_t)box->piece[0].global, box->bytes, how);
+    for (const struct bulk_piece *p = box->piece; c->shadow && p < box->piece + box->pieces; p++)
+        for (uint32_t at = 0, run; at < p->bytes; at += run) {
+            run = bulk_run(box, p, at, &shared);
+            for (uint32_t k = 0, part; k < run; k += part) { /* whole words, but for the ends */
+                uint32_t odd = (shared + k) % 4;
+                part = odd || run - k < 4 ? (4 - odd < run - k ? 4 - odd : run - k) : (run - k) & ~3u;
+                if (!shadow_access_in(c, w, i, lane, shared + k, part, how))
+                    return false;
+            }
+        }
+    return true;
+}
+
+/* What copies of this CTA still read. */
+struct reader {
+    struct warp *warp;
+    uint32_t pc;
+    int lane;
+    const struct bulk_box *box;
+};
+static size_t next_reader(struct cta *c, size_t at, struct reader *r) {
+    size_t number = 0;
+    for (int k = 0; k < c->warps; k++)
+        for (size_t n = 0; n < c->own[k].stores; n++) {
+            const struct bulk_store *s = &c->own[k].store[n];
+            if (!s->read && number++ == at) {
+                *r = (struct reader){&c->warp[k], s->pc, s->lane, &s->box};
+                return number;
+            }
+        }
+    for (int k = 0; k < c->cluster->ctas; k++)
+        for (size_t n = 0; n < c->cluster->cta[k]->deferreds; n++) {
+            const struct deferred *d = &c->cluster->cta[k]->deferred[n];
+            if (d->box.from == c && number++ == at) {
+                *r = (struct reader){d->warp, d->pc, d->lane, &d->box};
+                return number;
+            }
+        }
+    return 0;
+}
+
+static bool reads(const struct bulk_box *box, uint32_t address) {
+    uint32_t shared;
+    for (const struct bulk_piece *p = box->piece; p < box->piece + box->pieces; p++)
+        for (uint32_t at = 0, run; at < p->bytes; at += run) {
+            run = bulk_run(box, p, at, &shared);
+            if (address - (box->from ? (uint32_t)p->global + at : shared) < run)
+                return true;
+        }
+    return false;
+}
+
+const struct insn *bulk_reader(struct cta *c, uint32_t address) {
+    struct reader r;
+    for (size_t at = 0; (at = next_reader(c, at, &r));)
+        if (reads(r.box, address))
+            return &c->run->module->code[r.pc];
+    return NULL;
+}
+
+bool bulk_return(struct cta *c, struct warp *w, uint32_t pc, int lane, const struct bulk_box *box) {
+    struct reader r;
+    if (!bulk_watch_source(c, w, pc, lane, box, USE_RETURN))
+        return false;
+    for (size_t at = 0; c->shadow && (at = next_reader(c, at, &r));)
+        if (!bulk_watch_source(c, r.warp, r.pc, r.lane, r.box, USE_LEND))
+            return false;
+    return true;
+}
+
+void bulk_end(struct cta *c) {
+    const struct deferred *d = c->deferred;
+    struct reader r;
+    if (c->deferreds)
+        warp_fault(d->warp, &c->run->module->code[d->pc], d->lane, SG_FAULT_ASYNC,
+                   "the CTA ended while this copy was in flight: nobody waited for mbarrier 0x%x", d->mbarrier);
+    else if (next_reader(c, 0, &r))
+        warp_fault(r.warp, &c->run->module->code[r.pc], r.lane, SG_FAULT_ASYNC,
+                   r.box->from ? "the CTA ended while this copy was reading its shared memory"
+                               : "the CTA ended while this bulk store was reading shared memory: its thread has not "
+                                 "waited for its group (cp.async.bulk.commit_group, then cp.async.bulk.wait_group)");
+    else
+        bulk_store_end(c);
 }
 
 /* ---- into shared memory ---- */
@@ -144,72 +239,156 @@ static void move_bytes(struct cta *c, const struct deferred *d) {
     for (const struct bulk_piece *p = box->piece; p < box->piece + box->pieces; p++)
         for (uint32_t at = 0, run; at < p->bytes; at += run) {
             run = bulk_run(box, p, at, &shared);
-            global_read(&c->warp[d->warp], c->shared + shared, p->global + at, run);
+            if (box->from)
+                memcpy(c->shared + shared, box->from->shared + p->global + at, run);
+            else
+                global_read(d->warp, c->shared + shared, p->global + at, run);
         }
 }
 
 /* The same use of each of its 16-byte chunks of shared memory. */
-static bool watch(struct cta *c, const struct deferred *d, enum shadow_use how) {
+static bool watch_target(struct cta *c, const struct deferred *d, enum shadow_use how) {
     const struct insn *i = &c->run->module->code[d->pc];
     const struct bulk_box *box = &d->box;
     for (uint32_t at = 0; c->shadow && at < box->bytes; at += CHUNK)
-        if (!shadow_access(&c->warp[d->warp], i, d->lane, swizzled(box->shared + at, box->swizzle), CHUNK, how))
+        if (!shadow_access_in(c, d->warp, i, d->lane, swizzled(box->shared + at, box->swizzle), CHUNK, how))
             return false;
     return true;
 }
 
 bool bulk_land(struct cta *c, const struct deferred *d) {
-    async_flight(&c->warp[d->warp], -(int64_t)d->box.bytes);
+    async_flight(d->warp, -(int64_t)d->flight);
     if (!c->run->launch->eager_async)
         move_bytes(c, d);
-    return watch(c, d, USE_LAND);
+    if (d->box.from && !bulk_return(d->box.from, d->warp, d->pc, d->lane, &d->box))
+        return false;
+    return watch_target(c, d, USE_LAND);
 }
 
-/* Counts, marks the target as in flight, and hands the copy to the mbarrier. The box is taken over. */
-static bool issue(struct warp *w, int lane, const struct mbarrier *b, const struct bulk_box *box) {
-    struct cta *c = w->cta;
-    struct deferred d = {.mbarrier = b->address, .warp = w->index, .lane = (uint8_t)lane, .pc = w->pc - 1, .box = *box};
-    if (!watch(c, &d, USE_ISSUE)) {
+struct destination { /* the CTAs, and where in each */
+    struct cta *cta[MAX_CLUSTER];
+    int ctas;
+    uint64_t shared, mbarrier;
+};
+
+static uint64_t own_address(uint64_t address) {
+    return address & ~WINDOW_MASK & ((1u << RANK_SHIFT) - 1);
+}
+
+static bool find_multicast(struct warp *w, const struct insn *i, int lane, struct destination *to) {
+    uint32_t mask = lane_u32(w, &i->src[4], lane);
+    to->shared = own_address(to->shared);
+    to->mbarrier = own_address(to->mbarrier);
+    if (mask == 0) {
+        warp_fault(w, i, lane, SG_FAULT_ASYNC, "the mask of a multicast names no CTA");
+        return false;
+    }
+    for (; mask; mask &= mask - 1) {
+        struct cta *c = cluster_cta(w, i, lane, (uint32_t)__builtin_ctz(mask));
+        if (!c)
+            return false;
+        to->cta[to->ctas++] = c;
+    }
+    return true;
+}
+
+/* Where the copy goes: by its addresses, or to the same place in each CTA of a mask. All mbarriers are there. */
+static bool find_destination(struct warp *w, const struct insn *i, int lane, struct destination *to) {
+    *to = (struct destination){.shared = lane_address(w, &i->src[0], lane) & ~WINDOW_MASK,
+                               .mbarrier = lane_address(w, &i->src[3], lane) & ~WINDOW_MASK};
+    if (i->flags & F_MULTICAST) {
+        if (!find_multicast(w, i, lane, to))
+            return false;
+    } else {
+        struct cta *c = w->cta, *reports = c;
+        if ((i->flags & F_REMOTE) &&
+            (!(c = cluster_peer(w, i, lane, &to->shared)) || !(reports = cluster_peer(w, i, lane, &to->mbarrier))))
+            return false;
+        if (c != reports) {
+            warp_fault(w, i, lane, SG_FAULT_ASYNC, "a copy to CTA %u of the cluster with an mbarrier of CTA %u",
+                       c->rank, reports->rank);
+            return false;
+        }
+        to->cta[to->ctas++] = c;
+    }
+    for (int k = 0; k < to->ctas; k++)
+        if (!mbarrier_of_copy(w, i, lane, to->cta[k], to->mbarrier))
+            return false;
+    return true;
+}
+
+/* What memory moves once, whatever the number of destinations. */
+static void count_source(struct warp *w, const struct bulk_box *box) {
+    if (box->from) {
+        w->count.shared_wavefronts += (box->bytes + LINE - 1) / LINE;
+        return;
+    }
+    async_flight(w, box->bytes);
+    w->count.async_bytes += box->moved;
+    w->count.global_bytes_read += box->moved;
+    w->count.global_sectors += (box->moved + 31) / 32;
+    w->count.global_requests++;
+}
+
+/* Marks the target as in flight, and hands the copy to the mbarrier. The box is taken over. */
+static bool issue(struct cta *c, struct warp *w, int lane, uint32_t mbarrier, uint32_t flight, struct bulk_box box) {
+    struct deferred d = {
+        .mbarrier = mbarrier, .warp = w, .lane = (uint8_t)lane, .pc = w->pc - 1, .flight = flight, .box = box};
+    bool good =
+        watch_target(c, &d, USE_ISSUE) && (!box.from || bulk_watch_source(box.from, w, d.pc, lane, &box, USE_LEND));
+    if (!good) {
         bulk_box_free(&d.box);
         return false;
     }
     if (c->run->launch->eager_async)
         move_bytes(c, &d);
-    async_flight(w, d.box.bytes);
-    w->count.async_bytes += d.box.moved;
-    w->count.global_bytes_read += d.box.moved;
-    w->count.global_sectors += (d.box.moved + 31) / 32;
-    w->count.global_requests++;
-    w->count.shared_wavefronts += (d.box.bytes + LINE - 1) / LINE;
-    mbarrier_defer(w, &d);
+    w->count.shared_wavefronts += (box.bytes + LINE - 1) / LINE;
+    mbarrier_defer(c, &d);
     return true;
 }
 
-/* cp.async.bulk.shared.global [target], [source], bytes, [mbarrier] */
+/* To every destination; the box is taken over. */
+static bool issue_all(struct warp *w, int lane, const struct destination *to, struct bulk_box *box) {
+    bool good = true;
+    count_source(w, box);
+    for (int k = 0; k < to->ctas && good; k++) {
+        struct bulk_box copy = *box;
+        copy.piece = xmalloc(box->pieces * sizeof *copy.piece + 1);
+        memcpy(copy.piece, box->piece, box->pieces * sizeof *copy.piece);
+        good = issue(to->cta[k], w, lane, (uint32_t)to->mbarrier, k || box->from ? 0 : box->bytes, copy);
+    }
+    bulk_box_free(box);
+    return good;
+}
+
+/* cp.async.bulk.shared.global [target], [source], bytes, [mbarrier]{, mask}; also .shared::cluster.shared::cta */
 void bulk_copy_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        struct bulk_box box;
-        const struct mbarrier *b = mbarrier_of_copy(w, i, lane, lane_address(w, &i->src[3], lane));
-        if (!b ||
-            !bulk_box_linear(w, i, lane, lane_address(w, &i->src[1], lane),
-                             bulk_shared(lane_address(w, &i->src[0], lane)), lane_u32(w, &i->src[2], lane), &box) ||
-            !issue(w, lane, b, &box))
+        struct destination to;
+        if (!find_destination(w, i, lane, &to))
+            return;
+        bool shared = i->space2 == SPACE_SHARED;
+        uint64_t source = lane_address(w, &i->src[1], lane);
+        struct bulk_box box = {.shared = (uint32_t)to.shared, .from = shared ? w->cta : NULL};
+        if (!bulk_box_linear(w, i, lane, shared ? source & ~WINDOW_MASK : source, lane_u32(w, &i->src[2], lane),
+                             &box) ||
+            !issue_all(w, lane, &to, &box))
             return;
     }
     w->event = true;
 }
 
-/* cp.async.bulk.tensor.Nd.shared.global [target], [map, {coordinates}], [mbarrier] */
+/* cp.async.bulk.tensor.Nd.shared.global [target], [map, {coordinates}], [mbarrier]{, mask} */
 void bulk_tensor_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        struct bulk_box box;
-        const struct mbarrier *b = mbarrier_of_copy(w, i, lane, lane_address(w, &i->src[3], lane));
-        if (!b ||
-            !bulk_box_tensor(w, i, lane, lane_address(w, &i->src[1], lane), &i->src[2],
-                             bulk_shared(lane_address(w, &i->src[0], lane)), &box) ||
-            !issue(w, lane, b, &box))
+        struct destination to;
+        if (!find_destination(w, i, lane, &to))
+            return;
+        struct bulk_box box = {.shared = (uint32_t)to.shared};
+        if (!bulk_box_tensor(w, i, lane, lane_address(w, &i->src[1], lane), &i->src[2], &box) ||
+            !issue_all(w, lane, &to, &box))
             return;
     }
     w->event = true;

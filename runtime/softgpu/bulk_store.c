@@ -24,42 +24,6 @@ void bulk_store_drop(struct warp *w) {
     memset(w->own->store_groups, 0, sizeof w->own->store_groups);
 }
 
-static bool store_covers(const struct bulk_store *s, uint32_t address) {
-    uint32_t shared;
-    for (const struct bulk_piece *p = s->box.piece; p < s->box.piece + s->box.pieces; p++)
-        for (uint32_t at = 0, run; at < p->bytes; at += run) {
-            run = bulk_run(&s->box, p, at, &shared);
-            if (address - shared < run)
-                return true;
-        }
-    return false;
-}
-
-const struct bulk_store *bulk_store_reading(const struct cta *c, uint32_t address) {
-    for (int k = 0; k < c->warps; k++)
-        for (size_t s = 0; s < c->own[k].stores; s++)
-            if (!c->own[k].store[s].read && store_covers(&c->own[k].store[s], address))
-                return &c->own[k].store[s];
-    return NULL;
-}
-
-/* The same use of all shared memory that it reads; what falls outside of the tensor is not read. */
-static bool watch(struct warp *w, const struct bulk_store *s, enum shadow_use how) {
-    const struct insn *i = &run_of(w)->module->code[s->pc];
-    uint32_t shared;
-    for (const struct bulk_piece *p = s->box.piece; is_strict(w) && p < s->box.piece + s->box.pieces; p++)
-        for (uint32_t at = 0, run; at < p->bytes; at += run) {
-            run = bulk_run(&s->box, p, at, &shared);
-            for (uint32_t k = 0, part; k < run; k += part) { /* whole words, but for the ends */
-                uint32_t odd = (shared + k) % 4;
-                part = odd || run - k < 4 ? (4 - odd < run - k ? 4 - odd : run - k) : (run - k) & ~3u;
-                if (!shadow_access(w, i, s->lane, shared + k, part, how))
-                    return false;
-            }
-        }
-    return true;
-}
-
 /* ---- the two ends of a copy ---- */
 
 static void read_shared(struct warp *w, struct bulk_store *s) {
@@ -81,23 +45,11 @@ static void write_global(struct warp *w, struct bulk_store *s) {
     s->held = NULL;
 }
 
-/* Shared memory is free again, but for what other stores of the CTA read too. */
 static bool finish_read(struct warp *w, struct bulk_store *s) {
-    struct cta *c = w->cta;
     if (!run_of(w)->launch->eager_async)
         read_shared(w, s);
     s->read = true;
-    if (!watch(w, s, USE_RETURN))
-        return false;
-    for (int k = 0; is_strict(w) && k < c->warps; k++)
-        for (size_t n = 0; n < c->own[k].stores; n++) {
-            const struct bulk_store *other = &c->own[k].store[n];
-            bool near = other->box.shared < s->box.shared + s->box.bytes &&
-                        s->box.shared < other->box.shared + other->box.bytes;
-            if (!other->read && near && !watch(&c->warp[k], other, USE_LEND))
-                return false;
-        }
-    return true;
+    return bulk_return(w->cta, w, s->pc, s->lane, &s->box);
 }
 
 /* Writes what has been read, of the lanes in `exec` up to `groups[lane]`, or the oldest `most`; forgets it. */
@@ -119,17 +71,8 @@ static void finish_writes(struct warp *w, size_t most, uint32_t exec, const uint
 
 void bulk_store_end(struct cta *c) {
     static const uint32_t none[LANES];
-    for (int k = 0; k < c->warps; k++) {
-        const struct warp_private *own = &c->own[k];
-        for (size_t n = 0; n < own->stores; n++)
-            if (!own->store[n].read) {
-                warp_fault(&c->warp[k], &c->run->module->code[own->store[n].pc], own->store[n].lane, SG_FAULT_ASYNC,
-                           "the CTA ended while this bulk store was reading shared memory: its thread has not waited "
-                           "for its group (cp.async.bulk.commit_group, then cp.async.bulk.wait_group)");
-                return;
-            }
+    for (int k = 0; k < c->warps; k++)
         finish_writes(&c->warp[k], SIZE_MAX, 0, none);
-    }
 }
 
 /* ---- instructions ---- */
@@ -150,14 +93,15 @@ void bulk_store_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         uint64_t global = lane_address(w, &i->src[0], lane);
-        uint32_t shared = bulk_shared(lane_address(w, &i->src[tensor ? 2 : 1], lane));
-        struct bulk_store s = {.pc = w->pc - 1, .group = own->store_groups[lane], .lane = (uint8_t)lane};
-        if (tensor ? !bulk_box_tensor(w, i, lane, global, &i->src[1], shared, &s.box)
-                   : !bulk_box_linear(w, i, lane, global, shared, lane_u32(w, &i->src[2], lane), &s.box))
+        uint64_t shared = lane_address(w, &i->src[tensor ? 2 : 1], lane) & ~WINDOW_MASK;
+        struct bulk_store s = {
+            .pc = w->pc - 1, .group = own->store_groups[lane], .lane = (uint8_t)lane, .box.shared = (uint32_t)shared};
+        if (tensor ? !bulk_box_tensor(w, i, lane, global, &i->src[1], &s.box)
+                   : !bulk_box_linear(w, i, lane, global, lane_u32(w, &i->src[2], lane), &s.box))
             return;
         array_grow(&own->store, &own->store_capacity, own->stores, sizeof s);
         own->store[own->stores++] = s;
-        if (!watch(w, &s, USE_LEND))
+        if (!bulk_watch_source(w->cta, w, s.pc, lane, &s.box, USE_LEND))
             return;
         count_store(w, &s.box);
         if (run_of(w)->launch->eager_async) {

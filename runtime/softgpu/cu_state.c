@@ -24,7 +24,7 @@ static _Thread_local bool in_callback, locked;
 #define WATCHDOG (1u << 24)
 
 CUresult cu_fail(CUresult result, const char *format, ...) {
-    char text[900];
+    char text[1100];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);

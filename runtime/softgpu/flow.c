@@ -156,6 +156,7 @@ void flow_exit(struct warp *w, const struct insn *i) {
     w->active &= ~w->exec;
     w->cta->live_threads -= (uint32_t)__builtin_popcount(w->exec);
     w->event = true;
+    cluster_exit(w, w->exec);
     sync_exit(w->cta);
 }
 

@@ -134,6 +134,25 @@ static bool refuse(struct sg_fault *fault, const struct sg_launch *l, const char
     return false;
 }
 
+static bool prepare_clusters(struct run *run, const struct sg_launch *l, struct sg_fault *fault) {
+    const uint32_t *required = l->function->cluster;
+    run->cluster_ctas = 1;
+    for (int k = 0; k < 3; k++) {
+        run->cluster[k] = l->cluster[k];
+        if (l->cluster[k] == 0 || l->grid[k] % l->cluster[k])
+            return refuse(fault, l, "the grid does not consist of whole clusters; CTAs in a row of one", l->cluster[k]);
+        if (required[0] && l->cluster[k] != (required[k] ? required[k] : 1))
+            return refuse(fault, l, "not the clusters that the kernel was compiled for (.reqnctapercluster)",
+                          l->cluster[k]);
+        run->cluster_ctas *= l->cluster[k];
+    }
+    if (run->cluster_ctas > MAX_CLUSTER)
+        return refuse(fault, l, "16 CTAs in a cluster are the most, this one has", run->cluster_ctas);
+    if (l->sample && (uint32_t)l->sample_count % (l->cluster[0] * l->cluster[1]))
+        return refuse(fault, l, "a sample that is not of whole clusters, of columns", (uint64_t)l->sample_count);
+    return true;
+}
+
 static bool prepare(struct run *run, const struct sg_launch *l, struct sg_fault *fault) {
     run->launch = l;
     run->function = l->function;
@@ -151,11 +170,10 @@ static bool prepare(struct run *run, const struct sg_launch *l, struct sg_fault 
         ctas = (uint64_t)l->sample_count * l->grid[2];
     if (ctas == 0 || ctas >= UINT32_MAX / 2)
         return refuse(fault, l, "impossible number of CTAs", ctas);
-    if (l->cluster[0] * l->cluster[1] * l->cluster[2] > 1)
-        return refuse(fault, l, "clusters are not supported; CTAs in one",
-                      l->cluster[0] * l->cluster[1] * l->cluster[2]);
+    if (!prepare_clusters(run, l, fault))
+        return false;
     run->threads = (uint32_t)threads;
-    run->ctas = (uint32_t)ctas;
+    run->clusters = (uint32_t)ctas / run->cluster_ctas;
     run->shared_static = function_shared_static(l->function);
     run->shared_bytes = run->shared_static + l->shared_dynamic;
     return true;
@@ -165,7 +183,7 @@ static void run_threads(struct run *run) {
     const struct sg_launch *l = run->launch;
     pthread_t thread[256];
     int extra = l->sample ? 0 : l->host_threads - 1, started = 0;
-    extra = extra > 255 ? 255 : extra >= (int)run->ctas ? (int)run->ctas - 1 : extra;
+    extra = extra > 255 ? 255 : extra >= (int)run->clusters ? (int)run->clusters - 1 : extra;
     while (started < extra && pthread_create(&thread[started], NULL, run_worker, run) == 0)
         started++;
     run_worker(run);

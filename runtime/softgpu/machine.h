@@ -95,7 +95,7 @@ enum sg_fault_kind {
 };
 struct sg_fault {
     enum sg_fault_kind kind;
-    char text[512]; /* one sentence: kernel, CTA, warp, lane, PTX line and instruction, address, what is wrong */
+    char text[1024]; /* one sentence: kernel, CTA, warp, lane, PTX line and instruction, address, what is wrong */
 };
 
 struct sg_launch {
@@ -112,7 +112,8 @@ struct sg_launch {
     bool strict;                    /* shadow memory: races, uninitialised reads */
     uint64_t max_warp_instructions; /* per warp, then SG_FAULT_TIMEOUT; 0: no limit */
     /* Estimate: run only these CTA columns (blockIdx.x, blockIdx.y; every blockIdx.z), in order, on one thread, with
-     * global writes kept in a private overlay: memory is not changed. NULL: run everything. */
+     * global writes kept in a private overlay: memory is not changed. The columns of a cluster stand together, x first.
+     * NULL: run everything. */
     const uint32_t (*sample)[2];
     int sample_count;
 };

@@ -32,34 +32,45 @@ static struct mbarrier *lookup(struct cta *c, uint32_t address) {
     return NULL;
 }
 
-struct mbarrier *mbarrier_find(struct warp *w, const struct insn *i, int lane, uint64_t address) {
-    if ((address & WINDOW_MASK) == SHARED_WINDOW)
-        address -= SHARED_WINDOW;
-    struct mbarrier *b = address <= UINT32_MAX ? lookup(w->cta, (uint32_t)address) : NULL;
+/* NULL after a fault: the CTA has no mbarrier at this address, or nothing orders its initialisation before this. */
+static struct mbarrier *find_in(struct cta *c, struct warp *w, const struct insn *i, int lane, uint64_t address) {
+    struct mbarrier *b = address <= UINT32_MAX ? lookup(c, (uint32_t)address) : NULL;
     if (!b)
-        warp_fault(w, i, lane, SG_FAULT_UNINITIALIZED, "there is no initialised mbarrier at shared 0x%llx",
-                   (unsigned long long)address);
+        warp_fault(w, i, lane, SG_FAULT_UNINITIALIZED, "there is no initialised mbarrier at shared 0x%llx%s",
+                   (unsigned long long)address,
+                   address >> RANK_SHIFT ? ", an address in another CTA: this instruction reaches only its own" : "");
     /* Its initialisation is an ordinary store: without a barrier since, this use races with it. */
-    else if (is_strict(w) && !shadow_access(w, i, lane, b->address, MBARRIER_BYTES, USE_STRONG_READ))
+    else if (is_strict(w) && !shadow_access_in(c, w, i, lane, b->address, MBARRIER_BYTES, USE_STRONG_READ))
         return NULL;
     return b;
 }
 
-struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane, uint64_t address) {
-    struct mbarrier *b = mbarrier_find(w, i, lane, address);
-    if (!b || !is_strict(w) || b->fenced || b->stamp <= w->cta->proxy_fenced[b->writer])
+/* The same for the address of a lane, in another CTA too where the instruction says .shared::cluster. */
+static struct mbarrier *find(struct warp *w, const struct insn *i, int lane) {
+    uint64_t address = lane_address(w, &i->src[0], lane);
+    struct cta *c = w->cta;
+    if ((address & WINDOW_MASK) == SHARED_WINDOW)
+        address -= SHARED_WINDOW;
+    if ((i->flags & F_REMOTE) && !(c = cluster_peer(w, i, lane, &address)))
+        return NULL;
+    return find_in(c, w, i, lane, address);
+}
+
+struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane, struct cta *c, uint64_t address) {
+    struct mbarrier *b = find_in(c, w, i, lane, address);
+    if (!b || !is_strict(w) || b->fenced || b->stamp <= c->cluster->proxy_fenced[b->writer])
         return b;
     warp_fault(w, i, lane, SG_FAULT_ASYNC,
-               "warp %u initialised mbarrier 0x%x at PTX line %u and neither fence.mbarrier_init nor fence.proxy.async "
+               "mbarrier 0x%x was initialised at PTX line %u and neither fence.mbarrier_init nor fence.proxy.async "
                "followed",
-               b->writer, b->address, b->line);
+               b->address, b->line);
     return NULL;
 }
 
 void mbarrier_fence_init(struct warp *w) {
     struct cta *c = w->cta;
     for (int k = 0; k < c->mbarriers; k++)
-        c->mbarrier[k].fenced |= c->mbarrier[k].writer == w->index;
+        c->mbarrier[k].fenced |= c->mbarrier[k].writer == w->own->column;
 }
 
 /* Waiters look again. */
@@ -68,13 +79,13 @@ static void wake(struct cta *c) {
         split_release(&c->warp[k], MBARRIER_WAIT);
 }
 
-static void complete_if_full(struct cta *c, struct mbarrier *b) {
+static void complete_if_full(struct mbarrier *b) {
     if (b->missing == 0 && b->bytes == 0) {
         b->phase++;
         b->missing = b->expected;
         memcpy(b->completed, b->published, sizeof b->completed);
     }
-    wake(c);
+    wake(b->cta);
 }
 
 static bool arrive(struct warp *w, const struct insn *i, int lane, struct mbarrier *b, uint32_t count) {
@@ -86,14 +97,14 @@ static bool arrive(struct warp *w, const struct insn *i, int lane, struct mbarri
     if (is_strict(w))
         shadow_publish(w, b->published);
     b->missing -= count;
-    complete_if_full(w->cta, b);
+    complete_if_full(b);
     return true;
 }
 
 /* ---- what happens at the last moment ---- */
 
 static bool perform(struct cta *c, const struct deferred *d) {
-    struct warp *w = &c->warp[d->warp];
+    struct warp *w = d->warp;
     const struct insn *i = &c->run->module->code[d->pc];
     struct mbarrier *b = lookup(c, d->mbarrier);
     if (d->arrival)
@@ -103,7 +114,7 @@ static bool perform(struct cta *c, const struct deferred *d) {
     if (c->shadow)
         shadow_publish(w, b->published);
     b->bytes -= d->box.bytes;
-    complete_if_full(c, b);
+    complete_if_full(b);
     return true;
 }
 
@@ -144,8 +155,7 @@ static bool only_deferred_missing(const struct cta *c, const struct mbarrier *b)
     return (sum.arrivals || sum.bytes) && sum.arrivals == b->missing && sum.bytes == b->bytes;
 }
 
-void mbarrier_defer(struct warp *w, const struct deferred *d) {
-    struct cta *c = w->cta;
+void mbarrier_defer(struct cta *c, const struct deferred *d) {
     array_grow(&c->deferred, &c->deferred_capacity, c->deferreds, sizeof *c->deferred);
     c->deferred[c->deferreds++] = *d;
     wake(c);
@@ -171,10 +181,13 @@ void mbarrier_explain(const struct cta *c, char *text, size_t size) {
         if (!is_awaited(c, b))
             continue;
         const struct under_way sum = under_way(c, b);
+        char of[32] = "";
+        if (c->cluster->ctas > 1)
+            snprintf(of, sizeof of, " of CTA %u", c->rank);
         int n =
             snprintf(text + used, size - used,
-                     " mbarrier 0x%x phase %llu lacks %u of %u arrivals (%u under way), %lld bytes (%lld under way);",
-                     b->address, (unsigned long long)b->phase, b->missing, b->expected, sum.arrivals,
+                     " mbarrier 0x%x%s phase %llu lacks %u of %u arrivals (%u under way), %lld bytes (%lld under way);",
+                     b->address, of, (unsigned long long)b->phase, b->missing, b->expected, sum.arrivals,
                      (long long)b->bytes, (long long)sum.bytes);
         used += n > 0 ? (size_t)n : 0;
     }
@@ -201,18 +214,19 @@ void mbarrier_init_op(struct warp *w, const struct insn *i) {
             return;
         }
         b = b ? b : &c->mbarrier[c->mbarriers++];
-        *b = (struct mbarrier){.address = (uint32_t)address,
+        *b = (struct mbarrier){.cta = c,
+                               .address = (uint32_t)address,
                                .expected = count,
                                .missing = count,
                                .line = i->line,
-                               .stamp = c->generation,
-                               .writer = w->index};
+                               .stamp = c->cluster->generation,
+                               .writer = w->own->column};
     }
 }
 
 void mbarrier_inval_op(struct warp *w, const struct insn *i) {
     int lane = __builtin_ctz(w->exec);
-    struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+    struct mbarrier *b = find(w, i, lane);
     if (b)
         *b = w->cta->mbarrier[--w->cta->mbarriers];
 }
@@ -222,18 +236,28 @@ static void put_state(struct warp *w, const struct insn *i, int lane, uint64_t p
         ((uint64_t *)dst_lanes(w, &i->dst[0]))[lane] = phase;
 }
 
+/* Bytes announced, or reported if negative; PTX keeps them in 21 bits. */
+static bool add_bytes(struct warp *w, const struct insn *i, int lane, struct mbarrier *b, int64_t bytes) {
+    b->bytes += bytes;
+    if (b->bytes > -(1 << 20) && b->bytes < 1 << 20)
+        return true;
+    warp_fault(w, i, lane, SG_FAULT_ASYNC, "%lld bytes announced at mbarrier 0x%x; 2^20 - 1 are the most",
+               (long long)b->bytes, b->address);
+    return false;
+}
+
 /* mbarrier.arrive{.expect_tx}, .arrive_drop: state, [address]{, count or bytes} */
 void mbarrier_arrive_op(struct warp *w, const struct insn *i) {
     const bool expects = i->boolop == SUB_EXPECT_TX;
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        struct mbarrier *b = find(w, i, lane);
         if (!b)
             return;
         uint32_t number = i->srcs > 1 ? lane_u32(w, &i->src[1], lane) : 1;
         put_state(w, i, lane, b->phase);
-        if (expects)
-            b->bytes += number;
+        if (expects && !add_bytes(w, i, lane, b, number))
+            return;
         if (i->sub == SUB_ARRIVE_DROP)
             b->expected -= expects ? 1 : number;
         if (!arrive(w, i, lane, b, expects ? 1 : number))
@@ -246,12 +270,13 @@ void mbarrier_arrive_op(struct warp *w, const struct insn *i) {
 void mbarrier_tx_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        struct mbarrier *b = find(w, i, lane);
         if (!b)
             return;
         int64_t bytes = lane_u32(w, &i->src[1], lane);
-        b->bytes += i->sub == SUB_EXPECT_TX ? bytes : -bytes;
-        complete_if_full(w->cta, b);
+        if (!add_bytes(w, i, lane, b, i->sub == SUB_EXPECT_TX ? bytes : -bytes))
+            return;
+        complete_if_full(b);
     }
 }
 
@@ -259,18 +284,18 @@ void mbarrier_tx_op(struct warp *w, const struct insn *i) {
 void mbarrier_arrive_async_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        struct mbarrier *b = find(w, i, lane);
         if (!b)
             return;
         if (!(i->flags & F_NOINC))
             b->missing++;
         const struct deferred d = {.mbarrier = b->address,
-                                   .warp = w->index,
+                                   .warp = w,
                                    .lane = (uint8_t)lane,
                                    .arrival = true,
                                    .serial = w->own->serial,
                                    .pc = w->pc - 1};
-        mbarrier_defer(w, &d);
+        mbarrier_defer(w->cta, &d);
     }
     w->event = true;
 }
@@ -299,7 +324,7 @@ void mbarrier_wait_op(struct warp *w, const struct insn *i) {
     uint32_t complete = 0;
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        struct mbarrier *b = mbarrier_find(w, i, lane, lane_address(w, &i->src[0], lane));
+        struct mbarrier *b = find(w, i, lane);
         if (!b)
             return;
         uint64_t state = state_operand(w, i, lane);

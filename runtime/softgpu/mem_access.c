@@ -172,8 +172,10 @@ void global_write(struct warp *w, uint64_t address, const void *source, unsigned
 
 static bool fault_shared(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
     const struct run *run = run_of(w);
-    warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "%u bytes at shared 0x%llx of %u bytes (%u static, %u dynamic)",
-               bytes, (unsigned long long)address, run->shared_bytes, run->shared_static, run->launch->shared_dynamic);
+    bool other = run->cluster_ctas > 1 && address >> RANK_SHIFT && address >> RANK_SHIFT <= run->cluster_ctas;
+    warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "%u bytes at shared 0x%llx of %u bytes (%u static, %u dynamic)%s",
+               bytes, (unsigned long long)address, run->shared_bytes, run->shared_static, run->launch->shared_dynamic,
+               other ? ": an address in another CTA, which only .shared::cluster reaches" : "");
     return false;
 }
 

@@ -116,12 +116,16 @@ static uint8_t *place(struct warp *w, const struct insn *i, int lane, uint64_t a
         return local_pointer(w, i, lane, address, bytes);
     if (window != SHARED_WINDOW)
         return global_pointer(w, i, lane, address, bytes);
+    struct cta *c = w->cta;
+    if (cluster_reaches(w, i) && !(c = cluster_peer(w, i, lane, &address)))
+        return NULL;
     struct access one = {.exec = 1u << lane, .bytes = bytes};
     for (int k = 0; k < LANES; k++)
         one.address[k] = address;
-    if (!shared_check(w, i, &one) || (is_strict(w) && !shadow_access(w, i, lane, (uint32_t)address, bytes, USE_ATOMIC)))
+    if (!shared_check(w, i, &one) ||
+        (is_strict(w) && !shadow_access_in(c, w, i, lane, (uint32_t)address, bytes, USE_ATOMIC)))
         return NULL;
-    return w->cta->shared + address;
+    return c->shared + address;
 }
 
 static void update_lane(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {

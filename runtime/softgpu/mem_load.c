@@ -161,7 +161,8 @@ static void store_global(struct warp *w, const struct insn *i, struct access *x)
     store_registers(w, i, x, host);
 }
 
-static bool shared_hosts(struct warp *w, const struct insn *i, struct access *x, uint8_t *host[LANES], bool write) {
+static bool shared_hosts(struct cta *c, struct warp *w, const struct insn *i, struct access *x, uint8_t *host[LANES],
+                         bool write) {
     if (!shared_check(w, i, x))
         return false;
     shared_count(w, x);
@@ -177,22 +178,48 @@ static bool shared_hosts(struct warp *w, const struct insn *i, struct access *x,
         if (x->address[lane] == last) /* a broadcast is one access */
             continue;
         last = x->address[lane];
-        if (!shadow_access(w, i, lane, (uint32_t)x->address[lane], x->bytes, use))
+        if (!shadow_access_in(c, w, i, lane, (uint32_t)x->address[lane], x->bytes, use))
             return false;
     }
     for (int lane = 0; lane < LANES; lane++)
-        host[lane] = w->cta->shared + x->address[lane];
+        host[lane] = c->shared + x->address[lane];
     return true;
 }
 
-static void access_shared(struct warp *w, const struct insn *i, struct access *x, bool write) {
+static void access_shared_in(struct cta *c, struct warp *w, const struct insn *i, struct access *x, bool write) {
     uint8_t *host[LANES];
-    if (!shared_hosts(w, i, x, host, write))
+    if (!shared_hosts(c, w, i, x, host, write))
         return;
     if (write)
         store_registers(w, i, x, host);
     else
         load_registers(w, i, x, (const uint8_t *const *)host);
+}
+
+/* Lanes may reach into different CTAs of the cluster: each CTA's go as an access of its own. */
+static void access_shared(struct warp *w, const struct insn *i, struct access *x, bool write) {
+    if (!cluster_reaches(w, i)) {
+        access_shared_in(w->cta, w, i, x, write);
+        return;
+    }
+    for (uint32_t rest = x->exec; rest && !run_of(w)->stop;) {
+        int first = __builtin_ctz(rest);
+        uint64_t address = x->address[first], above = address;
+        struct cta *c = cluster_peer(w, i, first, &address);
+        if (!c)
+            return;
+        above -= address;
+        struct access part = *x;
+        part.exec = 0;
+        for (int lane = 0; lane < LANES; lane++) {
+            bool same = x->address[lane] >> RANK_SHIFT == above >> RANK_SHIFT;
+            part.exec |= (rest & (uint32_t)same << lane);
+            part.address[lane] = same ? x->address[lane] - above : address;
+        }
+        part.exec |= 1u << first;
+        rest &= ~part.exec;
+        access_shared_in(c, w, i, &part, write);
+    }
 }
 
 static void access_local(struct warp *w, const struct insn *i, struct access *x, bool write) {

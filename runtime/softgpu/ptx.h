@@ -202,7 +202,7 @@ enum ptx_space { SPACE_GENERIC, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_P
 #define F_OOB         FLAG(29)
 #define F_SPARSE      FLAG(30)
 #define F_NOINC       FLAG(31)
-#define F_CLUSTER     FLAG(32) /* .shared::cluster */
+#define F_CLUSTER     FLAG(32) /* the scope, and barrier.cluster */
 #define F_ROW_A       FLAG(33) /* mma: .row for A; absent with F_COL_A present means .col */
 #define F_COL_A       FLAG(34)
 #define F_ROW_B       FLAG(35)
@@ -216,6 +216,8 @@ enum ptx_space { SPACE_GENERIC, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_P
 #define F_BULK        FLAG(44) /* cp.async.bulk */
 #define F_TENSORMAP   FLAG(45)
 #define F_READ        FLAG(46) /* cp.async.bulk.wait_group.read */
+#define F_REMOTE      FLAG(47) /* .shared::cluster: an address in any CTA of the cluster */
+#define F_MULTICAST   FLAG(48)
 
 enum operand_kind {
     O_NONE,
@@ -241,7 +243,7 @@ struct operand {
     };
 };
 
-enum { MAX_DST = 2, MAX_SRC = 5 };
+enum { MAX_DST = 2, MAX_SRC = 6 };
 /* Bits of insn.guarded: @p stands before it; all lanes of the warp must execute it together (.sync.aligned). */
 enum { GUARD_PREDICATE = 1, GUARD_TOGETHER = 2 };
 struct insn {

@@ -172,7 +172,7 @@ static const struct {
     {"global", MOD_SPACE, SPACE_GLOBAL},
     {"shared", MOD_SPACE, SPACE_SHARED},
     {"shared::cta", MOD_SPACE, SPACE_SHARED},
-    {"shared::cluster", MOD_SPACE, SPACE_SHARED}, /* a cluster is one CTA here */
+    {"shared::cluster", MOD_SPACE, SPACE_OF_CLUSTER},
     {"local", MOD_SPACE, SPACE_LOCAL},
     {"param", MOD_SPACE, SPACE_PARAM},
     {"param::entry", MOD_SPACE, SPACE_PARAM},
@@ -223,6 +223,7 @@ static const struct {
     {"bulk", MOD_FLAG, 44},
     {"tensormap", MOD_FLAG, 45},
     {"read", MOD_FLAG, 46},
+    {"multicast::cluster", MOD_FLAG, 48},
     {"v2", MOD_VEC, 2},
     {"v4", MOD_VEC, 4},
     {"v8", MOD_VEC, 8},

@@ -21,6 +21,7 @@ struct modifier {
     enum modifier_kind kind;
     uint32_t value;
 };
+enum { SPACE_OF_CLUSTER = 128 }; /* beside enum ptx_space: .shared::cluster */
 /* `text` is without the dot. Words with two meanings (.lo, .and, .sync) are settled by the instruction. */
 struct modifier modifier_find(enum ptx_op op, const char *text, size_t length);
 enum ptx_op op_find(const char *text, size_t length);           /* OP_COUNT if unknown */

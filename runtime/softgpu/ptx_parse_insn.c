@@ -370,6 +370,10 @@ static bool apply_modifier(struct parser *p, struct insn *i, const struct token 
             i->sub = (uint8_t)m.value;
         break;
     case MOD_SPACE:
+        if (m.value == SPACE_OF_CLUSTER) {
+            i->flags |= F_REMOTE;
+            m.value = SPACE_SHARED;
+        }
         if (i->space)
             i->space2 = (uint8_t)m.value;
         else

@@ -31,7 +31,7 @@ void warp_fault(struct warp *w, const struct insn *i, int lane, enum sg_fault_ki
     pthread_mutex_lock(&run->lock);
     if (run->fault.kind == SG_FAULT_NONE) {
         run->fault.kind = kind;
-        char what[320], where[32] = "";
+        char what[800], where[32] = "";
         va_list args;
         va_start(args, format);
         vsnprintf(what, sizeof what, format, args);
@@ -128,9 +128,12 @@ static void *aligned_bytes(size_t size) {
     return p;
 }
 
-static struct cta *cta_new(struct run *run) {
+static struct cta *cta_new(struct cluster *cl, uint32_t rank) {
+    struct run *run = cl->run;
     struct cta *c = xcalloc(1, sizeof *c);
     c->run = run;
+    c->cluster = cl;
+    c->rank = rank;
     c->warps = (int)((run->threads + LANES - 1) / LANES);
     c->frame_stride =
         function_frame_total(run->function) + 192; /* an odd number of lines: no two warps on one cache set */
@@ -145,6 +148,7 @@ static struct cta *cta_new(struct run *run) {
                                    .cta = c,
                                    .own = &c->own[k]};
         c->own[k].local = c->locals + c->local_stride * LANES * (size_t)k;
+        c->own[k].column = (uint8_t)((rank * (uint32_t)c->warps + (uint32_t)k) % MAX_WARPS);
     }
     return c;
 }
@@ -165,21 +169,36 @@ static void cta_free(struct cta *c) {
     free(c);
 }
 
+/* Its place in the grid. Clusters run through the grid of clusters, and their CTAs through the cluster; in an estimate
+ * they run through the columns in the order given, every z of each. */
+static void cta_place(struct cta *c, uint32_t linear) {
+    const struct run *run = c->run;
+    const struct sg_launch *l = run->launch;
+    const uint32_t *size = run->cluster, plane = size[0] * size[1];
+    uint32_t inside[3] = {c->rank % size[0], c->rank / size[0] % size[1], c->rank / plane};
+    if (l->sample) {
+        uint32_t deep = l->grid[2] / size[2];
+        const uint32_t *column = l->sample[linear / deep * plane + c->rank % plane];
+        c->id[0] = column[0];
+        c->id[1] = column[1];
+        c->id[2] = linear % deep * size[2] + inside[2];
+        return;
+    }
+    for (int k = 0; k < 3; k++) {
+        uint32_t clusters = l->grid[k] / size[k];
+        c->id[k] = linear % clusters * size[k] + inside[k];
+        linear /= clusters;
+    }
+}
+
 /* Everything a CTA has not written is poison: NaN as a float, -1 as an integer, no address as a pointer. */
 static void cta_start(struct cta *c, uint32_t linear) {
     struct run *run = c->run;
     const struct sg_launch *l = run->launch;
-    c->id[0] = linear % l->grid[0];
-    c->id[1] = linear / l->grid[0] % l->grid[1];
-    c->id[2] = linear / l->grid[0] / l->grid[1];
-    if (l->sample) { /* columns in the order given, every z of each */
-        const uint32_t *column = l->sample[linear / l->grid[2]];
-        c->id[0] = column[0];
-        c->id[1] = column[1];
-        c->id[2] = linear % l->grid[2];
-    }
+    cta_place(c, linear);
+    c->ended = false;
     c->live_threads = run->threads;
-    c->random = l->seed ^ (linear * 0xd1342543de82ef95ull);
+    c->random = l->seed ^ ((linear * run->cluster_ctas + c->rank) * 0xd1342543de82ef95ull);
     memset(c->barrier, 0, sizeof c->barrier);
     memset(c->frames, 0xff, c->frame_stride * (size_t)c->warps);
     memset(c->locals, 0xff, c->local_stride * LANES * (size_t)c->warps);
@@ -192,6 +211,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
         uint32_t lanes = run->threads - (uint32_t)k * LANES;
         memset(&w->count, 0, sizeof w->count);
         w->carry = 0;
+        c->own[k].cluster_arrived = c->own[k].cluster_passed = 0;
         async_drop(w);
         bulk_store_drop(w);
         wgmma_reset(w, c->frame_stride);
@@ -211,93 +231,161 @@ static void cta_finish(struct cta *c) {
     pthread_mutex_unlock(&c->run->lock);
 }
 
-/* The instruction that a split waits at: a wait for an mbarrier is executed again, others are behind it. */
+/* ---- clusters ---- */
+
+static struct cluster *cluster_new(struct run *run) {
+    struct cluster *cl = xcalloc(1, sizeof *cl);
+    cl->run = run;
+    cl->ctas = (int)run->cluster_ctas;
+    for (int k = 0; k < cl->ctas; k++)
+        cl->cta[k] = cta_new(cl, (uint32_t)k);
+    return cl;
+}
+
+static void cluster_free(struct cluster *cl) {
+    for (int k = 0; k < cl->ctas; k++)
+        cta_free(cl->cta[k]);
+    free(cl);
+}
+
+static void cluster_begin(struct cluster *cl, uint32_t linear) {
+    cluster_start(cl);
+    cl->random = cl->run->launch->seed + linear;
+    for (int k = 0; k < cl->ctas; k++)
+        cta_start(cl->cta[k], linear);
+}
+
+/* The instruction that a split waits at: a wait for an mbarrier or the cluster is executed again, others are behind it.
+ */
 static const struct insn *waiting_at(const struct cta *c, const struct split *s) {
-    bool again = s->state == SPLIT_BARRIER && s->barrier == MBARRIER_WAIT;
+    bool again = s->state == SPLIT_BARRIER && (s->barrier == MBARRIER_WAIT || s->barrier == CLUSTER_WAIT);
     return &c->run->module->code[s->pc && !again ? s->pc - 1 : s->pc];
 }
 
-static void report_deadlock(struct cta *c) {
-    struct warp *first = NULL;
-    char waits[280] = "";
-    bool divergent = false;
-    int used = 0;
-    for (int k = 0; k < c->warps; k++) {
-        const struct warp_private *own = &c->own[k];
-        for (int s = 0; s < own->splits && used < 60; s++) {
-            first = first ? first : &c->warp[k];
-            divergent |= own->split[s].state == SPLIT_PARKED;
-            used += snprintf(waits + used, sizeof waits - (size_t)used, " warp %d at line %u;", k,
-                             waiting_at(c, &own->split[s])->line);
-        }
+struct deadlock {
+    struct warp *first;
+    char waits[640];
+    bool divergent;
+};
+
+/* Lanes wait for others of their warp, which are not held up themselves: by an mbarrier or the cluster. */
+static bool is_divergent(const struct warp_private *own) {
+    bool parked = false, held = false;
+    for (int s = 0; s < own->splits; s++) {
+        const struct split *split = &own->split[s];
+        parked |= split->state == SPLIT_PARKED;
+        held |= split->state == SPLIT_BARRIER && split->barrier >= CLUSTER_WAIT;
     }
-    if (!first)
-        return;
-    mbarrier_explain(c, waits, sizeof waits);
-    const struct insn *i = waiting_at(c, &first->own->split[0]);
-    warp_fault(first, i, -1, divergent ? SG_FAULT_DIVERGENT_BARRIER : SG_FAULT_DEADLOCK,
-               "no warp of the CTA can go on, all wait:%s", waits);
+    return parked && !held;
 }
 
-/* One turn for every warp, in a random order. */
-static enum cta_result run_cta(struct cta *c) {
-    int order[MAX_WARPS], waiting = 0, ran = 0;
-    uint64_t before = 0, after = 0;
+static void note_waiting(struct cta *c, struct deadlock *d) {
+    size_t used = strlen(d->waits), most = used + 60;
+    char of[32] = "";
+    if (c->cluster->ctas > 1)
+        snprintf(of, sizeof of, " of CTA %u", c->rank);
     for (int k = 0; k < c->warps; k++) {
-        int other = (int)(next_random(&c->random) % (unsigned)(k + 1));
+        const struct warp_private *own = &c->own[k];
+        d->divergent |= is_divergent(own);
+        for (int s = 0; s < own->splits && c->warp[k].live && used < most && used < 200; s++) {
+            d->first = d->first ? d->first : &c->warp[k];
+            used += (size_t)snprintf(d->waits + used, sizeof d->waits - used, " warp %d%s at line %u;", k, of,
+                                     waiting_at(c, &own->split[s])->line);
+        }
+    }
+    if (c->live_threads)
+        mbarrier_explain(c, d->waits, sizeof d->waits);
+}
+
+static void report_deadlock(struct cluster *cl) {
+    struct deadlock d = {.waits = ""};
+    for (int k = 0; k < cl->ctas; k++)
+        note_waiting(cl->cta[k], &d);
+    if (!d.first)
+        return;
+    cluster_explain(cl, d.waits, sizeof d.waits);
+    const struct insn *i = waiting_at(d.first->cta, &d.first->own->split[0]);
+    warp_fault(d.first, i, -1, d.divergent ? SG_FAULT_DIVERGENT_BARRIER : SG_FAULT_DEADLOCK,
+               "no warp of the %s can go on, all wait:%s", cl->ctas > 1 ? "cluster" : "CTA", d.waits);
+}
+
+static void shuffle(int *order, int count, uint64_t *random) {
+    for (int k = 0; k < count; k++) {
+        int other = (int)(next_random(random) % (unsigned)(k + 1));
         order[k] = order[other];
         order[other] = k;
     }
+}
+
+struct round { /* one turn for every warp: instructions before and after, warps that ran, and that wait for memory */
+    uint64_t before, after;
+    int ran, waiting;
+};
+
+static void run_cta(struct cta *c, struct round *r) {
+    int order[MAX_WARPS];
+    shuffle(order, c->warps, &c->random);
     for (int k = 0; k < c->warps && !c->run->stop; k++) {
         struct warp *w = &c->warp[order[k]];
         if (!w->live)
             continue;
-        before += w->count.warp_instructions;
+        r->before += w->count.warp_instructions;
         enum turn turn = run_warp(w);
-        after += w->count.warp_instructions;
-        ran += turn != TURN_BLOCKED;
-        waiting += turn == TURN_WAITS;
+        r->after += w->count.warp_instructions;
+        r->ran += turn != TURN_BLOCKED;
+        r->waiting += turn == TURN_WAITS;
     }
-    if (c->run->stop)
-        return CTA_STOPPED;
-    if (c->live_threads == 0) {
-        if (c->deferreds)
-            warp_fault(&c->warp[c->deferred[0].warp], &c->run->module->code[c->deferred[0].pc], c->deferred[0].lane,
-                       SG_FAULT_ASYNC, "the CTA ended while this copy was in flight: nobody waited for mbarrier 0x%x",
-                       c->deferred[0].mbarrier);
-        bulk_store_end(c);
-        return CTA_DONE;
-    }
-    if (before == after)
-        report_deadlock(c);
-    return ran && ran == waiting ? CTA_WAITS : CTA_GOES_ON;
+    if (c->live_threads || c->ended || c->run->stop)
+        return;
+    c->ended = true;
+    bulk_end(c);
+    if (c->shadow && c->cluster->ctas > 1)
+        shadow_end(c);
 }
 
-struct worker { /* the CTAs of one host thread: one runs, others may wait for something in memory */
+/* One turn for every warp, in a random order. */
+static enum cta_result run_cluster(struct cluster *cl) {
+    int order[MAX_CLUSTER] = {0};
+    struct round r = {0};
+    if (cl->ctas > 1)
+        shuffle(order, cl->ctas, &cl->random);
+    for (int k = 0; k < cl->ctas; k++)
+        run_cta(cl->cta[order[k]], &r);
+    if (cl->run->stop)
+        return CTA_STOPPED;
+    if (cl->live_threads == 0)
+        return CTA_DONE;
+    if (r.before == r.after)
+        report_deadlock(cl);
+    return r.ran && r.ran == r.waiting ? CTA_WAITS : CTA_GOES_ON;
+}
+
+struct worker { /* the clusters of one host thread: one runs, others may wait for something in memory */
     struct run *run;
-    struct cta **cta;
-    int resident, count, spare; /* cta[count … count + spare) are free to be used again */
+    struct cluster **cluster;
+    int resident, count, spare; /* cluster[count … count + spare) are free to be used again */
 };
 
-static bool worker_start_cta(struct worker *k) {
+static bool worker_start(struct worker *k) {
     uint32_t linear = atomic_fetch_add(&k->run->next, 1);
-    if (linear >= k->run->ctas) {
-        atomic_store(&k->run->next, k->run->ctas);
+    if (linear >= k->run->clusters) {
+        atomic_store(&k->run->next, k->run->clusters);
         return false;
     }
     if (k->spare)
         k->spare--;
     else
-        k->cta[k->count] = cta_new(k->run);
-    cta_start(k->cta[k->count++], linear);
+        k->cluster[k->count] = cluster_new(k->run);
+    cluster_begin(k->cluster[k->count++], linear);
     return true;
 }
 
-static void worker_drop_cta(struct worker *k, int index) {
-    struct cta *c = k->cta[index];
-    cta_finish(c);
-    k->cta[index] = k->cta[--k->count];
-    k->cta[k->count] = c;
+static void worker_drop(struct worker *k, int index) {
+    struct cluster *cl = k->cluster[index];
+    for (int c = 0; c < cl->ctas; c++)
+        cta_finish(cl->cta[c]);
+    k->cluster[index] = k->cluster[--k->count];
+    k->cluster[k->count] = cl;
     k->spare++;
 }
 
@@ -315,28 +403,28 @@ void *run_worker(void *data) {
     const struct sg_launch *l = run->launch;
     struct worker k = {.run = run};
     int threads = l->sample || l->host_threads < 1 ? 1 : l->host_threads;
-    k.resident = (l->resident_ctas + threads - 1) / threads;
-    k.resident = k.resident < 1 ? 1 : k.resident > (int)run->ctas ? (int)run->ctas : k.resident;
-    k.cta = xcalloc((size_t)k.resident, sizeof(struct cta *));
+    k.resident = (l->resident_ctas / (int)run->cluster_ctas + threads - 1) / threads;
+    k.resident = k.resident < 1 ? 1 : k.resident > (int)run->clusters ? (int)run->clusters : k.resident;
+    k.cluster = xcalloc((size_t)k.resident, sizeof *k.cluster);
     int at = 0;
     unsigned waited = 0;
-    while (!run->stop && (k.count || worker_start_cta(&k))) {
+    while (!run->stop && (k.count || worker_start(&k))) {
         at = at < k.count ? at : 0;
-        enum cta_result result = run_cta(k.cta[at]);
+        enum cta_result result = run_cluster(k.cluster[at]);
         if (result == CTA_DONE || result == CTA_STOPPED) {
-            worker_drop_cta(&k, at);
+            worker_drop(&k, at);
         } else if (result == CTA_WAITS) {
             /* What it waits for may come from a CTA that has not started. */
-            at = k.count < k.resident && worker_start_cta(&k) ? k.count - 1 : at + 1;
+            at = k.count < k.resident && worker_start(&k) ? k.count - 1 : at + 1;
             wait_a_little(++waited);
             continue;
         }
         waited = 0;
     }
     while (k.count)
-        worker_drop_cta(&k, 0);
+        worker_drop(&k, 0);
     for (int c = 0; c < k.spare; c++)
-        cta_free(k.cta[c]);
-    free(k.cta);
+        cluster_free(k.cluster[c]);
+    free(k.cluster);
     return NULL;
 }

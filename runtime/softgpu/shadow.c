@@ -1,12 +1,16 @@
 /* Watching shared memory: who wrote and read each word, and whether a barrier lies between.
  *
  * Happens-before in the manner of FastTrack (Flanagan and Freund, PLDI 2009), with one simplification that barriers
- * allow: time is one number for the whole CTA, the generation, which grows whenever a barrier or fence orders anything.
- * seen[u] of a warp is the last generation in which accesses by warp u are ordered before the warp's next one. An
- * access of warp u stamped s is therefore ordered before one of warp w exactly if s <= w.seen[u]. */
+ * allow: time is one number for the whole cluster, the generation, which grows whenever a barrier or fence orders
+ * anything. seen[u] of a warp is the last generation in which accesses by warp u are ordered before the warp's next
+ * one. An access of warp u stamped s is therefore ordered before one of warp w exactly if s <= w.seen[u].
+ *
+ * The CTAs of a cluster share one clock, and u counts through their warps (warp_private.column): an access to another
+ * CTA's shared memory is one like any other. */
 #include "base/str.h"
 #include "softgpu/warp_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,14 +43,20 @@ void shadow_reset(struct cta *c) {
     if (!c->shadow)
         c->shadow = xmalloc(cells * sizeof *c->shadow);
     memset(c->shadow, 0, cells * sizeof *c->shadow);
+    memset(c->remote, 0, sizeof c->remote);
     c->extras = 0;
-    c->generation = 1;
-    memset(c->fenced, 0, sizeof c->fenced);
-    memset(c->proxy_fenced, 0, sizeof c->proxy_fenced);
     for (int k = 0; k < c->warps; k++) {
         memset(c->own[k].seen, 0, sizeof c->own[k].seen);
         c->own[k].seen_all = 0;
     }
+}
+
+void shadow_start(struct cluster *cl) {
+    unsigned warps = (unsigned)(cl->ctas * cl->cta[0]->warps);
+    cl->columns = warps < MAX_WARPS ? warps : MAX_WARPS;
+    cl->generation = 2;
+    memset(cl->fenced, 0, sizeof cl->fenced);
+    memset(cl->proxy_fenced, 0, sizeof cl->proxy_fenced);
 }
 
 void shadow_free(struct cta *c) {
@@ -61,16 +71,16 @@ static uint32_t new_extra(struct cta *c) {
 
 /* ---- order ---- */
 
-static bool ordered(const struct warp *w, unsigned warp, uint32_t stamp) {
+static bool ordered(const struct warp *w, unsigned column, uint32_t stamp) {
     const struct warp_private *own = w->own;
-    return stamp <= own->seen_all || warp == w->index || stamp <= own->seen[warp];
+    return stamp <= own->seen_all || column == own->column || stamp <= own->seen[column];
 }
 
-static void update_all(struct cta *c, int k) {
+static void update_all(const struct cluster *cl, struct warp_private *own) {
     uint32_t least = UINT32_MAX;
-    for (int u = 0; u < c->warps; u++)
-        least = u != k && c->own[k].seen[u] < least ? c->own[k].seen[u] : least;
-    c->own[k].seen_all = least;
+    for (unsigned u = 0; u < cl->columns; u++)
+        least = u != own->column && own->seen[u] < least ? own->seen[u] : least;
+    own->seen_all = least;
 }
 
 static void join(uint32_t *into, const uint32_t *from) {
@@ -85,60 +95,109 @@ void shadow_barrier(struct cta *c, uint32_t participants, uint32_t waiters) {
         if (!exited && !(participants >> k & 1))
             continue;
         join(all, c->own[k].seen);
-        all[k] = c->generation;
+        all[c->own[k].column] = c->cluster->generation;
     }
     for (int k = 0; k < c->warps; k++) {
         if (!(waiters >> k & 1))
             continue;
         join(c->own[k].seen, all);
-        update_all(c, k);
+        update_all(c->cluster, &c->own[k]);
     }
-    c->generation++;
+    c->cluster->generation++;
 }
 
 /* Fences order what they lie between, as far as one can tell without following the flags that carry the news:
  * everything fenced before is taken as known. That errs towards silence, never towards a false report. */
 void shadow_fence(struct warp *w) {
-    struct cta *c = w->cta;
-    join(c->fenced, w->own->seen);
-    c->fenced[w->index] = c->generation;
-    join(w->own->seen, c->fenced);
-    update_all(c, w->index);
-    c->generation++;
+    struct cluster *cl = w->cta->cluster;
+    join(cl->fenced, w->own->seen);
+    cl->fenced[w->own->column] = cl->generation;
+    join(w->own->seen, cl->fenced);
+    update_all(cl, w->own);
+    cl->generation++;
 }
 
 /* A proxy fence covers what is ordered before it: this warp's own stores, and those of others that a barrier has made
  * known to it. */
 void shadow_fence_proxy(struct warp *w) {
-    struct cta *c = w->cta;
-    join(c->proxy_fenced, w->own->seen);
-    c->proxy_fenced[w->index] = c->generation++;
+    struct cluster *cl = w->cta->cluster;
+    join(cl->proxy_fenced, w->own->seen);
+    cl->proxy_fenced[w->own->column] = cl->generation++;
 }
 
 void shadow_publish(struct warp *w, uint32_t *into) {
-    struct cta *c = w->cta;
     join(into, w->own->seen);
-    into[w->index] = c->generation++;
+    into[w->own->column] = w->cta->cluster->generation++;
+}
+
+void shadow_publish_start(const struct warp *w, uint32_t *into) {
+    join(into, w->cta->cluster->fenced);
+    into[w->own->column] = into[w->own->column] ? into[w->own->column] : 1;
 }
 
 void shadow_learn(struct warp *w, const uint32_t *from) {
     join(w->own->seen, from);
-    update_all(w->cta, w->index);
+    update_all(w->cta->cluster, w->own);
+}
+
+/* ---- the beginning and the end of a CTA, as other CTAs of its cluster know them ---- */
+
+static bool is_own(const struct cta *c, unsigned column) {
+    for (int k = 0; k < c->warps; k++)
+        if (c->own[k].column == column)
+            return true;
+    return false;
+}
+
+bool shadow_remote(struct cta *c, struct warp *w, const struct insn *i, int lane) {
+    bool started = false;
+    for (int k = 0; k < c->warps && !started; k++)
+        started = w->own->seen[c->own[k].column] || w->own->column == c->own[k].column;
+    if (!started)
+        warp_fault(w, i, lane, SG_FAULT_ASYNC,
+                   "CTA %u of the cluster has perhaps not started: no barrier.cluster since the beginning", c->rank);
+    c->remote[w->own->column] = (struct remote_access){c->cluster->generation, w->pc - 1, w};
+    return started;
+}
+
+void shadow_end(struct cta *c) {
+    uint32_t known[MAX_WARPS] = {0};
+    for (int k = 0; k < c->warps; k++)
+        join(known, c->own[k].seen);
+    for (unsigned u = 0; u < MAX_WARPS; u++)
+        if (c->remote[u].stamp > known[u] && !is_own(c, u))
+            warp_fault(c->remote[u].warp, &c->run->module->code[c->remote[u].pc], -1, SG_FAULT_ASYNC,
+                       "CTA %u of the cluster may end before this reaches its shared memory: nothing that CTA waits "
+                       "for comes after it (barrier.cluster at the end)",
+                       c->rank);
 }
 
 /* ---- accesses ---- */
 
 struct use {
+    struct cta *c; /* whose shared memory it is */
     struct warp *w;
     const struct insn *i;
     int lane;
-    uint32_t address;
+    uint32_t address, now; /* generation */
     enum shadow_use how;
 };
 
-static bool report_race(const struct use *u, const char *what, unsigned warp, uint32_t line) {
-    warp_fault(u->w, u->i, u->lane, SG_FAULT_RACE,
-               "shared 0x%x: warp %u %s it at PTX line %u and no barrier lies between", u->address, warp, what, line);
+/* "warp 3", in a cluster "warp 3 of CTA 1" and, where columns are shared, perhaps not that one. */
+static const char *who(const struct cluster *cl, unsigned column, char text[64]) {
+    unsigned warps = (unsigned)cl->cta[0]->warps;
+    if (cl->ctas == 1)
+        snprintf(text, 64, "warp %u", column);
+    else
+        snprintf(text, 64, "warp %u of CTA %u of the cluster%s", column % warps, column / warps,
+                 cl->columns < (unsigned)cl->ctas * warps ? " (or one 32 warps on)" : "");
+    return text;
+}
+
+static bool report_race(const struct use *u, const char *what, unsigned column, uint32_t line) {
+    char text[64];
+    warp_fault(u->w, u->i, u->lane, SG_FAULT_RACE, "shared 0x%x: %s %s it at PTX line %u and no barrier lies between",
+               u->address, who(u->c->cluster, column, text), what, line);
     return false;
 }
 
@@ -151,31 +210,28 @@ static bool is_read(enum shadow_use how) {
 }
 
 static bool report_lent(const struct use *u) {
-    const struct cta *c = u->w->cta;
-    const struct bulk_store *store = bulk_store_reading(c, u->address);
+    const struct insn *reader = bulk_reader(u->c, u->address);
     warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
-               "shared 0x%x: the bulk store of PTX line %u may still be reading it (no cp.async.bulk.wait_group covers "
-               "it)",
-               u->address, store ? c->run->module->code[store->pc].line : 0);
+               "shared 0x%x: the bulk copy of PTX line %u may still be reading it (no wait covers it)", u->address,
+               reader ? reader->line : 0);
     return false;
 }
 
 static bool check_state(const struct use *u, const struct shadow_cell *s) {
+    char text[64];
     if ((s->state & CELL_LENT) && is_write(u->how))
         return report_lent(u);
     if ((s->state & CELL_FLIGHT) && u->how != USE_LAND) {
-        warp_fault(
-            u->w, u->i, u->lane, SG_FAULT_ASYNC,
-            "shared 0x%x: the asynchronous copy of PTX line %u by warp %u is still in flight (no wait for its group)",
-            u->address, s->write_line, s->writer);
+        warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
+                   "shared 0x%x: the asynchronous copy of PTX line %u by %s is still in flight (no wait for its group)",
+                   u->address, s->write_line, who(u->c->cluster, s->writer, text));
         return false;
     }
     if ((u->how == USE_PROXY_READ || u->how == USE_LEND) && (s->state & CELL_GENERIC) &&
-        s->write_stamp > u->w->cta->proxy_fenced[s->writer]) {
-        warp_fault(
-            u->w, u->i, u->lane, SG_FAULT_ASYNC,
-            "shared 0x%x: warp %u wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
-            u->address, s->writer, s->write_line);
+        s->write_stamp > u->c->cluster->proxy_fenced[s->writer]) {
+        warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
+                   "shared 0x%x: %s wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
+                   u->address, who(u->c->cluster, s->writer, text), s->write_line);
         return false;
     }
     if (!(s->state & CELL_INIT) && (is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
@@ -192,8 +248,8 @@ static bool check_writer(const struct use *u, const struct shadow_cell *s) {
     return report_race(u, "wrote", s->writer, s->write_line);
 }
 
-static uint32_t reader_stamp(const struct cta *c, const struct shadow_cell *s, unsigned warp) {
-    return s->state & CELL_MANY ? c->extra[s->read_stamp].stamp[warp] : s->read_stamp;
+static uint32_t reader_stamp(const struct cta *c, const struct shadow_cell *s, unsigned column) {
+    return s->state & CELL_MANY ? c->extra[s->read_stamp].stamp[column] : s->read_stamp;
 }
 
 /* The readers that are not ordered before this access. */
@@ -202,23 +258,23 @@ static uint32_t open_readers(const struct use *u, const struct shadow_cell *s) {
         return 0;
     uint32_t open = 0;
     for (uint32_t rest = s->readers; rest; rest &= rest - 1) {
-        unsigned warp = (unsigned)__builtin_ctz(rest);
-        open |= (uint32_t)!ordered(u->w, warp, reader_stamp(u->w->cta, s, warp)) << warp;
+        unsigned column = (unsigned)__builtin_ctz(rest);
+        open |= (uint32_t)!ordered(u->w, column, reader_stamp(u->c, s, column)) << column;
     }
     return open;
 }
 
 static void note_reader(const struct use *u, struct shadow_cell *s) {
-    struct cta *c = u->w->cta;
-    uint32_t me = 1u << u->w->index, open = s->readers && s->readers != me ? open_readers(u, s) : 0;
+    struct cta *c = u->c;
+    uint32_t me = 1u << u->w->own->column, open = s->readers && s->readers != me ? open_readers(u, s) : 0;
     s->read_line = u->i->line;
     if (!open) {
         s->readers = me;
         s->state &= (uint8_t)~CELL_MANY;
-        s->read_stamp = c->generation;
+        s->read_stamp = u->now;
         return;
     }
-    if (!(s->state & CELL_MANY) && s->read_stamp != c->generation) {
+    if (!(s->state & CELL_MANY) && s->read_stamp != u->now) {
         uint32_t old = s->read_stamp, record = new_extra(c);
         for (int k = 0; k < MAX_WARPS; k++)
             c->extra[record].stamp[k] = old;
@@ -227,7 +283,7 @@ static void note_reader(const struct use *u, struct shadow_cell *s) {
     }
     s->readers |= me;
     if (s->state & CELL_MANY)
-        c->extra[s->read_stamp].stamp[u->w->index] = c->generation;
+        c->extra[s->read_stamp].stamp[u->w->own->column] = u->now;
 }
 
 static uint8_t state_after(enum shadow_use how, uint8_t before) {
@@ -240,23 +296,23 @@ static uint8_t state_after(enum shadow_use how, uint8_t before) {
  * False: look closely. */
 static inline bool use_quickly(const struct use *u, struct shadow_cell *s) {
     const struct warp_private *own = u->w->own;
-    uint32_t now = u->w->cta->generation, me = 1u << u->w->index;
+    uint32_t me = 1u << own->column;
     if ((s->state & (CELL_FLIGHT | CELL_PARTS | CELL_MANY | CELL_LENT)) ||
-        (s->write_stamp > own->seen_all && s->writer != u->w->index))
+        (s->write_stamp > own->seen_all && s->writer != own->column))
         return false;
     bool readers_known = s->read_stamp <= own->seen_all || (s->readers & ~me) == 0;
     if (u->how == USE_READ) {
-        if (!(s->state & CELL_INIT) || !(readers_known || s->read_stamp == now))
+        if (!(s->state & CELL_INIT) || !(readers_known || s->read_stamp == u->now))
             return false;
         s->readers = readers_known ? me : s->readers | me;
-        s->read_stamp = now;
+        s->read_stamp = u->now;
         s->read_line = u->i->line;
         return true;
     }
     if ((u->how != USE_WRITE && u->how != USE_ISSUE) || !readers_known)
         return false;
-    s->writer = u->w->index;
-    s->write_stamp = now;
+    s->writer = own->column;
+    s->write_stamp = u->now;
     s->write_line = u->i->line;
     s->readers = 0;
     s->state = state_after(u->how, s->state);
@@ -273,7 +329,7 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
         return false;
     if (u->how == USE_LAND) {
         s->state = CELL_INIT;
-        s->write_stamp = u->w->cta->generation;
+        s->write_stamp = u->now;
         return true;
     }
     if (!check_writer(u, s))
@@ -286,8 +342,8 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
     uint32_t open = s->readers ? open_readers(u, s) : 0;
     if (open)
         return report_race(u, "read", (unsigned)__builtin_ctz(open), s->read_line);
-    s->writer = u->w->index;
-    s->write_stamp = u->w->cta->generation;
+    s->writer = u->w->own->column;
+    s->write_stamp = u->now;
     s->write_line = u->i->line;
     s->readers = 0;
     s->state = state_after(u->how, s->state);
@@ -295,7 +351,7 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
 }
 
 static bool use_parts(struct use *u, struct shadow_cell *s, unsigned first, unsigned bytes) {
-    struct cta *c = u->w->cta;
+    struct cta *c = u->c;
     if (!(s->state & CELL_PARTS)) {
         struct shadow_cell whole = *s;
         uint32_t record = new_extra(c);
@@ -315,10 +371,10 @@ static bool use_parts(struct use *u, struct shadow_cell *s, unsigned first, unsi
     return true;
 }
 
-bool shadow_access(struct warp *w, const struct insn *i, int lane, uint32_t address, unsigned bytes,
-                   enum shadow_use how) {
-    struct use u = {w, i, lane, address, how};
-    struct shadow_cell *cell = w->cta->shadow + address / 4;
+bool shadow_access_in(struct cta *c, struct warp *w, const struct insn *i, int lane, uint32_t address, unsigned bytes,
+                      enum shadow_use how) {
+    struct use u = {c, w, i, lane, address, c->cluster->generation, how};
+    struct shadow_cell *cell = c->shadow + address / 4;
     if (bytes < 4)
         return use_parts(&u, cell, address % 4, bytes);
     for (unsigned k = 0; k < bytes; k += 4, cell++) {

@@ -21,6 +21,7 @@ static uint64_t clock_of(const struct warp *w) {
 static uint64_t uniform_special(const struct warp *w, enum ptx_special number) {
     const struct cta *c = w->cta;
     const struct sg_launch *l = c->run->launch;
+    const uint32_t *cluster = c->run->cluster;
     uint64_t linear = c->id[0] + (uint64_t)l->grid[0] * (c->id[1] + (uint64_t)l->grid[1] * c->id[2]);
     switch (number) {
     case SR_NTID_X:
@@ -34,7 +35,13 @@ static uint64_t uniform_special(const struct warp *w, enum ptx_special number) {
     case SR_CLUSTERID_X:
     case SR_CLUSTERID_Y:
     case SR_CLUSTERID_Z:
-        return c->id[number - SR_CLUSTERID_X];
+        return c->id[number - SR_CLUSTERID_X] / cluster[number - SR_CLUSTERID_X];
+    case SR_CLUSTER_CTAID_X:
+    case SR_CLUSTER_CTAID_Y:
+    case SR_CLUSTER_CTAID_Z:
+        return c->id[number - SR_CLUSTER_CTAID_X] % cluster[number - SR_CLUSTER_CTAID_X];
+    case SR_CLUSTER_CTARANK:
+        return c->rank;
     case SR_NCTAID_X:
     case SR_NCTAID_Y:
     case SR_NCTAID_Z:
@@ -42,12 +49,15 @@ static uint64_t uniform_special(const struct warp *w, enum ptx_special number) {
     case SR_NCLUSTERID_X:
     case SR_NCLUSTERID_Y:
     case SR_NCLUSTERID_Z:
-        return l->grid[number - SR_NCLUSTERID_X];
+        return l->grid[number - SR_NCLUSTERID_X] / cluster[number - SR_NCLUSTERID_X];
     case SR_CLUSTER_NCTAID_X:
     case SR_CLUSTER_NCTAID_Y:
     case SR_CLUSTER_NCTAID_Z:
-    case SR_CLUSTER_NCTARANK: /* clusters of one CTA */
-        return 1;
+        return cluster[number - SR_CLUSTER_NCTAID_X];
+    case SR_CLUSTER_NCTARANK:
+        return c->run->cluster_ctas;
+    case SR_IS_EXPLICIT_CLUSTER:
+        return c->run->cluster_ctas > 1 || c->run->function->cluster[0];
     case SR_WARPID:
         return w->index;
     case SR_NWARPID:
@@ -152,9 +162,43 @@ void addr_isspacep(struct warp *w, const struct insn *i) {
     const void *s = src_lanes(w, &i->src[0]);
     uint64_t window = window_of((enum ptx_space)i->space);
     uint32_t inside = 0;
-    for (int lane = 0; lane < LANES; lane++)
-        inside |= (uint32_t)((get_lane(s, i->src[0].width, lane) & WINDOW_MASK) == window) << lane;
+    for (int lane = 0; lane < LANES; lane++) {
+        uint64_t value = get_lane(s, i->src[0].width, lane);
+        bool other_cta = i->space == SPACE_SHARED && !(i->flags & F_REMOTE) && (value & ~WINDOW_MASK) >> RANK_SHIFT;
+        inside |= (uint32_t)((value & WINDOW_MASK) == window && !other_cta) << lane;
+    }
     dst_pred(w, &i->dst[0], inside);
+}
+
+/* mapa{.shared::cluster}: d, address, rank: the same place in another CTA of the cluster */
+void addr_mapa(struct warp *w, const struct insn *i) {
+    const void *s = src_lanes(w, &i->src[0]);
+    const uint64_t low = (1u << RANK_SHIFT) - 1;
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t value = get_lane(s, i->src[0].width, lane);
+        uint32_t rank = lane_u32(w, &i->src[1], lane);
+        if (i->space == SPACE_GENERIC && (value & WINDOW_MASK) != SHARED_WINDOW) {
+            warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "0x%llx is not in shared memory", (unsigned long long)value);
+            return;
+        }
+        if (rank >= run_of(w)->cluster_ctas) {
+            warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "there is no CTA %u in a cluster of %u", rank,
+                       run_of(w)->cluster_ctas);
+            return;
+        }
+        uint64_t above = rank == w->cta->rank ? 0 : (uint64_t)(rank + 1) << RANK_SHIFT;
+        put_lane(dst_lanes(w, &i->dst[0]), i->dst[0].width, lane, (value & (WINDOW_MASK | low)) | above);
+    }
+}
+
+void addr_getctarank(struct warp *w, const struct insn *i) {
+    const void *s = src_lanes(w, &i->src[0]);
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        int lane = __builtin_ctz(rest);
+        uint64_t number = (get_lane(s, i->src[0].width, lane) & ~WINDOW_MASK) >> RANK_SHIFT;
+        put_lane(dst_lanes(w, &i->dst[0]), i->dst[0].width, lane, number ? number - 1 : w->cta->rank);
+    }
 }
 
 /* Cache policies have no effect on values: any number will do. */

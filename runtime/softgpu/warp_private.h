@@ -11,8 +11,11 @@
 enum {
     MAX_WARPS = 32,
     BARRIERS = 16,
-    MBARRIERS = 64,     /* in one CTA */
-    MBARRIER_WAIT = 254 /* stands for a barrier number in a split that waits for any mbarrier of the CTA to change */
+    MBARRIERS = 64,      /* in one CTA */
+    CLUSTER_WAIT = 253,  /* these stand for a barrier number: in a split that waits for the barrier of the cluster, */
+    MBARRIER_WAIT = 254, /* or for any mbarrier of the CTA to change */
+    MAX_CLUSTER = 16,    /* CTAs */
+    RANK_SHIFT = 24      /* shared::cluster addresses: 1 + the CTA's rank above its own addresses; 0: the CTA at hand */
 };
 
 /* A warp is a set of splits: lanes that are at the same instruction with the same callers. */
@@ -59,6 +62,7 @@ struct bulk_box {
     uint32_t shared, bytes;   /* all of it in shared memory; what no piece covers lies outside of the tensor */
     uint32_t pieces, moved;   /* bytes of all pieces */
     uint8_t swizzle;          /* address bits that are exclusive-ored: 0, 1, 3 or 7 */
+    struct cta *from;         /* not NULL: the other side is this CTA's shared memory, not global memory */
     struct bulk_piece *piece; /* owned */
 };
 struct bulk_store { /* one lane's copy to global memory, until its bytes are written */
@@ -89,9 +93,12 @@ struct warp_private {
     size_t stores, store_capacity;
     uint32_t store_groups[LANES]; /* of them: committed by each lane */
     struct wgmma_state wgmma;
-    /* happens-before: seen[u] is the last generation of warp u's accesses that are ordered before this warp's next one
-     */
+    uint32_t cluster_arrived, cluster_passed; /* lanes that have not waited for the cluster's barrier since: its phase
+                                                 is open, is complete */
+    /* Happens-before among the warps of the cluster: seen[u] is the last generation of accesses by the warp of column u
+     * that are ordered before this warp's next one. */
     uint32_t seen[MAX_WARPS], seen_all;
+    uint8_t column; /* its own; warps that are 32 apart in a cluster share one, and then some races go unseen */
 };
 
 struct barrier {
@@ -103,11 +110,12 @@ struct barrier {
 
 /* An mbarrier object. Its state lives here, not in its 8 bytes of shared memory, which PTX calls opaque. */
 struct mbarrier {
+    struct cta *cta;
     uint32_t address, expected, missing; /* arrivals of a phase; those still to come in this one */
     int64_t bytes;                       /* announced and not yet copied */
     uint64_t phase;                      /* completed phases */
     uint32_t line, stamp;                /* of its initialisation: PTX line, generation */
-    uint8_t writer;                      /* warp that initialised it, */
+    uint8_t writer;                      /* column of the warp that initialised it, */
     bool fenced;                         /* and has executed fence.mbarrier_init since */
     uint32_t published[MAX_WARPS];       /* happens-before of the arrivals of this phase, */
     uint32_t completed[MAX_WARPS];       /* and of all completed ones */
@@ -116,16 +124,25 @@ struct mbarrier {
  * missing. */
 struct deferred {
     uint32_t mbarrier; /* address */
-    uint8_t warp, lane;
+    struct warp *warp; /* that issued it: perhaps of another CTA */
+    uint8_t lane;
     bool arrival; /* of a lane's cp.async up to `serial`; else a bulk copy */
     uint64_t serial;
-    uint32_t pc;
+    uint32_t pc, flight; /* bytes that are in flight for it */
     struct bulk_box box; /* of a bulk copy; owned */
 };
 
 struct shadow_cell;
+struct remote_access { /* the last one of a warp to the shared memory of another CTA */
+    uint32_t stamp, pc;
+    struct warp *warp;
+};
 struct cta {
     struct run *run;
+    struct cluster *cluster;
+    uint32_t rank; /* in it */
+    bool ended;
+    struct remote_access remote[MAX_WARPS]; /* to this CTA, by column */
     struct mbarrier mbarrier[MBARRIERS];
     int mbarriers;
     struct deferred *deferred;
@@ -140,12 +157,24 @@ struct cta {
     struct shadow_cell *shadow; /* one per 4 bytes; NULL unless strict */
     struct shadow_extra *extra;
     size_t extras, extra_capacity;
-    uint32_t generation;              /* of accesses: grows at every barrier and fence */
-    uint32_t fenced[MAX_WARPS];       /* what fences have published */
-    uint32_t proxy_fenced[MAX_WARPS]; /* generation of each warp's last fence.proxy.async */
-    uint8_t *frames;                  /* one allocation for all warps */
+    uint8_t *frames; /* one allocation for all warps */
     size_t frame_stride, local_stride;
     uint8_t *locals;
+    uint64_t random;
+};
+
+/* CTAs that are resident together and see each other's shared memory: the unit of scheduling. One alone without
+ * clusters. */
+struct cluster {
+    struct run *run;
+    struct cta *cta[MAX_CLUSTER];
+    int ctas;
+    uint32_t live_threads, arrived; /* at its barrier */
+    uint32_t published[MAX_WARPS], completed[MAX_WARPS];
+    uint32_t generation; /* of accesses: grows at every barrier and fence; 1: a warp is known to have started */
+    unsigned columns;
+    uint32_t fenced[MAX_WARPS];       /* what fences have published */
+    uint32_t proxy_fenced[MAX_WARPS]; /* generation of each warp's last fence.proxy.async */
     uint64_t random;
 };
 
@@ -155,8 +184,9 @@ struct run {
     const struct sg_function *function;
     struct sg_module *module;
     uint32_t threads, shared_static, shared_bytes;
-    uint32_t ctas;
-    _Atomic uint32_t next;
+    uint32_t cluster[3], cluster_ctas; /* CTAs in a cluster */
+    uint32_t clusters;
+    _Atomic uint32_t next; /* cluster */
     _Atomic bool stop;
     pthread_mutex_t lock; /* counters and fault */
     struct sg_counters total;
@@ -171,10 +201,12 @@ static inline bool is_strict(const struct warp *w) {
     return w->cta->shadow != NULL;
 }
 
-/* A 32-bit number of a lane; immediates may stand among 64-bit operands. */
+/* A 32-bit number of a lane; immediates may stand among 64-bit operands, and masks of CTAs have 16 bits. */
 static inline uint32_t lane_u32(const struct warp *w, const struct operand *o, int lane) {
     const void *lanes = src_lanes(w, o);
-    return o->width == 8 ? (uint32_t)((const uint64_t *)lanes)[lane] : ((const uint32_t *)lanes)[lane];
+    return o->width == 8   ? (uint32_t)((const uint64_t *)lanes)[lane]
+           : o->width == 2 ? ((const uint16_t *)lanes)[lane]
+                           : ((const uint32_t *)lanes)[lane];
 }
 
 /* ---- flow.c: splits ---- */
@@ -191,6 +223,19 @@ bool split_converge(struct warp *w, const struct insn *i, uint32_t members);
 /* ---- sched.c ---- */
 void *run_worker(void *run);
 void warp_polls(struct warp *w, unsigned weight); /* it may be waiting for another warp or CTA */
+
+/* ---- cluster.c ---- */
+void cluster_start(struct cluster *cl); /* its barrier; its CTAs have started */
+void cluster_exit(struct warp *w, uint32_t lanes);
+/* The CTA whose shared memory an address lies in, which is left as one of that CTA's own. NULL after a fault: there is
+ * no such CTA, it has ended, or nothing says that it has started. */
+struct cta *cluster_peer(struct warp *w, const struct insn *i, int lane, uint64_t *address);
+struct cta *cluster_cta(struct warp *w, const struct insn *i, int lane, uint32_t rank); /* the same by rank */
+void cluster_explain(const struct cluster *cl, char *text, size_t size);
+/* May this instruction reach into other CTAs: a generic address, or .shared::cluster? */
+static inline bool cluster_reaches(const struct warp *w, const struct insn *i) {
+    return run_of(w)->cluster_ctas > 1 && (i->space == SPACE_GENERIC || (i->flags & F_REMOTE));
+}
 
 /* ---- memory ---- */
 struct access {
@@ -218,45 +263,7 @@ bool overlay_is_empty(const struct overlay *o);
 void overlay_read(const struct overlay *o, void *target, uint64_t address, unsigned bytes);
 void overlay_write(struct overlay *o, uint64_t address, const void *source, unsigned bytes);
 
-/* ---- async.c ---- */
-void async_drop(struct warp *w);                  /* a warp starts or ends */
-void async_flight(struct warp *w, int64_t bytes); /* so many more, or fewer, are in flight */
-/* Lands the copies of one lane up to a serial number; false after a fault. */
-bool async_land_lane(struct warp *w, int lane, uint64_t serial);
-
-/* ---- mbarrier.c, bulk.c, wgmma.c: what Hopper adds ---- */
-void mbarrier_reset(struct cta *c);
-void mbarrier_free(struct cta *c);
-/* NULL after a fault: there is no mbarrier at this shared address, or nothing orders its initialisation before this. */
-struct mbarrier *mbarrier_find(struct warp *w, const struct insn *i, int lane, uint64_t address);
-void mbarrier_defer(struct warp *w, const struct deferred *d); /* takes it over */
-/* fence.mbarrier_init: what this warp initialised may be used by the copy engine. */
-void mbarrier_fence_init(struct warp *w);
-/* The mbarrier that a copy by the copy engine reports to; NULL after a fault. */
-struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane, uint64_t address);
-/* What is wrong with the mbarriers of a CTA that cannot go on: appends to `text`. */
-void mbarrier_explain(const struct cta *c, char *text, size_t size);
-bool bulk_land(struct cta *c, const struct deferred *d); /* false after a fault */
-/* The parts of a bulk copy that its two directions share. Boxes are owned by who gets them; false after a fault. */
-bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t shared, uint32_t bytes,
-                     struct bulk_box *out);
-bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t map, const struct operand *corner,
-                     uint32_t shared, struct bulk_box *out);
-void bulk_box_free(struct bulk_box *box);
-/* The next bytes of a piece from `at` on that are contiguous in shared memory too, and where they lie there. */
-uint32_t bulk_run(const struct bulk_box *box, const struct bulk_piece *piece, uint32_t at, uint32_t *shared);
-uint32_t bulk_shared(uint64_t address);
-void bulk_store_drop(struct warp *w);
-/* The CTA has ended: what has been read is written, and what has not is a fault. */
-void bulk_store_end(struct cta *c);
-/* The store that still reads this byte of shared memory; NULL: none. */
-const struct bulk_store *bulk_store_reading(const struct cta *c, uint32_t address);
-void wgmma_reset(struct warp *w, size_t frame_bytes);
-void wgmma_free(struct warp *w);
-/* While accumulators are under way: does this instruction touch one? Faults if so. */
-void wgmma_guard(struct warp *w, const struct insn *i);
-
-/* ---- shadow.c: shared memory under watch; all false after a fault ---- */
+/* What is done to shared memory under watch. */
 enum shadow_use {
     USE_READ,
     USE_PROXY_READ, /* by the tensor core */
@@ -269,10 +276,64 @@ enum shadow_use {
     USE_LEND,  /* to the copy engine, which reads it between now */
     USE_RETURN /* and then */
 };
+
+/* ---- async.c ---- */
+void async_drop(struct warp *w);                  /* a warp starts or ends */
+void async_flight(struct warp *w, int64_t bytes); /* so many more, or fewer, are in flight */
+/* Lands the copies of one lane up to a serial number; false after a fault. */
+bool async_land_lane(struct warp *w, int lane, uint64_t serial);
+
+/* ---- mbarrier.c, bulk.c, wgmma.c: what Hopper adds ---- */
+void mbarrier_reset(struct cta *c);
+void mbarrier_free(struct cta *c);
+void mbarrier_defer(struct cta *c, const struct deferred *d); /* of an mbarrier of this CTA; takes it over */
+/* fence.mbarrier_init: what this warp initialised may be used by the copy engine. */
+void mbarrier_fence_init(struct warp *w);
+/* The mbarrier of a CTA that a copy by the copy engine reports to, at this address of its own; NULL after a fault. */
+struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane, struct cta *c, uint64_t address);
+/* What is wrong with the mbarriers of a CTA that cannot go on: appends to `text`. */
+void mbarrier_explain(const struct cta *c, char *text, size_t size);
+bool bulk_land(struct cta *c, const struct deferred *d); /* false after a fault */
+/* The parts of a bulk copy that its two directions share. Boxes are owned by who gets them; false after a fault. */
+bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t bytes,
+                     struct bulk_box *box);
+bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t map, const struct operand *corner,
+                     struct bulk_box *box);
+void bulk_box_free(struct bulk_box *box);
+/* The next bytes of a piece from `at` on that are contiguous in shared memory too, and where they lie there. */
+uint32_t bulk_run(const struct bulk_box *box, const struct bulk_piece *piece, uint32_t at, uint32_t *shared);
+/* The same use of all that a copy out of shared memory reads there; what falls outside of a tensor is not read. */
+bool bulk_watch_source(struct cta *c, struct warp *w, uint32_t pc, int lane, const struct bulk_box *box,
+                       enum shadow_use how);
+/* These bytes have been read: they are free again, but for what other copies still read. */
+bool bulk_return(struct cta *c, struct warp *w, uint32_t pc, int lane, const struct bulk_box *box);
+/* The CTA has ended: nothing may be on the way from or to its shared memory. What stores have read is written. */
+void bulk_end(struct cta *c);
+void bulk_store_drop(struct warp *w);
+void bulk_store_end(struct cta *c); /* what has been read is written */
+/* The instruction whose copy still reads this byte of shared memory; NULL: none. */
+const struct insn *bulk_reader(struct cta *c, uint32_t address);
+void wgmma_reset(struct warp *w, size_t frame_bytes);
+void wgmma_free(struct warp *w);
+/* While accumulators are under way: does this instruction touch one? Faults if so. */
+void wgmma_guard(struct warp *w, const struct insn *i);
+
+/* ---- shadow.c: shared memory under watch; all false after a fault ---- */
 void shadow_reset(struct cta *c);
+void shadow_start(struct cluster *cl); /* its clock */
 void shadow_free(struct cta *c);
-bool shadow_access(struct warp *w, const struct insn *i, int lane, uint32_t address, unsigned bytes,
-                   enum shadow_use use);
+/* Of shared memory of the CTA, by a warp of its cluster. */
+bool shadow_access_in(struct cta *c, struct warp *w, const struct insn *i, int lane, uint32_t address, unsigned bytes,
+                      enum shadow_use use);
+static inline bool shadow_access(struct warp *w, const struct insn *i, int lane, uint32_t address, unsigned bytes,
+                                 enum shadow_use use) {
+    return shadow_access_in(w->cta, w, i, lane, address, bytes, use);
+}
+/* A warp reaches into the CTA: is it known to have started, and will it be known when the CTA ends? */
+bool shadow_remote(struct cta *c, struct warp *w, const struct insn *i, int lane);
+void shadow_end(struct cta *c);
+/* An arrival without release: that the warp has started, and what fences have published. */
+void shadow_publish_start(const struct warp *w, uint32_t *into);
 void shadow_barrier(struct cta *c, uint32_t participants, uint32_t waiters);
 void shadow_fence(struct warp *w);
 void shadow_fence_proxy(struct warp *w);
@@ -283,7 +344,8 @@ void shadow_learn(struct warp *w, const uint32_t *from);
 /* ---- handlers, bound in bind.c ---- */
 op_fn flow_bra, flow_brx, flow_exit, flow_call, flow_ret, flow_trap;
 op_fn mem_load, mem_load_param, mem_store, mem_atomic, mem_prefetch;
-op_fn addr_cvta, addr_isspacep, addr_special, addr_policy;
+op_fn addr_cvta, addr_isspacep, addr_special, addr_policy, addr_mapa, addr_getctarank;
+op_fn cluster_arrive_op, cluster_wait_op;
 op_fn mbarrier_init_op, mbarrier_inval_op, mbarrier_arrive_op, mbarrier_tx_op, mbarrier_arrive_async_op,
     mbarrier_wait_op;
 op_fn bulk_copy_op, bulk_tensor_op, bulk_store_op, bulk_store_commit, bulk_store_wait;

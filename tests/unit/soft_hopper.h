@@ -43,6 +43,7 @@ struct expectation {
     const char *text;
     uint32_t (*value)(const uint32_t *in, uint32_t k);
     uint32_t words;
+    uint32_t grid, cluster; /* CTAs, in a row */
 };
 
 static inline void check_run(const struct str *ptx, uint32_t threads, const struct expectation *want) {
@@ -52,6 +53,8 @@ static inline void check_run(const struct str *ptx, uint32_t threads, const stru
         uint32_t *in = world_alloc(&w, 8192), *out = world_alloc(&w, 8192);
         struct pointers p = {in, out};
         w.launch.block[0] = threads;
+        w.launch.grid[0] = want->grid;
+        w.launch.cluster[0] = want->cluster;
         w.launch.seed = seed;
         w.launch.eager_async = seed % 2;
         if (want->kind == SG_FAULT_NONE) {
@@ -64,6 +67,10 @@ static inline void check_run(const struct str *ptx, uint32_t threads, const stru
         }
         world_close(&w);
     }
+}
+
+static inline uint32_t same_word(const uint32_t *in, uint32_t k) {
+    return in[k];
 }
 
 /* Where 16-byte chunk `c` of row `r` lies: PTX ISA, "Tensor-memory swizzling modes", as a table of rows and chunks. */

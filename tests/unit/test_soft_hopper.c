@@ -38,7 +38,7 @@ static void check_exchange(const char *init, const char *arrive, const char *wai
                            const char *text) {
     struct str ptx = {0};
     build_exchange(&ptx, init, arrive, wait);
-    check_run(&ptx, THREADS, &(struct expectation){kind, text, exchanged, THREADS * PHASES});
+    check_run(&ptx, THREADS, &(struct expectation){kind, text, exchanged, THREADS * PHASES, 1, 1});
     str_release(&ptx);
 }
 
@@ -139,7 +139,7 @@ static void check_cp_async(const char *init, const char *arrive, enum sg_fault_k
     wait_parity(&ptx, "A", "0");
     str_append(&ptx, "xor.b32 %r6, %r5, 1008; ld.shared.v4.u32 {%r8, %r9, %r10, %r11}, [%r6]; add.u64 %rd5, %rd2, "
                      "%rd3;\nst.global.v4.u32 [%rd5], {%r8, %r9, %r10, %r11}; ret; }\n");
-    check_run(&ptx, 64, &(struct expectation){kind, text, chunks_reversed, 256});
+    check_run(&ptx, 64, &(struct expectation){kind, text, chunks_reversed, 256, 1, 1});
     str_release(&ptx);
 }
 
@@ -157,10 +157,6 @@ static void test_cp_async_arrives(void **state) {
 }
 
 /* ---- bulk copies ---- */
-
-static uint32_t same(const uint32_t *in, uint32_t k) {
-    return in[k];
-}
 
 /* Thread 0 starts a bulk copy; all 64 threads wait and write what they find: 1024 words in two halves. */
 static void build_bulk(struct str *ptx, const char *init, const char *copy, const char *between, const char *after) {
@@ -181,7 +177,7 @@ static void check_bulk(const char *init, const char *copy, const char *between, 
                        enum sg_fault_kind kind, const char *text) {
     struct str ptx = {0};
     build_bulk(&ptx, init, copy, between, after);
-    check_run(&ptx, 64, &(struct expectation){kind, text, same, 1024});
+    check_run(&ptx, 64, &(struct expectation){kind, text, same_word, 1024, 1, 1});
     str_release(&ptx);
 }
 

@@ -23,14 +23,10 @@ static void build_store(struct str *ptx, const char *steps) {
                steps);
 }
 
-static uint32_t same(const uint32_t *in, uint32_t k) {
-    return in[k];
-}
-
 static void check_store(const char *steps, enum sg_fault_kind kind, const char *text) {
     struct str ptx = {0};
     build_store(&ptx, steps);
-    check_run(&ptx, 64, &(struct expectation){kind, text, same, 256});
+    check_run(&ptx, 64, &(struct expectation){kind, text, same_word, 256, 1, 1});
     str_release(&ptx);
 }
 
