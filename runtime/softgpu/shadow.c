@@ -211,9 +211,11 @@ static bool is_read(enum shadow_use how) {
 
 static bool report_lent(const struct use *u) {
     const struct insn *reader = bulk_reader(u->c, u->address);
+    bool store = !reader || reader->space == SPACE_GLOBAL;
     warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
-               "shared 0x%x: the bulk copy of PTX line %u may still be reading it (no wait covers it)", u->address,
-               reader ? reader->line : 0);
+               "shared 0x%x: the bulk %s of PTX line %u may still be reading it (no %s covers it)", u->address,
+               store ? "store" : "copy", reader ? reader->line : 0,
+               store ? "cp.async.bulk.wait_group" : "wait for its mbarrier");
     return false;
 }
 

@@ -56,7 +56,7 @@ static void test_stores(void **state) {
 
 static void test_wrong_stores(void **state) {
     (void)state;
-    const char *reading = "may still be reading it";
+    const char *reading = "may still be reading it (no cp.async.bulk.wait_group covers it)";
     const char *unread = "the CTA ended while this bulk store was reading shared memory";
     check_store("bar.sync 0;\n" ONE_STORE COMMIT WAIT, SG_FAULT_ASYNC, "no fence.proxy.async followed");
     check_store("fence.proxy.async.global; bar.sync 0;\n" ONE_STORE COMMIT WAIT, SG_FAULT_ASYNC,
