@@ -45,6 +45,7 @@ SOFT  := $(BASE) $(wildcard runtime/softgpu/*.c)
 TUNE  := $(wildcard tuner/*.c)
 UNIT  := $(wildcard tests/unit/test_*.c)
 DEVT  := $(wildcard tests/device/test_*.c)
+COMPARE := $(wildcard tests/gpu/compare*.c)
 CLIT  := $(wildcard tests/cli/test_*.sh)
 BENCH := $(wildcard tests/bench/bench_*.c)
 # What the sources take in as text (runtime/base/embed.h): the compiler does not list these as dependencies.
@@ -90,6 +91,9 @@ $(BUILD)/tuner.a: $(filter-out %/main.o,$(call obj,$(TUNE)))
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
 	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$*),$(filter-out $(call obj,$(BASE)),$(call obj,$(SOFT)))) \
 	    $(filter %.a,$^) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
+# Two devices beside each other (make gpu-check).
+$(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/libmixtune.a
+	$(Q)$(CC) $(SANITIZE) -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
 # The example is built as a user of the installed library would: the public header, the shared object.
 $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
@@ -98,7 +102,7 @@ $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 
 example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
 unit-tests: $(call exe,$(UNIT))
-tests: all unit-tests example $(call exe,$(DEVT))
+tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare
 
 # ---- what people call ----
 # Set-up comes before everything that is compiled, so these build by calling make again.

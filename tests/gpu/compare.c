@@ -1,0 +1,277 @@
+/* compare --device cuda:0 [--against soft:h100-sxm]: compare.h says what it does. Writes TAP. */
+#include "compare.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include <argp.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { KEY_AGAINST = 0x100, KEY_WITH, KEY_KERNELS, KEY_LIST, KEY_ONLY, KEY_TIMEOUT, KEY_SERVE, MOST_SETTINGS = 8 };
+
+struct options {
+    const char *device, *against, *kernels, *only, *serve;
+    const char *setting[MOST_SETTINGS + 1];
+    int settings;
+    double timeout;
+    bool list;
+};
+
+static const struct argp_option table[] = {
+    {"device", 'd', "SPEC", 0, "The device that is checked (default: cuda:0)", 0},
+    {"against", KEY_AGAINST, "SPEC", 0,
+     "The device that it is compared with (default: the software device of its compute capability)", 0},
+    {"with", KEY_WITH, "NAME=VALUE", 0, "For the environment of the checked device's process. May be repeated", 0},
+    {"kernels", KEY_KERNELS, "FOLDER", 0, "Where compare*.cu are (default: tests/gpu of the source tree)", 0},
+    {"only", KEY_ONLY, "WORD", 0, "Only cases whose name holds the word", 0},
+    {"timeout", KEY_TIMEOUT, "SECONDS", 0, "For one case on one device (default: 60)", 0},
+    {"list", KEY_LIST, NULL, 0, "Print the cases: kernel, file, name", 0},
+    {"serve", KEY_SERVE, "SPEC", OPTION_HIDDEN, "", 0},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    struct options *o = state->input;
+    switch (key) {
+    case 'd':
+        o->device = arg;
+        return 0;
+    case KEY_AGAINST:
+        o->against = arg;
+        return 0;
+    case KEY_WITH:
+        if (o->settings == MOST_SETTINGS || !strchr(arg, '='))
+            argp_error(state, "--with takes NAME=VALUE, at most %d times", MOST_SETTINGS);
+        o->setting[o->settings++] = arg;
+        return 0;
+    case KEY_KERNELS:
+        o->kernels = arg;
+        return 0;
+    case KEY_ONLY:
+        o->only = arg;
+        return 0;
+    case KEY_TIMEOUT:
+        o->timeout = strtod(arg, NULL);
+        if (!(o->timeout > 0))
+            argp_error(state, "--timeout takes seconds, not %s", arg);
+        return 0;
+    case KEY_LIST:
+        o->list = true;
+        return 0;
+    case KEY_SERVE:
+        o->serve = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = table,
+    .parser = parse,
+    .doc = "Runs every PTX wrapper and every kernel family on two devices with the same random inputs and compares the "
+           "bits; and tries what only a real device can get wrong. Writes TAP; exit code 2 when something differs."};
+
+void case_add(struct case_list *list, const struct gpu_case *c, const char *name, ...) {
+    struct str text = {0};
+    va_list args;
+    va_start(args, name);
+    str_vprintf(&text, name, args);
+    va_end(args);
+    list->item = xrealloc(list->item, (size_t)(list->count + 1) * sizeof *list->item);
+    list->item[list->count] = *c;
+    list->item[list->count++].name = text.data; /* for the life of the process */
+}
+
+/* ---- judging ---- */
+
+static float float_of(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static bool is_nan(uint32_t bits) {
+    return (bits & 0x7fffffff) > 0x7f800000;
+}
+
+/* Whether word i of both may stand. */
+static bool agree(enum judge judge, const uint32_t *a, const uint32_t *b, size_t i) {
+    if (a[i] == b[i])
+        return true;
+    if (judge == JUDGE_FLOATS)
+        return is_nan(a[i]) && is_nan(b[i]);
+    const size_t pair = i / 2 * 2;
+    const double bound = ldexp(fmax(float_of(a[pair + 1]), float_of(b[pair + 1])), -18);
+    return judge == JUDGE_SUMS && fabs((double)float_of(a[i]) - (double)float_of(b[i])) <= bound;
+}
+
+/* Sets `why` when the data differ by more than the case allows. */
+static bool same_data(const struct gpu_case *c, const struct answer *a, const struct answer *b, struct str *why) {
+    const size_t words = a->data.length / 4;
+    const uint32_t *x = (const uint32_t *)(const void *)a->data.data, *y = (const uint32_t *)(const void *)b->data.data;
+    size_t wrong = 0, first = 0, untouched = 0, other = 0;
+    if (a->data.length != b->data.length) {
+        str_printf(why, "%zu bytes, not %zu", a->data.length, b->data.length);
+        return false;
+    }
+    for (size_t i = 0; i < words; i++) {
+        const bool good = agree(c->judge, x, y, i);
+        if (!good && wrong++ == 0)
+            first = i;
+        untouched += x[i] == 0xa5a5a5a5;
+        other += good && x[i] != y[i];
+    }
+    if (wrong)
+        str_printf(why, "%zu of %zu words differ; word %zu is %08x, not %08x", wrong, words, first, x[first], y[first]);
+    else if (words && untouched == words)
+        str_append(why, "nothing was written");
+    else if (other)
+        str_printf(why, "%zu of %zu words have other bits, as is allowed here", other, words);
+    return !wrong && (!words || untouched < words);
+}
+
+/* ---- running ---- */
+
+struct comparison {
+    const struct options *options;
+    struct case_list cases;
+    struct side *device, *against;
+    int passed, failed, skipped, number;
+    char *chosen; /* by case */
+};
+
+/* The software device of the same kind as a GPU. */
+static const char *software_for(const struct side_facts *facts) {
+    if (facts->cc >= 90)
+        return strstr(facts->name, "H200") || strstr(facts->name, "h200") ? "soft:h200" : "soft:h100-sxm";
+    return facts->cc >= 89 ? "soft:l40s" : "soft:a100-sxm-80g";
+}
+
+struct compilation {
+    const struct comparison *run;
+    int cc;
+};
+
+static void compile_some(void *context, int begin, int end) {
+    const struct compilation *job = context;
+    const struct device dev = {.cc = job->cc};
+    for (int i = begin; i < end; i++) {
+        const struct gpu_case *c = &job->run->cases.item[i];
+        struct image image;
+        /* What does not compile is the case's own to tell. */
+        if (job->run->chosen[i] && c->compile && c->cc <= job->cc && (c->cc != 90 || job->cc == 90) &&
+            c->compile(c, &dev, &image) == MT_OK)
+            image_release(&image);
+    }
+}
+
+/* Into the cache, on all cores: afterwards each process finds its kernels there. */
+static void compile_all(const struct comparison *run) {
+    struct compilation device = {run, side_facts(run->device)->cc}, against = {run, side_facts(run->against)->cc};
+    parallel_for(run->cases.count, 1, compile_some, &device);
+    if (against.cc != device.cc)
+        parallel_for(run->cases.count, 1, compile_some, &against);
+}
+
+static void report(struct comparison *run, const struct gpu_case *c, enum state state, const char *why) {
+    run->passed += state == STATE_OK;
+    run->failed += state == STATE_FAILED;
+    run->skipped += state == STATE_SKIPPED;
+    printf("%s %d - %s%s%s\n", state == STATE_FAILED ? "not ok" : "ok", ++run->number, c->name,
+           state == STATE_SKIPPED ? " # SKIP "
+           : *why                 ? ": "
+                                  : "",
+           why);
+    fflush(stdout);
+}
+
+static void run_case(struct comparison *run, int number) {
+    const struct gpu_case *c = &run->cases.item[number];
+    const bool both = c->judge != JUDGE_NONE;
+    struct answer a, b = {0};
+    struct str why = {0};
+    enum state state = STATE_OK;
+    str_append(&why, "");
+    side_ask(run->device, number);
+    if (both)
+        side_ask(run->against, number);
+    side_answer(run->device, run->options->timeout, &a);
+    if (both)
+        side_answer(run->against, run->options->timeout, &b);
+    if (a.state || b.state) { /* where one fails and one skips, the failure counts */
+        const bool second = a.state == STATE_OK || (b.state == STATE_FAILED && a.state == STATE_SKIPPED);
+        state = second ? b.state : a.state;
+        str_printf(&why, "on %s: %s", side_facts(second ? run->against : run->device)->spec, second ? b.note : a.note);
+    } else if (both) {
+        state = same_data(c, &a, &b, &why) ? STATE_OK : STATE_FAILED;
+    } else {
+        str_append(&why, a.note);
+    }
+    report(run, c, state, why.data);
+    str_release(&a.data);
+    str_release(&b.data);
+    str_release(&why);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static enum mt_status compare(struct comparison *run) {
+    const struct options *o = run->options;
+    enum mt_status status = side_open(o->device, o->setting, &run->device);
+    if (status)
+        return status;
+    const char *against = o->against ? o->against : software_for(side_facts(run->device));
+    if ((status = side_open(against, NULL, &run->against)))
+        return status;
+    printf("# %s: %s\n# against %s: %s\n", side_facts(run->device)->spec, side_facts(run->device)->name,
+           side_facts(run->against)->spec, side_facts(run->against)->name);
+    const double begin = now();
+    compile_all(run);
+    const double compiled = now();
+    for (int i = 0; i < run->cases.count; i++)
+        if (run->chosen[i])
+            run_case(run, i);
+    printf("1..%d\n# %d passed, %d failed, %d skipped; %.1f s of compiling, %.1f s of running\n", run->number,
+           run->passed, run->failed, run->skipped, compiled - begin, now() - compiled);
+    if (!run->number)
+        return fail(MT_USAGE, "no case has '%s' in its name; --list prints them", o->only);
+    return run->failed ? fail(MT_WRONG, "%d of %d comparisons failed", run->failed, run->number) : MT_OK;
+}
+
+int main(int argc, char **argv) {
+    struct options o = {.device = "cuda:0", .timeout = 60, .kernels = MT_SOURCE_DIR "/tests/gpu"};
+    struct comparison run = {.options = &o};
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    /* The kernels here stand beside the templates that they include; a folder that the user names comes first. */
+    setenv("MIXTUNE_TEMPLATES", o.kernels, 0);
+    smoke_cases(&run.cases);
+    wrapper_cases(&run.cases);
+    family_cases(&run.cases);
+    if (o.serve)
+        side_serve(o.serve, &run.cases);
+    run.chosen = xcalloc((size_t)run.cases.count, 1);
+    for (int i = 0; i < run.cases.count; i++) {
+        const struct gpu_case *c = &run.cases.item[i];
+        run.chosen[i] = !o.only || strstr(c->name, o.only);
+        if (o.list && run.chosen[i])
+            printf("%s %s %s\n", c->kernel ? c->kernel : "-", c->file ? c->file : "-", c->name);
+    }
+    enum mt_status status = o.list ? MT_OK : compare(&run);
+    if (status)
+        fprintf(stderr, "compare: %s\n", fail_message());
+    side_close(run.device);
+    side_close(run.against);
+    for (int i = 0; i < run.cases.count; i++)
+        free((char *)(uintptr_t)run.cases.item[i].name);
+    free(run.cases.item);
+    free(run.chosen);
+    return status;
+}
