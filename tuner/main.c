@@ -18,6 +18,7 @@ static const struct command {
     {"probe", cmd_probe, "measure what the device can do at best"},
     {"report", cmd_report, "plots and tables of what a database holds"},
     {"replay", cmd_replay, "play a search against a stored exhaustive sweep"},
+    {"correlate", cmd_correlate, "how well modelled times rank measured ones"},
     {"export", cmd_export, "write the dispatch file of one GPU type"},
     {"merge", cmd_merge, "join databases of many machines, and T4 results"},
     {"show", cmd_show, "print the measurements and winners of a database"},
@@ -28,7 +29,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 static void print_help(FILE *out) {
     fputs("Usage: mixtune COMMAND [OPTION...]\n\n", out);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].doc);
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].doc);
     fputs(
         "\n`mixtune COMMAND --help` explains each. Without --device: the first CUDA device, else the software device\n"
         "soft:a100-sxm-80g. Exit codes: 0 good, 1 failure, 2 wrong results, 3 regression, 64 usage, 69 no such\n"

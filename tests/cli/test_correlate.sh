@@ -1,0 +1,82 @@
+#!/bin/bash
+# mixtune probe, show --floor and correlate. The database of correlate is made here row by row: what it prints is known in advance.
+set -u
+. tests/cli/cases.sh
+db=$TMPDIR/t.db
+
+# Two problems with four candidates each, measured on a GPU and modelled on a software device: modelled ranks 1 3 2 4 and 4 1 3 2.
+# One candidate failed when it was modelled, one is of a library: neither counts.
+{
+    echo "PRAGMA application_id = $((0x4d495854)); PRAGMA user_version = 1;"
+    cat db/schema.sql
+    cat <<'SQL'
+INSERT INTO device VALUES (1, 'GPU-1', 'NVIDIA H100 80GB HBM3', 90, 132, 0), (2, 'GPU-2', 'H100-SXM (software device)', 90, 132, 1),
+    (3, 'GPU-3', 'A100-SXM-80G (software device)', 80, 108, 1);
+INSERT INTO environment VALUES (1, 13000, 1300, 'now', '13.0', ''), (2, 13000, 1300, 'now', '', '');
+INSERT INTO run VALUES (1, 1, 1, '', 1), (2, 2, 2, '', 2), (3, 3, 2, '', 3);
+INSERT INTO layer VALUES (1, 'tiny', 'qkv', 1024, 512, 1), (2, 'other', 'qkv', 1024, 512, 1);
+INSERT INTO config VALUES (1, 'sm80', 'c=1'), (2, 'sm80', 'c=2'), (3, 'sm80', 'c=3'), (4, 'sm80', 'c=4'), (5, 'cublas', '');
+INSERT INTO knob VALUES (1, 'c', 1), (2, 'c', 2), (3, 'c', 3), (4, 'c', 4);
+WITH row(c, m, gpu, soft) AS (VALUES (1, 16, 10, 1), (2, 16, 20, 3), (3, 16, 30, 2), (4, 16, 40, 4),
+         (1, 256, 100, 40), (2, 256, 110, 10), (3, 256, 120, 30), (4, 256, 130, 20), (5, 16, 1, 1)),
+     run(r, d) AS (VALUES (1, 1), (2, 2), (3, 3))
+INSERT INTO measurement
+SELECT row_number() OVER (), r, iif(d = 2, 2, 1), c, m, 128, 'w4a8', 'fp16', '', 'ok', '', iif(d = 1, 'measured', 'modelled'), 'cold',
+       x'0000000000000000', iif(d = 1, gpu, soft) * 1000.0, 1, 1e9, 0, 0, 0, 1000 + row_number() OVER ()
+FROM row, run;
+INSERT INTO measurement
+SELECT 100 + id, run, layer, config, 17, group_size, scheme, dtype, binary, iif(run = 1, 'ok', 'wrong'), '', origin, cache_state,
+       iif(run = 1, samples, NULL), iif(run = 1, median_ns, NULL), iif(run = 1, 1, NULL), iif(run = 1, 1e9, NULL), 0, 0, 0, 5000 + id
+FROM measurement WHERE config = 1 AND m = 16;
+SQL
+} | sqlite3 "$db" >"$TMPDIR/err" 2>&1
+
+run 0 "$MIXTUNE" correlate --db "$db"
+expect '^NVIDIA H100 80GB HBM3 measured, H100-SXM \(software device\) modelled' out
+expect '^sm80 +all +8 +2 +0\.810 +0\.[0-9]+ +0\.9[0-9]+ +0\.200 +1\.050 +1\.100$' out
+expect '^sm80 +1-16 +4 +1 +0\.800 .* +0\.800 +1\.000 +1\.000$' out
+expect '^sm80 +256- +4 +1 +-0\.400 .* +-0\.400 +1\.100 +1\.100$' out
+expect '^all +all +8 +2 +0\.810' out
+forbid 'cublas|17-255' out
+result "$verdict" 'correlation, interval and regret as worked out by hand'
+
+run 0 "$MIXTUNE" correlate --db "$db" --json --m 16
+# shellcheck disable=SC2016
+[ "$(head -n 1 "$TMPDIR/out" | python3 -c 'import json,sys; r=json.load(sys.stdin); print(r["family"], r["pairs"], r["rho"], r["regret_worst"])')" = \
+    'sm80 4 0.8 1.0' ] || verdict="$verdict not what JSON should say: $(head -n 1 "$TMPDIR/out")"
+result "$verdict" 'the same as JSON, for some batch sizes'
+
+run 0 "$MIXTUNE" correlate --db "$db" --model-device a100
+expect 'A100-SXM-80G' out
+result "$verdict" 'another software device when it is named'
+
+run 1 "$MIXTUNE" correlate --db "$db" --gpu b200
+expect 'no good times of a GPU' err
+result "$verdict" 'a GPU that is not there'
+
+# From here on with a real sweep on a software device.
+real=$TMPDIR/real.db
+run 0 "$MIXTUNE" sweep --quiet --device soft:a100-sxm-80g --shape 16,512,512 --max-configs 2 --quick --db "$real"
+[ -z "$verdict" ] && run 1 "$MIXTUNE" show --floor --quiet --db "$real"
+expect 'mixtune probe' err
+result "$verdict" 'floors need limits, and the sentence says how to get them'
+
+run 0 "$MIXTUNE" probe --quiet --device soft:a100-sxm-80g --db "$real" --json
+expect '"origin":"modelled","name":"dram_read_load","value":18[0-9][0-9]\.[0-9]*,"unit":"GB/s"' out
+forbid 'measured' out
+[ "$(wc -l <"$TMPDIR/out")" = 16 ] || verdict="$verdict $(wc -l <"$TMPDIR/out") limits, not 16; "
+result "$verdict" 'a probe, one object a limit'
+
+run 0 "$MIXTUNE" show --floor --quiet --db "$real"
+expect '^MODELLED' out
+expect '512x512 +512 +512 +16 +w4a8 .* memory ' out
+result "$verdict" 'each winner beside its floor'
+
+run 64 "$MIXTUNE" probe --quiet --device soft:a100-sxm-80g extra
+expect 'takes options only' err
+result "$verdict" 'a probe takes options only'
+run 0 "$MIXTUNE" probe --help
+expect 'cost of a launch' out
+result "$verdict" 'what the help says'
+
+finish
