@@ -77,12 +77,13 @@ def bytes_of(value):
 
 class Ready:
     """A peer at one problem. `run(*operands)` launches it once and returns Y; `exact()` returns float64 X [M, K] and W [N, K] whose product
-    is right; `tolerance` is the relative error that its arithmetic may have."""
+    is right; `tolerance` is the relative error that its arithmetic may have. `output`: the operand that it writes, if there is one."""
 
-    def __init__(self, config, operands, run, exact, tolerance):
+    def __init__(self, config, operands, run, exact, tolerance, output):
         self.config, self.operands, self.run, self.exact, self.tolerance = config, operands, run, exact, tolerance
+        self.output = output
         self.resources = lambda: (0, 0, 0)
-        self.variants = [run] # the ways in which it may come to compute Y; the device chooses among them
+        self.variants = [run]  # the ways in which it may come to compute Y; the device chooses among them
         self.bytes = sum(bytes_of(o) for o in operands)
 
     def copies(self, count):
@@ -125,8 +126,9 @@ def torch_release():
 
 def torch_linear(dtype, o):
     x, w = o.x.to(TORCH[dtype]), o.w.to(TORCH[dtype])
-    return Ready(torch_release(), (x, w, o.output(x.dtype)), lambda a, b, y: torch.mm(a, b.t(), out=y),
-                 lambda: (x.double(), w.double()), 2e-3 if dtype == "fp16" else 1e-2)
+    y = o.output(x.dtype)
+    return Ready(torch_release(), (x, w, y), lambda a, b, c: torch.mm(a, b.t(), out=c), lambda: (x.double(), w.double()),
+                 2e-3 if dtype == "fp16" else 1e-2, y)
 
 
 def torch_int_mm(o):
@@ -139,7 +141,7 @@ def torch_int_mm(o):
     if o.problem.k % 8 or o.problem.n % 8:
         raise Refused("torch._int_mm takes only K and N that are multiples of 8")
     config = torch_release() + (f",rows={rows}" if rows != o.problem.m else "")
-    return Ready(config, (x, w, y), lambda a, b, c: torch._int_mm(a, b.t(), out=c), lambda: (x.double(), w.double()), 0.0)
+    return Ready(config, (x, w, y), lambda a, b, c: torch._int_mm(a, b.t(), out=c), lambda: (x.double(), w.double()), 0.0, y)
 
 
 def torch_int4pack(o):
@@ -158,7 +160,7 @@ def torch_int4pack(o):
         w = torch._convert_weight_to_int4pack((q[:, ::2] << 4 | q[:, 1::2]).contiguous(), 8)
         multiply = torch._weight_int4pack_mm
     return Ready(torch_release(), (x, w, both), lambda a, b, s: multiply(a, b, o.group, s),
-                 lambda: (x.double(), (q.double() - 8) * o.spread(scales) + o.spread(shift)), 1e-2)
+                 lambda: (x.double(), (q.double() - 8) * o.spread(scales) + o.spread(shift)), 1e-2, None)
 
 
 # ---- Triton ----
@@ -177,13 +179,12 @@ def triton_gemm(bits, o):
     else:
         w, w_scales = o.w8
         zeros, codes = torch.zeros(1, dtype=torch.uint8, device=o.device), w.double
-    scratch = peer_triton.Scratch(o.problem.m, o.problem.n, o.device)
+    scratch, y = peer_triton.Scratch(o.problem.m, o.problem.n, o.device), o.output(torch.float16)
     launch = functools.partial(peer_triton.launch, bits, o.group, scratch)
-    ready = Ready(f"triton={triton.__version__}", (x, x_scales, x_sums, w, w_scales, zeros, o.output(torch.float16)),
-                  functools.partial(launch, None),
-                  lambda: (x.double() * o.spread(x_scales), codes() * o.spread(w_scales)), 1e-3)
+    ready = Ready(f"triton={triton.__version__}", (x, x_scales, x_sums, w, w_scales, zeros, y), functools.partial(launch, None),
+                  lambda: (x.double() * o.spread(x_scales), codes() * o.spread(w_scales)), 1e-3, y)
     ready.resources = scratch.resources
-    choices = peer_triton.sensible(peer_triton.CONFIGS, {"M": o.problem.m, "GROUP": o.group})
+    choices = peer_triton.sensible(peer_triton.CONFIGS, {"M": o.problem.m})
     ready.variants = [functools.partial(launch, c) for c in choices]
     return ready
 
@@ -213,8 +214,8 @@ def humming_gemm(bits, zero_point, o):
         return x.double() * x_scales.double().repeat_interleave(o.group, 1), schema.dequant_tensors(tensors).double()
 
     config = f"humming={release}" + (f",zero_point={int(zero_point)}" if bits == 4 else "")
-    return Ready(config, (layer, x, x_scales, o.output(torch.float16)),
-                 lambda module, a, s, y: module(a, outputs=y, input_scale=s), exact, 3e-3)
+    y = o.output(torch.float16)
+    return Ready(config, (layer, x, x_scales, y), lambda module, a, s, c: module(a, outputs=c, input_scale=s), exact, 3e-3, y)
 
 
 # ---- the list ----

@@ -5,9 +5,12 @@ fp32 scales and group sums, 4-bit weights asymmetric with fp16 scales and uint8 
 mixtune (runtime/quant.h), each operand K-contiguous. Within each group of K the first half is in the low nibbles and the second half in
 the high ones, so that unpacking makes two operands of half a group and shuffles nothing.
 """
+import functools
+
 import torch
 import triton
 import triton.language as tl
+import triton.testing
 
 
 def pack_nibbles(q, group):
@@ -109,18 +112,18 @@ MAX_SPLIT = max(c.kwargs["SPLIT_K"] for c in CONFIGS)
 SMALLEST_TILE = min(c.kwargs["BLOCK_M"] for c in CONFIGS), min(c.kwargs["BLOCK_N"] for c in CONFIGS)
 
 
-def sensible(configs, named, **_):
-    """Tiles that are not mostly padding and not far smaller than the batch; for groups of 256 no more than three stages fit."""
-    m, kept = named["M"], []
-    for c in configs:
-        tile = c.kwargs["BLOCK_M"]
-        if (tile <= max(16, 2 * m) and (4 * tile >= m or tile >= 64)) and (m > 64 or tile <= 64) and (named["GROUP"] < 256 or c.num_stages < 4):
-            kept.append(c)
-    return kept or configs[:1]
+def sensible(configs, arguments, **_):
+    """Tiles that are neither mostly padding nor far smaller than the batch. What does not fit an SM the autotuner finds out by itself."""
+    m = arguments["M"]
+
+    def fits(tile):
+        return tile == 16 if m <= 16 else tile <= 2 * m and (4 * tile >= m or tile >= 64)
+
+    return [c for c in configs if fits(c.kwargs["BLOCK_M"])]
 
 
 gemm = triton.autotune(CONFIGS, key=["M", "N", "K", "GROUP", "BITS"], prune_configs_by={"early_config_prune": sensible},
-                       warmup=10, rep=30)(_gemm)
+                       do_bench=functools.partial(triton.testing.do_bench, warmup=10, rep=30))(_gemm)
 
 
 class Scratch:

@@ -195,9 +195,8 @@ def prepare(session, peer, problem, operands):
         ready = peer.make(operands)
         config = ready.config
         for run in ready.variants if session.device == "cpu" else [ready.run]:
-            for operand in ready.operands:
-                if getattr(operand, "shape", None) == (problem.m, problem.n) and operand.is_floating_point():
-                    operand.fill_(float("nan"))
+            if ready.output is not None:
+                ready.output.fill_(123)  # what is not written is seen
             sentence = peer_kernels.verdict(ready, run(*ready.operands))
             if sentence:
                 session.wrong = True
