@@ -36,13 +36,16 @@ static int shared_of(const struct config *c, const struct problem *p, int bits, 
                            v[TILE_M]);
 }
 
-/* Registers per thread, from the live values of templates/tile/quant_tile.cuh; what ptxas needs is within 24 of it. */
+/* Registers per thread, from the live values of templates/tile/quant_tile.cuh: with fewer ptxas begins to spill
+ * (tests/bench/bench_spills.c). It takes more where there are more. */
 static int registers_of(const struct config *c, const struct problem *p, int tile_n) {
     const int *v = c->value;
     const int mi = tile_n / v[WARPS_N] / 16, ni = v[TILE_M] / v[WARPS_M] / 8, units = p->group / 64;
-    const int weights = v[ORDER] == ORDER_COLUMN ? 8 * mi * units : 8 * mi, tokens = 4 * units;
-    const int sums = v[ORDER] == ORDER_COLUMN ? 8 * mi : 4 * mi * ni;
-    return 4 * mi * ni + sums + weights + tokens + 4 * mi + 32;
+    const int by_column =
+        8 * mi + 8 * mi * units + 4 * units + 2 * ni; /* sums, weights, tokens, what loads run ahead */
+    const int by_k = 4 * mi * ni + 8 * mi + 4 * ni;
+    const bool mixed = problem_rows8(p) > 0 && problem_rows8(p) < p->n; /* two tiles in one kernel */
+    return 4 * mi * ni + (v[ORDER] == ORDER_COLUMN ? by_column : by_k) + 4 * mi + (mixed ? 56 : 32);
 }
 
 static bool tile_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, int bits,

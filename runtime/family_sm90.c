@@ -22,6 +22,8 @@ enum {
     KNOBS
 };
 enum { ZERO_START = 1, PRODUCER_REGISTERS = 40, MOST_STEPS = 1 << 30 };
+/* Little's law at 3.35 TB/s and some 600 ns, for each of 132 SMs: 15 KiB under way; twice that, to be sure. */
+enum { DECODE_TOKENS = 16, DECODE_BYTES = 32 << 10 };
 
 static const struct knob knobs[KNOBS] = {
     [BLOCKS] = {"blocks", "blocks of 64 output features per consumer warp group", 1, false},
@@ -117,6 +119,15 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
     return true;
 }
 
+/* Weight bytes that the pipelines of an SM hold at most: of the narrower part of a mixed layer. */
+static int bytes_in_flight(const struct config *c, const struct problem *p) {
+    const int *v = c->value,
+              per_block = 64 * k_step(v[TILE_K], p) * v[STAGES] * v[CTAS] * (v[PINGPONG] ? 1 : v[CONSUMERS]);
+    const struct parts parts = parts_for(c, p);
+    const int bytes8 = per_block * parts.width8, bytes4 = per_block * parts.width4 / 2;
+    return !parts.has4 || (parts.has8 && bytes8 < bytes4) ? bytes8 : bytes4;
+}
+
 /* Clusters that the device holds at once, and the work for them: output tiles of a cluster, K steps of one. */
 struct work {
     int workers, tiles, steps, streamed, sharers; /* stream-K: shared tiles and who shares them (gemm_args.h) */
@@ -168,6 +179,9 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
         return false;
     if (v[CTAS] < 1 || v[CTAS] * (v[CONSUMERS] + 1) * 128 > d->threads_per_sm || consumer_registers(c) < 24)
         return refuse(reason, "%d CTAs of %d warp groups do not fit an SM", v[CTAS], v[CONSUMERS] + 1);
+    if (p->m <= DECODE_TOKENS && bytes_in_flight(c, p) < DECODE_BYTES)
+        return refuse(reason, "keeps %d KiB of weights in flight on an SM; few tokens are bound by memory and need %d",
+                      bytes_in_flight(c, p) >> 10, DECODE_BYTES >> 10);
     if ((parts.has8 && !registers_allowed(c, p, parts.width8, reason)) ||
         (parts.has4 && !registers_allowed(c, p, parts.width4, reason)))
         return false;

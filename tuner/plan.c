@@ -1,6 +1,8 @@
 #include "plan.h"
 #include "../runtime/base/str.h"
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 void plan_default_spaces(const struct device *dev, bool quick, struct str *out) {
     const char *separator = "";
@@ -126,13 +128,49 @@ static enum mt_status plan_quantize(struct planning *s, int at) {
     return add_candidate(s->plan, &candidate, s->dev->software, s->store);
 }
 
+/* The token tiles that are worth a measurement for a batch. A larger tile than one that holds all tokens does the same
+ * work and more. With tiles of a quarter of what could be had, or less, the weights are read and unpacked that many
+ * times more often. */
+struct tiles {
+    int least, most;
+};
+
+static struct tiles useful_tiles(const struct config_list *configs, const struct family *family, int m) {
+    int enough = INT_MAX, largest = 0;
+    for (int i = 0; i < configs->count; i++) {
+        const struct config *c = &configs->config[i];
+        const int tile = c->family == family ? config_get(c, "tile_m") : 0;
+        if (tile >= m && tile < enough)
+            enough = tile;
+        if (tile > largest)
+            largest = tile;
+    }
+    const int could = m < largest ? m : largest;
+    return (struct tiles){could / 4 + 1, enough};
+}
+
+static bool is_default(const struct config *config) {
+    struct config fallback;
+    config_default(config->family, &fallback);
+    return memcmp(config->value, fallback.value, (size_t)config->family->knob_count * sizeof *config->value) == 0;
+}
+
 static enum mt_status plan_kernels(struct planning *s, int at) {
     const struct work_item *item = &s->workload->item[at];
     char reason[160];
     enum mt_status status = MT_OK;
+    const struct family *family = NULL;
+    struct tiles tiles = {0};
     for (int i = 0; i < s->configs->count && !status; i++) {
         const struct config *config = &s->configs->config[i];
         if (config->family->min_cc > s->dev->cc || !config_allowed(config, &item->problem, &s->limits, reason))
+            continue;
+        if (config->family != family) {
+            family = config->family;
+            tiles = useful_tiles(s->configs, family, item->problem.m);
+        }
+        const int tile = config_get(config, "tile_m");
+        if ((tile < tiles.least || tile > tiles.most) && !is_default(config)) /* the default is measured anyway */
             continue;
         if (s->binary[i] < 0)
             s->binary[i] = binaries_add(s->binaries, config, &item->problem);

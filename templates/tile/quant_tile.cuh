@@ -257,7 +257,7 @@ struct QuantTile {
             if (step + Stages - 1 < steps.end)
                 load_step(step + Stages - 1, filling);
             cp_async_commit();
-#pragma unroll
+#pragma unroll 1 // unrolled, ptxas loads for several groups at once and runs out of registers
             for (int g = 0; g < groups; g++) {
                 if constexpr (Order_ == ORDER_COLUMN)
                     group_by_column(acc, shared + stage * stage_bytes, g, warp_n, warp_m);

@@ -20,9 +20,9 @@ sweep() { # database, further options
     "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/small.yaml" --db "$base" "$@"
 }
 work=(--shape 200,300 --m '1,17' --scheme 'w4a8,w8a8')
-# Two token counts, two schemes: 4 tile shapes and the default each; the baseline has 2 configurations for each token count, and so often
-# the activations are quantised.
-total=$((2 * 2 * 5 + 2 * 2 + 2))
+# Two schemes: 4 configurations and the default for 17 tokens; for one token, whom the smaller tile holds, 2 and the default. The baseline
+# has 2 configurations for each token count, and so often the activations are quantised.
+total=$((2 * (5 + 3) + 2 * 2 + 2))
 
 run 0 sweep "$db" "${work[@]}"
 expect "$total candidates to measure, 0 measured before" err
@@ -40,7 +40,7 @@ cp "$TMPDIR/out" "$TMPDIR/winners"
 result "$verdict" 'a second run measures nothing and has the same winners at hand'
 
 run 0 sweep "$db" "${work[@]}" --shape 64,128
-expect "$((2 * 2 * 3 + 4 + 2)) candidates to measure, $total measured before" err # one K step cannot be split
+expect "$((2 * (3 + 2) + 4 + 2)) candidates to measure, $total measured before" err # one K step cannot be split
 result "$verdict" 'a wider workload measures only what is new'
 
 run 75 sweep "$TMPDIR/limited" "${work[@]}" --time-limit 0.001s

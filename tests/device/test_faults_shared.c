@@ -1,9 +1,10 @@
-/* The sm90 family broken on purpose (faults.h says how) where CTAs work together: tiles shared along K. The software
- * H100 has few SMs, so that there are more tiles than CTAs, and not a whole number of times. */
+/* The sm90 family broken on purpose (faults.h says how) where CTAs work together: tiles shared along K, and clusters.
+ * The software H100 has few SMs, so that there are more tiles than CTAs, and not a whole number of times. */
 #include "faults.h"
 #include "small_device.h"
 
-#define STREAM "tile_m=16,tile_k=128,stages=3,consumers=2,stream_k=1"
+#define CLUSTER "tile_m=32,tile_k=128,stages=3,consumers=1,cluster=2"
+#define STREAM  "tile_m=16,tile_k=128,stages=3,consumers=2,stream_k=1"
 
 static const struct mutation mutations[] = {
     {"stream-K: two parts share a slot", "tile/schedule.cuh", "2 * first + 2, 2}", "2 * first + 2, 0}", "w4a8",
@@ -14,6 +15,22 @@ static const struct mutation mutations[] = {
      "min(end - zero, steps) - 1}", "w8a8", STREAM, OUTCOME_WRONG, NULL},
     {"the first CTA takes the sum, not the last", "tile/epilogue.cuh", "== static_cast<unsigned>(parts.count - 1)",
      "== 0", "w8a8", STREAM, OUTCOME_WRONG, NULL},
+
+    /* Clusters. */
+    {"no cluster barrier after the barriers' initialisation", "gemm_sm90.cu", "cluster_sync(); // everybody's",
+     "__syncthreads(); // everybody's", "w4a8", CLUSTER, OUTCOME_CRASH, "cluster barrier|mbarrier"},
+    {"no cluster barrier before the end", "gemm_sm90.cu", "cluster_sync(); // nobody", "; // nobody", "w4a8", CLUSTER,
+     OUTCOME_CRASH, "may end before this reaches its shared memory"},
+    {"only this CTA's producer hears of an empty stage", "tile/hopper_tile.cuh", "if (lane < Cluster)",
+     "if (lane == cluster_rank())", "w4a8", CLUSTER, OUTCOME_TIMEOUT, "lacks 4 of 8 arrivals"},
+    {"a producer that waits for its own CTA only", "tile/hopper_tile.cuh", "Cluster * Consumers / teams * 4",
+     "Consumers / teams * 4", "w8a8", CLUSTER, OUTCOME_CRASH, "lacks only|still in flight|no barrier lies between"},
+    {"tokens for one CTA only", "tile/hopper_tile.cuh", "(1 << Cluster) - 1", "1 << cluster_rank()", "w4a8", CLUSTER,
+     OUTCOME_TIMEOUT, "bytes"},
+    {"both CTAs load the same tokens", "tile/hopper_tile.cuh", "m0 + first, barrier", "m0, barrier", "w8a8", CLUSTER,
+     OUTCOME_WRONG, NULL},
+    {"both CTAs load to the same place", "tile/hopper_tile.cuh", "tokens_at + first * 128", "tokens_at", "w8a8",
+     CLUSTER, OUTCOME_CRASH, "still in flight|never written"},
 };
 
 static int start_suite(void **state) {
