@@ -501,8 +501,23 @@ bool measured_binary(struct measured *measured, const struct binary *binary) {
     return true;
 }
 
+/* A software device that traces its estimates writes beside each what it was for. */
+static void label_trace(const struct measurer *m, const struct candidate *candidate) {
+    const struct measured nothing = {0};
+    struct store_measurement row;
+    struct str config = {0}, label = {0};
+    if (!m->dev->software || !getenv("SOFTGPU_TRACE"))
+        return;
+    measured_row(candidate, &nothing, true, &config, &row);
+    measured_label(&row, &label);
+    setenv("SOFTGPU_TRACE_LABEL", label.data, 1);
+    str_release(&config);
+    str_release(&label);
+}
+
 enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out) {
     *out = (struct measured){.outcome = OUTCOME_OK};
+    label_trace(m, candidate);
     if (!candidate->config.family)
         return candidate->library == LIBRARY_QUANTIZE ? measure_quantize(m, &candidate->item->problem, out)
                                                       : measure_library(m, candidate, out);
@@ -563,6 +578,11 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
         .smem_bytes = measured->smem_bytes,
         .spill_bytes = measured->spill_bytes,
     };
+}
+
+void measured_label(const struct store_measurement *row, struct str *out) {
+    str_printf(out, "%s|%s|%d|%d|%d|%s|%d|%s", row->family, row->config, row->m, row->layer.n, row->layer.k,
+               row->scheme, row->group, row->dtype);
 }
 
 bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,

@@ -72,6 +72,8 @@ enum mt_status measure_rounds(struct measurer *m, const struct candidate *candid
  */
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
                   struct str *config_text, struct store_measurement *out);
+/* Appends "family|config|m|n|k|scheme|group|dtype": what tells a candidate from all others, on any device. */
+void measured_label(const struct store_measurement *row, struct str *out);
 /* The second row of a candidate that was also timed with a hot cache; false if it was not. `cold` is its first row. */
 bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,
                       struct store_measurement *out);

@@ -8,8 +8,7 @@
 const struct timer_limits timer_limits_normal = {30, 0.005, 15};
 const struct timer_limits timer_limits_quick = {30, 0.02, 1};
 
-/* Kernels shorter than this are timed as a graph: the host could not launch them fast enough one by one. */
-static const double graph_below_ns = 20000;
+const double timer_graph_below_ns = 20000;
 enum { GRAPH_LAUNCHES = 20, WARM_UPS = 3, PROBES = 5, BATCH = 10, MAX_SAMPLES = 10000 };
 /* Samples below this share of the device's highest clock were taken while it was throttled. */
 static const double lowest_clock = 0.75;
@@ -152,7 +151,7 @@ static enum mt_status build_graph(struct timer *t) {
 
 /* Short kernels are timed as a graph. */
 static enum mt_status choose_form(struct timer *t, double probe_ns) {
-    return probe_ns < graph_below_ns ? build_graph(t) : MT_OK;
+    return probe_ns < timer_graph_below_ns ? build_graph(t) : MT_OK;
 }
 
 static void adopt_probe(const double ns[PROBES], struct timing *out) {

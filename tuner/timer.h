@@ -20,6 +20,9 @@ struct timer_limits {
 };
 extern const struct timer_limits timer_limits_normal, timer_limits_quick;
 
+/* Kernels shorter than this are timed as a graph: the host could not launch them fast enough one by one. */
+extern const double timer_graph_below_ns;
+
 /* What is timed, and how. */
 struct timer_job {
     timed_launch launch;

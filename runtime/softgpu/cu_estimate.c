@@ -8,6 +8,7 @@
  * it. */
 #include "base/str.h"
 #include "cu_state.h"
+#include "model_trace.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,9 +95,8 @@ static double host_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* `counters` are of the whole grid. */
-static double model(struct cu_op *op, const struct sg_counters *counters, unsigned occupancy, const char *how,
-                    double took) {
+/* `counters` are of the whole grid. `ran`: by running it all, not by a sample. */
+static double model(struct cu_op *op, const struct sg_counters *counters, unsigned occupancy, bool ran, double took) {
     const struct CUfunc_st *f = op->function;
     uint64_t ctas = (uint64_t)op->grid[0] * op->grid[1] * op->grid[2];
     unsigned threads = op->block[0] * op->block[1] * op->block[2];
@@ -109,13 +109,17 @@ static double model(struct cu_op *op, const struct sg_counters *counters, unsign
                                         .wgmma = f->module->wgmma};
     struct model_time time;
     model_kernel_time(cu_device.profile, &kernel, &time);
+    const char *trace = ran ? NULL : getenv("SOFTGPU_TRACE"), *label = getenv("SOFTGPU_TRACE_LABEL");
+    if (trace && *trace)
+        model_trace(trace, label ? label : "", f->name, &kernel, time.seconds);
     if (cu_device.log)
         fprintf(stderr,
                 "softgpu: %s %s grid %ux%ux%u block %ux%ux%u shared %u registers %u%s CTAs/SM %u: %.2f us modelled, "
                 "limit %s (host %.3f s)\n",
-                how, f->name, op->grid[0], op->grid[1], op->grid[2], op->block[0], op->block[1], op->block[2],
-                f->info.shared_static + op->shared, f->registers, f->registers_estimated ? " (estimated)" : "",
-                occupancy, time.seconds * 1e6, model_term_name(time.limit), took);
+                ran ? "ran" : "estimated", f->name, op->grid[0], op->grid[1], op->grid[2], op->block[0], op->block[1],
+                op->block[2], f->info.shared_static + op->shared, f->registers,
+                f->registers_estimated ? " (estimated)" : "", occupancy, time.seconds * 1e6,
+                model_term_name(time.limit), took);
     return time.seconds;
 }
 
@@ -154,7 +158,7 @@ bool cu_launch_run(struct cu_op *op, struct sg_fault *fault) {
         return false;
     XXH128_hash_t key = launch_key(op);
     if (!time_get(op->context, key, &seconds)) {
-        seconds = model(op, &counters, blocks, "ran", host_seconds() - begin);
+        seconds = model(op, &counters, blocks, true, host_seconds() - begin);
         time_put(op->context, key, seconds);
     }
     if (op->seconds < 0)
@@ -257,7 +261,7 @@ bool cu_launch_estimate(struct cu_op *op) {
     double begin = host_seconds();
     if (!grid_sample(&launch, &counters))
         return false;
-    op->seconds = model(op, &counters, blocks, "estimated", host_seconds() - begin);
+    op->seconds = model(op, &counters, blocks, false, host_seconds() - begin);
     time_put(op->context, key, op->seconds);
     return true;
 }
