@@ -261,8 +261,10 @@ static bool bind_other(struct insn *i, char *error, size_t size) {
         i->guarded |= GUARD_TOGETHER;
         return wgmma_bind(i) || refuse(error, size, "this form of wgmma is not known");
     case OP_setmaxnreg:
+        i->guarded |= GUARD_TOGETHER;
         i->run = sync_setmaxnreg;
-        return (i->srcs == 1 && i->src[0].kind == O_IMM) || refuse(error, size, "setmaxnreg needs a number");
+        return (i->srcs == 1 && i->src[0].kind == O_IMM && (i->sub == SUB_INC || i->sub == SUB_DEC)) ||
+               refuse(error, size, "setmaxnreg needs .inc or .dec and a number");
     case OP_mma:
     case OP_ldmatrix:
     case OP_stmatrix:

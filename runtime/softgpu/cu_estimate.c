@@ -131,6 +131,7 @@ static unsigned launch_prepare(const struct cu_op *op, const struct sg_memory *m
     *out = (struct sg_launch){.function = f->code,
                               .params = op->params,
                               .shared_dynamic = op->shared,
+                              .registers = f->registers_estimated ? 0 : f->registers,
                               .memory = memory,
                               .host_threads = cu_device.host_threads,
                               .resident_ctas = (int)(blocks * cu_device.profile->sm_count),

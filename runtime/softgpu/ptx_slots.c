@@ -281,6 +281,18 @@ static bool finds_opaque(struct liveness *l) {
     return opaque;
 }
 
+/* The tensor core reads the registers of A until a wait that comes later: nobody else may have their slots, so that a
+ * write to one is a write to that register (wgmma.c). */
+static void keep_operands(struct liveness *l) {
+    for (uint32_t k = 0; k < l->insns; k++) {
+        const struct operand *a = &l->code[k].src[0];
+        for (unsigned n = 0; l->code[k].op == OP_wgmma && a->kind == O_VEC && n < a->count; n++) {
+            l->start[a->vec[n].slot] = 0;
+            l->end[a->vec[n].slot] = l->insns - 1;
+        }
+    }
+}
+
 void function_allocate_registers(struct sg_function *f) {
     struct liveness l = {.f = f, .code = f->module->code + f->first, .insns = f->end - f->first};
     l.words = (uint32_t)(f->vregs + 63) / 64;
@@ -297,6 +309,7 @@ void function_allocate_registers(struct sg_function *f) {
             changed |= flow_block(&l, b);
     }
     extend_intervals(&l);
+    keep_operands(&l);
     assign_slots(&l);
     for (uint32_t k = 0; k < l.insns; k++) {
         struct insn *i = &l.code[k];

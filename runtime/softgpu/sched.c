@@ -162,6 +162,7 @@ static void cta_free(struct cta *c) {
         wgmma_free(&c->warp[k]);
     }
     mbarrier_free(c);
+    group_free(c);
     shadow_free(c);
     free(c->frames);
     free(c->locals);
@@ -204,6 +205,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
     memset(c->locals, 0xff, c->local_stride * LANES * (size_t)c->warps);
     memset(c->shared, 0xff, c->shared_bytes);
     mbarrier_reset(c);
+    group_reset(c);
     if (l->strict)
         shadow_reset(c);
     for (int k = 0; k < c->warps; k++) {
@@ -212,6 +214,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
         memset(&w->count, 0, sizeof w->count);
         w->carry = 0;
         c->own[k].cluster_arrived = c->own[k].cluster_passed = 0;
+        c->own[k].registers = (l->registers + 7) / 8 * 8;
         async_drop(w);
         bulk_store_drop(w);
         wgmma_reset(w, c->frame_stride);
@@ -255,10 +258,9 @@ static void cluster_begin(struct cluster *cl, uint32_t linear) {
         cta_start(cl->cta[k], linear);
 }
 
-/* The instruction that a split waits at: a wait for an mbarrier or the cluster is executed again, others are behind it.
- */
+/* The instruction that a split waits at: waits but those for a barrier of the CTA are executed again. */
 static const struct insn *waiting_at(const struct cta *c, const struct split *s) {
-    bool again = s->state == SPLIT_BARRIER && (s->barrier == MBARRIER_WAIT || s->barrier == CLUSTER_WAIT);
+    bool again = s->state == SPLIT_BARRIER && s->barrier >= REGISTER_WAIT;
     return &c->run->module->code[s->pc && !again ? s->pc - 1 : s->pc];
 }
 
@@ -268,13 +270,13 @@ struct deadlock {
     bool divergent;
 };
 
-/* Lanes wait for others of their warp, which are not held up themselves: by an mbarrier or the cluster. */
+/* Lanes wait for others of their warp, which are not held up themselves, by an mbarrier or the like. */
 static bool is_divergent(const struct warp_private *own) {
     bool parked = false, held = false;
     for (int s = 0; s < own->splits; s++) {
         const struct split *split = &own->split[s];
         parked |= split->state == SPLIT_PARKED;
-        held |= split->state == SPLIT_BARRIER && split->barrier >= CLUSTER_WAIT;
+        held |= split->state == SPLIT_BARRIER && split->barrier >= REGISTER_WAIT;
     }
     return parked && !held;
 }
@@ -293,6 +295,7 @@ static void note_waiting(struct cta *c, struct deadlock *d) {
                                      waiting_at(c, &own->split[s])->line);
         }
     }
+    registers_explain(c, d->waits, sizeof d->waits);
     if (c->live_threads)
         mbarrier_explain(c, d->waits, sizeof d->waits);
 }
@@ -339,6 +342,7 @@ static void run_cta(struct cta *c, struct round *r) {
         return;
     c->ended = true;
     bulk_end(c);
+    group_end(c);
     if (c->shadow && c->cluster->ctas > 1)
         shadow_end(c);
 }

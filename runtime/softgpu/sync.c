@@ -1,6 +1,7 @@
 /* What the lanes of a warp, and the warps of a CTA, do together: barriers, fences, shuffles, votes. */
 #include "softgpu/warp_private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void put_u32(struct warp *w, const struct operand *o, uint32_t value) {
@@ -159,11 +160,53 @@ void sync_fence(struct warp *w, const struct insn *i) {
         mbarrier_fence_init(w);
 }
 
-/* Registers move between warp groups; here every warp has all it wants. */
+/* ---- registers, which move between warp groups ---- */
+
+/* setmaxnreg.dec, .inc: a warp gives registers to the pool of its CTA, or waits until it can take them from there. */
 void sync_setmaxnreg(struct warp *w, const struct insn *i) {
-    if (i->src[0].imm % 8 || i->src[0].imm < 24 || i->src[0].imm > 256)
-        warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "%lld registers; multiples of 8 from 24 to 256 are possible",
-                   (long long)i->src[0].imm);
+    struct cta *c = w->cta;
+    uint32_t want = (uint32_t)i->src[0].imm, have = w->own->registers;
+    bool takes = i->sub == SUB_INC;
+    if (want % 8 || want < 24 || want > 256) {
+        warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "%u registers; multiples of 8 from 24 to 256 are possible", want);
+        return;
+    }
+    if (have && (takes ? want < have : want > have)) {
+        warp_fault(w, i, -1, SG_FAULT_ASYNC, "%s to %u registers by a warp that has %u", takes ? "up" : "down", want,
+                   have);
+        return;
+    }
+    uint32_t moved = (takes ? want - have : have - want) * LANES;
+    if (have && takes && moved > c->pool) {
+        struct split *s = &w->own->split[w->own->running];
+        s->state = SPLIT_BARRIER;
+        s->barrier = REGISTER_WAIT;
+        w->pc--; /* to be executed again when somebody has given some */
+        split_save(w);
+        w->event = true;
+        return;
+    }
+    if (!group_step(w, i) || !have)
+        return;
+    w->own->registers = want;
+    c->pool = takes ? c->pool - moved : c->pool + moved;
+    for (int k = 0; k < c->warps && !takes; k++)
+        split_release(&c->warp[k], REGISTER_WAIT);
+}
+
+void registers_explain(const struct cta *c, char *text, size_t size) {
+    for (int k = 0; k < c->warps; k++)
+        for (int s = 0; s < c->own[k].splits; s++) {
+            const struct split *split = &c->own[k].split[s];
+            size_t used = strlen(text);
+            if (split->state != SPLIT_BARRIER || split->barrier != REGISTER_WAIT || used >= size)
+                continue;
+            int64_t want = c->run->module->code[split->pc].src[0].imm;
+            snprintf(text + used, size - used,
+                     " warp %d has %u registers and wants %lld, which takes %lld, and %u are released;", k,
+                     c->own[k].registers, (long long)want, (long long)(want - c->own[k].registers) * LANES, c->pool);
+            return; /* one tells it all */
+        }
 }
 
 void sync_nothing(struct warp *w, const struct insn *i) {

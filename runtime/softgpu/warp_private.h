@@ -12,7 +12,8 @@ enum {
     MAX_WARPS = 32,
     BARRIERS = 16,
     MBARRIERS = 64,      /* in one CTA */
-    CLUSTER_WAIT = 253,  /* these stand for a barrier number: in a split that waits for the barrier of the cluster, */
+    REGISTER_WAIT = 252, /* these stand for a barrier number: in a split that waits for registers (setmaxnreg), */
+    CLUSTER_WAIT = 253,  /* for the barrier of the cluster, */
     MBARRIER_WAIT = 254, /* or for any mbarrier of the CTA to change */
     MAX_CLUSTER = 16,    /* CTAs */
     RANK_SHIFT = 24      /* shared::cluster addresses: 1 + the CTA's rank above its own addresses; 0: the CTA at hand */
@@ -49,6 +50,8 @@ struct wgmma_state {
     uint32_t open, pending;  /* instructions not committed; registers (slots) that are under way */
     uint32_t committed;      /* groups so far */
     uint32_t *group;         /* per 64-byte line of the frame: 1 + the group whose accumulator it is; 0: none */
+    uint32_t *operand;       /* the same for registers of A */
+    uint64_t steps;          /* wgmma and setmaxnreg instructions so far */
     struct wgmma_read *read; /* B tiles of the instructions under way */
     size_t reads, read_capacity;
 };
@@ -93,6 +96,7 @@ struct warp_private {
     size_t stores, store_capacity;
     uint32_t store_groups[LANES]; /* of them: committed by each lane */
     struct wgmma_state wgmma;
+    uint32_t registers;                       /* of a thread; 0: nobody knows */
     uint32_t cluster_arrived, cluster_passed; /* lanes that have not waited for the cluster's barrier since: its phase
                                                  is open, is complete */
     /* Happens-before among the warps of the cluster: seen[u] is the last generation of accesses by the warp of column u
@@ -132,6 +136,13 @@ struct deferred {
     struct bulk_box box; /* of a bulk copy; owned */
 };
 
+/* What the four warps of a warp group must execute together: the instructions so far, from number `first` on. */
+struct group_log {
+    uint32_t *pc;
+    size_t count, capacity;
+    uint64_t first;
+};
+
 struct shadow_cell;
 struct remote_access { /* the last one of a warp to the shared memory of another CTA */
     uint32_t stamp, pc;
@@ -153,6 +164,8 @@ struct cta {
     uint32_t id[3];
     uint8_t *shared;
     uint32_t shared_bytes, live_threads;
+    struct group_log group[MAX_WARPS / 4];
+    uint32_t pool; /* registers that setmaxnreg has released */
     struct barrier barrier[BARRIERS];
     struct shadow_cell *shadow; /* one per 4 bytes; NULL unless strict */
     struct shadow_extra *extra;
@@ -315,8 +328,15 @@ void bulk_store_end(struct cta *c); /* what has been read is written */
 const struct insn *bulk_reader(struct cta *c, uint32_t address);
 void wgmma_reset(struct warp *w, size_t frame_bytes);
 void wgmma_free(struct warp *w);
-/* While accumulators are under way: does this instruction touch one? Faults if so. */
+/* While registers are the tensor core's: does this instruction touch one? Faults if so. */
 void wgmma_guard(struct warp *w, const struct insn *i);
+/* The warp executes the next instruction of its group; false after a fault: it is not that of the others. */
+bool group_step(struct warp *w, const struct insn *i);
+void group_end(struct cta *c); /* all have executed the same */
+void group_reset(struct cta *c);
+void group_free(struct cta *c);
+/* Warps that wait for registers: appends to `text`. */
+void registers_explain(const struct cta *c, char *text, size_t size);
 
 /* ---- shadow.c: shared memory under watch; all false after a fault ---- */
 void shadow_reset(struct cta *c);

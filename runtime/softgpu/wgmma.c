@@ -1,8 +1,9 @@
 /* wgmma: the asynchronous multiplications of a warp group, each warp doing its 16 of the 64 rows.
  *
- * The sums are formed at issue. What asynchrony allows to go wrong is watched: accumulators belong to the tensor core
- * until the wait that covers their group, and the B tile in shared memory is read once more at that wait, so that
- * whoever overwrites it too early is found. */
+ * The sums are formed at issue. What asynchrony allows to go wrong is watched: accumulators and the registers of A
+ * belong to the tensor core until the wait that covers their group, and the B tile in shared memory is read once more
+ * at that wait, so that whoever overwrites it too early is found. The four warps of a group must do the same in the
+ * same order. */
 #include "base/str.h"
 #include "softgpu/numeric.h"
 #include "softgpu/op_lanes.h"
@@ -25,8 +26,9 @@ void wgmma_reset(struct warp *w, size_t frame_bytes) {
     s->fenced = false;
     s->open = s->pending = s->committed = 0;
     s->reads = 0;
+    s->steps = 0;
     if (s->group)
-        memset(s->group, 0, (frame_bytes / LINE + 1) * sizeof *s->group);
+        memset(s->group, 0, 2 * (frame_bytes / LINE + 1) * sizeof *s->group);
 }
 
 void wgmma_free(struct warp *w) {
@@ -105,24 +107,29 @@ static uint64_t hash_tile(const uint8_t *tile, size_t bytes) { /* FNV-1a over wo
     return hash;
 }
 
-/* ---- accumulators under way ----
- *
- * The registers of A must not be written either, but that cannot be seen here: their last use is the wgmma, and other
- * registers then have their slots (ptx_slots.c). */
+/* ---- registers under way ---- */
 
-static uint32_t *group_of(struct warp *w, const struct operand *o) {
-    return &w->own->wgmma.group[o->slot / LINE];
+static uint32_t *line_of(uint32_t *lines, const struct operand *o) {
+    return &lines[o->slot / LINE];
 }
 
-static void mark_accumulators(struct warp *w, const struct insn *i) {
-    struct wgmma_state *s = &w->own->wgmma;
-    if (!s->group)
-        s->group = xcalloc(w->cta->frame_stride / LINE + 1, sizeof *s->group);
-    for (int k = 0; k < i->dst[0].count; k++) {
-        uint32_t *group = group_of(w, &i->dst[0].vec[k]);
-        s->pending += *group == 0;
-        *group = s->committed + 1;
+static void mark(struct wgmma_state *s, uint32_t *lines, const struct operand *registers) {
+    for (int k = 0; k < registers->count; k++) {
+        uint32_t *line = line_of(lines, &registers->vec[k]);
+        s->pending += *line == 0;
+        *line = s->committed + 1;
     }
+}
+
+static void mark_registers(struct warp *w, const struct insn *i) {
+    struct wgmma_state *s = &w->own->wgmma;
+    const size_t lines = w->cta->frame_stride / LINE + 1;
+    if (!s->group) {
+        s->group = xcalloc(2 * lines, sizeof *s->group);
+        s->operand = s->group + lines;
+    }
+    mark(s, s->group, &i->dst[0]);
+    mark(s, s->operand, &i->src[0]);
 }
 
 struct guard_check {
@@ -134,7 +141,15 @@ struct guard_check {
 static void check_operand(struct guard_check *g, const struct operand *o, bool written) {
     for (unsigned k = 0; o->kind == O_VEC && k < o->count; k++)
         check_operand(g, &o->vec[k], written);
-    if (o->bank != BANK_FRAME || (o->kind != O_REG && o->kind != O_ADDRESS) || !*group_of(g->w, o))
+    struct wgmma_state *s = &g->w->own->wgmma;
+    if (o->bank != BANK_FRAME || (o->kind != O_REG && o->kind != O_ADDRESS))
+        return;
+    if (written && *line_of(s->operand, o)) {
+        g->bad = true;
+        warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
+                   "writes a register of A of a wgmma that is still under way (no wgmma.wait_group covers it)");
+    }
+    if (!*line_of(s->group, o))
         return;
     g->bad = true;
     warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
@@ -152,15 +167,78 @@ void wgmma_guard(struct warp *w, const struct insn *i) {
         check_operand(&g, &i->dst[k], true);
 }
 
+/* ---- the four warps of a group ---- */
+
+enum { WARPS = 4, LOG_MOST = 1024 };
+
+void group_reset(struct cta *c) {
+    for (int k = 0; k < MAX_WARPS / WARPS; k++)
+        c->group[k].count = c->group[k].first = 0;
+    c->pool = 0;
+}
+
+void group_free(struct cta *c) {
+    for (int k = 0; k < MAX_WARPS / WARPS; k++)
+        free(c->group[k].pc);
+}
+
+/* The warp of the group that has done least. */
+static struct warp *last_of(struct cta *c, int group) {
+    struct warp *last = &c->warp[group * WARPS];
+    for (struct warp *w = last; w < &c->warp[group * WARPS + WARPS]; w++)
+        last = w->own->wgmma.steps < last->own->wgmma.steps ? w : last;
+    return last;
+}
+
+bool group_step(struct warp *w, const struct insn *i) {
+    struct cta *c = w->cta;
+    const int group = w->index / WARPS;
+    struct group_log *log = &c->group[group];
+    if (group * WARPS + WARPS > c->warps) {
+        warp_fault(w, i, -1, SG_FAULT_ASYNC, "a warp group has %d warps, and of this one there are only %d", WARPS,
+                   c->warps - group * WARPS);
+        return false;
+    }
+    const uint64_t at = w->own->wgmma.steps++ - log->first;
+    if (at < log->count) {
+        const uint32_t line = run_of(w)->module->code[log->pc[at]].line;
+        if (log->pc[at] == w->pc - 1)
+            return true;
+        warp_fault(w, i, -1, SG_FAULT_ASYNC,
+                   "another warp of its warp group executes PTX line %u in its place: all four must do the same", line);
+        return false;
+    }
+    if (log->count >= LOG_MOST) {
+        const uint64_t done = last_of(c, group)->own->wgmma.steps - log->first;
+        log->first += done;
+        log->count -= done;
+        memmove(log->pc, log->pc + done, log->count * sizeof *log->pc);
+    }
+    array_grow(&log->pc, &log->capacity, log->count, sizeof *log->pc);
+    log->pc[log->count++] = w->pc - 1;
+    return true;
+}
+
+void group_end(struct cta *c) {
+    for (int k = 0; k < c->warps / WARPS; k++) {
+        struct warp *last = last_of(c, k);
+        const struct group_log *log = &c->group[k];
+        const uint64_t at = last->own->wgmma.steps - log->first;
+        if (at < log->count)
+            warp_fault(last, &c->run->module->code[log->pc[at]], -1, SG_FAULT_ASYNC,
+                       "this warp has ended without it, and others of its warp group have executed it");
+    }
+}
+
 /* ---- instructions ---- */
 
 void wgmma_fence_op(struct warp *w, const struct insn *i) {
-    (void)i;
-    w->own->wgmma.fenced = true;
+    w->own->wgmma.fenced |= group_step(w, i);
 }
 
 void wgmma_commit_op(struct warp *w, const struct insn *i) {
-    (void)i;
+    if (!group_step(w, i))
+        return;
     w->own->wgmma.committed++;
     w->own->wgmma.open = 0;
 }
@@ -183,6 +261,8 @@ void wgmma_wait_op(struct warp *w, const struct insn *i) {
     struct wgmma_state *s = &w->own->wgmma;
     uint32_t keep = (uint32_t)i->src[0].imm, done = s->committed > keep ? s->committed - keep : 0;
     size_t kept = 0;
+    if (!group_step(w, i))
+        return;
     for (size_t k = 0; k < s->reads; k++) {
         if (s->read[k].group >= done)
             s->read[kept++] = s->read[k];
@@ -190,8 +270,8 @@ void wgmma_wait_op(struct warp *w, const struct insn *i) {
             return;
     }
     s->reads = kept;
-    for (size_t line = 0; s->pending && line < w->cta->frame_stride / LINE; line++)
-        if (s->group[line] && s->group[line] <= done) {
+    for (size_t line = 0; s->pending && line < 2 * (w->cta->frame_stride / LINE + 1); line++)
+        if (s->group[line] && s->group[line] <= done) { /* those of A are behind those of D */
             s->group[line] = 0;
             s->pending--;
         }
@@ -241,7 +321,7 @@ void wgmma_mma_op(struct warp *w, const struct insn *i) {
     uint8_t tile[MAX_N * K_BYTES];
     const unsigned rows = i->shape[1];
     struct layout l;
-    if (!lanes_whole(w, i) || !is_uniform(w, i))
+    if (!lanes_whole(w, i) || !is_uniform(w, i) || !group_step(w, i))
         return;
     if (!s->fenced) {
         warp_fault(w, i, -1, SG_FAULT_ASYNC, "no wgmma.fence since its registers may have changed");
@@ -252,7 +332,7 @@ void wgmma_mma_op(struct warp *w, const struct insn *i) {
         (is_strict(w) && !watch_tile(w, i, &l, rows)))
         return;
     multiply(w, i, tile, src_pred(w, &i->src[2]) & 1);
-    mark_accumulators(w, i);
+    mark_registers(w, i);
     if (is_strict(w)) {
         array_grow(&s->read, &s->read_capacity, s->reads, sizeof *s->read);
         s->read[s->reads++] =

@@ -116,6 +116,21 @@ static void check_either(const char *steps, const char *race) {
     assert_true(raced);
 }
 
+/* What stmatrix writes is under the same watch. */
+#define STMATRIX                                                                                                       \
+    "and.b32 %r12, %r1, 31; shl.b32 %r12, %r12, 4; mad.lo.u32 %r12, %r3, 512, %r12; add.u32 %r12, %r12, %r2;\n"        \
+    "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%r12], {%r8, %r9, %r10, %r11};\n"                                 \
+    "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%r8, %r9, %r10, %r11}, [%r12];\n"                                 \
+    "bar.warp.sync 0xffffffff; st.shared.v4.u32 [%r5], {%r8, %r9, %r10, %r11};\n"
+
+static void test_stmatrix(void **state) {
+    (void)state;
+    check_store(STMATRIX PROXY "bar.sync 0;\n" ONE_STORE COMMIT WAIT, SG_FAULT_NONE, "");
+    check_store(PROXY STMATRIX "bar.sync 0;\n" ONE_STORE COMMIT WAIT, SG_FAULT_ASYNC, "no fence.proxy.async followed");
+    check_store(PROXY "bar.sync 0;\n" ONE_STORE COMMIT "bar.sync 0;\n" STMATRIX WAIT, SG_FAULT_ASYNC,
+                "may still be reading it");
+    check_either(STMATRIX PROXY ONE_STORE COMMIT WAIT, "wrote it at PTX line");
+}
 static void test_store_races(void **state) {
     (void)state;
     check_either(PROXY ONE_STORE COMMIT WAIT, "wrote it at PTX line"); /* no barrier before */
@@ -303,9 +318,9 @@ static void test_wrong_tensors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stores),        cmocka_unit_test(test_wrong_stores), cmocka_unit_test(test_store_races),
-        cmocka_unit_test(test_last_moment),   cmocka_unit_test(test_many),         cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_wrong_tensors),
+        cmocka_unit_test(test_stores),      cmocka_unit_test(test_wrong_stores),  cmocka_unit_test(test_store_races),
+        cmocka_unit_test(test_last_moment), cmocka_unit_test(test_many),          cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_stmatrix),    cmocka_unit_test(test_wrong_tensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -264,6 +264,101 @@ static void test_overwritten(void **state) {
               SG_FAULT_ASYNC, "overwritten before wgmma.wait_group");
 }
 
+/* The registers of A are read until the wait: other registers may be written and these read. */
+static void test_registers_of_a(void **state) {
+    (void)state;
+    const char *text = "writes a register of A";
+    check_bad(&(struct pieces){.wait = "mov.b32 %a0, 0; wgmma.wait_group.sync.aligned 0;"}, SG_FAULT_ASYNC, text);
+    check_bad(&(struct pieces){.commit = "ld.global.u32 %a15, [%rd4]; wgmma.commit_group.sync.aligned;"},
+              SG_FAULT_ASYNC, text);
+    check_bad(&(struct pieces){.wait = "wgmma.wait_group.sync.aligned 1; mov.b32 %a3, %a2; "
+                                       "wgmma.wait_group.sync.aligned 0;"},
+              SG_FAULT_ASYNC, text);
+    check_good(&plain, &(struct pieces){.wait = "mov.b32 %r20, %a0; mov.b32 %a20, %r20; "
+                                                "wgmma.wait_group.sync.aligned 0; mov.b32 %a0, 0;"});
+}
+
+/* The four warps of a group must do the same. */
+#define WARP_2 "shr.u32 %r20, %r1, 5; setp.eq.u32 %p5, %r20, 2; "
+
+static void test_warp_group(void **state) {
+    (void)state;
+    const char *other = "all four must do the same";
+    check_bad(&(struct pieces){.commit = WARP_2 "@%p5 bra SKIP; wgmma.commit_group.sync.aligned; SKIP:"},
+              SG_FAULT_ASYNC, other);
+    check_bad(&(struct pieces){.fence = WARP_2 "@%p5 bra SKIP; wgmma.fence.sync.aligned; SKIP: "
+                                               "wgmma.fence.sync.aligned;"},
+              SG_FAULT_ASYNC, other);
+    check_bad(&(struct pieces){.wait = "wgmma.wait_group.sync.aligned 0;\n" WARP_2
+                                       "@!%p5 bra SKIP; wgmma.wait_group.sync.aligned 0; SKIP:"},
+              SG_FAULT_ASYNC, "this warp has ended without it, and others of its warp group have executed it");
+    struct world w;
+    struct params p;
+    open_case(&w, &p, &plain, &(struct pieces){0});
+    w.launch.block[0] = 96;
+    world_run_bad(&w, &p, SG_FAULT_ASYNC, "a warp group has 4 warps, and of this one there are only 3");
+    world_close(&w);
+}
+
+/* More instructions than the record of a group keeps, by warps that are far apart. */
+static void test_long_group(void **state) {
+    (void)state;
+    check_good(&plain, &(struct pieces){.wait = "wgmma.wait_group.sync.aligned 0; mov.u32 %r20, 0;\n"
+                                                "LONG: wgmma.commit_group.sync.aligned; "
+                                                "wgmma.wait_group.sync.aligned 0;\n"
+                                                "add.u32 %r20, %r20, 1; setp.lt.u32 %p5, %r20, 9000; @%p5 bra LONG;"});
+}
+
+/* ---- setmaxnreg ---- */
+
+/* Three warp groups of 168 registers: the first gives, the others take. */
+static void run_registers(const char *first, const char *others, uint32_t registers, enum sg_fault_kind kind,
+                          const char *text) {
+    struct str ptx = {0};
+    str_printf(&ptx,
+               ".version 8.0\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 in)\n"
+               "{ .reg .pred %%p<3>; .reg .b32 %%r<3>; mov.u32 %%r1, %%tid.x; setp.lt.u32 %%p1, %%r1, 128;\n"
+               "@%%p1 bra FIRST;\n%s\nret;\nFIRST: %s\nret; }\n",
+               others, first);
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        struct world w;
+        world_open(&w, ptx.data);
+        void *in = world_alloc(&w, 16);
+        w.launch.block[0] = 384;
+        w.launch.registers = registers;
+        w.launch.seed = seed;
+        if (kind == SG_FAULT_NONE)
+            world_run_good(&w, &in);
+        else
+            world_run_bad(&w, &in, kind, text);
+        world_close(&w);
+    }
+    str_release(&ptx);
+}
+
+#define DOWN(n) "setmaxnreg.dec.sync.aligned.u32 " #n ";"
+#define UP(n)   "setmaxnreg.inc.sync.aligned.u32 " #n ";"
+
+static void test_registers(void **state) {
+    (void)state;
+    run_registers(DOWN(40), UP(232), 168, SG_FAULT_NONE, "");
+    run_registers(DOWN(24), UP(240), 168, SG_FAULT_NONE, "");
+    run_registers(DOWN(40), UP(232) DOWN(168) UP(232), 165, SG_FAULT_NONE, ""); /* 165 are 168 */
+    run_registers(DOWN(40), UP(240), 0, SG_FAULT_NONE, "");                     /* unknown: not watched */
+    /* 8 for each of 256 threads too many: the last warp waits for ever */
+    run_registers(DOWN(40), UP(240), 168, SG_FAULT_DEADLOCK,
+                  "has 168 registers and wants 240, which takes 2304, and 256 are released");
+    run_registers("", UP(176), 168, SG_FAULT_DEADLOCK, "wants 176, which takes 256, and 0 are released");
+    run_registers(DOWN(176), "", 168, SG_FAULT_ASYNC, "down to 176 registers by a warp that has 168");
+    run_registers(DOWN(40), UP(160), 168, SG_FAULT_ASYNC, "up to 160 registers by a warp that has 168");
+    run_registers(DOWN(16), "", 168, SG_FAULT_UNSUPPORTED, "multiples of 8 from 24 to 256");
+    run_registers(DOWN(44), "", 168, SG_FAULT_UNSUPPORTED, "multiples of 8 from 24 to 256");
+    run_registers(DOWN(40), "setp.lt.u32 %p2, %r1, 256; @%p2 bra SKIP; " UP(232) " ret; SKIP: " UP(176) UP(232), 168,
+                  SG_FAULT_NONE, "");
+    run_registers(DOWN(40), "setp.lt.u32 %p2, %r1, 224; @%p2 bra SKIP; " UP(176) " SKIP:", 168, SG_FAULT_ASYNC,
+                  "this warp has ended without it");
+}
+
 static void test_descriptors(void **state) {
     (void)state;
     /* 16 bytes too much between groups of 8 rows; half of it; twice of it in a tile that ends the memory */
@@ -296,8 +391,10 @@ static void test_unknown_forms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),    cmocka_unit_test(test_missing_steps), cmocka_unit_test(test_proxies),
-        cmocka_unit_test(test_overwritten), cmocka_unit_test(test_descriptors),   cmocka_unit_test(test_unknown_forms),
+        cmocka_unit_test(test_products),      cmocka_unit_test(test_missing_steps),  cmocka_unit_test(test_proxies),
+        cmocka_unit_test(test_overwritten),   cmocka_unit_test(test_registers_of_a), cmocka_unit_test(test_warp_group),
+        cmocka_unit_test(test_long_group),    cmocka_unit_test(test_registers),      cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_unknown_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
