@@ -16,7 +16,7 @@ struct report {
     const char *out;
 };
 
-enum { PAGE_FAILURES = 200 };
+enum { PAGE_FAILURES = 200, PAGE_PEERS = 600 };
 
 static const struct argp_option report_table[] = {
     {"out", 'o', "FOLDER", 0, "Where to write: index.html, the plots, data/ (default: report)", 20},
@@ -86,7 +86,7 @@ static void append_rows(const struct rows *rows, int last, struct str *page) {
         /* An interval of a modelled time has no meaning. */
         struct table_style style = {lift, modelled ? ",low_us,high_us,ratio_low,ratio_high," : ",low_us,high_us,",
                                     first, end};
-        if (modelled && rows_column(rows, "time_us") >= 0)
+        if (modelled && (rows_column(rows, "time_us") >= 0 || rows_column(rows, "ratio") >= 0))
             append_warning("this table", page);
         rows_print_html(rows, &style, page);
     }
@@ -94,7 +94,8 @@ static void append_rows(const struct rows *rows, int last, struct str *page) {
 
 struct page_table {
     const char *name, *sql, *heading;
-    int limit; /* rows on the page; 0: all */
+    int limit;        /* rows on the page; 0: all */
+    const char *note; /* of a table that is there only with rows in it: what they mean; NULL: it always is */
 };
 
 /* A table of the page, and all its rows as DIR/data/NAME.csv. */
@@ -104,11 +105,17 @@ static enum mt_status append_table(sqlite3 *db, const char *dir, const struct pa
     enum mt_status status = rows_read(db, table->sql, NULL, &rows);
     if (status != MT_OK)
         return status;
+    if (table->note && !rows.count) {
+        rows_release(&rows);
+        return MT_OK;
+    }
     rows_print_csv(&rows, &csv);
     str_printf(&path, "%s/data/%s.csv", dir, table->name);
     status = file_write_atomic(path.data, csv.data, csv.length);
     int last = table->limit && rows.count > table->limit ? table->limit : rows.count;
     str_printf(page, "<h2>%s</h2>\n%s", table->heading, rows.count ? "" : "<p>None.</p>\n");
+    if (table->note)
+        str_printf(page, "<p>%s</p>\n", table->note);
     append_rows(&rows, last, page);
     if (last < rows.count)
         str_printf(page, "<p>These are %d of %d; data/%s.csv beside this page has all.</p>\n", last, rows.count,
@@ -151,10 +158,20 @@ static enum mt_status append_set(sqlite3 *db, const char *dir, const struct plot
 
 static enum mt_status append_tables(sqlite3 *db, const char *dir, struct str *page) {
     static const struct page_table tables[] = {
-        {"winners", report_winners_sql, "Winners", 0},
-        {"devices", report_devices_sql, "Devices and environments", 0},
-        {"outcomes", report_outcomes_sql, "Candidates", 0},
-        {"failures", report_failures_sql, "Failures", PAGE_FAILURES},
+        {"winners", report_winners_sql, "Winners", 0, NULL},
+        {"peer-summary", report_peer_summary_sql, "Winners over peers in short", 0,
+         "ratio: the mean over all layers and batch sizes, above 1 where the winner is faster; losses: how many are "
+         "not. Of each peer the fastest of its configurations."},
+        {"peers", report_peers_sql, "Peers", PAGE_PEERS,
+         "Kernels of others beside the winner of the same shape: ratio is peer over winner, below 1 where the peer is "
+         "faster."},
+        {"paper", report_paper_sql, "Beside Figure 5 of MixLLM (arXiv 2412.14590)", 0,
+         "Mean speed-ups over M = 1, 2, 4 &hellip; 1024. ratio: over the faster of cuBLAS and cuBLASLt; "
+         "ratio_over_torch: over torch fp16. The paper's is over torch fp16 on its own GPU, with operands that the L2 "
+         "cache still held."},
+        {"devices", report_devices_sql, "Devices and environments", 0, NULL},
+        {"outcomes", report_outcomes_sql, "Candidates", 0, NULL},
+        {"failures", report_failures_sql, "Failures", PAGE_FAILURES, NULL},
     };
     enum mt_status status = MT_OK;
     for (size_t i = 0; i < sizeof tables / sizeof *tables && status == MT_OK; i++)

@@ -1,4 +1,4 @@
-/* mixtune show: the winners of a database, all its measurements, or what failed. */
+/* mixtune show: the winners of a database, the peers beside them, all its measurements, or what failed. */
 #include "../runtime/base/log.h"
 #include "cmd.h"
 #include "query.h"
@@ -13,10 +13,10 @@ enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_T4 };
 struct show {
     struct query_options query;
     enum format format;
-    bool all, failed, floor;
+    bool all, failed, floor, peers;
 };
 
-enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR };
+enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR, KEY_PEERS };
 
 static const struct argp_option show_table[] = {
     {"format", KEY_FORMAT, "FORMAT", 0,
@@ -26,6 +26,7 @@ static const struct argp_option show_table[] = {
      20},
     {"all", KEY_ALL, NULL, 0, "Every measurement, not only the winners; also those that no longer count", 20},
     {"failed", KEY_FAILED, NULL, 0, "The candidates that are not good, with the reason", 20},
+    {"peers", KEY_PEERS, NULL, 0, "The kernels of others beside the winners, where they are faster too", 20},
     {"floor", KEY_FLOOR, NULL, 0,
      "Each winner beside the time that it cannot beat, by the limits that `mixtune probe` found of its device: the "
      "bytes that "
@@ -58,6 +59,9 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
     case KEY_FAILED:
         o->failed = true;
         return 0;
+    case KEY_PEERS:
+        o->peers = true;
+        return 0;
     case KEY_FLOOR:
         o->floor = true;
         return 0;
@@ -70,7 +74,8 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
 
 /* One table for each origin, so that measured and modelled times never stand under each other. */
 static void print_tables(const struct rows *rows, struct str *out) {
-    static const char lift[] = ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,";
+    static const char lift[] =
+        ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,peer_dtype,";
     static const char hide[] = ",uuid,low_us,high_us,ratio_low,ratio_high,";
     for (int first = 0, last; first < rows->count; first = last) {
         last = rows_run_end(rows, first, "origin");
@@ -117,7 +122,7 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
                     "the same --db",
                     path);
     if (!rows->count)
-        return nothing_there(o, o->all ? "measurements" : "winners");
+        return nothing_there(o, o->all ? "measurements" : o->peers ? "times of peers" : "winners");
     struct str out = {0};
     if (o->format == FORMAT_JSON || o->query.common.json)
         rows_print_json(rows, &out);
@@ -142,6 +147,7 @@ static enum mt_status show(const struct show *o) {
     }
     const char *sql = o->failed  ? report_failures_sql
                       : o->floor ? report_floor_sql
+                      : o->peers ? report_peers_sql
                       : o->all   ? report_measurements_sql
                                  : report_winners_sql;
     struct rows rows;

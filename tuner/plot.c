@@ -22,6 +22,7 @@ static const struct {
     [PLOT_SPEEDUP] = {"speedup", report_speedup_gp, "speed-up over the baseline", true},
     [PLOT_TIME] = {"time", report_time_gp, "time of the fastest configuration", false},
     [PLOT_WINNERS] = {"winners", report_winners_gp, "the fastest configuration of each layer", false},
+    [PLOT_PEERS] = {"peers", report_peers_gp, "speed-up of the fastest configuration over peers", false},
 };
 
 /* Runs gnuplot in `dir`; what it prints on standard error goes to `said`. Its exit status; -1 if it cannot be run. */
@@ -184,7 +185,10 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
                atoi(field(set, "tp")) > 1 ? ", tensor parallel over " : "",
                atoi(field(set, "tp")) > 1 ? field(set, "tp") : "");
     set_variable(script, "where", text.data);
-    set_baseline(script, set, curves);
+    if (kind == PLOT_PEERS)
+        set_words(script, "peers", curves, "peer");
+    else
+        set_baseline(script, set, curves);
     set_words(script, "layers", curves, "layer");
     set_words(script, "schemes", curves, "scheme");
     set_batch_sizes(script, curves);
@@ -235,33 +239,47 @@ static bool has_baseline(const struct rows *curves) {
     return false;
 }
 
-enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_set *set, char *names[PLOT_KINDS]) {
+/* The kinds from `first` to before `end`, from the rows of `sql`, which go to DIR/data/BASE.csv. */
+static enum mt_status draw_kinds(struct sqlite3 *db, const char *dir, const struct plot_set *set, const char *sql,
+                                 const char *base, int first, int end, char *names[PLOT_KINDS]) {
     const char *const values[] = {
         ":origin", field(set, "origin"), ":uuid",  field(set, "uuid"),  ":device", field(set, "device"),
         ":model",  field(set, "model"),  ":tp",    field(set, "tp"),    ":dtype",  field(set, "dtype"),
         ":group",  field(set, "group"),  ":cache", field(set, "cache"), NULL};
     struct rows curves;
-    struct str base = {0}, path = {0}, csv = {0};
-    enum mt_status status = rows_read(db, report_curves_sql, values, &curves);
+    struct str path = {0}, csv = {0}, set_name = {0};
+    enum mt_status status = rows_read(db, sql, values, &curves);
     if (status != MT_OK)
         return status;
-    plot_set_name(set, &base);
+    plot_set_name(set, &set_name);
     rows_print_csv(&curves, &csv);
-    str_printf(&path, "%s/data/%s.csv", dir, base.data);
-    status = file_write_atomic(path.data, csv.data, csv.length);
-    for (int kind = 0; kind < PLOT_KINDS && status == MT_OK; kind++) {
+    str_printf(&path, "%s/data/%s.csv", dir, base);
+    if (curves.count)
+        status = file_write_atomic(path.data, csv.data, csv.length);
+    for (int kind = first; kind < end && curves.count && status == MT_OK; kind++) {
         if (kinds[kind].needs_baseline && !has_baseline(&curves))
             continue;
         struct str name = {0}, script = {0};
-        str_printf(&name, "%s-%s", base.data, kinds[kind].name);
+        str_printf(&name, "%s-%s", set_name.data, kinds[kind].name);
         make_script(set, &curves, path.data + strlen(dir) + 1, name.data, kind, &script);
         status = plot_script(dir, name.data, &script);
         names[kind] = name.data;
         str_release(&script);
     }
     rows_release(&curves);
-    str_release(&base);
     str_release(&path);
     str_release(&csv);
+    str_release(&set_name);
+    return status;
+}
+
+enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_set *set, char *names[PLOT_KINDS]) {
+    struct str base = {0};
+    plot_set_name(set, &base);
+    enum mt_status status = draw_kinds(db, dir, set, report_curves_sql, base.data, 0, PLOT_PEERS, names);
+    str_printf(&base, "-%s", kinds[PLOT_PEERS].name);
+    if (status == MT_OK)
+        status = draw_kinds(db, dir, set, report_peer_curves_sql, base.data, PLOT_PEERS, PLOT_KINDS, names);
+    str_release(&base);
     return status;
 }

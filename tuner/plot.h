@@ -9,13 +9,14 @@ struct plot_set {
     const struct rows *sets;
     int row;
 };
-enum plot_kind { PLOT_SPEEDUP, PLOT_TIME, PLOT_WINNERS, PLOT_KINDS };
+enum plot_kind { PLOT_SPEEDUP, PLOT_TIME, PLOT_WINNERS, PLOT_PEERS, PLOT_KINDS };
 
 /* MT_OK if gnuplot can be run; else a sentence that says what to install. */
 enum mt_status plot_check(void);
 
-/* Writes DIR/data/SET.csv, DIR/data/SET-KIND.gp and DIR/SET-KIND.svg and .png, for kinds that the data allow (without a
- * baseline there is no speed-up to draw). names[kind] becomes "SET-KIND", owned by the caller, or NULL. */
+/* Writes DIR/data/SET.csv (SET-peers.csv for the peers), DIR/data/SET-KIND.gp and DIR/SET-KIND.svg and .png, for kinds
+ * that the data allow (without a baseline there is no speed-up to draw). names[kind] becomes "SET-KIND", owned by the
+ * caller, or NULL. */
 enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_set *set, char *names[PLOT_KINDS]);
 
 /* Writes DIR/data/NAME.gp and lets gnuplot run it in DIR; it must leave NAME.svg and NAME.png there, whole. */

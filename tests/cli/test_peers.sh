@@ -1,0 +1,243 @@
+#!/bin/bash
+# Peers: a T4 file of the form that tests/gpu/peers.py writes, merged into a database of a sweep, shown and drawn; and the parts of
+# peers.py that need nothing but Python. Every number here is invented, and so is the GPU.
+# shellcheck disable=SC2015,SC2154,SC2317 # A && B || C, verdict of cases.sh, functions called by name
+set -u
+: "${TMPDIR:=/tmp}"
+: "${MIXTUNE:=build/mixtune}"
+. tests/cli/cases.sh
+db=$TMPDIR/all.db
+
+# T4, as `mixtune show --format t4` and peers.py write it: one run of rows on one device.
+stamp=0
+row() { # family, config, scheme, group, dtype, m, ns (0: its numbers are wrong)
+    local outcome=ok invalidity=correct message='' times='' runtimes='' pair configuration="\"family\":\"$1\"" pairs
+    IFS=, read -ra pairs <<<"$2"
+    for pair in "${pairs[@]}"; do
+        [[ ${pair#*=} =~ ^[0-9]+$ ]] && configuration+=",\"${pair%%=*}\":${pair#*=}" || configuration+=",\"${pair%%=*}\":\"${pair#*=}\""
+    done
+    if [ "$7" = 0 ]; then
+        outcome=wrong invalidity=correctness message='relative error 0.5'
+    else
+        runtimes=$7 times="{\"name\":\"time\",\"value\":$7},{\"name\":\"time_low\",\"value\":$7},{\"name\":\"time_high\",\"value\":$7},"
+    fi
+    stamp=$((stamp + 1))
+    [ "$stamp" = 1 ] || echo ,
+    cat <<JSON
+{"timestamp":"$(printf '2026-01-01T00:00:00.%09dZ' "$stamp")","configuration":{$configuration},"times":{"runtimes":[$runtimes]},
+"invalidity":"$invalidity","correctness":$(($7 > 0)),"objectives":["time"],"measurements":[$times
+{"name":"run","value":0},{"name":"layer","value":0},{"name":"m","value":$6},{"name":"group_size","value":$4},
+{"name":"scheme","value":"$3"},{"name":"dtype","value":"$5"},{"name":"origin","value":"measured"},{"name":"cache_state","value":"cold"},
+{"name":"outcome","value":"$outcome"},{"name":"message","value":"$message"},{"name":"binary","value":""},
+{"name":"registers","value":0},{"name":"smem_bytes","value":0},{"name":"spill_bytes","value":0},{"name":"config","value":"$2"}]}
+JSON
+}
+
+file() { # NVRTC, templates, model, layer, command that prints the rows
+    cat <<JSON
+{"schema_version":"1.1.0","metadata":{"compute_api":"CUDA","device":"TEST GPU (invented)","autotuner":"mixtune","autotuner_version":"test",
+"timeunit":"nanoseconds","mixtune":{"devices":[{"uuid":"GPU-test","name":"TEST GPU (invented)","cc":90,"sm_count":132,"software":0}],
+"environments":[{"driver_version":13000,"nvrtc_version":$1,"template_hash":"$2","cublas_version":"","clocks":""}],
+"runs":[{"device":0,"environment":0,"command":"test","started":"2026-01-01T00:00:00.000000000Z"}],
+"layers":[{"model":"$3","layer":"$4","n":4096,"k":4096,"tp":1}]}},"results":[
+JSON
+    stamp=0
+    "$5"
+    echo ']}'
+}
+
+# The eleven batch sizes of the paper's Figure 5. W4A8 takes 1000 + m ns, W8A8 2000 + m, cuBLAS three times as long as W4A8.
+batches=(1 2 4 8 16 32 64 128 256 512 1024)
+swept() {
+    local m
+    for m in "${batches[@]}"; do
+        row sm80 stages=2,split_k=1 w4a8 128 fp16 "$m" $((1000 + m))
+        row sm80 stages=2,split_k=1 w8a8 128 fp16 "$m" $((2000 + m))
+        row cublas '' fp16 0 fp16 "$m" $((3 * (1000 + m)))
+    done
+}
+
+# torch fp16 takes four times as long as W4A8; the Triton W4A8 wins from 512 tokens on; a W8A8 is wrong; bf16 has no winner of its own.
+peers() {
+    local m
+    for m in "${batches[@]}"; do
+        row peer:torch-fp16 torch=2.11.0 fp16 0 fp16 "$m" $((4 * (1000 + m)))
+        row peer:torch-int4pack torch=2.11.0 w4a16 128 bf16 "$m" $((2 * (1000 + m)))
+        row peer:triton-w4a8 triton=3.6.0 w4a8 128 fp16 "$m" $((m < 512 ? 1500 + m : 500))
+    done
+    row peer:triton-w8a8 triton=3.6.0 w8a8 128 fp16 1 0
+}
+
+file 1300 templates tiny o swept >"$TMPDIR/sweep.json"
+file 0 '' '' 4096x4096 peers >"$TMPDIR/peers.json"
+run 0 "$MIXTUNE" merge --into "$db" "$TMPDIR/sweep.json"
+result "$verdict" "the sweep that the peers join"
+run 0 "$MIXTUNE" show --db "$db" --format csv -q
+cp "$TMPDIR/out" "$TMPDIR/before.csv"
+
+run 0 "$MIXTUNE" merge --into "$db" "$TMPDIR/peers.json"
+expect 'added 34 of the 34 measurements' out
+result "$verdict" "a file of peers joins a sweep"
+
+run 0 "$MIXTUNE" show --db "$db" --format csv -q
+cmp -s "$TMPDIR/before.csv" "$TMPDIR/out" || verdict="$verdict the winners or their baselines changed; "
+[ "$(wc -l <"$TMPDIR/out")" = 23 ] || verdict="$verdict not 22 winners; "
+forbid peer out
+forbid older err
+result "$verdict" "winners and baselines stay as they were"
+
+run 0 "$MIXTUNE" show --db "$db" --peers --format csv -q
+awk -F, 'NR > 1 { n[$11 " " $7]++; losses += $15 < 1; one = $6 == 1024 && $11 == "triton-w4a8" ? $15 : one
+                  four += $11 == "torch-fp16" && $7 == "w4a8" && $15 == 4 }
+         END { print n["torch-fp16 w4a8"], n["torch-fp16 w8a8"], n["torch-int4pack w8a8"], n["triton-w4a8 w4a8"], n["triton-w4a8 w8a8"] + 0,
+               losses, four, sprintf("%.3f", one), NR - 1 }' "$TMPDIR/out" >"$TMPDIR/counts"
+[ "$(cat "$TMPDIR/counts")" = "11 11 11 11 0 2 11 0.247 55" ] || verdict="$verdict counts: $(cat "$TMPDIR/counts"); "
+expect 'tiny,1,o,4096,4096,1024,w4a8,128,fp16,cold,triton-w4a8,fp16,0.5,2.024,' out
+result "$verdict" "--peers has every peer beside its winners, losses included"
+
+run 0 "$MIXTUNE" show --db "$db" --peers --m 1024 --scheme w4a8
+expect 'triton-w4a8 +fp16 +0.50 +2.02 +0.25x' out
+[ "$(grep -c . "$TMPDIR/out")" = 5 ] || verdict="$verdict not three rows; "
+result "$verdict" "--peers as a table, filtered"
+
+run 0 "$MIXTUNE" show --db "$db" --failed
+expect 'family peer:triton-w8a8' out
+expect '1 +w8a8 .*wrong .*relative error 0.5' out
+result "$verdict" "a peer with wrong numbers is a row that says so"
+
+# The report: a plot, its data, three tables; and none of them without peers.
+run 0 "$MIXTUNE" report --db "$db" --out "$TMPDIR/report" -q
+plot=$(echo "$TMPDIR"/report/*tiny*-peers.svg)
+[ -s "$plot" ] && [ -s "${plot%.svg}.png" ] || verdict="$verdict no plot of peers; "
+grep -q 'measured on TEST GPU' "$plot" && ! grep -q modelled "$plot" || verdict="$verdict the plot does not say that its times are measured; "
+for word in triton-w4a8 torch-fp16 torch-int4pack; do
+    grep -q ">$word<" "$plot" || verdict="$verdict no $word in the plot; "
+done
+[ "$(tail -n +2 "$TMPDIR"/report/data/*-peers.csv | awk -F, 'NR == 1 { print FILENAME }; { n++ } END { print n }' | tail -n 1)" = 55 ] || verdict="$verdict not 55 points; "
+grep -q '^o,w4a8,triton-w4a8,4096,1024,0.5,2.024,0.247' "$TMPDIR"/report/data/*tiny*-peers.csv || verdict="$verdict the plot's data lack a loss; "
+page=$TMPDIR/report/index.html
+for word in 'Winners over peers in short' '<h2>Peers</h2>' 'Beside Figure 5' '>0.25x<'; do
+    grep -q "$word" "$page" || verdict="$verdict no $word on the page; "
+done
+result "$verdict" "report draws the peers and tabulates them"
+
+[ "$(grep -c . "$TMPDIR/report/data/paper.csv")" = 3 ] || verdict="not two rows beside the paper: $(cat "$TMPDIR/report/data/paper.csv"); "
+grep -q '^4096,4096,w4a8,128,fp16,cold,3.0,,4.0,1.96,measured,TEST GPU (invented),GPU-test,A100-80G$' "$TMPDIR/report/data/paper.csv" ||
+    verdict="$verdict $(cat "$TMPDIR/report/data/paper.csv"); "
+grep -q '^tiny,1,fp16,128,cold,w4a8,triton-w4a8,11,.*,0.247[0-9]*,2,fp16,' "$TMPDIR/report/data/peer-summary.csv" ||
+    verdict="$verdict $(cat "$TMPDIR/report/data/peer-summary.csv"); "
+result "$verdict" "the means beside the paper's, and the losses counted"
+
+run 0 "$MIXTUNE" report --db "$db" --out "$TMPDIR/part" -q --m 1:256:x2,1024
+[ ! -e "$TMPDIR/part/data/paper.csv" ] || verdict="$verdict a mean over ten of eleven batch sizes; "
+run 0 "$MIXTUNE" merge --into "$TMPDIR/alone.db" "$TMPDIR/sweep.json"
+run 0 "$MIXTUNE" report --db "$TMPDIR/alone.db" --out "$TMPDIR/alone" -q
+[ -z "$(find "$TMPDIR/alone" -name '*peer*')" ] || verdict="$verdict peers out of nothing; "
+run 1 "$MIXTUNE" show --db "$TMPDIR/alone.db" --peers
+expect 'holds no times of peers' err
+result "$verdict" "without peers there is no plot, no table and a sentence"
+
+# Peers of the very layers that were swept, faster than everything: they are neither exported nor searched among, and no sweep is put off by
+# them.
+sweep() { run 0 "$MIXTUNE" sweep --device soft:a100-sxm-80g --shape 1,64,128 --shape 9,64,128 --scheme w4a8 --quick --max-configs 3 --db "$1" -q; }
+bundle() { sqlite3 "$1" "SELECT m, kind, config, expected_ns FROM entry ORDER BY m, kind"; }
+sweep "$TMPDIR/s.db"
+run 0 "$MIXTUNE" export --db "$TMPDIR/s.db" --out "$TMPDIR/before.mixtune" -q
+run 0 "$MIXTUNE" show --db "$TMPDIR/s.db" --format t4 -q
+sqlite3 :memory: "SELECT json_set(j, '\$.results', (SELECT json_group_array(json_set(r.value, '\$.configuration',
+    json('{\"family\":\"peer:fast\",\"fast\":\"v1\"}'), '\$.measurements[#-1].value', 'fast=v1', '\$.measurements[0].value', 1.0,
+    '\$.measurements[1].value', 1.0, '\$.measurements[2].value', 1.0)) FROM json_each(j, '\$.results') AS r WHERE r.value->>'invalidity' = 'correct'))
+    FROM (SELECT readfile('$TMPDIR/out') AS j)" >"$TMPDIR/fast.json"
+run 0 "$MIXTUNE" merge --into "$TMPDIR/s.db" "$TMPDIR/fast.json"
+[ "$(sqlite3 "$TMPDIR/s.db" "SELECT count(DISTINCT m) FROM peer WHERE ratio < 0.01 AND layer_id IN (SELECT layer_id FROM winner)")" = 2 ] ||
+    verdict="$verdict the peers are not beside the winners; "
+run 0 "$MIXTUNE" export --db "$TMPDIR/s.db" --out "$TMPDIR/after.mixtune" -q
+bundle "$TMPDIR/before.mixtune" >"$TMPDIR/before" && bundle "$TMPDIR/after.mixtune" | diff "$TMPDIR/before" - >"$TMPDIR/err" ||
+    verdict="$verdict the bundle changed: $(cat "$TMPDIR/err"); "
+[ -s "$TMPDIR/before" ] || verdict="$verdict an empty bundle; "
+result "$verdict" "peers are not exported"
+run 0 "$MIXTUNE" replay --db "$TMPDIR/s.db" --out "$TMPDIR/replay" -q
+result "$verdict" "peers are not searched among"
+sweep "$TMPDIR/s.db"
+[ "$(sqlite3 "$TMPDIR/s.db" "SELECT count(*) FROM run")" = 2 ] || verdict="$verdict not a second run; "
+[ "$(sqlite3 "$TMPDIR/s.db" "SELECT count(DISTINCT run) FROM measurement")" = 1 ] || verdict="$verdict something was measured again; "
+result "$verdict" "a sweep goes on beside peers"
+
+# peers.py itself, as far as Python alone carries it.
+if ! python3 --version >"$TMPDIR/null" 2>&1; then
+    number=$((number + 1))
+    echo "ok $number - peers.py # SKIP there is no python3"
+    finish
+fi
+export PYTHONDONTWRITEBYTECODE=1
+run 0 python3 - <<'PYTHON'
+import glob
+for path in glob.glob("tests/gpu/*.py"):
+    compile(open(path).read(), path, "exec")
+PYTHON
+result "$verdict" "every file is Python"
+
+run 0 env PYTHONPATH=tests/gpu python3 - <<'PYTHON'
+import random
+import peer_stats as s
+assert s.median([3, 1, 2]) == 2 and s.median([4, 1, 2, 3]) == 2.5
+assert s.estimate([7.0]) == (7.0, 7.0, 7.0) and s.half_width([5.0] * 30) == 0
+draw = random.Random(7)
+inside = {31: 0, 40: 0}
+for n in inside:
+    for trial in range(1000):
+        middle, low, high = s.estimate([draw.gauss(100, 10) for _ in range(n)])
+        assert low <= middle <= high
+        inside[n] += low <= 100 <= high
+    assert 925 <= inside[n] <= 985, inside
+# The closed form against drawing, as tuner/stats.c does it.
+for n in (31, 32, 101):
+    samples = sorted(draw.expovariate(1) for _ in range(n))
+    medians = sorted(s.median(draw.choices(samples, k=n)) for _ in range(4000))
+    _, low, high = s.estimate(samples)
+    near = lambda x, y: abs(sum(v < x for v in samples) - sum(v < y for v in samples)) <= 1
+    assert near(low, medians[100]) and near(high, medians[3899]), (n, low, medians[100], high, medians[3899])
+PYTHON
+result "$verdict" "medians and intervals"
+
+run 0 env PYTHONPATH=tests/gpu python3 - "$TMPDIR" <<'PYTHON'
+import sys
+import peer_shapes as s
+import peer_t4
+assert s.numbers("1,16,4096") == [1, 16, 4096] and s.numbers("1:20:x2") == [1, 2, 4, 8, 16] and s.numbers("64:200:64") == [64, 128, 192]
+for bad in ("", "0", "x", "1:2", "2:1:x2", "1:8:x1"):
+    try:
+        s.numbers(bad)
+        raise AssertionError(bad)
+    except ValueError:
+        pass
+problems = s.problems([s.shape("3,64,128"), s.shape("4096,4096")], "llama-3.1-8b", None, 1, [1, 16], ["configs"])
+assert [(p.layer, p.n, p.k, p.m) for p in problems] == [
+    ("64x128", 64, 128, 3), ("4096x4096", 4096, 4096, 1), ("4096x4096", 4096, 4096, 16), ("qkv", 6144, 4096, 1), ("qkv", 6144, 4096, 16),
+    ("gate_up", 28672, 4096, 1), ("gate_up", 28672, 4096, 16), ("down", 4096, 14336, 1), ("down", 4096, 14336, 16)], problems
+device = {"uuid": "GPU-test", "name": "TEST GPU (invented)", "cc": 90, "sm_count": 132, "software": 0}
+file = peer_t4.File(sys.argv[1] + "/py.json", device, 13000, "", "peers.py")
+file.add(problems[1], "peer:triton-w4a8", "triton=3.6.0,ways=2", "w4a8", 128, "fp16", "ok", times=([1.5, 2.25, 3.0], (2.25, 1.5, 3.0)),
+         resources=(96, 1024, 0))
+file.add(problems[1], "peer:humming-w4a8", "", "w4a8", 128, "fp16", "refused", "not \"there\"")
+file.write()
+again = peer_t4.File(file.path, device, 13000, "", "peers.py")
+again.resume()
+again.add(problems[3], "peer:torch-fp16", "torch=2.11.0", "fp16", 0, "fp16", "launch-failed", "RuntimeError: no")
+again.write()
+PYTHON
+[ -n "$verdict" ] || run 0 "$MIXTUNE" merge --into "$TMPDIR/py.db" "$TMPDIR/py.json"
+expect 'added 3 of the 3 measurements and 1 of the 1 runs' out
+sqlite3 "$TMPDIR/py.db" "SELECT family, fact.config, m, scheme, outcome, median_ns, low_ns, high_ns, length(samples), registers, message, name
+    FROM fact JOIN (SELECT id, samples FROM measurement) USING (id) LEFT JOIN knob ON knob.config = config_id ORDER BY created" >"$TMPDIR/rows"
+diff - "$TMPDIR/rows" >"$TMPDIR/err" <<'ROWS' || verdict="$verdict $(cat "$TMPDIR/err"); "
+peer:triton-w4a8|triton=3.6.0,ways=2|1|w4a8|ok|2.25|1.5|3.0|24|96||ways
+peer:humming-w4a8||1|w4a8|refused|||||0|not "there"|
+peer:torch-fp16|torch=2.11.0|1|fp16|launch-failed|||||0|RuntimeError: no|
+ROWS
+result "$verdict" "shapes as a sweep reads them; a file that merge reads"
+
+run 64 python3 tests/gpu/peers.py --shape 3
+expect 'not M,N,K or N,K' err
+result "$verdict" "a shape that is none is bad usage"
+finish
