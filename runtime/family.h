@@ -33,7 +33,8 @@ struct launch_shape {
     unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence */
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */
-    size_t counters_bytes; /* likewise; 0 where no output tile is shared along K */
+    size_t counters_bytes; /* likewise; 0 where it takes no workspace to share output tiles along K */
+    bool in_order;         /* every sum runs over K in one piece: such outputs agree bit for bit */
 };
 
 struct family {

@@ -54,7 +54,8 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
                                  .grid = {(unsigned)tiles, 1, 1},
                                  .items = (unsigned)tiles,
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
-                                 .smem_bytes = (size_t)shared_of(c)};
+                                 .smem_bytes = (size_t)shared_of(c),
+                                 .in_order = true};
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {

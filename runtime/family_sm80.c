@@ -103,7 +103,8 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
                                  .grid = {tiles, 1, split},
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .items = tiles * split,
-                                 .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4)};
+                                 .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4),
+                                 .in_order = split == 1};
     if (split > 1) {
         out->partials_bytes = (size_t)tiles * split * (size_t)(widest * v[TILE_M]) * sizeof(float);
         out->counters_bytes = tiles * sizeof(unsigned);

@@ -12,6 +12,7 @@ enum {
     CONSUMERS,
     PINGPONG,
     CLUSTER,
+    CLUSTER_K,
     STORE,
     CTAS,
     PROMOTE,
@@ -35,6 +36,7 @@ static const struct knob knobs[KNOBS] = {
     [CONSUMERS] = {"consumers", "consumer warp groups beside the producer's", 2, false},
     [PINGPONG] = {"pingpong", "0 consumers share a tile, 1 each has its own and they take turns", 0, false},
     [CLUSTER] = {"cluster", "CTAs of a cluster: adjacent feature tiles that load their tokens once for all", 1, false},
+    [CLUSTER_K] = {"cluster_k", "CTAs of a cluster that share an output tile along K", 1, false},
     [STORE] = {"store", "the output is written by 0 16-byte stores, 1 the copy engine where its rows are aligned", 0,
                false},
     [CTAS] = {"ctas", "CTAs per SM", 1, false},
@@ -68,7 +70,7 @@ static int shared_of(const struct config *c, const struct problem *p) {
     const int stage8 = parts.has8 ? stage_of(c, p, 8, parts.width8) : 0;
     const int stage4 = parts.has4 ? stage_of(c, p, 4, parts.width4) : 0;
     const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
-    const int output = mt_swizzled_output_bytes(tile_n_of(c, widest), v[TILE_M]);
+    const int output = mt_swizzled_output_bytes(tile_n_of(c, widest), v[TILE_M], v[CLUSTER_K]);
     return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
 }
 
@@ -110,6 +112,10 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
     if ((v[CLUSTER] != 1 && v[CLUSTER] != 2 && v[CLUSTER] != 4) || v[TILE_M] % (8 * v[CLUSTER]))
         return refuse(reason, "a cluster has 1, 2 or 4 CTAs, each of which loads whole groups of 8 of the %d tokens",
                       v[TILE_M]);
+    if ((v[CLUSTER_K] != 1 && v[CLUSTER_K] != 2 && v[CLUSTER_K] != 4 && v[CLUSTER_K] != 8) ||
+        (v[CLUSTER_K] > 1 && v[CLUSTER] > 1))
+        return refuse(reason, "1, 2, 4 or 8 CTAs share K, and then not tokens: cluster_k=%d, cluster=%d", v[CLUSTER_K],
+                      v[CLUSTER]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
     if (v[ZERO] == ZERO_START && !parts.has4)
@@ -136,7 +142,8 @@ struct work {
 static struct work work_of(const struct config *c, const struct problem *p, int sm_count) {
     const int *v = c->value, step = k_step(v[TILE_K], p);
     const struct parts parts = parts_for(c, p);
-    struct work w = {.workers = sm_count * v[CTAS] / v[CLUSTER], .steps = (problem_k_padded(p) + step - 1) / step};
+    struct work w = {.workers = sm_count * v[CTAS] / (v[CLUSTER] * v[CLUSTER_K]),
+                     .steps = (problem_k_padded(p) + step - 1) / step};
     w.workers = w.workers > 0 ? w.workers : 1;
     w.tiles = tiles_of(p, tile_n_of(c, parts.width8) * v[CLUSTER], tile_n_of(c, parts.width4) * v[CLUSTER], v[TILE_M]);
     if (v[STREAM_K] > 0) {
@@ -151,12 +158,15 @@ static bool work_allowed(const struct config *c, const struct problem *p, int sm
     const struct work w = work_of(c, p, sm_count);
     const struct parts parts = parts_for(c, p);
     const int narrowest = tile_n_of(c, parts.width8 < parts.width4 ? parts.width8 : parts.width4);
-    if (v[CLUSTER] > sm_count || (v[CLUSTER] > 1 && p->n <= (v[CLUSTER] - 1) * narrowest))
+    if (v[CLUSTER] * v[CLUSTER_K] > sm_count || (v[CLUSTER] > 1 && p->n <= (v[CLUSTER] - 1) * narrowest))
         return refuse(reason, "a cluster of %d CTAs: there are %d SMs, and tiles of %d features in %d", v[CLUSTER],
                       sm_count, narrowest, p->n);
     if (!split_allowed(v[SPLIT_K], w.steps, reason) ||
         !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
         return false;
+    if (v[CLUSTER_K] > w.steps || (v[CLUSTER_K] > 1 && (v[SPLIT_K] > 1 || v[STREAM_K])))
+        return refuse(reason, "cluster_k=%d: at most the %d K steps of a tile, and not with split_k or stream_k",
+                      v[CLUSTER_K], w.steps);
     if (v[STREAM_K] < 0 || v[STREAM_K] > w.steps || (v[STREAM_K] && v[SPLIT_K] > 1))
         return refuse(reason, "stream_k=%d: at most the %d K steps of a tile, and not together with split_k",
                       v[STREAM_K], w.steps);
@@ -199,10 +209,11 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
         .tile_m = v[TILE_M],
         .tile_k = k_step(v[TILE_K], p),
         .x_rows = v[TILE_M] / v[CLUSTER],
-        .grid = {(unsigned)(busy * v[CLUSTER]), 1, 1},
+        .grid = {(unsigned)(busy * v[CLUSTER] * v[CLUSTER_K]), 1, 1},
         .block = (unsigned)((v[CONSUMERS] + 1) * 128),
-        .items = (unsigned)((w.streamed ? w.tiles - w.streamed + w.sharers : items) * v[CLUSTER]),
+        .items = (unsigned)((w.streamed ? w.tiles - w.streamed + w.sharers : items) * v[CLUSTER] * v[CLUSTER_K]),
         .smem_bytes = (size_t)shared_of(c, p),
+        .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && w.streamed == 0,
     };
     const size_t tile_bytes = (size_t)(out->tile_n * v[TILE_M]) * sizeof(float), ctas = (size_t)v[CLUSTER];
     if (v[SPLIT_K] > 1) {
@@ -220,8 +231,8 @@ static void options(const struct config *c, const struct problem *p, struct str 
     const struct parts parts = parts_for(c, p);
     str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d",
                parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG]);
-    str_printf(out, " -DCLUSTER=%d -DSTORE=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CLUSTER], v[STORE], v[CTAS],
-               v[PROMOTE], v[ZERO]);
+    str_printf(out, " -DCLUSTER=%d -DCLUSTER_K=%d -DSTORE=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CLUSTER],
+               v[CLUSTER_K], v[STORE], v[CTAS], v[PROMOTE], v[ZERO]);
     str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
                p->dtype == DTYPE_BF16);
 }

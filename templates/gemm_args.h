@@ -104,9 +104,10 @@ MT_SHARED_FORMULA int mt_stage_bytes(int bits, int tile_n, int tile_m, int tile_
 MT_SHARED_FORMULA int mt_output_pitch(int tile_n) {
     return tile_n + 8; // the rows that the four lanes of a quad write lie in different banks
 }
-// On sm_90 it has memory of its own: 16-bit [64 features][tile_m][64], as a tensor map with 128-byte swizzle has it.
-MT_SHARED_FORMULA int mt_swizzled_output_bytes(int tile_n, int tile_m) {
-    return tile_n * tile_m * 2;
+// On sm_90 it has memory of its own: 16-bit [64 features][tile_m][64], as a tensor map with 128-byte swizzle has it. Where a cluster shares
+// the tile along K, fp32 partial sums take its place.
+MT_SHARED_FORMULA int mt_swizzled_output_bytes(int tile_n, int tile_m, int cluster_k) {
+    return tile_n * tile_m * (cluster_k > 1 ? 4 : 2);
 }
 MT_SHARED_FORMULA int mt_shared_bytes(int stages, int stage_bytes, int tile_n, int tile_m) {
     return stages * stage_bytes > tile_m * mt_output_pitch(tile_n) * 2 ? stages * stage_bytes

@@ -31,6 +31,9 @@
 #ifndef CLUSTER // CTAs of a cluster: adjacent feature tiles that load the tokens of their tile once for all; 1, 2 or 4
 #error CLUSTER is unset
 #endif
+#ifndef CLUSTER_K // CTAs of a cluster that share an output tile along K; 1, 2, 4 or 8, and not together with CLUSTER
+#error CLUSTER_K is unset
+#endif
 #ifndef STORE // Y is written by 0 16-byte stores, 1 the copy engine where the rows of Y are aligned to 16 bytes
 #error STORE is unset
 #endif
@@ -60,12 +63,13 @@
 
 constexpr int widest = (BLOCKS > BLOCKS8 ? BLOCKS : BLOCKS8) * 64 * (PINGPONG ? 1 : CONSUMERS);
 template <int Bits, int Blocks>
-using TileOf = HopperTile<Bits, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, CLUSTER, STORE, widest * TILE_M, BF16>;
+using TileOf = HopperTile<Bits, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, CLUSTER, CLUSTER_K, STORE, widest * TILE_M, BF16>;
 using Tile8 = TileOf<8, BLOCKS8>;
 using Tile4 = TileOf<4, BLOCKS>;
 constexpr int stage8 = HAS_W8 ? Tile8::stage_bytes : 0, stage4 = HAS_W4 ? Tile4::stage_bytes : 0;
 constexpr int stage_pitch = stage8 > stage4 ? stage8 : stage4;
-constexpr int output_bytes = mt_swizzled_output_bytes(widest, TILE_M);
+constexpr int output_bytes = mt_swizzled_output_bytes(widest, TILE_M, CLUSTER_K);
+constexpr int cluster_ctas = CLUSTER * CLUSTER_K;
 
 // Registers: the launch bounds give every warp group the same; the producer gives most of its share to the consumers.
 constexpr int launch_registers = 512 / ((CONSUMERS + 1) * CTAS) / 8 * 8 > 248 ? 248 : 512 / ((CONSUMERS + 1) * CTAS) / 8 * 8;
@@ -77,7 +81,7 @@ struct Role {
     bool producer;
     int team;
     unsigned char *stages, *output;
-    Barrier *full, *empty, *turns;
+    Barrier *full, *empty, *turns, *ready, *freed;
 };
 
 // The clusters' tiles along the features of a part.
@@ -97,8 +101,8 @@ __device__ __forceinline__ bool find_turn(const mt_gemm_args &args, int number, 
                        turn.tiles8 + clusters_along<Tile4>(args.part[MT_PART_W4]) * tiles_m,
                        args.split_k,
                        args.stream_k,
-                       afresh(blockIdx.x / CLUSTER),
-                       static_cast<int>(gridDim.x / CLUSTER)};
+                       afresh(blockIdx.x / cluster_ctas),
+                       static_cast<int>(gridDim.x / cluster_ctas)};
     return work.item(number, turn.item);
 }
 
@@ -106,6 +110,7 @@ __device__ __forceinline__ bool find_turn(const mt_gemm_args &args, int number, 
 template <class T>
 __device__ __forceinline__ T tile_at(const mt_gemm_args &args, const mt_gemm_part &part, const Role &role, const Turn &turn) {
     const int rank = CLUSTER > 1 ? cluster_rank() : 0, index = turn.item.tile - (T::Bits == 4 ? turn.tiles8 : 0);
+    const Steps steps = CLUSTER_K > 1 ? steps_of(turn.item.steps.end, cluster_rank(), CLUSTER_K) : turn.item.steps;
     const Tile at = tile_of(index, (args.m + T::TileM - 1) / T::TileM, clusters_along<T>(part), args.raster);
     const int m0 = at.m * T::TileM;
     return {args,
@@ -115,11 +120,13 @@ __device__ __forceinline__ T tile_at(const mt_gemm_args &args, const mt_gemm_par
             role.full,
             role.empty,
             role.turns,
+            role.ready,
+            role.freed,
             m0,
             (at.n * CLUSTER + rank) * T::TileN,
             min(T::TileM, args.m - m0),
             turn.item.tile * CLUSTER + rank,
-            turn.item.steps,
+            steps,
             turn.item.parts.of(rank, CLUSTER)};
 }
 
@@ -134,9 +141,10 @@ __device__ __forceinline__ void take_turn(const mt_gemm_args &args, const mt_gem
         tile_at<T>(args, part, role, turn).consume(acc, pipe, number);
         Turn again; // found anew rather than kept in registers
         find_turn(args, afresh(number), again);
-        tile_at<T>(args, part, role, again).finish(acc, role.output);
+        tile_at<T>(args, part, role, again).finish(acc, role.output, number);
     } else {
-        pipe.skip(turn.item.steps.end - turn.item.steps.begin);
+        const Steps steps = tile_at<T>(args, part, role, turn).steps;
+        pipe.skip(steps.end - steps.begin);
     }
 }
 
@@ -160,25 +168,28 @@ __device__ __forceinline__ void run_turns(const mt_gemm_args &args, const Role &
         Tile4::Out::finish();
 }
 
-#if CLUSTER > 1
-#define CLUSTER_SHAPE __cluster_dims__(CLUSTER, 1, 1)
+#if CLUSTER * CLUSTER_K > 1
+#define CLUSTER_SHAPE __cluster_dims__(CLUSTER *CLUSTER_K, 1, 1)
 #else
 #define CLUSTER_SHAPE
 #endif
 
 extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__((CONSUMERS + 1) * 128, CTAS) gemm_sm90(const __grid_constant__ mt_gemm_args args) {
     extern __shared__ unsigned char shared[];
-    __shared__ Barrier barriers[2 * STAGES + Tile4::teams];
+    constexpr int teams = Tile4::teams;
+    __shared__ Barrier barriers[2 * STAGES + teams + (CLUSTER_K > 1 ? 2 * teams : 0)];
     // Swizzled tiles start at multiples of 1024 bytes; dynamic shared memory does not.
     unsigned char *stages = kept(shared + (1024 - shared_address(shared) % 1024) % 1024);
     Barrier *full = kept(barriers);
     const int warp_group = threadIdx.x / 128;
-    Role role = {warp_group == CONSUMERS, 0, stages, stages + STAGES * stage_pitch, full, full + STAGES, full + 2 * STAGES};
+    Barrier *turns = full + 2 * STAGES;
+    Role role = {warp_group == CONSUMERS, 0,     stages,        stages + STAGES * stage_pitch, full,
+                 full + STAGES,           turns, turns + teams, turns + 2 * teams};
     if (threadIdx.x == CONSUMERS * 128) {
         tensor_map_prefetch(args.x_map);
-        Tile4::init_barriers(role.full, role.empty, role.turns);
+        Tile4::init_barriers(role.full, role.empty, role.turns, role.ready, role.freed);
     }
-    if (CLUSTER > 1)
+    if (cluster_ctas > 1)
         cluster_sync(); // everybody's barriers are ready
     else
         __syncthreads();
@@ -194,6 +205,6 @@ extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__((CONSUMERS + 1) * 128
         }
         run_turns(args, role);
     }
-    if (CLUSTER > 1)
+    if (cluster_ctas > 1)
         cluster_sync(); // nobody copies to or arrives at a CTA that is gone
 }

@@ -169,7 +169,7 @@ static enum mt_status check_quantize(struct verification *v, const struct work_i
 static void check_bits(struct verification *v, const struct config *config, struct check *check) {
     struct launch_shape shape;
     config->family->shape(config, &v->proof.problem, verify_sms(&v->proof, config), &shape);
-    if (check->outcome != OUTCOME_OK || !v->proof.quantised || shape.counters_bytes)
+    if (check->outcome != OUTCOME_OK || !v->proof.quantised || !shape.in_order)
         return;
     if (v->hashed++ == 0)
         v->hash = check->hash;

@@ -224,7 +224,8 @@ static int knob_or(const struct config *config, const char *name, int otherwise)
 }
 
 void proof_problem(const struct config *config, const struct problem *p, struct problem *out) {
-    int raster = knob_or(config, "raster", 1), split_k = knob_or(config, "split_k", 1);
+    int raster = knob_or(config, "raster", 1),
+        split_k = knob_or(config, "split_k", 1) * knob_or(config, "cluster_k", 1);
     struct launch_shape shape;
     config->family->shape(config, p, 1, &shape); /* for its tiles, which no device changes */
     int tile_m = shape.tile_m, tile_k = shape.tile_k, tiles_m = raster > 2 ? raster : 2, steps = split_k + 2;

@@ -15,13 +15,37 @@ __device__ __forceinline__ void cluster_sync() {
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
+// The address in CTA `rank` of what lies at `address` in this one: for the loads and arrivals below.
+__device__ __forceinline__ uint address_at(uint address, int rank) {
+    uint there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank)); // volatile: not for ranks that do not exist
+    return there;
+}
+__device__ __forceinline__ float load_at(uint there) {
+    float v;
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+    return v;
+}
+
 // One arrival at the barrier that lies in CTA `rank` where `barrier` lies in this one.
 __device__ __forceinline__ void mbarrier_arrive_at(Barrier *barrier, int rank) {
-    asm volatile("{\n"
-                 ".reg .b32 there;\n"
-                 "mapa.shared::cluster.u32 there, %0, %1;\n"
-                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
-                 "}" ::"r"(shared_address(barrier)),
-                 "r"(rank)
-                 : "memory");
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_at(shared_address(barrier), rank)) : "memory");
+}
+// The same, after which the writes of this thread are visible to who waits for the phase with mbarrier_wait_for_cluster().
+__device__ __forceinline__ void mbarrier_publish_at(Barrier *barrier, int rank) {
+    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(address_at(shared_address(barrier), rank)) : "memory");
+}
+__device__ __forceinline__ void mbarrier_wait_for_cluster(Barrier *barrier, int parity) {
+    const uint address = shared_address(barrier);
+    uint done;
+    do {
+        asm volatile("{\n"
+                     ".reg .pred complete;\n"
+                     "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 complete, [%1], %2;\n"
+                     "selp.u32 %0, 1, 0, complete;\n"
+                     "}"
+                     : "=r"(done)
+                     : "r"(address), "r"(parity)
+                     : "memory");
+    } while (!done);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../ptx/bulk.cuh"
+#include "../ptx/cluster.cuh"
 #include "../ptx/matrix_store.cuh"
 #include "epilogue.cuh"
 
@@ -81,6 +82,37 @@ template <class Team, int PartialSize, bool Bf16, bool TensorStore> struct Hoppe
             bulk_commit();
         }
     }
+    // Adds the partial sums of a tile that `Ctas` CTAs of a cluster share along K, in the order of K, in the first of them: true there.
+    // The others leave theirs in `shared` as [register][thread] until `freed`; `ready` says that all have. `round` counts the team's tiles.
+    template <int Ctas>
+    static __device__ __forceinline__ bool reduce_in_cluster(Accumulators &acc, unsigned char *shared, Barrier *ready, Barrier *freed,
+                                                             int round) {
+        constexpr int registers = MI * NI * 4;
+        const int rank = cluster_rank(), lane = threadIdx.x % 32;
+        if (rank > 0) {
+            mbarrier_wait_for_cluster(freed, round % 2 ^ 1);
+            float *mine = reinterpret_cast<float *>(shared) + Team::thread();
+#pragma unroll
+            for (int i = 0; i < registers; i++)
+                mine[i * Team::threads] = acc[i / 4 / NI][i / 4 % NI][i % 4];
+            __syncwarp();
+            if (lane == 0)
+                mbarrier_publish_at(ready, 0);
+            return false;
+        }
+        mbarrier_wait_for_cluster(ready, round % 2);
+        for (int other = 1; other < Ctas; other++) {
+            const uint theirs = address_at(shared_address(shared), other) + Team::thread() * 4;
+#pragma unroll
+            for (int i = 0; i < registers; i++)
+                acc[i / 4 / NI][i / 4 % NI][i % 4] += load_at(theirs + i * Team::threads * 4);
+        }
+        __syncwarp();
+        if (lane > 0 && lane < Ctas)
+            mbarrier_publish_at(freed, lane);
+        return true;
+    }
+
     // Before the CTA ends.
     static __device__ __forceinline__ void finish() {
         if (TensorStore && Team::thread() == 0)

@@ -30,9 +30,9 @@ template <int Stages> struct Pipe {
 };
 
 template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
-          int Cluster_, bool TensorStore_, int PartialSize_, bool Bf16_>
+          int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
-    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_, Cluster = Cluster_;
+    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_, Cluster = Cluster_, ClusterK = ClusterK_;
     static constexpr int teams = PingPong ? Consumers : 1;
     using Team = HopperTeam<Blocks, TileM, Consumers / teams>;
     static constexpr int TileN = Team::TileN, NI = Team::NI;
@@ -45,6 +45,7 @@ struct HopperTile {
     using Out = HopperEpilogue<Team, PartialSize_, Bf16_, TensorStore_>;
 
     static_assert(TileK % 128 == 0 && TileK % Group == 0 && Group % 64 == 0, "a K step holds whole slabs and whole groups");
+    static_assert(Cluster == 1 || ClusterK == 1, "a cluster shares tokens or K");
     static_assert(TileM % (8 * Cluster) == 0, "each CTA of a cluster loads whole groups of 8 tokens");
     static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
 
@@ -62,18 +63,24 @@ struct HopperTile {
     const int stage_pitch;  // bytes from one to the next; both parts of a mixed layer share the stages
     Barrier *full, *empty;  // [Stages]
     Barrier *turns;         // [teams]: completed when the team before has read the last stage of its tile
+    Barrier *ready, *freed; // [teams], for reduce_in_cluster()
     const int m0, n0, tokens;
     const int index;  // of the tile in the launch: its counter
     const Steps steps;
     const Parts parts;
 
-    static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty, Barrier *turns) {
+    static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty, Barrier *turns, Barrier *ready, Barrier *freed) {
         for (int s = 0; s < Stages; s++) {
             mbarrier_init(&full[s], 1 + 32);                      // the announcement, and each producer lane's small copies
             mbarrier_init(&empty[s], Cluster * Consumers / teams * 4); // one lane per warp that reads the stage in any CTA
         }
-        for (int t = 0; t < teams; t++)
+        for (int t = 0; t < teams; t++) {
             mbarrier_init(&turns[t], Consumers / teams * 4);
+            if constexpr (ClusterK > 1) { // one lane per warp: of all other CTAs, of the first
+                mbarrier_init(&ready[t], (ClusterK - 1) * Consumers / teams * 4);
+                mbarrier_init(&freed[t], Consumers / teams * 4);
+            }
+        }
         mbarrier_init_fence();
     }
 
@@ -282,8 +289,14 @@ struct HopperTile {
             mbarrier_arrive(&turns[(turn + 1) % teams]);
     }
     // `output` is this team's staging memory.
-    __device__ __forceinline__ void finish(typename Out::Accumulators &acc, unsigned char *output) const {
-        if (parts.count == 1 || Out::reduce_parts(acc, args.partials, &args.counters[index], parts))
+    __device__ __forceinline__ void finish(typename Out::Accumulators &acc, unsigned char *output, int turn) const {
+        const int team = turn % teams;
+        bool whole = true;
+        if constexpr (ClusterK > 1)
+            whole = Out::template reduce_in_cluster<ClusterK>(acc, output, &ready[team], &freed[team], turn / teams);
+        else if (parts.count > 1)
+            whole = Out::reduce_parts(acc, args.partials, &args.counters[index], parts);
+        if (whole)
             Out::write(acc, output, args, part, m0, tokens, n0);
     }
 };

@@ -3,8 +3,9 @@
 #include "faults.h"
 #include "small_device.h"
 
-#define CLUSTER "tile_m=32,tile_k=128,stages=3,consumers=1,cluster=2"
-#define STREAM  "tile_m=16,tile_k=128,stages=3,consumers=2,stream_k=1"
+#define CLUSTER   "tile_m=32,tile_k=128,stages=3,consumers=1,cluster=2"
+#define CLUSTER_K "tile_m=16,tile_k=128,stages=3,consumers=2,cluster_k=4"
+#define STREAM    "tile_m=16,tile_k=128,stages=3,consumers=2,stream_k=1"
 
 static const struct mutation mutations[] = {
     {"stream-K: two parts share a slot", "tile/schedule.cuh", "2 * first + 2, 2}", "2 * first + 2, 0}", "w4a8",
@@ -31,6 +32,16 @@ static const struct mutation mutations[] = {
      OUTCOME_WRONG, NULL},
     {"both CTAs load to the same place", "tile/hopper_tile.cuh", "tokens_at + first * 128", "tokens_at", "w8a8",
      CLUSTER, OUTCOME_CRASH, "still in flight|never written"},
+    {"the sum is taken before the others have theirs", "tile/hopper_epilogue.cuh",
+     "mbarrier_wait_for_cluster(ready, round % 2);", "", "w4a8", CLUSTER_K, OUTCOME_CRASH,
+     "never written|no barrier lies between"},
+    {"the next partial sums come before these are read", "tile/hopper_epilogue.cuh",
+     "mbarrier_wait_for_cluster(freed, round % 2 ^ 1);", "", "w4a8", CLUSTER_K, OUTCOME_CRASH,
+     "no barrier lies between"},
+    {"nobody is told that the partial sums are read", "tile/hopper_epilogue.cuh", "mbarrier_publish_at(freed, lane);",
+     ";", "w8a8", CLUSTER_K, OUTCOME_TIMEOUT, "lacks 8 of 8 arrivals"},
+    {"partial sums of the first CTA twice", "tile/hopper_epilogue.cuh", "address_at(shared_address(shared), other)",
+     "address_at(shared_address(shared), 1)", "w4a8", CLUSTER_K, OUTCOME_WRONG, NULL},
 };
 
 static int start_suite(void **state) {
