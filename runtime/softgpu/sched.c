@@ -326,7 +326,7 @@ struct round { /* one turn for every warp: instructions before and after, warps 
 };
 
 static void run_cta(struct cta *c, struct round *r) {
-    int order[MAX_WARPS];
+    int order[MAX_WARPS] = {0};
     shuffle(order, c->warps, &c->random);
     for (int k = 0; k < c->warps && !c->run->stop; k++) {
         struct warp *w = &c->warp[order[k]];

@@ -74,7 +74,7 @@ static void test_sum(void **state) {
         CUlaunchConfig config = {.gridDimX = CTAS,
                                  .gridDimY = 1,
                                  .gridDimZ = 1,
-                                 .blockDimX = 128,
+                                 .blockDimX = 256,
                                  .blockDimY = 1,
                                  .blockDimZ = 1,
                                  .attrs = &attribute,
