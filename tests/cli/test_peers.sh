@@ -215,6 +215,7 @@ problems = s.problems([s.shape("3,64,128"), s.shape("4096,4096")], "llama-3.1-8b
 assert [(p.layer, p.n, p.k, p.m) for p in problems] == [
     ("64x128", 64, 128, 3), ("4096x4096", 4096, 4096, 1), ("4096x4096", 4096, 4096, 16), ("qkv", 6144, 4096, 1), ("qkv", 6144, 4096, 16),
     ("gate_up", 28672, 4096, 1), ("gate_up", 28672, 4096, 16), ("down", 4096, 14336, 1), ("down", 4096, 14336, 16)], problems
+assert [(p.n, p.k, p.m) for p in s.small_parts(problems)] == [(64, 128, 3), (128, 512, 1), (128, 512, 16)]
 device = {"uuid": "GPU-test", "name": "TEST GPU (invented)", "cc": 90, "sm_count": 132, "software": 0}
 file = peer_t4.File(sys.argv[1] + "/py.json", device, 13000, "", "peers.py")
 file.add(problems[1], "peer:triton-w4a8", "triton=3.6.0,ways=2", "w4a8", 128, "fp16", "ok", times=([1.5, 2.25, 3.0], (2.25, 1.5, 3.0)),
@@ -240,4 +241,10 @@ result "$verdict" "shapes as a sweep reads them; a file that merge reads"
 run 64 python3 tests/gpu/peers.py --shape 3
 expect 'not M,N,K or N,K' err
 result "$verdict" "a shape that is none is bad usage"
+
+echo 'raise ImportError("none here")' >"$TMPDIR/torch.py"
+run 69 env PYTHONPATH="$TMPDIR" python3 tests/gpu/peers.py --shape 1,64,128 --out "$TMPDIR/none.json"
+expect 'PyTorch cannot be imported: none here' err
+[ ! -e "$TMPDIR/none.json" ] || verdict="$verdict a file of nothing; "
+result "$verdict" "without PyTorch there is a sentence"
 finish

@@ -2,6 +2,7 @@
 import copy
 import functools
 import importlib.metadata
+import json
 
 import torch
 import torch.nn.functional as functional
@@ -193,13 +194,16 @@ def triton_gemm(bits, o):
 
 
 def humming_gemm(bits, zero_point, o):
-    """humming-kernels with int8 activations and scales per group on both sides, its own heuristics choosing the kernel."""
+    """humming-kernels with int8 activations and scales per group on both sides. Of the kernels that its heuristics choose for the layer,
+    only that of this batch size is compiled."""
     try:
         from humming import ops
-        from humming.layer import HummingLayer
+        from humming.layer import HummingLayer, HummingLayerMethod
         release = importlib.metadata.version("humming-kernels")
     except ImportError as e:
         raise Refused(f"humming-kernels cannot be imported: {e}") from None
+    if o.device == "cpu":
+        raise Refused("humming-kernels needs a GPU")
     layer = HummingLayer(shape_n=o.problem.n, shape_k=o.problem.k,
                          weight_config={"dtype": f"uint{bits}" if zero_point else f"int{bits}", "group_size": o.group,
                                         "has_zero_point": zero_point},
@@ -214,8 +218,10 @@ def humming_gemm(bits, zero_point, o):
         return x.double() * x_scales.double().repeat_interleave(o.group, 1), schema.dequant_tensors(tensors).double()
 
     config = f"humming={release}" + (f",zero_point={int(zero_point)}" if bits == 4 else "")
+    choices = [c for c in HummingLayerMethod.get_default_tuning_configs(layer) if c[0] < o.problem.m <= c[1]]
+    tuning = json.dumps(choices) if len(choices) == 1 else None  # None: all of them
     y = o.output(torch.float16)
-    return Ready(config, (layer, x, x_scales, y), lambda module, a, s, c: module(a, outputs=c, input_scale=s), exact, 3e-3, y)
+    return Ready(config, (layer, x, x_scales, y), lambda module, a, s, c: module(a, outputs=c, input_scale=s, tuning_config=tuning), exact, 3e-3, y)
 
 
 # ---- the list ----

@@ -84,3 +84,9 @@ def problems(shapes, model, wanted, tp, ms, folders):
     for p in out:
         once.setdefault((p.n, p.k, p.m), p)
     return list(once.values())
+
+
+def small_parts(whole):
+    """A corner of each problem, for a machine that is no GPU: at most 70 tokens, 128 features, 512 input features."""
+    corners = {(min(p.n, 128), min(p.k, 512), min(p.m, 70)) for p in whole}
+    return [Problem("", f"{n}x{k}", n, k, 1, m) for n, k, m in sorted(corners)]

@@ -57,6 +57,7 @@ class Timed:
         self.name, self.ready, self.copies, self.turn = name, ready, copies, 0
         self.graph, self.launches, self.cycles = None, 1, 2_000_000
         self.samples, self.rejected = [], 0
+        self.enough, self.look_at = False, MIN_SAMPLES
         self.events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(BATCH)]
         self.gate = torch.cuda.Event(enable_timing=True)
         for _ in range(max(WARM_UPS, len(copies))):
@@ -99,7 +100,11 @@ class Timed:
         raise RuntimeError(f"the device did not wait while {count} samples were queued")
 
     def sure(self):
-        return len(self.samples) >= MIN_SAMPLES and (len(self.samples) >= MAX_SAMPLES or peer_stats.half_width(self.samples) < HALF_WIDTH)
+        """Whether the median is known well enough. Looked at when there are a fifth more samples than the last time."""
+        if not self.enough and len(self.samples) >= self.look_at:
+            self.enough = len(self.samples) >= MAX_SAMPLES or peer_stats.half_width(self.samples) < HALF_WIDTH
+            self.look_at = 1.2 * len(self.samples)
+        return self.enough
 
 
 def interleave(peers, seconds, clock, failed):

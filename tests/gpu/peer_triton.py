@@ -5,7 +5,9 @@ fp32 scales and group sums, 4-bit weights asymmetric with fp16 scales and uint8 
 mixtune (runtime/quant.h), each operand K-contiguous. Within each group of K the first half is in the low nibbles and the second half in
 the high ones, so that unpacking makes two operands of half a group and shuffles nothing.
 """
+import concurrent.futures
 import functools
+import os
 
 import torch
 import triton
@@ -126,6 +128,12 @@ gemm = triton.autotune(CONFIGS, key=["M", "N", "K", "GROUP", "BITS"], prune_conf
                        do_bench=functools.partial(triton.testing.do_bench, warmup=10, rep=30))(_gemm)
 
 
+def compile_all(*arguments, **constants):
+    """Everything that the autotuner will try, on all cores: one after another it would take most of the time."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, triton.AsyncCompileMode(pool, ignore_errors=True):
+        gemm.warmup(*arguments, grid=(1,), **constants)
+
+
 class Scratch:
     """Room for the partial sums and the counters of split-K; the kernel leaves the counters at zero. And what was launched last."""
 
@@ -153,5 +161,7 @@ def launch(bits, group, scratch, config, x, x_scales, x_sums, w, w_scales, zeros
     if config:
         _gemm[grid](*arguments, GROUP=group, BITS=bits, **config.kwargs, num_stages=config.num_stages, num_warps=config.num_warps)
     else:
+        if not scratch.kernel:
+            compile_all(*arguments, GROUP=group, BITS=bits)
         scratch.kernel = gemm[grid](*arguments, GROUP=group, BITS=bits)
     return y

@@ -81,7 +81,7 @@ def options(arguments):
     p.add_argument("--budget", type=checked(seconds), default=float("inf"), metavar="TIME", help="stop after this long")
     p.add_argument("--limit", type=checked(seconds), default=15.0, metavar="TIME", help="at most this long for a peer at a shape (15)")
     p.add_argument("--out", default="peers.json", metavar="FILE", help="default: peers.json")
-    p.add_argument("--rehearse", action="store_true", help="check the numbers on the CPU; nothing is timed")
+    p.add_argument("--rehearse", action="store_true", help="check the numbers of small parts of the shapes on the CPU; nothing is timed")
     p.add_argument("--quiet", action="store_true", help="no progress on standard error")
     # How the program goes on by itself in a fresh process after a peer broke the device's context.
     p.add_argument("--resume-at", type=int, default=0, help=argparse.SUPPRESS)
@@ -268,8 +268,9 @@ def measure(session, problem, budget):
     import peer_kernels
     operands = peer_kernels.Operands(problem, session.o.group, session.device)
     ready = {}
+    started = time.monotonic()
     for peer in session.peers:
-        if peer.name in session.missing or peer.name in session.o.without:
+        if peer.name in session.missing or peer.name in session.o.without or time.monotonic() > session.o.deadline:
             continue
         session.progress(f"m={problem.m} {problem.n}x{problem.k}: checking {peer.name}")
         r = prepare(session, peer, problem, operands)
@@ -279,8 +280,9 @@ def measure(session, problem, budget):
         elif r:
             ready[peer] = r
     if session.device != "cpu":
+        left = max(budget - (time.monotonic() - started), 1)
         for cache in session.o.cache:
-            time_them(session, problem, ready, cache, budget / len(session.o.cache))
+            time_them(session, problem, ready, cache, left / len(session.o.cache))
         ready.clear()
         del operands
         torch.cuda.empty_cache()
@@ -310,7 +312,7 @@ def print_table(session):
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths)))
     for result in session.file.results:
         values = {v["name"]: v["value"] for v in result["measurements"]}
-        if values["outcome"] != "ok" and session.device != "cpu":
+        if values["outcome"] != "ok" and not values["message"].startswith("rehearsal"):
             print(f"{result['configuration']['family']} m={values['m']}: {values['outcome']}: {values['message']}")
 
 
@@ -358,6 +360,8 @@ def main(arguments):
         problems = peer_shapes.problems(o.shape, o.model, o.layers, o.tp, o.m, config_folders(o.mixtune))
     except (ValueError, KeyError, OSError) as e:
         leave(64, first_line(e))
+    if o.rehearse:
+        problems = peer_shapes.small_parts(problems)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     session = open_session(o)
     code = 0
