@@ -144,7 +144,7 @@ __device__ __forceinline__ void take_turn(const mt_gemm_args &args, const mt_gem
         tile_at<T>(args, part, role, again).finish(acc, role.output, number);
     } else {
         const Steps steps = tile_at<T>(args, part, role, turn).steps;
-        pipe.skip(steps.end - steps.begin);
+        pipe.skip(agreed(steps.end - steps.begin));
     }
 }
 

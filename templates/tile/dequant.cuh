@@ -6,8 +6,13 @@
 
 #include "../ptx/copy.cuh"
 
+// A zero point as it is used: Subtract: 128 - zero in every byte, for load_weights_k64(); else -zero, which multiplies a group's sum.
+template <bool Subtract> __device__ __forceinline__ uint packed_zero(uint zero) {
+    return Subtract ? 0x80808080u - zero * 0x01010101u : 0u - zero;
+}
+
 // The A fragments of 16 features x 64 k. `block` points at this lane's 16 bytes of the first block.
-// SubtractZero (4-bit only): the bytes become code - zero, signed; z0 and z1 hold the zero points of the lane's two features (rows
+// SubtractZero (4-bit only): the bytes become code - zero, signed; z0 and z1 hold 128 - zero of the lane's two features (rows
 // lane / 4 and lane / 4 + 8) in every byte. Otherwise the codes stay unsigned and the zero point is accounted for elsewhere.
 template <int Bits, bool SubtractZero>
 __device__ __forceinline__ void load_weights_k64(uint (&a)[2][4], const unsigned char *block, uint z0, uint z1) {
@@ -20,15 +25,11 @@ __device__ __forceinline__ void load_weights_k64(uint (&a)[2][4], const unsigned
         const uint word[4] = {first.x, first.y, first.z, first.w};
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            uint low = word[j], high = word[j] >> 4;
+            uint low = word[j] & 0x0f0f0f0fu, high = word[j] >> 4 & 0x0f0f0f0fu;
             if constexpr (SubtractZero) {
-                // Bit 7 is set first so that no byte borrows from its neighbour; flipping it back leaves two's complement.
-                // Mask and set are one LOP3, so this is 7 instructions for 8 weights.
+                // 128 + code - zero is within a byte; flipping bit 7 leaves code - zero in two's complement. 7 instructions for 8 weights.
                 const uint z = j % 2 ? z1 : z0;
-                low = (((low & 0x0f0f0f0fu) | 0x80808080u) - z) ^ 0x80808080u;
-                high = (((high & 0x0f0f0f0fu) | 0x80808080u) - z) ^ 0x80808080u;
-            } else {
-                low &= 0x0f0f0f0fu, high &= 0x0f0f0f0fu;
+                low = (low + z) ^ 0x80808080u, high = (high + z) ^ 0x80808080u;
             }
             a[0][j] = low, a[1][j] = high;
         }

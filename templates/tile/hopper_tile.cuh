@@ -180,7 +180,7 @@ struct HopperTile {
 
     struct Features { // of a lane: rows lane / 4 and lane / 4 + 8 of its warp's 16
         float scale[2], offset[2];
-        uint zero[2]; // in every byte when it is subtracted, else the number with its sign changed
+        uint zero[2]; // packed_zero()
     };
     __device__ __forceinline__ Features load_features(const unsigned char *stage, int group, int block) const {
         const int first = group * TileN + Team::feature0() + block * 64 + static_cast<int>(threadIdx.x) % 32 / 4;
@@ -191,7 +191,7 @@ struct HopperTile {
             f.offset[r] = P::offset(f.scale[r]);
             f.zero[r] = 0;
             if constexpr (has_zeros)
-                f.zero[r] = (stage + zeros_at)[first + r * 8] * (subtract ? 0x01010101u : ~0u);
+                f.zero[r] = packed_zero<subtract>((stage + zeros_at)[first + r * 8]);
         }
         return f;
     }
@@ -278,7 +278,8 @@ struct HopperTile {
         // A parity tells two phases apart, no more: a team that ran ahead of the others would take the stage of two rounds ago for its own.
         if constexpr (teams > 1)
             mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);
-        for (int step = steps.begin; step < steps.end; step++, pipe.advance()) {
+        const int count = agreed(steps.end - steps.begin);
+        for (int step = 0; step < count; step++, pipe.advance()) {
             const int s = pipe.stage;
             mbarrier_wait(&full[s], pipe.parity);
             consume_step(acc, stages + s * stage_pitch);

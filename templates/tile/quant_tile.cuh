@@ -114,7 +114,7 @@ struct QuantTile {
     // What a lane needs of its 2 * MI features for one group. Row r of fragment i is feature i * 16 + lane / 4 + 8 r of the warp.
     struct Features {
         float scale[MI][2], offset[MI][2];
-        uint zero[MI][2]; // in every byte when it is subtracted, else the number with its sign changed
+        uint zero[MI][2]; // packed_zero()
     };
     __device__ __forceinline__ void load_features(Features &f, const unsigned char *stage, int group, int warp_n) const {
         const int first = group * TileN + warp_n * MI * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
@@ -127,7 +127,7 @@ struct QuantTile {
                 f.offset[i][r] = P::offset(f.scale[i][r]);
                 f.zero[i][r] = 0;
                 if constexpr (has_zeros)
-                    f.zero[i][r] = (stage + zeros_at)[first + i * 16 + r * 8] * (subtract ? 0x01010101u : ~0u);
+                    f.zero[i][r] = packed_zero<subtract>((stage + zeros_at)[first + i * 16 + r * 8]);
             }
     }
 

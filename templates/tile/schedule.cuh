@@ -98,6 +98,11 @@ struct Work {
     }
 };
 
+// A value that all lanes of the warp have. Told so, ptxas keeps what follows from it in uniform registers.
+__device__ __forceinline__ int agreed(int value) {
+    return __shfl_sync(0xffffffffu, value, 0);
+}
+
 // The same value, which the compiler does not know: what follows from it is not kept in registers across a loop.
 __device__ __forceinline__ int afresh(int value) {
     asm volatile("" : "+r"(value));

@@ -37,7 +37,7 @@ static const struct mutation mutations[] = {
     {"the small copies do not count", "tile/hopper_tile.cuh", "mbarrier_arrive_on_cp_async(&full[s]);",
      "mbarrier_arrive(&full[s]);", "w8a8", SMALL, OUTCOME_CRASH, "still in flight"},
     {"ping-pong loses count of the other's stages", "gemm_sm90.cu",
-     "pipe.skip(turn.item.steps.end - turn.item.steps.begin);", ";", "w4a8", PINGPONG, OUTCOME_CRASH,
+     "pipe.skip(agreed(steps.end - steps.begin));", ";", "w4a8", PINGPONG, OUTCOME_CRASH,
      "lacks|no barrier lies between|still in flight"},
     {"ping-pong without turns: a parity of two rounds ago", "tile/hopper_tile.cuh",
      "mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);", ";", "w4a8", PINGPONG,
