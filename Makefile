@@ -102,7 +102,7 @@ $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 
 example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
 unit-tests: $(call exe,$(UNIT))
-tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare
+tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare $(BUILD)/tests/gpu/soft_calibrate
 
 # ---- what people call ----
 # Set-up comes before everything that is compiled, so these build by calling make again.
