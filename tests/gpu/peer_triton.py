@@ -161,7 +161,7 @@ def launch(bits, group, scratch, config, x, x_scales, x_sums, w, w_scales, zeros
     if config:
         _gemm[grid](*arguments, GROUP=group, BITS=bits, **config.kwargs, num_stages=config.num_stages, num_warps=config.num_warps)
     else:
-        if not scratch.kernel:
+        if not scratch.kernel and hasattr(triton, "AsyncCompileMode"):
             compile_all(*arguments, GROUP=group, BITS=bits)
         scratch.kernel = gemm[grid](*arguments, GROUP=group, BITS=bits)
     return y
