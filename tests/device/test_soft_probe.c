@@ -29,7 +29,7 @@ static double link_ns(const struct dev_profile *d, double latency_ns) {
 static void compare(const char *name) {
     struct device dev;
     struct limits found;
-    struct dev_profile *d;
+    struct dev_profile *d = NULL;
     char spec[40];
     snprintf(spec, sizeof spec, "soft:%s", name);
     if (device_open(&dev, spec) || probe_run(&dev, true, &found) || dev_profile_load(name, &d))
@@ -132,7 +132,7 @@ static void loops_are_whole(void **state) {
 
 static void break_and_probe(const char *from, const char *to, const char *kernel) {
     char folder[] = "/tmp/mixtune-probe-XXXXXX", path[64];
-    const char *text, *at;
+    const char *text, *at = NULL;
     struct str broken = {0};
     struct device dev;
     struct limits found;
