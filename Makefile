@@ -98,7 +98,7 @@ $(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/lib
 $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $< -o $@ \
-	    -L$(BUILD) -lmixtune -Wl,-rpath,'$$ORIGIN/..'
+	    -L$(BUILD) -lmixtune -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
 example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
 unit-tests: $(call exe,$(UNIT))
@@ -130,10 +130,10 @@ bench:
 	$(Q)for b in $(call exe,$(BENCH)); do MIXTUNE_CACHE_DIR=$(BUILD)/cache $$b || exit 1; done
 bench-programs: $(call exe,$(BENCH))
 
-gpu-check:
-	$(Q)tests/setup.sh build
-	$(Q)$(MAKE) all example
-	$(Q)BUILD=$(BUILD) tests/gpu/check.sh
+# Runs from the archive, as on a machine that has nothing else.
+OUT ?= $(BUILD)/gpu-check
+gpu-check: dist
+	$(Q)MIXTUNE_CACHE_DIR="$${MIXTUNE_CACHE_DIR:-$(abspath $(BUILD)/cache)}" $(BUILD)/dist/$(ARCHIVE)/libexec/check.sh "$(OUT)"
 
 install: all
 	$(Q)install -d $(addprefix "$(ROOT)"/,bin lib/pkgconfig include/mixtune/base share/mixtune share/man/man1)
@@ -147,6 +147,11 @@ install: all
 	$(Q)cp -R configs reports "$(ROOT)"/share/mixtune
 	$(Q)install -m 644 docs/mixtune.1 "$(ROOT)"/share/man/man1
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/mixtune.pc.in >"$(ROOT)"/lib/pkgconfig/mixtune.pc
+# What libexec/check.sh needs beside an installation.
+install-gpu-check: example $(BUILD)/tests/gpu/compare
+	$(Q)install -d "$(ROOT)"/libexec
+	$(Q)install $(BUILD)/tests/gpu/compare $(BUILD)/example/dispatch tests/gpu/check.sh "$(ROOT)"/libexec
+	$(Q)install -m 644 $(wildcard tests/gpu/compare*.cu tests/gpu/peer*.py) "$(ROOT)"/libexec
 ROOT = $(DESTDIR)$(PREFIX)
 
 # An archive that runs where there is only the driver and the CUDA libraries: the other libraries are linked in.
@@ -154,13 +159,13 @@ ARCHIVE := mixtune-$(VERSION)-linux-$(shell uname -m)
 dist:
 	$(Q)tests/setup.sh build
 	$(Q)rm -rf $(BUILD)/dist/$(ARCHIVE)
-	$(Q)$(MAKE) BUILD=$(BUILD)/dist OPT=-O2 STATIC=1 PREFIX= DESTDIR=$(BUILD)/dist/$(ARCHIVE) install
+	$(Q)$(MAKE) BUILD=$(BUILD)/dist OPT=-O2 STATIC=1 PREFIX= DESTDIR=$(BUILD)/dist/$(ARCHIVE) install install-gpu-check
 	$(Q)BUILD=$(BUILD)/dist tests/dist.sh $(ARCHIVE)
 
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests example lint bench bench-programs gpu-check install dist
+.PHONY: all clean run test tests unit-tests example lint bench bench-programs gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)

@@ -10,12 +10,23 @@
 #include <string.h>
 #include <time.h>
 
-enum { KEY_AGAINST = 0x100, KEY_WITH, KEY_KERNELS, KEY_LIST, KEY_ONLY, KEY_TIMEOUT, KEY_SERVE, MOST_SETTINGS = 8 };
+enum {
+    KEY_AGAINST = 0x100,
+    KEY_WITH,
+    KEY_KERNELS,
+    KEY_LIST,
+    KEY_ONLY,
+    KEY_TIMEOUT,
+    KEY_SERVE,
+    MOST_SETTINGS = 8,
+    MOST_WORDS = 32
+};
 
 struct options {
-    const char *device, *against, *kernels, *only, *serve;
+    const char *device, *against, *kernels, *serve;
     const char *setting[MOST_SETTINGS + 1];
-    int settings;
+    const char *only[MOST_WORDS];
+    int settings, words;
     double timeout;
     bool list;
 };
@@ -26,7 +37,7 @@ static const struct argp_option table[] = {
      "The device that it is compared with (default: the software device of its compute capability)", 0},
     {"with", KEY_WITH, "NAME=VALUE", 0, "For the environment of the checked device's process. May be repeated", 0},
     {"kernels", KEY_KERNELS, "FOLDER", 0, "Where compare*.cu are (default: tests/gpu of the source tree)", 0},
-    {"only", KEY_ONLY, "WORD", 0, "Only cases whose name holds the word", 0},
+    {"only", KEY_ONLY, "WORD", 0, "Only cases whose name holds the word, or one of several such words", 0},
     {"timeout", KEY_TIMEOUT, "SECONDS", 0, "For one case on one device (default: 60)", 0},
     {"list", KEY_LIST, NULL, 0, "Print the cases: kernel, file, name", 0},
     {"serve", KEY_SERVE, "SPEC", OPTION_HIDDEN, "", 0},
@@ -51,7 +62,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         o->kernels = arg;
         return 0;
     case KEY_ONLY:
-        o->only = arg;
+        if (o->words == MOST_WORDS)
+            argp_error(state, "at most %d times --only", MOST_WORDS);
+        o->only[o->words++] = arg;
         return 0;
     case KEY_TIMEOUT:
         o->timeout = strtod(arg, NULL);
@@ -242,7 +255,7 @@ static enum mt_status compare(struct comparison *run) {
     printf("1..%d\n# %d passed, %d failed, %d skipped; %.1f s of compiling, %.1f s of running\n", run->number,
            run->passed, run->failed, run->skipped, compiled - begin, now() - compiled);
     if (!run->number)
-        return fail(MT_USAGE, "no case has '%s' in its name; --list prints them", o->only);
+        return fail(MT_USAGE, "no case has '%s' in its name; --list prints them", o->only[0]);
     return run->failed ? fail(MT_WRONG, "%d of %d comparisons failed", run->failed, run->number) : MT_OK;
 }
 
@@ -260,7 +273,9 @@ int main(int argc, char **argv) {
     run.chosen = xcalloc((size_t)run.cases.count, 1);
     for (int i = 0; i < run.cases.count; i++) {
         const struct gpu_case *c = &run.cases.item[i];
-        run.chosen[i] = !o.only || strstr(c->name, o.only);
+        run.chosen[i] = o.words == 0;
+        for (int k = 0; k < o.words && !run.chosen[i]; k++)
+            run.chosen[i] = strstr(c->name, o.only[k]) != NULL;
         if (o.list && run.chosen[i])
             printf("%s %s %s\n", c->kernel ? c->kernel : "-", c->file ? c->file : "-", c->name);
     }

@@ -30,7 +30,7 @@ struct gpu_case {
     const char *name;
     void (*run)(const struct gpu_case *c, struct device *dev, struct answer *out);
     /* Compiles what run() will load, so that it is in the cache; of `dev` only the compute capability is known. NULL:
-     * nothing. */
+     * nothing, or another case does. */
     enum mt_status (*compile)(const struct gpu_case *c, const struct device *dev, struct image *out);
     enum judge judge;
     int cc;                    /* the compute capability that it needs, 90 for exactly 9.0 (sm_90a) */

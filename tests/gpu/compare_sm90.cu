@@ -163,6 +163,26 @@ extern "C" __global__ void __cluster_dims__(4, 1, 1) __launch_bounds__(128) clus
     cluster_sync(); // nobody arrives at a CTA that is gone
 }
 
+// Four CTAs write numbers that the others read where they lie.
+extern "C" __global__ void __cluster_dims__(4, 1, 1) __launch_bounds__(128) cluster_loads(const uint *in, uint *out) {
+    enum { COUNT = 4 };
+    __shared__ uint data[128];
+    __shared__ Barrier ready;
+    const int rank = cluster_rank(), t = threadIdx.x;
+    if (t == 0) {
+        mbarrier_init(&ready, COUNT * 128);
+        mbarrier_init_fence();
+    }
+    cluster_sync();
+    data[t] = in[blockIdx.x * 128 + t];
+    for (int r = 0; r < COUNT; r++)
+        mbarrier_publish_at(&ready, r);
+    mbarrier_wait_for_cluster(&ready, 0);
+    for (int r = 0; r < COUNT; r++)
+        out[(blockIdx.x * COUNT + r) * 128 + t] = __float_as_uint(load_at(address_at(shared_address(&data[(t * 7 + rank) % 128]), r)));
+    cluster_sync(); // nobody reads from a CTA that is gone
+}
+
 // Registers to columns in an order that differs from warp to warp; what lies between stays.
 KERNEL(64) matrix_store(const uint *in, uint *out) {
     __shared__ Words4 columns[2][64];

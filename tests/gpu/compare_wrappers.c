@@ -61,6 +61,7 @@ static const struct wrapper wrappers[] = {
     {"compare_sm90.cu", "stored_boxes", 90, 128, 1, 5 * 128 * 24 / 4, 37 * 64, FILL_RANDOM, JUDGE_WORDS, MAP_OUT},
     {"compare_sm90.cu", "cluster_boxes", 90, 128, 8, 384 * 37 / 4, 8 * 2 * 4 * 128 * 24 / 4, FILL_RANDOM, JUDGE_WORDS,
      MAP_IN},
+    {"compare_sm90.cu", "cluster_loads", 90, 128, 8, 1024, 4096, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "matrix_store", 90, 64, 4, 4 * 64 * 6, 4 * 128 * 4, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "barriers_of_halves", 90, 256, 4, 1024, 1024, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "registers_move", 90, 384, 1, 384, 384, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
@@ -225,6 +226,7 @@ void wrapper_cases(struct case_list *list) {
         const struct wrapper *w = &wrappers[i];
         c.judge = w->judge, c.cc = w->cc, c.number = i;
         c.kernel = w->kernel, c.file = w->file;
+        c.compile = i && !strcmp(w->file, wrappers[i - 1].file) ? NULL : wrapper_compile; /* once a file */
         case_add(list, &c, "%s%s", w->kernel,
                  w->fill == FILL_INTEGER  ? ", sums that are exact"
                  : w->fill == FILL_FINITE ? ", sums within their rounding"
@@ -234,6 +236,7 @@ void wrapper_cases(struct case_list *list) {
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         for (int kernel = 0; kernel < 3 && (kernel < 2 || tokens[i] <= GROUPS_MOST); kernel++) {
             c.number = kernel, c.variant = tokens[i], c.kernel = wgmma_kernels[kernel];
+            c.compile = kernel ? NULL : wrapper_compile;
             case_add(list, &c, "%s, %d tokens", c.kernel, c.variant);
         }
 }

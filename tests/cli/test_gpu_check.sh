@@ -1,0 +1,153 @@
+#!/bin/bash
+# make gpu-check without a GPU: the comparison of two devices finds what is different, no wrapper is forgotten, and the whole of
+# tests/gpu/check.sh is rehearsed on a software device, with a compute-sanitizer that only runs what it is given.
+# shellcheck source=tests/cli/cases.sh
+. tests/cli/cases.sh
+: "${BUILD:=build}"
+compare=$BUILD/tests/gpu/compare
+h100=(--device soft:h100-sxm --against soft:h100-sxm)
+
+# ---- no wrapper without a comparison ----
+
+# The functions of templates/ptx/ in a folder of templates; the kernels of tests/gpu/; the words that they are made of.
+wrappers() { sed -n 's|//.*||; s/.*__device__ __forceinline__ [^(]*[ *&]\([A-Za-z0-9_]*\)(.*/\1/p' "$1"/ptx/*.cuh | sort -u; }
+words() { sed 's|//.*||' tests/gpu/compare*.cu | grep -oE '[A-Za-z0-9_]+' | sort -u; }
+kernels() { sed -n 's/.*\(KERNEL\|__launch_bounds__\)([0-9, ]*) \([a-z0-9_]*\)(const uint.*/\2/p' tests/gpu/compare*.cu | sort -u; }
+
+run 0 "$compare" --list
+awk '$1 != "-" { print $1 }' "$TMPDIR/out" | sort -u | diff - <(kernels) >"$TMPDIR/err" || verdict="$verdict kernels and cases differ; "
+missing=$(comm -23 <(wrappers templates) <(words) | tr '\n' ' ')
+[ -z "$missing" ] || verdict="$verdict not in tests/gpu/compare*.cu: $missing; "
+[ "$(kernels | wc -l)" -ge 30 ] && [ "$(wrappers templates | wc -l)" -ge 45 ] || verdict="$verdict too few were found; "
+result "$verdict" "every wrapper of templates/ptx/ is compared"
+
+mkdir "$TMPDIR/more"
+cp -R templates/ptx "$TMPDIR/more"
+echo 'template <int N> __device__ __forceinline__ uint *brand_new(uint a) {' >"$TMPDIR/more/ptx/new.cuh"
+verdict=
+[ "$(comm -23 <(wrappers "$TMPDIR/more") <(words))" = brand_new ] || verdict="it is not missed"
+result "$verdict" "a wrapper that is not compared is missed"
+
+# ---- differences are found ----
+
+# One side's templates. change FILE FROM TO: every FROM in a line, and there must be one, becomes TO.
+broken=$TMPDIR/broken
+mkdir "$broken"
+cp -R templates/ptx templates/tile tests/gpu/compare*.cu "$broken"
+verdict=
+change() {
+    grep -qF -- "$2" "$broken/$1" || verdict="$verdict '$2' is no longer in $1; "
+    awk -v from="$2" -v to="$3" '{
+        while ((i = index($0, from))) {
+            printf "%s%s", substr($0, 1, i - 1), to
+            $0 = substr($0, i + length(from))
+        }
+        print
+    }' "$broken/$1" >"$broken/changed" && mv "$broken/changed" "$broken/$1"
+}
+change ptx/copy.cuh "valid ? 16 : 0" "valid ? 16 : 8"
+change ptx/copy.cuh "m8n8.x4.shared" "m8n8.x4.trans.shared"
+change ptx/mma.cuh "s32.u8.s8.s32" "s32.s8.s8.s32"
+change ptx/mma.cuh "f32.bf16.bf16.f32" "f32.f16.f16.f32"
+change ptx/convert.cuh "cvt.rn.f16.f32" "cvt.rz.f16.f32"
+change tile/dequant.cuh "word[j] >> 4" "word[j] >> 5"
+change tile/promote.cuh "return __fmaf_rn(t, sx, acc)" "return __fadd_rn(__fmul_rn(t, sx), acc)"
+change ptx/mbarrier.cuh "bar.sync %0, %1;" "bar.sync %0, %1; nanosleep.u32 1;"
+change ptx/matrix_store.cuh "x2.trans.shared" "x2.shared"
+change ptx/bulk.cuh "[%1, {%2, %3}], [%4];" "[%1, {%3, %2}], [%4];"
+run 2 "$compare" "${h100[@]}" --with MIXTUNE_TEMPLATES="$broken" --only copy_ --only copies_ --only matrix --only mma_u8 --only mma_bf16 --only mma_f16 \
+    --only narrow_f16 --only dequantise_c --only promote_c --only box --only halves
+for case in async_copy_16 matrix_load mma_u8 'mma_bf16, sums that are exact' 'mma_bf16, sums within' narrow_f16 dequantise_codes \
+    promote_convert matrix_store boxes; do
+    expect "^not ok [0-9]+ - $case.*(words differ|other)" out
+done
+for case in async_copy_4 mma_f16 copies_arrive cluster_boxes barriers_of_halves; do
+    expect "^ok [0-9]+ - $case" out
+done
+result "$verdict" "what one side computes otherwise is found, and nothing else"
+
+# A kernel that does not end: the clock, whose case comes before others.
+cp templates/ptx/*.cuh "$broken/ptx"
+cp templates/tile/*.cuh "$broken/tile"
+cp tests/gpu/compare*.cu "$broken"
+verdict=
+change compare.cu "i < 200000 && last < first + 2" "last + 1 > first"
+run 2 env SOFTGPU_WATCHDOG=1000000000000 "$compare" "${h100[@]}" --with MIXTUNE_TEMPLATES="$broken" --only common_clock --only promote_fma \
+    --only mbarrier_stages --timeout 2
+expect "^not ok [0-9]+ - common_clock: on soft:h100-sxm: no answer within 2 s" out
+expect "^ok [0-9]+ - promote_fma" out
+expect "^ok [0-9]+ - mbarrier_stages" out
+result "$verdict" "a kernel that hangs is one failed case"
+
+run 2 "$compare" "${h100[@]}" --with SOFTGPU_WATCHDOG=2000 --only promote_fma --only widen
+expect "^not ok 1 - widen|^not ok 2 - promote_fma: on soft:h100-sxm: .*CUDA_ERROR_LAUNCH_TIMEOUT" out
+result "$verdict" "a fault of the device is told with its name"
+
+# ---- the rehearsal ----
+
+# Tools that a machine with a GPU may lack: those that check.sh uses are there, others are not.
+tools=$TMPDIR/tools
+mkdir "$tools"
+for tool in awk bash basename cat cp cut dirname env find grep gzip head ldd mkdir mktemp nproc realpath renice rm sed sleep tail tar tee \
+    timeout tr uname wc; do
+    ln -s "$(command -v "$tool")" "$tools/$tool"
+done
+sanitizer() { # exit code when --tool is racecheck
+    # shellcheck disable=SC2016 # the stub's
+    printf '#!/bin/bash\necho "$*" >>%s\ntool=$2\nwhile [[ $1 == --* ]]; do shift 2; done\n"$@" || exit\n[ $tool != racecheck ] || exit %s\n' \
+        "$TMPDIR/sanitized" "$1" >"$tools/compute-sanitizer"
+    chmod +x "$tools/compute-sanitizer"
+}
+# shellcheck disable=SC2054 # words with commas between them
+rehearsal=(env -u CUDA_HOME PATH="$tools" MIXTUNE_DEVICE=soft:h100-sxm REHEARSE=1 ONLY=gate,timer,copy_,quantize tests/gpu/check.sh)
+
+sanitizer 0
+ln -s "$(command -v gnuplot)" "$tools/gnuplot"
+run 0 "${rehearsal[@]}" "$TMPDIR/whole"
+forbid '^failed' out
+for step in describe compare 'verify sm80' 'verify sm90' 'verify mixed' 'verify f16' memcheck racecheck synccheck probe 'sweep, up to 1' \
+    'sweep, up to 2' merge show report export dispatch 'T4 file'; do
+    expect "^ok .* s  $step" out
+done
+expect '^o +16 w4a8 .*f16 .*sm90|sm80' out
+expect '^MODELLED' out
+expect 'skipped.* correlate .*nothing was measured' out
+[ "$(grep -c -- '--target-processes all .*verify' "$TMPDIR/sanitized")" = 9 ] || verdict="$verdict not nine runs under the sanitizer; "
+for file in gpu-check.log summary.txt check.db check.mixtune check.t4.json.gz report.html report.tar.gz; do
+    [ -s "$TMPDIR/whole/$file" ] || verdict="$verdict no $file; "
+done
+[ "$(find "$TMPDIR/whole" -type f | wc -l)" -le 8 ] || verdict="$verdict more than eight files; "
+diff <(tail -n "$(wc -l <"$TMPDIR/whole/summary.txt")" "$TMPDIR/out") "$TMPDIR/whole/summary.txt" >>"$TMPDIR/err" || verdict="$verdict summary.txt is not what is printed last; "
+result "$verdict" "the rehearsal runs every step"
+
+sanitizer 9
+rm "$tools/gnuplot"
+run 1 "${rehearsal[@]}" "$TMPDIR/poor"
+[ "$(grep -c '^failed' "$TMPDIR/poor/summary.txt")" = 3 ] || verdict="$verdict not three failed steps; "
+expect '^failed .* racecheck sm90: exit code 9' out
+expect '^skipped .* report: there is no gnuplot here; .*mixtune report --db poor/check.db' out
+expect '^ok .* T4 file' out
+result "$verdict" "a step that fails is told, the rest goes on; without gnuplot the plots wait"
+
+rm "$tools/compute-sanitizer"
+"${rehearsal[@]}" "$TMPDIR/stopped" >"$TMPDIR/out" 2>"$TMPDIR/err" &
+until grep -q '^ok .* verify sm80' "$TMPDIR/out"; do sleep 0.05; done
+kill -TERM $!
+wait $!
+code=$?
+verdict=
+[ "$code" = 75 ] || verdict="exit code $code, not 75; "
+expect 'results are in' out
+forbid '^ok .* T4 file' out
+[ -s "$TMPDIR/stopped/summary.txt" ] || verdict="$verdict no summary.txt; "
+result "$verdict" "SIGTERM leaves what was written"
+
+if [ -e /dev/nvidiactl ]; then
+    echo "ok $((number += 1)) - no device # SKIP there is one"
+else
+    run 69 env MIXTUNE_DEVICE=cuda:0 tests/gpu/check.sh "$TMPDIR/none"
+    expect '^mixtune: no CUDA driver' err
+    [ "$(cat "$TMPDIR/out" "$TMPDIR/err" | wc -l)" = 1 ] || verdict="$verdict more than one sentence; "
+    result "$verdict" "no device is one sentence"
+fi
+finish
