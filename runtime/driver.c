@@ -32,6 +32,7 @@ static const struct {
     FUNCTION(FuncGetAttribute, "cuFuncGetAttribute"),
     FUNCTION(FuncSetAttribute, "cuFuncSetAttribute"),
     FUNCTION(OccupancyMaxActiveBlocksPerMultiprocessor, "cuOccupancyMaxActiveBlocksPerMultiprocessor"),
+    FUNCTION(OccupancyMaxActiveClusters, "cuOccupancyMaxActiveClusters"),
     FUNCTION(MemAlloc, "cuMemAlloc_v2"),
     FUNCTION(MemFree, "cuMemFree_v2"),
     FUNCTION(MemcpyHtoD, "cuMemcpyHtoD_v2"),

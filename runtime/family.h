@@ -30,6 +30,7 @@ struct launch_shape {
     int tile_n, tile_m, tile_k; /* of a CTA: features (of the wider part), tokens, K step */
     int x_rows;                 /* tokens that one CTA loads of its tile: fewer where a cluster shares them */
     unsigned grid[3], block;
+    int cluster;           /* CTAs of a cluster; 0: the kernel has none */
     unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence */
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */

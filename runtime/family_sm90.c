@@ -211,18 +211,19 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
         .x_rows = v[TILE_M] / v[CLUSTER],
         .grid = {(unsigned)(busy * v[CLUSTER] * v[CLUSTER_K]), 1, 1},
         .block = (unsigned)((v[CONSUMERS] + 1) * 128),
+        .cluster = v[CLUSTER] * v[CLUSTER_K],
         .items = (unsigned)((w.streamed ? w.tiles - w.streamed + w.sharers : items) * v[CLUSTER] * v[CLUSTER_K]),
         .smem_bytes = (size_t)shared_of(c, p),
-        .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && w.streamed == 0,
+        .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && v[STREAM_K] == 0,
     };
     const size_t tile_bytes = (size_t)(out->tile_n * v[TILE_M]) * sizeof(float), ctas = (size_t)v[CLUSTER];
     if (v[SPLIT_K] > 1) {
         out->partials_bytes = (size_t)items * ctas * tile_bytes;
         out->counters_bytes = (size_t)w.tiles * ctas * sizeof(unsigned);
     }
-    if (v[STREAM_K]) { /* the same at every M, so that a workspace that is enough for many tokens is enough for few */
+    if (v[STREAM_K]) { /* at most, with any number of tokens and however many clusters find room */
         out->partials_bytes = 2 * (size_t)w.workers * ctas * tile_bytes;
-        out->counters_bytes = (size_t)w.streamed * ctas * sizeof(unsigned);
+        out->counters_bytes = 2 * (size_t)w.workers * ctas * sizeof(unsigned);
     }
 }
 

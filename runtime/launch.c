@@ -51,6 +51,10 @@ static enum mt_status load(struct device *dev, struct image image, const char *e
         result = dev->drv.ModuleLoadData(&out->module, image.data);
     if (result == CUDA_SUCCESS)
         result = dev->drv.ModuleGetFunction(&out->function, out->module, entry);
+    /* As much shared memory as the SM can have: the CTAs that a configuration wants on it are counted so. */
+    if (result == CUDA_SUCCESS)
+        result = dev->drv.FuncSetAttribute(out->function, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+                                           CU_SHAREDMEM_CARVEOUT_MAX_SHARED);
     if (result == CUDA_SUCCESS && most_shared > SMEM_WITHOUT_OPTIN)
         result = dev->drv.FuncSetAttribute(out->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, most_shared);
     enum mt_status status = device_check(dev, result, "the kernel cannot be loaded");
@@ -61,11 +65,49 @@ static enum mt_status load(struct device *dev, struct image image, const char *e
     return status;
 }
 
+/* The value of a knob, `otherwise` where the family has none of that name. */
+static int knob_or(const struct config *config, const char *name, int otherwise) {
+    for (int i = 0; i < config->family->knob_count; i++)
+        if (strcmp(config->family->knobs[i].name, name) == 0)
+            return config->value[i];
+    return otherwise;
+}
+
+/* The CTAs of a cluster lie on the SMs of one GPC, and a GPC's SMs need not be a multiple of them: only the driver
+ * knows how many clusters find room. Asked with the shared memory at which `ctas` CTAs just fit an SM. */
+void kernel_count_clusters(const struct device *dev, struct kernel *kernel) {
+    const int ctas = knob_or(&kernel->config, "ctas", 1), system = 1024, own = kernel->image.smem_static;
+    const int size = knob_or(&kernel->config, "cluster", 1) * knob_or(&kernel->config, "cluster_k", 1);
+    kernel->clusters = 0;
+    if (size <= 1)
+        return;
+    int shared = dev->smem_per_sm / ctas - system - own, threads = 0;
+    if (shared > dev->smem_per_block_optin - own)
+        shared = dev->smem_per_block_optin - own;
+    CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+                                   .value.clusterDim = {(unsigned)size, 1, 1}};
+    CUresult result = dev->drv.FuncGetAttribute(&threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, kernel->function);
+    const CUlaunchConfig config = {.gridDimX = (unsigned)size,
+                                   .gridDimY = 1,
+                                   .gridDimZ = 1,
+                                   .blockDimX = (unsigned)threads,
+                                   .blockDimY = 1,
+                                   .blockDimZ = 1,
+                                   .sharedMemBytes = (unsigned)shared,
+                                   .attrs = &attribute,
+                                   .numAttrs = 1};
+    if (result != CUDA_SUCCESS ||
+        dev->drv.OccupancyMaxActiveClusters(&kernel->clusters, kernel->function, &config) != CUDA_SUCCESS)
+        kernel->clusters = 0; /* clusters that find no room wait for those that do: slower, and right all the same */
+}
+
 enum mt_status kernel_load(struct device *dev, const struct config *config, struct image image, struct kernel *out) {
     enum mt_status status = load(dev, image, config->family->entry, out);
-    if (status == MT_OK)
-        out->config = *config;
-    return status;
+    if (status != MT_OK)
+        return status;
+    out->config = *config;
+    kernel_count_clusters(dev, out);
+    return MT_OK;
 }
 
 enum mt_status kernel_compile_quantize(const struct device *dev, const struct problem *p, struct image *out) {
@@ -87,14 +129,6 @@ void kernel_unload(struct device *dev, struct kernel *kernel) {
         dev->drv.ModuleUnload(kernel->module);
     image_release(&kernel->image);
     memset(kernel, 0, sizeof *kernel);
-}
-
-/* The value of a knob, `otherwise` where the family has none of that name. */
-static int knob_or(const struct config *config, const char *name, int otherwise) {
-    for (int i = 0; i < config->family->knob_count; i++)
-        if (strcmp(config->family->knobs[i].name, name) == 0)
-            return config->value[i];
-    return otherwise;
 }
 
 static enum mt_status launch(const struct device *dev, const struct kernel *kernel, const struct launch_shape *shape,
@@ -134,6 +168,9 @@ enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel
     own.split_k = knob_or(&kernel->config, "split_k", 1);
     own.stream_k = knob_or(&kernel->config, "stream_k", 0);
     own.raster = knob_or(&kernel->config, "raster", 1);
+    const unsigned room = (unsigned)(kernel->clusters * shape.cluster);
+    if (room && shape.grid[0] > room)
+        shape.grid[0] = room;
     enum mt_status status = kernel->config.family->tensor_map ? encode_maps(dev, &kernel->config, &shape, &own) : MT_OK;
     return status ? status : launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
 }

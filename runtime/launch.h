@@ -12,6 +12,7 @@ struct kernel {
     struct image image;
     CUmodule module;
     CUfunction function;
+    int clusters; /* that the device holds at once, where the kernel has clusters of several CTAs; else 0 */
 };
 
 void device_limits_of(const struct device *dev, struct device_limits *out);
@@ -21,6 +22,9 @@ enum mt_status kernel_compile(const struct device *dev, const struct config *con
                               struct image *out);
 enum mt_status kernel_load(struct device *dev, const struct config *config, struct image image /* taken over */,
                            struct kernel *out);
+/* Fills in `clusters` for its configuration. kernel_load() does it; a kernel that is given another configuration needs
+ * it again. */
+void kernel_count_clusters(const struct device *dev, struct kernel *kernel);
 void kernel_unload(struct device *dev, struct kernel *kernel);
 
 /* Launches asynchronously on `stream`. `args` is one of the structs of templates/gemm_args.h, filled but for the

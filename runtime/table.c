@@ -92,6 +92,7 @@ void layer_take_kernels(const struct mt_table *table, struct mt_layer *layer) {
         struct config own = layer->slots[i].kernel.config;
         layer->slots[i].kernel = table->images[layer->slots[i].image].kernel;
         layer->slots[i].kernel.config = own;
+        kernel_count_clusters(&table->dev, &layer->slots[i].kernel);
     }
 }
 

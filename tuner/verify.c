@@ -34,14 +34,15 @@ void check_failure(struct device *dev, struct check *out) {
 }
 
 int verify_sms(const struct proof *proof, const struct config *config) {
-    enum { FEW = 3, MORE = 9 };
-    struct launch_shape shape = {0};
-    int sms = proof->dev->sm_count < FEW ? proof->dev->sm_count : FEW;
-    config->family->shape(config, &proof->problem, sms, &shape);
-    if (shape.partials_bytes && !shape.counters_bytes) /* stream-K, and all tiles are whole waves */
-        for (; sms < proof->dev->sm_count && sms < MORE && !shape.counters_bytes; sms++)
-            config->family->shape(config, &proof->problem, sms + 1, &shape);
-    return sms;
+    enum { FEW = 3, MORE = 12 };
+    const int all = proof->dev->sm_count;
+    struct device_limits limits;
+    char reason[160];
+    device_limits_of(proof->dev, &limits);
+    for (limits.sm_count = FEW; limits.sm_count <= MORE && limits.sm_count <= all; limits.sm_count++)
+        if (config_allowed(config, &proof->problem, &limits, reason))
+            return limits.sm_count;
+    return all < FEW ? all : FEW;
 }
 
 /* The device memory of one run. */

@@ -14,8 +14,9 @@ struct check {
     bool context_lost;      /* the device's context is unusable: close and open the device */
 };
 
-/* SMs that verify_gemm() gives a kernel. A proof has few tiles: were a persistent kernel given all SMs, none of its
- * CTAs would go on to a second one, and with some numbers of SMs stream-K would find nothing to share. */
+/* SMs that verify_gemm() gives a kernel: few, for a proof has few tiles, and were a persistent kernel given all SMs,
+ * none of its CTAs would go on to a second one; but so many that a cluster fits and stream-K finds something to share.
+ */
 int verify_sms(const struct proof *proof, const struct config *config);
 
 /* Compares every element of Y with the reference. Y starts as NaN, rows have a margin, and guards lie before and after;

@@ -152,6 +152,28 @@ CU_API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *out, CUfunction handle, 
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(out, handle, threads, dynamic, 0);
 }
 
+/* SMs have no GPCs here: clusters find room wherever their CTAs do. */
+CU_API cuOccupancyMaxActiveClusters(int *out, CUfunction handle, const CUlaunchConfig *config) {
+    struct CUctx_st *context;
+    CUresult result = cu_function_enter(handle, &context);
+    if (result == CUDA_SUCCESS && (!out || !config))
+        result = CUDA_ERROR_INVALID_VALUE;
+    if (result != CUDA_SUCCESS)
+        return cu_leave(result);
+    const uint32_t *own = handle->info.cluster;
+    unsigned size = own[0] ? own[0] * (own[1] ? own[1] : 1) * (own[2] ? own[2] : 1) : 1;
+    for (unsigned i = 0; i < config->numAttrs; i++)
+        if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
+            size = config->attrs[i].value.clusterDim.x * config->attrs[i].value.clusterDim.y *
+                   config->attrs[i].value.clusterDim.z;
+    const unsigned threads = config->blockDimX * config->blockDimY * config->blockDimZ;
+    if (size == 0 || size > CU_MAX_CLUSTER || threads == 0)
+        return cu_leave(CUDA_ERROR_INVALID_VALUE);
+    const unsigned blocks = cu_function_occupancy(handle, threads, config->sharedMemBytes).blocks;
+    *out = (int)(blocks * cu_device.profile->sm_count / size);
+    return cu_leave(CUDA_SUCCESS);
+}
+
 CU_API cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction handle, CUoccupancyB2DSize size_of,
                                         size_t dynamic, int limit) {
     struct CUctx_st *context;

@@ -16,6 +16,11 @@ template <int Pending> __device__ __forceinline__ void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
 
+// The compiler takes the accumulators for settled as soon as a wgmma has been issued. After the wait this keeps uses behind it.
+__device__ __forceinline__ void wgmma_settled(int &accumulator) {
+    asm volatile("" : "+r"(accumulator));
+}
+
 // setmaxnreg: registers of this warp group from here on. The kernel's launch bounds fix what there is to share.
 template <int Count> __device__ __forceinline__ void registers_release() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));

@@ -242,8 +242,11 @@ struct HopperTile {
             }
         wgmma_commit();
     }
-    __device__ __forceinline__ void promote(float (&acc)[NI][4], const int (&sum)[TileM / 2], const Features &f,
+    __device__ __forceinline__ void promote(float (&acc)[NI][4], int (&sum)[TileM / 2], const Features &f,
                                             const unsigned char *stage, int group) const {
+#pragma unroll
+        for (int i = 0; i < TileM / 2; i++)
+            wgmma_settled(sum[i]);
 #pragma unroll
         for (int j = 0; j < NI; j++) {
             const Floats2 sx = *reinterpret_cast<const Floats2 *>(token_pair(stage, group, j));
