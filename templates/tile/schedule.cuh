@@ -8,8 +8,11 @@ struct Tile {
 };
 
 // Walks `raster` token tiles for each feature tile before going on to the next feature tile, so that the CTAs that run at the same
-// time share both weights and activations in L2. tiles_m and tiles_n count the tiles of the whole output.
+// time share both weights and activations in L2. tiles_m and tiles_n count the tiles of the whole output. Divisions take long, and decoding
+// has one token tile.
 __device__ __forceinline__ Tile tile_of(int index, int tiles_m, int tiles_n, int raster) {
+    if (tiles_m == 1)
+        return {0, index};
     const int band = index / (raster * tiles_n);
     const int within = index - band * raster * tiles_n;
     const int height = min(raster, tiles_m - band * raster);
@@ -20,8 +23,13 @@ __device__ __forceinline__ Tile tile_of(int index, int tiles_m, int tiles_n, int
 struct Steps {
     int begin, end;
 };
+// Of all steps those of one of `splits` parts; the first ones are longer where they do not come out even.
 __device__ __forceinline__ Steps steps_of(int steps, int split, int splits) {
-    return {steps * split / splits, steps * (split + 1) / splits};
+    if (splits == 1)
+        return {0, steps};
+    const int least = steps / splits, more = steps - least * splits;
+    const int begin = split * least + min(split, more);
+    return {begin, begin + least + (split < more)};
 }
 
 // The parts of an output tile along K: `count` of them, this CTA's is number `own`. Each but a whole tile (count = 1) has a slot for its
@@ -75,7 +83,8 @@ struct Work {
             }
             turn -= stretches;
         }
-        const int index = worker + turn * workers, tile = streamed + index / splits, split = index % splits;
+        const int index = worker + turn * workers, done = splits == 1 ? index : index / splits;
+        const int tile = streamed + done, split = index - done * splits;
         out = {tile, steps_of(steps, split, splits), parts_of_split(tile, split, splits)};
         return tile < tiles;
     }
