@@ -236,7 +236,7 @@ elif ! "$tool" --tool memcheck --error-exitcode 9 "$mixtune" info --device "$dev
 else
     for family in "${families[@]}" f16; do
         for check in memcheck racecheck synccheck; do
-            step "$check $family" 30 "$tool" --tool "$check" --error-exitcode 9 --target-processes all "$mixtune" verify \
+            step "$check $family" 40 "$tool" --tool "$check" --error-exitcode 9 --target-processes all "$mixtune" verify \
                 --device "$device" --family "$family" --shape "$sanitized" --scheme w4a8 --quiet
         done
     done
@@ -256,7 +256,7 @@ elif [ "$origin" = measured ]; then
     step "peers" 90 python3 "$here/peers.py" --mixtune "$mixtune" --device "$device" "${peer_work[@]}" --budget 75s --out "$OUT/peers.json"
     signal=TERM also=0
 else
-    step "peers, their numbers" 90 python3 "$here/peers.py" --rehearse "${peer_work[@]}" --out "$work/peers.json"
+    step "peers, their numbers alone" 90 python3 "$here/peers.py" --rehearse "${peer_work[@]}" --out "$work/peers.json"
 fi
 
 # First a few configurations of each problem, so that all have a row whatever time is left; then more; at last all, with finals.
@@ -264,14 +264,14 @@ reserve=$((BUDGET / 10))
 signal=INT also=75
 for portion in "${portions[@]}"; do
     seconds=$(($(left) - reserve))
-    if [ "$seconds" -lt 3 ]; then
-        skip "sweep, up to $portion of each family" "no time was left"
+    if [ "$seconds" -lt 20 ]; then
+        skip "sweep, up to $portion of each family" "no time is left"
         continue
     fi
     finals=(--finals 0)
     [ "$portion" != "${portions[-1]}" ] || finals=()
     step "sweep, up to $portion of each family" "$seconds" "$mixtune" sweep --quick --device "$device" "${work_of_sweep[@]}" --quiet \
-        --timeout 20s --db "$db" --max-configs "$portion" "${finals[@]}" --time-limit $((seconds > 15 ? seconds - 10 : seconds))s || continue
+        --timeout 20s --db "$db" --max-configs "$portion" "${finals[@]}" --time-limit $((seconds - 12))s || continue
     sed -n 's/^mixtune: \(stopped at the time limit.*\)/        (\1)/p' "$said"
 done
 signal=TERM also=0 reserve=0
@@ -299,6 +299,9 @@ elif step "correlate model and measurement" 20 "$mixtune" correlate --db "$db" -
     correlation=$(cat "$said")
 fi
 step "show" 10 "$mixtune" show --db "$db" --gpu "$gpu" --format csv --quiet
+if [ -e "$OUT/peers.json" ]; then
+    step "show --peers" 10 "$mixtune" show --db "$db" --gpu "$gpu" --peers
+fi
 step "show --floor" 10 "$mixtune" show --db "$db" --gpu "$gpu" --floor
 if command -v gnuplot >/dev/null; then
     step "report" 60 "$mixtune" report --db "$db" --gpu "$gpu" --out "$work/report" --quiet &&
@@ -334,7 +337,7 @@ winners() {
         {
             knobs = ";" cell[at["config"]]
             gsub(/;[a-z0-9_]+=0/, "", knobs)
-            gsub(/;(blocks|cluster|ctas|split_k|raster|warps_m)=1/, "", knobs)
+            gsub(/;(blocks|cluster|cluster_k|ctas|split_k|raster|warps_m)=1/, "", knobs)
             sub(/^;/, "", knobs)
             gsub(/;/, ",", knobs)
             printf "%-8s %5d %-6s %10.2f %10.2f %-13s %6.2f  %s %s\n", cell[at["layer"]], cell[at["M"]], cell[at["scheme"]],

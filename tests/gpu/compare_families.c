@@ -188,6 +188,12 @@ static enum mt_status quantize_launch(struct device *dev, const struct kernel *k
         (status = device_check(dev, dev->drv.MemcpyDtoH(result + codes, scales, per_group), "cuMemcpyDtoH")) ||
         (status = device_check(dev, dev->drv.MemcpyDtoH(result + codes + per_group, sums, per_group), "cuMemcpyDtoH")))
         goto out;
+    for (size_t at = codes; at < codes + per_group; at += sizeof(float)) { /* which of the NaNs it is says nothing */
+        float scale;
+        memcpy(&scale, result + at, sizeof scale);
+        if (scale != scale)
+            memset(result + at, 0xff, sizeof scale);
+    }
     str_append_bytes(&out->data, result, codes + 2 * per_group);
 out:
     free(result);
@@ -210,12 +216,12 @@ static void quantize_run(const struct gpu_case *c, struct device *dev, struct an
 }
 
 void family_cases(struct case_list *list) {
-    struct gpu_case c = {.run = quantize_run, .compile = quantize_compile, .judge = JUDGE_FLOATS, .cc = 80};
+    struct gpu_case c = {.run = quantize_run, .compile = quantize_compile, .judge = JUDGE_WORDS, .cc = 80};
     for (c.number = 0; c.number < 3; c.number++)
         for (c.variant = 0; c.variant < 2; c.variant++)
             case_add(list, &c, "quantize_act, groups of %d, %s: codes, scales, sums", group_sizes[c.number],
                      c.variant ? "bf16" : "fp16");
-    c.run = family_run, c.judge = JUDGE_WORDS;
+    c.run = family_run;
     for (c.number = 0; c.number < FAMILIES; c.number++)
         for (c.variant = 0; c.variant <= SHAPES; c.variant++) {
             const struct family_case *f = &families[c.number];
