@@ -22,7 +22,7 @@ enum {
     RASTER,
     KNOBS
 };
-enum { ZERO_START = 1, PRODUCER_REGISTERS = 40, MOST_STEPS = 1 << 30 };
+enum { ZERO_START = 1, MOST_STEPS = 1 << 30 };
 /* Little's law at 3.35 TB/s and some 600 ns, for each of 132 SMs: 15 KiB under way; twice that, to be sure. */
 enum { DECODE_TOKENS = 16, DECODE_BYTES = 32 << 10 };
 
@@ -74,22 +74,12 @@ static int shared_of(const struct config *c, const struct problem *p) {
     return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
 }
 
-static int at_most(int value, int limit) {
-    return value < limit ? value : limit;
-}
-
-/* Registers that setmaxnreg leaves a consumer, as templates/gemm_sm90.cu computes them. */
-static int consumer_registers(const struct config *c) {
-    const int groups = c->value[CONSUMERS] + 1;
-    const int launch = at_most(512 / (groups * c->value[CTAS]) / 8 * 8, 248);
-    return at_most((launch * groups - PRODUCER_REGISTERS) / c->value[CONSUMERS] / 8 * 8, 240);
-}
-
 /* Live values of HopperTile::consume_step. ptxas begins to spill when fewer than 16 registers are left beside them. */
 static bool registers_allowed(const struct config *c, const struct problem *p, int blocks, char reason[160]) {
     const int tile_m = c->value[TILE_M], units = p->group / 64;
     const int ring = k_step(c->value[TILE_K], p) / p->group * blocks > 1 ? 2 : 1;
-    const int live = blocks * tile_m / 2 + ring * (tile_m / 2 + 8 * units + 6), limit = consumer_registers(c) - 16;
+    const int live = blocks * tile_m / 2 + ring * (tile_m / 2 + 8 * units + 6),
+              limit = mt_consumer_registers(c->value[CONSUMERS], c->value[CTAS]) - 16;
     if (live > limit)
         return refuse(reason, "a consumer holds %d values in registers; its share leaves %d", live, limit);
     return true;
@@ -187,7 +177,8 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
                       d->cc % 10);
     if (!knobs_allowed(c, p, reason) || !work_allowed(c, p, d->sm_count, reason))
         return false;
-    if (v[CTAS] < 1 || v[CTAS] * (v[CONSUMERS] + 1) * 128 > d->threads_per_sm || consumer_registers(c) < 24)
+    if (v[CTAS] < 1 || v[CTAS] * (v[CONSUMERS] + 1) * 128 > d->threads_per_sm ||
+        mt_consumer_registers(v[CONSUMERS], v[CTAS]) < 24)
         return refuse(reason, "%d CTAs of %d warp groups do not fit an SM", v[CTAS], v[CONSUMERS] + 1);
     if (p->m <= DECODE_TOKENS && bytes_in_flight(c, p) < DECODE_BYTES)
         return refuse(reason, "keeps %d KiB of weights in flight on an SM; few tokens are bound by memory and need %d",
@@ -195,7 +186,7 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     if ((parts.has8 && !registers_allowed(c, p, parts.width8, reason)) ||
         (parts.has4 && !registers_allowed(c, p, parts.width4, reason)))
         return false;
-    return resources_allowed(d, (v[CONSUMERS] + 1) * 128, v[CTAS], shared_of(c, p), PRODUCER_REGISTERS, reason);
+    return resources_allowed(d, (v[CONSUMERS] + 1) * 128, v[CTAS], shared_of(c, p), MT_PRODUCER_REGISTERS, reason);
 }
 
 static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {

@@ -114,6 +114,19 @@ MT_SHARED_FORMULA int mt_shared_bytes(int stages, int stage_bytes, int tile_n, i
                                                                        : tile_m * mt_output_pitch(tile_n) * 2;
 }
 
+// ---- registers of gemm_sm90.cu: what setmaxnreg leaves to whom, and what a consumer holds ----
+
+#define MT_PRODUCER_REGISTERS 40
+// Per thread at launch: the same for every warp group.
+MT_SHARED_FORMULA int mt_launch_registers(int consumers, int ctas) {
+    return 512 / ((consumers + 1) * ctas) / 8 * 8 < 248 ? 512 / ((consumers + 1) * ctas) / 8 * 8 : 248;
+}
+// Per thread of a consumer, once the producer has given up most of its share.
+MT_SHARED_FORMULA int mt_consumer_registers(int consumers, int ctas) {
+    const int share = (mt_launch_registers(consumers, ctas) * (consumers + 1) - MT_PRODUCER_REGISTERS) / consumers / 8 * 8;
+    return share < 240 ? share : 240;
+}
+
 // ---- stream-K: which tiles are shared (tile/schedule.cuh deals out their steps); the host needs it for the workspace ----
 
 // Of `tiles` output tiles, as many from the first on are shared evenly by all `workers`: the last, unfull wave and the one before it.

@@ -71,12 +71,6 @@ constexpr int stage_pitch = stage8 > stage4 ? stage8 : stage4;
 constexpr int output_bytes = mt_swizzled_output_bytes(widest, TILE_M, CLUSTER_K);
 constexpr int cluster_ctas = CLUSTER * CLUSTER_K;
 
-// Registers: the launch bounds give every warp group the same; the producer gives most of its share to the consumers.
-constexpr int launch_registers = 512 / ((CONSUMERS + 1) * CTAS) / 8 * 8 > 248 ? 248 : 512 / ((CONSUMERS + 1) * CTAS) / 8 * 8;
-constexpr int producer_registers = 40;
-constexpr int consumer_share = (launch_registers * (CONSUMERS + 1) - producer_registers) / CONSUMERS / 8 * 8;
-constexpr int consumer_registers = consumer_share > 240 ? 240 : consumer_share;
-
 struct Role {
     bool producer;
     int team;
@@ -194,11 +188,11 @@ extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__((CONSUMERS + 1) * 128
     else
         __syncthreads();
     if (role.producer) {
-        registers_release<producer_registers>();
+        registers_release<MT_PRODUCER_REGISTERS>();
         if (threadIdx.x / 32 == CONSUMERS * 4) // one warp does the work
             run_turns(args, role);
     } else {
-        registers_take<consumer_registers>();
+        registers_take<mt_consumer_registers(CONSUMERS, CTAS)>();
         if (PINGPONG) {
             role.team = warp_group;
             role.output += warp_group * output_bytes;

@@ -49,13 +49,13 @@ struct HopperTile {
     static_assert(TileM % (8 * Cluster) == 0, "each CTA of a cluster loads whole groups of 8 tokens");
     static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
 
-    // A stage: the layout of gemm_args.h, but for the tokens' scales and sums, which stand together for two tokens: {s, s, sum, sum}.
+    // A stage: the layout of gemm_args.h. A group's scales (and sums) of the tokens stand in the order of token_slot().
     static constexpr int w_bytes = TileN * TileK * Bits / 8, slab_bytes = w_bytes / slabs;
     static constexpr int w_at = mt_stage_weights_at(TileM, TileK), sw_at = mt_stage_scales_at(Bits, TileN, TileM, TileK);
     static constexpr int sx_at = mt_stage_token_scales_at(Bits, TileN, TileM, TileK, Group);
+    static constexpr int sums_at = mt_stage_sums_at(Bits, TileN, TileM, TileK, Group);
     static constexpr int zeros_at = mt_stage_zeros_at(Bits, TileN, TileM, TileK, Group, start_from_sums);
     static constexpr int stage_bytes = mt_round_up(mt_stage_bytes(Bits, TileN, TileM, TileK, Group, start_from_sums), 1024);
-    static constexpr int pair_bytes = start_from_sums ? 16 : 8; // of two tokens
 
     const mt_gemm_args &args;
     const mt_gemm_part &part;
@@ -116,6 +116,11 @@ struct HopperTile {
                 bulk_copy(stage + zeros_at + g * TileN, part.zeros + row, features, barrier);
         }
     }
+    // A lane needs two tokens of every fragment of 8: those of a pair of fragments stand together, so that one load has all four.
+    static __device__ __forceinline__ int token_slot(int token) {
+        const int fragment = token / 8;
+        return NI % 2 && fragment == NI - 1 ? token : (fragment / 2 * 4 + token % 8 / 2) * 4 + fragment % 2 * 2 + token % 2;
+    }
     // Rows of scales and sums of tokens are not aligned: 4 bytes at a time, a lane per token.
     __device__ __forceinline__ void load_tokens(uint stage, int step) const {
 #pragma unroll 1 // the producer has few registers
@@ -123,10 +128,10 @@ struct HopperTile {
             const int g = i / TileM, token = i % TileM, group = step * groups + g;
             const bool valid = token < tokens && group < args.groups;
             const long long from = valid ? static_cast<long long>(group) * args.m + m0 + token : 0;
-            const uint to = stage + sx_at + (g * TileM + token) / 2 * pair_bytes + token % 2 * 4;
-            cp_async_4(to, args.x_scales + from, valid);
+            const uint to = stage + (g * TileM + token_slot(token)) * 4;
+            cp_async_4(to + sx_at, args.x_scales + from, valid);
             if constexpr (start_from_sums)
-                cp_async_4(to + 8, args.x_sums + from, valid);
+                cp_async_4(to + sums_at, args.x_sums + from, valid);
         }
     }
     // At the right and lower edge of the weights: what the bulk copies leave out is zero.
@@ -195,9 +200,16 @@ struct HopperTile {
         }
         return f;
     }
-    // This lane's pair of tokens of fragment `j`.
-    static __device__ __forceinline__ const unsigned char *token_pair(const unsigned char *stage, int group, int j) {
-        return stage + sx_at + (group * TileM / 2 + j * 4 + threadIdx.x % 4) * pair_bytes;
+    // What stands at `at` (sx_at or sums_at) for this lane's two tokens of fragment `j`, and then for those of fragment j + 1. `j` is even.
+    static __device__ __forceinline__ void load_tokens_of_pair(uint (&value)[4], const unsigned char *stage, int at, int group, int j) {
+        const unsigned char *row = stage + at + (group * TileM + j * 8) * 4;
+        if (NI % 2 && j == NI - 1) {
+            const Ints2 two = *reinterpret_cast<const Ints2 *>(row + threadIdx.x % 4 * 8);
+            value[0] = two.x, value[1] = two.y;
+        } else {
+            const Words4 four = *reinterpret_cast<const Words4 *>(row + threadIdx.x % 4 * 16);
+            value[0] = four.x, value[1] = four.y, value[2] = four.z, value[3] = four.w;
+        }
     }
     // Registers that ptxas sees start from one constant it fills by moves when it sees fit, and if another wgmma is under way it then
     // serialises all of them (C7518). So with two jobs in a step each start value depends on something: on acc, times a zero that only
@@ -206,17 +218,17 @@ struct HopperTile {
                                           const float (&acc)[NI][4]) const {
         const int nothing = args.raster >> 31; // raster is positive
 #pragma unroll
-        for (int j = 0; j < NI; j++) {
+        for (int i = 0; i < TileM / 2; i++)
+            sum[i] = P::start + (jobs > 1 && !start_from_sums ? nothing * __float_as_int(acc[i / 4][i % 4]) : 0);
+        if constexpr (start_from_sums)
 #pragma unroll
-            for (int r = 0; r < 4; r++)
-                sum[j * 4 + r] = P::start + (jobs > 1 && !start_from_sums ? nothing * __float_as_int(acc[j][r]) : 0);
-            if constexpr (start_from_sums) {
-                const Ints2 sums = *reinterpret_cast<const Ints2 *>(token_pair(stage, group, j) + 8);
+            for (int j = 0; j < NI; j += 2) {
+                uint sums[4];
+                load_tokens_of_pair(sums, stage, sums_at, group, j);
 #pragma unroll
-                for (int r = 0; r < 4; r++)
-                    sum[j * 4 + r] += static_cast<int>(f.zero[r / 2]) * (r % 2 ? sums.y : sums.x);
+                for (int i = 0; i < 8 && j * 4 + i < TileM / 2; i++)
+                    sum[j * 4 + i] += static_cast<int>(f.zero[i % 4 / 2] * sums[i / 4 * 2 + i % 2]);
             }
-        }
     }
     // Issues the multiplications of one group for one block and commits them.
     __device__ __forceinline__ void multiply(int (&sum)[TileM / 2], uint (&a)[units][2][4], const Features &f,
@@ -248,11 +260,13 @@ struct HopperTile {
         for (int i = 0; i < TileM / 2; i++)
             wgmma_settled(sum[i]);
 #pragma unroll
-        for (int j = 0; j < NI; j++) {
-            const Floats2 sx = *reinterpret_cast<const Floats2 *>(token_pair(stage, group, j));
+        for (int j = 0; j < NI; j += 2) {
+            uint sx[4];
+            load_tokens_of_pair(sx, stage, sx_at, group, j);
 #pragma unroll
-            for (int r = 0; r < 4; r++)
-                acc[j][r] = P::add(acc[j][r], sum[j * 4 + r], f.scale[r / 2], f.offset[r / 2], r % 2 ? sx.y : sx.x);
+            for (int i = 0; i < 8 && j * 4 + i < TileM / 2; i++)
+                acc[j + i / 4][i % 4] = P::add(acc[j + i / 4][i % 4], sum[j * 4 + i], f.scale[i % 4 / 2], f.offset[i % 4 / 2],
+                                               __uint_as_float(sx[i / 4 * 2 + i % 2]));
         }
     }
     __device__ __forceinline__ void consume_step(typename Out::Accumulators &acc, const unsigned char *stage) const {
