@@ -197,7 +197,10 @@ if [ -n "${MIXTUNE_TEMPLATES:-}" ]; then # changed kernels: those that compare t
 fi
 reserve=$((BUDGET / 2))
 step "compare with the software device" 120 "${comparison[@]}"
-grep -h '^not ok' "$said" | sed -n '2,20s/^/        /p' # the first is in the step's line
+while read -r line; do # the first stands in the step's line
+    steps+=("        $line")
+    echo "        $line"
+done < <(grep -h '^not ok' "$said" 2>/dev/null | sed -n 2,16p | cut -c -220)
 
 verify() { # name, options...
     step "verify $1" 45 "$mixtune" verify --device "$device" "${@:2}"
@@ -265,6 +268,10 @@ signal=INT also=75
 for portion in "${portions[@]}"; do
     seconds=$(($(left) - reserve))
     if [ "$seconds" -lt 20 ]; then
+        if [ "$portion" = "${portions[0]}" ]; then
+            [ "$stopped" = 1 ] || settle failed "sweep" 0 "no time is left for it in $BUDGET s"
+            break
+        fi
         skip "sweep, up to $portion of each family" "no time is left"
         continue
     fi
