@@ -114,10 +114,13 @@ expect '^o +16 w4a8 +[0-9.]+ +[0-9.]+ f16 +[0-9.]+  sm[89]0 tile_' out
 expect '^MODELLED' out
 expect 'skipped.* correlate .*nothing was measured' out
 [ "$(grep -c -- '--target-processes all .*verify' "$TMPDIR/sanitized")" = 9 ] || verdict="$verdict not nine runs under the sanitizer; "
-for file in gpu-check.log summary.txt check.db check.mixtune check.t4.json.gz report.html report.tar.gz; do
+for file in gpu-check.log summary.txt check.db check.mixtune check.t4.json.gz report.html more.tar.gz; do
     [ -s "$TMPDIR/whole/$file" ] || verdict="$verdict no $file; "
 done
-[ "$(find "$TMPDIR/whole" -type f | wc -l)" -le 8 ] || verdict="$verdict more than eight files; "
+for file in more/trace more/report/data/; do
+    tar -tzf "$TMPDIR/whole/more.tar.gz" | grep -q "^$file" || verdict="$verdict no $file in more.tar.gz; "
+done
+[ "$(find "$TMPDIR/whole" -type f | wc -l)" -le 7 ] || verdict="$verdict more than seven files, and peers.json is not among them; "
 diff <(tail -n "$(wc -l <"$TMPDIR/whole/summary.txt")" "$TMPDIR/out") "$TMPDIR/whole/summary.txt" >>"$TMPDIR/err" || verdict="$verdict summary.txt is not what is printed last; "
 result "$verdict" "the rehearsal runs every step"
 
@@ -131,8 +134,12 @@ expect '^ok .* T4 file' out
 result "$verdict" "a step that fails is told, the rest goes on; without gnuplot the plots wait"
 
 rm "$tools/compute-sanitizer"
+: >"$TMPDIR/out"
 "${rehearsal[@]}" "$TMPDIR/stopped" >"$TMPDIR/out" 2>"$TMPDIR/err" &
-until grep -q '^ok .* verify sm80' "$TMPDIR/out"; do sleep 0.05; done
+for ((i = 0; i < 400; i++)); do
+    grep -q '^ok .* verify sm80' "$TMPDIR/out" && break
+    sleep 0.05
+done
 kill -TERM $!
 wait $!
 code=$?

@@ -11,8 +11,9 @@
 # uses. The same candidates are modelled on the software device meanwhile, so that model and measurement can be set against each other.
 #
 # DIR (default: gpu-check) gets at most eight files: gpu-check.log with the output of every step, summary.txt with the table that is printed
-# last, check.db, check.mixtune, check.t4.json.gz, report.html, report.tar.gz, peers.json. Exit code 0: every step passed; 1: one failed;
-# 69: no device, or something that it needs is missing; 75: stopped by ^C or SIGTERM, and DIR has what there was.
+# last, check.db, check.mixtune, check.t4.json.gz, peers.json, report.html, and more.tar.gz with the report's plots and data and the trace of
+# the time model, which tests/gpu/soft_calibrate reads. Exit code 0: every step passed; 1: one failed; 69: no device, or something that it
+# needs is missing; 75: stopped by ^C or SIGTERM, and DIR has what there was.
 #
 # MIXTUNE_DEVICE  the device (cuda:0); soft:NAME rehearses all of this without a GPU, with times that are modelled
 # BUDGET          seconds for everything (450)
@@ -37,8 +38,8 @@ fi
 export MIXTUNE_CACHE_DIR MIXTUNE_CONFIGS
 log=$OUT/gpu-check.log db=$OUT/check.db
 mkdir -p "$OUT" && : >"$log" || exit 1
-rm -f "$OUT"/{summary.txt,peers.json,check.mixtune,check.t4.json.gz,report.html,report.tar.gz} # an earlier run's; the database goes on
-work=$(mktemp -d) || exit 1
+rm -f "$OUT"/{summary.txt,peers.json,check.mixtune,check.t4.json.gz,report.html,more.tar.gz} # an earlier run's; the database goes on
+work=$(mktemp -d) && mkdir "$work/more" || exit 1
 
 # ---- steps ----
 
@@ -176,7 +177,7 @@ model_sweeps() {
     local portion
     renice -n 10 $BASHPID
     for portion in "${portions[@]}"; do
-        "$mixtune" sweep --quick --device "$model" "${work_of_sweep[@]}" --max-configs "$portion" --finals 0 --quiet --db "$work/modelled.db"
+        SOFTGPU_TRACE=$work/more/trace "$mixtune" sweep --quick --device "$model" "${work_of_sweep[@]}" --max-configs "$portion" --finals 0 --quiet --db "$work/modelled.db"
     done
 }
 model_sweeps >"$work/modelled.txt" 2>&1 </dev/null &
@@ -311,8 +312,8 @@ if [ -e "$OUT/peers.json" ]; then
 fi
 step "show --floor" 10 "$mixtune" show --db "$db" --gpu "$gpu" --floor
 if command -v gnuplot >/dev/null; then
-    step "report" 60 "$mixtune" report --db "$db" --gpu "$gpu" --out "$work/report" --quiet &&
-        cp "$work/report/index.html" "$OUT/report.html" && tar -C "$work" -czf "$OUT/report.tar.gz" report
+    step "report" 60 "$mixtune" report --db "$db" --gpu "$gpu" --out "$work/more/report" --quiet &&
+        cp "$work/more/report/index.html" "$OUT/report.html"
 else
     skip "report" "there is no gnuplot here; where it is: mixtune report --db $(basename "$OUT")/check.db --out report"
 fi
@@ -361,6 +362,7 @@ summary() {
     [ -z "$correlation" ] || printf '%s\n' "$correlation"
     echo "results are in $OUT ($(find "$OUT" -type f -printf '%f ' | tr -d '\n'))"
 }
+tar -C "$work" -czf "$OUT/more.tar.gz" more
 summary >"$OUT/summary.txt"
 cat "$OUT/summary.txt"
 [ "$stopped" = 0 ] || exit 75
