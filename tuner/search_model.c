@@ -23,25 +23,33 @@ static void set_costs(struct model_point *point, const struct config *c, const s
     c->family->shape(c, p, sm_count, &shape);
     const double items = shape.items;
     const double tile_n = shape.tile_n, tile_m = shape.tile_m, tile_k = shape.tile_k;
-    const double split = knob_or(c, "split_k", 1), stages = knob_or(c, "stages", 2), ctas = knob_or(c, "ctas", 1);
+    const double split = knob_or(c, "split_k", 1), cluster_k = knob_or(c, "cluster_k", 1),
+                 stream = knob_or(c, "stream_k", 0);
+    const double stages = knob_or(c, "stages", 2), ctas = knob_or(c, "ctas", 1);
     const double fit = floor(sm_shared / (double)(shape.smem_bytes + EXTRA_SHARED));
     const double resident = c->family->persistent || fit < ctas ? ctas : fit;
     const double waves = ceil_div(items, sm_count * resident), per_sm = ceil_div(items, sm_count);
-    const double steps = ceil_div(problem_k_padded(p) / split, tile_k);
+    const double tile_steps = ceil_div(problem_k_padded(p), tile_k), steps = ceil_div(tile_steps, split * cluster_k);
+    /* K steps that a CTA, and an SM, has to take. Stream-K deals them out evenly. */
+    const double all = ceil_div(p->n, tile_n) * ceil_div(p->m, tile_m) * tile_steps;
+    const double cta_steps = stream > 0 ? ceil_div(all, sm_count * resident) : waves * steps;
+    const double sm_steps = stream > 0 ? ceil_div(all, sm_count) : per_sm * steps;
+    const double parts = split > 1 ? split : stream > 0 ? 2 : 0; /* of a tile, added up through memory */
     const double weight_bytes = (4 + 0.04 * p->scheme.pct8) / 8;
     const double cost[MODEL_COSTS] = {
         1,
         waves,
-        waves * steps,
-        waves * steps / (stages - 1),
-        per_sm * steps,
-        per_sm * steps * tile_k * tile_n * tile_m,
-        per_sm * steps * tile_k * tile_n,
-        per_sm * steps * tile_k * (tile_m + weight_bytes * tile_n),
+        cta_steps,
+        cta_steps / (stages - 1),
+        sm_steps,
+        sm_steps * tile_k * tile_n * tile_m,
+        sm_steps * tile_k * tile_n,
+        sm_steps * tile_k * (tile_m + weight_bytes * tile_n),
         per_sm * tile_n * tile_m,
         (double)shape.partials_bytes,
-        split > 1,
-        split > 1 ? split : 0,
+        parts > 0,
+        parts,
+        cluster_k > 1 ? cluster_k : 0,
     };
     memcpy(point->cost, cost, sizeof cost);
 }

@@ -12,7 +12,7 @@
 
 #include "../runtime/family.h"
 
-enum { MODEL_COSTS = 12, MODEL_KNOBS = 2 * MT_MAX_KNOBS };
+enum { MODEL_COSTS = 13, MODEL_KNOBS = 2 * MT_MAX_KNOBS };
 
 /* A configuration on a problem, as the model sees it. */
 struct model_point {
