@@ -165,7 +165,7 @@ if [ "$REHEARSE" = 1 ]; then
 else
     odd=("1,100,300 64 fp16" "33,257,129 128 bf16" "130,48,1000 256 fp16") sm90_odd=(33,257,129 130,700,1000) all=(--all)
     plain=(1,4096,4096 256,6144,4096) large=1024,4096,14336 f16=33,264,136 sanitized=33,264,300
-    proof80=(--space proof-sm80) proof90=(--space proof-sm90)
+    proof80=(--space proof-sm80) proof90=(--space proof-sm90,proof-sm90-clusters)
     work_of_sweep=(--model llama-3.1-8b --m "1,16,64,256,1024,4096" --scheme "w4a8,w8a8") portions=(3 12 48 100000)
     peer_work=(--model llama-3.1-8b --m "1,16,256,4096")
 fi
@@ -239,9 +239,11 @@ elif ! "$tool" --tool memcheck --error-exitcode 9 "$mixtune" info --device "$dev
     skip compute-sanitizer "it does not run here: $(grep -v '^ *$' "$work/sanitizer" | tail -n 1)"
 else
     for family in "${families[@]}" f16; do
+        way=() # the sm90 family with clusters and stores by the copy engine
+        [ "$family" != sm90 ] || way=(--config "tile_m=32,cluster=2,store=1,zero=1")
         for check in memcheck racecheck synccheck; do
             step "$check $family" 40 "$tool" --tool "$check" --error-exitcode 9 --target-processes all "$mixtune" verify \
-                --device "$device" --family "$family" --shape "$sanitized" --scheme w4a8 --quiet
+                --device "$device" --family "$family" "${way[@]}" --shape "$sanitized" --scheme w4a8 --quiet
         done
     done
 fi
