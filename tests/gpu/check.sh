@@ -159,7 +159,7 @@ settle ok "describe: $gpu" "$(($(now) - began))e-3" "$(sed -n 's/^ *\(driver API
 
 # shellcheck disable=SC2054 # shapes and knobs hold commas
 if [ "$REHEARSE" = 1 ]; then
-    odd=("1,100,300 128 fp16") sm90_odd=(33,257,129) all=() plain=(5,256,256) large=5,256,256 f16=3,40,136 sanitized=9,72,136
+    odd=("1,100,300 128 fp16") sm90_odd=(33,257,129) all=() plain=(5,256,256) large=5,256,256 f16=3,40,136 sanitized=9,136,136
     proof80=(--family sm80) proof90=(--family sm90)
     work_of_sweep=(--model qwen2.5-0.5b --layers o --m 1,16 --scheme w4a8) portions=(1 2) peer_work=(--shape 16,96,512)
 else
