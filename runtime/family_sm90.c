@@ -74,15 +74,13 @@ static int shared_of(const struct config *c, const struct problem *p) {
     return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
 }
 
-/* Live values of HopperTile::consume_step. ptxas begins to spill when fewer than 16 registers are left beside them. */
 static bool registers_allowed(const struct config *c, const struct problem *p, int blocks, char reason[160]) {
-    const int tile_m = c->value[TILE_M], units = p->group / 64;
-    const int ring = k_step(c->value[TILE_K], p) / p->group * blocks > 1 ? 2 : 1;
-    const int live = blocks * tile_m / 2 + ring * (tile_m / 2 + 8 * units + 6),
-              limit = mt_consumer_registers(c->value[CONSUMERS], c->value[CTAS]) - 16;
-    if (live > limit)
-        return refuse(reason, "a consumer holds %d values in registers; its share leaves %d", live, limit);
-    return true;
+    const int *v = c->value;
+    const int jobs =
+        mt_consumer_jobs(blocks, v[TILE_M], k_step(v[TILE_K], p), p->group, v[CONSUMERS], v[PINGPONG], v[CTAS]);
+    return jobs > 0 ||
+           refuse(reason, "a consumer holds %d values in registers, too many for its share of %d",
+                  mt_consumer_live(blocks, v[TILE_M], p->group, 1), mt_consumer_registers(v[CONSUMERS], v[CTAS]));
 }
 
 static bool knobs_allowed(const struct config *c, const struct problem *p, char reason[160]) {

@@ -127,6 +127,21 @@ MT_SHARED_FORMULA int mt_consumer_registers(int consumers, int ctas) {
     return share < 240 ? share : 240;
 }
 
+// Live values of HopperTile::consume_step: accumulators, and sums, weights and features of each job (the multiplications of one group for
+// one block of 64 features) that is under way.
+MT_SHARED_FORMULA int mt_consumer_live(int blocks, int tile_m, int group, int jobs) {
+    return blocks * tile_m / 2 + jobs * (tile_m / 2 + group / 64 * 8 + 6);
+}
+// Jobs under way at a time: two where a step has two and they fit, so that one is promoted while the other multiplies; else one; 0: not even
+// one fits. How many registers ptxas needs beside them before it spills is from experience: it loads ahead from one job to the next.
+MT_SHARED_FORMULA int mt_consumer_jobs(int blocks, int tile_m, int tile_k, int group, int consumers, int pingpong, int ctas) {
+    const int several = tile_k / group * blocks > 1, limit = mt_consumer_registers(consumers, ctas) - 16;
+    const int ahead = several ? pingpong ? 64 : 16 : 0;
+    return several && mt_consumer_live(blocks, tile_m, group, 2) <= limit     ? 2
+           : mt_consumer_live(blocks, tile_m, group, 1) <= limit - ahead ? 1
+                                                                         : 0;
+}
+
 // ---- stream-K: which tiles are shared (tile/schedule.cuh deals out their steps); the host needs it for the workspace ----
 
 // Of `tiles` output tiles, as many from the first on are shared evenly by all `workers`: the last, unfull wave and the one before it.

@@ -30,13 +30,13 @@ template <int Stages> struct Pipe {
 };
 
 template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
-          int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
+          int Ring_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
     static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_, Cluster = Cluster_, ClusterK = ClusterK_;
     static constexpr int teams = PingPong ? Consumers : 1;
     using Team = HopperTeam<Blocks, TileM, Consumers / teams>;
     static constexpr int TileN = Team::TileN, NI = Team::NI;
-    static constexpr int jobs = TileK / Group * Blocks; // of a step: groups of wgmma that are waited for together
+    static constexpr int jobs = TileK / Group * Blocks, ring = Ring_; // of a step, each a group of wgmma; under way at a time
     static constexpr int slabs = TileK / 128, groups = TileK / Group, units = Group / 64; // per step, per step, k64 per group
     static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
     static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
@@ -219,7 +219,7 @@ struct HopperTile {
         const int nothing = args.raster >> 31; // raster is positive
 #pragma unroll
         for (int i = 0; i < TileM / 2; i++)
-            sum[i] = P::start + (jobs > 1 && !start_from_sums ? nothing * __float_as_int(acc[i / 4][i % 4]) : 0);
+            sum[i] = P::start + (ring > 1 && !start_from_sums ? nothing * __float_as_int(acc[i / 4][i % 4]) : 0);
         if constexpr (start_from_sums)
 #pragma unroll
             for (int j = 0; j < NI; j += 2) {
@@ -270,7 +270,6 @@ struct HopperTile {
         }
     }
     __device__ __forceinline__ void consume_step(typename Out::Accumulators &acc, const unsigned char *stage) const {
-        constexpr int ring = jobs > 1 ? 2 : 1;
         int sum[ring][TileM / 2];
         uint a[ring][units][2][4];
         Features f[ring];
@@ -278,11 +277,16 @@ struct HopperTile {
         for (int job = 0; job < jobs; job++) {
             f[job % ring] = load_features(stage, job / Blocks, job % Blocks);
             multiply(sum[job % ring], a[job % ring], f[job % ring], stage, job / Blocks, job % Blocks, acc[job % Blocks]);
-            if (job > 0) {
+            if (ring == 1) {
+                wgmma_wait<0>();
+                promote(acc[job % Blocks], sum[0], f[0], stage, job / Blocks);
+            } else if (job > 0) {
                 wgmma_wait<1>();
                 promote(acc[(job - 1) % Blocks], sum[(job - 1) % ring], f[(job - 1) % ring], stage, (job - 1) / Blocks);
             }
         }
+        if (ring == 1)
+            return;
         wgmma_wait<0>();
         promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % ring], f[(jobs - 1) % ring], stage, (jobs - 1) / Blocks);
     }

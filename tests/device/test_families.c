@@ -13,7 +13,7 @@
 /* after the above */
 #include <cmocka.h>
 
-enum { MOST = 9, SHAPES = 3 };
+enum { MOST = 10, SHAPES = 3 };
 
 static const struct { int m, n, k; } shapes[SHAPES] = {{1, 100, 300}, {33, 257, 129}, {130, 48, 1000}};
 
@@ -38,6 +38,7 @@ static const struct formats cooperative = {
      {"sm90", "blocks=2,tile_m=24,tile_k=256,stages=2,consumers=2,promote=2,zero=1,split_k=2"},
      {"sm90", "blocks=1,tile_m=48,stages=3,consumers=3,promote=1,zero=1"},
      {"sm90", "blocks=1,tile_m=32,stages=4,cluster=2,store=1,promote=2,zero=1"},
+     {"sm90", "blocks=1,tile_m=128,tile_k=256,stages=2,promote=2,zero=0"},
      {"sm90", "blocks=1,tile_m=16,stages=8,consumers=1,cluster=2,stream_k=1"}},
 };
 static const struct formats pingpong = {
@@ -70,6 +71,7 @@ static const struct formats eight_bits = {
      {"sm90", "blocks=1,tile_m=8,stages=3,consumers=2,promote=0,split_k=2"},
      {"sm90", "blocks=1,tile_m=64,stages=4,consumers=1,cluster=2,store=1"},
      {"sm90", "blocks=2,tile_m=24,stages=4,consumers=1,cluster_k=4"},
+     {"sm90", "blocks=2,tile_m=96,stages=3,promote=1"},
      {"sm90", "blocks=1,tile_m=16,stages=4,consumers=2,pingpong=1,cluster_k=2,store=1"}},
 };
 static const struct formats eight_bits_wide = {
