@@ -42,6 +42,8 @@ struct family {
     const char *name;          /* "sm80", "f16" */
     const char *template_name; /* "gemm_sm80.cu" */
     const char *entry;         /* extern "C" name of the kernel */
+    const char
+        *quick_spaces; /* in configs/spaces/, for a first table in minutes; the whole space has the family's name */
     int min_cc;
     bool quantised;  /* false: a fp16 baseline family */
     bool persistent; /* a launch has no more CTAs than the device holds; they walk over the work items */

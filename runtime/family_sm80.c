@@ -126,6 +126,7 @@ const struct family family_sm80 = {
     .name = "sm80",
     .template_name = "gemm_sm80.cu",
     .entry = "gemm_sm80",
+    .quick_spaces = "quick-sm80",
     .min_cc = 80,
     .quantised = true,
     .knobs = knobs,

@@ -231,6 +231,7 @@ const struct family family_sm90 = {
     .name = "sm90",
     .template_name = "gemm_sm90.cu",
     .entry = "gemm_sm90",
+    .quick_spaces = "quick-sm90-decode,quick-sm90-prefill",
     .min_cc = 90,
     .quantised = true,
     .persistent = true,
