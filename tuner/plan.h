@@ -11,8 +11,8 @@ struct plan {
     int current; /* candidates left out because the store has a current measurement */
 };
 
-/* Names of the space files that belong to a device: of each quantised family that runs on it, "sm80" or "quick-sm80".
- * Appends, separated by commas. */
+/* Names of the space files that belong to a device: of each quantised family that runs on it, "sm80" or its quick
+ * spaces. Appends, separated by commas. */
 void plan_default_spaces(const struct device *dev, bool quick, struct str *out);
 
 /* Keeps at most `max` configurations of each family (0: all) among those that some problem of the workload allows: the

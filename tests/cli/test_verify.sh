@@ -31,7 +31,7 @@ for group in 64 128 256; do # K of 129 is one step of 256: no split there
         --group $group --scheme w4a8,w8a8 --bias
 done
 right "bf16" 102 "${soft[@]}" --all --space proof-sm80 "${odd[@]}" --scheme w4a8,w8a8 --dtype bf16
-right "every tile of the quick space, and a mixed layer" 28 "${soft[@]}" --all --space quick-sm80 --shape 33,257,300 \
+right "every tile of the quick space, and a mixed layer" 28 "${soft[@]}" --all --space quick-sm80-decode,quick-sm80-prefill --shape 33,257,300 \
     --scheme w4a8,w8a8,w4.8a8
 right "tall and wide, as a model has it" 2 "${soft[@]}" --shape 17,4096,4096 --scheme w4a8
 

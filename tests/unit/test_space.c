@@ -62,7 +62,7 @@ static void test_list(void **state) {
 
 static void test_shipped(void **state) {
     (void)state;
-    static const char *const names[] = {"sm80", "quick-sm80", "proof-sm80", "f16"};
+    static const char *const names[] = {"sm80", "quick-sm80-decode", "proof-sm80", "f16"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct config_list list;
         assert_int_equal(config_list_read(names[i], &list), MT_OK);
