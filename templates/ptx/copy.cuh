@@ -24,7 +24,7 @@ template <class T> __device__ __forceinline__ T *kept(T *shared) {
     return static_cast<T *>(__cvta_shared_to_generic(__shfl_sync(0xffffffffu, shared_address(shared), 0)));
 }
 
-// 16 bytes, past L1. valid = false writes zeros and reads nothing. The L2 is asked for the whole 128-byte line: every stream here is
+// 16 bytes, past L1. valid = false writes zeros and reads nothing, wherever src points. The L2 is asked for the whole 128-byte line: every stream here is
 // read to its end.
 __device__ __forceinline__ void cp_async_16(uint dst, const void *src, bool valid) {
     int bytes = valid ? 16 : 0;

@@ -65,9 +65,7 @@ struct QuantTile {
             for (int i = 0; i < (weights_k128 + step - 1) / step; i++)
                 if (weights_k128 % step == 0 || byte + i * step < weights_k128)
                     cp_async_16(dst + slab * weights_k128 + byte + i * step,
-                                i * step < valid ? src + offset + i * (step / used_bytes * feature_bytes + step % used_bytes)
-                                                 : src,
-                                i * step < valid);
+                                src + offset + i * (step / used_bytes * feature_bytes + step % used_bytes), i * step < valid);
             src += static_cast<long long>(features) * feature_bytes;
         }
     }
@@ -86,9 +84,9 @@ struct QuantTile {
             const unsigned char *from = src + (static_cast<long long>(group + g) * pitch + first + e) * Bytes;
             if (groups * chunks % threads == 0 || index < groups * chunks) {
                 if constexpr (chunk == 1)
-                    cp_async_4(dst + index * 4, ok ? from : src, ok);
+                    cp_async_4(dst + index * 4, from, ok);
                 else
-                    cp_async_16(dst + index * 16, ok ? from : src, ok);
+                    cp_async_16(dst + index * 16, from, ok);
             }
         }
     }

@@ -30,6 +30,6 @@ template <int RowBytes> struct Rows {
 #pragma unroll
         for (int i = 0; i < (Count + step - 1) / step; i++)
             if (Count % step == 0 || row + i * step < Count)
-                cp_async_16(to + i * step * RowBytes, i * step < rows ? from + i * step * pitch : src, i * step < rows);
+                cp_async_16(to + i * step * RowBytes, from + i * step * pitch, i * step < rows);
     }
 };
