@@ -11,6 +11,7 @@ __device__ __forceinline__ int cluster_rank() {
 
 // All threads of all CTAs of the cluster.
 __device__ __forceinline__ void cluster_sync() {
+    __syncwarp(); // .aligned: the lanes together
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
