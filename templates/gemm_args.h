@@ -127,19 +127,19 @@ MT_SHARED_FORMULA int mt_consumer_registers(int consumers, int ctas) {
     return share < 240 ? share : 240;
 }
 
-// Live values of HopperTile::consume_step: accumulators, and sums, weights and features of each job (the multiplications of one group for
-// one block of 64 features) that is under way.
+// Live values of a consumer: accumulators, and sums, weights and features of each job (the multiplications of one group for one block of 64
+// features) that is under way.
 MT_SHARED_FORMULA int mt_consumer_live(int blocks, int tile_m, int group, int jobs) {
     return blocks * tile_m / 2 + jobs * (tile_m / 2 + group / 64 * 8 + 6);
 }
 // Jobs under way at a time: two where a step has two and they fit, so that one is promoted while the other multiplies; else one; 0: not even
-// one fits. How many registers ptxas needs beside them before it spills is from experience: it loads ahead from one job to the next.
+// one fits. How many registers ptxas wants beside them before it spills is from experience (tests/bench/bench_spills.c): it loads ahead.
 MT_SHARED_FORMULA int mt_consumer_jobs(int blocks, int tile_m, int tile_k, int group, int consumers, int pingpong, int ctas) {
-    const int several = tile_k / group * blocks > 1, limit = mt_consumer_registers(consumers, ctas) - 16;
-    const int ahead = several ? pingpong ? 64 : 16 : 0;
-    return several && mt_consumer_live(blocks, tile_m, group, 2) <= limit     ? 2
-           : mt_consumer_live(blocks, tile_m, group, 1) <= limit - ahead ? 1
-                                                                         : 0;
+    const int jobs = tile_k / group * blocks, registers = mt_consumer_registers(consumers, ctas);
+    const int beside_two = jobs > 2 ? 80 : 16, beside_one = blocks > 1 ? (jobs > 2 ? 80 : 64) + (pingpong ? 16 : 0) : jobs > 1 && pingpong ? 32 : 16;
+    return jobs > 1 && mt_consumer_live(blocks, tile_m, group, 2) <= registers - beside_two ? 2
+           : mt_consumer_live(blocks, tile_m, group, 1) <= registers - beside_one           ? 1
+                                                                                            : 0;
 }
 
 // ---- stream-K: which tiles are shared (tile/schedule.cuh deals out their steps); the host needs it for the workspace ----

@@ -30,13 +30,14 @@ template <int Stages> struct Pipe {
 };
 
 template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
-          int Ring_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
+          int JobsAtOnce_, bool Roomy_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
     static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_, Cluster = Cluster_, ClusterK = ClusterK_;
     static constexpr int teams = PingPong ? Consumers : 1;
     using Team = HopperTeam<Blocks, TileM, Consumers / teams>;
     static constexpr int TileN = Team::TileN, NI = Team::NI;
-    static constexpr int jobs = TileK / Group * Blocks, ring = Ring_; // of a step, each a group of wgmma; under way at a time
+    static constexpr int jobs = TileK / Group * Blocks; // of a step, each a group of wgmma
+    static constexpr bool overlapped = JobsAtOnce_ == 2;
     static constexpr int slabs = TileK / 128, groups = TileK / Group, units = Group / 64; // per step, per step, k64 per group
     static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
     static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
@@ -219,7 +220,7 @@ struct HopperTile {
         const int nothing = args.raster >> 31; // raster is positive
 #pragma unroll
         for (int i = 0; i < TileM / 2; i++)
-            sum[i] = P::start + (ring > 1 && !start_from_sums ? nothing * __float_as_int(acc[i / 4][i % 4]) : 0);
+            sum[i] = P::start + (overlapped && !start_from_sums ? nothing * __float_as_int(acc[i / 4][i % 4]) : 0);
         if constexpr (start_from_sums)
 #pragma unroll
             for (int j = 0; j < NI; j += 2) {
@@ -269,26 +270,37 @@ struct HopperTile {
                                                __uint_as_float(sx[i / 4 * 2 + i % 2]));
         }
     }
-    __device__ __forceinline__ void consume_step(typename Out::Accumulators &acc, const unsigned char *stage) const {
-        int sum[ring][TileM / 2];
-        uint a[ring][units][2][4];
-        Features f[ring];
+    // One job after the other. Where a step's groups are unrolled, ptxas loads for the next one ahead, and must have the registers for it.
+    __device__ __forceinline__ void consume_in_turn(typename Out::Accumulators &acc, const unsigned char *stage) const {
+        constexpr int unroll = Roomy_ && groups == 2 && Blocks == 1 ? 2 : 1;
+#pragma unroll unroll
+        for (int group = 0; group < groups; group++)
+#pragma unroll
+            for (int block = 0; block < Blocks; block++) {
+                int sum[TileM / 2];
+                uint a[units][2][4];
+                const Features f = load_features(stage, group, block);
+                multiply(sum, a, f, stage, group, block, acc[block]);
+                wgmma_wait<0>();
+                promote(acc[block], sum, f, stage, group);
+            }
+    }
+    // Each job is promoted while the next one multiplies.
+    __device__ __forceinline__ void consume_overlapped(typename Out::Accumulators &acc, const unsigned char *stage) const {
+        int sum[2][TileM / 2];
+        uint a[2][units][2][4];
+        Features f[2];
 #pragma unroll
         for (int job = 0; job < jobs; job++) {
-            f[job % ring] = load_features(stage, job / Blocks, job % Blocks);
-            multiply(sum[job % ring], a[job % ring], f[job % ring], stage, job / Blocks, job % Blocks, acc[job % Blocks]);
-            if (ring == 1) {
-                wgmma_wait<0>();
-                promote(acc[job % Blocks], sum[0], f[0], stage, job / Blocks);
-            } else if (job > 0) {
+            f[job % 2] = load_features(stage, job / Blocks, job % Blocks);
+            multiply(sum[job % 2], a[job % 2], f[job % 2], stage, job / Blocks, job % Blocks, acc[job % Blocks]);
+            if (job > 0) {
                 wgmma_wait<1>();
-                promote(acc[(job - 1) % Blocks], sum[(job - 1) % ring], f[(job - 1) % ring], stage, (job - 1) / Blocks);
+                promote(acc[(job - 1) % Blocks], sum[(job - 1) % 2], f[(job - 1) % 2], stage, (job - 1) / Blocks);
             }
         }
-        if (ring == 1)
-            return;
         wgmma_wait<0>();
-        promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % ring], f[(jobs - 1) % ring], stage, (jobs - 1) / Blocks);
+        promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % 2], f[(jobs - 1) % 2], stage, (jobs - 1) / Blocks);
     }
 
     // `turn` counts the tiles of this CTA.
@@ -303,7 +315,10 @@ struct HopperTile {
         for (int step = 0; step < count; step++, pipe.advance()) {
             const int s = pipe.stage;
             mbarrier_wait(&full[s], pipe.parity);
-            consume_step(acc, stages + s * stage_pitch);
+            if constexpr (overlapped)
+                consume_overlapped(acc, stages + s * stage_pitch);
+            else
+                consume_in_turn(acc, stages + s * stage_pitch);
             __syncwarp();
             release(&empty[s]);
         }
