@@ -49,7 +49,7 @@ ROWS = [
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,tile_k=256,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=160,tile_k=256,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "blocks=2,tile_m=64,stages=4,consumers=2,store=1,promote=2,zero=0,raster=8"),
-    ("prefill", "sm90", "w4a8", 2048, "blocks=2,tile_m=112,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
+    ("prefill", "sm90", "w4a8", 2048, "blocks=2,tile_m=96,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w8a8", 2048, "tile_m=128,stages=4,consumers=2,store=1,promote=2,raster=8"),
     ("prefill", "sm90", "w8a8", 2048, "tile_m=128,stages=4,consumers=2,cluster=2,store=1,promote=2,raster=8"),
     ("decode", "sm80", "w4a8", 16, "tile_n=64,tile_m=16,stages=4,ctas=4,split_k=4"),
