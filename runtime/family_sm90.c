@@ -79,7 +79,8 @@ static bool registers_allowed(const struct config *c, const struct problem *p, i
     const int jobs =
         mt_consumer_jobs(blocks, v[TILE_M], k_step(v[TILE_K], p), p->group, v[CONSUMERS], v[PINGPONG], v[CTAS]);
     return jobs > 0 ||
-           refuse(reason, "a consumer holds %d values in registers, too many for its share of %d",
+           refuse(reason,
+                  "a consumer holds %d values; with what ptxas loads ahead its share of %d registers is too small",
                   mt_consumer_live(blocks, v[TILE_M], p->group, 1), mt_consumer_registers(v[CONSUMERS], v[CTAS]));
 }
 
