@@ -2,7 +2,8 @@
 // dequantise weights into registers, multiply with wgmma and promote (sm_90a).
 //
 // Stages are handed over by mbarriers: `full` completes when the producer's announced bytes have landed, `empty` when the consumers of a stage
-// have read it. A step holds whole groups. Within a step the sums of one 64-feature block are promoted while the next block multiplies.
+// have read it; with a cluster that shares tokens, the consumers of all its CTAs. A step holds whole groups; a job is the multiplications of
+// one group for one block of 64 features. Where registers allow it, one job's sums are promoted while the next one multiplies.
 #pragma once
 
 #include "../gemm_args.h"
@@ -32,7 +33,8 @@ template <int Stages> struct Pipe {
 template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
           int JobsAtOnce_, bool Roomy_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
-    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_, Cluster = Cluster_, ClusterK = ClusterK_;
+    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
+    static constexpr int Cluster = Cluster_, ClusterK = ClusterK_; // CTAs that share tokens; that share K
     static constexpr int teams = PingPong ? Consumers : 1;
     using Team = HopperTeam<Blocks, TileM, Consumers / teams>;
     static constexpr int TileN = Team::TileN, NI = Team::NI;
@@ -72,7 +74,7 @@ struct HopperTile {
 
     static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty, Barrier *turns, Barrier *ready, Barrier *freed) {
         for (int s = 0; s < Stages; s++) {
-            mbarrier_init(&full[s], 1 + 32);                      // the announcement, and each producer lane's small copies
+            mbarrier_init(&full[s], 1 + 32);                           // the announcement, and each producer lane's small copies
             mbarrier_init(&empty[s], Cluster * Consumers / teams * 4); // one lane per warp that reads the stage in any CTA
         }
         for (int t = 0; t < teams; t++) {
