@@ -58,15 +58,16 @@ PROBE_CHAINS(probe_mad, NEXT_MAD)
 PROBE_CHAINS(probe_lop3, NEXT_LOP3)
 PROBE_CHAINS(probe_convert, NEXT_CONVERT)
 
-// 16 bytes a lane from shared memory, `passes` times a round. Each round reads other bytes: equal loads would be done once.
-extern "C" __global__ void __launch_bounds__(threads) probe_shared(uint *out, int rounds, uint seed) {
+// 16 bytes a lane from shared memory, `passes` times a round. Each round reads other bytes: equal loads would be done once. Threads whose
+// numbers are equal modulo `Addresses` read the same.
+template <int Addresses> __device__ __forceinline__ void read_shared(uint *out, int rounds, uint seed) {
     constexpr int passes = 8, bytes = passes * threads * 16;
     alignas(16) __shared__ uint memory[bytes / 4];
     for (int i = threadIdx.x; i < bytes / 4; i += threads)
         memory[i] = seed ? mix(seed + i) : i;
     __syncthreads();
     const uint base = shared_address(memory);
-    uint all = 0, at = threadIdx.x * 16;
+    uint all = 0, at = threadIdx.x % Addresses * 16;
     for (int r = 0; r < rounds; r++, at = (at + 512) % (threads * 16))
 #pragma unroll
         for (int i = 0; i < passes; i++) {
@@ -74,6 +75,14 @@ extern "C" __global__ void __launch_bounds__(threads) probe_shared(uint *out, in
             all += v.x ^ v.y ^ v.z ^ v.w;
         }
     out[thread_number()] = all;
+}
+
+extern "C" __global__ void __launch_bounds__(threads) probe_shared(uint *out, int rounds, uint seed) {
+    read_shared<threads>(out, rounds, seed);
+}
+// As the scales of tokens are read: a quad of lanes holds what all quads want.
+extern "C" __global__ void __launch_bounds__(threads) probe_shared_quad(uint *out, int rounds, uint seed) {
+    read_shared<4>(out, rounds, seed);
 }
 
 // ---- tensor core: `products` multiplications of a warp (or warp group) a round ----

@@ -209,8 +209,8 @@ static uint32_t expect_chains(const struct rate *rate, int rounds, uint32_t seed
 }
 
 static uint32_t expect_shared(const struct rate *rate, int rounds, uint32_t seed, uint32_t t) {
-    uint32_t all = 0, at = t * 4; /* words */
-    (void)rate;
+    const bool quad = !strcmp(rate->kernel, "probe_shared_quad");
+    uint32_t all = 0, at = (quad ? t % 4 : t) * 4; /* words */
     for (int r = 0; r < rounds; r++, at = (at + 128) % (THREADS * 4))
         for (uint32_t i = 0; i < SHARED_PASSES; i++) {
             uint32_t word = at + i * (THREADS * 4), sum = 0;
@@ -250,6 +250,8 @@ static const struct rate rates[] = {
     LANES_OF("convert", "probe_convert"),
     {"shared_read", "bytes/clock/SM", "probe_shared", false, 16.0 * THREADS *SHARED_PASSES, 400, true, expect_shared,
      SEED},
+    {"shared_quad", "bytes/clock/SM", "probe_shared_quad", false, 16.0 * THREADS *SHARED_PASSES, 400, true,
+     expect_shared, SEED},
 };
 
 static enum mt_status check_rate(struct work *w, const struct rate *rate) {

@@ -13,6 +13,7 @@
  *   convert           lanes/clock/SM  integer to float
  *   clock             MHz             of the SMs while `fma` ran
  *   shared_read       bytes/clock/SM  16-byte loads from shared memory
+ *   shared_quad       bytes/clock/SM  the same where every quad of a warp reads the same 64 bytes: what lanes receive
  *   launch            us              from launch to launch of a kernel that does nothing
  *   graph_node        us              the same inside a graph
  *   l2_latency        ns              one thread that follows links in L2; one address addition a link is in it

@@ -49,6 +49,7 @@ static void compare(const char *name) {
     near(&found, "convert", d->xu_lanes, 0.01);
     near(&found, "clock", d->clock_mhz, 1e-9);
     near(&found, "shared_read", 128, 0.01);
+    near(&found, "shared_quad", 128, 0.01); /* a quarter of a warp at a time, whatever it asks for */
     near(&found, "launch", d->launch_us + far, 0.02);
     near(&found, "graph_node", d->graph_node_us + far, 0.02);
     near(&found, "l2_latency", link_ns(d, d->l2_latency_clocks / ghz), 0.05);
@@ -59,7 +60,7 @@ static void compare(const char *name) {
         near(&found, "int8_wgmma_n256", tops * d->tensor_int8_macs, 0.01);
         assert_true(limit_value(&found, "int8_wgmma_n8") > 0);
     }
-    assert_int_equal(found.count, dev.cc == 90 ? 22 : 16);
+    assert_int_equal(found.count, dev.cc == 90 ? 23 : 17);
     dev_profile_free(d);
     device_close(&dev);
 }
@@ -111,8 +112,8 @@ static void loops_are_whole(void **state) {
                  {"probe_mad", "mad.lo.u32 ", 256},         {"probe_lop3", "lop3.b32 ", 256},
                  {"probe_convert", "cvt.rn.f32.s32 ", 256}, {"probe_mma_s8", "mma.sync.", 64},
                  {"probe_mma_f16", "mma.sync.", 64},        {"probe_shared", "ld.shared.v4", 8},
-                 {"probe_load", "ld.global.cg.v4", 8},      {"probe_chase", "ld.global.cg.u32", 16},
-                 {"probe_bulk", "cp.async.bulk", 1}};
+                 {"probe_shared_quad", "ld.shared.v4", 8},  {"probe_load", "ld.global.cg.v4", 8},
+                 {"probe_chase", "ld.global.cg.u32", 16},   {"probe_bulk", "cp.async.bulk", 1}};
     static const char *const wgmma[] = {"probe_wgmma_n8", "probe_wgmma_n32", "probe_wgmma_n64", "probe_wgmma_n128",
                                         "probe_wgmma_n256"};
     struct dev_image image;
@@ -162,6 +163,7 @@ static void idleness_is_found_out(void **state) {
     break_and_probe("j < at_once;", "j < at_once / 2;", "probe_load");
     break_and_probe("i < 16;", "i < 15;", "probe_chase");
     break_and_probe("i < passes;", "i < passes - 1;", "probe_shared");
+    break_and_probe("read_shared<4>", "read_shared<8>", "probe_shared_quad");
     break_and_probe("thread_number(); i < count;", "thread_number(); i < count / 2;", "probe_store");
 }
 
