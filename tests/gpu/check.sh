@@ -43,9 +43,11 @@ work=$(mktemp -d) && mkdir "$work/more" || exit 1
 
 # ---- steps ----
 
-now() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); } # milliseconds
-began=$(now)
-left() { echo $((BUDGET - ($(now) - began) / 1000)); } # seconds
+# Steps do without $(...): while bash 5.2 is busy with one it cannot run a trap, and a signal would be lost.
+tick() { now=$((${EPOCHREALTIME/[.,]/} / 1000)); } # milliseconds
+tick
+began=$now
+look() { tick && left=$((BUDGET - (now - began) / 1000)); } # seconds
 steps=() # lines of the table
 failed=0 stopped=0 child=0 modeller=0 also=0 signal=TERM
 reserve=0 # seconds of the budget that are not this part's to spend
@@ -64,33 +66,36 @@ trap 'finish_modeller; rm -rf "$work"' EXIT
 
 settle() { # state, name, seconds, remark
     local line
-    line=$(printf '%-7s %6.1f s  %s%s' "$1" "$3" "$2" "${4:+: $4}")
+    printf -v line '%-7s %6.1f s  %s%s' "$1" "$3" "$2" "${4:+: $4}"
     steps+=("$line")
-    echo "$line" | tee -a "$log"
+    echo "$line"
+    echo "$line" >>"$log"
     [ "$1" != failed ] || failed=1
 }
 
 skip() { [ "$stopped" = 1 ] || settle skipped "$1" 0 "$2"; } # name, why
 
-# step NAME LIMIT COMMAND...: its output goes to the log, from $said on. Exit code $also is good, too. A step over its limit has failed.
+# step NAME LIMIT COMMAND...: its output is in $said, and then in the log. Exit code $also is good, too. A step over its limit has failed.
+said=$work/said
 step() {
-    local name=$1 limit=$2 from code=0 ms remark=
+    local name=$1 limit=$2 code=0 ms remark=
     shift 2
     [ "$stopped" = 0 ] || return 1
-    [ "$limit" -lt $(($(left) - reserve)) ] || limit=$(($(left) - reserve))
+    look
+    [ "$limit" -lt $((left - reserve)) ] || limit=$((left - reserve))
     [ "$limit" -gt 0 ] || { settle failed "$name" 0 "no time is left for it in $BUDGET s"; return 1; }
     printf '\n== %s (at most %d s)\n$ %s\n' "$name" "$limit" "$*" >>"$log"
-    from=$(wc -c <"$log") ms=$(now)
-    timeout --signal="$signal" --kill-after=10 "$limit" "$@" >>"$log" 2>&1 </dev/null &
+    ms=$now
+    timeout --signal="$signal" --kill-after=10 "$limit" "$@" >"$said" 2>&1 </dev/null &
     child=$!
     while :; do
         { wait "$child"; code=$?; } 2>/dev/null # the shell has a word on who was killed
         kill -0 "$child" 2>/dev/null || break # else a trap ended the wait, not the child
     done
     child=0
-    ms=$(($(now) - ms))
-    said=$work/said
-    tail -c "+$((from + 1))" "$log" >"$said"
+    tick
+    ms=$((now - ms))
+    cat "$said" >>"$log"
     if [ "$code" = 0 ] || [ "$code" = "$also" ]; then
         settle ok "$name" "$ms"e-3
         return 0
@@ -153,7 +158,8 @@ case $cc:$gpu in
 89:*) model=soft:l40s ;;
 *) model=soft:a100-sxm-80g ;;
 esac
-settle ok "describe: $gpu" "$(($(now) - began))e-3" "$(sed -n 's/^ *\(driver API [^,]*\).*/\1/p; s/^compiler *\(.*\),.*/, \1/p' "$work/info" | tr -d '\n')"
+tick
+settle ok "describe: $gpu" "$((now - began))e-3" "$(sed -n 's/^ *\(driver API [^,]*\).*/\1/p; s/^compiler *\(.*\),.*/, \1/p' "$work/info" | tr -d '\n')"
 
 # ---- what is run ----
 
@@ -269,7 +275,8 @@ fi
 reserve=$((BUDGET / 10))
 signal=INT also=75
 for portion in "${portions[@]}"; do
-    seconds=$(($(left) - reserve))
+    look
+    seconds=$((left - reserve))
     if [ "$seconds" -lt 20 ]; then
         if [ "$portion" = "${portions[0]}" ]; then
             [ "$stopped" = 1 ] || settle failed "sweep" 0 "no time is left for it in $BUDGET s"
@@ -356,7 +363,8 @@ winners() {
 }
 summary() {
     "$mixtune" show --db "$db" --gpu "$gpu" --format csv --quiet >"$work/winners.csv" 2>/dev/null
-    printf '\n%s: %s (%s), %d s of %d\n' "$device" "$gpu" "$origin times" $((($(now) - began) / 1000)) "$BUDGET"
+    tick
+    printf '\n%s: %s (%s), %d s of %d\n' "$device" "$gpu" "$origin times" $(((now - began) / 1000)) "$BUDGET"
     printf '%s\n' "${steps[@]}"
     [ "$origin" = measured ] || echo "MODELLED: the times below are modelled on a software device and no speed-up of a real GPU."
     printf '%-8s %5s %-6s %10s %10s %-13s %6s  %s\n' layer M scheme us fp16-us fp16-kernel ratio winner
