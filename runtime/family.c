@@ -28,6 +28,21 @@ int config_get(const struct config *c, const char *knob) {
     return i < 0 ? abort(), 0 : c->value[i]; /* a misspelt knob in our own code */
 }
 
+int config_get_or(const struct config *c, const char *knob, int otherwise) {
+    int i = knob_index(c->family, knob, strlen(knob));
+    return i < 0 ? otherwise : c->value[i];
+}
+
+bool config_equal(const struct config *a, const struct config *b) {
+    return a->family == b->family && !memcmp(a->value, b->value, sizeof a->value);
+}
+
+bool config_is_default(const struct config *c) {
+    struct config fallback;
+    config_default(c->family, &fallback);
+    return config_equal(c, &fallback);
+}
+
 void config_default(const struct family *family, struct config *out) {
     *out = (struct config){.family = family};
     for (int i = 0; i < family->knob_count; i++)

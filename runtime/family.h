@@ -8,6 +8,9 @@
 #include <stdbool.h>
 
 #define MT_MAX_KNOBS 16
+/* Bytes of an SM's shared memory that each resident CTA takes for the system (CUDA C++ Programming Guide, compute
+ * capability 8.0 on). */
+#define MT_SYSTEM_SHARED 1024
 
 struct knob {
     const char *name; /* as in spaces, --config and the database: "tile_n" */
@@ -30,7 +33,9 @@ struct launch_shape {
     int tile_n, tile_m, tile_k; /* of a CTA: features (of the wider part), tokens, K step */
     int x_rows;                 /* tokens that one CTA loads of its tile: fewer where a cluster shares them */
     unsigned grid[3], block;
-    int cluster;           /* CTAs of a cluster; 0: the kernel has none */
+    int cluster;                   /* CTAs of a cluster; 0: the kernel has none */
+    int split_k, stream_k, raster; /* what the kernel is told at launch (templates/gemm_args.h) */
+    bool store;                    /* y is written through its tensor map, where its rows allow it */
     unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence */
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */
@@ -64,7 +69,10 @@ extern const struct family family_sm90, family_sm80, family_f16;
 const struct family *const *family_list(void);
 const struct family *family_find(const char *name); /* NULL if unknown */
 
-int config_get(const struct config *c, const char *knob); /* the knob must exist */
+int config_get(const struct config *c, const char *knob);                   /* the knob must exist */
+int config_get_or(const struct config *c, const char *knob, int otherwise); /* where the family has no such knob */
+bool config_equal(const struct config *a, const struct config *b);          /* in every knob */
+bool config_is_default(const struct config *c);
 void config_default(const struct family *family, struct config *out);
 /* "tile_n=128,stages=4" over the family's defaults. MT_USAGE names the unknown knob and those that exist. */
 enum mt_status config_parse(const struct family *family, const char *text, struct config *out);

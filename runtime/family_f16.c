@@ -53,6 +53,8 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
                                  .x_rows = v[TILE_M],
                                  .grid = {(unsigned)tiles, 1, 1},
                                  .items = (unsigned)tiles,
+                                 .split_k = 1,
+                                 .raster = v[RASTER],
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .smem_bytes = (size_t)shared_of(c),
                                  .in_order = true};

@@ -3,11 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum {
-    SYSTEM_SHARED = 1024,
-    STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */,
-    MAX_REGISTERS = 255
-};
+enum { STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */, MAX_REGISTERS = 255 };
 
 bool refuse(char reason[160], const char *format, ...) {
     va_list args;
@@ -67,7 +63,7 @@ bool resources_allowed(const struct device_limits *d, int threads, int ctas, int
     if (shared + STATIC_SHARED > d->smem_per_block_optin)
         return refuse(reason, "needs %d bytes of shared memory; a CTA can have %d", shared + STATIC_SHARED,
                       d->smem_per_block_optin);
-    if (ctas * (shared + STATIC_SHARED + SYSTEM_SHARED) > d->smem_per_sm)
+    if (ctas * (shared + STATIC_SHARED + MT_SYSTEM_SHARED) > d->smem_per_sm)
         return refuse(reason, "%d CTAs with %d bytes of shared memory: an SM has %d", ctas, shared, d->smem_per_sm);
     const int budget = d->regs_per_sm / (threads * ctas) / 8 * 8;
     const int limit = budget < MAX_REGISTERS ? budget : MAX_REGISTERS;

@@ -44,8 +44,8 @@ static int registers_of(const struct config *c, const struct problem *p, int til
     const int by_column =
         8 * mi + 8 * mi * units + 4 * units + 2 * ni; /* sums, weights, tokens, what loads run ahead */
     const int by_k = 4 * mi * ni + 8 * mi + 4 * ni;
-    const bool mixed = problem_rows8(p) > 0 && problem_rows8(p) < p->n; /* two tiles in one kernel */
-    return 4 * mi * ni + (v[ORDER] == ORDER_COLUMN ? by_column : by_k) + 4 * mi + (mixed ? 56 : 32);
+    const struct parts parts = parts_for(c, p); /* a mixed layer has two tiles in one kernel */
+    return 4 * mi * ni + (v[ORDER] == ORDER_COLUMN ? by_column : by_k) + 4 * mi + (parts.has8 && parts.has4 ? 56 : 32);
 }
 
 static bool tile_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, int bits,
@@ -103,6 +103,8 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
                                  .grid = {tiles, 1, split},
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .items = tiles * split,
+                                 .split_k = v[SPLIT_K],
+                                 .raster = v[RASTER],
                                  .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4),
                                  .in_order = split == 1};
     if (split > 1) {

@@ -2,28 +2,17 @@
 #include "quant.h"
 #include <string.h>
 
-static uint32_t bits_of(float f) {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits;
-}
-
-static float float_of(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 uint16_t half_from_float(float f) {
-    uint32_t bits = bits_of(f), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    uint32_t bits = bits_of_float(f), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) /* NaN: quiet */
         return (uint16_t)(sign | 0x7e00);
-    if (magnitude >= bits_of(65520.0f)) /* half way between the largest half and the next: to even, which is infinity */
+    if (magnitude >=
+        bits_of_float(65520.0f)) /* half way between the largest half and the next: to even, which is infinity */
         return (uint16_t)(sign | 0x7c00);
-    if (magnitude < bits_of(0x1p-14f)) {
+    if (magnitude < bits_of_float(0x1p-14f)) {
         /* Denormal: adding 1/2 leaves multiples of 2^-24 in the low mantissa bits, rounded to nearest even. */
-        float shifted = float_of(magnitude) + 0.5f;
-        return (uint16_t)(sign | (bits_of(shifted) - bits_of(0.5f)));
+        float shifted = float_of_bits(magnitude) + 0.5f;
+        return (uint16_t)(sign | (bits_of_float(shifted) - bits_of_float(0.5f)));
     }
     uint32_t odd = magnitude >> 13 & 1;
     return (uint16_t)(sign | (magnitude - ((127u - 15u) << 23) + 0xfff + odd) >> 13);
@@ -32,23 +21,23 @@ uint16_t half_from_float(float f) {
 float half_to_float(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 0x3ff;
     if (exponent == 31)
-        return float_of(sign | 0x7f800000 | mantissa << 13);
+        return float_of_bits(sign | 0x7f800000 | mantissa << 13);
     if (exponent == 0) {
         float small = (float)mantissa * 0x1p-24f;
         return sign ? -small : small;
     }
-    return float_of(sign | (exponent + 127 - 15) << 23 | mantissa << 13);
+    return float_of_bits(sign | (exponent + 127 - 15) << 23 | mantissa << 13);
 }
 
 uint16_t bf16_from_float(float f) {
-    uint32_t bits = bits_of(f);
+    uint32_t bits = bits_of_float(f);
     if ((bits & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 float bf16_to_float(uint16_t b) {
-    return float_of((uint32_t)b << 16);
+    return float_of_bits((uint32_t)b << 16);
 }
 
 uint16_t dtype_from_float(enum dtype dtype, float f) {

@@ -65,23 +65,15 @@ static enum mt_status load(struct device *dev, struct image image, const char *e
     return status;
 }
 
-/* The value of a knob, `otherwise` where the family has none of that name. */
-static int knob_or(const struct config *config, const char *name, int otherwise) {
-    for (int i = 0; i < config->family->knob_count; i++)
-        if (strcmp(config->family->knobs[i].name, name) == 0)
-            return config->value[i];
-    return otherwise;
-}
-
 /* The CTAs of a cluster lie on the SMs of one GPC, and a GPC's SMs need not be a multiple of them: only the driver
  * knows how many clusters find room. Asked with the shared memory at which `ctas` CTAs just fit an SM. */
 void kernel_count_clusters(const struct device *dev, struct kernel *kernel) {
-    const int ctas = knob_or(&kernel->config, "ctas", 1), system = 1024, own = kernel->image.smem_static;
-    const int size = knob_or(&kernel->config, "cluster", 1) * knob_or(&kernel->config, "cluster_k", 1);
+    const int ctas = config_get_or(&kernel->config, "ctas", 1), own = kernel->image.smem_static;
+    const int size = config_get_or(&kernel->config, "cluster", 1) * config_get_or(&kernel->config, "cluster_k", 1);
     kernel->clusters = 0;
     if (size <= 1)
         return;
-    int shared = dev->smem_per_sm / ctas - system - own, threads = 0;
+    int shared = dev->smem_per_sm / ctas - MT_SYSTEM_SHARED - own, threads = 0;
     if (shared > dev->smem_per_block_optin - own)
         shared = dev->smem_per_block_optin - own;
     CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
@@ -152,10 +144,10 @@ static CUresult encode_rows(const struct device *dev, unsigned char *map, const 
 }
 
 /* Tokens and k beyond x are read as zeros; what lies beyond y is not written. */
-static enum mt_status encode_maps(const struct device *dev, const struct config *config,
-                                  const struct launch_shape *shape, struct mt_gemm_args *args) {
+static enum mt_status encode_maps(const struct device *dev, const struct launch_shape *shape,
+                                  struct mt_gemm_args *args) {
     CUresult result = encode_rows(dev, args->x_map, args->x, 1, args->k_padded, args->m, args->k_padded, shape->x_rows);
-    if (result == CUDA_SUCCESS && knob_or(config, "store", 0) && args->ldy % 8 == 0 && (uintptr_t)args->y % 16 == 0)
+    if (result == CUDA_SUCCESS && shape->store && args->ldy % 8 == 0 && (uintptr_t)args->y % 16 == 0)
         result = encode_rows(dev, args->y_map, args->y, 2, args->n, args->m, args->ldy, shape->tile_m);
     return device_check(dev, result, "the tensor maps of activations and output cannot be made");
 }
@@ -165,13 +157,13 @@ enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel
     struct mt_gemm_args own = *args;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, p, dev->sm_count, &shape);
-    own.split_k = knob_or(&kernel->config, "split_k", 1);
-    own.stream_k = knob_or(&kernel->config, "stream_k", 0);
-    own.raster = knob_or(&kernel->config, "raster", 1);
+    own.split_k = shape.split_k;
+    own.stream_k = shape.stream_k;
+    own.raster = shape.raster;
     const unsigned room = (unsigned)(kernel->clusters * shape.cluster);
     if (room && shape.grid[0] > room)
         shape.grid[0] = room;
-    enum mt_status status = kernel->config.family->tensor_map ? encode_maps(dev, &kernel->config, &shape, &own) : MT_OK;
+    enum mt_status status = kernel->config.family->tensor_map ? encode_maps(dev, &shape, &own) : MT_OK;
     return status ? status : launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
 }
 
@@ -180,7 +172,7 @@ enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *ke
     struct mt_gemm_f16_args own = *args;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, p, dev->sm_count, &shape);
-    own.raster = knob_or(&kernel->config, "raster", 1);
+    own.raster = shape.raster;
     return launch(dev, kernel, &shape, &own, "the fp16 GEMM cannot be launched", stream);
 }
 

@@ -5,6 +5,19 @@
 #include "problem.h"
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+/* The same 32 bits. */
+static inline uint32_t bits_of_float(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+static inline float float_of_bits(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
 
 /* IEEE binary16 and bfloat16 on the host; round to nearest even. */
 uint16_t half_from_float(float f);

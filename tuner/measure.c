@@ -136,8 +136,7 @@ static enum mt_status prove(struct measurer *m, struct kernel *kernel, const str
     struct problem small;
     proof_problem(&kernel->config, p, &small);
     for (int i = m->proved_count - 1; i >= 0; i--)
-        if (!memcmp(m->proved[i].config.value, kernel->config.value, sizeof kernel->config.value) &&
-            m->proved[i].config.family == kernel->config.family && same_problem(&m->proved[i].problem, &small)) {
+        if (config_equal(&m->proved[i].config, &kernel->config) && same_problem(&m->proved[i].problem, &small)) {
             *out = m->proved[i].check;
             return MT_OK;
         }

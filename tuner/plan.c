@@ -149,12 +149,6 @@ static struct tiles useful_tiles(const struct config_list *configs, const struct
     return (struct tiles){could / 4 + 1, enough};
 }
 
-static bool is_default(const struct config *config) {
-    struct config fallback;
-    config_default(config->family, &fallback);
-    return memcmp(config->value, fallback.value, (size_t)config->family->knob_count * sizeof *config->value) == 0;
-}
-
 static enum mt_status plan_kernels(struct planning *s, int at) {
     const struct work_item *item = &s->workload->item[at];
     char reason[160];
@@ -170,7 +164,8 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
             tiles = useful_tiles(s->configs, family, item->problem.m);
         }
         const int tile = config_get(config, "tile_m");
-        if ((tile < tiles.least || tile > tiles.most) && !is_default(config)) /* the default is measured anyway */
+        if ((tile < tiles.least || tile > tiles.most) &&
+            !config_is_default(config)) /* the default is measured anyway */
             continue;
         if (s->binary[i] < 0)
             s->binary[i] = binaries_add(s->binaries, config, &item->problem);

@@ -1,6 +1,7 @@
 #include "probe.h"
 #include "../runtime/base/str.h"
 #include "../runtime/compile.h"
+#include "../runtime/quant.h"
 #include "memory.h"
 #include "progress.h"
 #include "timer.h"
@@ -167,23 +168,11 @@ static uint32_t mix(uint32_t x) {
     return x ^ x >> 16;
 }
 
-static float float_of(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static uint32_t bits_of(float f) {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits;
-}
-
 /* The kernels' own arithmetic; fmaf() and the conversion round as the device does. */
 static uint32_t next(const char *kernel, uint32_t a, uint32_t b, uint32_t c) {
     switch (kernel[sizeof "probe_" - 1]) {
     case 'f':
-        return bits_of(fmaf(float_of(a), float_of(b), float_of(c)));
+        return bits_of_float(fmaf(float_of_bits(a), float_of_bits(b), float_of_bits(c)));
     case 'a':
         return a + b;
     case 'm':
@@ -191,7 +180,7 @@ static uint32_t next(const char *kernel, uint32_t a, uint32_t b, uint32_t c) {
     case 'l':
         return a ^ (b | c);
     default:
-        return bits_of((float)(int32_t)a);
+        return bits_of_float((float)(int32_t)a);
     }
 }
 

@@ -216,16 +216,9 @@ void proof_release(struct proof *proof) {
     *proof = (struct proof){0};
 }
 
-static int knob_or(const struct config *config, const char *name, int otherwise) {
-    for (int i = 0; i < config->family->knob_count; i++)
-        if (!strcmp(config->family->knobs[i].name, name))
-            return config->value[i];
-    return otherwise;
-}
-
 void proof_problem(const struct config *config, const struct problem *p, struct problem *out) {
-    int raster = knob_or(config, "raster", 1),
-        split_k = knob_or(config, "split_k", 1) * knob_or(config, "cluster_k", 1);
+    int raster = config_get_or(config, "raster", 1),
+        split_k = config_get_or(config, "split_k", 1) * config_get_or(config, "cluster_k", 1);
     struct launch_shape shape;
     config->family->shape(config, p, 1, &shape); /* for its tiles, which no device changes */
     int tile_m = shape.tile_m, tile_k = shape.tile_k, tiles_m = raster > 2 ? raster : 2, steps = split_k + 2;

@@ -38,12 +38,6 @@ static enum mt_status prepare(const struct rounds *r, const struct work_item *it
     return MT_OK;
 }
 
-static bool is_default(const struct config *config) {
-    struct config fallback;
-    config_default(config->family, &fallback);
-    return !memcmp(fallback.value, config->value, sizeof config->value);
-}
-
 static void add(const struct rounds *r, const struct work_item *item, const struct config *config, enum library library,
                 bool baseline, struct field *field) {
     struct candidate candidate = {
@@ -67,7 +61,7 @@ static enum mt_status add_rows(const struct rounds *r, const struct work_item *i
         struct config config = {0};
         if (family && (status = config_parse(family, (const char *)sqlite3_column_text(rows, 1), &config)))
             break;
-        if (baselines || sqlite3_column_int(rows, 2) <= ROUNDS_BEST || is_default(&config))
+        if (baselines || sqlite3_column_int(rows, 2) <= ROUNDS_BEST || config_is_default(&config))
             add(r, item, &config, library, baselines, field);
     }
     sqlite3_finalize(rows);

@@ -78,13 +78,10 @@ static int shared_of_sm(const struct search_pool *pool) {
     for (int i = 0; i < pool->count; i++) {
         const struct config *c = &pool->config[i];
         struct launch_shape shape;
-        size_t ctas = 1;
+        const size_t ctas = (size_t)config_get_or(c, "ctas", 1);
         c->family->shape(c, pool->problem, pool->sm_count, &shape);
-        for (int k = 0; k < c->family->knob_count; k++)
-            if (!strcmp(c->family->knobs[k].name, "ctas"))
-                ctas = (size_t)c->value[k];
-        if (ctas * (shape.smem_bytes + 1152) > most)
-            most = ctas * (shape.smem_bytes + 1152);
+        if (ctas * (shape.smem_bytes + EXTRA_SHARED) > most)
+            most = ctas * (shape.smem_bytes + EXTRA_SHARED);
     }
     return (int)most;
 }

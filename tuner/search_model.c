@@ -3,16 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of shared memory that come on top of what a launch asks for: the system's and the kernel's own. */
-enum { EXTRA_SHARED = 1152 };
-
-static int knob_or(const struct config *c, const char *name, int otherwise) {
-    for (int i = 0; i < c->family->knob_count; i++)
-        if (!strcmp(c->family->knobs[i].name, name))
-            return c->value[i] > 0 ? c->value[i] : otherwise;
-    return otherwise;
-}
-
 static double ceil_div(double a, double b) {
     return ceil(a / b);
 }
@@ -23,9 +13,9 @@ static void set_costs(struct model_point *point, const struct config *c, const s
     c->family->shape(c, p, sm_count, &shape);
     const double items = shape.items;
     const double tile_n = shape.tile_n, tile_m = shape.tile_m, tile_k = shape.tile_k;
-    const double split = knob_or(c, "split_k", 1), cluster_k = knob_or(c, "cluster_k", 1),
-                 stream = knob_or(c, "stream_k", 0);
-    const double stages = knob_or(c, "stages", 2), ctas = knob_or(c, "ctas", 1);
+    const double split = config_get_or(c, "split_k", 1), cluster_k = config_get_or(c, "cluster_k", 1),
+                 stream = config_get_or(c, "stream_k", 0);
+    const double stages = config_get_or(c, "stages", 2), ctas = config_get_or(c, "ctas", 1);
     const double fit = floor(sm_shared / (double)(shape.smem_bytes + EXTRA_SHARED));
     const double resident = c->family->persistent || fit < ctas ? ctas : fit;
     const double waves = ceil_div(items, sm_count * resident), per_sm = ceil_div(items, sm_count);

@@ -12,6 +12,8 @@
 
 #include "../runtime/family.h"
 
+/* Bytes of shared memory that come on top of what a launch asks for: the system's and the kernel's own. */
+enum { EXTRA_SHARED = 1152 };
 enum { MODEL_COSTS = 13, MODEL_KNOBS = 2 * MT_MAX_KNOBS };
 
 /* A configuration on a problem, as the model sees it. */

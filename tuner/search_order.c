@@ -74,8 +74,7 @@ static bool known_of(const struct rows *rows, int row, const struct work_item *i
 
 static bool in_pool(const struct config_list *pool, const struct config *config) {
     for (int i = 0; i < pool->count; i++)
-        if (pool->config[i].family == config->family &&
-            !memcmp(pool->config[i].value, config->value, sizeof config->value))
+        if (config_equal(&pool->config[i], config))
             return true;
     return false;
 }

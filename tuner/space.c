@@ -195,10 +195,6 @@ void config_list_add(struct config_list *list, const struct config *config) {
     list->config[list->count++] = *config;
 }
 
-static bool config_equal(const struct config *a, const struct config *b) {
-    return a->family == b->family && !memcmp(a->value, b->value, sizeof a->value);
-}
-
 /* Keeps the first of equal ones, by a table of indices with open addressing. */
 static void drop_repetitions(struct config_list *list) {
     size_t slots = 16, kept = 0;

@@ -32,21 +32,7 @@ __device__ __forceinline__ float load_at(uint there) {
 __device__ __forceinline__ void mbarrier_arrive_at(Barrier *barrier, int rank) {
     asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_at(shared_address(barrier), rank)) : "memory");
 }
-// The same, after which the writes of this thread are visible to who waits for the phase with mbarrier_wait_for_cluster().
+// The same, after which the writes of this thread are visible to who waits for the phase with mbarrier_wait<true>().
 __device__ __forceinline__ void mbarrier_publish_at(Barrier *barrier, int rank) {
     asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(address_at(shared_address(barrier), rank)) : "memory");
-}
-__device__ __forceinline__ void mbarrier_wait_for_cluster(Barrier *barrier, int parity) {
-    const uint address = shared_address(barrier);
-    uint done;
-    do {
-        asm volatile("{\n"
-                     ".reg .pred complete;\n"
-                     "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 complete, [%1], %2;\n"
-                     "selp.u32 %0, 1, 0, complete;\n"
-                     "}"
-                     : "=r"(done)
-                     : "r"(address), "r"(parity)
-                     : "memory");
-    } while (!done);
 }

@@ -31,21 +31,30 @@ __device__ __forceinline__ void mbarrier_arrive_on_cp_async(Barrier *barrier) {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 
+#define MBARRIER_TRY_WAIT(SEMANTICS)                                                                                                   \
+    asm volatile("{\n"                                                                                                                 \
+                 ".reg .pred complete;\n"                                                                                              \
+                 "mbarrier.try_wait.parity" SEMANTICS ".shared::cta.b64 complete, [%1], %2;\n"                                         \
+                 "selp.u32 %0, 1, 0, complete;\n"                                                                                      \
+                 "}"                                                                                                                   \
+                 : "=r"(done)                                                                                                          \
+                 : "r"(address), "r"(parity)                                                                                           \
+                 : "memory")
+
 // Waits until the phase of the given parity has completed. The first phase has parity 0; a fresh barrier counts as having completed parity 1.
-__device__ __forceinline__ void mbarrier_wait(Barrier *barrier, int parity) {
+// OfCluster: what other CTAs published with their arrivals is then visible; else what this one did.
+template <bool OfCluster = false> __device__ __forceinline__ void mbarrier_wait(Barrier *barrier, int parity) {
     const uint address = shared_address(barrier);
     uint done;
     do {
-        asm volatile("{\n"
-                     ".reg .pred complete;\n"
-                     "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
-                     "selp.u32 %0, 1, 0, complete;\n"
-                     "}"
-                     : "=r"(done)
-                     : "r"(address), "r"(parity)
-                     : "memory");
+        if constexpr (OfCluster)
+            MBARRIER_TRY_WAIT(".acquire.cluster");
+        else
+            MBARRIER_TRY_WAIT("");
     } while (!done);
 }
+
+#undef MBARRIER_TRY_WAIT
 
 // A barrier among some warps of the CTA: `threads` of them, numbered 1 to 15 (0 is __syncthreads).
 __device__ __forceinline__ void named_barrier(int number, int threads) {

@@ -90,7 +90,7 @@ template <class Team, int PartialSize, bool Bf16, bool TensorStore> struct Hoppe
         constexpr int registers = MI * NI * 4;
         const int rank = cluster_rank(), lane = threadIdx.x % 32;
         if (rank > 0) {
-            mbarrier_wait_for_cluster(freed, round % 2 ^ 1);
+            mbarrier_wait<true>(freed, round % 2 ^ 1);
             float *mine = reinterpret_cast<float *>(shared) + Team::thread();
 #pragma unroll
             for (int i = 0; i < registers; i++)
@@ -100,7 +100,7 @@ template <class Team, int PartialSize, bool Bf16, bool TensorStore> struct Hoppe
                 mbarrier_publish_at(ready, 0);
             return false;
         }
-        mbarrier_wait_for_cluster(ready, round % 2);
+        mbarrier_wait<true>(ready, round % 2);
         for (int other = 1; other < Ctas; other++) {
             const uint theirs = address_at(shared_address(shared), other) + Team::thread() * 4;
 #pragma unroll

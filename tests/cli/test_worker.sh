@@ -43,15 +43,6 @@ sweep() { # database, space, further options
     MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" sweep --device "$device" --quick --space "$TMPDIR/$space" --db "$base" \
         --shape 200,300 --m 1,17 "$@"
 }
-# Exit code and standard error of a sweep, as run CODE sweep ...; sets $verdict.
-run() {
-    local code=$1 got
-    shift
-    "$@" >"$TMPDIR/out" 2>"$TMPDIR/err"
-    got=$?
-    verdict=
-    [ "$got" = "$code" ] || verdict="exit code $got, not $code; "
-}
 outcomes() { # database, stages: each outcome with its number
     sql "$1" "SELECT outcome, count(*) FROM current JOIN knob ON knob.config = config_id AND knob.name = 'stages'
               WHERE knob.value = $2 AND family = 'sm80' GROUP BY 1 ORDER BY 1" | tr '\n' ' '

@@ -1,5 +1,6 @@
 /* compare --device cuda:0 [--against soft:h100-sxm]: compare.h says what it does. Writes TAP. */
 #include "compare.h"
+#include "../../runtime/quant.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include <argp.h>
@@ -101,12 +102,6 @@ void case_add(struct case_list *list, const struct gpu_case *c, const char *name
 
 /* ---- judging ---- */
 
-static float float_of(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 static bool is_nan(uint32_t bits) {
     return (bits & 0x7fffffff) > 0x7f800000;
 }
@@ -118,8 +113,8 @@ static bool agree(enum judge judge, const uint32_t *a, const uint32_t *b, size_t
     if (judge == JUDGE_FLOATS)
         return is_nan(a[i]) && is_nan(b[i]);
     const size_t pair = i / 2 * 2;
-    const double bound = ldexp(fmax(float_of(a[pair + 1]), float_of(b[pair + 1])), -18);
-    return judge == JUDGE_SUMS && fabs((double)float_of(a[i]) - (double)float_of(b[i])) <= bound;
+    const double bound = ldexp(fmax(float_of_bits(a[pair + 1]), float_of_bits(b[pair + 1])), -18);
+    return judge == JUDGE_SUMS && fabs((double)float_of_bits(a[i]) - (double)float_of_bits(b[i])) <= bound;
 }
 
 /* Sets `why` when the data differ by more than the case allows. */

@@ -177,7 +177,7 @@ extern "C" __global__ void __cluster_dims__(4, 1, 1) __launch_bounds__(128) clus
     data[t] = in[blockIdx.x * 128 + t];
     for (int r = 0; r < COUNT; r++)
         mbarrier_publish_at(&ready, r);
-    mbarrier_wait_for_cluster(&ready, 0);
+    mbarrier_wait<true>(&ready, 0);
     for (int r = 0; r < COUNT; r++)
         out[(blockIdx.x * COUNT + r) * 128 + t] = __float_as_uint(load_at(address_at(shared_address(&data[(t * 7 + rank) % 128]), r)));
     cluster_sync(); // nobody reads from a CTA that is gone
