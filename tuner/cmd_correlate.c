@@ -115,6 +115,7 @@ struct finding {
     double rho, low, high;        /* over all problems together */
     double within;                /* mean of the rho within each problem; NAN if none has one */
     double regret, worst;         /* mean and worst over the problems; NAN if there is none */
+    double pruned, pruned_worst;  /* likewise, when the model's best tenth is measured */
 };
 
 static const struct range {
@@ -133,9 +134,12 @@ static void add_problem(const double *measured, const double *modelled, int coun
     if (count < 2)
         return;
     double rho = rank_spearman(modelled, measured, count), regret = rank_regret(modelled, measured, count);
+    double pruned = rank_pruning(modelled, measured, count, (count + 9) / 10);
     f->problems++;
     f->regret += regret;
-    f->worst = regret > f->worst ? regret : f->worst;
+    f->worst = fmax(f->worst, regret);
+    f->pruned += pruned;
+    f->pruned_worst = fmax(f->pruned_worst, pruned);
     if (count > 2 && !isnan(rho)) {
         f->ordered++;
         f->within += rho;
@@ -166,6 +170,8 @@ static void find(const struct pairs *pairs, const char *family, const struct ran
     f->within = f->ordered ? f->within / f->ordered : NAN;
     f->regret = f->problems ? f->regret / f->problems : NAN;
     f->worst = f->problems ? f->worst : NAN;
+    f->pruned = f->problems ? f->pruned / f->problems : NAN;
+    f->pruned_worst = f->problems ? f->pruned_worst : NAN;
     free(measured);
     free(modelled);
 }
@@ -181,7 +187,7 @@ static void print_number(double value, int width) {
 
 static void print_row(const struct finding *f) {
     printf("%-8s %-7s %6d %8d", f->family, f->range, f->pairs, f->problems);
-    const double values[] = {f->rho, f->low, f->high, f->within, f->regret, f->worst};
+    const double values[] = {f->rho, f->low, f->high, f->within, f->regret, f->worst, f->pruned, f->pruned_worst};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         print_number(values[i], 7);
     puts("");
@@ -193,10 +199,11 @@ static json_t *number_or_null(double value) {
 
 static void print_json(const struct finding *f, const char *gpu, const char *model) {
     json_t *object =
-        json_pack("{ss ss ss ss si si so so so so so so}", "gpu", gpu, "model_device", model, "family", f->family, "m",
+        json_pack("{ss ss ss ss si si so so so so so so so so}", "gpu", gpu, "model_device", model, "family", f->family, "m",
                   f->range, "pairs", f->pairs, "problems", f->problems, "rho", number_or_null(f->rho), "low",
                   number_or_null(f->low), "high", number_or_null(f->high), "rho_within", number_or_null(f->within),
-                  "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst));
+                  "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst), "pruned_mean",
+                  number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6));
     puts(text);
     free(text);
@@ -207,8 +214,11 @@ static void print_heading(const char *gpu, const char *model) {
     printf("%s measured, %s modelled; cold cache\n"
            "rho: Spearman's over all problems, with its 95 %% interval; within: the mean of each problem's own;\n"
            "regret: the measured time of the candidate that the model puts first, over the best measured one\n"
-           "%-8s %-7s %6s %8s %7s %7s %7s %7s %7s %7s\n",
-           gpu, model, "family", "m", "pairs", "problems", "rho", "low", "high", "within", "regret", "worst");
+           "pruned: the same of the best among the tenth that the model puts first\n"
+           "Over the favourites of a search these say little: draw candidates with sweep --strategy sample\n"
+           "%-8s %-7s %6s %8s %7s %7s %7s %7s %7s %7s %7s %7s\n",
+           gpu, model, "family", "m", "pairs", "problems", "rho", "low", "high", "within", "regret", "worst", "pruned",
+           "worst");
 }
 
 /* Each family once, in the order of the pairs, then all together; each over all m and over stretches of it. */

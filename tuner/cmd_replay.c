@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STRATEGIES = 3, MAX_SEEDS = 1000, CURVE_POINTS = 200 };
+enum { STRATEGIES = SEARCH_SAMPLE + 1, MAX_SEEDS = 1000, CURVE_POINTS = 200 };
 
 struct replay {
     struct query_options query;
@@ -26,7 +26,7 @@ struct replay {
 enum { KEY_STRATEGY = 0x400, KEY_SEEDS, KEY_SHARE };
 
 static const struct argp_option replay_table[] = {
-    {"strategy", KEY_STRATEGY, "LIST", 0, "Of exhaustive, random, guided (default: all three)", 20},
+    {"strategy", KEY_STRATEGY, "LIST", 0, "Of exhaustive, random, guided, sample (default: all but sample)", 20},
     {"seeds", KEY_SEEDS, "N", 0, "Repeat what is drawn at random with N seeds (default: 10)", 20},
     {"share", KEY_SHARE, "PERCENT", 0, "Measure at most this share of the configurations (default: 10)", 20},
     {"out", 'o', "FOLDER", 0, "Also write the curve of distance against measurements: replay.svg and .png, data/", 20},
@@ -343,8 +343,10 @@ int cmd_replay(int argc, char **argv) {
     };
     enum mt_status status = options_parse(&argp, argc, argv, &o, &o.query.common);
     if (!status) {
-        bool some = o.strategy[SEARCH_EXHAUSTIVE] || o.strategy[SEARCH_RANDOM] || o.strategy[SEARCH_GUIDED];
-        for (int s = 0; s < STRATEGIES && !some; s++)
+        bool some = false;
+        for (int s = 0; s < STRATEGIES; s++)
+            some = some || o.strategy[s];
+        for (int s = 0; s <= SEARCH_GUIDED && !some; s++)
             o.strategy[s] = true;
         status = replay(&o);
     }

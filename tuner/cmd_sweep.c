@@ -34,9 +34,9 @@ static const struct argp_option table[] = {
      "(default): all",
      20},
     {"strategy", KEY_STRATEGY, "NAME", 0,
-     "How to search: exhaustive, random (starts and neighbours) or guided (by a cost model that learns from what is "
-     "measured, and on a GPU by the modelled times that the database has of it). Default: as --patience; alone it "
-     "means "
+     "How to search: exhaustive, random (starts and neighbours), guided (by a cost model that learns from what is "
+     "measured, and on a GPU by the modelled times that the database has of it) or sample (--max-configs of each "
+     "problem, drawn at random, of each family alike: what `correlate` wants). Default: as --patience; alone it means "
      "--patience normal",
      20},
     {"seed", KEY_SEED, "N", 0, "Seed of what a search draws at random (default: 0)", 20},

@@ -67,3 +67,17 @@ double rank_regret(const double *predicted, const double *real, int count) {
     }
     return chosen / best;
 }
+
+double rank_pruning(const double *predicted, const double *real, int count, int keep) {
+    double kept = INFINITY, best = INFINITY;
+    for (int i = 0; i < count; i++) {
+        int lower = 0;
+        for (int j = 0; j < count; j++)
+            lower += predicted[j] < predicted[i];
+        if (lower < keep && real[i] < kept)
+            kept = real[i];
+        if (real[i] < best)
+            best = real[i];
+    }
+    return kept / best;
+}

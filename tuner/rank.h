@@ -14,4 +14,8 @@ void rank_interval(double rho, int count, double *low, double *high);
  * lowest prediction (the dearest of several) over the lowest real cost. 1: nothing is lost. count >= 1. */
 double rank_regret(const double *predicted, const double *real, int count);
 
+/* The same when the `keep` candidates with the lowest predictions (and those that are equal to the last of them) are
+ * measured and the best of these is taken: what it costs to leave the others out. 1 <= keep <= count. */
+double rank_pruning(const double *predicted, const double *real, int count, int keep);
+
 #endif

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { FIRST_GUESSES = 4, SPREAD_TRIES = 12, MIN_BUDGET = 8 };
 
@@ -17,6 +18,7 @@ struct search {
     enum state *state; /* of each configuration */
     double *ns;        /* 0: not good, or not told */
     double *predicted; /* log ns */
+    int *drawn;        /* sample: all of them, in the order of the draw; else NULL */
     int next;          /* exhaustive: where the list goes on */
     int asked, told, fitted_at;
     int best;   /* -1: none yet */
@@ -26,11 +28,11 @@ struct search {
 
 /* ---- names ---- */
 
-static const char *const strategy_names[] = {"exhaustive", "random", "guided"};
-static const char *const patience_names[] = {"quick", "normal", "exhaustive"};
+static const char *const strategy_names[] = {"exhaustive", "random", "guided", "sample", NULL};
+static const char *const patience_names[] = {"quick", "normal", "exhaustive", NULL};
 
 static int find_name(const char *text, const char *const *names) {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; names[i]; i++)
         if (!strcmp(text, names[i]))
             return i;
     return -1;
@@ -39,7 +41,7 @@ static int find_name(const char *text, const char *const *names) {
 enum mt_status search_strategy_parse(const char *text, enum search_strategy *out) {
     int at = find_name(text, strategy_names);
     if (at < 0)
-        return fail(MT_USAGE, "there is no strategy `%s`; it is exhaustive, random or guided", text);
+        return fail(MT_USAGE, "there is no strategy `%s`; it is exhaustive, random, guided or sample", text);
     *out = (enum search_strategy)at;
     return MT_OK;
 }
@@ -86,6 +88,49 @@ static int shared_of_sm(const struct search_pool *pool) {
     return (int)most;
 }
 
+struct lot {
+    int index, place; /* place: in the draw of its family */
+    const struct family *family;
+    uint64_t hash;
+};
+
+static int compare_within_family(const void *a, const void *b) {
+    const struct lot *x = a, *y = b;
+    if (x->family != y->family)
+        return x->family < y->family ? -1 : 1;
+    return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+static int compare_places(const void *a, const void *b) {
+    const struct lot *x = a, *y = b;
+    return x->place != y->place ? x->place - y->place : compare_within_family(a, b);
+}
+
+/* By the hash of what a candidate is: neither the order of the list nor what was measured before has a part in it. The
+ * families take turns. */
+static int *draw_all(const struct search_pool *pool, uint64_t seed) {
+    const struct problem *p = pool->problem;
+    struct lot *lot = xcalloc((size_t)pool->count + 1, sizeof *lot);
+    int *drawn = xcalloc((size_t)pool->count + 1, sizeof *drawn);
+    struct str text = {0};
+    for (int i = 0; i < pool->count; i++) {
+        str_clear(&text);
+        str_printf(&text, "%d,%d,%d %d ", p->m, p->n, p->k, p->scheme.pct8);
+        config_format(&pool->config[i], &text);
+        lot[i] =
+            (struct lot){i, 0, pool->config[i].family, XXH3_64bits_withSeed(text.data, text.length, seed)};
+    }
+    str_release(&text);
+    qsort(lot, (size_t)pool->count, sizeof *lot, compare_within_family);
+    for (int i = 1; i < pool->count; i++)
+        lot[i].place = lot[i].family == lot[i - 1].family ? lot[i - 1].place + 1 : 0;
+    qsort(lot, (size_t)pool->count, sizeof *lot, compare_places);
+    for (int i = 0; i < pool->count; i++)
+        drawn[i] = lot[i].index;
+    free(lot);
+    return drawn;
+}
+
 struct search *search_open(const struct search_pool *pool, const struct search_rules *rules,
                            struct model_samples *memory) {
     struct search *s = xcalloc(1, sizeof *s);
@@ -99,6 +144,7 @@ struct search *search_open(const struct search_pool *pool, const struct search_r
     s->predicted = xcalloc(count, sizeof *s->predicted);
     s->best = s->centre = s->fitted_at = -1;
     s->random = (rules->seed + 1) * 0x9E3779B97F4A7C15ULL;
+    s->drawn = rules->strategy == SEARCH_SAMPLE ? draw_all(pool, rules->seed) : NULL;
     const int shared = shared_of_sm(pool);
     for (int i = 0; i < pool->count; i++)
         model_point_init(&s->point[i], &pool->config[i], pool->problem, pool->sm_count, shared,
@@ -113,6 +159,7 @@ void search_close(struct search *s) {
         if (s->memory != &s->no_memory)
             samples_add(s->memory, &s->own.item[i].point, s->own.item[i].ns);
     samples_release(&s->own);
+    free(s->drawn);
     free(s->state);
     free(s->ns);
     free(s->point);
@@ -275,6 +322,20 @@ static int next_guided(struct search *s) {
     return next >= 0 ? next : next_predicted(s, -1);
 }
 
+/* ---- sample ---- */
+
+static int sample_size(const struct search *s) {
+    return s->rules.budget < s->pool.count ? s->rules.budget : s->pool.count;
+}
+
+/* What was measured without being asked for takes no place in the sample, unless it was drawn too. */
+static int next_drawn(const struct search *s) {
+    for (int i = 0; i < sample_size(s); i++)
+        if (s->state[s->drawn[i]] == UNTOUCHED)
+            return s->drawn[i];
+    return -1;
+}
+
 /* ---- the loop ---- */
 
 static int choose(struct search *s) {
@@ -298,7 +359,7 @@ static int settle(struct search *s) {
 }
 
 int search_next(struct search *s) {
-    int next = s->asked < s->rules.budget ? choose(s) : settle(s);
+    int next = s->drawn ? next_drawn(s) : s->asked < s->rules.budget ? choose(s) : settle(s);
     if (next >= 0) {
         s->state[next] = ASKED;
         s->asked++;
@@ -307,6 +368,11 @@ int search_next(struct search *s) {
 }
 
 int search_left(const struct search *s) {
+    int left = 0;
+    for (int i = 0; s->drawn && i < sample_size(s); i++)
+        left += s->state[s->drawn[i]] == UNTOUCHED;
+    if (s->drawn)
+        return left;
     const int of = s->rules.budget < s->pool.count ? s->rules.budget : s->pool.count;
     return s->asked < of ? of - s->asked : 0;
 }

@@ -135,9 +135,10 @@ static enum mt_status group_open(struct order *o, int begin) {
     if (!o->dev->software)
         status = guide_read(store_handle(o->store), &item->problem, o->dev->cc, o->dev->sm_count, g->pool.config,
                             g->pool.count, &g->modelled_ns);
+    /* A sample is the same however much of the plan is done. */
+    const bool sample = o->rules.strategy == SEARCH_SAMPLE;
     const struct search_rules rules = {.strategy = o->rules.strategy,
-                                       .seed = o->rules.seed + (uint64_t)begin,
-
+                                       .seed = o->rules.seed + (sample ? 0 : (uint64_t)begin),
                                        .budget = budget_of(o, g->pool.count, !o->memory.count && !g->modelled_ns),
                                        .until_settled = !o->rules.max_configs && o->rules.patience == PATIENCE_NORMAL};
     const struct search_pool pool = {&item->problem, g->pool.config, g->pool.count, o->dev->sm_count, g->modelled_ns};

@@ -33,9 +33,9 @@ SQL
 
 run 0 "$MIXTUNE" correlate --db "$db"
 expect '^NVIDIA H100 80GB HBM3 measured, H100-SXM \(software device\) modelled' out
-expect '^sm80 +all +8 +2 +0\.810 +0\.[0-9]+ +0\.9[0-9]+ +0\.200 +1\.050 +1\.100$' out
-expect '^sm80 +1-16 +4 +1 +0\.800 .* +0\.800 +1\.000 +1\.000$' out
-expect '^sm80 +256- +4 +1 +-0\.400 .* +-0\.400 +1\.100 +1\.100$' out
+expect '^sm80 +all +8 +2 +0\.810 +0\.[0-9]+ +0\.9[0-9]+ +0\.200 +1\.050 +1\.100 +1\.050 +1\.100$' out
+expect '^sm80 +1-16 +4 +1 +0\.800 .* +0\.800 +1\.000 +1\.000 +1\.000 +1\.000$' out
+expect '^sm80 +256- +4 +1 +-0\.400 .* +-0\.400 +1\.100 +1\.100 +1\.100 +1\.100$' out
 expect '^all +all +8 +2 +0\.810' out
 forbid 'cublas|17-255' out
 result "$verdict" 'correlation, interval and regret as worked out by hand'

@@ -65,10 +65,21 @@ static void regret(void **state) {
     near(rank_regret(real, real, 4), 1);
 }
 
+static void pruning(void **state) {
+    (void)state;
+    const double model[] = {3, 1, 2, 1}, real[] = {10, 12, 11, 15};
+    near(rank_pruning(model, real, 4, 1), 1.2); /* both that are first are measured, and the better one is taken */
+    near(rank_pruning(model, real, 4, 2), 1.2);
+    near(rank_pruning(model, real, 4, 3), 1.1);
+    near(rank_pruning(model, real, 4, 4), 1);
+    near(rank_pruning(real, real, 4, 1), 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_ties), cmocka_unit_test(with_ties), cmocka_unit_test(without_an_order),
         cmocka_unit_test(intervals),    cmocka_unit_test(regret),
+        cmocka_unit_test(pruning),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 /* after the above */
@@ -113,7 +114,7 @@ static void test_names(void **state) {
     (void)state;
     enum search_strategy strategy;
     enum search_patience patience;
-    for (int i = SEARCH_EXHAUSTIVE; i <= SEARCH_GUIDED; i++) {
+    for (int i = SEARCH_EXHAUSTIVE; i <= SEARCH_SAMPLE; i++) {
         assert_int_equal(search_strategy_parse(search_strategy_name((enum search_strategy)i), &strategy), MT_OK);
         assert_int_equal(strategy, i);
     }
@@ -353,6 +354,85 @@ static void test_model_foretells(void **state) {
     world_close(&w);
 }
 
+static bool asked_for(const int *asked, int count, int index) {
+    for (int i = 0; i < count; i++)
+        if (asked[i] == index)
+            return true;
+    return false;
+}
+
+/* Neither the order of the list nor what is known changes what is drawn; another seed and another problem do. */
+static void test_sample_is_drawn(void **state) {
+    (void)state;
+    enum { DRAWN = 40 };
+    static const struct problem other = {17, 6144, 4096, 128, {0}, DTYPE_F16, 0};
+    struct world w = world_open(&decode), reversed = world_open(&decode);
+    const int count = w.configs.count;
+    int *asked = xcalloc((size_t)count, sizeof *asked), *again = xcalloc((size_t)count, sizeof *again);
+    const struct search_rules rules = {SEARCH_SAMPLE, 7, DRAWN, false};
+    assert_int_equal(run_rules(&w, rules, NULL, asked), DRAWN);
+    for (int i = 0; i < count; i++)
+        reversed.configs.config[i] = w.configs.config[count - 1 - i];
+    assert_int_equal(run_rules(&reversed, rules, NULL, again), DRAWN);
+    for (int i = 0; i < DRAWN; i++)
+        assert_int_equal(again[i], count - 1 - asked[i]);
+    struct search *s = search_open(&w.pool, &rules, NULL);
+    int known = 0, bystander = 0;
+    while (asked_for(asked, DRAWN, bystander))
+        bystander++;
+    search_tell(s, bystander, 1); /* a favourite that was never drawn */
+    for (; known < 10; known++)
+        search_tell(s, asked[known], w.ns[asked[known]]);
+    assert_int_equal(search_left(s), DRAWN - known);
+    assert_int_equal(run(s, &w, again), DRAWN - known);
+    for (int i = known; i < DRAWN; i++)
+        assert_int_equal(again[i - known], asked[i]);
+    search_close(s);
+    int shared = run_rules(&w, (struct search_rules){SEARCH_SAMPLE, 8, DRAWN, false}, NULL, again) - DRAWN;
+    for (int i = 0; i < DRAWN; i++)
+        shared += asked_for(asked, DRAWN, again[i]);
+    assert_true(shared < DRAWN / 2);
+    w.pool.problem = &other;
+    assert_int_equal(run_rules(&w, rules, NULL, again), DRAWN);
+    assert_memory_not_equal(asked, again, DRAWN * sizeof *asked);
+    free(asked);
+    free(again);
+    world_close(&w);
+    world_close(&reversed);
+}
+
+/* A family with few configurations is not drowned by one with many. */
+static void test_sample_draws_families_alike(void **state) {
+    (void)state;
+    struct world w = world_open(&decode);
+    const struct family *few = family_find("f16");
+    const int many = w.configs.count;
+    int *asked = xcalloc((size_t)many + 8, sizeof *asked), of_few = 0;
+    for (int i = 0; i < 8; i++) {
+        char text[40];
+        struct config config;
+        snprintf(text, sizeof text, "tile_n=%d,tile_m=%d", i % 2 ? 64 : 128, 16 << i / 2);
+        assert_int_equal(config_parse(few, text, &config), MT_OK);
+        config_list_add(&w.configs, &config);
+    }
+    w.pool.config = w.configs.config;
+    w.pool.count = w.configs.count;
+    w.ns = xrealloc(w.ns, (size_t)w.configs.count * sizeof *w.ns);
+    for (int i = many; i < w.configs.count; i++)
+        w.ns[i] = 1e4;
+    assert_int_equal(run_rules(&w, (struct search_rules){SEARCH_SAMPLE, 0, 10, false}, NULL, asked), 10);
+    for (int i = 0; i < 10; i++)
+        of_few += asked[i] >= many;
+    assert_int_equal(of_few, 5);
+    of_few = 0;
+    assert_int_equal(run_rules(&w, (struct search_rules){SEARCH_SAMPLE, 0, 30, false}, NULL, asked), 30);
+    for (int i = 0; i < 30; i++)
+        of_few += asked[i] >= many;
+    assert_int_equal(of_few, 8);
+    free(asked);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),           cmocka_unit_test(test_exhaustive_asks_all_in_order),
@@ -360,7 +440,8 @@ int main(void) {
         cmocka_unit_test(test_failures),        cmocka_unit_test(test_known_before),
         cmocka_unit_test(test_until_settled),   cmocka_unit_test(test_modelled_times_guide),
         cmocka_unit_test(test_guided_sweep),    cmocka_unit_test(test_guided_budget),
-        cmocka_unit_test(test_model_foretells),
+        cmocka_unit_test(test_model_foretells), cmocka_unit_test(test_sample_is_drawn),
+        cmocka_unit_test(test_sample_draws_families_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
