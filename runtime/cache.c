@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "images.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static enum mt_status image_path(const char *hash, struct str *folder, struct st
     enum mt_status status = cache_folder(folder);
     if (status != MT_OK)
         return status;
-    str_append(folder, "/kernels");
+    str_append(folder, "/" CACHE_KERNELS);
     str_printf(path, "%s/%s", folder->data, hash);
     return MT_OK;
 }
@@ -61,18 +62,32 @@ static bool decode(const struct str *file, struct image *image) {
     return true;
 }
 
-bool cache_load(const char *hash, struct image *image) {
-    struct str folder = {0}, path = {0}, file = {0};
+static bool load(const char *path, struct image *image) {
+    struct str file = {0};
     bool found = false;
-    if (image_path(hash, &folder, &path) == MT_OK && access(path.data, F_OK) == 0) {
-        if (file_read(path.data, &file) != MT_OK)
-            log_warn("the cached kernel is not used: %s", fail_message());
-        else if (!(found = decode(&file, image)))
-            log_warn("the cached kernel %s is damaged and is compiled again", path.data);
+    if (access(path, F_OK) != 0)
+        return false;
+    if (file_read(path, &file) != MT_OK)
+        log_warn("the cached kernel is not used: %s", fail_message());
+    else if (!(found = decode(&file, image)))
+        log_warn("the cached kernel %s is damaged and is compiled again", path);
+    str_release(&file);
+    return found;
+}
+
+/* The images that the user named come first. */
+bool cache_load(const char *hash, struct image *image) {
+    struct str folder = {0}, path = {0};
+    bool found = false;
+    if (images_used()) {
+        str_printf(&path, "%s/" CACHE_KERNELS "/%s", images_used(), hash);
+        found = load(path.data, image);
+        str_clear(&path);
     }
+    if (!found && image_path(hash, &folder, &path) == MT_OK)
+        found = load(path.data, image);
     str_release(&folder);
     str_release(&path);
-    str_release(&file);
     return found;
 }
 

@@ -1,5 +1,5 @@
-/* Compiled kernels on disk: one file per image, kernels/<hash> in the cache folder, shared by any number of processes.
- */
+/* Compiled kernels on disk: one file per image, kernels/<hash> in the cache folder, shared by any number of processes;
+ * and read, never written, in a folder of images that the user named (images.h). */
 #ifndef MT_CACHE_H
 #define MT_CACHE_H
 
@@ -7,6 +7,8 @@
 
 /* Changes whenever the meaning of a file in the cache does: part of the hash. */
 #define CACHE_VERSION 1
+/* The folder of the images, in the cache and in what images.h uses. */
+#define CACHE_KERNELS "kernels"
 
 /* Fills all of `image` but `hash` and is true if a good file of that hash is there. A damaged file is warned of and not
  * used. */

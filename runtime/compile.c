@@ -4,7 +4,9 @@
 #include "compiler.h"
 #include "cubin.h"
 #include "fatbin.h"
+#include "images.h"
 #include "template.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -53,6 +55,25 @@ static enum mt_status image_build(const struct compile_request *request, const s
     return status;
 }
 
+enum mt_status nvrtc_version(int *out) {
+    return images_used() ? images_version(out) : compiler_version(out);
+}
+
+/* Images are of the NVRTC that made them: what another one makes may not stand beside them under the same version. */
+static enum mt_status image_compile(const struct compile_request *request, const struct str *source, int version,
+                                    struct image *out) {
+    int here = 0;
+    if (!images_used() || (compiler_version(&here) == MT_OK && here == version))
+        return image_build(request, source, out);
+    char compiler[32] = "there is no NVRTC here";
+    if (here)
+        snprintf(compiler, sizeof compiler, "the NVRTC here is %d.%d", here / 100, here / 10 % 10);
+    return fail(MT_NO_DEVICE,
+                "%s has no image of this %s for %s, and %s, not the %d.%d of the images: add the image, or go without "
+                "--images",
+                images_used(), request->template_name, request->arch, compiler, version / 100, version / 10 % 10);
+}
+
 enum mt_status compile_kernel(const struct compile_request *request, struct image *out) {
     struct str source = {0};
     int version;
@@ -64,7 +85,7 @@ enum mt_status compile_kernel(const struct compile_request *request, struct imag
         goto out;
     request_hash(request, &source, version, out->hash);
     if (!cache_load(out->hash, out)) {
-        status = image_build(request, &source, out);
+        status = image_compile(request, &source, version, out);
         if (status == MT_OK)
             cache_store(out);
     }

@@ -31,14 +31,16 @@ struct image {
 };
 
 /* Compiles or loads one kernel. Safe to call from many threads and processes at once.
- * MT_FAILURE with the compiler's first error when the source does not compile; MT_NO_DEVICE when there is no NVRTC. */
+ * MT_FAILURE with the compiler's first error when the source does not compile; MT_NO_DEVICE when it cannot be had here:
+ * there is no NVRTC, or images of another NVRTC are used and it is not among them. */
 enum mt_status compile_kernel(const struct compile_request *request, struct image *out);
 void image_release(struct image *image);
 
 /* A hash over all templates: what tuned data is stamped with. */
 enum mt_status template_hash(char out[33]);
 
-/* NVRTC version as 1300 for 13.0. */
+/* The version of the NVRTC that kernels come from, as 1300 for 13.0: that of the images that are used (images.h), else
+ * of the NVRTC here. */
 enum mt_status nvrtc_version(int *out);
 
 /* Source text of a template (embedded in the library, or below $MIXTUNE_TEMPLATES when that is set: for changing

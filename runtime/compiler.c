@@ -1,6 +1,5 @@
 #include "compiler.h"
 #include "base/log.h"
-#include "compile.h"
 #include <dlfcn.h>
 #include <nvrtc.h>
 #include <pthread.h>
@@ -99,7 +98,7 @@ static enum mt_status nvrtc_open(void) {
                 "or set CUDA_HOME to where it is");
 }
 
-enum mt_status nvrtc_version(int *out) {
+enum mt_status compiler_version(int *out) {
     enum mt_status status = nvrtc_open();
     *out = version_number;
     return status;

@@ -11,4 +11,7 @@
 enum mt_status compiler_run(const char *name, const char *source, const char *arch, const char *const *options,
                             int option_count, struct str *cubin, struct str *ptx);
 
+/* Its version as 1300 for 13.0. MT_NO_DEVICE without NVRTC. */
+enum mt_status compiler_version(int *out);
+
 #endif

@@ -24,7 +24,6 @@ struct compile_all {
     const struct device *dev;
     struct progress progress;
     pthread_mutex_t lock; /* of `progress` */
-    bool no_compiler;
 };
 
 static bool must_stop(const struct compile_all *all) {
@@ -42,10 +41,22 @@ static void compile_some(void *context, int begin, int end) {
         if (b->status)
             b->message = xstrdup(fail_message());
         pthread_mutex_lock(&all->lock);
-        all->no_compiler = all->no_compiler || b->status == MT_NO_DEVICE;
         progress_step(&all->progress, b->status == MT_OK, NULL);
         pthread_mutex_unlock(&all->lock);
     }
+}
+
+/* Whether nothing at all could be compiled; `why` is one of the sentences. */
+static bool no_compiler(const struct binaries *b, const char **why) {
+    bool had = false;
+    *why = NULL;
+    for (int i = 0; i < b->count; i++) {
+        const struct binary *binary = &b->item[i];
+        had = had || (binary->tried && binary->status != MT_NO_DEVICE);
+        if (binary->tried && binary->status == MT_NO_DEVICE && !*why)
+            *why = binary->message;
+    }
+    return *why && !had;
 }
 
 enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bool quiet) {
@@ -61,10 +72,8 @@ enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bo
     if (all.progress.done < waiting)
         return fail(MT_INTERRUPTED, "%s after compiling %ld of %d kernels; the same command goes on from there",
                     interrupted() ? "interrupted" : "stopped at the time limit", all.progress.done, waiting);
-    for (int i = 0; i < b->count && all.no_compiler; i++)
-        if (b->item[i].status == MT_NO_DEVICE)
-            return fail(MT_NO_DEVICE, "%s", b->item[i].message);
-    return MT_OK;
+    const char *why;
+    return no_compiler(b, &why) ? fail(MT_NO_DEVICE, "%s", why) : MT_OK;
 }
 
 static struct image image_copy(const struct image *image) {

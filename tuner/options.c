@@ -1,5 +1,6 @@
 #include "options.h"
 #include "../runtime/base/log.h"
+#include "../runtime/images.h"
 #include "../runtime/base/str.h"
 #include <errno.h>
 #include <limits.h>
@@ -94,9 +95,15 @@ enum mt_status options_parse(const struct argp *argp, int argc, char **argv, voi
 
 /* ---- common ---- */
 
+enum { KEY_IMAGES = 0x500 };
+
 static const struct argp_option common_table[] = {
     {"device", 'd', "SPEC", 0,
      "cuda:N, or soft:NAME for a software device (default: $MIXTUNE_DEVICE, else cuda:0, else soft:a100-sxm-80g)", 90},
+    {"images", KEY_IMAGES, "DIR", 0,
+     "Run the compiled kernels of DIR, whatever NVRTC is here: an unpacked archive of `make gpu-archive` has them in "
+     "images/ (default: $MIXTUNE_IMAGES)",
+     90},
     {"json", 'j', NULL, 0, "Print results as JSON, one object a line", 91},
     {"quiet", 'q', NULL, 0, "No progress and no notes on standard error", 91},
     {0},
@@ -108,6 +115,8 @@ static error_t common_parse(int key, char *arg, struct argp_state *state) {
     case 'd':
         o->device = arg;
         return 0;
+    case KEY_IMAGES: /* by the environment, so that it holds for every process and thread */
+        return setenv(IMAGES_VARIABLE, arg, 1);
     case 'j':
         o->json = true;
         return 0;

@@ -28,7 +28,8 @@ struct sweep {
     struct quarantine quarantine;
     struct plan plan;
     struct order *order;
-    double best_ns; /* of the problem in hand: what progress shows */
+    int without_image; /* candidates that were left out, as their kernel cannot be had here */
+    double best_ns;    /* of the problem in hand: what progress shows */
     const struct work_item *best_item;
 };
 
@@ -189,6 +190,17 @@ static enum mt_status begin_batch(struct sweep *s, const struct candidate *candi
     return s->dev->software || candidate->item == s->best_item ? MT_OK : begin_run(s, "");
 }
 
+/* A kernel that cannot be had on this machine (runtime/images.h) says nothing of the candidate: no row. */
+static bool lacks_image(struct sweep *s, int at) {
+    const int binary = s->plan.item[at].binary;
+    if (binary < 0 || s->binaries.item[binary].status != MT_NO_DEVICE)
+        return false;
+    if (s->without_image++ == 0)
+        log_warn("some candidates are left out: %s", s->binaries.item[binary].message);
+    order_tell(s->order, at, 0);
+    return true;
+}
+
 static enum mt_status verify_time_record(struct sweep *s) {
     struct progress progress;
     enum mt_status status = MT_OK;
@@ -196,6 +208,8 @@ static enum mt_status verify_time_record(struct sweep *s) {
     for (int done = 0, at; !status && !(status = must_stop(s, done)) && !(status = choose(s, &at)) && at >= 0; done++) {
         const struct candidate *candidate = &s->plan.item[at];
         struct measured measured;
+        if (lacks_image(s, at))
+            continue;
         if ((status = begin_batch(s, candidate)))
             break;
         if ((status = run(s, candidate, &measured))) {
@@ -209,6 +223,8 @@ static enum mt_status verify_time_record(struct sweep *s) {
         measured_release(&measured);
     }
     progress_release(&progress);
+    if (s->without_image)
+        log_warn("%d candidates were left out, as their kernels are not among the images", s->without_image);
     return status;
 }
 
