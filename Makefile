@@ -130,10 +130,24 @@ bench:
 	$(Q)for b in $(call exe,$(BENCH)); do MIXTUNE_CACHE_DIR=$(BUILD)/cache $$b || exit 1; done
 bench-programs: $(call exe,$(BENCH))
 
-# Runs from the archive, as on a machine that has nothing else.
+# For a GPU that can be had for minutes: the archive with compiled kernels and modelled times inside (tests/gpu/README.md).
+# FOR=soft:NAME names the software device that stands for it, if it is not in this machine.
+DIST = $(BUILD)/dist/$(ARCHIVE)
+FILLED = $(BUILD)/gpu$(if $(filter 1,$(REHEARSE)),-rehearsal)
+gpu-archive: dist
+	$(Q)$(MAKE) all $(BUILD)/tests/gpu/compare
+	$(Q)BUILD=$(BUILD) REHEARSE=$(REHEARSE) tests/gpu/fill.sh $(FILLED) $(FOR)
+	$(Q)mkdir -p $(DIST)/modelled && cp -R $(FILLED)/images $(DIST) && cp $(FILLED)/modelled/*.db $(DIST)/modelled
+	$(Q)tar -C $(BUILD)/dist -czf $(FILLED)/$(ARCHIVE)-gpu.tar.gz $(ARCHIVE)
+	$(Q)echo "gpu-archive: $(FILLED)/$(ARCHIVE)-gpu.tar.gz ($$(du -h $(FILLED)/$(ARCHIVE)-gpu.tar.gz | cut -f1))"
+# Runs from that archive, as on a machine that has nothing else. Without a GPU it is a rehearsal with few and small shapes.
 OUT ?= $(BUILD)/gpu-check
-gpu-check: dist
-	$(Q)MIXTUNE_CACHE_DIR="$${MIXTUNE_CACHE_DIR:-$(abspath $(BUILD)/cache)}" $(BUILD)/dist/$(ARCHIVE)/libexec/check.sh "$(OUT)"
+GPU := $(or $(MIXTUNE_DEVICE),$(if $(wildcard /dev/nvidiactl),cuda:0,soft:h100-sxm))
+REHEARSE ?= $(if $(filter soft:%,$(GPU)),1)
+FOR ?= $(GPU)
+gpu-check: gpu-archive
+	$(Q)$(if $(filter 1,$(REHEARSE)),echo "gpu-check: a rehearsal on $(GPU)$(if $(MIXTUNE_DEVICE),,$(comma) for there is no GPU here)")
+	$(Q)MIXTUNE_DEVICE=$(GPU) REHEARSE=$(REHEARSE) STATE=$(abspath $(FILLED))/state $(DIST)/libexec/check.sh $(PART) "$(OUT)"
 
 install: all
 	$(Q)install -d $(addprefix "$(ROOT)"/,bin lib/pkgconfig include/mixtune/base share/mixtune share/man/man1)
@@ -151,7 +165,7 @@ install: all
 install-gpu-check: example $(BUILD)/tests/gpu/compare
 	$(Q)install -d "$(ROOT)"/libexec
 	$(Q)install $(BUILD)/tests/gpu/compare $(BUILD)/example/dispatch tests/gpu/check.sh "$(ROOT)"/libexec
-	$(Q)install -m 644 $(wildcard tests/gpu/compare*.cu tests/gpu/peer*.py) "$(ROOT)"/libexec
+	$(Q)install -m 644 $(wildcard tests/gpu/check_*.sh tests/gpu/compare*.cu tests/gpu/peer*.py) "$(ROOT)"/libexec
 ROOT = $(DESTDIR)$(PREFIX)
 
 # An archive that runs where there is only the driver and the CUDA libraries: the other libraries are linked in.
@@ -165,7 +179,7 @@ dist:
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests example lint bench bench-programs gpu-check install install-gpu-check dist
+.PHONY: all clean run test tests unit-tests example lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# make gpu-check without a GPU: the comparison of two devices finds what is different, no wrapper is forgotten, and the whole of
-# tests/gpu/check.sh is rehearsed on a software device, with a compute-sanitizer that only runs what it is given.
+# The comparison of two devices finds what is different, and no wrapper is forgotten. The rest of make gpu-check is rehearsed by
+# test_gpu_rehearsal.sh.
 # shellcheck source=tests/cli/cases.sh
 . tests/cli/cases.sh
 : "${BUILD:=build}"
@@ -84,78 +84,4 @@ expect "^ok [0-9]+ - widen" out
 expect "^not ok [0-9]+ - promote_fma: on soft:h100-sxm: .*CUDA_ERROR_LAUNCH_TIMEOUT" out
 result "$verdict" "a fault of the device is told with its name"
 
-# ---- the rehearsal ----
-
-# Tools that a machine with a GPU may lack: those that check.sh uses are there, others are not.
-tools=$TMPDIR/tools
-mkdir "$tools"
-for tool in awk bash basename cat cp cut dirname env find grep gzip head ldd mkdir mktemp nproc realpath renice rm sed sleep tail tar tee \
-    timeout tr uname wc; do
-    ln -s "$(command -v "$tool")" "$tools/$tool"
-done
-sanitizer() { # exit code when --tool is racecheck
-    # shellcheck disable=SC2016 # the stub's
-    printf '#!/bin/bash\necho "$*" >>%s\ntool=$2\nwhile [[ $1 == --* ]]; do shift 2; done\n"$@" || exit\n[ $tool != racecheck ] || exit %s\n' \
-        "$TMPDIR/sanitized" "$1" >"$tools/compute-sanitizer"
-    chmod +x "$tools/compute-sanitizer"
-}
-# shellcheck disable=SC2054 # words with commas between them
-rehearsal=(env -u CUDA_HOME PATH="$tools" MIXTUNE_DEVICE=soft:h100-sxm REHEARSE=1 ONLY=gate,timer,copy_,quantize tests/gpu/check.sh)
-
-sanitizer 0
-ln -s "$(command -v gnuplot)" "$tools/gnuplot"
-run 0 "${rehearsal[@]}" "$TMPDIR/whole"
-forbid '^failed' out
-for step in describe compare 'verify sm80' 'verify sm90' 'verify mixed' 'verify f16' memcheck racecheck synccheck probe 'sweep, up to 1' \
-    'sweep, up to 2' merge show report export dispatch 'T4 file'; do
-    expect "^ok .* s  $step" out
-done
-expect '^o +16 w4a8 +[0-9.]+ +[0-9.]+ f16 +[0-9.]+  sm[89]0 tile_' out
-expect '^MODELLED' out
-expect 'skipped.* correlate .*nothing was measured' out
-[ "$(grep -c -- '--target-processes all .*verify' "$TMPDIR/sanitized")" = 9 ] || verdict="$verdict not nine runs under the sanitizer; "
-for file in gpu-check.log summary.txt check.db check.mixtune check.t4.json.gz report.html more.tar.gz; do
-    [ -s "$TMPDIR/whole/$file" ] || verdict="$verdict no $file; "
-done
-for file in more/trace more/report/data/; do
-    tar -tzf "$TMPDIR/whole/more.tar.gz" | grep -q "^$file" || verdict="$verdict no $file in more.tar.gz; "
-done
-[ "$(find "$TMPDIR/whole" -type f | wc -l)" -le 7 ] || verdict="$verdict more than seven files, and peers.json is not among them; "
-diff <(tail -n "$(wc -l <"$TMPDIR/whole/summary.txt")" "$TMPDIR/out") "$TMPDIR/whole/summary.txt" >>"$TMPDIR/err" || verdict="$verdict summary.txt is not what is printed last; "
-result "$verdict" "the rehearsal runs every step"
-
-sanitizer 9
-rm "$tools/gnuplot"
-run 1 "${rehearsal[@]}" "$TMPDIR/poor"
-[ "$(grep -c '^failed' "$TMPDIR/poor/summary.txt")" = 3 ] || verdict="$verdict not three failed steps; "
-expect '^failed .* racecheck sm90: exit code 9' out
-expect '^skipped .* report: there is no gnuplot here; .*mixtune report --db poor/check.db' out
-expect '^ok .* T4 file' out
-result "$verdict" "a step that fails is told, the rest goes on; without gnuplot the plots wait"
-
-rm "$tools/compute-sanitizer"
-: >"$TMPDIR/out"
-"${rehearsal[@]}" "$TMPDIR/stopped" >"$TMPDIR/out" 2>"$TMPDIR/err" &
-for ((i = 0; i < 400; i++)); do
-    grep -q '^ok .* verify sm80' "$TMPDIR/out" && break
-    sleep 0.05
-done
-kill -TERM $!
-wait $!
-code=$?
-verdict=
-[ "$code" = 75 ] || verdict="exit code $code, not 75; "
-expect 'results are in' out
-forbid '^ok .* T4 file' out
-[ -s "$TMPDIR/stopped/summary.txt" ] || verdict="$verdict no summary.txt; "
-result "$verdict" "SIGTERM leaves what was written"
-
-if [ -e /dev/nvidiactl ]; then
-    echo "ok $((number += 1)) - no device # SKIP there is one"
-else
-    run 69 env MIXTUNE_DEVICE=cuda:0 tests/gpu/check.sh "$TMPDIR/none"
-    expect '^mixtune: no CUDA driver' err
-    [ "$(cat "$TMPDIR/out" "$TMPDIR/err" | wc -l)" = 1 ] || verdict="$verdict more than one sentence; "
-    result "$verdict" "no device is one sentence"
-fi
 finish

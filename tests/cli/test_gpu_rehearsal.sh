@@ -1,0 +1,201 @@
+#!/bin/bash
+# The fifteen minutes on a GPU, rehearsed on a software device: tests/gpu/check.sh as a whole, with kernels that hang, fault and compute wrong
+# numbers, without tools that a machine may lack, and killed at random moments. A compute-sanitizer stands by that only runs what it
+# is given.
+# shellcheck source=tests/cli/cases.sh
+. tests/cli/cases.sh
+: "${BUILD:=build}"
+
+# Tools that a machine with a GPU may lack: those that check.sh uses are there, others are not. Python is one of the others.
+tools=$TMPDIR/tools
+mkdir "$tools"
+for tool in awk bash basename cat cp cut dirname dmesg env find grep gzip head ldconfig ldd ls mkdir mktemp mv nproc realpath rm sed setpriv sleep \
+    sort tail tar tee timeout touch tr uname wc; do
+    place=$(command -v "$tool") && ln -s "$place" "$tools/$tool"
+done
+sanitizer() { # exit code when --tool is memcheck
+    # shellcheck disable=SC2016 # the stub's
+    printf '#!/bin/bash\necho "$*" >>%s\ntool=$2\nwhile [[ $1 == --* ]]; do shift 2; done\n"$@" || exit\n[[ $tool$* != memcheck*sm90* ]] || exit %s\n' \
+        "$TMPDIR/sanitized" "$1" >"$tools/compute-sanitizer"
+    chmod +x "$tools/compute-sanitizer"
+}
+# shellcheck disable=SC2054 # words with commas between them
+check=(env -u CUDA_HOME PATH="$tools" MIXTUNE_DEVICE=soft:h100-sxm REHEARSE=1 REFRESH=1 PATIENCE=3 ONLY=gate,timer,copy_,quantize
+    tests/gpu/check.sh)
+files() { find "$1" -type f | wc -l; }
+
+# ---- nothing is wrong ----
+
+sanitizer 0
+ln -s "$(command -v gnuplot)" "$tools/gnuplot"
+run 0 env STATE="$TMPDIR/state" "${check[@]}" all "$TMPDIR/whole" --budget 200
+forbid '^failed' out
+grep -E '^(ok|skipped) ' "$TMPDIR/out" | sed 's/^[a-z]* *[0-9.]* s  //; s/:.*//; s/ [0-9,]*$//; s/ of each problem//' | uniq >"$TMPDIR/order"
+diff - "$TMPDIR/order" >>"$TMPDIR/err" <<'END' || verdict="$verdict other steps, or another order; "
+describe
+load a kernel
+compare with the software device
+verify f16
+verify sm80
+verify sm80 mixed
+verify sm80
+verify sm90
+verify sm90 mixed
+verify sm90
+probe the device's limits
+sweep, up to 1
+sweep, up to 2
+sample
+peers
+memcheck sm80
+memcheck sm90
+memcheck f16
+sweep, up to 3
+finals, in turns
+correlate model and measurement
+show
+show what did not work
+show --floor
+report
+export
+dispatch from what was exported
+T4 file
+END
+expect '^o +16 w4a8 +[0-9.]+ +[0-9.]+ f16 +[0-9.]+  sm[89]0 tile_' out
+expect '^MODELLED' out
+expect 'skipped.* peers: python3 has no PyTorch' out
+[ "$(grep -c -- '--target-processes all .*verify' "$TMPDIR/sanitized")" = 3 ] || verdict="$verdict not three runs under the sanitizer; "
+for file in gpu-check.log summary.txt check.db check.mixtune check.t4.json.gz report.html more.tar.gz; do
+    [ -s "$TMPDIR/whole/$file" ] || verdict="$verdict no $file; "
+done
+for file in sample.db report/data/; do
+    tar -tzf "$TMPDIR/whole/more.tar.gz" | grep -q "^$file" || verdict="$verdict no $file in more.tar.gz; "
+done
+[ "$(files "$TMPDIR/whole")" = 7 ] || verdict="$verdict $(files "$TMPDIR/whole") files, not seven; "
+grep -v '^results are in' "$TMPDIR/out" | tail -n "$(wc -l <"$TMPDIR/whole/summary.txt")" | diff - "$TMPDIR/whole/summary.txt" >>"$TMPDIR/err" ||
+    verdict="$verdict summary.txt is not what is printed last; "
+result "$verdict" "the rehearsal runs every step of both parts, in their order"
+
+# ---- tools that are not there, steps that fail ----
+
+sanitizer 9
+rm "$tools/gnuplot"
+run 1 env STATE="$TMPDIR/state" "${check[@]}" rest "$TMPDIR/poor" --budget 100
+[ "$(grep -c '^failed' "$TMPDIR/out")" = 2 ] || verdict="$verdict not one failed step, once as it came and once in the table; "
+expect '^failed .* memcheck sm90: exit code 9' out
+expect '^skipped .* report: there is no gnuplot here; .*mixtune report --db poor/check.db' out
+expect '^ok .* T4 file' out
+expect '^ok .* verify sm80 1,100,300' "poor/summary.txt"
+expect '^sweeps, samples and finals had [0-9]+ % of the rest' out
+result "$verdict" "the second part goes on from the first; a step that fails is told, the others go on; without gnuplot the plots wait"
+rm "$tools/compute-sanitizer"
+
+# ---- families that are not right ----
+
+# Kernels of the sm90 family with a line at their beginning.
+broken() { # folder, line
+    mkdir "$TMPDIR/$1"
+    cp templates/gemm_sm90.cu "$TMPDIR/$1"
+    awk -v line="$2" '{ print } /gemm_sm90\(const __grid_constant__ mt_gemm_args args\) \{/ { print line }' templates/gemm_sm90.cu >"$TMPDIR/$1/gemm_sm90.cu"
+    grep -qF "$2" "$TMPDIR/$1/gemm_sm90.cu" || echo "gemm_sm90.cu has changed" >>"$TMPDIR/err"
+}
+# triage NAME LINE: the family is dropped, the others have a whole table.
+dropped() {
+    broken "$1" "$2"
+    run 1 env STATE="$TMPDIR/state-$1" MIXTUNE_TEMPLATES="$TMPDIR/$1" SOFTGPU_WATCHDOG=1000000000000 PATIENCE=2 "${check[@]}" triage \
+        "$TMPDIR/$1-out" --budget 120
+    expect "^failed .* verify sm90 1,100,300" out
+    expect '^ +sm90 is dropped' out
+    expect '^skipped .* verify sm90 5,256,256: sm90 is dropped' out
+    expect '^ok .* sweep, up to 1' out
+    expect '^o +1 w4a8 .* sm80 tile_' out
+    expect '^o +16 w4a8 .* sm80 tile_' out
+    forbid ' sm90 (tile|blocks)' out
+}
+dropped hang 'for (;;) asm volatile("");'
+expect 'hangs|no sign of life|timeout' hang-out/gpu-check.log
+result "$verdict" "a family that hangs is dropped, and the other has a whole table"
+
+run 1 env STATE="$TMPDIR/state-hang" MIXTUNE_TEMPLATES="$TMPDIR/hang" SOFTGPU_WATCHDOG=1000000000000 PATIENCE=1 "${check[@]}" rest \
+    "$TMPDIR/hang-out" --budget 120
+expect 'why: sm90 as it is by default' out
+expect 'why: sm90 (promote=0|, other knobs)' out
+expect '^ok .* sweep, up to 3' out
+expect '^ok .* finals' out
+expect '^skipped .* memcheck sm90: sm90 is dropped|^skipped .* compute-sanitizer' out
+expect '^o +16 w4a8 .* sm80 tile_' out
+result "$verdict" "the second part first looks into why, then goes on with the other"
+
+dropped fault 'asm volatile("trap;");'
+result "$verdict" "a family that faults is dropped"
+dropped wrong 'if (blockIdx.x == 0) return;'
+expect 'elements are wrong|deadlock|hang|barrier' wrong-out/gpu-check.log
+result "$verdict" "a family of which nothing is right is dropped"
+
+# ---- killed ----
+
+# SIGKILL reaches nobody but the shell: a step that outlives it would hold the device.
+out=$TMPDIR/killed base=$TMPDIR/state-killed
+cp -R "$TMPDIR/state" "$base"
+rm -f "$base"/*/{swept,probed,check.db,copy.db,sample.db}
+finished() { sqlite3 -readonly "$1" "SELECT DISTINCT layer, m, scheme, family, config FROM current ORDER BY 1, 2, 3, 4, 5" 2>/dev/null; }
+verdict=
+mkdir "$out"
+echo "$base" >"$TMPDIR/pattern"
+RANDOM=${KILL_SEED:-7}
+for ((round = 0; round < ${KILLS:-3}; round++)); do
+    env STATE="$base" "${check[@]}" rest "$out" --budget 100 >"$TMPDIR/out" 2>"$TMPDIR/err" &
+    pid=$!
+    for ((i = RANDOM % 60 + 5; i > 0; i--)); do
+        [ "$(files "$out")" -le 8 ] || verdict="$verdict over eight files; "
+        sleep 0.1
+    done
+    finished "$base"/*/check.db >"$TMPDIR/before"
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    rm -rf "${out:?}"/*
+    for ((i = 0; i < 100; i++)); do # the sweep that was running ends too
+        grep -qsaf "$TMPDIR/pattern" /proc/[0-9]*/cmdline || break
+        sleep 0.1
+    done
+    [ "$i" -lt 100 ] || verdict="$verdict a sweep outlived the check; "
+    [ "$(sqlite3 "$(echo "$base"/*/check.db)" 'PRAGMA integrity_check')" = ok ] || verdict="$verdict the database is damaged; "
+    finished "$base"/*/check.db | comm -23 "$TMPDIR/before" - >"$TMPDIR/lost"
+    [ ! -s "$TMPDIR/lost" ] || verdict="$verdict $(wc -l <"$TMPDIR/lost") candidates are lost; "
+done
+run_before=$verdict
+run 0 env STATE="$base" "${check[@]}" rest "$out" --budget 100
+expect '^ok .* finals' out
+[ "$(finished "$base"/*/check.db | wc -l)" -ge 12 ] || verdict="$verdict too few rows; "
+result "$run_before$verdict" "killed at random moments, with OUT emptied, it loses nothing and goes on"
+
+: >"$TMPDIR/out"
+env STATE="$TMPDIR/state-stopped" "${check[@]}" triage "$TMPDIR/stopped" >"$TMPDIR/out" 2>"$TMPDIR/err" &
+for ((i = 0; i < 400; i++)); do
+    grep -q '^ok .* verify sm80' "$TMPDIR/out" && break
+    sleep 0.05
+done
+kill -TERM $!
+wait $!
+code=$?
+verdict=
+[ "$code" = 75 ] || verdict="exit code $code, not 75; "
+expect 'results are in' out
+forbid '^ok .* T4 file' out
+[ -s "$TMPDIR/stopped/summary.txt" ] || verdict="$verdict no summary.txt; "
+result "$verdict" "SIGTERM leaves what was written"
+
+# ---- what the command line says ----
+
+run 64 tests/gpu/check.sh triage "$TMPDIR/none" --budget soon
+expect "takes seconds, not 'soon'" err
+result "$verdict" "a budget that is none is refused"
+if [ -e /dev/nvidiactl ]; then
+    echo "ok $((number += 1)) - no device # SKIP there is one"
+else
+    run 69 env MIXTUNE_DEVICE=cuda:0 tests/gpu/check.sh "$TMPDIR/none"
+    expect '^mixtune: no CUDA driver' err
+    [ "$(cat "$TMPDIR/out" "$TMPDIR/err" | wc -l)" = 1 ] || verdict="$verdict more than one sentence; "
+    result "$verdict" "no device is one sentence"
+fi
+finish
