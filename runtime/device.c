@@ -241,6 +241,20 @@ enum mt_status device_adopt(struct device *dev) {
     return status;
 }
 
+const char *device_stand_in(const struct device *dev) {
+    static const struct {
+        int cc;
+        const char *word, *spec; /* of the name */
+    } known[] = {
+        {90, "H200", "soft:h200"}, {90, "", "soft:h100-sxm"}, {89, "4090", "soft:rtx-4090"}, {89, "", "soft:l40s"}};
+    if (dev->software)
+        return dev->spec;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (dev->cc == known[i].cc && strstr(dev->name, known[i].word))
+            return known[i].spec;
+    return "soft:" SOFT_DEFAULT;
+}
+
 void device_arch(const struct device *dev, char arch[16]) {
     snprintf(arch, 16, dev->cc == 90 ? "sm_%da" : "sm_%d", dev->cc);
 }

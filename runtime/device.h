@@ -92,6 +92,11 @@ enum mt_status device_adopt(struct device *dev);
 /* MT_OK if `result` is CUDA_SUCCESS, else a sentence with `what` and the driver's own name of the error. */
 enum mt_status device_check(const struct device *dev, CUresult result, const char *what);
 
+/* The software device that stands for this one where its times are modelled and its results compared, as a spec; a
+ * software device stands for itself. Only cc, name, software and spec are read. The text belongs to `dev` or to the
+ * library. */
+const char *device_stand_in(const struct device *dev);
+
 /* The architecture that NVRTC is asked for: "sm_80", "sm_90a" (cc 90), "sm_120" ... */
 void device_arch(const struct device *dev, char arch[16]);
 

@@ -16,6 +16,10 @@ const struct family *family_find(const char *name) {
     return NULL;
 }
 
+bool family_runs_on(const struct family *family, int cc) {
+    return family->min_cc == 90 ? cc == 90 : cc >= family->min_cc;
+}
+
 static int knob_index(const struct family *family, const char *name, size_t length) {
     for (int i = 0; i < family->knob_count; i++)
         if (strlen(family->knobs[i].name) == length && !memcmp(family->knobs[i].name, name, length))

@@ -69,6 +69,9 @@ extern const struct family family_sm90, family_sm80, family_f16;
 const struct family *const *family_list(void);
 const struct family *family_find(const char *name); /* NULL if unknown */
 
+/* Whether the family's kernels can be built for that compute capability; those of 9.0 use what sm_90a alone has. */
+bool family_runs_on(const struct family *family, int cc);
+
 int config_get(const struct config *c, const char *knob);                   /* the knob must exist */
 int config_get_or(const struct config *c, const char *knob, int otherwise); /* where the family has no such knob */
 bool config_equal(const struct config *a, const struct config *b);          /* in every knob */

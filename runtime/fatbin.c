@@ -101,3 +101,18 @@ enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_si
     str_release(&compat);
     return MT_OK;
 }
+
+const void *fatbin_cubin(const void *fatbin, size_t size, size_t *cubin_size) {
+    const char *bytes = fatbin;
+    struct entry_header entry;
+    for (size_t at = sizeof(struct file_header); at + sizeof entry <= size; at += entry.header_size + entry.size) {
+        memcpy(&entry, bytes + at, sizeof entry);
+        if (entry.header_size > size - at || entry.size > size - at - entry.header_size)
+            break;
+        if (entry.kind != KIND_ELF)
+            continue;
+        *cubin_size = (size_t)entry.size;
+        return bytes + at + entry.header_size;
+    }
+    return NULL;
+}

@@ -20,4 +20,7 @@
 /* Appends a fat binary of the two to `out`. `arch` is "sm_80", "sm_90a", "sm_100f"; `ptx` is 0-terminated. */
 enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out);
 
+/* The machine code inside such a file of `size` bytes; NULL if there is none. Points into `fatbin`. */
+const void *fatbin_cubin(const void *fatbin, size_t size, size_t *cubin_size);
+
 #endif

@@ -23,6 +23,11 @@ enum mt_status problem_check(const struct problem *p) {
     return MT_OK;
 }
 
+bool problem_equal(const struct problem *a, const struct problem *b) {
+    return a->m == b->m && a->n == b->n && a->k == b->k && a->group == b->group && a->scheme.pct8 == b->scheme.pct8 &&
+           a->dtype == b->dtype && a->bias == b->bias;
+}
+
 int problem_k_padded(const struct problem *p) {
     return (p->k + MT_K_PAD - 1) / MT_K_PAD * MT_K_PAD;
 }

@@ -3,6 +3,7 @@
 #define MT_PROBLEM_H
 
 #include "base/status.h"
+#include <stdbool.h>
 
 enum dtype { DTYPE_F16, DTYPE_BF16 };
 
@@ -22,6 +23,8 @@ struct problem {
 
 /* MT_USAGE with the reason if a member is out of its range: shapes 1 .. 2^24, group, percentage. */
 enum mt_status problem_check(const struct problem *p);
+
+bool problem_equal(const struct problem *a, const struct problem *b);
 
 /* Sizes that follow from a problem. */
 int problem_k_padded(const struct problem *p); /* K rounded up to 128 */

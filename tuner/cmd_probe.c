@@ -7,22 +7,26 @@
 #include "cmd.h"
 #include "lock.h"
 #include "options.h"
-#include "probe.h"
 #include "progress.h"
+#include "worker.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { KEY_DB = 0x200 };
+enum { KEY_DB = 0x200, KEY_TIMEOUT };
 
 struct probe_options {
     struct common_options common;
     const char *db;
+    double patience;
     const char *command; /* what the user typed */
 };
 
 static const struct argp_option table[] = {
     {"db", KEY_DB, "FILE", 0, "The database that gets the limits (default: " DEFAULT_DB ")", 20},
+    {"timeout", KEY_TIMEOUT, "TIME", 0,
+     "A limit whose kernel gives no sign of life for so long is lost (default: 30s; 2m on a software device)", 20},
     {0},
 };
 
@@ -35,6 +39,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case KEY_DB:
         o->db = arg;
         return 0;
+    case KEY_TIMEOUT:
+        return options_error(seconds_parse(arg, "--timeout", &o->patience));
     case ARGP_KEY_ARG:
         return options_error(fail(MT_USAGE, "probe takes options only, not `%s`; --help lists them", arg));
     default:
@@ -48,14 +54,25 @@ static const struct argp argp = {
     .parser = parse,
     .children = children,
     .doc = "Measures what the device can do at best: bandwidths, rates of the tensor core and of single instructions, "
-           "latencies, the cost of a launch. `mixtune show --floor` sets the winners against it.\v"
+           "latencies, the cost of a launch. `mixtune show --floor` sets the winners against it. Each limit is "
+           "kept as it comes; one whose kernel hangs, crashes or does not do its work costs no other.\v"
            "Example: mixtune probe --device cuda:0"};
 
 static enum store_origin origin_of(const struct device *dev) {
     return dev->software ? ORIGIN_MODELLED : ORIGIN_MEASURED;
 }
 
-static enum mt_status begin_run(const struct probe_options *o, const struct device *dev, struct store *store) {
+struct probing {
+    const struct probe_options *options;
+    struct worker *worker;
+    const struct device *dev; /* the worker's */
+    struct store *store;
+    int kept, lost;
+    bool wrong; /* a kernel did not do its work */
+};
+
+static enum mt_status begin_run(const struct probing *p) {
+    const struct device *dev = p->dev;
     const struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
     struct store_environment env = {.driver_version = dev->driver_version};
     struct str clocks = {0};
@@ -67,62 +84,115 @@ static enum mt_status begin_run(const struct probe_options *o, const struct devi
     env.template_hash = templates;
     enum mt_status status = template_hash(templates);
     if (!status && !(status = nvrtc_version(&env.nvrtc_version)))
-        status = store_begin(store, &device, &env, o->command);
+        status = store_begin(p->store, &device, &env, p->options->command);
     str_release(&clocks);
     return status;
 }
 
-static enum mt_status keep(const struct probe_options *o, const struct device *dev, const struct limits *limits) {
-    struct store *store = NULL;
-    enum mt_status status = store_open(o->db, &store);
-    if (!status)
-        status = begin_run(o, dev, store);
-    for (int i = 0; i < limits->count && !status; i++) {
-        const struct limit *l = &limits->item[i];
-        const struct store_limit row = {l->name, l->unit, l->value, origin_of(dev)};
-        status = store_record_limit(store, &row);
-    }
-    store_close(store);
-    return status;
+/* ---- printing ---- */
+
+static void print_heading(const struct probing *p) {
+    if (!p->options->common.json)
+        printf("%s, %s limits\n", p->dev->name, p->dev->software ? "MODELLED (not measured)" : "measured");
+    fflush(stdout);
 }
 
-static void print_limits(const struct device *dev, const struct limits *limits) {
-    printf("%s, %s limits\n", dev->name, dev->software ? "MODELLED (not measured)" : "measured");
-    for (int i = 0; i < limits->count; i++)
-        printf("%-16s %12.2f  %s\n", limits->item[i].name, limits->item[i].value, limits->item[i].unit);
-}
-
-static void print_json(const struct device *dev, const struct limits *limits) {
-    for (int i = 0; i < limits->count; i++) {
-        const struct limit *l = &limits->item[i];
-        json_t *object = json_pack("{ss ss ss sf ss}", "device", dev->name, "origin", store_origin_name(origin_of(dev)),
-                                   "name", l->name, "value", l->value, "unit", l->unit);
+/* `missing` says why there is no value; NULL: there is. */
+static void print_limit(const struct probing *p, const struct limit *l, const char *missing) {
+    if (p->options->common.json) {
+        json_t *object = json_pack("{ss ss ss}", "device", p->dev->name, "origin", store_origin_name(origin_of(p->dev)),
+                                   "name", l->name);
+        if (missing)
+            json_object_set_new(object, "missing", json_string(missing));
+        else
+            json_object_update_new(object, json_pack("{sf ss}", "value", l->value, "unit", l->unit));
         char *text = json_dumps(object, JSON_COMPACT);
         puts(text);
         free(text);
         json_decref(object);
+    } else if (missing) {
+        printf("%-16s %12s  %s\n", l->name, "-", missing);
+    } else {
+        printf("%-16s %12.2f  %s\n", l->name, l->value, l->unit);
     }
+    fflush(stdout);
+}
+
+/* ---- measuring ---- */
+
+static enum mt_status keep(struct probing *p, const struct limits *found) {
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < found->count && !status; i++) {
+        const struct limit *l = &found->item[i];
+        const struct store_limit row = {l->name, l->unit, l->value, origin_of(p->dev)};
+        if ((status = store_record_limit(p->store, &row)))
+            break;
+        p->kept++;
+        print_limit(p, l, NULL);
+    }
+    return status;
+}
+
+static enum mt_status measure_limit(struct probing *p, int step, const char *name) {
+    struct check check;
+    struct limits found;
+    enum mt_status status = interrupted() ? MT_INTERRUPTED : worker_probe(p->worker, step, &check, &found);
+    if (status == MT_INTERRUPTED)
+        return fail(status, "interrupted; the %d limits that were measured are kept", p->kept);
+    if (status || check.outcome == OUTCOME_OK)
+        return status ? status : keep(p, &found);
+    p->lost++;
+    p->wrong = p->wrong || check.outcome == OUTCOME_WRONG;
+    print_limit(p, &(struct limit){.name = name}, check.message);
+    return MT_OK;
+}
+
+static int count_limits(const struct device *dev) {
+    int count = 0;
+    for (int step = 0; step < probe_steps(); step++)
+        count += probe_step(dev, step) != NULL;
+    return count;
+}
+
+static enum mt_status measure_limits(struct probing *p) {
+    struct progress progress;
+    enum mt_status status = MT_OK;
+    progress_init(&progress, "probe", count_limits(p->dev),
+                  p->options->common.quiet || isatty(STDOUT_FILENO)); /* there the lines tell */
+    for (int step = 0; step < probe_steps() && !status; step++) {
+        const char *name = probe_step(p->dev, step);
+        const int lost = p->lost;
+        if (!name)
+            continue;
+        status = measure_limit(p, step, name);
+        progress_step(&progress, p->lost == lost, name);
+    }
+    progress_release(&progress);
+    if (!status && p->lost)
+        status = fail(p->wrong ? MT_WRONG : MT_FAILURE, "%d of %d limits could not be measured; the others are kept",
+                      p->lost, count_limits(p->dev));
+    return status;
 }
 
 static enum mt_status probe(const struct probe_options *o) {
-    struct device dev;
-    struct limits limits;
+    struct probing p = {.options = o};
+    const struct worker_options how = {.device = o->common.device, .patience = o->patience};
     int lock = -1;
-    enum mt_status status = device_open(&dev, o->common.device);
+    enum mt_status status = worker_open(&how, &p.worker);
     if (status)
         return status;
-    int processes = dev.software ? 1 : nvml_compute_processes(dev.uuid);
+    p.dev = worker_device(p.worker);
+    int processes = p.dev->software ? 1 : nvml_compute_processes(p.dev->uuid);
     if (processes > 1)
-        log_warn("%d other processes compute on %s: expect too low limits", processes - 1, dev.name);
-    if (!(status = lock_take(&dev, o->db, true, 0, &lock)) && !(status = probe_run(&dev, o->common.quiet, &limits)) &&
-        !(status = keep(o, &dev, &limits))) {
-        if (o->common.json)
-            print_json(&dev, &limits);
-        else
-            print_limits(&dev, &limits);
+        log_warn("%d other processes compute on %s: expect too low limits", processes - 1, p.dev->name);
+    if (!(status = store_open(o->db, &p.store)) && !(status = lock_take(p.dev, o->db, true, 0, &lock)) &&
+        !(status = probe_compile(p.dev)) && !(status = begin_run(&p))) {
+        print_heading(&p);
+        status = measure_limits(&p);
     }
+    worker_close(p.worker);
     lock_release(lock);
-    device_close(&dev);
+    store_close(p.store);
     return status;
 }
 

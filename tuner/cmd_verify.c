@@ -1,9 +1,9 @@
-#include "binaries.h"
+#include "../runtime/base/log.h"
+#include "../runtime/base/str.h"
 #include "cmd.h"
-#include "plan.h"
 #include "progress.h"
-#include "verify.h"
-#include "workload.h"
+#include "space.h"
+#include "worker.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -11,24 +11,32 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_ALL, KEY_SPACE, KEY_BIAS, KEY_SEED };
+enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_ALL, KEY_SPACE, KEY_BIAS, KEY_SEED, KEY_TIMEOUT, KEY_GIVE_UP };
 
 struct verify_options {
     struct common_options common;
     struct work_options work;
     const char *config, *family, *space;
     bool all, bias;
-    int seed;
+    int seed, give_up;
+    double patience;
 };
 
 static const struct argp_option table[] = {
     {"config", KEY_CONFIG, "KNOBS", 0, "\"tile_n=128,stages=4\"; knobs not named keep their default", 20},
-    {"family", KEY_FAMILY, "NAME", 0, "Kernel family (default: sm80)", 20},
+    {"family", KEY_FAMILY, "NAME", 0,
+     "Kernel family (default: sm80 with --config, else every quantised family of the device)", 20},
     {"all", KEY_ALL, NULL, 0, "Every configuration of the space", 20},
-    {"space", KEY_SPACE, "LIST", 0, "Space for --all: names in configs/spaces/ or paths (default: the family's own)",
+    {"space", KEY_SPACE, "LIST", 0, "Space for --all: names in configs/spaces/ or paths (default: the families' own)",
      20},
     {"bias", KEY_BIAS, NULL, 0, "With a bias", 20},
     {"seed", KEY_SEED, "N", 0, "Seed of the random operands (default: 1)", 20},
+    {"timeout", KEY_TIMEOUT, "TIME", 0,
+     "A configuration that gives no sign of life for so long has hung (default: 30s; 2m on a software device)", 20},
+    {"give-up", KEY_GIVE_UP, "N", 0,
+     "After N configurations of a family that hung, crashed or lost the device's context skip the others (default: "
+     "never)",
+     20},
     {0},
 };
 
@@ -57,6 +65,10 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_SEED:
         return options_error(int_parse(arg, "--seed", 0, 1 << 30, &o->seed));
+    case KEY_TIMEOUT:
+        return options_error(seconds_parse(arg, "--timeout", &o->patience));
+    case KEY_GIVE_UP:
+        return options_error(int_parse(arg, "--give-up", 1, 1000000, &o->give_up));
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -73,30 +85,74 @@ static const struct argp argp = {
            "Example: mixtune verify --shape 17,4096,4096 --scheme w4a8,w8a8 --space proof-sm80"};
 
 struct verification {
-    struct proof proof; /* of the problem in hand */
     const struct verify_options *options;
-    uint64_t hash; /* of the problem's first output without split-K */
     struct workload workload;
     struct config_list configs;
     struct binaries binaries;
-    struct device dev;
-    int right, wrong, refused, failed;
-    int hashed; /* outputs of the problem that were compared bit for bit, the first included */
+    struct worker *worker;
+    const struct device *dev; /* the worker's */
     struct device_limits limits;
+    uint64_t hash; /* of the problem's first output without split-K */
+    int hashed;    /* outputs of the problem that were compared bit for bit, the first included */
+    int right, wrong, refused, failed, skipped;
     char first_reason[160]; /* why the first refused configuration was */
+    int *lost;              /* by family_number(): how many of its kernels hung, crashed or left the context unusable */
 };
 
+static int family_count(void) {
+    int count = 0;
+    while (family_list()[count])
+        count++;
+    return count;
+}
+
+/* The quantisation (NULL) comes behind the families. */
+static int family_number(const struct family *family) {
+    int number = 0;
+    while (family_list()[number] && family_list()[number] != family)
+        number++;
+    return number;
+}
+
+/* What was named is read before anything is opened: most mistakes are in it. */
 static enum mt_status read_configs(struct verification *v) {
     const struct verify_options *o = v->options;
     struct config config;
-    if (o->all)
+    if (o->space || (o->all && o->family))
         return config_list_read(o->space ? o->space : o->family, &v->configs);
-    const struct family *family = family_find(o->family);
+    if (!o->family && !o->config)
+        return MT_OK;
+    const char *name = o->family ? o->family : "sm80";
+    const struct family *family = family_find(name);
     if (!family)
-        return fail(MT_USAGE, "there is no kernel family `%s`; `mixtune info` lists them", o->family);
+        return fail(MT_USAGE, "there is no kernel family `%s`; `mixtune info` lists them", name);
     enum mt_status status = config_parse(family, o->config ? o->config : "", &config);
     if (!status)
         config_list_add(&v->configs, &config);
+    return status;
+}
+
+/* Every quantised family of the device; the oldest first, which is the surest to run. */
+static enum mt_status default_configs(struct verification *v) {
+    struct str spaces = {0};
+    enum mt_status status = MT_OK;
+    for (int i = family_count() - 1; i >= 0; i--) {
+        const struct family *family = family_list()[i];
+        struct config config;
+        if (!family->quantised || !family_runs_on(family, v->dev->cc))
+            continue;
+        config_default(family, &config);
+        if (v->options->all)
+            str_printf(&spaces, "%s%s", spaces.length ? "," : "", family->name);
+        else
+            config_list_add(&v->configs, &config);
+    }
+    if (spaces.length)
+        status = config_list_read(spaces.data, &v->configs);
+    str_release(&spaces);
+    if (!status && v->configs.count == 0)
+        status = fail(MT_NO_DEVICE, "%s has compute capability %d.%d; the kernels need 8.0 or later", v->dev->name,
+                      v->dev->cc / 10, v->dev->cc % 10);
     return status;
 }
 
@@ -114,62 +170,91 @@ static void print_json(const struct work_item *item, const char *family, const c
     json_decref(row);
 }
 
-static void print_line(const struct verification *v, const struct work_item *item, const char *family,
-                       const char *config, const struct check *check) {
+static void print_text(const struct work_item *item, const char *family, const char *config, const char *verdict,
+                       const struct check *check) {
     const struct problem *p = &item->problem;
-    const char *verdict = check->outcome == OUTCOME_OK ? "right" : store_outcome_name(check->outcome);
-    if (v->options->common.json) {
-        print_json(item, family, config, verdict, check->verdict.worst, check->message);
-        return;
-    }
     printf("%-6s %-8s %s g%d %s %d,%d,%d  ", verdict, family, item->scheme, p->group, dtype_name(p->dtype), p->m, p->n,
            p->k);
     if (check->outcome == OUTCOME_OK)
         printf("worst error %.3f of allowed  %s\n", check->verdict.worst, config);
     else
         printf("%s  %s\n", check->message, config);
+}
+
+static void print_line(const struct verification *v, const struct work_item *item, const char *family,
+                       const char *config, const struct check *check) {
+    const char *verdict = check->outcome == OUTCOME_OK ? "right" : store_outcome_name(check->outcome);
+    if (v->options->common.json)
+        print_json(item, family, config, verdict, check->verdict.worst, check->message);
+    else
+        print_text(item, family, config, verdict, check);
     fflush(stdout);
 }
 
 /* ---- running ---- */
 
-static void count(struct verification *v, const struct check *check) {
+static bool given_up(const struct verification *v, const struct family *family) {
+    return v->options->give_up > 0 && v->lost[family_number(family)] >= v->options->give_up;
+}
+
+static void tell(struct verification *v, const struct work_item *item, const struct config *config,
+                 const struct check *check) {
+    const struct family *family = config->family;
+    const char *name = family ? family->name : "quantize";
+    struct str text = {0};
+    str_append(&text, "");
+    if (family)
+        config_format(config, &text);
     v->right += check->outcome == OUTCOME_OK;
     v->wrong += check->outcome == OUTCOME_WRONG;
     v->failed += check->outcome != OUTCOME_OK && check->outcome != OUTCOME_WRONG;
+    print_line(v, item, name, text.data, check);
+    str_release(&text);
+    if (!check->context_lost)
+        return;
+    v->lost[family_number(family)]++;
+    if (given_up(v, family))
+        log_warn("%s is given up after %d kernels that hung, crashed or lost the context: the rest of it is skipped",
+                 name, v->options->give_up);
 }
 
-static enum mt_status open_proof(struct verification *v, const struct work_item *item) {
-    struct problem p = item->problem;
-    p.bias = v->options->bias;
-    enum mt_status status =
-        proof_init(&v->proof, &v->dev, &p, v->configs.config[0].family->quantised, (uint64_t)v->options->seed);
-    if (status)
-        proof_release(&v->proof);
-    return status;
+/* A configuration of the problem, or its quantisation when the configuration has no family. */
+static enum mt_status prove(struct verification *v, const struct work_item *item, const struct config *config,
+                            int binary, struct check *check) {
+    struct proof_job job = {
+        .problem = item->problem, .seed = (uint64_t)v->options->seed, .config = *config, .binary = binary};
+    job.problem.bias = v->options->bias;
+    enum mt_status status = worker_prove(v->worker, &job, &v->binaries, check);
+    return status == MT_INTERRUPTED ? fail(status, "interrupted: %d right, %d wrong so far", v->right, v->wrong)
+                                    : status;
 }
 
 /* The device's own quantisation of the activations, which the GEMMs then read. */
 static enum mt_status check_quantize(struct verification *v, const struct work_item *item) {
-    struct kernel kernel;
+    static const struct config none = {0};
+    struct image image;
     struct check check;
-    if (!v->proof.quantised)
+    bool quantised = false;
+    for (int i = 0; i < v->configs.count; i++)
+        quantised = quantised || v->configs.config[i].family->quantised;
+    if (!quantised)
         return MT_OK;
-    enum mt_status status = kernel_load_quantize(&v->dev, &v->proof.problem, &kernel);
+    if (given_up(v, NULL)) {
+        v->skipped++;
+        return MT_OK;
+    }
+    enum mt_status status = kernel_compile_quantize(v->dev, &item->problem, &image); /* into the cache */
     if (status)
         return status;
-    verify_quantize(&v->proof, &kernel, &check);
-    kernel_unload(&v->dev, &kernel);
-    count(v, &check);
-    print_line(v, item, "quantize", "", &check);
-    return check.context_lost ? fail(MT_FAILURE, "quantize_act.cu: %s", check.message) : MT_OK;
+    image_release(&image);
+    if (!(status = prove(v, item, &none, -1, &check)))
+        tell(v, item, &none, &check);
+    return status;
 }
 
-/* Equal to the first output without split-K, bit for bit. */
-static void check_bits(struct verification *v, const struct config *config, struct check *check) {
-    struct launch_shape shape;
-    config->family->shape(config, &v->proof.problem, verify_sms(&v->proof, config), &shape);
-    if (check->outcome != OUTCOME_OK || !v->proof.quantised || !shape.in_order)
+/* Equal to the first output without split-K, of whatever family, bit for bit. */
+static void check_bits(struct verification *v, struct check *check) {
+    if (check->outcome != OUTCOME_OK || !check->in_order)
         return;
     if (v->hashed++ == 0)
         v->hash = check->hash;
@@ -180,48 +265,35 @@ static void check_bits(struct verification *v, const struct config *config, stru
              "its bits differ from those of the first configuration without split-K");
 }
 
-/* A fault leaves the context unusable: a new one, with new operands. */
-static enum mt_status reopen(struct verification *v, const struct work_item *item) {
-    char spec[sizeof v->dev.spec];
-    memcpy(spec, v->dev.spec, sizeof spec);
-    proof_release(&v->proof);
-    binaries_unload(&v->binaries, &v->dev);
-    device_close(&v->dev);
-    enum mt_status status = device_open(&v->dev, spec);
-    return status ? status : open_proof(v, item);
-}
-
 static enum mt_status check_config(struct verification *v, const struct work_item *item, const struct config *config) {
-    struct kernel *kernel;
     struct check check = {.outcome = OUTCOME_OK};
     char reason[160];
-    if (!config_allowed(config, &v->proof.problem, &v->limits, reason)) {
+    enum mt_status status = MT_OK;
+    if (!config_allowed(config, &item->problem, &v->limits, reason)) {
         if (v->refused++ == 0)
             snprintf(v->first_reason, sizeof v->first_reason, "%s", reason);
         return MT_OK;
     }
-    int index = binaries_add(&v->binaries, config, &v->proof.problem);
-    struct binary *binary = &v->binaries.item[index];
-    if (binary_kernel(binary, &v->dev, config, &kernel)) {
-        check.outcome = binary->status ? OUTCOME_COMPILE_FAILED : OUTCOME_LAUNCH_FAILED;
-        snprintf(check.message, sizeof check.message, "%s", fail_message());
-    } else {
-        verify_gemm(&v->proof, kernel, &check);
-        check_bits(v, config, &check);
+    if (given_up(v, config->family)) {
+        v->skipped++;
+        return MT_OK;
     }
-    struct str text = {0};
-    config_format(config, &text);
-    count(v, &check);
-    print_line(v, item, config->family->name, text.data, &check);
-    str_release(&text);
-    return check.context_lost ? reopen(v, item) : MT_OK;
+    const int index = binaries_add(&v->binaries, config, &item->problem);
+    const struct binary *binary = &v->binaries.item[index];
+    if (binary->status) {
+        check.outcome = OUTCOME_COMPILE_FAILED;
+        snprintf(check.message, sizeof check.message, "%s", binary->message);
+    } else if ((status = prove(v, item, config, index, &check))) {
+        return status;
+    }
+    check_bits(v, &check);
+    tell(v, item, config, &check);
+    return MT_OK;
 }
 
 static enum mt_status check_problem(struct verification *v, const struct work_item *item, struct progress *progress) {
     v->hashed = 0;
-    enum mt_status status = open_proof(v, item);
-    if (!status)
-        status = check_quantize(v, item);
+    enum mt_status status = check_quantize(v, item);
     for (int i = 0; i < v->configs.count && !status; i++) {
         int bad = v->wrong + v->failed;
         if (interrupted())
@@ -233,7 +305,6 @@ static enum mt_status check_problem(struct verification *v, const struct work_it
     if (!status && v->hashed > 1 && !v->options->common.json)
         printf("%d configurations without split-K compared bit for bit; the first output's hash is %016" PRIx64 "\n",
                v->hashed, v->hash);
-    proof_release(&v->proof);
     return status;
 }
 
@@ -248,16 +319,25 @@ static enum mt_status compile(struct verification *v) {
             int binary = binaries_add(&v->binaries, config, p);
             v->binaries.item[binary].wanted = true;
         }
-    return binaries_compile(&v->binaries, &v->dev, v->options->common.quiet);
+    return binaries_compile(&v->binaries, v->dev, v->options->common.quiet);
+}
+
+static void print_counts(const struct verification *v) {
+    if (v->options->common.json) {
+        printf("{\"right\":%d,\"wrong\":%d,\"refused\":%d,\"failed\":%d,\"skipped\":%d}\n", v->right, v->wrong,
+               v->refused, v->failed, v->skipped);
+        return;
+    }
+    printf("%d right, %d wrong, %d refused", v->right, v->wrong, v->refused);
+    if (v->failed)
+        printf(", %d failed", v->failed);
+    if (v->skipped)
+        printf(", %d skipped", v->skipped);
+    putchar('\n');
 }
 
 static enum mt_status conclude(const struct verification *v) {
-    if (v->options->common.json)
-        printf("{\"right\":%d,\"wrong\":%d,\"refused\":%d,\"failed\":%d}\n", v->right, v->wrong, v->refused, v->failed);
-    else if (v->failed)
-        printf("%d right, %d wrong, %d refused, %d failed\n", v->right, v->wrong, v->refused, v->failed);
-    else
-        printf("%d right, %d wrong, %d refused\n", v->right, v->wrong, v->refused);
+    print_counts(v);
     if (v->wrong)
         return fail(MT_WRONG, "%d results are wrong", v->wrong);
     if (v->failed)
@@ -268,13 +348,16 @@ static enum mt_status conclude(const struct verification *v) {
 }
 
 static enum mt_status verify(struct verification *v) {
+    const struct worker_options how = {.device = v->options->common.device, .patience = v->options->patience};
     struct progress progress;
     enum mt_status status;
     if ((status = workload_init(&v->workload, &v->options->work)) || (status = read_configs(v)) ||
-        (status = device_open(&v->dev, v->options->common.device)))
+        (status = worker_open(&how, &v->worker)))
         return status;
-    device_limits_of(&v->dev, &v->limits);
-    if ((status = compile(v)))
+    v->dev = worker_device(v->worker);
+    device_limits_of(v->dev, &v->limits);
+    v->lost = xcalloc((size_t)family_count() + 1, sizeof *v->lost);
+    if ((v->configs.count == 0 && (status = default_configs(v))) || (status = compile(v)))
         return status;
     progress_init(&progress, "verify", (long)v->configs.count * v->workload.count,
                   v->options->common.quiet || v->configs.count == 1 ||
@@ -286,17 +369,18 @@ static enum mt_status verify(struct verification *v) {
 }
 
 int cmd_verify(int argc, char **argv) {
-    struct verify_options o = {.family = "sm80", .seed = 1};
+    struct verify_options o = {.seed = 1};
     struct verification v = {.options = &o};
     interrupt_catch();
     work_options_init(&o.work);
     enum mt_status status = options_parse(&argp, argc, argv, &o, &o.common);
     if (!status)
         status = verify(&v);
-    binaries_release(&v.binaries, &v.dev);
-    device_close(&v.dev);
+    worker_close(v.worker);
+    binaries_release(&v.binaries, NULL);
     config_list_release(&v.configs);
     workload_release(&v.workload);
     work_options_release(&o.work);
+    free(v.lost);
     return status;
 }

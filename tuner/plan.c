@@ -7,7 +7,7 @@
 void plan_default_spaces(const struct device *dev, bool quick, struct str *out) {
     const char *separator = "";
     for (const struct family *const *f = family_list(); *f; f++)
-        if ((*f)->quantised && (*f)->min_cc <= dev->cc) {
+        if ((*f)->quantised && family_runs_on(*f, dev->cc)) {
             str_printf(out, "%s%s", separator, quick ? (*f)->quick_spaces : (*f)->name);
             separator = ",";
         }

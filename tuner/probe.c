@@ -3,7 +3,6 @@
 #include "../runtime/compile.h"
 #include "../runtime/quant.h"
 #include "memory.h"
-#include "progress.h"
 #include "timer.h"
 #include <math.h>
 #include <stdint.h>
@@ -22,13 +21,14 @@ static const struct timer_limits precise = {30, 0.005, 2};
 
 struct prober {
     struct device *dev;
-    CUmodule module[2]; /* by whether it holds the kernels of wgmma; NULL: not on this device */
+    CUmodule module[2]; /* by whether it holds the kernels of wgmma; NULL: not loaded yet */
     struct gate *gate;  /* NULL: none */
     struct memory memory;
-    CUdeviceptr out; /* of checks: a word for each thread of a small grid */
+    CUdeviceptr out;    /* of checks: a word for each thread of a small grid */
+    CUdeviceptr buffer; /* far beyond the L2 cache, with random numbers; 0: not made yet */
+    size_t buffer_bytes;
     double highest_hz;
-    struct limits *limits;
-    struct progress progress;
+    struct limits *found;
 };
 
 /* ---- one kernel, launched again and again ---- */
@@ -69,13 +69,35 @@ static enum mt_status work_launch(void *context, int turn, CUstream stream) {
     return status;
 }
 
+static enum mt_status compile(const struct device *dev, bool wgmma, struct image *out) {
+    char arch[16];
+    const char *const options[] = {wgmma ? "-DWGMMA=1" : "-DWGMMA=0"};
+    device_arch(dev, arch);
+    const struct compile_request request = {"probe.cu", options, 1, arch};
+    return compile_kernel(&request, out);
+}
+
+static enum mt_status need_module(struct prober *p, bool wgmma) {
+    struct image image;
+    if (p->module[wgmma])
+        return MT_OK;
+    enum mt_status status = compile(p->dev, wgmma, &image);
+    if (status)
+        return status;
+    CUresult result = p->dev->drv.ModuleLoadData(&p->module[wgmma], image.data);
+    image_release(&image);
+    return check(p, result, "the kernels of the probe cannot be loaded");
+}
+
 /* `shared` bytes of dynamic shared memory; as many CTAs as the device holds at a time. */
 static enum mt_status work_init(struct work *w, struct prober *p, const char *kernel, unsigned shared) {
     const struct driver *drv = &p->dev->drv;
+    const bool wgmma = strstr(kernel, "wgmma") != NULL;
     int ctas = 0;
     *w = (struct work){.p = p, .threads = THREADS, .shared = shared, .launches = 1, .rotation = 1, .out = p->out};
-    enum mt_status status =
-        check(p, drv->ModuleGetFunction(&w->function, p->module[strstr(kernel, "wgmma") != NULL], kernel), kernel);
+    enum mt_status status = need_module(p, wgmma);
+    if (!status)
+        status = check(p, drv->ModuleGetFunction(&w->function, p->module[wgmma], kernel), kernel);
     if (!status && shared > 48 * 1024)
         status =
             check(p, drv->FuncSetAttribute(w->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)shared),
@@ -145,8 +167,7 @@ static enum mt_status not_done(const char *kernel, uint32_t got, uint32_t want) 
 }
 
 static void add_limit(struct prober *p, const char *name, const char *unit, double value) {
-    p->limits->item[p->limits->count++] = (struct limit){name, unit, value};
-    progress_step(&p->progress, true, name);
+    p->found->item[p->found->count++] = (struct limit){name, unit, value};
 }
 
 /* ---- loops over single instructions, shared memory and the tensor core ---- */
@@ -319,15 +340,40 @@ static enum mt_status check_stream(struct work *w, const char *kernel) {
     return status;
 }
 
+/* Without a kernel: one that hangs is to spoil its own limit alone. */
+static enum mt_status need_buffer(struct prober *p) {
+    const struct driver *drv = &p->dev->drv;
+    const size_t wanted = (size_t)p->dev->l2_bytes * DRAM_MULTIPLE, quarter = p->dev->memory_bytes / 4;
+    const size_t bytes = (wanted < quarter ? wanted : quarter) / MIB * MIB;
+    CUdeviceptr buffer;
+    if (p->buffer)
+        return MT_OK;
+    enum mt_status status = memory_alloc(&p->memory, p->dev, bytes, &buffer);
+    if (status)
+        return status;
+    uint32_t *random = xmalloc(MIB);
+    for (uint32_t i = 0; i < MIB / sizeof *random; i++)
+        random[i] = mix(i);
+    status = check(p, drv->MemcpyHtoD(buffer, random, MIB), "cuMemcpyHtoD");
+    for (size_t done = MIB, more; done < bytes && !status; done += more) {
+        more = done < bytes - done ? done : bytes - done;
+        status = check(p, drv->MemcpyDtoD(buffer + done, buffer, more), "cuMemcpyDtoD");
+    }
+    free(random);
+    p->buffer = status ? 0 : buffer;
+    p->buffer_bytes = bytes;
+    return status;
+}
+
 /* The best of thirds, halves and the whole of the buffer; between two reads of a byte comes all the rest of it. */
-static enum mt_status probe_read(struct prober *p, const char *name, const char *kernel, unsigned shared,
-                                 CUdeviceptr buffer, size_t bytes) {
+static enum mt_status probe_read(struct prober *p, const char *name, const char *kernel, unsigned shared) {
     struct work w;
     double best = 0;
     enum mt_status status = stream_init(&w, p, kernel, shared);
-    if (!status)
-        status = check_stream(&w, kernel);
-    w.base = buffer;
+    if (!status && !(status = check_stream(&w, kernel)))
+        status = need_buffer(p);
+    const size_t bytes = p->buffer_bytes;
+    w.base = p->buffer;
     w.turn = turn_part;
     for (int parts = 1; parts <= 3 && !status; parts++) {
         double ns = 0;
@@ -358,36 +404,27 @@ static enum mt_status check_store(struct work *w) {
     return status;
 }
 
-/* Also what fills the buffer that the others read. */
-static enum mt_status probe_write(struct prober *p, CUdeviceptr buffer, size_t bytes) {
+static enum mt_status probe_write(struct prober *p) {
     struct work w;
     double ns;
     enum mt_status status = work_init(&w, p, "probe_store", 0);
     w.param[0] = &w.in, w.param[1] = &w.count, w.param[2] = &w.seed;
     w.seed = SEED;
-    if (status || (status = check_store(&w)))
+    if (status || (status = check_store(&w)) || (status = need_buffer(p)))
         return status;
-    w.in = buffer;
-    w.count = (long long)(bytes / 16);
+    w.in = p->buffer;
+    w.count = (long long)(p->buffer_bytes / 16);
     if (!(status = work_time(&w, &ns)))
-        add_limit(p, "dram_write", "GB/s", (double)bytes / ns);
+        add_limit(p, "dram_write", "GB/s", (double)p->buffer_bytes / ns);
     return status;
 }
 
-static enum mt_status probe_dram(struct prober *p) {
-    struct memory memory = {0};
-    CUdeviceptr buffer;
-    size_t wanted = (size_t)p->dev->l2_bytes * DRAM_MULTIPLE, quarter = p->dev->memory_bytes / 4;
-    size_t bytes = (wanted < quarter ? wanted : quarter) / MIB * MIB;
-    enum mt_status status = memory_alloc(&memory, p->dev, bytes, &buffer);
-    if (!status)
-        status = probe_write(p, buffer, bytes);
-    if (!status)
-        status = probe_read(p, "dram_read_load", "probe_load", 0, buffer, bytes);
-    if (!status && p->dev->cc >= 90)
-        status = probe_read(p, "dram_read_bulk", "probe_bulk", BULK_SHARED, buffer, bytes);
-    memory_release(&memory, p->dev);
-    return status;
+static enum mt_status probe_read_load(struct prober *p) {
+    return probe_read(p, "dram_read_load", "probe_load", 0);
+}
+
+static enum mt_status probe_read_bulk(struct prober *p) {
+    return probe_read(p, "dram_read_bulk", "probe_bulk", BULK_SHARED);
 }
 
 static enum mt_status probe_l2(struct prober *p) {
@@ -498,91 +535,100 @@ static enum mt_status probe_dram_latency(struct prober *p) {
 
 /* ---- launches ---- */
 
-/* Alone the kernel is short enough for the timer to make a graph of it; so many in one turn are not. */
-static enum mt_status probe_launches(struct prober *p) {
-    enum { MANY = 32 };
+static enum mt_status time_empty(struct prober *p, const char *name, int launches) {
     struct work w;
     double ns;
     CUdeviceptr nowhere = 0;
     enum mt_status status = work_init(&w, p, "probe_empty", 0);
     w.grid = (unsigned)p->dev->sm_count;
     w.param[0] = &nowhere;
-    for (int many = 0; many < 2 && !status; many++) {
-        w.launches = many ? MANY : 1;
-        if (!(status = work_time(&w, &ns)))
-            add_limit(p, many ? "launch" : "graph_node", "us", ns / 1e3);
-    }
+    w.launches = launches;
+    if (!status && !(status = work_time(&w, &ns)))
+        add_limit(p, name, "us", ns / 1e3);
     return status;
 }
 
+/* Alone the kernel is short enough for the timer to make a graph of it; so many in one turn are not. */
+static enum mt_status probe_graph_node(struct prober *p) {
+    return time_empty(p, "graph_node", 1);
+}
+
+static enum mt_status probe_launch(struct prober *p) {
+    return time_empty(p, "launch", 32);
+}
+
 /* ---- all of them ---- */
+
+static const struct {
+    const char *name;
+    int cc; /* the compute capability that it needs */
+    enum mt_status (*measure)(struct prober *p);
+} others[] = {
+    {"dram_write", 80, probe_write},         {"dram_read_load", 80, probe_read_load},
+    {"dram_read_bulk", 90, probe_read_bulk}, {"l2_read", 80, probe_l2},
+    {"l2_latency", 80, probe_l2_latency},    {"dram_latency", 80, probe_dram_latency},
+    {"graph_node", 80, probe_graph_node},    {"launch", 80, probe_launch},
+};
+enum { RATES = sizeof rates / sizeof *rates, OTHERS = sizeof others / sizeof *others };
 
 static bool has_wgmma(const struct device *dev) {
     return dev->cc / 10 == 9;
 }
 
-static enum mt_status load_kernels(struct prober *p, bool wgmma) {
-    char arch[16];
-    struct image image;
-    const char *const options[] = {wgmma ? "-DWGMMA=1" : "-DWGMMA=0"};
-    device_arch(p->dev, arch);
-    const struct compile_request request = {"probe.cu", options, 1, arch};
-    enum mt_status status = compile_kernel(&request, &image);
-    if (status)
-        return status;
-    CUresult result = p->dev->drv.ModuleLoadData(&p->module[wgmma], image.data);
-    image_release(&image);
-    return check(p, result, "the kernels of the probe cannot be loaded");
+int probe_steps(void) {
+    return OTHERS + RATES;
 }
 
-static enum mt_status open_prober(struct prober *p) {
-    int khz = 0;
-    enum mt_status status = load_kernels(p, false);
-    if (!status && has_wgmma(p->dev))
-        status = load_kernels(p, true);
-    if (!status)
-        status = check(p, p->dev->drv.DeviceGetAttribute(&khz, CU_DEVICE_ATTRIBUTE_CLOCK_RATE, p->dev->handle),
-                       "the highest clock of the device");
-    p->highest_hz = 1e3 * khz;
-    if (!status && !p->dev->software)
-        status = gate_open(p->dev, &p->gate);
-    if (!status)
-        status = memory_alloc(&p->memory, p->dev, (size_t)CHECK_GRID * THREADS * 4, &p->out);
+const char *probe_step(const struct device *dev, int step) {
+    if (step < OTHERS)
+        return others[step].cc <= dev->cc ? others[step].name : NULL;
+    const struct rate *rate = &rates[step - OTHERS];
+    return !rate->wgmma || has_wgmma(dev) ? rate->name : NULL;
+}
+
+enum mt_status probe_compile(const struct device *dev) {
+    enum mt_status status = MT_OK;
+    for (int wgmma = 0; wgmma <= has_wgmma(dev) && !status; wgmma++) {
+        struct image image;
+        if (!(status = compile(dev, wgmma, &image)))
+            image_release(&image);
+    }
     return status;
 }
 
-static void close_prober(struct prober *p) {
+enum mt_status prober_open(struct device *dev, struct prober **out) {
+    struct prober *p = xcalloc(1, sizeof *p);
+    int khz = 0;
+    p->dev = dev;
+    enum mt_status status = check(p, dev->drv.DeviceGetAttribute(&khz, CU_DEVICE_ATTRIBUTE_CLOCK_RATE, dev->handle),
+                                  "the highest clock of the device");
+    p->highest_hz = 1e3 * khz;
+    if (!status && !dev->software)
+        status = gate_open(dev, &p->gate);
+    if (!status)
+        status = memory_alloc(&p->memory, dev, (size_t)CHECK_GRID * THREADS * 4, &p->out);
+    if (status) {
+        prober_close(p);
+        p = NULL;
+    }
+    *out = p;
+    return status;
+}
+
+void prober_close(struct prober *p) {
+    if (!p)
+        return;
     memory_release(&p->memory, p->dev);
     gate_close(p->gate);
     for (int i = 0; i < 2; i++)
         if (p->module[i])
             p->dev->drv.ModuleUnload(p->module[i]);
+    free(p);
 }
 
-static enum mt_status must_stop(void) {
-    return interrupted() ? fail(MT_INTERRUPTED, "interrupted before all limits were measured; nothing is kept") : MT_OK;
-}
-
-enum mt_status probe_run(struct device *dev, bool quiet, struct limits *out) {
-    static enum mt_status (*const others[])(struct prober *) = {probe_dram, probe_l2, probe_l2_latency,
-                                                                probe_dram_latency, probe_launches};
-    enum { RATES = sizeof rates / sizeof *rates, OTHERS = sizeof others / sizeof *others, VALUES_OF_OTHERS = 8 };
-    struct prober p = {.dev = dev, .limits = out};
-    long total = VALUES_OF_OTHERS - (dev->cc < 90) + 1;
-    *out = (struct limits){0};
-    for (int i = 0; i < RATES; i++)
-        total += has_wgmma(dev) || !rates[i].wgmma;
-    progress_init(&p.progress, "probe", total, quiet);
-    enum mt_status status = open_prober(&p);
-    for (int i = 0; i < OTHERS && !status; i++)
-        if (!(status = must_stop()))
-            status = others[i](&p);
-    for (int i = 0; i < RATES && !status; i++)
-        if ((has_wgmma(dev) || !rates[i].wgmma) && !(status = must_stop()))
-            status = probe_rate(&p, &rates[i]);
-    progress_release(&p.progress);
-    close_prober(&p);
-    return status;
+enum mt_status prober_measure(struct prober *p, int step, struct limits *out) {
+    p->found = out;
+    return step < OTHERS ? others[step].measure(p) : probe_rate(p, &rates[step - OTHERS]);
 }
 
 double limit_value(const struct limits *limits, const char *name) {

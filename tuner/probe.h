@@ -41,8 +41,21 @@ struct limits {
     int count;
 };
 
-/* Half a minute on a GPU. `quiet`: no progress on standard error. MT_INTERRUPTED after ^C, between two limits. */
-enum mt_status probe_run(struct device *dev, bool quiet, struct limits *out);
+/* The probe goes in steps, each of which measures one limit (`fma` also tells the clock), so that one that fails costs
+ * no other. All of them take half a minute on a GPU. */
+int probe_steps(void);
+/* The limit that a step, 0 to probe_steps() - 1, measures; NULL on a device that has no such limit. */
+const char *probe_step(const struct device *dev, int step);
+/* Puts the kernels into the cache. Of `dev` only the compute capability matters. */
+enum mt_status probe_compile(const struct device *dev);
+
+struct prober; /* holds the kernels and a large buffer between steps */
+/* `dev` stays the caller's. */
+enum mt_status prober_open(struct device *dev, struct prober **out);
+/* NULL is allowed. */
+void prober_close(struct prober *p);
+/* Appends to `out` what the step found. */
+enum mt_status prober_measure(struct prober *p, int step, struct limits *out);
 
 /* The limit of that name, 0 if there is none. */
 double limit_value(const struct limits *limits, const char *name);

@@ -21,8 +21,8 @@ void progress_release(struct progress *p);
 /* Seconds of a clock that only goes forwards. */
 double seconds_now(void);
 
-/* ^C and SIGTERM: after interrupt_catch() they only set a mark, which interrupted() reads. A second one ends the
- * process. */
+/* ^C and SIGTERM: after interrupt_catch() they only set a mark, which interrupted() reads. A second one, half a second
+ * later or more, ends the process. */
 void interrupt_catch(void);
 bool interrupted(void);
 

@@ -49,7 +49,8 @@ static uint16_t *widen_rows(const uint16_t *bits, int rows, int k, int ld) {
 
 /* ---- a quantised layer ---- */
 
-static enum mt_status upload_part(struct proof *proof, const struct quant_layer *layer, int index) {
+static enum mt_status upload_part(struct proof *proof, int index) {
+    const struct quant_layer *layer = &proof->layer;
     const struct quant_part *part = &layer->part[index];
     struct mt_gemm_part *out = &proof->gemm.part[index];
     out->rows = part->rows;
@@ -93,17 +94,18 @@ static enum mt_status upload_acts(struct proof *proof) {
     return MT_OK;
 }
 
-static enum mt_status init_quantised(struct proof *proof, uint64_t seed) {
+static enum mt_status make_quantised(struct proof *proof, uint64_t seed) {
     const struct problem *p = &proof->problem;
-    struct quant_layer layer;
-    enum mt_status status = quant_layer_random(&layer, p, seed);
-    if (status)
-        return status;
-    if (!(status = quant_acts_init(&proof->acts, p, proof->x)) &&
-        !(status = reference_init(&proof->reference, p, &layer, &proof->acts, proof->bias)) &&
-        !(status = upload_acts(proof)) && !(status = upload_part(proof, &layer, MT_PART_W8)))
-        status = upload_part(proof, &layer, MT_PART_W4);
-    quant_layer_release(&layer);
+    enum mt_status status = quant_layer_random(&proof->layer, p, seed);
+    if (!status && !(status = quant_acts_init(&proof->acts, p, proof->x)))
+        status = reference_init(&proof->reference, p, &proof->layer, &proof->acts, proof->bias);
+    return status;
+}
+
+static enum mt_status upload_quantised(struct proof *proof) {
+    enum mt_status status = upload_acts(proof);
+    if (!status && !(status = upload_part(proof, MT_PART_W8)))
+        status = upload_part(proof, MT_PART_W4);
     return status;
 }
 
@@ -156,19 +158,31 @@ static void plain_reference(struct proof *proof, const uint16_t *w) {
     free(w_floats);
 }
 
-static enum mt_status init_plain(struct proof *proof, uint64_t seed) {
+static void make_plain(struct proof *proof, uint64_t seed) {
     const struct problem *p = &proof->problem;
     uint64_t state = seed * 2 + 1;
-    int ld = (p->k + 7) / 8 * 8;
-    uint16_t *w = random_bits(p->dtype, (size_t)p->n * (size_t)p->k, 0.05f, &state);
-    plain_reference(proof, w);
-    uint16_t *wide = widen_rows(w, p->n, p->k, ld);
-    CUdeviceptr device_w;
+    proof->w = random_bits(p->dtype, (size_t)p->n * (size_t)p->k, 0.05f, &state);
+    plain_reference(proof, proof->w);
+}
+
+/* The rows of x and w start at multiples of 16 bytes. */
+static int row_length(const struct problem *p) {
+    return (p->k + 7) / 8 * 8;
+}
+
+static enum mt_status upload_rows(struct proof *proof, const uint16_t *bits, int rows, CUdeviceptr *out) {
+    const int ld = row_length(&proof->problem);
+    uint16_t *wide = widen_rows(bits, rows, proof->problem.k, ld);
     enum mt_status status =
-        memory_upload(&proof->memory, proof->dev, wide, (size_t)p->n * (size_t)ld * sizeof *wide, &device_w);
-    proof->f16.w = status ? NULL : memory_pointer(device_w);
-    free(w);
+        memory_upload(&proof->memory, proof->dev, wide, (size_t)rows * (size_t)ld * sizeof *wide, out);
     free(wide);
+    return status;
+}
+
+static enum mt_status upload_plain(struct proof *proof) {
+    CUdeviceptr w;
+    enum mt_status status = upload_rows(proof, proof->w, proof->problem.n, &w);
+    proof->f16.w = status ? NULL : memory_pointer(w);
     return status;
 }
 
@@ -176,11 +190,8 @@ static enum mt_status init_plain(struct proof *proof, uint64_t seed) {
 
 static enum mt_status upload_inputs(struct proof *proof) {
     const struct problem *p = &proof->problem;
-    int ld = (p->k + 7) / 8 * 8;
-    uint16_t *wide = widen_rows(proof->x, p->m, p->k, ld);
-    enum mt_status status =
-        memory_upload(&proof->memory, proof->dev, wide, (size_t)p->m * (size_t)ld * sizeof *wide, &proof->device_x);
-    free(wide);
+    const int ld = row_length(p);
+    enum mt_status status = upload_rows(proof, proof->x, p->m, &proof->device_x);
     if (status)
         return status;
     proof->f16 = (struct mt_gemm_f16_args){
@@ -193,25 +204,41 @@ static enum mt_status upload_inputs(struct proof *proof) {
     return status;
 }
 
-enum mt_status proof_init(struct proof *proof, struct device *dev, const struct problem *p, bool quantised,
-                          uint64_t seed) {
-    *proof = (struct proof){.dev = dev, .problem = *p, .quantised = quantised};
+enum mt_status proof_make(struct proof *proof, const struct problem *p, bool quantised, uint64_t seed) {
+    *proof = (struct proof){.problem = *p, .seed = seed, .quantised = quantised};
     uint64_t state = seed * 0x9E3779B97F4A7C15ULL + 1;
     proof->x = random_activations(p, &state);
     proof->bias = p->bias ? random_bits(p->dtype, (size_t)p->n, 2, &state) : NULL;
+    if (quantised)
+        return make_quantised(proof, seed);
+    make_plain(proof, seed);
+    return MT_OK;
+}
+
+enum mt_status proof_upload(struct proof *proof, struct device *dev) {
+    proof->dev = dev;
     enum mt_status status = upload_inputs(proof);
-    if (status)
-        return status;
-    return quantised ? init_quantised(proof, seed) : init_plain(proof, seed);
+    if (!status)
+        status = proof->quantised ? upload_quantised(proof) : upload_plain(proof);
+    quant_layer_release(&proof->layer);
+    free(proof->w);
+    proof->w = NULL;
+    return status;
+}
+
+enum mt_status proof_init(struct proof *proof, struct device *dev, const struct problem *p, bool quantised,
+                          uint64_t seed) {
+    enum mt_status status = proof_make(proof, p, quantised, seed);
+    return status ? status : proof_upload(proof, dev);
 }
 
 void proof_release(struct proof *proof) {
-    if (!proof->dev)
-        return;
     memory_release(&proof->memory, proof->dev);
+    quant_layer_release(&proof->layer);
     quant_acts_release(&proof->acts);
     reference_release(&proof->reference);
     free(proof->x);
+    free(proof->w);
     free(proof->bias);
     *proof = (struct proof){0};
 }

@@ -10,10 +10,13 @@
 #include "memory.h"
 
 struct proof {
-    struct device *dev;
+    struct device *dev; /* NULL until proof_upload() */
     struct problem problem;
-    bool quantised;         /* false: a fp16/bf16 GEMM of a baseline */
-    uint16_t *x, *bias;     /* host, bits of the dtype: [m][k] and [n] (NULL without bias) */
+    uint64_t seed;
+    bool quantised;           /* false: a fp16/bf16 GEMM of a baseline */
+    uint16_t *x, *bias;       /* host, bits of the dtype: [m][k] and [n] (NULL without bias) */
+    struct quant_layer layer; /* the weights, or w [n][k], on the host: until proof_upload() */
+    uint16_t *w;
     struct quant_acts acts; /* x quantised on the host */
     struct reference reference;
     struct memory memory;
@@ -27,6 +30,9 @@ struct proof {
  * failure. MT_USAGE for shapes that cannot be quantised. */
 enum mt_status proof_init(struct proof *proof, struct device *dev, const struct problem *p, bool quantised,
                           uint64_t seed);
+/* The two halves of proof_init(): what takes long and needs no device, and what needs one, which stays the caller's. */
+enum mt_status proof_make(struct proof *proof, const struct problem *p, bool quantised, uint64_t seed);
+enum mt_status proof_upload(struct proof *proof, struct device *dev);
 void proof_release(struct proof *proof);
 
 /* The problem that a configuration is proved on before it is timed for `p`: every tile has a ragged edge, the last K

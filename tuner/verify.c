@@ -33,7 +33,9 @@ void check_failure(struct device *dev, struct check *out) {
     }
 }
 
-int verify_sms(const struct proof *proof, const struct config *config) {
+/* SMs that a kernel is given: few, for a proof has few tiles, and were a persistent kernel given all SMs, none of its
+ * CTAs would go on to a second one; but so many that a cluster fits and stream-K finds something to share. */
+static int few_sms(const struct proof *proof, const struct config *config) {
     enum { FEW = 3, MORE = 12 };
     const int all = proof->dev->sm_count;
     struct device_limits limits;
@@ -51,15 +53,17 @@ struct run {
     CUdeviceptr output, counters; /* output starts with a guard */
     size_t output_bytes, counters_bytes;
     int ldy;
+    bool in_order;
 };
 
 static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, struct run *run) {
     struct device *dev = proof->dev;
     struct launch_shape shape;
-    kernel->config.family->shape(&kernel->config, &proof->problem, verify_sms(proof, &kernel->config), &shape);
+    kernel->config.family->shape(&kernel->config, &proof->problem, few_sms(proof, &kernel->config), &shape);
     run->ldy = proof->problem.n + MARGIN;
     run->output_bytes = (size_t)proof->problem.m * (size_t)run->ldy * 2 + (size_t)2 * GUARD;
     run->counters_bytes = shape.counters_bytes;
+    run->in_order = shape.in_order;
     CUdeviceptr partials;
     enum mt_status status;
     if ((status = memory_alloc(&run->memory, dev, run->output_bytes, &run->output)) ||
@@ -83,7 +87,7 @@ static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, 
 
 static enum mt_status launch(struct proof *proof, const struct kernel *kernel) {
     struct device *dev = proof->dev, few = *dev;
-    few.sm_count = verify_sms(proof, &kernel->config);
+    few.sm_count = few_sms(proof, &kernel->config);
     enum mt_status status = proof->quantised ? launch_gemm(&few, kernel, &proof->problem, &proof->gemm, NULL)
                                              : launch_gemm_f16(&few, kernel, &proof->problem, &proof->f16, NULL);
     return status ? status : device_check(dev, dev->drv.CtxSynchronize(), "running the kernel");
@@ -159,6 +163,7 @@ void verify_gemm(struct proof *proof, const struct kernel *kernel, struct check 
         goto failed;
     if (surroundings_intact(proof, &run, output, out) && counters_zero(&run, counters, out))
         compare_output(proof, &run, output, out);
+    out->in_order = proof->quantised && run.in_order;
     goto out;
 failed:
     check_failure(dev, out);

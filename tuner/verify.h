@@ -11,13 +11,9 @@ struct check {
     char message[320];      /* one sentence when not OUTCOME_OK */
     struct verdict verdict; /* when it ran */
     uint64_t hash;          /* XXH3 of the output [m][n]: equal for equal bits */
-    bool context_lost;      /* the device's context is unusable: close and open the device */
+    bool in_order;          /* every quantised output of the problem that is summed so has this hash */
+    bool context_lost;      /* the device's context is unusable, and a new one in this process is no cure */
 };
-
-/* SMs that verify_gemm() gives a kernel: few, for a proof has few tiles, and were a persistent kernel given all SMs,
- * none of its CTAs would go on to a second one; but so many that a cluster fits and stream-K finds something to share.
- */
-int verify_sms(const struct proof *proof, const struct config *config);
 
 /* Compares every element of Y with the reference. Y starts as NaN, rows have a margin, and guards lie before and after;
  * a kernel that writes outside its rows, or leaves a split-K counter set, is wrong. Trouble on the way to the launch is

@@ -12,8 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Seconds: for the device to open; for a candidate in hand to end after ^C; for a killed process to be gone. */
-static const double start_patience = 180, interrupt_grace = 5, reap_patience = 30;
+/* Seconds: for the device to open; for a candidate in hand to end after ^C; for a killed process to be gone, and the
+ * same after ^C; for a process to close its device. */
+static const double start_patience = 180, interrupt_grace = 5, reap_patience = 30, reap_grace = 2, close_patience = 5;
 /* Seconds without a sign of life after which a candidate counts as hung. A software device works slowly. */
 static const double patience_real = 30, patience_software = 120;
 
@@ -22,8 +23,12 @@ enum kind {
     MESSAGE_IMAGE,  /* command: struct binary_image, then the image's bytes; before the first job that needs it */
     MESSAGE_JOB,    /* command: struct job */
     MESSAGE_ROUNDS, /* command: int, the rounds; then a struct job for each that takes part */
+    MESSAGE_PROOF,  /* command: struct proof_job */
+    MESSAGE_PROBE,  /* command: int, the step of the probe */
     MESSAGE_STEP,   /* worker: a sign of life; what it is about to do, as text */
-    MESSAGE_RESULT, /* worker: struct result, then the samples; of rounds [rounds][count] times */
+    MESSAGE_LONG,   /* worker: likewise, of what needs no device and takes as long as it takes */
+    MESSAGE_RESULT, /* worker: struct result; then struct measured and the samples, of rounds [rounds][count] times, of
+                       a proof and a probe struct checked */
 };
 
 struct hello {
@@ -50,8 +55,13 @@ struct job {
 
 struct result {
     enum mt_status status;
-    char message[512]; /* when the status is not MT_OK */
-    struct measured measured;
+    char message[512]; /* when the status is not MT_OK: nothing follows */
+};
+
+/* What became of a proof, or of a step of the probe. */
+struct checked {
+    struct check check;
+    struct limits found; /* of a step that went well */
 };
 
 struct worker {
@@ -85,25 +95,30 @@ static bool send_hello(struct worker_link *link, enum mt_status status, const st
     return link_send(link, MESSAGE_HELLO, &hello, sizeof hello, LINK_FOR_EVER) == LINK_OK;
 }
 
-/* `bytes` follow the head. */
-static bool send_result(struct worker_link *link, struct result *head, const struct str *bytes) {
+static void send_prover_step(void *context, const char *step, bool on_host) {
+    link_send(context, on_host ? MESSAGE_LONG : MESSAGE_STEP, step, strlen(step) + 1, LINK_FOR_EVER);
+}
+
+/* `bytes` follow the head, when the status is good. */
+static bool send_result(struct worker_link *link, enum mt_status status, const void *bytes, size_t count) {
+    struct result head = {.status = status};
     struct str message = {0};
-    if (head->status)
-        snprintf(head->message, sizeof head->message, "%s", fail_message());
-    str_append_bytes(&message, head, sizeof *head);
-    if (!head->status && bytes->length)
-        str_append_bytes(&message, bytes->data, bytes->length);
+    if (status)
+        snprintf(head.message, sizeof head.message, "%s", fail_message());
+    str_append_bytes(&message, &head, sizeof head);
+    if (!status && count)
+        str_append_bytes(&message, bytes, count);
     bool sent = link_send(link, MESSAGE_RESULT, message.data, message.length, LINK_FOR_EVER) == LINK_OK;
     str_release(&message);
     return sent;
 }
 
-static void take_image(struct measurer *measurer, const struct worker_message *message) {
+static void take_image(struct binaries *binaries, const struct worker_message *message) {
     struct binary_image head;
     memcpy(&head, message->data, sizeof head);
     head.image.data = xmalloc(head.image.size);
     memcpy(head.image.data, message->data + sizeof head, head.image.size);
-    binaries_adopt(measurer_binaries(measurer), head.binary, head.image);
+    binaries_adopt(binaries, head.binary, head.image);
 }
 
 static struct candidate job_candidate(const struct job *job) {
@@ -115,27 +130,38 @@ static struct candidate job_candidate(const struct job *job) {
                               .beat_ns = job->beat_ns};
 }
 
-/* True when the worker can take another. */
-static bool do_job(struct worker_link *link, struct measurer *measurer, const struct worker_message *message) {
+/* What a worker process holds. */
+struct server {
+    struct worker_link *link;
+    struct device dev;
+    struct measurer *measurer; /* NULL: it times no candidates */
+    struct prover *prover;
+    struct prober *prober; /* NULL: not asked for yet */
+};
+
+/* Here and below: true when the worker can take another. */
+static bool do_job(struct server *s, const struct worker_message *message) {
     struct job job;
-    struct result result = {0};
-    struct str samples = {0};
+    struct measured measured;
+    struct str bytes = {0};
     memcpy(&job, message->data, sizeof job);
     const struct candidate candidate = job_candidate(&job);
-    result.status = measure(measurer, &candidate, &result.measured);
-    if (!result.status)
-        measured_pack(&result.measured, &samples);
-    bool sent = send_result(link, &result, &samples);
-    if (!result.status)
-        measured_release(&result.measured);
-    str_release(&samples);
-    return sent && !result.measured.context_lost;
+    enum mt_status status = measure(s->measurer, &candidate, &measured);
+    if (!status) {
+        str_append_bytes(&bytes, &measured, sizeof measured);
+        measured_pack(&measured, &bytes);
+    }
+    bool sent = send_result(s->link, status, bytes.data, bytes.length), more = sent;
+    if (!status) {
+        more = sent && !measured.context_lost;
+        measured_release(&measured);
+    }
+    str_release(&bytes);
+    return more;
 }
 
-static bool do_rounds(struct worker_link *link, struct measurer *measurer, const struct worker_message *message) {
+static bool do_rounds(struct server *s, const struct worker_message *message) {
     int rounds, count = (int)((message->size - sizeof rounds) / sizeof(struct job));
-    struct result result = {0};
-    struct str times = {0};
     memcpy(&rounds, message->data, sizeof rounds);
     struct job *jobs = xcalloc((size_t)count, sizeof *jobs);
     struct candidate *candidates = xcalloc((size_t)count, sizeof *candidates);
@@ -143,25 +169,55 @@ static bool do_rounds(struct worker_link *link, struct measurer *measurer, const
     memcpy(jobs, message->data + sizeof rounds, (size_t)count * sizeof *jobs);
     for (int i = 0; i < count; i++)
         candidates[i] = job_candidate(&jobs[i]);
-    result.status = measure_rounds(measurer, candidates, count, rounds, ns);
-    str_append_bytes(&times, ns, (size_t)count * (size_t)rounds * sizeof *ns);
-    bool sent = send_result(link, &result, &times);
-    str_release(&times);
+    enum mt_status status = measure_rounds(s->measurer, candidates, count, rounds, ns);
+    bool sent = send_result(s->link, status, ns, (size_t)count * (size_t)rounds * sizeof *ns);
     free(ns);
     free(candidates);
     free(jobs);
-    return sent && !result.status;
+    return sent && !status;
 }
 
-static bool do_message(struct worker_link *link, struct measurer *measurer, const struct worker_message *message) {
+static bool send_checked(struct server *s, enum mt_status status, const struct checked *checked) {
+    return send_result(s->link, status, checked, sizeof *checked) && !status && !checked->check.context_lost;
+}
+
+static bool do_proof(struct server *s, const struct worker_message *message) {
+    struct proof_job job;
+    struct checked checked = {0};
+    memcpy(&job, message->data, sizeof job);
+    enum mt_status status = prover_prove(s->prover, &job, &checked.check);
+    return send_checked(s, status, &checked);
+}
+
+static bool do_probe(struct server *s, const struct worker_message *message) {
+    int step;
+    struct checked checked = {.check.outcome = OUTCOME_OK};
+    memcpy(&step, message->data, sizeof step);
+    send_step(s->link, "while it was measured");
+    enum mt_status status = s->prober ? MT_OK : prober_open(&s->dev, &s->prober);
+    if (!status) {
+        enum mt_status measured = prober_measure(s->prober, step, &checked.found);
+        if (measured)
+            check_failure(&s->dev, &checked.check);
+        if (measured == MT_WRONG)
+            checked.check.outcome = OUTCOME_WRONG;
+    }
+    return send_checked(s, status, &checked);
+}
+
+static bool do_message(struct server *s, const struct worker_message *message) {
     switch (message->kind) {
     case MESSAGE_IMAGE:
-        take_image(measurer, message);
+        take_image(s->measurer ? measurer_binaries(s->measurer) : prover_binaries(s->prover), message);
         return true;
     case MESSAGE_JOB:
-        return do_job(link, measurer, message);
+        return do_job(s, message);
     case MESSAGE_ROUNDS:
-        return do_rounds(link, measurer, message);
+        return do_rounds(s, message);
+    case MESSAGE_PROOF:
+        return do_proof(s, message);
+    case MESSAGE_PROBE:
+        return do_probe(s, message);
     default:
         return false;
     }
@@ -169,17 +225,24 @@ static bool do_message(struct worker_link *link, struct measurer *measurer, cons
 
 /* Ends with the socket, and after a fault: a context that is lost may take the process's others with it. */
 static void serve(struct worker_link *link, const struct worker_options *options) {
-    struct device dev;
+    struct server s = {.link = link};
     struct worker_message message;
-    enum mt_status status = device_open(&dev, options->device);
-    struct measurer *measurer = status ? NULL : measurer_open(&dev, options->limits);
-    if (measurer)
-        measurer_on_step(measurer, send_step, link);
-    if (!send_hello(link, status, &dev, measurer) || status)
+    enum mt_status status = device_open(&s.dev, options->device);
+    if (!status && options->limits) {
+        s.measurer = measurer_open(&s.dev, options->limits);
+        measurer_on_step(s.measurer, send_step, link);
+    } else if (!status) {
+        s.prover = prover_open(&s.dev, send_prover_step, link);
+    }
+    if (!send_hello(link, status, &s.dev, s.measurer) || status)
         return;
     while (link_receive(link, LINK_FOR_EVER, &message) == LINK_OK)
-        if (!do_message(link, measurer, &message))
+        if (!do_message(&s, &message))
             return;
+    measurer_close(s.measurer);
+    prover_close(s.prover);
+    prober_close(s.prober);
+    device_close(&s.dev);
 }
 
 /* ^C reaches every process of the terminal, and `timeout` signals its group: what becomes of the worker is the
@@ -198,27 +261,47 @@ static void worker_main(int fd, pid_t command, const struct worker_options *opti
 
 /* ---- in the command: the process ---- */
 
-/* Makes sure that the process is gone. Its exit status as of waitpid(), -1 if it does not go. */
-static int end_process(struct worker *w) {
-    int exit_status = -1;
-    double started = seconds_now();
-    if (w->pid == 0)
-        return -1;
-    kill(w->pid, SIGKILL);
-    while (waitpid(w->pid, &exit_status, WNOHANG) == 0) {
-        if (seconds_now() - started > reap_patience) {
-            log_warn("worker process %d does not end; the device driver may be stuck", (int)w->pid);
-            exit_status = -1;
-            break;
-        }
+/* Waits until the process is gone; false when it still is there after so many seconds. */
+static bool reap(const struct worker *w, double patience, int *exit_status) {
+    const double started = seconds_now();
+    while (waitpid(w->pid, exit_status, WNOHANG) == 0) {
+        if (seconds_now() - started > (interrupted() ? reap_grace : patience))
+            return false;
         nanosleep(&(struct timespec){.tv_nsec = 2 * 1000 * 1000}, NULL);
     }
+    return true;
+}
+
+static void forget_process(struct worker *w) {
     w->pid = 0;
     link_release(&w->link);
     free(w->sent);
     w->sent = NULL;
     w->sent_count = 0;
+}
+
+/* Makes sure that the process is gone. Its exit status as of waitpid(), -1 if it does not go. */
+static int end_process(struct worker *w) {
+    int exit_status = -1;
+    if (w->pid == 0)
+        return -1;
+    kill(w->pid, SIGKILL);
+    if (!reap(w, reap_patience, &exit_status)) {
+        log_warn("worker process %d does not end; the device driver may be stuck", (int)w->pid);
+        exit_status = -1;
+    }
+    forget_process(w);
     return exit_status;
+}
+
+/* Lets the process close its device: a profiler or a sanitizer that watches it has its last word then. */
+static void dismiss_process(struct worker *w) {
+    int exit_status;
+    if (w->pid == 0 || interrupted())
+        return;
+    shutdown(w->link.fd, SHUT_RDWR);
+    if (reap(w, close_patience, &exit_status))
+        forget_process(w);
 }
 
 enum wait_result { WAIT_MESSAGE, WAIT_HUNG, WAIT_DIED, WAIT_INTERRUPTED };
@@ -239,10 +322,10 @@ static enum wait_result wait_for_word(struct worker *w, double patience, struct 
             return WAIT_DIED;
         if (result == LINK_LATE)
             continue;
-        if (out->kind != MESSAGE_STEP)
+        if (out->kind != MESSAGE_STEP && out->kind != MESSAGE_LONG)
             return WAIT_MESSAGE;
         snprintf(w->step, sizeof w->step, "%.*s", (int)out->size, out->data);
-        until = now + patience;
+        until = out->kind == MESSAGE_LONG ? LINK_FOR_EVER : seconds_now() + patience;
     }
 }
 
@@ -318,6 +401,7 @@ enum mt_status worker_open(const struct worker_options *options, struct worker *
 void worker_close(struct worker *w) {
     if (!w)
         return;
+    dismiss_process(w);
     end_process(w);
     free(w);
 }
@@ -347,11 +431,10 @@ static bool mark_sent(struct worker *w, int binary) {
     return before;
 }
 
-static enum link_result send_image(struct worker *w, const struct candidate *candidate,
-                                   const struct binaries *binaries) {
-    if (candidate->binary < 0 || mark_sent(w, candidate->binary))
+static enum link_result send_image(struct worker *w, const struct binaries *binaries, int binary) {
+    if (binary < 0 || mark_sent(w, binary))
         return LINK_OK;
-    const struct binary_image head = {candidate->binary, binaries->item[candidate->binary].image};
+    const struct binary_image head = {binary, binaries->item[binary].image};
     struct str bytes = {0};
     str_append_bytes(&bytes, &head, sizeof head);
     str_append_bytes(&bytes, head.image.data, head.image.size);
@@ -370,47 +453,50 @@ static struct job job_of(const struct candidate *candidate) {
                         .beat_ns = candidate->beat_ns};
 }
 
+/* What is asked of a worker. */
+struct question {
+    enum kind kind;
+    const void *bytes;
+    size_t size;
+    const struct binaries *binaries; /* that it needs, by number */
+    const int *binary;
+    int binary_count;
+};
+
 /* Sends a message that asks for a result, behind the images that it needs, and waits for the answer. */
-static enum wait_result ask(struct worker *w, const struct candidate *candidates, int count,
-                            const struct binaries *binaries, enum kind kind, const struct str *bytes,
-                            struct worker_message *answer) {
+static enum wait_result ask(struct worker *w, const struct question *q, struct worker_message *answer) {
     enum link_result sent = LINK_OK;
     snprintf(w->step, sizeof w->step, "before it began");
-    for (int i = 0; i < count && sent == LINK_OK; i++)
-        sent = send_image(w, &candidates[i], binaries);
+    for (int i = 0; i < q->binary_count && sent == LINK_OK; i++)
+        sent = send_image(w, q->binaries, q->binary[i]);
     if (sent == LINK_OK)
-        sent = link_send(&w->link, kind, bytes->data, bytes->length, seconds_now() + w->options.patience);
+        sent = link_send(&w->link, q->kind, q->bytes, q->size, seconds_now() + w->options.patience);
     if (sent != LINK_OK)
         return sent == LINK_LATE ? WAIT_HUNG : WAIT_DIED;
     return wait_for_word(w, w->options.patience, answer);
 }
 
-static enum mt_status adopt_result(struct worker *w, const struct worker_message *message, struct measured *out) {
+/* The status of a result, whose content is at *body. */
+static enum mt_status open_result(const struct worker_message *message, const char **body) {
     struct result result;
     memcpy(&result, message->data, sizeof result);
-    if (result.status)
-        return fail(result.status, "%s", result.message);
-    *out = result.measured;
-    measured_unpack(out, message->data + sizeof result);
-    if (out->context_lost)
-        end_process(w);
-    return MT_OK;
+    *body = message->data + sizeof result;
+    return result.status ? fail(result.status, "%s", result.message) : MT_OK;
 }
 
-/* Ends a worker that gave no result. */
-static void give_up(struct worker *w, enum wait_result why, struct measured *out) {
+/* Ends a worker that gave no result: what that is an outcome of, and a sentence. */
+static enum store_outcome give_up(struct worker *w, enum wait_result why, char message[320]) {
     int exit_status = end_process(w);
     if (why == WAIT_HUNG) {
-        out->outcome = OUTCOME_TIMEOUT;
-        snprintf(out->message, sizeof out->message, "no sign of life for %.3g s %s", w->options.patience, w->step);
-        return;
+        snprintf(message, 320, "no sign of life for %.3g s %s", w->options.patience, w->step);
+        return OUTCOME_TIMEOUT;
     }
-    out->outcome = OUTCOME_CRASH;
     if (exit_status >= 0 && WIFSIGNALED(exit_status))
-        snprintf(out->message, sizeof out->message, "its process was ended by signal %d (%s) %s", WTERMSIG(exit_status),
+        snprintf(message, 320, "its process was ended by signal %d (%s) %s", WTERMSIG(exit_status),
                  strsignal(WTERMSIG(exit_status)), w->step);
     else
-        snprintf(out->message, sizeof out->message, "its process ended by itself %s", w->step);
+        snprintf(message, 320, "its process ended by itself %s", w->step);
+    return OUTCOME_CRASH;
 }
 
 static enum mt_status interrupt(struct worker *w) {
@@ -418,25 +504,35 @@ static enum mt_status interrupt(struct worker *w) {
     return fail(MT_INTERRUPTED, "interrupted %s", w->step);
 }
 
+static enum mt_status need_worker(struct worker *w) {
+    return w->pid == 0 ? start_worker(w) : MT_OK;
+}
+
 enum mt_status worker_measure(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
                               struct measured *out) {
     struct worker_message message;
-    struct str bytes = {0};
+    const char *body;
     *out = (struct measured){.outcome = OUTCOME_OK};
     if (candidate->binary >= 0 && !measured_binary(out, &binaries->item[candidate->binary]))
         return MT_OK;
-    enum mt_status status = w->pid == 0 ? start_worker(w) : MT_OK;
+    enum mt_status status = need_worker(w);
     if (status)
         return status;
     const struct job job = job_of(candidate);
-    str_append_bytes(&bytes, &job, sizeof job);
-    enum wait_result result = ask(w, candidate, 1, binaries, MESSAGE_JOB, &bytes, &message);
-    str_release(&bytes);
-    if (result == WAIT_MESSAGE)
-        return adopt_result(w, &message, out);
+    enum wait_result result =
+        ask(w, &(struct question){MESSAGE_JOB, &job, sizeof job, binaries, &candidate->binary, 1}, &message);
     if (result == WAIT_INTERRUPTED)
         return interrupt(w);
-    give_up(w, result, out);
+    if (result != WAIT_MESSAGE) {
+        out->outcome = give_up(w, result, out->message);
+        return MT_OK;
+    }
+    if ((status = open_result(&message, &body)))
+        return status;
+    memcpy(out, body, sizeof *out);
+    measured_unpack(out, body + sizeof *out);
+    if (out->context_lost)
+        end_process(w);
     return MT_OK;
 }
 
@@ -444,30 +540,72 @@ enum mt_status worker_rounds(struct worker *w, const struct candidate *candidate
                              const struct binaries *binaries, double *ns) {
     struct worker_message message;
     struct str bytes = {0};
-    struct measured lost;
-    enum mt_status status = w->pid == 0 ? start_worker(w) : MT_OK;
+    char lost[320];
+    const char *body;
+    enum mt_status status = need_worker(w);
     if (status)
         return status;
+    int *binary = xcalloc((size_t)count, sizeof *binary);
     str_append_bytes(&bytes, &rounds, sizeof rounds);
     for (int i = 0; i < count; i++) {
         const struct job job = job_of(&candidates[i]);
         str_append_bytes(&bytes, &job, sizeof job);
+        binary[i] = candidates[i].binary;
     }
-    enum wait_result result = ask(w, candidates, count, binaries, MESSAGE_ROUNDS, &bytes, &message);
+    enum wait_result result =
+        ask(w, &(struct question){MESSAGE_ROUNDS, bytes.data, bytes.length, binaries, binary, count}, &message);
     str_release(&bytes);
+    free(binary);
     if (result == WAIT_INTERRUPTED)
         return interrupt(w);
     if (result != WAIT_MESSAGE) {
-        give_up(w, result, &lost);
-        return fail(MT_FAILURE, "%s", lost.message);
+        give_up(w, result, lost);
+        return fail(MT_FAILURE, "%s", lost);
     }
-    struct result head;
-    memcpy(&head, message.data, sizeof head);
-    if (!head.status) {
-        memcpy(ns, message.data + sizeof head, (size_t)count * (size_t)rounds * sizeof *ns);
+    if ((status = open_result(&message, &body)))
+        end_process(w); /* it has ended by itself */
+    else
+        memcpy(ns, body, (size_t)count * (size_t)rounds * sizeof *ns);
+    return status;
+}
+
+/* Asks for what is answered with a struct checked. */
+static enum mt_status ask_checked(struct worker *w, const struct question *question, struct checked *out) {
+    struct worker_message message;
+    const char *body;
+    *out = (struct checked){.check.outcome = OUTCOME_OK};
+    enum mt_status status = need_worker(w);
+    if (status)
+        return status;
+    enum wait_result result = ask(w, question, &message);
+    if (result == WAIT_INTERRUPTED)
+        return interrupt(w);
+    if (result != WAIT_MESSAGE) {
+        out->check.outcome = give_up(w, result, out->check.message);
+        out->check.context_lost = true;
         return MT_OK;
     }
-    status = fail(head.status, "%s", head.message);
-    end_process(w); /* it has ended by itself */
+    if (!(status = open_result(&message, &body)))
+        memcpy(out, body, sizeof *out);
+    if (status || out->check.context_lost)
+        end_process(w); /* it has ended by itself */
+    return status;
+}
+
+enum mt_status worker_prove(struct worker *w, const struct proof_job *job, const struct binaries *binaries,
+                            struct check *out) {
+    struct checked checked;
+    const struct question question = {MESSAGE_PROOF, job, sizeof *job, binaries, &job->binary, 1};
+    enum mt_status status = ask_checked(w, &question, &checked);
+    *out = checked.check;
+    return status;
+}
+
+enum mt_status worker_probe(struct worker *w, int step, struct check *check, struct limits *found) {
+    struct checked checked;
+    const struct question question = {.kind = MESSAGE_PROBE, .bytes = &step, .size = sizeof step};
+    enum mt_status status = ask_checked(w, &question, &checked);
+    *check = checked.check;
+    *found = checked.found;
     return status;
 }

@@ -1,19 +1,22 @@
-/* A process of its own that runs candidates on the device, so that whatever a kernel does, the sweep lives.
+/* A process of its own that runs kernels on the device, so that whatever a kernel does, the command lives.
  *
  * The process is forked from the command and is the only one that holds a context on the device. It proves and times
- * one candidate after another (measure.h). The command watches: a worker that gives no sign of life for too long, or
- * dies, is an outcome of the candidate in hand, and the next candidate gets a fresh worker. A worker never outlives its
- * command. */
+ * one candidate after another (measure.h), or proves (prover.h), or probes (probe.h). The command watches: a worker
+ * that gives no sign of life for too long, or dies, is an outcome of the candidate, proof or step in hand, and the next
+ * one gets a fresh worker; so does what follows a fault, for no context is made twice in one process. A worker never
+ * outlives its command. */
 #ifndef MT_WORKER_H
 #define MT_WORKER_H
 
 #include "measure.h"
+#include "probe.h"
+#include "prover.h"
 
 struct worker;
 
 struct worker_options {
-    const char *device; /* as device_open() takes it */
-    const struct timer_limits *limits;
+    const char *device;                /* as device_open() takes it */
+    const struct timer_limits *limits; /* of timings; NULL: the worker is for worker_prove() and worker_probe() only */
     double patience; /* seconds without a sign of life after which a candidate counts as hung; 0: as the device is */
 };
 
@@ -39,5 +42,14 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
 /* measure_rounds() in the worker. Whatever goes wrong, a hang or a death too, is MT_FAILURE with the sentence. */
 enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
                              const struct binaries *binaries, double *ns);
+
+/* prover_prove() in the worker; job->binary counts in `binaries`, and must have compiled. A hang is OUTCOME_TIMEOUT and
+ * a death OUTCOME_CRASH, both with `context_lost`. Failures as of worker_measure(), and those of prover_prove(). */
+enum mt_status worker_prove(struct worker *w, const struct proof_job *job, const struct binaries *binaries,
+                            struct check *out);
+
+/* prober_measure() in the worker, of one step. What became of it is in *check, likewise: OUTCOME_WRONG where a kernel
+ * did not do the work that it is timed for. */
+enum mt_status worker_probe(struct worker *w, int step, struct check *check, struct limits *found);
 
 #endif

@@ -4,15 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool same_problem(const struct problem *a, const struct problem *b) {
-    return a->m == b->m && a->n == b->n && a->k == b->k && a->group == b->group && a->scheme.pct8 == b->scheme.pct8 &&
-           a->dtype == b->dtype && a->bias == b->bias;
-}
-
 bool work_same_layer(const struct work_item *a, const struct work_item *b) {
     struct problem pa = a->problem, pb = b->problem;
     pa.m = pb.m = 1;
-    return same_problem(&pa, &pb) && !strcmp(a->layer, b->layer) && !strcmp(a->model, b->model) && a->tp == b->tp;
+    return problem_equal(&pa, &pb) && !strcmp(a->layer, b->layer) && !strcmp(a->model, b->model) && a->tp == b->tp;
 }
 
 struct store_layer work_store_layer(const struct work_item *item) {
@@ -22,7 +17,7 @@ struct store_layer work_store_layer(const struct work_item *item) {
 
 static void add_item(struct workload *w, const struct work_item *item) {
     for (int i = 0; i < w->count; i++)
-        if (same_problem(&w->item[i].problem, &item->problem) && work_same_layer(&w->item[i], item))
+        if (problem_equal(&w->item[i].problem, &item->problem) && work_same_layer(&w->item[i], item))
             return;
     w->item = xrealloc(w->item, (size_t)(w->count + 1) * sizeof *w->item);
     w->item[w->count++] = *item;

@@ -3,6 +3,8 @@
 # test_gpu_rehearsal.sh.
 # shellcheck source=tests/cli/cases.sh
 . tests/cli/cases.sh
+# shellcheck source=tests/cli/workers.sh
+. tests/cli/workers.sh
 : "${BUILD:=build}"
 compare=$BUILD/tests/gpu/compare
 h100=(--device soft:h100-sxm --against soft:h100-sxm)
@@ -77,11 +79,52 @@ run 2 env SOFTGPU_WATCHDOG=1000000000000 "$compare" "${h100[@]}" --with MIXTUNE_
 expect "^not ok [0-9]+ - common_clock: on soft:h100-sxm: no answer within 2 s" out
 expect "^ok [0-9]+ - promote_fma" out
 expect "^ok [0-9]+ - mbarrier_stages" out
+# A machine that goes down has the case in its log.
+[ "$(grep -B 1 '^not ok' "$TMPDIR/out" | head -n 1)" = "$(sed -n 's/^not ok \([0-9]*\) - common_clock:.*/# \1 common_clock/p' "$TMPDIR/out")" ] ||
+    verdict="$verdict the case is not named before it runs; "
 result "$verdict" "a kernel that hangs is one failed case"
 
 run 2 "$compare" "${h100[@]}" --with SOFTGPU_WATCHDOG=2000 --only promote_fma --only widen
 expect "^ok [0-9]+ - widen" out
 expect "^not ok [0-9]+ - promote_fma: on soft:h100-sxm: .*CUDA_ERROR_LAUNCH_TIMEOUT" out
 result "$verdict" "a fault of the device is told with its name"
+
+run 2 "$compare" "${h100[@]}" --with SOFTGPU_WATCHDOG=2000 --only promote_ --only copies_arrive --give-up 1
+[ "$(grep -c '^not ok .*CUDA_ERROR_LAUNCH_TIMEOUT' "$TMPDIR/out")" = 1 ] || verdict="$verdict not one fault; "
+expect "^ok [0-9]+ - promote_.* # SKIP sm80 is given up after 1 cases that hung, died or lost the context" out
+expect "^ok [0-9]+ - copies_arrive$" out
+expect "^# given up: sm80$" out
+result "$verdict" "so is a kind of cases that loses the context, which is given up"
+
+# Hopper's: the first two of three hang.
+change compare_sm90.cu "KERNEL(128) bulk_copies(const uint *in, uint *out) {" 'KERNEL(128) bulk_copies(const uint *in, uint *out) { for (;;) asm volatile("");'
+change compare_sm90.cu "KERNEL(64) copies_arrive(const uint *in, uint *out) {" 'KERNEL(64) copies_arrive(const uint *in, uint *out) { for (;;) asm volatile("");'
+run 2 env SOFTGPU_WATCHDOG=1000000000000 "$compare" "${h100[@]}" --with MIXTUNE_TEMPLATES="$broken" --only promote_fma --only bulk_copies \
+    --only copies_arrive --only matrix_store --only 'quantize_act, groups of 64, fp16' --timeout 2 --give-up 2
+[ "$(grep -c '^not ok .*no answer within 2 s: it hangs' "$TMPDIR/out")" = 2 ] || verdict="$verdict not two hang; "
+expect "^ok [0-9]+ - matrix_store # SKIP sm90 is given up after 2 cases that hung, died or lost the context" out
+expect "^ok [0-9]+ - promote_fma" out
+expect "^ok [0-9]+ - quantize_act" out
+expect "^# given up: sm90$" out
+forbid "^# given up: sm80$" out
+result "$verdict" "after --give-up the rest of a kind is skipped, and the other kind is not"
+
+# The process of the checked side is the first child, and works while its kernel hangs.
+hanging=(env SOFTGPU_WATCHDOG=1000000000000 "$compare" "${h100[@]}" --with MIXTUNE_TEMPLATES="$broken" --only promote_fma --only bulk_copies --only matrix_store)
+export reached='^# [0-9]+ bulk_copies'
+for signal in INT TERM KILL; do
+    signalled $signal "${hanging[@]}"
+    if [ $signal != KILL ]; then
+        expect '^# 1 passed, 0 failed, 0 skipped' out
+        expect '^compare: interrupted after 1 comparisons' err
+    fi
+    result "$verdict" "SIG$signal ends both sides while a kernel hangs"
+done
+
+crashed 2 "${hanging[@]}"
+expect '^not ok [0-9]+ - bulk_copies: on soft:h100-sxm: the process was killed by signal 11' out
+expect '^ok [0-9]+ - matrix_store$' out
+result "$verdict" "a side that dies is one failed case"
+unset reached
 
 finish

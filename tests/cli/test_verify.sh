@@ -1,27 +1,20 @@
 #!/bin/bash
-# Every way of computing the same numbers is right on odd shapes, and without split-K all agree bit for bit.
+# Every way of computing the same numbers is right on odd shapes, and without split-K all agree bit for bit, from family to family.
 # shellcheck disable=SC2054 # commas inside values
 set -u
-number=0
-failures=0
+. tests/cli/cases.sh
 
 # right NAME AT_LEAST ARGUMENTS...: all verdicts are right, at least so many of them.
 right() {
     local name=$1 least=$2 count
     shift 2
-    number=$((number + 1))
-    "${MIXTUNE:-mixtune}" verify --quiet "$@" >"$TMPDIR/out" 2>"$TMPDIR/err"
-    local code=$?
+    run 0 "$MIXTUNE" verify --quiet "$@"
     count=$(grep -c '^right' "$TMPDIR/out")
-    if [ "$code" = 0 ] && [ "$count" -ge "$least" ] && grep -q '^[0-9]* right, 0 wrong' "$TMPDIR/out" &&
-        { [ "$least" -lt 10 ] || grep -q 'without split-K compared bit for bit' "$TMPDIR/out"; }; then
-        echo "ok $number - $name: $count right"
-    else
-        failures=$((failures + 1))
-        echo "not ok $number - $name"
-        echo "# exit code $code, $count right, at least $least expected"
-        { grep -v '^right' "$TMPDIR/out" && cat "$TMPDIR/err"; } | head -n 20 | sed 's/^/# /'
-    fi
+    [ "$count" -ge "$least" ] || verdict="$verdict $count right, at least $least expected; "
+    expect '^[0-9]* right, 0 wrong' out
+    [ "$least" -lt 10 ] || expect 'without split-K compared bit for bit' out
+    [ -z "$verdict" ] || verdict="$verdict$(grep -v '^right' "$TMPDIR/out" | head -n 20)"
+    result "$verdict" "$name: $count right"
 }
 
 soft=(--device soft:a100-sxm-80g)
@@ -35,5 +28,43 @@ right "every tile of the quick space, and a mixed layer" 28 "${soft[@]}" --all -
     --scheme w4a8,w8a8,w4.8a8
 right "tall and wide, as a model has it" 2 "${soft[@]}" --shape 17,4096,4096 --scheme w4a8
 
-echo "1..$number"
-exit $((failures > 0))
+# ---- which families ----
+
+h100=(--device soft:h100-sxm)
+of_family() { grep -cE "^right +$1 " "$TMPDIR/out"; }
+
+run 0 "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --scheme w4a8,w6a8 --dtype bf16
+[ "$(of_family sm80) $(of_family sm90) $(of_family quantize)" = "2 2 2" ] || verdict="$verdict not two lines of each; "
+[ "$(grep -c '^2 configurations without split-K compared bit for bit' "$TMPDIR/out")" = 2 ] || verdict="$verdict bits were not compared across families; "
+result "$verdict" "without a name every quantised family of the device is verified, to the same bits"
+
+run 0 "$MIXTUNE" verify --quiet "${soft[@]}" --shape 33,257,300
+[ "$(of_family sm80) $(of_family sm90)" = "1 0" ] || verdict="$verdict not sm80 alone; "
+result "$verdict" "a device without wgmma has one"
+
+run 0 "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --config stages=3
+expect '^right +sm80 .*,stages=3,' out
+[ "$(of_family sm80) $(of_family sm90)" = "1 0" ] || verdict="$verdict not sm80 alone; "
+result "$verdict" "a configuration without a family is sm80's"
+
+# Spaces of the families' own names, but small ones.
+mkdir -p "$TMPDIR/configs/spaces"
+printf 'family: sm80\nvalues:\n  tile_n: [64]\n  tile_m: [16, 32]\n  stages: [3]\n' >"$TMPDIR/configs/spaces/sm80.yaml"
+printf 'family: sm90\nvalues:\n  tile_m: [24, 32]\n  stages: [3]\n' >"$TMPDIR/configs/spaces/sm90.yaml"
+run 0 env MIXTUNE_CONFIGS="$TMPDIR/configs" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --all
+[ "$(of_family sm80) $(of_family sm90)" = "3 3" ] || verdict="$verdict not the defaults and both spaces; "
+expect '^6 configurations without split-K compared bit for bit' out
+result "$verdict" "--all is the spaces of all of them"
+
+# sm90 rounds once more at each group: within the allowed error, so that only the comparison of bits with sm80's sees it.
+mkdir "$TMPDIR/other"
+cp -R templates/tile "$TMPDIR/other"
+{ echo '#define ROUND_TWICE' && cat templates/gemm_sm90.cu; } >"$TMPDIR/other/gemm_sm90.cu"
+awk '/return __fmaf_rn\(t, sx, acc\);/ { print "#ifdef ROUND_TWICE\nreturn __fadd_rn(__fmul_rn(t, sx), acc);\n#endif" } { print }' \
+    templates/tile/promote.cuh >"$TMPDIR/other/tile/promote.cuh"
+run 2 env MIXTUNE_TEMPLATES="$TMPDIR/other" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300
+[ "$(of_family sm80)" = 1 ] || verdict="$verdict sm80 is not right; "
+expect '^wrong +sm90 .*its bits differ from those of the first configuration without split-K' out
+result "$verdict" "another family's bits must be the same"
+
+finish

@@ -5,26 +5,12 @@
 set -u
 export MIXTUNE_LOG=info
 . tests/cli/cases.sh
+. tests/cli/workers.sh
 device=soft:a100-sxm-80g
 
 sql() { sqlite3 "$1" "$2"; }
 
-# The depth of the pipeline says how the kernel misbehaves: 3 and the default of 4 are good.
-mkdir "$TMPDIR/bad"
-cp templates/gemm_sm80.cu "$TMPDIR/bad/"
-sed -i '/^    gemm_sm80(const __grid_constant__/r /dev/stdin' "$TMPDIR/bad/gemm_sm80.cu" <<'CU'
-#if STAGES == 5
-    for (;;) // hangs
-        asm volatile("");
-#elif STAGES == 6
-    asm volatile("trap;");
-#elif STAGES == 7
-    static_cast<volatile unsigned short *>(args.y)[1 << 28] = 1; // far outside
-#elif STAGES == 8
-    if (blockIdx.x == 0) // leaves a tile as it was
-        return;
-#endif
-CU
+bad_kernels "$TMPDIR/bad"
 space() { # file, stages
     cat >"$TMPDIR/$1" <<YAML
 family: sm80
@@ -83,8 +69,7 @@ cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
     verdict="$verdict the bad binaries were not run again; "
 result "$verdict" '--retry measures again what failed'
 
-# The device itself now takes the loop for work: the sweep's own watch must end it.
-export SOFTGPU_WATCHDOG=1000000000000
+no_watchdog
 space hang.yaml '5, 3'
 begin=$SECONDS
 run 0 sweep "$TMPDIR/hang" hang.yaml --json --timeout 2s
@@ -96,51 +81,9 @@ want_outcomes "$TMPDIR/hang" 3 'ok|4'
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 result "$verdict" 'a worker that does not come back is ended and replaced'
 
-# Signals, while a kernel hangs. The sweep must be in it: its worker then has used processor time for a while.
-child_of() { # process: its first child, once there is one
-    local child
-    for _ in $(seq 400); do
-        child=$(cat "/proc/$1/task/$1/children" 2>/dev/null)
-        [ -n "$child" ] && break
-        sleep 0.05
-    done
-    echo "${child%% *}"
-}
-wait_until_busy() { # worker
-    local ticks=0
-    for _ in $(seq 400); do
-        ticks=$(awk '{ print $14 }' "/proc/$1/stat" 2>/dev/null || echo 0)
-        [ "${ticks:-0}" -gt 60 ] && break
-        sleep 0.05
-    done
-}
-gone() { # process
-    for _ in $(seq 100); do
-        [ -d "/proc/$1" ] || return 0
-        sleep 0.05
-    done
-    return 1
-}
 for signal in INT TERM KILL; do
-    sweep "$TMPDIR/signal-$signal" hang.yaml >"$TMPDIR/out" 2>"$TMPDIR/err" &
-    # The command is a child of the function's shell, and the worker one of the command.
-    shell=$!
-    command=$(child_of $shell)
-    worker=$(child_of "$command")
-    wait_until_busy "$worker"
-    begin=$SECONDS
-    kill -$signal "$command"
-    wait $shell
-    code=$?
-    verdict=
-    [ $((SECONDS - begin)) -le 15 ] || verdict="it took $((SECONDS - begin)) s; "
-    if [ $signal = KILL ]; then
-        [ $code = 137 ] || verdict="$verdict exit code $code; "
-    else
-        [ $code = 75 ] || verdict="$verdict exit code $code; "
-        expect 'interrupted after [0-9]+ of 16 candidates; the same command goes on from there' err
-    fi
-    gone "$worker" || verdict="$verdict the worker outlived it; "
+    signalled $signal sweep "$TMPDIR/signal-$signal" hang.yaml
+    [ $signal = KILL ] || expect 'interrupted after [0-9]+ of 16 candidates; the same command goes on from there' err
     result "$verdict" "SIG$signal ends a sweep whose kernel hangs, and its worker"
 done
 
@@ -148,20 +91,19 @@ run 0 sweep "$TMPDIR/signal-KILL" hang.yaml --json --timeout 2s
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 result "$verdict" 'the same command goes on from there'
 
-sweep "$TMPDIR/segv" hang.yaml --json >"$TMPDIR/out" 2>"$TMPDIR/err" &
-shell=$!
-worker=$(child_of "$(child_of $shell)")
-wait_until_busy "$worker"
-kill -SEGV "$worker"
-wait $shell
-code=$?
-verdict=
-[ $code = 0 ] || verdict="exit code $code; "
+crashed 0 sweep "$TMPDIR/segv" hang.yaml --json
 want_outcomes "$TMPDIR/segv" 5 'crash|1 refused|3'
 [ "$(sql "$TMPDIR/segv" "SELECT message FROM current WHERE outcome = 'crash'")" = 'its process was ended by signal 11 (Segmentation fault) while it was proved' ] ||
     verdict="$verdict the crash does not say what happened; "
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 result "$verdict" 'a worker that dies is a crash of its candidate alone'
+
+bench() { MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" bench --device "$device" --quick --shape 17,200,300 --config stages=3 --config stages=5; }
+for signal in INT TERM; do
+    reached='^200x300 .*,stages=3' signalled $signal bench
+    expect '^200x300 .*,stages=3' out
+    result "$verdict" "SIG$signal ends a bench whose kernel hangs, and its worker"
+done
 
 # Two sweeps at once.
 sweep "$TMPDIR/two" hang.yaml --timeout 4s >"$TMPDIR/out1" 2>"$TMPDIR/err1" &

@@ -21,6 +21,18 @@ static void near(const struct limits *limits, const char *name, double want, dou
         fail_msg("%s is %g, not %g within %g %%", name, got, want, 100 * share);
 }
 
+/* All steps that the device has, in this process; the failure of the first that fails. */
+static enum mt_status probe(struct device *dev, struct limits *found) {
+    struct prober *prober;
+    *found = (struct limits){0};
+    enum mt_status status = prober_open(dev, &prober);
+    for (int step = 0; step < probe_steps() && !status; step++)
+        if (probe_step(dev, step))
+            status = prober_measure(prober, step, found);
+    prober_close(prober);
+    return status;
+}
+
 /* A wait of the model for one link: a warp keeps so many loads in flight, and takes 3 instructions for it. */
 static double link_ns(const struct dev_profile *d, double latency_ns) {
     return latency_ns / d->loads_in_flight + 3 * d->warp_interval_clocks * 1e3 / d->clock_mhz;
@@ -32,7 +44,7 @@ static void compare(const char *name) {
     struct dev_profile *d = NULL;
     char spec[40];
     snprintf(spec, sizeof spec, "soft:%s", name);
-    if (device_open(&dev, spec) || probe_run(&dev, true, &found) || dev_profile_load(name, &d))
+    if (device_open(&dev, spec) || probe(&dev, &found) || dev_profile_load(name, &d))
         fail_msg("%s", fail_message());
     const double read = d->memory_gbs * d->memory_efficiency, ghz = d->clock_mhz / 1e3,
                  far = d->memory_latency_ns / 1e3;
@@ -146,7 +158,7 @@ static void break_and_probe(const char *from, const char *to, const char *kernel
     assert_int_equal(file_write_atomic(path, broken.data, broken.length), MT_OK);
     setenv("MIXTUNE_TEMPLATES", folder, 1);
     assert_int_equal(device_open(&dev, "soft:a100-sxm-80g"), MT_OK);
-    assert_int_equal(probe_run(&dev, true, &found), MT_WRONG);
+    assert_int_equal(probe(&dev, &found), MT_WRONG);
     if (!strstr(fail_message(), kernel))
         fail_msg("not the sentence about %s: %s", kernel, fail_message());
     device_close(&dev);

@@ -1,6 +1,7 @@
 /* compare --device cuda:0 [--against soft:h100-sxm]: compare.h says what it does. Writes TAP. */
 #include "compare.h"
 #include "../../runtime/quant.h"
+#include "../../tuner/progress.h"
 #include "base/log.h"
 #include "base/parallel.h"
 #include <argp.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     KEY_AGAINST = 0x100,
@@ -18,6 +18,7 @@ enum {
     KEY_LIST,
     KEY_ONLY,
     KEY_TIMEOUT,
+    KEY_GIVE_UP,
     KEY_SERVE,
     MOST_SETTINGS = 8,
     MOST_WORDS = 32
@@ -27,7 +28,7 @@ struct options {
     const char *device, *against, *kernels, *serve;
     const char *setting[MOST_SETTINGS + 1];
     const char *only[MOST_WORDS];
-    int settings, words;
+    int settings, words, give_up;
     double timeout;
     bool list;
 };
@@ -40,6 +41,10 @@ static const struct argp_option table[] = {
     {"kernels", KEY_KERNELS, "FOLDER", 0, "Where compare*.cu are (default: tests/gpu of the source tree)", 0},
     {"only", KEY_ONLY, "WORD", 0, "Only cases whose name holds the word, or one of several such words", 0},
     {"timeout", KEY_TIMEOUT, "SECONDS", 0, "For one case on one device (default: 60)", 0},
+    {"give-up", KEY_GIVE_UP, "N", 0,
+     "After N cases that hung, died or lost the context skip the others of their kind: sm90, what needs compute "
+     "capability 9.0, or sm80, all else (default: never)",
+     0},
     {"list", KEY_LIST, NULL, 0, "Print the cases: kernel, file, name", 0},
     {"serve", KEY_SERVE, "SPEC", OPTION_HIDDEN, "", 0},
     {0},
@@ -71,6 +76,11 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         o->timeout = strtod(arg, NULL);
         if (!(o->timeout > 0))
             argp_error(state, "--timeout takes seconds, not %s", arg);
+        return 0;
+    case KEY_GIVE_UP:
+        o->give_up = atoi(arg);
+        if (o->give_up < 1)
+            argp_error(state, "--give-up takes a number of cases, not %s", arg);
         return 0;
     case KEY_LIST:
         o->list = true;
@@ -144,20 +154,22 @@ static bool same_data(const struct gpu_case *c, const struct answer *a, const st
 
 /* ---- running ---- */
 
+/* Kinds of cases: where one hangs, others of its kind may, too. */
+enum kind { KIND_SM80, KIND_SM90, KINDS };
+static const char *const kind_name[] = {"sm80", "sm90"};
+
+static enum kind kind_of(const struct gpu_case *c) {
+    return c->cc == 90 ? KIND_SM90 : KIND_SM80;
+}
+
 struct comparison {
     const struct options *options;
     struct case_list cases;
     struct side *device, *against;
     int passed, failed, skipped, number;
-    char *chosen; /* by case */
+    int lost[KINDS]; /* cases that hung, died or lost the context */
+    char *chosen;    /* by case */
 };
-
-/* The software device of the same kind as a GPU. */
-static const char *software_for(const struct side_facts *facts) {
-    if (facts->cc >= 90)
-        return strstr(facts->name, "H200") || strstr(facts->name, "h200") ? "soft:h200" : "soft:h100-sxm";
-    return facts->cc >= 89 ? "soft:l40s" : "soft:a100-sxm-80g";
-}
 
 struct compilation {
     const struct comparison *run;
@@ -171,7 +183,7 @@ static void compile_some(void *context, int begin, int end) {
         const struct gpu_case *c = &job->run->cases.item[i];
         struct image image;
         /* What does not compile is the case's own to tell. */
-        if (job->run->chosen[i] && c->compile && c->cc <= job->cc && (c->cc != 90 || job->cc == 90) &&
+        if (!interrupted() && job->run->chosen[i] && c->compile && c->cc <= job->cc && (c->cc != 90 || job->cc == 90) &&
             c->compile(c, &dev, &image) == MT_OK)
             image_release(&image);
     }
@@ -197,61 +209,97 @@ static void report(struct comparison *run, const struct gpu_case *c, enum state 
     fflush(stdout);
 }
 
+static bool given_up(const struct comparison *run, enum kind kind) {
+    return run->options->give_up > 0 && run->lost[kind] >= run->options->give_up;
+}
+
+/* What the two answers come to. Sets `why`. */
+static enum state judge(const struct comparison *run, const struct gpu_case *c, const struct answer *a,
+                        const struct answer *b, struct str *why) {
+    if (a->state || b->state) { /* where one fails and one skips, the failure counts */
+        const bool second = a->state == STATE_OK || (b->state == STATE_FAILED && a->state == STATE_SKIPPED);
+        str_printf(why, "on %s: %s", side_facts(second ? run->against : run->device)->spec, second ? b->note : a->note);
+        return second ? b->state : a->state;
+    }
+    if (c->judge != JUDGE_NONE)
+        return same_data(c, a, b, why) ? STATE_OK : STATE_FAILED;
+    str_append(why, a->note);
+    return STATE_OK;
+}
+
 static void run_case(struct comparison *run, int number) {
     const struct gpu_case *c = &run->cases.item[number];
     const bool both = c->judge != JUDGE_NONE;
     struct answer a, b = {0};
     struct str why = {0};
-    enum state state = STATE_OK;
     str_append(&why, "");
+    printf("# %d %s\n", run->number + 1, c->name); /* a machine that goes down with it has it in its log */
+    fflush(stdout);
     side_ask(run->device, number);
     if (both)
         side_ask(run->against, number);
     side_answer(run->device, run->options->timeout, &a);
     if (both)
         side_answer(run->against, run->options->timeout, &b);
-    if (a.state || b.state) { /* where one fails and one skips, the failure counts */
-        const bool second = a.state == STATE_OK || (b.state == STATE_FAILED && a.state == STATE_SKIPPED);
-        state = second ? b.state : a.state;
-        str_printf(&why, "on %s: %s", side_facts(second ? run->against : run->device)->spec, second ? b.note : a.note);
-    } else if (both) {
-        state = same_data(c, &a, &b, &why) ? STATE_OK : STATE_FAILED;
-    } else {
-        str_append(&why, a.note);
+    if (!interrupted()) {
+        enum state state = judge(run, c, &a, &b, &why);
+        report(run, c, state, why.data);
+        run->lost[kind_of(c)] += a.lost || b.lost;
     }
-    report(run, c, state, why.data);
     str_release(&a.data);
     str_release(&b.data);
     str_release(&why);
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+static void skip_case(struct comparison *run, const struct gpu_case *c) {
+    char why[120];
+    snprintf(why, sizeof why, "%s is given up after %d cases that hung, died or lost the context",
+             kind_name[kind_of(c)], run->options->give_up);
+    report(run, c, STATE_SKIPPED, why);
+}
+
+static enum mt_status open_sides(struct comparison *run) {
+    const struct options *o = run->options;
+    enum mt_status status = side_open(o->device, o->setting, &run->device);
+    if (!status)
+        status = side_open(o->against ? o->against : side_facts(run->device)->stand_in, NULL, &run->against);
+    if (!status)
+        printf("# %s: %s\n# against %s: %s\n", side_facts(run->device)->spec, side_facts(run->device)->name,
+               side_facts(run->against)->spec, side_facts(run->against)->name);
+    return status;
+}
+
+static enum mt_status summarise(const struct comparison *run, double compiling, double running) {
+    printf("1..%d\n# %d passed, %d failed, %d skipped; %.1f s of compiling, %.1f s of running\n", run->number,
+           run->passed, run->failed, run->skipped, compiling, running);
+    for (enum kind kind = 0; kind < KINDS; kind++)
+        if (given_up(run, kind))
+            printf("# given up: %s\n", kind_name[kind]);
+    if (interrupted())
+        return fail(MT_INTERRUPTED, "interrupted after %d comparisons, of which %d failed", run->number, run->failed);
+    if (!run->number)
+        return fail(MT_USAGE, "no case has '%s' in its name; --list prints them", run->options->only[0]);
+    return run->failed ? fail(MT_WRONG, "%d of %d comparisons failed", run->failed, run->number) : MT_OK;
 }
 
 static enum mt_status compare(struct comparison *run) {
-    const struct options *o = run->options;
-    enum mt_status status = side_open(o->device, o->setting, &run->device);
+    interrupt_catch();
+    enum mt_status status = open_sides(run);
     if (status)
         return status;
-    const char *against = o->against ? o->against : software_for(side_facts(run->device));
-    if ((status = side_open(against, NULL, &run->against)))
-        return status;
-    printf("# %s: %s\n# against %s: %s\n", side_facts(run->device)->spec, side_facts(run->device)->name,
-           side_facts(run->against)->spec, side_facts(run->against)->name);
-    const double begin = now();
+    const double begin = seconds_now();
     compile_all(run);
-    const double compiled = now();
-    for (int i = 0; i < run->cases.count; i++)
-        if (run->chosen[i])
+    const double compiled = seconds_now();
+    for (int i = 0; i < run->cases.count && !interrupted(); i++) {
+        const struct gpu_case *c = &run->cases.item[i];
+        if (run->chosen[i] && given_up(run, kind_of(c)))
+            skip_case(run, c);
+        else if (run->chosen[i])
             run_case(run, i);
-    printf("1..%d\n# %d passed, %d failed, %d skipped; %.1f s of compiling, %.1f s of running\n", run->number,
-           run->passed, run->failed, run->skipped, compiled - begin, now() - compiled);
-    if (!run->number)
-        return fail(MT_USAGE, "no case has '%s' in its name; --list prints them", o->only[0]);
-    return run->failed ? fail(MT_WRONG, "%d of %d comparisons failed", run->failed, run->number) : MT_OK;
+    }
+    side_kill(run->device);
+    side_kill(run->against);
+    return summarise(run, compiled - begin, seconds_now() - compiled);
 }
 
 int main(int argc, char **argv) {

@@ -19,7 +19,7 @@ struct answer {
     enum state state;
     char note[400];  /* why not OK, or what else is worth a line; may be empty */
     struct str data; /* what the two devices must agree on */
-    bool lost;       /* the context is unusable: the process ends after this */
+    bool lost;       /* the case hung, the process died or the context is unusable: the next case gets a new process */
 };
 
 /* How two answers are compared: words of 32 bits; words that are floats, where any NaN is like any other; pairs of
@@ -60,19 +60,22 @@ void answer_fail(struct answer *out, const char *format, ...) __attribute__((for
 /* ---- the process of a device ---- */
 struct side;
 struct side_facts { /* of the device, once it is open */
-    char name[128], spec[64];
+    char name[128], spec[64], stand_in[64];
     int cc;
     bool software;
 };
 
 /* Starts a process for the device. `settings` are "NAME=VALUE" for its environment, ended by NULL; NULL: none. */
 enum mt_status side_open(const char *spec, const char *const *settings, struct side **out);
+/* Kills the process, which side_close() does too, but without waiting for it. NULL is allowed. */
+void side_kill(struct side *side);
 void side_close(struct side *side);
 const struct side_facts *side_facts(const struct side *side);
 /* Asks for a case; the answer is fetched later, so that two sides work at the same time. */
 void side_ask(struct side *side, int number);
 /* Waits `seconds` for the answer, no longer: then, and when the process dies, that is the answer, and a new process is
- * started for the next case. The answer's data is released by the caller. */
+ * started for the next case, even if the old one cannot be killed. ^C ends the wait, too: then the answer says nothing.
+ * The answer's data is released by the caller. */
 void side_answer(struct side *side, double seconds, struct answer *out);
 
 /* What such a process does, with the device's spec; never returns. */

@@ -1,3 +1,4 @@
+#include "../../tuner/progress.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "compare.h"
@@ -15,6 +16,7 @@
 
 /* The child talks on these, so that what a library prints on standard output does no harm. */
 enum { REQUESTS = 3, ANSWERS = 4 };
+enum { OPEN_SECONDS = 60, DATA_SECONDS = 10 };
 
 struct header {
     int state, lost;
@@ -58,14 +60,25 @@ void answer_fail(struct answer *out, const char *format, ...) {
     va_end(args);
 }
 
-/* All of it; false when the other end is gone, or `deadline_ms` (< 0: none) has passed without a byte. */
-static bool read_all(int fd, void *data, size_t bytes, int wait_ms) {
-    for (char *at = data; bytes > 0;) {
+static const double for_ever = 1e300;
+
+/* False at the given time of seconds_now(), and after ^C. */
+static bool wait_for(int fd, double until) {
+    while (!interrupted()) {
+        const double left = until - seconds_now();
         struct pollfd ready = {.fd = fd, .events = POLLIN};
-        int polled = poll(&ready, 1, wait_ms);
-        if (polled < 0 && errno == EINTR)
-            continue;
-        ssize_t got = polled > 0 ? read(fd, at, bytes) : 0;
+        if (poll(&ready, 1, left > 0.1 ? 100 : left > 0 ? (int)(left * 1000) + 1 : 0) > 0)
+            return true;
+        if (left <= 0)
+            return false;
+    }
+    return false;
+}
+
+/* All of it; false when the other end is gone, or it has not come in time. */
+static bool read_all(int fd, void *data, size_t bytes, double until) {
+    for (char *at = data; bytes > 0;) {
+        ssize_t got = wait_for(fd, until) ? read(fd, at, bytes) : 0;
         if (got <= 0)
             return false;
         at += got;
@@ -87,31 +100,44 @@ static bool write_all(int fd, const void *data, size_t bytes) {
 
 /* ---- the child ---- */
 
+/* A kernel that nobody waited for may have failed, too. */
+static void run_case(const struct gpu_case *c, struct device *dev, struct answer *out) {
+    c->run(c, dev, out);
+    if (!out->lost && device_check(dev, dev->drv.CtxSynchronize(), "it left the context unusable")) {
+        if (out->state != STATE_FAILED)
+            answer_fail(out, "%s", fail_message());
+        out->lost = true;
+    }
+}
+
 void side_serve(const char *spec, const struct case_list *cases) {
     struct device dev;
     struct side_facts facts = {0};
     struct header header = {0};
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody is left to ask */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* what becomes of this process is the parent's to say */
+    signal(SIGTERM, SIG_IGN);
     enum mt_status status = device_open(&dev, spec);
     header.state = (int)status;
     snprintf(header.note, sizeof header.note, "%s", status ? fail_message() : "");
     if (!status) {
         snprintf(facts.name, sizeof facts.name, "%s", dev.name);
         snprintf(facts.spec, sizeof facts.spec, "%s", dev.spec);
+        snprintf(facts.stand_in, sizeof facts.stand_in, "%s", device_stand_in(&dev));
         facts.cc = dev.cc;
         facts.software = dev.software;
     }
     if (!write_all(ANSWERS, &header, sizeof header) || !write_all(ANSWERS, &facts, sizeof facts))
         _exit(1);
-    for (int number; !status && read_all(REQUESTS, &number, sizeof number, -1);) {
+    for (int number; !status && read_all(REQUESTS, &number, sizeof number, for_ever);) {
         const struct gpu_case *c = &cases->item[number];
         struct answer answer = {0};
         if (c->cc > dev.cc || (c->cc == 90 && dev.cc != 90))
             answer_skip(&answer, "it needs compute capability %s%d.%d", c->cc == 90 ? "" : "at least ", c->cc / 10,
                         c->cc % 10);
         else
-            c->run(c, &dev, &answer);
+            run_case(c, &dev, &answer);
         header = (struct header){.state = (int)answer.state, .lost = answer.lost, .bytes = answer.data.length};
         memcpy(header.note, answer.note, sizeof header.note);
         if (!write_all(ANSWERS, &header, sizeof header) || !write_all(ANSWERS, answer.data.data, answer.data.length))
@@ -139,8 +165,20 @@ static void become(const struct side *side, int requests, int answers) {
     _exit(127);
 }
 
+/* Waits until the child is gone; false when it still is there after so many seconds. */
+static bool reap(const struct side *side, double seconds) {
+    const double until = seconds_now() + seconds;
+    while (waitpid(side->child, NULL, WNOHANG) == 0) {
+        if (seconds_now() > until)
+            return false;
+        usleep(2000);
+    }
+    return true;
+}
+
 /* Ends the child; `how` it would have ended by itself, 0 if it still ran. */
 static void stop(struct side *side, int *how) {
+    const double patience = interrupted() ? 2 : 5;
     *how = 0;
     if (!side->child)
         return;
@@ -148,9 +186,15 @@ static void stop(struct side *side, int *how) {
     close(side->answers);
     if (waitpid(side->child, how, WNOHANG) == 0) {
         kill(side->child, SIGKILL);
-        waitpid(side->child, NULL, 0);
+        if (!reap(side, patience))
+            printf("# process %d of %s does not end; the device driver may be stuck\n", (int)side->child, side->spec);
     }
     side->child = 0;
+}
+
+void side_kill(struct side *side) {
+    if (side && side->child)
+        kill(side->child, SIGKILL);
 }
 
 static enum mt_status start(struct side *side) {
@@ -169,9 +213,11 @@ static enum mt_status start(struct side *side) {
     side->requests = requests[1];
     side->answers = answers[0];
     enum mt_status status = MT_OK;
-    if (!read_all(side->answers, &header, sizeof header, 60000) ||
-        !read_all(side->answers, &side->facts, sizeof side->facts, 1000))
-        status = fail(MT_FAILURE, "the process of %s ended before it had opened the device", side->spec);
+    const double until = seconds_now() + OPEN_SECONDS;
+    if (!read_all(side->answers, &header, sizeof header, until) ||
+        !read_all(side->answers, &side->facts, sizeof side->facts, until))
+        status = interrupted() ? fail(MT_INTERRUPTED, "interrupted while %s was opened", side->spec)
+                               : fail(MT_FAILURE, "the process of %s has not opened the device", side->spec);
     else if (header.state)
         status = fail((enum mt_status)header.state, "%s", header.note);
     int how;
@@ -212,6 +258,7 @@ void side_ask(struct side *side, int number) {
         answer_fail(&side->dead, "%s", fail_message());
     else if (!write_all(side->requests, &number, sizeof number))
         answer_fail(&side->dead, "its process is gone");
+    side->dead.lost = side->dead.state != STATE_OK;
 }
 
 /* What became of a child that gave no answer. */
@@ -222,6 +269,7 @@ static void describe_end(int how, bool ran, double seconds, struct answer *out) 
         answer_fail(out, "the process was killed by signal %d (%s)", WTERMSIG(how), strsignal(WTERMSIG(how)));
     else
         answer_fail(out, "the process ended with code %d", WEXITSTATUS(how));
+    out->lost = true;
 }
 
 void side_answer(struct side *side, double seconds, struct answer *out) {
@@ -230,10 +278,13 @@ void side_answer(struct side *side, double seconds, struct answer *out) {
     *out = side->dead;
     if (out->state)
         return;
-    if (!read_all(side->answers, &header, sizeof header, (int)(seconds * 1000))) {
+    if (!read_all(side->answers, &header, sizeof header, seconds_now() + seconds)) {
+        if (interrupted())
+            return;
         struct pollfd end = {.fd = side->answers, .events = POLLIN};
         bool ran = poll(&end, 1, 0) == 0; /* a closed pipe is ready */
-        usleep(50000);                    /* who has closed it is a zombie soon, not at once */
+        if (!ran)
+            usleep(50000); /* who has closed it is a zombie soon, not at once */
         stop(side, &how);
         describe_end(how, ran, seconds, out);
         return;
@@ -241,11 +292,13 @@ void side_answer(struct side *side, double seconds, struct answer *out) {
     *out = (struct answer){.state = (enum state)header.state, .lost = header.lost};
     memcpy(out->note, header.note, sizeof out->note);
     char *data = xmalloc(header.bytes + 1);
-    if (read_all(side->answers, data, header.bytes, 10000))
+    if (read_all(side->answers, data, header.bytes, seconds_now() + DATA_SECONDS)) {
         str_append_bytes(&out->data, data, header.bytes);
-    else
+    } else {
         answer_fail(out, "the process ended in the middle of its answer");
+        out->lost = true;
+    }
     free(data);
-    if (out->lost || out->data.length != header.bytes)
+    if (out->lost)
         stop(side, &how);
 }

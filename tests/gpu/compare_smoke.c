@@ -1,5 +1,6 @@
 /* What only a real device can get wrong: the ways in which the project uses the driver and the CUDA libraries. These
  * run on one device alone; each says what it saw, or what failed. */
+#include "../../runtime/fatbin.h"
 #include "../../runtime/nvml.h"
 #include "../../tuner/baseline.h"
 #include "../../tuner/cublaslt.h"
@@ -59,6 +60,42 @@ static enum mt_status work_launch(void *context, int turn, CUstream stream) {
     struct work *w = context;
     (void)turn;
     return launch_quantize(w->dev, &w->kernel, &w->args, stream);
+}
+
+static enum mt_status work_compile(const struct gpu_case *c, const struct device *dev, struct image *out) {
+    const struct problem p = {.m = 1, .n = 16, .k = WORK_K, .group = WORK_GROUP, .dtype = DTYPE_F16};
+    (void)c;
+    return kernel_compile_quantize(dev, &p, out);
+}
+
+/* ---- loading ---- */
+
+/* variant 0: the fat binary, as all kernels are loaded; 1: the machine code in it alone. Where nothing loads this tells
+ * whether it is the file around the code or the code. */
+static void load_run(const struct gpu_case *c, struct device *dev, struct answer *out) {
+    struct image image;
+    CUmodule module = NULL;
+    CUfunction function;
+    if (c->variant && dev->software) {
+        answer_skip(out, "a software device runs the PTX, which a cubin lacks");
+        return;
+    }
+    if (answer_status(out, dev, work_compile(c, dev, &image), ""))
+        return;
+    size_t size = image.size;
+    const void *data = c->variant ? fatbin_cubin(image.data, image.size, &size) : image.data;
+    if (!data)
+        answer_fail(out, "the fat binary of %zu bytes holds no cubin", image.size);
+    else if (!answer_status(out, dev, device_check(dev, dev->drv.ModuleLoadData(&module, data), "cuModuleLoadData"),
+                            "") &&
+             !answer_status(out, dev,
+                            device_check(dev, dev->drv.ModuleGetFunction(&function, module, "quantize_act"),
+                                         "cuModuleGetFunction"),
+                            ""))
+        snprintf(out->note, sizeof out->note, "%zu bytes", size);
+    if (module)
+        dev->drv.ModuleUnload(module);
+    image_release(&image);
 }
 
 /* ---- streams, graphs, the gate ---- */
@@ -265,15 +302,14 @@ static void library_run(const struct gpu_case *c, struct device *dev, struct ans
     proof_release(&proof);
 }
 
-static enum mt_status work_compile(const struct gpu_case *c, const struct device *dev, struct image *out) {
-    const struct problem p = {.m = 1, .n = 16, .k = WORK_K, .group = WORK_GROUP, .dtype = DTYPE_F16};
-    (void)c;
-    return kernel_compile_quantize(dev, &p, out);
-}
-
 void smoke_cases(struct case_list *list) {
     struct gpu_case c = {.judge = JUDGE_NONE};
-    c.run = graph_run, c.compile = work_compile;
+    c.run = load_run, c.compile = work_compile;
+    case_add(list, &c, "a kernel loads as fat binary");
+    c.variant = 1;
+    case_add(list, &c, "a kernel loads as raw cubin");
+    c.variant = 0;
+    c.run = graph_run;
     case_add(list, &c, "a CUDA graph is captured, instantiated and launched");
     c.run = gate_run;
     case_add(list, &c, "the gate holds a stream, and the stamps tell the clock");

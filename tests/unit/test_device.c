@@ -94,6 +94,39 @@ static void properties(void **state) {
     }
 }
 
+/* The names are those that the driver gives. */
+static void stand_ins(void **state) {
+    (void)state;
+    static const struct {
+        int cc;
+        const char *name, *spec;
+    } known[] = {
+        {90, "NVIDIA H100 80GB HBM3", "soft:h100-sxm"},
+        {90, "NVIDIA H100 PCIe", "soft:h100-sxm"},
+        {90, "NVIDIA H200", "soft:h200"},
+        {89, "NVIDIA L40S", "soft:l40s"},
+        {89, "NVIDIA GeForce RTX 4090", "soft:rtx-4090"},
+        {80, "NVIDIA A100-SXM4-80GB", A100},
+        {86, "NVIDIA A10", A100},
+        {120, "NVIDIA GeForce RTX 5090", A100},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct device dev = {.cc = known[i].cc, .spec = "cuda:0"};
+        snprintf(dev.name, sizeof dev.name, "%s", known[i].name);
+        assert_string_equal(device_stand_in(&dev), known[i].spec);
+        dev = (struct device){.cc = known[i].cc, .software = true, .spec = "soft:own.yaml"};
+        snprintf(dev.name, sizeof dev.name, "%s", known[i].name);
+        assert_string_equal(device_stand_in(&dev), "soft:own.yaml");
+    }
+    /* There is such a device. */
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct device dev;
+        open_or_fail(&dev, known[i].spec);
+        assert_string_equal(device_stand_in(&dev), known[i].spec);
+        device_close(&dev);
+    }
+}
+
 static void chosen_by_the_environment(void **state) {
     (void)state;
     struct device dev;
@@ -185,6 +218,7 @@ int main(void) {
         cmocka_unit_test(unknown_specs),
         cmocka_unit_test(missing_devices),
         cmocka_unit_test(properties),
+        cmocka_unit_test(stand_ins),
         cmocka_unit_test(chosen_by_the_environment),
         cmocka_unit_test(one_software_device_at_a_time),
         cmocka_unit_test(adoption),

@@ -142,6 +142,12 @@ static void holds_both_whole(void **state) {
         assert_memory_equal(file.data, "before", 6);
         memmove(file.data, file.data + 6, file.length -= 6);
         assert_int_equal(number_at(&file, 8, 8), file.length - 16);
+        size_t size = 0;
+        const char *found = fatbin_cubin(file.data, file.length, &size);
+        assert_true(found && size >= cubin.length && size < cubin.length + 8);
+        assert_memory_equal(found, cubin.data, cubin.length);
+        assert_null(fatbin_cubin(file.data, (size_t)(found - file.data) + cubin.length - 1, &size));
+        assert_null(fatbin_cubin(cubin.data, 16, &size));
         assert_memory_equal(file.data + payload_at(&file, 0), cubin.data, cubin.length);
         assert_string_equal(file.data + payload_at(&file, 1), ptx.data);
         assert_int_equal(payload_at(&file, 1) % 8, 0);
