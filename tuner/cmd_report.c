@@ -85,7 +85,7 @@ static void append_rows(const struct rows *rows, int last, struct str *page) {
         bool modelled = !strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED));
         /* An interval of a modelled time has no meaning. */
         struct table_style style = {lift, modelled ? ",low_us,high_us,ratio_low,ratio_high," : ",low_us,high_us,",
-                                    first, end};
+                                    ROWS_RARE, first, end};
         if (modelled && (rows_column(rows, "time_us") >= 0 || rows_column(rows, "ratio") >= 0))
             append_warning("this table", page);
         rows_print_html(rows, &style, page);
