@@ -23,7 +23,7 @@ enum kind {
     MESSAGE_JOB,    /* command: struct job */
     MESSAGE_ROUNDS, /* command: int, the rounds; then a struct job for each that takes part */
     MESSAGE_STEP,   /* worker: a sign of life; what it is about to do, as text */
-    MESSAGE_RESULT, /* worker: struct result, then the samples; of rounds [rounds][count] times */
+    MESSAGE_RESULT, /* worker: struct result, then the samples; of rounds [rounds][count] times, [count] rejected */
 };
 
 struct hello {
@@ -32,6 +32,7 @@ struct hello {
     struct device dev;
     char cublas_version[32];
     bool cublaslt;
+    struct missing missing;
 };
 
 struct binary_image {
@@ -59,6 +60,7 @@ struct worker {
     struct device dev;
     char cublas_version[32];
     bool cublaslt;
+    struct missing missing;
     pid_t pid; /* 0: none runs */
     struct worker_link link;
     bool *sent; /* by binary: this worker has the image */
@@ -81,6 +83,7 @@ static bool send_hello(struct worker_link *link, enum mt_status status, const st
     if (measurer) {
         snprintf(hello.cublas_version, sizeof hello.cublas_version, "%s", cublas_version(measurer_cublas(measurer)));
         hello.cublaslt = measurer_has_cublaslt(measurer);
+        hello.missing = *measurer_missing(measurer);
     }
     return link_send(link, MESSAGE_HELLO, &hello, sizeof hello, LINK_FOR_EVER) == LINK_OK;
 }
@@ -140,13 +143,16 @@ static bool do_rounds(struct worker_link *link, struct measurer *measurer, const
     struct job *jobs = xcalloc((size_t)count, sizeof *jobs);
     struct candidate *candidates = xcalloc((size_t)count, sizeof *candidates);
     double *ns = xcalloc((size_t)count * (size_t)rounds, sizeof *ns);
+    struct rejected *rejected = xcalloc((size_t)count, sizeof *rejected);
     memcpy(jobs, message->data + sizeof rounds, (size_t)count * sizeof *jobs);
     for (int i = 0; i < count; i++)
         candidates[i] = job_candidate(&jobs[i]);
-    result.status = measure_rounds(measurer, candidates, count, rounds, ns);
+    result.status = measure_rounds(measurer, candidates, count, rounds, ns, rejected);
     str_append_bytes(&times, ns, (size_t)count * (size_t)rounds * sizeof *ns);
+    str_append_bytes(&times, rejected, (size_t)count * sizeof *rejected);
     bool sent = send_result(link, &result, &times);
     str_release(&times);
+    free(rejected);
     free(ns);
     free(candidates);
     free(jobs);
@@ -274,6 +280,7 @@ static enum mt_status adopt_hello(struct worker *w, const struct worker_message 
     w->dev = hello.dev;
     w->options.device = w->dev.spec; /* the next one opens the same */
     w->cublaslt = hello.cublaslt;
+    w->missing = hello.missing;
     memcpy(w->cublas_version, hello.cublas_version, sizeof w->cublas_version);
     if (w->options.patience <= 0)
         w->options.patience = w->dev.software ? patience_software : patience_real;
@@ -332,6 +339,10 @@ const char *worker_cublas_version(const struct worker *w) {
 
 bool worker_has_cublaslt(const struct worker *w) {
     return w->cublaslt;
+}
+
+const struct missing *worker_missing(const struct worker *w) {
+    return &w->missing;
 }
 
 /* ---- in the command: a candidate ---- */
@@ -441,7 +452,7 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
 }
 
 enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
-                             const struct binaries *binaries, double *ns) {
+                             const struct binaries *binaries, double *ns, struct rejected *rejected) {
     struct worker_message message;
     struct str bytes = {0};
     struct measured lost;
@@ -464,7 +475,9 @@ enum mt_status worker_rounds(struct worker *w, const struct candidate *candidate
     struct result head;
     memcpy(&head, message.data, sizeof head);
     if (!head.status) {
-        memcpy(ns, message.data + sizeof head, (size_t)count * (size_t)rounds * sizeof *ns);
+        const size_t times = (size_t)count * (size_t)rounds * sizeof *ns;
+        memcpy(ns, message.data + sizeof head, times);
+        memcpy(rejected, message.data + sizeof head + times, (size_t)count * sizeof *rejected);
         return MT_OK;
     }
     status = fail(head.status, "%s", head.message);
