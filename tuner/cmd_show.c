@@ -110,7 +110,8 @@ static void print_notes(const struct rows *rows, int first, int last, struct str
 /* One table for each origin, so that measured and modelled times never stand under each other. */
 static void print_tables(const struct rows *rows, struct str *out) {
     static const char lift[] =
-        ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,peer_dtype,";
+        ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,peer_dtype,"
+        "baseline_lacks,missing,";
     static const char hide[] = ",uuid,low_us,high_us,ratio_low,ratio_high,";
     for (int first = 0, last; first < rows->count; first = last) {
         last = rows_run_end(rows, first, "origin");

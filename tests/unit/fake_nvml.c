@@ -1,4 +1,4 @@
-/* An NVML with one GPU, "GPU-fake", for test_worker.c. Numbers and units as the library's documentation has them. */
+/* An NVML that knows every GPU but "GPU-another", for tests. Numbers and units as the library's documentation has them. */
 #include <string.h>
 
 int open_count;
@@ -30,7 +30,7 @@ int nvmlInit_v2(void) {
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
     *device = &open_count;
-    return strcmp(uuid, "GPU-fake") ? NOT_FOUND : GOOD;
+    return strcmp(uuid, "GPU-another") ? GOOD : NOT_FOUND;
 }
 
 int nvmlSystemGetDriverVersion(char *out, unsigned size) {
