@@ -11,20 +11,20 @@
 #include <string.h>
 #include <unistd.h>
 
-/* In the order in which rows refer to each other. `columns` are all but the key, in the order of db/schema.sql: what
- * the key is the hash of. Knobs follow from the configurations. */
+/* In the order in which rows refer to each other. `columns` are all but the key, in the order in which the schema made
+ * them: what the key is the hash of. Knobs follow from the configurations. */
 static const struct table {
     const char *name, *columns;
 } tables[] = {
     {"device", "uuid, name, cc, sm_count, software"},
     {"environment", "driver_version, nvrtc_version, template_hash, cublas_version, clocks"},
-    {"run", "device, environment, command, started"},
+    {"run", "device, environment, command, started, missing"},
     {"device_limit", "run, name, value, unit, origin, created"},
     {"layer", "model, layer, n, k, tp"},
     {"config", "family, config"},
     {"measurement",
      "run, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, "
-     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created"},
+     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, rejected_clock"},
 };
 enum { TABLES = sizeof tables / sizeof *tables };
 

@@ -129,6 +129,9 @@ static void bind_measurement(sqlite3_stmt *insert, const struct store_measuremen
     sqlite3_bind_int(insert, 18, m->registers);
     sqlite3_bind_int(insert, 19, m->smem_bytes);
     sqlite3_bind_int(insert, 20, m->spill_bytes);
+    sqlite3_bind_int(insert, 22, m->rejected);
+    if (m->rejected_clock > 0)
+        sqlite3_bind_double(insert, 23, m->rejected_clock);
 }
 
 static enum mt_status insert_measurement(struct store *store, const struct store_measurement *m, int64_t layer,
@@ -141,8 +144,8 @@ static enum mt_status insert_measurement(struct store *store, const struct store
     status =
         sql_prepare(store->db, store->path,
                     "INSERT INTO measurement VALUES (content_key('measurement', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
-                    "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21), "
-                    "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+                    "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23), ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
+                    "?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
                     &insert);
     if (status != MT_OK)
         return status;

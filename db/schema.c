@@ -11,10 +11,12 @@ EMBED_FILE(schema_2_sql, "db/schema_2.sql");
 EMBED_FILE(schema_3_sql, "db/schema_3.sql");
 EMBED_FILE(schema_4_sql, "db/schema_4.sql");
 EMBED_FILE(schema_5_sql, "db/schema_5.sql");
-extern const char schema_sql[], schema_2_sql[], schema_3_sql[], schema_4_sql[], schema_5_sql[];
+EMBED_FILE(schema_6_sql, "db/schema_6.sql");
+extern const char schema_sql[], schema_2_sql[], schema_3_sql[], schema_4_sql[], schema_5_sql[], schema_6_sql[];
 
 const char *const *schema_steps(int *count) {
-    static const char *const steps[] = {schema_sql, schema_2_sql, schema_3_sql, schema_4_sql, schema_5_sql, NULL};
+    static const char *const steps[] = {schema_sql,   schema_2_sql, schema_3_sql, schema_4_sql,
+                                        schema_5_sql, schema_6_sql, NULL};
     if (count)
         *count = sizeof steps / sizeof *steps - 1;
     return steps;

@@ -167,7 +167,7 @@ static enum mt_status insert_environment(struct store *store, int64_t *id) {
                         e->clocks);
 }
 
-static enum mt_status insert_run(struct store *store, int64_t environment, const char *command) {
+static enum mt_status insert_run(struct store *store, int64_t environment, const char *command, const char *missing) {
     int64_t started;
     enum mt_status status = store_clock(store, "SELECT max(started) FROM run", &started);
     if (status != MT_OK)
@@ -178,9 +178,10 @@ static enum mt_status insert_run(struct store *store, int64_t environment, const
     key_number(&key, environment);
     key_text(&key, command);
     key_number(&key, started);
+    key_text(&key, missing);
     store->run = key_finish(&key);
-    return store_insert(store, "INSERT INTO run VALUES (?, ?, ?, ?, ?)", "iiiti", store->run, store->device,
-                        environment, command, started);
+    return store_insert(store, "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?)", "iiitit", store->run, store->device,
+                        environment, command, started, missing);
 }
 
 enum mt_status store_begin(struct store *store, const struct store_device *device, const struct store_environment *env,
@@ -201,7 +202,7 @@ enum mt_status store_begin(struct store *store, const struct store_device *devic
     if (status == MT_OK)
         status = insert_environment(store, &environment);
     if (status == MT_OK)
-        status = insert_run(store, environment, sql_text(command));
+        status = insert_run(store, environment, sql_text(command), sql_text(env->missing));
     status = store_unlock(store, status);
     if (status != MT_OK)
         forget_run(store);

@@ -21,6 +21,7 @@ struct store_environment {
     const char *template_hash;
     const char *cublas_version; /* "" if none */
     const char *clocks;         /* NVML state as JSON text, "" if unknown */
+    const char *missing;        /* of the run: what it had to do without, as in "cublas,gate"; "" if nothing */
 };
 /* One linear layer of one model. */
 struct store_layer {
@@ -54,6 +55,8 @@ struct store_measurement {
     int sample_count;
     double median_ns, low_ns, high_ns; /* and its 95 % confidence interval */
     int registers, smem_bytes, spill_bytes;
+    int rejected;          /* samples that were thrown away on the way to these */
+    double rejected_clock; /* the lowest clock among them, over the device's highest; 0: none had a low one */
 };
 
 /* Opens or creates. WAL, foreign keys, migrations by user_version. A database from a newer version, a file that is not

@@ -1,5 +1,6 @@
 #include "compiler.h"
 #include "base/log.h"
+#include "toolkit.h"
 #include <dlfcn.h>
 #include <nvrtc.h>
 #include <pthread.h>
@@ -44,46 +45,30 @@ static int version_number;
 static struct str include_option; /* "--include-path=..." when there is a toolkit with headers, else empty */
 
 /* True when all functions were found in the library. */
-static bool library_use(const char *path) {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return false;
+static bool library_fits(void *library, const char *path) {
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         void *function = dlsym(library, symbols[i].symbol);
-        if (!function) {
-            dlclose(library);
+        if (!function)
             return false;
-        }
         memcpy(symbols[i].pointer, &function, sizeof function);
     }
     int major, minor;
-    if (nvrtc.version(&major, &minor) != NVRTC_SUCCESS) {
-        dlclose(library);
+    if (nvrtc.version(&major, &minor) != NVRTC_SUCCESS)
         return false;
-    }
     version_number = major * 100 + minor * 10;
     log_debug("NVRTC %d.%d from %s", major, minor, path);
     return true;
 }
 
-/* The toolkit that the user names comes first, then what the loader knows, then the customary place. */
 static void nvrtc_find(void) {
-    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12"};
-    const char *home = getenv("CUDA_HOME");
-    const char *const homes[] = {home && *home ? home : NULL, "", "/usr/local/cuda"};
+    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", NULL};
     struct str path = {0};
-    for (size_t h = 0; h < sizeof homes / sizeof *homes; h++) {
-        for (size_t n = 0; n < sizeof names / sizeof *names && homes[h] && !is_open; n++) {
-            str_clear(&path);
-            str_printf(&path, "%s%s%s", homes[h], *homes[h] ? "/lib64/" : "", names[n]);
-            is_open = library_use(path.data);
-        }
-        if (!homes[h] || !*homes[h] || include_option.length > 0)
-            continue;
+    is_open = toolkit_open(names, library_fits);
+    for (const char *const *home = toolkit_homes(); *home && include_option.length == 0; home++) {
         str_clear(&path);
-        str_printf(&path, "%s/include/cuda_fp16.h", homes[h]);
-        if (access(path.data, R_OK) == 0)
-            str_printf(&include_option, "--include-path=%s/include", homes[h]);
+        str_printf(&path, "%s/include/cuda_fp16.h", *home);
+        if (**home && access(path.data, R_OK) == 0)
+            str_printf(&include_option, "--include-path=%s/include", *home);
     }
     str_release(&path);
 }

@@ -1,4 +1,5 @@
-/* What the NVIDIA Management Library tells of a GPU: opened at run time, and not missed where there is none. */
+/* What the NVIDIA Management Library tells of a GPU: opened when it is first asked, kept
+ * for the life of the process, and not missed where there is none. */
 #ifndef MT_NVML_H
 #define MT_NVML_H
 

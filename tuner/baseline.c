@@ -1,5 +1,6 @@
 #include "baseline.h"
 #include "../runtime/base/str.h"
+#include "../runtime/toolkit.h"
 #include <cublas_v2.h>
 #include <dlfcn.h>
 #include <stdio.h>
@@ -26,11 +27,9 @@ struct cublas {
 };
 
 static enum mt_status open_library(struct cublas *cublas) {
-    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12"};
-    for (size_t i = 0; i < sizeof names / sizeof *names && !cublas->library; i++)
-        cublas->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!cublas->library)
-        return fail(MT_NO_DEVICE, "no libcublas.so.13 or .12: the baseline is the family f16 alone");
+    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", NULL};
+    if (!(cublas->library = toolkit_open(names, NULL)))
+        return fail(MT_NO_DEVICE, "no libcublas.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
     const struct {
         void *target;
         const char *name;

@@ -159,6 +159,13 @@ static enum mt_status run_plan(const struct bench_options *o, struct worker *wor
     return status;
 }
 
+static enum mt_status open_worker(const struct worker_options *how, struct worker **out) {
+    enum mt_status status = worker_open(how, out);
+    if (!status)
+        missing_warn(worker_missing(*out), worker_device(*out)->name);
+    return status;
+}
+
 static enum mt_status bench(const struct bench_options *o, struct workload *workload, struct config_list *configs) {
     const struct worker_options how = {.device = o->common.device,
                                        .limits = o->quick ? &timer_limits_quick : &timer_limits_normal};
@@ -167,7 +174,7 @@ static enum mt_status bench(const struct bench_options *o, struct workload *work
     struct worker *worker = NULL;
     enum mt_status status;
     if (!(status = workload_init(workload, &o->work)) && !(status = read_configs(o, configs)) &&
-        !(status = worker_open(&how, &worker)) && !(status = check_allowed(configs, workload, worker_device(worker))) &&
+        !(status = open_worker(&how, &worker)) && !(status = check_allowed(configs, workload, worker_device(worker))) &&
         !(status = plan_make(&plan, workload, configs, worker, &binaries, true, NULL)) &&
         !(status = binaries_compile(&binaries, worker_device(worker), o->common.quiet)))
         status = run_plan(o, worker, &plan, &binaries);

@@ -6,6 +6,7 @@
 #include "rows.h"
 #include "t4.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_T4 };
@@ -72,10 +73,45 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
     }
 }
 
+static int count_cells(const struct rows *rows, int first, int last, const char *name, const char *part) {
+    int count = 0;
+    for (int r = first; r < last; r++)
+        count += strstr(rows_cell(rows, r, name), part) != NULL;
+    return count;
+}
+
+/* What a reader of the table would otherwise take for granted. */
+static void print_notes(const struct rows *rows, int first, int last, struct str *out) {
+    const int all = last - first, baselines = count_cells(rows, first, last, "baseline_lacks", "cublas"),
+              gates = count_cells(rows, first, last, "missing", "gate");
+    if (baselines)
+        str_printf(out,
+                   "In %d of %d rows the baseline is not the fastest of all libraries: there is no time of those in "
+                   "baseline_lacks, and over them the ratio may be lower.\n",
+                   baselines, all);
+    if (gates)
+        str_printf(out,
+                   "%d of %d rows were measured without the gate: their times can hold time in which the device waited "
+                   "for the host.\n",
+                   gates, all);
+    int samples = 0, rejected = 0;
+    for (int r = first; r < last; r++) {
+        const int these = atoi(rows_cell(rows, r, "rejected"));
+        samples += these;
+        rejected += these > 0;
+    }
+    if (samples)
+        str_printf(out,
+                   "%d samples of %d rows were thrown away, at a low clock or because the host was late; rejected_clock "
+                   "is the lowest, over the device's highest.\n",
+                   samples, rejected);
+}
+
 /* One table for each origin, so that measured and modelled times never stand under each other. */
 static void print_tables(const struct rows *rows, struct str *out) {
     static const char lift[] =
-        ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,peer_dtype,";
+        ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,peer_dtype,"
+        "baseline_lacks,missing,";
     static const char hide[] = ",uuid,low_us,high_us,ratio_low,ratio_high,";
     for (int first = 0, last; first < rows->count; first = last) {
         last = rows_run_end(rows, first, "origin");
@@ -86,8 +122,9 @@ static void print_tables(const struct rows *rows, struct str *out) {
             str_append(out,
                        "MODELLED: every time and ratio in this table is modelled on a software device. They compare "
                        "configurations with each other and are no speed-up of a real GPU.\n");
-        struct table_style style = {lift, hide, first, last};
+        struct table_style style = {lift, hide, ROWS_RARE, first, last};
         rows_print_table(rows, &style, out);
+        print_notes(rows, first, last, out);
     }
 }
 

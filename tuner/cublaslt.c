@@ -1,12 +1,13 @@
 #include "cublaslt.h"
 #include "../runtime/base/str.h"
+#include "../runtime/toolkit.h"
 #include "memory.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 
 /* As for cuBLAS: what NVIDIA advises for cc 9.0. */
-enum { WORKSPACE_BYTES = 32 << 20, MAX_ALGORITHMS = 16 };
+enum { WORKSPACE_BYTES = 32 << 20 };
 
 struct cublaslt {
     void *library;
@@ -38,7 +39,7 @@ struct lt_plan {
     const struct cublaslt *lt;
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t w, x, y;
-    cublasLtMatmulHeuristicResult_t algorithm[MAX_ALGORITHMS];
+    cublasLtMatmulHeuristicResult_t algorithm[LT_MAX_ALGORITHMS];
     int count;
 };
 
@@ -48,11 +49,9 @@ static enum mt_status check(cublasStatus_t result, const char *what) {
 }
 
 static enum mt_status open_library(struct cublaslt *lt) {
-    static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12"};
-    for (size_t i = 0; i < sizeof names / sizeof *names && !lt->library; i++)
-        lt->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (!lt->library)
-        return fail(MT_NO_DEVICE, "no libcublasLt.so.13 or .12: there is no baseline `cublaslt-best`");
+    static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
+    if (!(lt->library = toolkit_open(names, NULL)))
+        return fail(MT_NO_DEVICE, "no libcublasLt.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
     const struct {
         void *target;
         const char *name;
@@ -123,7 +122,16 @@ static enum mt_status describe(struct lt_plan *plan, const struct mt_gemm_f16_ar
                  "cublasLtMatrixLayoutCreate");
 }
 
-static enum mt_status find_algorithms(struct lt_plan *plan) {
+/* The library may propose what it then finds that it cannot run. */
+static int keep_good(cublasLtMatmulHeuristicResult_t *algorithm, int count) {
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        if (algorithm[i].state == CUBLAS_STATUS_SUCCESS)
+            algorithm[kept++] = algorithm[i];
+    return kept;
+}
+
+static enum mt_status find_algorithms(struct lt_plan *plan, int most) {
     const struct cublaslt *lt = plan->lt;
     const size_t workspace = WORKSPACE_BYTES;
     cublasLtMatmulPreference_t preference;
@@ -135,22 +143,23 @@ static enum mt_status find_algorithms(struct lt_plan *plan) {
               "cublasLtMatmulPreferenceSetAttribute");
     if (!status)
         status = check(lt->heuristic(lt->handle, plan->desc, plan->w, plan->x, plan->y, plan->y, preference,
-                                     MAX_ALGORITHMS, plan->algorithm, &plan->count),
+                                     most < LT_MAX_ALGORITHMS ? most : LT_MAX_ALGORITHMS, plan->algorithm, &plan->count),
                        "cublasLtMatmulAlgoGetHeuristic");
     lt->preference_destroy(preference);
+    plan->count = status ? 0 : keep_good(plan->algorithm, plan->count);
     if (!status && plan->count == 0)
         status = fail(MT_FAILURE, "cuBLASLt proposes no algorithm");
     return status;
 }
 
-enum mt_status lt_plan_open(const struct cublaslt *lt, const struct mt_gemm_f16_args *args, enum dtype dtype,
+enum mt_status lt_plan_open(const struct cublaslt *lt, const struct mt_gemm_f16_args *args, enum dtype dtype, int most,
                             struct lt_plan **out) {
     struct lt_plan *plan = xcalloc(1, sizeof *plan);
     plan->lt = lt;
     *out = NULL;
     enum mt_status status = describe(plan, args, dtype);
     if (!status)
-        status = find_algorithms(plan);
+        status = find_algorithms(plan, most);
     if (status)
         lt_plan_close(plan);
     else

@@ -11,9 +11,11 @@ struct lt_plan;  /* one problem with its algorithms */
 enum mt_status cublaslt_open(struct device *dev, struct cublaslt **out);
 void cublaslt_close(struct cublaslt *lt);
 
+enum { LT_MAX_ALGORITHMS = 16 };
+
 /* For Y[M, N] = X[M, K] . W[N, K]^T with the row lengths of `args`, whose pointers do not matter. At least one
- * algorithm; MT_FAILURE when the library proposes none. */
-enum mt_status lt_plan_open(const struct cublaslt *lt, const struct mt_gemm_f16_args *args, enum dtype dtype,
+ * algorithm, at most `most`, the likeliest first; MT_FAILURE when the library proposes none. */
+enum mt_status lt_plan_open(const struct cublaslt *lt, const struct mt_gemm_f16_args *args, enum dtype dtype, int most,
                             struct lt_plan **out);
 /* NULL is allowed. */
 void lt_plan_close(struct lt_plan *plan);

@@ -7,11 +7,14 @@
 /* Queueing a batch takes the host well under a millisecond; after this long something else is wrong. */
 static const unsigned long long wait_limit_ns = 200 * 1000 * 1000;
 
+/* Multiprocessors have numbers that need not follow each other; larger ones than these give no stamp. */
+enum { MULTIPROCESSORS = 512 };
+
 /* Host memory that the device sees: its own cache line for the host's word. */
 struct shared {
     volatile unsigned open, late;
     unsigned unused[30];
-    volatile unsigned long long stamp[2][2]; /* before and after: clock, nanoseconds */
+    volatile unsigned long long stamp[2][MULTIPROCESSORS][2]; /* before and after: clock, nanoseconds; 0: none */
 };
 
 struct gate {
@@ -57,6 +60,35 @@ static enum mt_status map_memory(struct gate *gate) {
     return device_check(gate->dev, result, "no memory that host and device share");
 }
 
+static enum mt_status launch(struct gate *gate, CUfunction function, unsigned ctas, void **params, CUstream stream) {
+    return device_check(gate->dev,
+                        gate->dev->drv.LaunchKernel(function, ctas, 1, 1, 1, 1, 1, 0, stream, params, NULL),
+                        "a kernel of the timer cannot be launched");
+}
+
+static enum mt_status queue_wait(struct gate *gate, CUstream stream) {
+    unsigned long long limit = wait_limit_ns;
+    void *params[] = {&gate->shared, &limit};
+    return launch(gate, gate->wait, 1, params, stream);
+}
+
+static enum mt_status queue_stamp(struct gate *gate, int which, CUstream stream) {
+    CUdeviceptr out = gate->shared + offsetof(struct shared, stamp) + (size_t)which * sizeof gate->host->stamp[0];
+    unsigned room = MULTIPROCESSORS;
+    void *params[] = {&out, &room};
+    return launch(gate, gate->stamp, (unsigned)gate->dev->sm_count, params, stream);
+}
+
+/* A kernel that has not run yet may be loaded when it is launched, and loading may wait for what runs: the stamp must
+ * not come to that behind the gate. */
+static enum mt_status run_once(struct gate *gate) {
+    enum mt_status status;
+    gate->host->open = 1;
+    if ((status = queue_wait(gate, NULL)) || (status = queue_stamp(gate, 0, NULL)))
+        return status;
+    return device_check(gate->dev, gate->dev->drv.CtxSynchronize(), "the kernels of the timer do not run");
+}
+
 enum mt_status gate_open(struct device *dev, struct gate **out) {
     *out = NULL;
     struct gate *gate = xcalloc(1, sizeof *gate);
@@ -64,6 +96,8 @@ enum mt_status gate_open(struct device *dev, struct gate **out) {
     enum mt_status status = load_kernels(gate);
     if (!status)
         status = map_memory(gate);
+    if (!status)
+        status = run_once(gate);
     if (status)
         gate_close(gate);
     else
@@ -81,27 +115,14 @@ void gate_close(struct gate *gate) {
     free(gate);
 }
 
-static enum mt_status launch(struct gate *gate, CUfunction function, void **params, CUstream stream) {
-    return device_check(gate->dev, gate->dev->drv.LaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, params, NULL),
-                        "a kernel of the timer cannot be launched");
-}
-
-static enum mt_status stamp(struct gate *gate, int which, CUstream stream) {
-    CUdeviceptr out = gate->shared + offsetof(struct shared, stamp) + (size_t)which * sizeof gate->host->stamp[0];
-    void *params[] = {&out};
-    return launch(gate, gate->stamp, params, stream);
-}
-
 enum mt_status gate_shut(struct gate *gate, CUstream stream) {
-    unsigned long long limit = wait_limit_ns;
-    void *params[] = {&gate->shared, &limit};
-    gate->host->open = gate->host->late = 0;
-    enum mt_status status = launch(gate, gate->wait, params, stream);
-    return status ? status : stamp(gate, 0, stream);
+    memset(gate->host, 0, sizeof *gate->host);
+    enum mt_status status = queue_wait(gate, stream);
+    return status ? status : queue_stamp(gate, 0, stream);
 }
 
 enum mt_status gate_stamp(struct gate *gate, CUstream stream) {
-    return stamp(gate, 1, stream);
+    return queue_stamp(gate, 1, stream);
 }
 
 void gate_lift(struct gate *gate) {
@@ -113,10 +134,13 @@ bool gate_held(const struct gate *gate) {
 }
 
 double gate_clock(const struct gate *gate) {
-    volatile unsigned long long(*s)[2] = gate->host->stamp;
-    double clocks = (double)(s[1][0] - s[0][0]), seconds = (double)(s[1][1] - s[0][1]) * 1e-9;
-    /* The common clock moves in steps: a short stretch says nothing. */
-    if (gate->highest_hz == 0 || s[1][0] <= s[0][0] || seconds < 20e-6)
-        return 1;
-    return clocks / seconds / gate->highest_hz;
+    const struct shared *host = gate->host;
+    for (int i = 0; i < MULTIPROCESSORS && gate->highest_hz > 0; i++) {
+        const volatile unsigned long long *before = host->stamp[0][i], *after = host->stamp[1][i];
+        const double clocks = (double)(after[0] - before[0]), seconds = (double)(after[1] - before[1]) * 1e-9;
+        /* The common clock moves in steps: a short stretch says nothing. */
+        if (before[1] && after[0] > before[0] && after[1] > before[1] && seconds >= 20e-6)
+            return clocks / seconds / gate->highest_hz;
+    }
+    return 1;
 }

@@ -2,7 +2,6 @@
 #include "../runtime/base/log.h"
 #include "../runtime/base/str.h"
 #include "cublaslt.h"
-#include "progress.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,8 @@
 
 /* Proofs of one layer's tile shapes are few; another layer brings others. */
 enum { MAX_PROOFS = 32 };
+/* How many of cuBLASLt's proposals are tried when time is short. */
+enum { FEW_ALGORITHMS = 8 };
 
 /* The verdict on a configuration, good for every problem that it is proved on in the same way. */
 struct proved {
@@ -19,16 +20,24 @@ struct proved {
     struct check check;
 };
 
+/* The fastest of cuBLASLt's algorithms for a shape, as measured. */
+struct lt_choice {
+    int m, n, k;
+    enum dtype dtype;
+    struct lt_plan *plan;
+    int algorithm;
+};
+
 struct measurer {
     struct device *dev;
     const struct timer_limits *limits;
     struct binaries binaries;
     struct cublas *cublas;
     struct cublaslt *lt;
-    struct lt_plan *lt_plan; /* of the problem last asked for, with the best of its algorithms */
-    struct problem lt_problem;
-    int lt_algorithm;
+    struct lt_choice *lt_choice; /* kept: finals ask again, and several schemes share a shape */
+    int lt_choices;
     struct gate *gate; /* NULL: none */
+    struct missing missing;
     struct operands operands;
     struct proof proofs[MAX_PROOFS];
     int proof_count;
@@ -40,16 +49,45 @@ struct measurer {
     void *on_step_context;
 };
 
+const char *part_name(enum part part) {
+    static const char *const names[PARTS] = {"cublas", "cublaslt", "gate"};
+    return names[part];
+}
+
+void missing_names(const struct missing *missing, struct str *out) {
+    const char *separator = "";
+    for (int i = 0; i < PARTS; i++)
+        if (*missing->reason[i]) {
+            str_printf(out, "%s%s", separator, part_name((enum part)i));
+            separator = ",";
+        }
+}
+
+void missing_warn(const struct missing *missing, const char *device) {
+    static const char *const costs[PARTS] = {
+        [PART_CUBLAS] = "cuBLAS is no baseline",
+        [PART_CUBLASLT] = "cuBLASLt is no baseline",
+        [PART_GATE] = "times can hold time in which the device waited for the host, and a low clock is not noticed",
+    };
+    for (int i = 0; i < PARTS; i++)
+        if (*missing->reason[i])
+            log_warn("%s: %s (%s)", device, costs[i], missing->reason[i]);
+}
+
+static void note_missing(struct measurer *m, enum part part, enum mt_status status) {
+    if (status)
+        snprintf(m->missing.reason[part], sizeof m->missing.reason[part], "%s", fail_message());
+}
+
 struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits) {
     struct measurer *m = xcalloc(1, sizeof *m);
     m->dev = dev;
     m->limits = limits;
-    if (cublas_open(dev, &m->cublas))
-        log_debug("%s", fail_message());
-    if (cublaslt_open(dev, &m->lt))
-        log_debug("%s", fail_message());
-    if (!dev->software && gate_open(dev, &m->gate))
-        log_debug("%s", fail_message());
+    if (dev->software)
+        return m;
+    note_missing(m, PART_CUBLAS, cublas_open(dev, &m->cublas));
+    note_missing(m, PART_CUBLASLT, cublaslt_open(dev, &m->lt));
+    note_missing(m, PART_GATE, gate_open(dev, &m->gate));
     return m;
 }
 
@@ -60,7 +98,9 @@ void measurer_close(struct measurer *m) {
         proof_release(&m->proofs[i]);
     operands_release(&m->operands);
     cublas_close(m->cublas);
-    lt_plan_close(m->lt_plan);
+    for (int i = 0; i < m->lt_choices; i++)
+        lt_plan_close(m->lt_choice[i].plan);
+    free(m->lt_choice);
     cublaslt_close(m->lt);
     gate_close(m->gate);
     binaries_release(&m->binaries, m->dev);
@@ -78,6 +118,10 @@ const struct cublas *measurer_cublas(const struct measurer *m) {
 
 bool measurer_has_cublaslt(const struct measurer *m) {
     return m->lt;
+}
+
+const struct missing *measurer_missing(const struct measurer *m) {
+    return &m->missing;
 }
 
 const char *candidate_family(const struct candidate *candidate) {
@@ -285,52 +329,119 @@ static void forget_timed(struct measurer *m) {
         operands_release(&m->operands);
 }
 
-/* Median of a few samples, as the funnel takes them. An algorithm that the library cannot run after all takes for ever.
- */
-static double probe_algorithm(struct measurer *m, const struct operands *o, int algorithm) {
-    enum { PROBES = 5 };
-    struct timed timed = {.m = m, .operands = o, .lt = m->lt_plan, .algorithm = algorithm};
-    struct timer_job job = job_for(&timed);
+/* ---- taking turns ---- */
+
+/* What several launches read, and whose turn it is: each input comes again after all others, whoever reads it. */
+struct inputs {
+    const struct operands *operands;
+    int turn;
+};
+
+struct turn {
+    struct kernel kernel; /* a copy: finalists may differ in launch knobs alone and share a loaded one */
+    struct timed timed;
+    struct timer_job job;
     struct timer *timer;
-    double ns[PROBES];
-    enum mt_status status = timer_open(m->dev, &job, &timer);
-    for (int i = 0; i < PROBES && !status; i++)
-        status = timer_sample(timer, &ns[i]);
-    timer_close(timer);
-    return status ? HUGE_VAL : stats_median(ns, PROBES);
+};
+
+static enum mt_status turn_open(struct turn *turn, struct inputs *inputs) {
+    turn->job = job_for(&turn->timed);
+    turn->job.turn = &inputs->turn;
+    return timer_open(turn->timed.m->dev, &turn->job, &turn->timer);
 }
 
-/* Of what cuBLASLt's heuristics propose, the fastest as measured. */
-static enum mt_status choose_algorithm(struct measurer *m, const struct operands *o) {
-    struct mt_gemm_f16_args args;
-    double best_ns = HUGE_VAL;
-    if (m->lt_plan && same_problem(&m->lt_problem, &o->problem))
-        return MT_OK;
-    lt_plan_close(m->lt_plan);
-    operands_f16_args(o, 0, &args);
-    enum mt_status status = lt_plan_open(m->lt, &args, o->problem.dtype, &m->lt_plan);
-    if (status)
-        return status;
-    m->lt_problem = o->problem;
-    m->lt_algorithm = 0;
-    for (int i = 0; i < lt_plan_count(m->lt_plan); i++) {
-        double ns = probe_algorithm(m, o, i);
-        if (ns < best_ns)
-            m->lt_algorithm = i;
-        best_ns = ns < best_ns ? ns : best_ns;
+/* Those without a timer do not take part. */
+static bool some_are_short(const struct turn *turns, int count) {
+    for (int i = 0; i < count; i++)
+        if (turns[i].timer && timer_is_short(turns[i].timer))
+            return true;
+    return false;
+}
+
+static void turns_close(struct turn *turns, int count) {
+    for (int i = 0; i < count; i++)
+        timer_close(turns[i].timer);
+    free(turns);
+}
+
+/* ---- library kernels ---- */
+
+/* Median of a few samples, as the funnel takes them. */
+static enum mt_status probe_algorithm(struct timer *timer, bool graph, double *out) {
+    enum { PROBES = 5 };
+    double ns[PROBES];
+    enum mt_status status = graph ? timer_capture(timer) : MT_OK;
+    for (int i = 0; i < PROBES && !status; i++)
+        status = timer_sample(timer, &ns[i]);
+    *out = status ? HUGE_VAL : stats_median(ns, PROBES);
+    return status;
+}
+
+/* An algorithm that the library cannot run after all is out of the race; when none runs, the last failure is told. */
+static enum mt_status fastest_algorithm(struct measurer *m, struct inputs *inputs, struct lt_choice *choice) {
+    const int count = lt_plan_count(choice->plan);
+    struct turn *turns = xcalloc((size_t)count, sizeof *turns);
+    double best = HUGE_VAL, ns;
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < count; i++) {
+        turns[i].timed = (struct timed){.m = m, .operands = inputs->operands, .lt = choice->plan, .algorithm = i};
+        enum mt_status failed = turn_open(&turns[i], inputs);
+        status = failed ? failed : status;
     }
-    return MT_OK;
+    const bool graph = some_are_short(turns, count);
+    for (int i = 0; i < count; i++) {
+        enum mt_status failed = turns[i].timer ? probe_algorithm(turns[i].timer, graph, &ns) : MT_OK;
+        status = failed ? failed : status;
+        if (!turns[i].timer || failed || ns >= best)
+            continue;
+        best = ns;
+        choice->algorithm = i;
+    }
+    turns_close(turns, count);
+    return best < HUGE_VAL ? MT_OK : status;
+}
+
+/* NULL, with the status, where the library has no algorithm that runs. It stays where it is until another is chosen. */
+static const struct lt_choice *choose_algorithm(struct measurer *m, const struct operands *o, enum mt_status *status) {
+    const struct problem *p = &o->problem;
+    const bool few = m->limits->max_seconds <= timer_limits_quick.max_seconds;
+    struct lt_choice choice = {.m = p->m, .n = p->n, .k = p->k, .dtype = p->dtype};
+    struct inputs inputs = {.operands = o};
+    struct mt_gemm_f16_args args;
+    *status = MT_OK;
+    for (int i = 0; i < m->lt_choices; i++) {
+        const struct lt_choice *c = &m->lt_choice[i];
+        if (c->m == p->m && c->n == p->n && c->k == p->k && c->dtype == p->dtype)
+            return c;
+    }
+    operands_f16_args(o, 0, &args);
+    *status = lt_plan_open(m->lt, &args, p->dtype, few ? FEW_ALGORITHMS : LT_MAX_ALGORITHMS, &choice.plan);
+    if (!*status)
+        *status = fastest_algorithm(m, &inputs, &choice);
+    if (*status) {
+        lt_plan_close(choice.plan);
+        return NULL;
+    }
+    m->lt_choice = xrealloc(m->lt_choice, (size_t)(m->lt_choices + 1) * sizeof *m->lt_choice);
+    m->lt_choice[m->lt_choices] = choice;
+    return &m->lt_choice[m->lt_choices++];
 }
 
 /* Fails when there is no such kernel for the problem. */
 static enum mt_status library_timed(struct measurer *m, const struct candidate *candidate, const struct operands *o,
                                     struct timed *out) {
+    const enum part part = candidate->library == LIBRARY_CUBLASLT ? PART_CUBLASLT : PART_CUBLAS;
+    enum mt_status status;
     *out = (struct timed){.m = m, .operands = o};
-    if (candidate->library != LIBRARY_CUBLASLT)
+    if (part == PART_CUBLAS ? !m->cublas : !m->lt) /* an earlier process had it */
+        return fail(MT_FAILURE, "%s", m->missing.reason[part]);
+    if (part == PART_CUBLAS)
         return MT_OK;
-    enum mt_status status = choose_algorithm(m, o);
-    out->lt = m->lt_plan;
-    out->algorithm = m->lt_algorithm;
+    const struct lt_choice *choice = choose_algorithm(m, o, &status);
+    if (choice) {
+        out->lt = choice->plan;
+        out->algorithm = choice->algorithm;
+    }
     return status;
 }
 
@@ -414,14 +525,7 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     return status;
 }
 
-/* ---- taking turns ---- */
-
-struct turn {
-    struct kernel kernel; /* a copy: finalists may differ in launch knobs alone and share a loaded one */
-    struct timed timed;
-    struct timer_job job;
-    struct timer *timer;
-};
+/* ---- finals ---- */
 
 /* The workspace that the neediest asks for: all of them run on it. */
 static enum mt_status reserve_for_all(struct measurer *m, const struct candidate *candidates, int count) {
@@ -445,27 +549,37 @@ static enum mt_status make_plain_operands(struct measurer *m, const struct probl
     return status ? status : operands_set_tokens(plain, p->m);
 }
 
-static enum mt_status turn_open(struct measurer *m, const struct candidate *candidate, const struct operands *plain,
-                                struct turn *turn) {
-    const struct operands *operands = candidate->baseline ? plain : &m->operands;
+static enum mt_status finalist_open(struct measurer *m, const struct candidate *candidate, struct inputs *inputs,
+                                    struct turn *turn) {
     struct kernel *kernel = NULL;
     enum mt_status status;
-    if (candidate->config.family) {
-        if ((status = binary_kernel(&m->binaries.item[candidate->binary], m->dev, &candidate->config, &kernel)))
-            return status;
+    if (!candidate->config.family) {
+        status = library_timed(m, candidate, inputs->operands, &turn->timed);
+    } else if (!(status = binary_kernel(&m->binaries.item[candidate->binary], m->dev, &candidate->config, &kernel))) {
         turn->kernel = *kernel;
-        turn->timed = (struct timed){.m = m, .operands = operands, .kernel = &turn->kernel};
-    } else if ((status = library_timed(m, candidate, operands, &turn->timed))) {
-        return status;
+        turn->timed = (struct timed){.m = m, .operands = inputs->operands, .kernel = &turn->kernel};
     }
-    turn->job = job_for(&turn->timed);
-    return timer_open(m->dev, &turn->job, &turn->timer);
+    return status ? status : turn_open(turn, inputs);
 }
 
-enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds,
-                              double *ns) {
+static enum mt_status play(struct turn *turns, int count, int rounds, double *ns) {
+    const bool graph = some_are_short(turns, count);
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < count && graph && !status; i++)
+        status = timer_capture(turns[i].timer);
+    for (int r = 0; r < rounds && !status; r++)
+        for (int i = 0; i < count && !status; i++) {
+            int at = (i + r) % count;
+            status = timer_sample(turns[at].timer, &ns[r * count + at]);
+        }
+    return status;
+}
+
+enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds, double *ns,
+                              struct rejected *rejected) {
     const struct problem *p = &candidates[0].item->problem;
     struct operands plain = {0};
+    struct inputs inputs[2] = {{.operands = &m->operands}, {.operands = &plain}};
     struct turn *turns = xcalloc((size_t)count, sizeof *turns);
     enum mt_status status;
     step(m, "while its operands were made");
@@ -473,18 +587,15 @@ enum mt_status measure_rounds(struct measurer *m, const struct candidate *candid
         (status = make_plain_operands(m, p, &plain)))
         goto out;
     for (int i = 0; i < count && !status; i++)
-        status = turn_open(m, &candidates[i], &plain, &turns[i]);
-    for (int r = 0; r < rounds && !status; r++)
-        for (int i = 0; i < count && !status; i++) {
-            int at = (i + r) % count;
-            status = timer_sample(turns[at].timer, &ns[r * count + at]);
-        }
+        status = finalist_open(m, &candidates[i], &inputs[candidates[i].baseline], &turns[i]);
+    if (!status)
+        status = play(turns, count, rounds, ns);
+    for (int i = 0; i < count && !status; i++)
+        rejected[i] = *timer_rejected(turns[i].timer);
 out:
-    for (int i = 0; i < count; i++)
-        timer_close(turns[i].timer);
+    turns_close(turns, count);
     operands_release(&plain);
     forget_timed(m);
-    free(turns);
     return status;
 }
 
@@ -573,6 +684,8 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
         .median_ns = timing->estimate.median,
         .low_ns = timing->estimate.low,
         .high_ns = timing->estimate.high,
+        .rejected = timing->rejected.samples,
+        .rejected_clock = timing->rejected.clock,
         .registers = measured->registers,
         .smem_bytes = measured->smem_bytes,
         .spill_bytes = measured->spill_bytes,
@@ -596,5 +709,7 @@ bool measured_hot_row(const struct measured *measured, const struct store_measur
     out->median_ns = hot->estimate.median;
     out->low_ns = hot->estimate.low;
     out->high_ns = hot->estimate.high;
+    out->rejected = hot->rejected.samples;
+    out->rejected_clock = hot->rejected.clock;
     return true;
 }

@@ -35,6 +35,19 @@ struct measured {
     bool context_lost;    /* the device's context is unusable: this process can measure nothing more */
 };
 
+/* What a real device is measured with, and why this process has not got it; "" for what is there. A software device
+ * wants none of it. */
+enum part { PART_CUBLAS, PART_CUBLASLT, PART_GATE, PARTS };
+struct missing {
+    char reason[PARTS][256];
+};
+/* "cublas", "cublaslt" or "gate". */
+const char *part_name(enum part part);
+/* Appends the names of what is missing, as in "cublas,gate"; nothing when all is there. */
+void missing_names(const struct missing *missing, struct str *out);
+/* One warning for each: what it costs, and why it is missing. Times without it are times all the same. */
+void missing_warn(const struct missing *missing, const char *device);
+
 struct measurer; /* holds the device's kernels, proofs and operands between candidates */
 
 /* `dev` stays the caller's; `limits` must live as long. */
@@ -44,6 +57,7 @@ struct binaries *measurer_binaries(struct measurer *m);
 /* NULL where there is none. */
 const struct cublas *measurer_cublas(const struct measurer *m);
 bool measurer_has_cublaslt(const struct measurer *m);
+const struct missing *measurer_missing(const struct measurer *m);
 /* "cublas", "cublaslt-best", or the name of the family: as the store has it. */
 const char *candidate_family(const struct candidate *candidate);
 /* `on_step` is told before each step of a candidate what comes, as in "while it was timed": a sign of life. */
@@ -63,10 +77,11 @@ void measured_pack(const struct measured *measured, struct str *bytes);
 void measured_unpack(struct measured *measured, const char *bytes);
 
 /* Times candidates of one problem, all of them proved before, in turns: `rounds` times one sample of each, in changing
- * order, so that whatever drifts meets all of them alike. `ns` is [rounds][count]. What fails fails them all;
- * afterwards the device may be unusable. */
-enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds,
-                              double *ns);
+ * order, so that whatever drifts meets all of them alike; all as graphs, or all by single launches. `ns` is
+ * [rounds][count], and `rejected`, [count], says what of each was thrown away. What fails fails them all; afterwards
+ * the device may be unusable. */
+enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds, double *ns,
+                              struct rejected *rejected);
 
 /* The row that the store keeps; `config_text` (appended to) holds the configuration and must live as long as the row.
  */

@@ -81,7 +81,13 @@ static enum mt_status choose(const struct rounds *r, const struct work_item *ite
     return add_rows(r, item, true, field);
 }
 
-static enum mt_status record(const struct rounds *r, const struct candidate *candidate, const double *ns, int stride) {
+void tally_add(struct tally *tally, const struct rejected *of_candidate) {
+    rejected_add(&tally->rejected, of_candidate);
+    tally->candidates += of_candidate->samples > 0;
+}
+
+static enum mt_status record(const struct rounds *r, const struct candidate *candidate, const double *ns, int stride,
+                             const struct rejected *rejected) {
     const struct family *family = candidate->config.family;
     struct measured measured = {.outcome = OUTCOME_OK};
     struct timing *timing = &measured.timing;
@@ -98,6 +104,8 @@ static enum mt_status record(const struct rounds *r, const struct candidate *can
     for (int i = 0; i < r->count; i++)
         timing->samples_ns[i] = ns[(size_t)i * (size_t)stride];
     timing->estimate = stats_estimate(timing->samples_ns, timing->count);
+    timing->rejected = *rejected;
+    tally_add(r->tally, rejected);
     measured_row(candidate, &measured, worker_device(r->worker)->software, &config, &row);
     enum mt_status status = store_record(r->store, &row);
     str_release(&config);
@@ -133,10 +141,10 @@ static void tell(const struct field *field, const struct finals *finals) {
     str_release(&text);
 }
 
-static enum mt_status play(const struct rounds *r, const struct field *field, double *ns) {
+static enum mt_status play(const struct rounds *r, const struct field *field, double *ns, struct rejected *rejected) {
     enum mt_status status = binaries_compile(r->binaries, worker_device(r->worker), true);
     if (!status)
-        status = worker_rounds(r->worker, field->item, field->count, r->count, r->binaries, ns);
+        status = worker_rounds(r->worker, field->item, field->count, r->count, r->binaries, ns, rejected);
     if (!status) {
         const struct finals finals = {ns, r->count, field->count};
         tell(field, &finals);
@@ -151,15 +159,17 @@ enum mt_status rounds_run(const struct rounds *r, const struct work_item *item) 
     struct field field = {0};
     enum mt_status status = choose(r, item, &field);
     double *ns = xcalloc((size_t)field.count * (size_t)r->count + 1, sizeof *ns);
+    struct rejected *rejected = xcalloc((size_t)field.count + 1, sizeof *rejected);
     if (status || field.configs < 2)
         goto out;
-    if ((status = play(r, &field, ns))) {
+    if ((status = play(r, &field, ns, rejected))) {
         status = status == MT_FAILURE ? MT_OK : status;
         goto out;
     }
     for (int i = 0; i < field.count && !status; i++)
-        status = record(r, &field.item[i], ns + i, field.count);
+        status = record(r, &field.item[i], ns + i, field.count, &rejected[i]);
 out:
+    free(rejected);
     free(ns);
     free(field.item);
     return status;

@@ -15,7 +15,15 @@ struct rounds {
     struct binaries *binaries; /* further ones may be added and compiled */
     struct store *store;       /* in a run whose command begins with ROUNDS_COMMAND */
     int count;                 /* rounds */
+    struct tally *tally;       /* what was thrown away is added */
 };
+
+/* Samples that were thrown away, and of how many candidates. */
+struct tally {
+    struct rejected rejected;
+    int candidates;
+};
+void tally_add(struct tally *tally, const struct rejected *of_candidate);
 
 /* The finals of one problem, unless nothing was measured since its last. A problem with less than two good
  * configurations has none. Finalists that fail together are a warning; MT_INTERRUPTED after ^C. */

@@ -117,8 +117,18 @@ static int width_of(const char *text) {
 
 enum place { PLACE_COLUMN, PLACE_ABOVE, PLACE_NOWHERE };
 
+static bool says_nothing(const struct rows *rows, const struct table_style *style, int column) {
+    for (int r = style->first; r < style->last; r++) {
+        const char *cell = cell_at(rows, r, column);
+        if (cell && *cell && strcmp(cell, "0") != 0)
+            return false;
+    }
+    return true;
+}
+
 static enum place place_of(const struct rows *rows, const struct table_style *style, int column) {
-    if (in_list(style->hide, rows->name[column]))
+    if (in_list(style->hide, rows->name[column]) ||
+        (in_list(style->rare, rows->name[column]) && says_nothing(rows, style, column)))
         return PLACE_NOWHERE;
     if (!in_list(style->lift, rows->name[column]))
         return PLACE_COLUMN;

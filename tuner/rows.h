@@ -32,11 +32,14 @@ int rows_run_end(const struct rows *rows, int first, const char *name);
 void rows_format_cell(const struct rows *rows, int row, int column, struct str *out);
 
 /* Appends. A table for people: columns of `lift` (",model,dtype,") that are the same in every row move into one line
- * above it, those of `hide` are left out; `first`..`last` are the rows that it shows. */
+ * above it, those of `hide` are left out, and those of `rare` where all rows have 0 or nothing; `first`..`last` are the
+ * rows that it shows. */
 struct table_style {
-    const char *lift, *hide;
+    const char *lift, *hide, *rare;
     int first, last;
 };
+/* What a good measurement has nothing of. */
+#define ROWS_RARE ",baseline_lacks,missing,rejected,rejected_clock,"
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out);
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
 /* RFC 4180 with a header line, and one JSON object a line. */

@@ -28,8 +28,9 @@ struct sweep {
     struct quarantine quarantine;
     struct plan plan;
     struct order *order;
-    int without_image; /* candidates that were left out, as their kernel cannot be had here */
-    double best_ns;    /* of the problem in hand: what progress shows */
+    int without_image;  /* candidates that were left out, as their kernel cannot be had here */
+    struct tally tally; /* samples that were thrown away */
+    double best_ns;     /* of the problem in hand: what progress shows */
     const struct work_item *best_item;
 };
 
@@ -63,8 +64,10 @@ static enum mt_status fit_space(struct sweep *s) {
 static enum mt_status begin_run(struct sweep *s, const char *prefix) {
     const struct device *dev = s->dev;
     const struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
-    struct str clocks = {0}, command = {0};
+    struct str clocks = {0}, command = {0}, missing = {0};
     str_append(&clocks, "");
+    str_append(&missing, "");
+    missing_names(worker_missing(s->worker), &missing);
     if (!dev->software)
         nvml_describe(dev->uuid, &clocks);
     str_printf(&command, "%s%s", prefix, s->options->command);
@@ -72,10 +75,12 @@ static enum mt_status begin_run(struct sweep *s, const char *prefix) {
                                           .nvrtc_version = s->nvrtc_version,
                                           .template_hash = s->templates,
                                           .cublas_version = worker_cublas_version(s->worker),
-                                          .clocks = clocks.data};
+                                          .clocks = clocks.data,
+                                          .missing = missing.data};
     enum mt_status status = store_begin(s->store, &device, &env, command.data);
     str_release(&clocks);
     str_release(&command);
+    str_release(&missing);
     return status;
 }
 
@@ -85,6 +90,15 @@ static enum mt_status open_store(struct sweep *s) {
         (status = nvrtc_version(&s->nvrtc_version)))
         return status;
     return begin_run(s, "");
+}
+
+static void say_what_was_rejected(const struct sweep *s) {
+    const struct rejected *r = &s->tally.rejected;
+    char clock[80] = "the host was late";
+    if (r->clock > 0)
+        snprintf(clock, sizeof clock, "the SM clock was down to %.0f %% of the highest", 100 * r->clock);
+    if (r->samples)
+        log_warn("%d samples of %d candidates were thrown away: %s", r->samples, s->tally.candidates, clock);
 }
 
 /* Others that compute on the device spoil every time. */
@@ -136,6 +150,9 @@ static enum mt_status record(struct sweep *s, const struct candidate *candidate,
     struct store_measurement row, hot;
     enum mt_status status = MT_OK;
     measured_row(candidate, measured, s->dev->software, &config_text, &row);
+    struct rejected both = measured->timing.rejected;
+    rejected_add(&both, &measured->hot.rejected);
+    tally_add(&s->tally, &both);
     /* The cold row last: it is the one that says that the candidate has been measured. */
     if (measured_hot_row(measured, &row, &hot))
         status = store_record(s->store, &hot);
@@ -229,7 +246,7 @@ static enum mt_status verify_time_record(struct sweep *s) {
 }
 
 static enum mt_status finals(struct sweep *s) {
-    struct rounds rounds = {s->worker, &s->binaries, s->store, s->options->finals};
+    struct rounds rounds = {s->worker, &s->binaries, s->store, s->options->finals, &s->tally};
     if (rounds.count < 0)
         rounds.count = s->dev->software ? 0 : ROUNDS_DEFAULT;
     enum mt_status status = rounds.count > 0 ? begin_run(s, ROUNDS_COMMAND) : MT_OK;
@@ -261,9 +278,11 @@ static enum mt_status open_device(struct sweep *s) {
                                            .limits = s->options->quick ? &timer_limits_quick : &timer_limits_normal,
                                            .patience = s->options->patience};
     enum mt_status status = worker_open(&options, &s->worker);
-    if (!status)
-        s->dev = worker_device(s->worker);
-    return status;
+    if (status)
+        return status;
+    s->dev = worker_device(s->worker);
+    missing_warn(worker_missing(s->worker), s->dev->name);
+    return MT_OK;
 }
 
 enum mt_status sweep_run(const struct sweep_options *options) {
@@ -279,6 +298,7 @@ enum mt_status sweep_run(const struct sweep_options *options) {
         goto out;
     status = promote(&s);
 out:
+    say_what_was_rejected(&s);
     release(&s);
     return status;
 }

@@ -187,8 +187,8 @@ static const char results_sql[] = "SELECT " ISO_TIME(
                  "x.median_ns AS time, x.low_ns AS time_low, x.high_ns AS time_high, r.place AS run, l.place AS layer, "
                  "x.m AS m, x.group_size AS group_size, x.scheme AS scheme, x.dtype AS dtype, x.origin AS origin, "
                  "x.cache_state AS cache_state, x.outcome AS outcome, x.message AS message, x.binary AS binary, "
-                 "x.registers AS registers, x.smem_bytes AS smem_bytes, x.spill_bytes AS spill_bytes, c.config AS "
-                 "config "
+                 "x.registers AS registers, x.smem_bytes AS smem_bytes, x.spill_bytes AS spill_bytes, x.rejected "
+                 "AS rejected, x.rejected_clock AS rejected_clock, c.config AS config "
                  "FROM measurement AS x JOIN config AS c ON c.id = x.config JOIN t4_run AS r ON r.id = x.run "
                  "JOIN t4_layer AS l ON l.id = x.layer WHERE x.id IN t4_id ORDER BY x.created, x.id";
 
@@ -205,7 +205,7 @@ static const struct list {
     {"environments",
      "SELECT driver_version, nvrtc_version, template_hash, cublas_version, clocks FROM t4_environment ORDER BY place"},
     {"runs", "SELECT d.place AS device, e.place AS environment, command, " ISO_TIME(
-                 "started") " AS started FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
+                 "started") " AS started, missing FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
                             "JOIN t4_environment AS e ON e.id = r.environment ORDER BY r.place"},
     {"layers", "SELECT model, layer, n, k, tp FROM t4_layer ORDER BY place"},
     {"limits", "SELECT r.place AS run, name, value, unit, origin, " ISO_TIME(

@@ -68,17 +68,21 @@ static enum mt_status field(const struct reader *r, const json_t *object, const 
     return check_kind(r, *out, name, kind);
 }
 
-/* The value of that name in the list `measurements` of a result. */
-static enum mt_status measured(const struct reader *r, const json_t *list, const char *name, enum kind kind,
-                               const json_t **out) {
-    *out = NULL;
+/* The value of that name in the list `measurements` of a result; NULL: there is none. */
+static const json_t *find_measured(const json_t *list, const char *name) {
+    const json_t *entry, *out = NULL;
     size_t i;
-    const json_t *entry;
     json_array_foreach(list, i, entry) {
         const char *entry_name = json_string_value(json_object_get(entry, "name"));
         if (entry_name && !strcmp(entry_name, name))
-            *out = json_object_get(entry, "value");
+            out = json_object_get(entry, "value");
     }
+    return out;
+}
+
+static enum mt_status measured(const struct reader *r, const json_t *list, const char *name, enum kind kind,
+                               const json_t **out) {
+    *out = find_measured(list, name);
     return check_kind(r, *out, name, kind);
 }
 
@@ -155,10 +159,10 @@ static enum mt_status bind_columns(const struct reader *r, sqlite3_stmt *insert,
 
 /* A run refers to a device and an environment. */
 static enum mt_status bind_run(const struct reader *r, sqlite3_stmt *insert, const json_t *row) {
-    const json_t *device, *environment, *command, *started;
+    const json_t *device, *environment, *command, *started, *missing = json_object_get(row, "missing");
     int64_t keys[2], time;
-    enum mt_status status;
-    if ((status = field(r, row, "device", KIND_INTEGER, &device)) ||
+    enum mt_status status = missing ? check_kind(r, missing, "missing", KIND_TEXT) : MT_OK;
+    if (status || (status = field(r, row, "device", KIND_INTEGER, &device)) ||
         (status = field(r, row, "environment", KIND_INTEGER, &environment)) ||
         (status = field(r, row, "command", KIND_TEXT, &command)) ||
         (status = field(r, row, "started", KIND_TEXT, &started)) ||
@@ -170,6 +174,7 @@ static enum mt_status bind_run(const struct reader *r, sqlite3_stmt *insert, con
     sqlite3_bind_int64(insert, 2, keys[1]);
     bind(insert, 3, command);
     sqlite3_bind_int64(insert, 4, time);
+    sqlite3_bind_text(insert, 5, missing ? json_string_value(missing) : "", -1, SQLITE_TRANSIENT);
     return MT_OK;
 }
 
@@ -318,6 +323,18 @@ static enum mt_status bind_times(struct reader *r, const json_t *result, const j
     return status;
 }
 
+/* Of samples that were thrown away older files say nothing. */
+static enum mt_status bind_rejected(struct reader *r, const json_t *list) {
+    const json_t *samples = find_measured(list, "rejected"), *clock = find_measured(list, "rejected_clock");
+    enum mt_status status = samples ? check_kind(r, samples, "rejected", KIND_INTEGER) : MT_OK;
+    if (status == MT_OK && clock)
+        status = check_kind(r, clock, "rejected_clock", KIND_NUMBER);
+    sqlite3_bind_int64(r->measurement, 21, json_integer_value(samples));
+    if (clock)
+        sqlite3_bind_double(r->measurement, 22, json_number_value(clock));
+    return status;
+}
+
 static enum mt_status read_result(struct reader *r, const json_t *result) {
     /* With the number of their column in merge_insert(). */
     static const struct {
@@ -341,7 +358,7 @@ static enum mt_status read_result(struct reader *r, const json_t *result) {
         (status = reference(r, layer, "layer", &r->layers, &keys[1])) ||
         (status = measured(r, list, "outcome", KIND_TEXT, &outcome)) ||
         (status = check_validity(r, result, json_string_value(outcome), &good)) ||
-        (good && (status = bind_times(r, result, list))))
+        (good && (status = bind_times(r, result, list))) || (status = bind_rejected(r, list)))
         return status;
     for (int i = 0; i < 3; i++)
         sqlite3_bind_int64(r->measurement, i + 1, keys[i]);

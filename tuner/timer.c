@@ -9,10 +9,12 @@ const struct timer_limits timer_limits_normal = {30, 0.005, 15};
 const struct timer_limits timer_limits_quick = {30, 0.02, 1};
 
 const double timer_graph_below_ns = 20000;
-enum { GRAPH_LAUNCHES = 20, WARM_UPS = 3, PROBES = 5, BATCH = 10, MAX_SAMPLES = 10000 };
+enum { GRAPH_LAUNCHES = 20, WARM_UPS = 3, PROBES = 5, BATCH = 10, MAX_SAMPLES = 10000, TRIES = 6 };
+/* Launches that wait behind the gate: a driver that has room for no more would make the host wait for the device. */
+enum { MOST_QUEUED = 512 };
 /* Samples below this share of the device's highest clock were taken while it was throttled. */
 static const double lowest_clock = 0.75;
-/* A device that stays at a low clock for this share of the time limit is taken as it is. */
+/* When none has counted for this share of the time limit, the device is taken as it is. */
 static const double patience_with_clock = 1.0 / 3;
 static const struct timespec cool_down = {.tv_nsec = 20 * 1000 * 1000};
 /* The funnel: what is slower than this many times the best is not timed in full. */
@@ -21,13 +23,22 @@ static const double hopeless = 2;
 struct timer {
     struct device *dev;
     const struct timer_job *job;
-    int turn;
+    int own_turn, *turn;
     CUstream stream;
     CUevent begin[BATCH], end[BATCH];
     CUgraph graph;
     CUgraphExec executable; /* NULL: single launches */
     int launches_per_sample;
+    double probe_ns[PROBES]; /* of the form in hand */
+    bool is_short;
+    struct rejected rejected;
 };
+
+void rejected_add(struct rejected *sum, const struct rejected *more) {
+    sum->samples += more->samples;
+    if (more->clock > 0 && (sum->clock == 0 || more->clock < sum->clock))
+        sum->clock = more->clock;
+}
 
 static enum mt_status check(const struct timer *t, CUresult result, const char *what) {
     return device_check(t->dev, result, what);
@@ -59,8 +70,8 @@ static void release_timer(struct timer *t) {
 }
 
 static enum mt_status launch_next(struct timer *t) {
-    enum mt_status status = t->job->launch(t->job->context, t->turn, t->stream);
-    t->turn = (t->turn + 1) % t->job->rotation;
+    enum mt_status status = t->job->launch(t->job->context, *t->turn, t->stream);
+    *t->turn = (*t->turn + 1) % t->job->rotation;
     return status;
 }
 
@@ -89,6 +100,8 @@ static enum mt_status queue_behind_gate(struct timer *t, int count) {
     if (!status && !(status = queue_samples(t, count)))
         status = gate_stamp(gate, t->stream);
     gate_lift(gate);
+    if (status) /* what was queued before that must not outlive its operands */
+        t->dev->drv.StreamSynchronize(t->stream);
     return status;
 }
 
@@ -126,19 +139,78 @@ static bool samples_count(const struct timer *t) {
     return !gate || (gate_held(gate) && gate_clock(gate) >= lowest_clock);
 }
 
+static void reject(struct timer *t, int count) {
+    const double clock = gate_clock(t->job->gate);
+    const struct rejected these = {count, clock < lowest_clock ? clock : 0};
+    rejected_add(&t->rejected, &these);
+    nanosleep(&cool_down, NULL);
+}
+
+/* As many of `count` samples as may be queued at once. */
+static int batch_of(const struct timer *t, int count) {
+    const int fit = MOST_QUEUED / t->launches_per_sample;
+    return fit < 1 ? 1 : fit < count ? fit : count;
+}
+
+/* Samples that count; what still does not after a few tries is taken as it is. */
+static enum mt_status take_good(struct timer *t, int count, double *ns) {
+    enum mt_status status = MT_OK;
+    for (int done = 0, tries = 0; done < count && !status;) {
+        const int batch = batch_of(t, count - done);
+        if ((status = take_samples(t, batch, ns + done)))
+            break;
+        if (samples_count(t) || ++tries == TRIES)
+            done += batch;
+        else
+            reject(t, batch);
+    }
+    return status;
+}
+
+/* A function of ours or of a library may be loaded at its first launch, and loading may wait for all that runs: nothing
+ * must be held back then. Nor does this stream wait for what was copied and cleared on the null stream. A software
+ * device would execute what lies outside events, and needs none of it. */
+static enum mt_status launch_once(struct timer *t) {
+    const struct driver *drv = &t->dev->drv;
+    enum mt_status status;
+    if (t->dev->software)
+        return MT_OK;
+    if ((status = check(t, drv->CtxSynchronize(), "what came before a timed launch")) || (status = launch_sample(t)))
+        return status;
+    return check(t, drv->StreamSynchronize(t->stream), "the first launch");
+}
+
 /* Between events too: on a software device a launch outside them would be executed, not estimated. */
 static enum mt_status warm_up(struct timer *t) {
     double ns[WARM_UPS];
-    return take_samples(t, WARM_UPS, ns);
+    enum mt_status status = launch_once(t);
+    return status ? status : take_samples(t, batch_of(t, WARM_UPS), ns);
 }
 
-static enum mt_status build_graph(struct timer *t) {
+/* Until it is ready to be sampled by single launches. */
+static enum mt_status start(struct timer *t, struct device *dev, const struct timer_job *job) {
+    *t = (struct timer){.dev = dev, .job = job, .turn = job->turn ? job->turn : &t->own_turn, .launches_per_sample = 1};
+    enum mt_status status;
+    if ((status = make_events(t)) || (status = warm_up(t)) || (status = take_good(t, PROBES, t->probe_ns)))
+        return status;
+    t->is_short = stats_median(t->probe_ns, PROBES) < timer_graph_below_ns;
+    return MT_OK;
+}
+
+bool timer_is_short(const struct timer *t) {
+    return t->is_short;
+}
+
+/* Whole rotations, from the first turn on: when the graph runs again, or one like it, each input was last used a
+ * rotation ago. */
+enum mt_status timer_capture(struct timer *t) {
     const struct driver *drv = &t->dev->drv;
-    int launches = t->job->rotation > GRAPH_LAUNCHES ? t->job->rotation : GRAPH_LAUNCHES;
+    const int rotation = t->job->rotation, launches = (GRAPH_LAUNCHES + rotation - 1) / rotation * rotation;
     enum mt_status status =
         check(t, drv->StreamBeginCapture(t->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "cuStreamBeginCapture");
     if (status)
         return status;
+    *t->turn = 0;
     for (int i = 0; i < launches && !status; i++)
         status = launch_next(t);
     CUresult ended = drv->StreamEndCapture(t->stream, &t->graph);
@@ -149,29 +221,33 @@ static enum mt_status build_graph(struct timer *t) {
     return warm_up(t);
 }
 
-/* Short kernels are timed as a graph. */
-static enum mt_status choose_form(struct timer *t, double probe_ns) {
-    return probe_ns < timer_graph_below_ns ? build_graph(t) : MT_OK;
-}
-
-static void adopt_probe(const double ns[PROBES], struct timing *out) {
-    out->samples_ns = xmalloc(PROBES * sizeof *ns);
-    memcpy(out->samples_ns, ns, PROBES * sizeof *ns);
+static void adopt_probe(const struct timer *t, struct timing *out) {
+    out->samples_ns = xmalloc(sizeof t->probe_ns);
+    memcpy(out->samples_ns, t->probe_ns, sizeof t->probe_ns);
     out->count = PROBES;
-    out->estimate = stats_estimate(ns, PROBES);
+    out->estimate = stats_estimate(t->probe_ns, PROBES);
     out->probed_only = true;
 }
 
-/* The funnel's first stage. */
-static enum mt_status probe(struct timer *t, double *probe_ns, struct timing *out) {
-    double ns[PROBES];
-    enum mt_status status = take_samples(t, PROBES, ns);
-    if (status)
-        return status;
-    *probe_ns = stats_median(ns, PROBES);
-    if (t->job->beat_ns > 0 && *probe_ns > hopeless * t->job->beat_ns)
-        adopt_probe(ns, out);
+/* The funnel. What there is to beat was timed as a graph if it is short, and then a single launch, with its overhead,
+ * condemns nobody: unless it is so long that the overhead is not what makes it so. */
+static enum mt_status drop_hopeless(struct timer *t, struct timing *out) {
+    const double beat = t->job->beat_ns, limit = hopeless * beat, single = stats_median(t->probe_ns, PROBES);
+    if (beat <= 0 || single <= limit)
+        return MT_OK;
+    if (beat < timer_graph_below_ns && single <= limit + timer_graph_below_ns) {
+        enum mt_status status = timer_capture(t);
+        if (status || (status = take_good(t, PROBES, t->probe_ns)))
+            return status;
+    }
+    if (stats_median(t->probe_ns, PROBES) > limit)
+        adopt_probe(t, out);
     return MT_OK;
+}
+
+/* Short kernels are timed as a graph. */
+static enum mt_status choose_form(struct timer *t) {
+    return t->is_short && !t->executable ? timer_capture(t) : MT_OK;
 }
 
 static bool sure(const struct timer_limits *limits, const struct timing *timing, double spent) {
@@ -181,34 +257,36 @@ static bool sure(const struct timer_limits *limits, const struct timing *timing,
 
 static enum mt_status sample_until_sure(struct timer *t, struct timing *out) {
     const struct timer_limits *limits = t->job->limits;
-    double started = seconds_now();
+    const double started = seconds_now();
+    double good = started; /* when samples counted last */
     for (;;) {
-        out->samples_ns = xrealloc(out->samples_ns, (size_t)(out->count + BATCH) * sizeof *out->samples_ns);
-        enum mt_status status = take_samples(t, BATCH, out->samples_ns + out->count);
+        const int batch = batch_of(t, BATCH);
+        out->samples_ns = xrealloc(out->samples_ns, (size_t)(out->count + batch) * sizeof *out->samples_ns);
+        enum mt_status status = take_samples(t, batch, out->samples_ns + out->count);
         if (status)
             return status;
-        double spent = seconds_now() - started;
-        if (!samples_count(t) && spent < patience_with_clock * limits->max_seconds) {
-            out->rejected += BATCH;
-            nanosleep(&cool_down, NULL);
-            continue;
+        const double now = seconds_now();
+        const bool counts = samples_count(t);
+        good = counts ? now : good;
+        if (counts || now - good > patience_with_clock * limits->max_seconds) {
+            out->count += batch;
+            out->estimate = stats_estimate(out->samples_ns, out->count);
+        } else {
+            reject(t, batch);
         }
-        out->count += BATCH;
-        out->estimate = stats_estimate(out->samples_ns, out->count);
-        if (sure(limits, out, spent))
+        if (out->count > 0 && sure(limits, out, now - started))
             return MT_OK;
     }
 }
 
 enum mt_status timer_measure(struct device *dev, const struct timer_job *job, struct timing *out) {
-    struct timer t = {.dev = dev, .job = job, .launches_per_sample = 1};
-    double probe_ns = 0;
+    struct timer t;
     *out = (struct timing){0};
-    enum mt_status status;
-    if (!(status = make_events(&t)) && !(status = warm_up(&t)) && !(status = probe(&t, &probe_ns, out)) &&
-        !out->probed_only && !(status = choose_form(&t, probe_ns)))
+    enum mt_status status = start(&t, dev, job);
+    if (!status && !(status = drop_hopeless(&t, out)) && !out->probed_only && !(status = choose_form(&t)))
         status = sample_until_sure(&t, out);
     out->launches_per_sample = t.launches_per_sample;
+    out->rejected = t.rejected;
     release_timer(&t);
     if (status)
         timing_release(out);
@@ -216,14 +294,8 @@ enum mt_status timer_measure(struct device *dev, const struct timer_job *job, st
 }
 
 enum mt_status timer_open(struct device *dev, const struct timer_job *job, struct timer **out) {
-    struct timer *t = xcalloc(1, sizeof *t);
-    struct timing unused = {0};
-    double probe_ns = 0;
-    *t = (struct timer){.dev = dev, .job = job, .launches_per_sample = 1};
-    enum mt_status status;
-    if (!(status = make_events(t)) && !(status = warm_up(t)) && !(status = probe(t, &probe_ns, &unused)))
-        status = choose_form(t, probe_ns);
-    timing_release(&unused);
+    struct timer *t = xmalloc(sizeof *t);
+    enum mt_status status = start(t, dev, job);
     if (status) {
         timer_close(t);
         t = NULL;
@@ -233,12 +305,11 @@ enum mt_status timer_open(struct device *dev, const struct timer_job *job, struc
 }
 
 enum mt_status timer_sample(struct timer *t, double *ns) {
-    for (int again = 0;; again++) {
-        enum mt_status status = take_samples(t, 1, ns);
-        if (status || samples_count(t) || again == 5)
-            return status;
-        nanosleep(&cool_down, NULL);
-    }
+    return take_good(t, 1, ns);
+}
+
+const struct rejected *timer_rejected(const struct timer *t) {
+    return &t->rejected;
 }
 
 void timer_close(struct timer *t) {

@@ -28,26 +28,41 @@ struct timer_job {
     timed_launch launch;
     void *context;                /* of `launch` and `alive` */
     int rotation;                 /* turns that pass before inputs come again; 1: the inputs stay in the cache */
+    int *turn;                    /* counted on by all who take turns on the same inputs; NULL: nobody else does */
     struct gate *gate;            /* NULL: none */
     double beat_ns;               /* what is over twice as slow is not worth a full timing; 0: everything is */
     void (*alive)(void *context); /* called between batches of samples; NULL: nobody asks */
     const struct timer_limits *limits;
 };
 
+/* Samples that were thrown away: the clock had dropped, or the device had to wait for the host. */
+struct rejected {
+    int samples;
+    double clock; /* the lowest among those with too low a clock, over the device's highest; 0: there are none */
+};
+void rejected_add(struct rejected *sum, const struct rejected *more);
+
 struct timing {
     double *samples_ns; /* owned; one time per sample, of one launch */
     int count;
     struct estimate estimate;
     int launches_per_sample; /* 1, or the launches of the graph */
-    int rejected;            /* samples that were thrown away for the device's clock had dropped */
-    bool probed_only;        /* twice as slow as what it had to beat: the samples are those of the probe */
+    struct rejected rejected;
+    bool probed_only; /* twice as slow as what it had to beat: the samples are those of the probe */
 };
 
-/* For taking turns with others: warmed up and ready to be sampled. `job` must live as long. */
+/* For taking turns with others: warmed up and ready to be sampled, by single launches. `job` must live as long. */
 struct timer;
 enum mt_status timer_open(struct device *dev, const struct timer_job *job, struct timer **out);
-/* One sample; taken again a few times when the device was throttled. */
+/* Whether a single launch takes less than timer_graph_below_ns. */
+bool timer_is_short(const struct timer *t);
+/* From here on a sample is a graph of launches. Times of the two forms do not compare: a single launch has its own
+ * overhead in it. So those who take turns all have one form: a graph where any of them is short. */
+enum mt_status timer_capture(struct timer *t);
+/* One sample; taken again a few times when it does not count. */
 enum mt_status timer_sample(struct timer *t, double *ns);
+/* What timer_open() and timer_sample() threw away. */
+const struct rejected *timer_rejected(const struct timer *t);
 /* NULL is allowed. */
 void timer_close(struct timer *t);
 

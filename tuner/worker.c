@@ -27,8 +27,8 @@ enum kind {
     MESSAGE_PROBE,  /* command: int, the step of the probe */
     MESSAGE_STEP,   /* worker: a sign of life; what it is about to do, as text */
     MESSAGE_LONG,   /* worker: likewise, of what needs no device and takes as long as it takes */
-    MESSAGE_RESULT, /* worker: struct result; then struct measured and the samples, of rounds [rounds][count] times, of
-                       a proof and a probe struct checked */
+    MESSAGE_RESULT, /* worker: struct result; then struct measured and the samples, of rounds [rounds][count] times and
+                       [count] rejected, of a proof and a probe struct checked */
 };
 
 struct hello {
@@ -37,6 +37,7 @@ struct hello {
     struct device dev;
     char cublas_version[32];
     bool cublaslt;
+    struct missing missing;
 };
 
 struct binary_image {
@@ -69,6 +70,7 @@ struct worker {
     struct device dev;
     char cublas_version[32];
     bool cublaslt;
+    struct missing missing;
     pid_t pid; /* 0: none runs */
     struct worker_link link;
     bool *sent; /* by binary: this worker has the image */
@@ -91,6 +93,7 @@ static bool send_hello(struct worker_link *link, enum mt_status status, const st
     if (measurer) {
         snprintf(hello.cublas_version, sizeof hello.cublas_version, "%s", cublas_version(measurer_cublas(measurer)));
         hello.cublaslt = measurer_has_cublaslt(measurer);
+        hello.missing = *measurer_missing(measurer);
     }
     return link_send(link, MESSAGE_HELLO, &hello, sizeof hello, LINK_FOR_EVER) == LINK_OK;
 }
@@ -162,15 +165,21 @@ static bool do_job(struct server *s, const struct worker_message *message) {
 
 static bool do_rounds(struct server *s, const struct worker_message *message) {
     int rounds, count = (int)((message->size - sizeof rounds) / sizeof(struct job));
+    struct str times = {0};
     memcpy(&rounds, message->data, sizeof rounds);
     struct job *jobs = xcalloc((size_t)count, sizeof *jobs);
     struct candidate *candidates = xcalloc((size_t)count, sizeof *candidates);
     double *ns = xcalloc((size_t)count * (size_t)rounds, sizeof *ns);
+    struct rejected *rejected = xcalloc((size_t)count, sizeof *rejected);
     memcpy(jobs, message->data + sizeof rounds, (size_t)count * sizeof *jobs);
     for (int i = 0; i < count; i++)
         candidates[i] = job_candidate(&jobs[i]);
-    enum mt_status status = measure_rounds(s->measurer, candidates, count, rounds, ns);
-    bool sent = send_result(s->link, status, ns, (size_t)count * (size_t)rounds * sizeof *ns);
+    enum mt_status status = measure_rounds(s->measurer, candidates, count, rounds, ns, rejected);
+    str_append_bytes(&times, ns, (size_t)count * (size_t)rounds * sizeof *ns);
+    str_append_bytes(&times, rejected, (size_t)count * sizeof *rejected);
+    bool sent = send_result(s->link, status, times.data, times.length);
+    str_release(&times);
+    free(rejected);
     free(ns);
     free(candidates);
     free(jobs);
@@ -357,6 +366,7 @@ static enum mt_status adopt_hello(struct worker *w, const struct worker_message 
     w->dev = hello.dev;
     w->options.device = w->dev.spec; /* the next one opens the same */
     w->cublaslt = hello.cublaslt;
+    w->missing = hello.missing;
     memcpy(w->cublas_version, hello.cublas_version, sizeof w->cublas_version);
     if (w->options.patience <= 0)
         w->options.patience = w->dev.software ? patience_software : patience_real;
@@ -416,6 +426,10 @@ const char *worker_cublas_version(const struct worker *w) {
 
 bool worker_has_cublaslt(const struct worker *w) {
     return w->cublaslt;
+}
+
+const struct missing *worker_missing(const struct worker *w) {
+    return &w->missing;
 }
 
 /* ---- in the command: a candidate ---- */
@@ -537,7 +551,7 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
 }
 
 enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
-                             const struct binaries *binaries, double *ns) {
+                             const struct binaries *binaries, double *ns, struct rejected *rejected) {
     struct worker_message message;
     struct str bytes = {0};
     char lost[320];
@@ -562,11 +576,14 @@ enum mt_status worker_rounds(struct worker *w, const struct candidate *candidate
         give_up(w, result, lost);
         return fail(MT_FAILURE, "%s", lost);
     }
-    if ((status = open_result(&message, &body)))
+    if ((status = open_result(&message, &body))) {
         end_process(w); /* it has ended by itself */
-    else
-        memcpy(ns, body, (size_t)count * (size_t)rounds * sizeof *ns);
-    return status;
+        return status;
+    }
+    const size_t times = (size_t)count * (size_t)rounds * sizeof *ns;
+    memcpy(ns, body, times);
+    memcpy(rejected, body + times, (size_t)count * sizeof *rejected);
+    return MT_OK;
 }
 
 /* Asks for what is answered with a struct checked. */

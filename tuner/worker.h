@@ -31,6 +31,8 @@ const struct device *worker_device(const struct worker *w);
 /* The version of cuBLAS that the worker can measure, "" if there is none. */
 const char *worker_cublas_version(const struct worker *w);
 bool worker_has_cublaslt(const struct worker *w);
+/* What the worker in hand could not open. */
+const struct missing *worker_missing(const struct worker *w);
 
 /* Has the candidate measured. `binaries` are those that candidate->binary counts, compiled before. A
  * hang is OUTCOME_TIMEOUT and a death of the process OUTCOME_CRASH. Failures are trouble that is not the candidate's;
@@ -41,7 +43,7 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
 
 /* measure_rounds() in the worker. Whatever goes wrong, a hang or a death too, is MT_FAILURE with the sentence. */
 enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
-                             const struct binaries *binaries, double *ns);
+                             const struct binaries *binaries, double *ns, struct rejected *rejected);
 
 /* prover_prove() in the worker; job->binary counts in `binaries`, and must have compiled. A hang is OUTCOME_TIMEOUT and
  * a death OUTCOME_CRASH, both with `context_lost`. Failures as of worker_measure(), and those of prover_prove(). */

@@ -95,7 +95,7 @@ static void short_kernels_are_timed_as_a_graph(void **state) {
     assert_int_equal(a.count, 30);
     assert_int_equal(b.count, 30);
     assert_false(a.probed_only);
-    assert_int_equal(a.rejected, 0);
+    assert_int_equal(a.rejected.samples, 0);
     /* Every set of inputs is used as often as the others, and signs of life come between batches. */
     for (int i = 1; i < SETS; i++)
         assert_true(abs(many.turns[i] - many.turns[0]) <= 1);
@@ -153,6 +153,8 @@ static void turns_give_the_same_times(void **state) {
     struct timer_job few_job = job_of(&few), many_job = job_of(&many);
     take(timer_open(&dev, &few_job, &first));
     take(timer_open(&dev, &many_job, &second));
+    assert_true(timer_is_short(first) && !timer_is_short(second));
+    take(timer_capture(first));
     for (int i = 0; i < 4; i++) {
         take(timer_sample(second, &ns));
         assert_true(ns > 0.9999 * b.estimate.median && ns < 1.0001 * b.estimate.median);
@@ -183,12 +185,73 @@ static void behind_a_gate_times_are_the_same(void **state) {
     take(timer_measure(&dev, &job, &timing));
     assert_true(timing.estimate.median > 0.9999 * ns && timing.estimate.median < 1.0001 * ns);
     assert_int_equal(timing.count, 30);
-    assert_int_equal(timing.rejected, 0);
+    assert_int_equal(timing.rejected.samples, 0);
     assert_true(gate_held(gate));
     timing_release(&timing);
     gate_close(gate);
     gate_close(NULL);
     work_release(&w);
+}
+
+/* Of each launch of the stamp: on which multiprocessor it runs, what clock and common clock show there. */
+static struct {
+    int launch;
+    unsigned at[2];
+    unsigned long long clock[2], ns[2];
+    CUresult (*really)(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream,
+                       void **, void **);
+} stamps;
+
+static CUresult stamp_launch(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                             unsigned bz, unsigned shared, CUstream stream, void **params, void **extra) {
+    if (gx == 1) /* the gate itself */
+        return stamps.really(function, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
+    CUdeviceptr address;
+    unsigned room;
+    memcpy(&address, params[0], sizeof address);
+    memcpy(&room, params[1], sizeof room);
+    unsigned long long *out = memory_pointer(address); /* the host's memory has one address for both */
+    const int which = stamps.launch++ % 2;
+    assert_true(gx == (unsigned)dev.sm_count && stamps.at[which] < room);
+    out[stamps.at[which] * 2] = stamps.clock[which];
+    out[stamps.at[which] * 2 + 1] = stamps.ns[which];
+    return CUDA_SUCCESS;
+}
+
+static double clock_between(struct gate *gate) {
+    stamps.launch = 0;
+    take(gate_shut(gate, NULL));
+    take(gate_stamp(gate, NULL));
+    gate_lift(gate);
+    assert_int_equal(dev.drv.CtxSynchronize(), CUDA_SUCCESS);
+    return gate_clock(gate);
+}
+
+/* Each multiprocessor has a counter of its own. */
+static void only_stamps_of_one_multiprocessor_tell_the_clock(void **state) {
+    (void)state;
+    struct gate *gate;
+    int khz;
+    take(gate_open(&dev, &gate));
+    assert_int_equal(dev.drv.DeviceGetAttribute(&khz, CU_DEVICE_ATTRIBUTE_CLOCK_RATE, dev.handle), CUDA_SUCCESS);
+    const unsigned long long half = (unsigned long long)khz / 2; /* clocks of a millisecond at half the highest clock */
+    stamps.really = dev.drv.LaunchKernel;
+    dev.drv.LaunchKernel = stamp_launch;
+    for (unsigned second = 5; second < 8; second++) {
+        stamps.at[0] = 6, stamps.at[1] = second;
+        stamps.clock[0] = 1000, stamps.clock[1] = 1000 + half;
+        stamps.ns[0] = 77, stamps.ns[1] = 1000077;
+        const double clock = clock_between(gate);
+        assert_true(second == 6 ? clock > 0.499 && clock < 0.501 : clock == 1);
+    }
+    /* What one batch left behind is not the next one's. */
+    stamps.at[0] = 6, stamps.at[1] = 7;
+    assert_true(clock_between(gate) == 1);
+    stamps.at[1] = 6;
+    stamps.ns[1] = 77 + 19000; /* too short for the steps of the common clock */
+    assert_true(clock_between(gate) == 1);
+    dev.drv.LaunchKernel = stamps.really;
+    gate_close(gate);
 }
 
 /* Wherever it happens: while warming up, probing, capturing a graph, sampling. */
@@ -228,6 +291,7 @@ int main(void) {
         cmocka_unit_test(short_kernels_are_timed_as_a_graph),     cmocka_unit_test(a_hot_timing_repeats_one_set),
         cmocka_unit_test(the_funnel_drops_what_is_twice_as_slow), cmocka_unit_test(turns_give_the_same_times),
         cmocka_unit_test(behind_a_gate_times_are_the_same),       cmocka_unit_test(a_failing_launch_fails_the_timing),
+        cmocka_unit_test(only_stamps_of_one_multiprocessor_tell_the_clock),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -5,6 +5,7 @@
 #include "ptx/copy.cuh"
 #include "ptx/globaltimer.cuh"
 #include "ptx/mma.cuh"
+#include "ptx/multiprocessor.cuh"
 #include "ptx/probe.cuh"
 #include "tile/dequant.cuh"
 #include "tile/promote.cuh"
@@ -246,4 +247,14 @@ KERNEL(32) common_clock(const uint *, uint *out) {
         last = now;
     }
     out[threadIdx.x * 2] = steady, out[threadIdx.x * 2 + 1] = last > first;
+}
+
+// ---- the multiprocessor: its number is one of them, and that of the whole CTA ----
+KERNEL(64) own_multiprocessor(const uint *, uint *out) {
+    __shared__ uint numbers[64];
+    const uint here = multiprocessor();
+    numbers[threadIdx.x] = here;
+    __syncthreads();
+    out[(blockIdx.x * 64 + threadIdx.x) * 2] = here < multiprocessors();
+    out[(blockIdx.x * 64 + threadIdx.x) * 2 + 1] = numbers[63 - threadIdx.x] == here;
 }

@@ -210,7 +210,7 @@ static void timer_run(const struct gpu_case *c, struct device *dev, struct answe
         goto out;
     snprintf(out->note, sizeof out->note, "%.2f us, %.2f to %.2f, %d samples of %d launches, %d rejected",
              timing.estimate.median / 1e3, timing.estimate.low / 1e3, timing.estimate.high / 1e3, timing.count,
-             timing.launches_per_sample, timing.rejected);
+             timing.launches_per_sample, timing.rejected.samples);
     if (c->variant ? timing.launches_per_sample != 1 : timing.launches_per_sample < 20)
         answer_fail(out, "%d launches a sample at %.2f us: that is the wrong form", timing.launches_per_sample,
                     timing.estimate.median / 1e3);
@@ -255,7 +255,7 @@ static enum mt_status library_gemm(int which, struct device *dev, const struct p
         snprintf(out->note, sizeof out->note, "cuBLAS %s", cublas_version(cublas));
     } else {
         if (!(status = cublaslt_open(dev, &lt)) &&
-            !(status = lt_plan_open(lt, &proof->f16, proof->problem.dtype, &plan)))
+            !(status = lt_plan_open(lt, &proof->f16, proof->problem.dtype, LT_MAX_ALGORITHMS, &plan)))
             status = lt_plan_gemm(plan, 0, &proof->f16, NULL);
         snprintf(out->note, sizeof out->note, "%d algorithms proposed", plan ? lt_plan_count(plan) : 0);
     }

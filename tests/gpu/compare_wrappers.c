@@ -54,6 +54,7 @@ static const struct wrapper wrappers[] = {
     {"compare.cu", "promote_subtract", 80, 128, 64, 8192, 8192, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare.cu", "promote_fma", 80, 128, 64, 8192, 8192, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare.cu", "common_clock", 80, 32, 1, 1, 64, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
+    {"compare.cu", "own_multiprocessor", 80, 64, 300, 1, 300 * 128, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "mbarrier_stages", 90, 64, 4, 4 * 512, 4 * 512, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "bulk_copies", 90, 128, 4, 4 * 2048, 4 * 2048, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "copies_arrive", 90, 64, 4, 4 * 128, 4 * 128, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},

@@ -1,9 +1,8 @@
-/* An NVML with one GPU, "GPU-fake", for test_worker.c. Numbers and units as the library's documentation has them. */
+/* An NVML that knows every GPU but "GPU-another", for tests. Numbers and units as the library's documentation has them. */
 #include <string.h>
 
 int open_count;
 int nvmlInit_v2(void);
-int nvmlShutdown(void);
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
 int nvmlSystemGetDriverVersion(char *out, unsigned size);
 int nvmlDeviceGetClockInfo(void *device, int type, unsigned *out);
@@ -29,14 +28,9 @@ int nvmlInit_v2(void) {
     return GOOD;
 }
 
-int nvmlShutdown(void) {
-    open_count--;
-    return GOOD;
-}
-
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
     *device = &open_count;
-    return strcmp(uuid, "GPU-fake") ? NOT_FOUND : GOOD;
+    return strcmp(uuid, "GPU-another") ? GOOD : NOT_FOUND;
 }
 
 int nvmlSystemGetDriverVersion(char *out, unsigned size) {

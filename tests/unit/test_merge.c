@@ -97,6 +97,7 @@ static void a_changed_row_is_found_out(void **state) {
         "UPDATE environment SET template_hash = 'templates-9'",
         "UPDATE run SET command = 'another' WHERE id = (SELECT max(id) FROM run)",
         "UPDATE run SET started = started + 1",
+        "UPDATE run SET missing = 'gate'",
         "UPDATE layer SET n = n * 2",
         "UPDATE config SET config = config || ' '",
     };
@@ -120,6 +121,8 @@ static void a_changed_row_is_found_out(void **state) {
         "smem_bytes = 1",
         "spill_bytes = 1",
         "created = created + 1",
+        "rejected = 10",
+        "rejected = 10, rejected_clock = 0.5",
         "run = (SELECT min(id) FROM run)",
         "config = (SELECT min(id) FROM config)",
         "id = id + 1 WHERE id = (SELECT max(id) FROM measurement)",
@@ -179,7 +182,7 @@ static void software_times_never_become_measured(void **state) {
                  "run, layer, config, m, "
                  "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, "
                  "low_ns, high_ns, "
-                 "registers, smem_bytes, spill_bytes, created)",
+                 "registers, smem_bytes, spill_bytes, created, rejected, rejected_clock)",
                  NULL, NULL, &error);
     assert_null(error);
     sqlite3_close(db);
@@ -227,6 +230,52 @@ static void an_older_version_is_not_changed_in_place(void **state) {
     free((void *)old);
 }
 
+/* Version 5 had neither what a run lacks nor what was thrown away. Its keys, of rows, limits and what refers to them,
+ * become those of the same rows recorded today, whether it is a source or the target. */
+static void version_5_gets_the_keys_of_today(void **state) {
+    struct fixture *f = *state;
+    const struct store_limit limit = {"fma", "lanes/clock/SM", 128, ORIGIN_MEASURED};
+    struct merge_count count;
+    sqlite3 *db;
+    char *error = NULL, sql[2400];
+    const char *old = strdup(at(f, "old.db")), *now = strdup(at(f, "now.db"));
+    make(now, "GPU-1", "templates-1", 6);
+    struct store *store = open_run(now, &gpu, &env);
+    check_ok(store_record_limit(store, &limit));
+    store_close(store);
+    assert_int_equal(sqlite3_open(old, &db), SQLITE_OK);
+    key_register(db);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(sqlite3_exec(db, schema_steps(NULL)[i], NULL, NULL, &error), SQLITE_OK);
+#define OLD_RUN "content_key('run', r.device, r.environment, r.command, r.started)"
+#define OLD_REST                                                                                                       \
+    "x.layer, x.config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, "        \
+    "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created "
+    snprintf(sql, sizeof sql,
+             "PRAGMA application_id = %d; PRAGMA user_version = 5; ATTACH '%s' AS now;"
+             "INSERT INTO device SELECT * FROM now.device; INSERT INTO environment SELECT * FROM now.environment;"
+             "INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config FROM now.config;"
+             "INSERT INTO knob SELECT * FROM now.knob;"
+             "INSERT INTO run SELECT " OLD_RUN ", device, environment, command, started FROM now.run AS r;"
+             "INSERT INTO measurement SELECT content_key('measurement', " OLD_RUN ", " OLD_REST "), " OLD_RUN
+             ", " OLD_REST "FROM now.measurement AS x JOIN now.run AS r ON r.id = x.run;"
+             "INSERT INTO device_limit SELECT content_key('device_limit', " OLD_RUN
+             ", name, value, unit, origin, created), " OLD_RUN
+             ", name, value, unit, origin, created FROM now.device_limit AS x JOIN now.run AS r ON r.id = x.run",
+             SCHEMA_APPLICATION, now);
+    if (sqlite3_exec(db, sql, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s", error);
+    sqlite3_close(db);
+
+    check_ok(merge(at(f, "x.db"), &old, 1, &count));
+    assert_int_equal(count.measurements, 12);
+    assert_same_rows(at(f, "x.db"), now);
+    check_ok(merge(old, &now, 1, &count));
+    assert_int_equal(count.measurements + count.runs, 0);
+    assert_same_rows(old, now);
+    free((void *)old), free((void *)now);
+}
+
 /* A sweep has the source open: what it committed so far is in the copy, and it can go on. */
 static void a_source_in_use(void **state) {
     struct fixture *f = *state;
@@ -271,6 +320,7 @@ int main(void) {
         TEST(a_damaged_file_is_refused),
         TEST(software_times_never_become_measured),
         TEST(an_older_version_is_not_changed_in_place),
+        TEST(version_5_gets_the_keys_of_today),
         TEST(a_source_in_use),
         TEST(a_source_is_only_read),
     };

@@ -30,9 +30,9 @@ static double high_of(double ns) {
 static int origin_of(const struct row *r) {
     return r->device == 2 || (r->device == 1 && r->repeat) ? ORIGIN_MODELLED : ORIGIN_MEASURED;
 }
-static const struct store_environment environments[3] = {{13000, 1300, "templates-1", "13.0", ""},
-                                                         {13000, 1300, "templates-2", "13.0", ""},
-                                                         {13000, 1300, "templates-2", "13.1", "x"}};
+static const struct store_environment environments[3] = {{13000, 1300, "templates-1", "13.0", "", ""},
+                                                         {13000, 1300, "templates-2", "13.0", "", ""},
+                                                         {13000, 1300, "templates-2", "13.1", "x", ""}};
 /* Layers 0 and 1 have the same shape: they share baselines. */
 static const struct store_layer layers[LAYERS] = {
     {"a", "o", 4096, 4096, 1}, {"b", "o", 4096, 4096, 1}, {"a", "down", 4096, 14336, 2}};
@@ -285,10 +285,55 @@ static void quantisation_stands_beside_the_winner(void **state) {
     store_close(store);
 }
 
+/* ---- what a measurement lacks ---- */
+
+static void base(struct store *store, const char *family, double ns, int m, enum store_origin origin) {
+    struct store_measurement x = good(&ns, 1);
+    x.family = family, x.config = "", x.scheme = "fp16", x.config_hash = "", x.group = 0, x.m = m, x.origin = origin;
+    assert_int_equal(store_record(store, &x), MT_OK);
+}
+
+/* What lacks is what has no good current time of the shape, whatever the run of the fastest had to do without. */
+static void a_baseline_says_which_libraries_it_lacks(void **state) {
+    struct fixture *f = *state;
+    struct store_environment poor = env;
+    double ns = 1000;
+    struct store_measurement m = good(&ns, 1);
+    poor.cublas_version = "", poor.missing = "cublas,cublaslt,gate";
+    struct store *store = open_run(f->path, &gpu, &poor);
+    m.rejected = 20, m.rejected_clock = 0.625;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    base(store, "f16", 2000, 16, ORIGIN_MEASURED);
+    assert_int_equal(number(store, "SELECT count(*) FROM speedup WHERE baseline_family = 'f16' AND baseline_lacks = "
+                                   "'cublas,cublaslt' AND missing = 'cublas,cublaslt,gate' AND rejected = 20 AND "
+                                   "rejected_clock = 0.625"),
+                     1);
+    store_close(store);
+    /* The fastest is still f16 and of the poor run. */
+    store = open_run(f->path, &gpu, &env);
+    base(store, "cublas", 3000, 16, ORIGIN_MEASURED);
+    base(store, "cublaslt-best", 1500, 32, ORIGIN_MEASURED); /* of another shape */
+    assert_int_equal(
+        number(store, "SELECT count(*) FROM speedup WHERE baseline_family = 'f16' AND baseline_lacks = 'cublaslt'"), 1);
+    base(store, "cublaslt-best", 1500, 16, ORIGIN_MEASURED);
+    assert_int_equal(number(store, "SELECT count(*) FROM speedup WHERE baseline_family = 'cublaslt-best' AND "
+                                   "baseline_lacks = '' AND missing = 'cublas,cublaslt,gate'"),
+                     1);
+    store_close(store);
+    store = open_run(f->path, &soft, &env);
+    m.origin = ORIGIN_MODELLED, m.rejected = 0, m.rejected_clock = 0;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    base(store, "f16", 2000, 16, ORIGIN_MODELLED);
+    assert_int_equal(number(store, "SELECT count(*) FROM speedup WHERE origin = 'modelled' AND baseline_lacks = '' AND "
+                                   "missing = '' AND rejected = 0 AND rejected_clock IS NULL"),
+                     1);
+    store_close(store);
+}
+
 /* ---- peers ---- */
 
 /* As tests/gpu/peers.py sees its machine: no NVRTC, no templates. */
-static const struct store_environment peers_env = {13000, 0, "", "", "{}"};
+static const struct store_environment peers_env = {13000, 0, "", "", "{}", ""};
 
 static struct store_measurement peer(const char *family, const char *config, const char *scheme, const double *ns) {
     struct store_measurement m = good(ns, 1);
@@ -432,9 +477,12 @@ static void make_version_3(const char *path, const char *from) {
     str_printf(
         &sql,
         "ATTACH '%s' AS now; INSERT INTO device SELECT id, uuid, name, cc, sm_count, software FROM now.device; "
-        "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT * FROM now.run; "
+        "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT id, device, environment, command, "
+        "started FROM now.run; "
         "INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config FROM now.config; "
-        "INSERT INTO knob SELECT * FROM now.knob; INSERT INTO measurement SELECT * FROM now.measurement",
+        "INSERT INTO knob SELECT * FROM now.knob; INSERT INTO measurement SELECT id, run, layer, config, m, "
+        "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, low_ns, high_ns, "
+        "registers, smem_bytes, spill_bytes, created FROM now.measurement",
         from);
     if (sqlite3_exec(db, sql.data, NULL, NULL, &error) != SQLITE_OK)
         fail_msg("%s", error);
@@ -465,6 +513,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {TEST(views_agree_with_a_plain_computation),
                                        TEST(origins_never_meet),
                                        TEST(quantisation_stands_beside_the_winner),
+                                       TEST(a_baseline_says_which_libraries_it_lacks),
                                        TEST(a_peer_is_neither_winner_nor_baseline),
                                        TEST(peers_stand_beside_their_like),
                                        TEST(old_peers_do_not_count),

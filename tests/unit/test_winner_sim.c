@@ -24,7 +24,22 @@ static struct {
     double throttle_begin, throttle_end, clock; /* between these the clock is lower: a share of the highest */
     double batch_begin, batch_clock;            /* where the gate's stamps stand */
     double busy, cycles;                        /* since the world began: time in kernels, and their clock times time */
+    double overhead;                            /* of a single launch; a graph's have none */
+    bool shut, late;                            /* the gate: it is shut; it opened by itself */
+    bool lazy, loaded;                          /* a first launch loads; it has done so */
+    int held_up;                                /* loads that had to wait for the gate to open by itself */
+    bool capturing;
 } world;
+
+/* What was captured last. */
+static struct {
+    double ns[64];
+    int turn[64], launches;
+    bool uploaded;
+} graph;
+
+/* Turns in the order in which they were launched, singly or captured. */
+static int turns[4096], turn_count;
 
 static double uniform(void) {
     return drand48();
@@ -72,6 +87,56 @@ static CUresult use_stream(CUstream stream) {
     (void)stream;
     return CUDA_SUCCESS;
 }
+/* Loading waits for all that runs: for a gate that is shut, until that gives up. */
+static void load(bool *done) {
+    if (world.lazy && !*done && world.shut) {
+        world.held_up++;
+        world.late = true;
+        world.now += 200e6;
+    }
+    *done = true;
+}
+
+static CUresult synchronize(void) {
+    return world.shut ? CUDA_ERROR_UNKNOWN : CUDA_SUCCESS;
+}
+static CUresult begin_capture(CUstream stream, CUstreamCaptureMode mode) {
+    (void)stream;
+    assert_int_equal(mode, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    memset(&graph, 0, sizeof graph);
+    world.capturing = true;
+    return CUDA_SUCCESS;
+}
+static CUresult end_capture(CUstream stream, CUgraph *out) {
+    (void)stream;
+    world.capturing = false;
+    *out = (CUgraph)&graph;
+    return CUDA_SUCCESS;
+}
+static CUresult instantiate(CUgraphExec *out, CUgraph captured, unsigned long long flags) {
+    (void)flags;
+    void *copy = malloc(sizeof graph);
+    memcpy(copy, captured, sizeof graph);
+    *out = copy;
+    return CUDA_SUCCESS;
+}
+static CUresult destroy_exec(CUgraphExec exec) {
+    free(exec);
+    return CUDA_SUCCESS;
+}
+static CUresult destroy_graph(CUgraph captured) {
+    (void)captured;
+    return CUDA_SUCCESS;
+}
+static CUresult launch_graph(CUgraphExec exec, CUstream stream) {
+    (void)stream;
+    __typeof__(graph) *g = (void *)exec;
+    load(&g->uploaded);
+    for (int i = 0; i < g->launches; i++)
+        run_kernel(g->ns[i]);
+    return CUDA_SUCCESS;
+}
+
 static CUresult create_event(CUevent *event, unsigned flags) {
     (void)flags;
     double *when = calloc(1, sizeof *when);
@@ -99,6 +164,13 @@ static struct device make_device(void) {
     return (struct device){.drv = {.StreamCreate = create_stream,
                                    .StreamDestroy = use_stream,
                                    .StreamSynchronize = use_stream,
+                                   .CtxSynchronize = synchronize,
+                                   .StreamBeginCapture = begin_capture,
+                                   .StreamEndCapture = end_capture,
+                                   .GraphInstantiate = instantiate,
+                                   .GraphLaunch = launch_graph,
+                                   .GraphExecDestroy = destroy_exec,
+                                   .GraphDestroy = destroy_graph,
                                    .EventCreate = create_event,
                                    .EventDestroy = destroy_event,
                                    .EventRecord = record_event,
@@ -113,6 +185,8 @@ enum mt_status gate_shut(struct gate *gate, CUstream stream) {
     (void)stream;
     world.now += 50e3; /* the host queues */
     world.busy = world.cycles = 0;
+    world.shut = true;
+    world.late = false;
     return MT_OK;
 }
 enum mt_status gate_stamp(struct gate *gate, CUstream stream) {
@@ -123,10 +197,11 @@ enum mt_status gate_stamp(struct gate *gate, CUstream stream) {
 }
 void gate_lift(struct gate *gate) {
     (void)gate;
+    world.shut = false;
 }
 bool gate_held(const struct gate *gate) {
     (void)gate;
-    return true;
+    return !world.late;
 }
 double gate_clock(const struct gate *gate) {
     (void)gate;
@@ -136,13 +211,21 @@ double gate_clock(const struct gate *gate) {
 /* ---- what is timed ---- */
 
 static enum mt_status launch(void *context, int turn, CUstream stream) {
-    (void)turn;
+    const double ns = *(const double *)context;
     (void)stream;
-    run_kernel(*(const double *)context);
+    if (turn_count < (int)(sizeof turns / sizeof *turns))
+        turns[turn_count++] = turn;
+    if (world.capturing) {
+        assert_true(world.loaded && graph.launches < (int)(sizeof graph.ns / sizeof *graph.ns));
+        graph.ns[graph.launches] = ns;
+        graph.turn[graph.launches++] = turn;
+        return MT_OK;
+    }
+    load(&world.loaded);
+    run_kernel(ns + world.overhead);
     return MT_OK;
 }
 
-/* Longer than what is timed as a graph: each sample is one launch. */
 static void time_one(double true_ns, double beat_ns, struct timing *out) {
     struct device dev = make_device();
     const struct timer_job job = {.launch = launch,
@@ -156,6 +239,7 @@ static void time_one(double true_ns, double beat_ns, struct timing *out) {
 
 static void new_world(long seed, double sigma, double outliers, double drift) {
     memset(&world, 0, sizeof world);
+    turn_count = 0;
     srand48(seed);
     world.sigma = sigma;
     world.outliers = outliers;
@@ -243,9 +327,131 @@ static void test_throttled_samples_are_rejected(void **state) {
     world.throttle_end = 300e6;
     world.clock = 0.5;
     time_one(50e3, 0, &timing);
-    assert_true(timing.rejected > 0);
+    assert_true(timing.rejected.samples > 0);
+    assert_true(fabs(timing.rejected.clock - 0.5) < 0.01);
     assert_true(fabs(timing.estimate.median / 50e3 - 1) < 0.01);
     timing_release(&timing);
+}
+
+/* Throttled again, four seconds long, when the timing has gone well for six. */
+static void test_a_late_drop_of_the_clock_is_rejected(void **state) {
+    (void)state;
+    struct timing timing;
+    new_world(17, 0.2, 0, 0); /* so noisy that it goes on to the time limit */
+    world.throttle_begin = 6e9;
+    world.throttle_end = 10e9;
+    world.clock = 0.5;
+    time_one(50e6, 0, &timing);
+    assert_true(timing.rejected.samples >= 30 && timing.rejected.samples < 80);
+    int slow = 0; /* of batches in which the clock came or went */
+    for (int i = 0; i < timing.count; i++)
+        slow += timing.samples_ns[i] > 50e6 * 1.8;
+    assert_true(slow <= 10);
+    assert_true(fabs(timing.estimate.median / 50e6 - 1) < 0.1);
+    timing_release(&timing);
+}
+
+/* ---- forms ---- */
+
+/* A driver that loads a kernel when it is launched first, and a graph likewise. */
+static void test_nothing_is_loaded_behind_the_gate(void **state) {
+    (void)state;
+    static const double ns[2] = {5e3, 50e3};
+    for (int i = 0; i < 2; i++) {
+        struct timing timing;
+        new_world(19, 0.005, 0, 0);
+        world.lazy = true;
+        time_one(ns[i], 0, &timing);
+        assert_int_equal(timing.launches_per_sample, i ? 1 : 20);
+        assert_true(world.loaded);
+        assert_int_equal(world.held_up, 0);
+        assert_int_equal(timing.rejected.samples, 0);
+        timing_release(&timing);
+    }
+}
+
+/* What is to be beaten takes 4 us in a graph; a launch by itself takes 6 us more. */
+static void test_the_funnel_compares_like_with_like(void **state) {
+    (void)state;
+    static const struct {
+        double ns;
+        int dropped, launches_per_sample;
+    } cases[] = {{3e3, false, 20}, {7.5e3, false, 20}, {9e3, true, 20}, {16e3, true, 20}, {100e3, true, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct timing timing;
+        new_world(23, 0, 0, 0);
+        world.overhead = 6e3;
+        time_one(cases[i].ns, 4e3, &timing);
+        assert_int_equal(timing.probed_only, cases[i].dropped);
+        assert_int_equal(timing.launches_per_sample, cases[i].launches_per_sample);
+        assert_true(fabs(timing.estimate.median / (cases[i].ns + (cases[i].launches_per_sample == 1) * 6e3) - 1) <
+                    1e-3);
+        timing_release(&timing);
+    }
+}
+
+/* Two that take turns, one of them short only by itself: as graphs their ratio is that of the kernels. */
+static void test_takers_of_turns_have_one_form(void **state) {
+    (void)state;
+    static double ns[2] = {12e3, 17e3};
+    struct device dev = make_device();
+    struct timer_job job[2];
+    struct timer *timer[2];
+    double sample[2];
+    int turn = 0;
+    new_world(29, 0, 0, 0);
+    world.overhead = 6e3;
+    for (int i = 0; i < 2; i++) {
+        job[i] = (struct timer_job){.launch = launch,
+                                    .context = &ns[i],
+                                    .rotation = 15,
+                                    .turn = &turn,
+                                    .gate = (struct gate *)&world,
+                                    .limits = &timer_limits_normal};
+        assert_int_equal(timer_open(&dev, &job[i], &timer[i]), MT_OK);
+    }
+    assert_true(timer_is_short(timer[0]) && !timer_is_short(timer[1]));
+    turn_count = 0;
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(timer_sample(timer[i % 2], &sample[i % 2]), MT_OK);
+    assert_true(fabs(sample[0] / sample[1] - 18.0 / 23) < 1e-3);
+    /* Whoever launches takes the input that was used the longest ago. */
+    for (int i = 1; i < turn_count; i++)
+        assert_int_equal(turns[i], (turns[i - 1] + 1) % 15);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(timer_capture(timer[i]), MT_OK);
+        assert_int_equal(graph.launches, 30); /* whole rotations, 20 at least */
+        for (int l = 0; l < graph.launches; l++)
+            assert_int_equal(graph.turn[l], l % 15);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(timer_sample(timer[i], &sample[i]), MT_OK);
+    assert_true(fabs(sample[0] / sample[1] - 12.0 / 17) < 1e-3);
+    timer_close(timer[0]);
+    timer_close(timer[1]);
+}
+
+/* A sample that never counts is taken in the end, and what it cost is known. */
+static void test_turns_tell_what_they_threw_away(void **state) {
+    (void)state;
+    static double ns = 50e3;
+    struct device dev = make_device();
+    const struct timer_job job = {.launch = launch,
+                                  .context = &ns,
+                                  .rotation = 4,
+                                  .gate = (struct gate *)&world,
+                                  .limits = &timer_limits_normal};
+    struct timer *timer;
+    double sample;
+    new_world(31, 0, 0, 0);
+    assert_int_equal(timer_open(&dev, &job, &timer), MT_OK);
+    assert_int_equal(timer_rejected(timer)->samples, 0);
+    world.throttle_end = HUGE_VAL;
+    world.clock = 0.6;
+    assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    assert_int_equal(timer_rejected(timer)->samples, 5);
+    assert_true(fabs(timer_rejected(timer)->clock - 0.6) < 1e-6);
+    timer_close(timer);
 }
 
 /* ---- sweeps ---- */
@@ -339,6 +545,11 @@ int main(void) {
         cmocka_unit_test(test_intervals_of_times),
         cmocka_unit_test(test_intervals_of_ratios),
         cmocka_unit_test(test_throttled_samples_are_rejected),
+        cmocka_unit_test(test_a_late_drop_of_the_clock_is_rejected),
+        cmocka_unit_test(test_nothing_is_loaded_behind_the_gate),
+        cmocka_unit_test(test_the_funnel_compares_like_with_like),
+        cmocka_unit_test(test_takers_of_turns_have_one_form),
+        cmocka_unit_test(test_turns_tell_what_they_threw_away),
         cmocka_unit_test(test_the_same_winner),
         cmocka_unit_test(test_any_times),
     };

@@ -208,11 +208,10 @@ static void nvml_tells_the_state_of_a_gpu(void **state) {
     assert_true(json_equal(got, want));
     assert_int_equal(nvml_compute_processes("GPU-fake"), 3);
     int *open_count = dlsym(library, "open_count");
-    assert_int_equal(*open_count, 0);
+    assert_int_equal(*open_count, 1); /* four questions, one start */
     json_decref(got);
     json_decref(want);
     str_release(&text);
-    dlclose(library);
 }
 
 int main(void) {

@@ -1,0 +1,108 @@
+#!/bin/bash
+# What only real devices get, on the software device under the name of the real driver: the gate, CUDA graphs, the CUDA libraries,
+# NVML, hot times and finals. Nothing here is measured; the databases stay in this test's folder.
+# shellcheck disable=SC2054 # commas inside values
+set -u
+export MIXTUNE_LOG=info
+. tests/cli/cases.sh
+: "${BUILD:=build}"
+db=$TMPDIR/db
+
+sql() { sqlite3 "$1" "$2"; }
+want() { # database, what, query
+    local got
+    got=$(sql "$1" "$3" | tr '\n' ' ')
+    [ "$got" = "$2 " ] || verdict="$verdict '$got' and not '$2'; "
+}
+
+include=$(dirname "$(find "${CUDA_HOME:-/usr/local/cuda}/include/" -name cublasLt.h | head -n 1)")
+mkdir "$TMPDIR/lib"
+library() { # file, soname, further options
+    local source=$1 soname=$2
+    shift 2
+    cc -shared -fPIC -Wall -Wextra -Werror -isystem "$include" -Wl,-soname,"$soname" -o "$TMPDIR/lib/$soname" "$source" "$@" || exit 1
+}
+library tests/unit/fake_cuda.c libcuda.so.1 -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$BUILD"
+library tests/unit/fake_cublas.c libcublas.so.13
+library tests/unit/fake_cublas.c libcublasLt.so.13
+library tests/unit/fake_nvml.c libnvidia-ml.so.1
+
+# What is launched outside events is executed here: few sets of small operands.
+sed 's/^l2_kib: *[0-9]*/l2_kib: 16/; s/^name: .*/name: "rehearsal"/' configs/devices/a100-sxm-80g.yaml >"$TMPDIR/device.yaml"
+cat >"$TMPDIR/space.yaml" <<'YAML'
+family: sm80
+values:
+  tile_n: [64]
+  tile_m: [8]
+  stages: [3, 4]
+YAML
+sweep() { # database, further options
+    local base=$1
+    shift
+    env -u CUDA_HOME LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" FAKE_LOG="$TMPDIR/calls" "$MIXTUNE" sweep \
+        --device cuda:0 --quick --space "$TMPDIR/space.yaml" --shape 64,256 --m 4 --db "$base" --json "$@"
+}
+
+run 0 sweep "$db" --scheme w4a8,w8a8
+forbid '[1-9][0-9]* failed' err
+forbid 'is no baseline|thrown away' err
+expect '2 other processes compute on rehearsal' err
+want "$db" 'cublas|cublaslt-best|f16' "SELECT group_concat(family, '|') FROM (SELECT DISTINCT family FROM current
+    WHERE is_baseline AND family <> 'quantize' AND outcome = 'ok' ORDER BY family)"
+want "$db" '1' "SELECT count(DISTINCT missing || rejected) FROM fact WHERE missing = '' AND rejected = 0"
+want "$db" '0' "SELECT count(*) FROM current AS cold WHERE cache_state = 'cold' AND outcome = 'ok' AND sample_count < 20"
+want "$db" '1' "SELECT min(family IN (SELECT family FROM fact WHERE cache_state = 'hot')) FROM fact"
+[ "$(sql "$db" "SELECT count(DISTINCT family) FROM measurement JOIN run ON run.id = run JOIN config ON config.id = measurement.config
+    WHERE command LIKE 'finals of %'")" = 4 ] || verdict="$verdict the libraries are not in the finals; "
+want "$db" '1' "SELECT count(DISTINCT json_extract(clocks, '\$.sm_mhz')) FROM environment"
+result "$verdict" 'a sweep of a device that is not software: libraries, hot times, finals, no sample lost'
+
+# The shape is one for both schemes, and for the finals of both.
+verdict=
+[ "$(grep -c asked "$TMPDIR/calls")" = 1 ] || verdict="the heuristics were asked $(grep -c asked "$TMPDIR/calls") times; "
+grep -qx 'asked 8' "$TMPDIR/calls" || verdict="$verdict not for 8 algorithms; "
+[ "$(tail -n 1 "$TMPDIR/calls")" = 'captured 5' ] || [ "$(tail -n 1 "$TMPDIR/calls")" = 'captured 0' ] || verdict="$verdict another algorithm than the fastest; "
+grep -q '[a-z] 8$' <(grep -v asked "$TMPDIR/calls") && verdict="$verdict more than 8 algorithms were tried; "
+# What is captured has been launched before.
+awk '{ if ($1 == "launched") seen[$2] = 1; if ($1 == "captured" && !seen[$2]) exit 1 }' "$TMPDIR/calls" || verdict="$verdict a first launch was captured; "
+result "$verdict" 'under --quick eight of cuBLASLt'\''s algorithms are tried, once for a shape'
+
+run 0 env FAKE_CUBLAS=broken "$BASH" -c "$(declare -f sweep); sweep '$TMPDIR/poor'"
+[ "$(grep -c 'cuBLAS is no baseline (cuBLAS: cublasCreate gives status 1)' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of cuBLAS; "
+[ "$(grep -c 'cuBLASLt is no baseline (cuBLASLt: cublasLtCreate gives status 1)' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of cuBLASLt; "
+want "$TMPDIR/poor" 'cublas,cublaslt' 'SELECT DISTINCT missing FROM run'
+result "$verdict" 'libraries that are missing are one warning each, and stand in the run'
+
+verdict=
+"$MIXTUNE" show --db "$TMPDIR/poor" >"$TMPDIR/out" 2>"$TMPDIR/err"
+expect 'In [12] of [12] rows the baseline is not the fastest of all libraries' out
+expect 'baseline_lacks cublas,cublaslt' out
+"$MIXTUNE" show --db "$TMPDIR/poor" --all >"$TMPDIR/out" 2>"$TMPDIR/err"
+expect 'missing cublas,cublaslt' out
+"$MIXTUNE" merge --into "$TMPDIR/merged" "$TMPDIR/poor" >"$TMPDIR/out" 2>"$TMPDIR/err"
+"$MIXTUNE" show --db "$TMPDIR/merged" --json >"$TMPDIR/out" 2>>"$TMPDIR/err"
+expect '"baseline_lacks":"cublas,cublaslt".*"missing":"cublas,cublaslt"' out
+"$MIXTUNE" show --db "$db" >"$TMPDIR/out" 2>"$TMPDIR/err"
+forbid 'baseline_lacks|missing|rejected' out
+result "$verdict" 'show says which libraries a baseline lacks, also of a merged database'
+
+# Stamps of a clock at half its speed.
+mkdir "$TMPDIR/slow" "$TMPDIR/none"
+sed 's/static_cast<unsigned long long>(clock64())/globaltimer() * 705 \/ 1000/' templates/gate.cu >"$TMPDIR/slow/gate.cu"
+run 0 env MIXTUNE_TEMPLATES="$TMPDIR/slow" "$BASH" -c "$(declare -f sweep); sweep '$TMPDIR/throttled'"
+expect '[0-9]+ samples of [0-9]+ candidates were thrown away: the SM clock was down to 50 % of the highest' err
+want "$TMPDIR/throttled" '1' "SELECT min(rejected > 0 AND rejected_clock BETWEEN 0.49 AND 0.51) FROM fact WHERE outcome = 'ok'"
+"$MIXTUNE" show --db "$TMPDIR/throttled" >"$TMPDIR/out" 2>>"$TMPDIR/err"
+expect '[0-9]+ samples of [0-9]+ rows were thrown away' out
+expect ' 0.5 ' out
+result "$verdict" 'samples at a low clock are told by the sweep and by show, those of finals too'
+
+echo '#error no gate' >"$TMPDIR/none/gate.cu"
+run 0 env MIXTUNE_TEMPLATES="$TMPDIR/none" "$BASH" -c "$(declare -f sweep); sweep '$TMPDIR/gateless'"
+[ "$(grep -c 'a low clock is not noticed (.*no gate' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of the gate; "
+want "$TMPDIR/gateless" 'gate' 'SELECT DISTINCT missing FROM run'
+"$MIXTUNE" show --db "$TMPDIR/gateless" >"$TMPDIR/out" 2>>"$TMPDIR/err"
+expect 'rows were measured without the gate' out
+result "$verdict" 'a gate that is missing is a warning, and stands in the run'
+
+finish
