@@ -30,7 +30,7 @@ sanitizer 0
 ln -s "$(command -v gnuplot)" "$tools/gnuplot"
 run 0 env STATE="$TMPDIR/state" "${check[@]}" all "$TMPDIR/whole" --budget 200
 forbid '^failed' out
-grep -E '^(ok|skipped) ' "$TMPDIR/out" | sed 's/^[a-z]* *[0-9.]* s  //; s/:.*//; s/ [0-9,]*$//; s/ of each problem//' | uniq >"$TMPDIR/order"
+grep -E '^(ok|skipped) ' "$TMPDIR/whole/summary.txt" | sed 's/^[a-z]* *[0-9.]* s  //; s/:.*//; s/ [0-9,]*$//; s/ of each problem//' | uniq >"$TMPDIR/order"
 diff - "$TMPDIR/order" >>"$TMPDIR/err" <<'END' || verdict="$verdict other steps, or another order; "
 describe
 load a kernel
@@ -184,6 +184,37 @@ expect 'results are in' out
 forbid '^ok .* T4 file' out
 [ -s "$TMPDIR/stopped/summary.txt" ] || verdict="$verdict no summary.txt; "
 result "$verdict" "SIGTERM leaves what was written"
+
+# ---- the path of a real device ----
+
+# The software device under the name of the real driver, beside libraries that do not start (test_real.sh has more of this).
+mkdir "$TMPDIR/lib"
+include=$(dirname "$(find "${CUDA_HOME:-/usr/local/cuda}/include/" -name cublasLt.h | head -n 1)")
+cc -shared -fPIC -isystem "$include" -Wl,-soname,libcuda.so.1 -o "$TMPDIR/lib/libcuda.so.1" tests/unit/fake_cuda.c -Wl,--no-as-needed -L"$BUILD" \
+    -lsoftgpu -Wl,-rpath,"$PWD/$BUILD"
+for name in libcublas libcublasLt; do
+    cc -shared -fPIC -isystem "$include" -Wl,-soname,$name.so.13 -o "$TMPDIR/lib/$name.so.13" tests/unit/fake_cublas.c
+done
+sed 's/^l2_kib: *[0-9]*/l2_kib: 16/; s/^name: .*/name: "rehearsal"/' configs/devices/a100-sxm-80g.yaml >"$TMPDIR/device.yaml"
+cat >"$TMPDIR/space.yaml" <<'YAML'
+family: sm80
+values:
+  tile_n: [64]
+  tile_m: [8]
+  stages: [3, 4]
+YAML
+cat >"$TMPDIR/plan" <<SH
+sweep_work=(--shape 64,256 --m 4 --scheme w4a8) first=1 portions=(2) sample_work=("--shape 4,64,256 --scheme w4a8")
+spaces() { space=$TMPDIR/space.yaml; }
+SH
+mkdir -p "$TMPDIR/state-real/rehearsal" && touch "$TMPDIR/state-real/rehearsal/probed"
+run 1 env -u CUDA_HOME PATH="$tools" LD_LIBRARY_PATH="$TMPDIR/lib" FAKE_CUBLAS=broken SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
+    STATE="$TMPDIR/state-real" PLAN="$TMPDIR/plan" REHEARSE=1 tests/gpu/check.sh rest "$TMPDIR/real" --budget 200
+expect '^failed .* cuBLAS, cuBLASLt and the gate: .*cuBLAS is no baseline \(cuBLAS: cublasCreate gives status 1\)' out
+expect '^ok .* finals, in turns' out
+expect '^64x256 +4 w4a8 .* f16 ' out
+[ "$(sqlite3 "$TMPDIR/real/check.db" 'SELECT DISTINCT missing FROM run')" = cublas,cublaslt ] || verdict="$verdict the run does not say what is missing; "
+result "$verdict" "without cuBLAS a step has failed, and the table is there"
 
 # ---- what the command line says ----
 

@@ -23,6 +23,7 @@
 # MIXTUNE_DEVICE  the device (cuda:0); soft:NAME rehearses all of this without a GPU, with times that are modelled
 # STATE           where the state is kept (default: state/ in the archive, build/gpu-state in the tree)
 # REHEARSE=1      few and small shapes: shows within a minute that every step works
+# PLAN            a file with another plan: it sets what check_plan.sh sets, such as sweep_work=(--model mistral-7b-v0.3 --m 1:256:x2)
 # ONLY            words, separated by commas: only comparisons whose name holds one of them
 # PATIENCE        seconds without a sign of life after which a kernel hangs (8); REFRESH: seconds between two copies (20)
 set -u -m # each step is a process group of its own

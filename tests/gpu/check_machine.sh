@@ -50,7 +50,7 @@ describe_or_leave() {
     fi
     gpu=$(sed -n 's/^device *[^ ]*: //p' "$work/info" | sed 's/ (times are modelled)$//')
     cc=$(sed -n 's/^ *compute capability \([0-9]*\)\.\([0-9]*\).*/\1\2/p' "$work/info")
-    model=$(sed -n 's/^ *stands for it: *\(soft:[^ ]*\).*/\1/p' "$work/info")
+    model=$(sed -n 's/^ *stand-in *\(soft:[^ ]*\).*/\1/p' "$work/info")
     modelled=$store/modelled/${model#soft:}
     tick
     described=$now

@@ -36,3 +36,7 @@ spaces() { # quick, whole; sets $space
     done
     space=${space#,}
 }
+
+# Another plan: a file that sets some of these anew.
+# shellcheck disable=SC1090
+[ -z "${PLAN:-}" ] || . "$PLAN"

@@ -13,8 +13,8 @@ fi
 
 # A kernel of a few lines, as the fat binary that we write and as the bare cubin in it.
 loads() {
-    step "load a kernel" 30 "${comparison[@]}" --only load_image
-    grep -q '^ok .* load_image.*fat binary' "$said"
+    step "load a kernel" 30 "${comparison[@]}" --only "a kernel loads"
+    grep -q '^ok .* a kernel loads as fat binary' "$said"
 }
 
 # The names behind "not ok N - ", up to the reason.
@@ -170,7 +170,7 @@ why_nothing_loads() {
     look
     BUDGET=$((BUDGET - left + 60))
     step "why: what the loader does" 10 env LD_DEBUG=libs "$mixtune" info --device "$device"
-    step "why: the bare cubin beside the fat binary" 15 "${comparison[@]}" --only load_image --only context
+    step "why: the bare cubin beside the fat binary" 15 "${comparison[@]}" --only "a kernel loads"
     step "why: a verification that says all" 20 env MIXTUNE_LOG=debug "$mixtune" verify --device "$device" --timeout "${patience}s" --shape "$smallest"
     cat >"$work/hello.cu" <<'CU'
 #include <cstdio>

@@ -6,6 +6,8 @@ tables() {
     reserve=0
     if [ "$origin" = modelled ]; then
         skip "correlate model and measurement" "nothing was measured: all times are modelled"
+    elif [ ! -e "$modelled-sample.db" ]; then
+        skip "correlate model and measurement" "there are no modelled times of $model in $store (make gpu-archive)"
     elif [ -e "$state/sample.db" ]; then
         step "correlate model and measurement" 20 "$mixtune" correlate --db "$state/sample.db" --gpu "$gpu" --model-device "${model#soft:}" --quiet &&
             cp "$said" "$state/correlation"

@@ -5,7 +5,7 @@
 #   fill.sh FOLDER DEVICE      FOLDER gets images/ and modelled/NAME.db, NAME-sample.db of soft:NAME: DEVICE, or what stands for it
 #
 # `make gpu-archive FOR=DEVICE` calls it. It is resumed where it was stopped, and takes a quarter of an hour on two cores. REHEARSE=1: the
-# small plan of a rehearsal. modelled/NAME.trace, for tests/gpu/soft_calibrate, need not travel.
+# small plan of a rehearsal; PLAN: as in check.sh. modelled/NAME.trace, for tests/gpu/soft_calibrate, need not travel.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(realpath -m "${1:?fill.sh FOLDER DEVICE}")
