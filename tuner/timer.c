@@ -32,6 +32,7 @@ struct timer {
     double probe_ns[PROBES]; /* of the form in hand */
     bool is_short;
     struct rejected rejected;
+    bool resigned; /* the device did not recover within the tries: samples are taken as they are until one counts */
 };
 
 void rejected_add(struct rejected *sum, const struct rejected *more) {
@@ -152,14 +153,16 @@ static int batch_of(const struct timer *t, int count) {
     return fit < 1 ? 1 : fit < count ? fit : count;
 }
 
-/* Samples that count; what still does not after a few tries is taken as it is. */
+/* Samples that count; when none does in a few tries, the device is taken as it is. */
 static enum mt_status take_good(struct timer *t, int count, double *ns) {
     enum mt_status status = MT_OK;
     for (int done = 0, tries = 0; done < count && !status;) {
         const int batch = batch_of(t, count - done);
         if ((status = take_samples(t, batch, ns + done)))
             break;
-        if (samples_count(t) || ++tries == TRIES)
+        const bool counts = samples_count(t);
+        t->resigned = !counts && (t->resigned || ++tries == TRIES);
+        if (counts || t->resigned)
             done += batch;
         else
             reject(t, batch);

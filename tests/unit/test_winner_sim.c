@@ -451,6 +451,14 @@ static void test_turns_tell_what_they_threw_away(void **state) {
     assert_int_equal(timer_sample(timer, &sample), MT_OK);
     assert_int_equal(timer_rejected(timer)->samples, 5);
     assert_true(fabs(timer_rejected(timer)->clock - 0.6) < 1e-6);
+    /* It does not wait again for a device that stays so, only for one that had recovered. */
+    assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    assert_int_equal(timer_rejected(timer)->samples, 5);
+    world.throttle_end = 0;
+    assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    world.throttle_end = HUGE_VAL;
+    assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    assert_int_equal(timer_rejected(timer)->samples, 10);
     timer_close(timer);
 }
 
