@@ -24,7 +24,7 @@ static const struct table {
     {"config", "family, config"},
     {"measurement",
      "run, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, "
-     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, rejected_clock"},
+     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, low_clock"},
 };
 enum { TABLES = sizeof tables / sizeof *tables };
 

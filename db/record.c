@@ -130,8 +130,8 @@ static void bind_measurement(sqlite3_stmt *insert, const struct store_measuremen
     sqlite3_bind_int(insert, 19, m->smem_bytes);
     sqlite3_bind_int(insert, 20, m->spill_bytes);
     sqlite3_bind_int(insert, 22, m->rejected);
-    if (m->rejected_clock > 0)
-        sqlite3_bind_double(insert, 23, m->rejected_clock);
+    if (m->low_clock > 0)
+        sqlite3_bind_double(insert, 23, m->low_clock);
 }
 
 static enum mt_status insert_measurement(struct store *store, const struct store_measurement *m, int64_t layer,

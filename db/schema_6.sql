@@ -3,8 +3,9 @@
 --   run          missing: what a real device should be measured with and the process could not open, as in 'cublas,gate' (tuner/measure.h:
 --                cublas, cublaslt, gate); '' if it had everything, and always on a software device
 --   measurement  rejected: samples that were thrown away, because the clock had dropped or the device had waited for the host;
---                rejected_clock: the lowest clock among those with too low a clock, over the device's highest; NULL where there are none
---   fact         has missing (of its run), rejected and rejected_clock, and so have the views made of it
+--                low_clock: the lowest clock, over the device's highest, of samples whose clock was too low, thrown away or, where the
+--                device stayed so, kept; NULL where there were none
+--   fact         has missing (of its run), rejected and low_clock, and so have the views made of it
 --   baseline     lacks: the libraries of which there is no current good time of this shape, so that the fastest that there is may not be
 --                what a speed-up should be quoted against: 'cublas', 'cublaslt' or both. '' on a software device, which has none
 --   speedup      has baseline_lacks
@@ -13,7 +14,7 @@
 
 ALTER TABLE run ADD COLUMN missing TEXT NOT NULL DEFAULT '';
 ALTER TABLE measurement ADD COLUMN rejected INTEGER NOT NULL DEFAULT 0 CHECK (rejected >= 0);
-ALTER TABLE measurement ADD COLUMN rejected_clock REAL CHECK (rejected_clock IS NULL OR rejected_clock > 0 AND rejected > 0);
+ALTER TABLE measurement ADD COLUMN low_clock REAL CHECK (low_clock > 0);
 
 UPDATE measurement
 SET run = (SELECT content_key('run', device, environment, command, started, missing) FROM run WHERE run.id = measurement.run);
@@ -22,7 +23,7 @@ SET run = (SELECT content_key('run', device, environment, command, started, miss
 UPDATE run SET id = content_key('run', device, environment, command, started, missing);
 UPDATE measurement
 SET id = content_key('measurement', run, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state,
-                     samples, median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, rejected_clock);
+                     samples, median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, low_clock);
 UPDATE device_limit SET id = content_key('device_limit', run, name, value, unit, origin, created);
 
 DROP VIEW speedup;
@@ -40,7 +41,7 @@ SELECT x.id, x.run, run.device, x.layer AS layer_id, x.config AS config_id,
        coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'stages'), 0) AS stages,
        x.registers, x.smem_bytes, x.spill_bytes,
        x.outcome, x.message, length(x.samples) / 8 AS sample_count, x.median_ns, x.low_ns, x.high_ns, x.created,
-       x.rejected, x.rejected_clock, run.missing,
+       x.rejected, x.low_clock, run.missing,
        environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.cublas_version,
        environment.clocks,
        NOT (environment.driver_version = toolchain.driver_version

@@ -56,7 +56,8 @@ struct store_measurement {
     double median_ns, low_ns, high_ns; /* and its 95 % confidence interval */
     int registers, smem_bytes, spill_bytes;
     int rejected;          /* samples that were thrown away on the way to these */
-    double rejected_clock; /* the lowest clock among them, over the device's highest; 0: none had a low one */
+    double low_clock;      /* the lowest clock that was too low, theirs or of samples that were kept in spite of it, over
+                            * the device's highest; 0: there was none */
 };
 
 /* Opens or creates. WAL, foreign keys, migrations by user_version. A database from a newer version, a file that is not

@@ -94,17 +94,21 @@ static void print_notes(const struct rows *rows, int first, int last, struct str
                    "%d of %d rows were measured without the gate: their times can hold time in which the device waited "
                    "for the host.\n",
                    gates, all);
-    int samples = 0, rejected = 0;
+    int samples = 0, rejected = 0, low = 0;
     for (int r = first; r < last; r++) {
         const int these = atoi(rows_cell(rows, r, "rejected"));
         samples += these;
         rejected += these > 0;
+        low += *rows_cell(rows, r, "low_clock") != 0;
     }
-    if (samples)
+    if (rejected)
+        str_printf(out, "Of %d rows %d samples were thrown away: the clock was low, or the host was late.\n", rejected,
+                   samples);
+    if (low)
         str_printf(out,
-                   "%d samples of %d rows were thrown away, at a low clock or because the host was late; rejected_clock "
-                   "is the lowest, over the device's highest.\n",
-                   samples, rejected);
+                   "On the way to %d rows the SM clock was too low: low_clock is the lowest, over the device's highest. "
+                   "Where it stayed so, the times are those of that clock.\n",
+                   low);
 }
 
 /* One table for each origin, so that measured and modelled times never stand under each other. */

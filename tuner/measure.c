@@ -38,6 +38,7 @@ struct measurer {
     int lt_choices;
     struct gate *gate; /* NULL: none */
     struct missing missing;
+    double bad_since; /* as timer_job has it */
     struct operands operands;
     struct proof proofs[MAX_PROOFS];
     int proof_count;
@@ -284,6 +285,7 @@ static struct timer_job job_for(struct timed *timed) {
                               .context = timed,
                               .rotation = timed->quantize ? timed->quantize->sets : operands_rotation(timed->operands),
                               .gate = timed->m->gate,
+                              .bad_since = &timed->m->bad_since,
                               .alive = sign_of_life,
                               .limits = timed->m->limits};
 }
@@ -685,7 +687,7 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
         .low_ns = timing->estimate.low,
         .high_ns = timing->estimate.high,
         .rejected = timing->rejected.samples,
-        .rejected_clock = timing->rejected.clock,
+        .low_clock = timing->rejected.clock,
         .registers = measured->registers,
         .smem_bytes = measured->smem_bytes,
         .spill_bytes = measured->spill_bytes,
@@ -710,6 +712,6 @@ bool measured_hot_row(const struct measured *measured, const struct store_measur
     out->low_ns = hot->estimate.low;
     out->high_ns = hot->estimate.high;
     out->rejected = hot->rejected.samples;
-    out->rejected_clock = hot->rejected.clock;
+    out->low_clock = hot->rejected.clock;
     return true;
 }

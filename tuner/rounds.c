@@ -83,7 +83,7 @@ static enum mt_status choose(const struct rounds *r, const struct work_item *ite
 
 void tally_add(struct tally *tally, const struct rejected *of_candidate) {
     rejected_add(&tally->rejected, of_candidate);
-    tally->candidates += of_candidate->samples > 0;
+    tally->candidates += of_candidate->samples > 0 || of_candidate->clock > 0;
 }
 
 static enum mt_status record(const struct rounds *r, const struct candidate *candidate, const double *ns, int stride,

@@ -15,10 +15,10 @@ struct rounds {
     struct binaries *binaries; /* further ones may be added and compiled */
     struct store *store;       /* in a run whose command begins with ROUNDS_COMMAND */
     int count;                 /* rounds */
-    struct tally *tally;       /* what was thrown away is added */
+    struct tally *tally;       /* what was not good is added */
 };
 
-/* Samples that were thrown away, and of how many candidates. */
+/* Samples that were not good, and of how many candidates. */
 struct tally {
     struct rejected rejected;
     int candidates;

@@ -29,7 +29,7 @@ struct sweep {
     struct plan plan;
     struct order *order;
     int without_image;  /* candidates that were left out, as their kernel cannot be had here */
-    struct tally tally; /* samples that were thrown away */
+    struct tally tally; /* samples that were not good */
     double best_ns;     /* of the problem in hand: what progress shows */
     const struct work_item *best_item;
 };
@@ -94,11 +94,12 @@ static enum mt_status open_store(struct sweep *s) {
 
 static void say_what_was_rejected(const struct sweep *s) {
     const struct rejected *r = &s->tally.rejected;
-    char clock[80] = "the host was late";
+    char why[80] = "the host was late";
     if (r->clock > 0)
-        snprintf(clock, sizeof clock, "the SM clock was down to %.0f %% of the highest", 100 * r->clock);
-    if (r->samples)
-        log_warn("%d samples of %d candidates were thrown away: %s", r->samples, s->tally.candidates, clock);
+        snprintf(why, sizeof why, "the SM clock was down to %.0f %% of the highest", 100 * r->clock);
+    if (s->tally.candidates)
+        log_warn("%d candidates could not be timed at once as they should be: %s; %d samples were thrown away",
+                 s->tally.candidates, why, r->samples);
 }
 
 /* Others that compute on the device spoil every time. */

@@ -188,7 +188,7 @@ static const char results_sql[] = "SELECT " ISO_TIME(
                  "x.m AS m, x.group_size AS group_size, x.scheme AS scheme, x.dtype AS dtype, x.origin AS origin, "
                  "x.cache_state AS cache_state, x.outcome AS outcome, x.message AS message, x.binary AS binary, "
                  "x.registers AS registers, x.smem_bytes AS smem_bytes, x.spill_bytes AS spill_bytes, x.rejected "
-                 "AS rejected, x.rejected_clock AS rejected_clock, c.config AS config "
+                 "AS rejected, x.low_clock AS low_clock, c.config AS config "
                  "FROM measurement AS x JOIN config AS c ON c.id = x.config JOIN t4_run AS r ON r.id = x.run "
                  "JOIN t4_layer AS l ON l.id = x.layer WHERE x.id IN t4_id ORDER BY x.created, x.id";
 

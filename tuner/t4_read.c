@@ -325,10 +325,10 @@ static enum mt_status bind_times(struct reader *r, const json_t *result, const j
 
 /* Of samples that were thrown away older files say nothing. */
 static enum mt_status bind_rejected(struct reader *r, const json_t *list) {
-    const json_t *samples = find_measured(list, "rejected"), *clock = find_measured(list, "rejected_clock");
+    const json_t *samples = find_measured(list, "rejected"), *clock = find_measured(list, "low_clock");
     enum mt_status status = samples ? check_kind(r, samples, "rejected", KIND_INTEGER) : MT_OK;
     if (status == MT_OK && clock)
-        status = check_kind(r, clock, "rejected_clock", KIND_NUMBER);
+        status = check_kind(r, clock, "low_clock", KIND_NUMBER);
     sqlite3_bind_int64(r->measurement, 21, json_integer_value(samples));
     if (clock)
         sqlite3_bind_double(r->measurement, 22, json_number_value(clock));

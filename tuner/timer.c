@@ -15,7 +15,7 @@ enum { MOST_QUEUED = 512 };
 /* Samples below this share of the device's highest clock were taken while it was throttled. */
 static const double lowest_clock = 0.75;
 /* When none has counted for this share of the time limit, the device is taken as it is. */
-static const double patience_with_clock = 1.0 / 3;
+static const double patience = 1.0 / 3;
 static const struct timespec cool_down = {.tv_nsec = 20 * 1000 * 1000};
 /* The funnel: what is slower than this many times the best is not timed in full. */
 static const double hopeless = 2;
@@ -32,6 +32,7 @@ struct timer {
     double probe_ns[PROBES]; /* of the form in hand */
     bool is_short;
     struct rejected rejected;
+    double own_bad_since, *bad_since;
 };
 
 void rejected_add(struct rejected *sum, const struct rejected *more) {
@@ -139,11 +140,23 @@ static bool samples_count(const struct timer *t) {
     return !gate || (gate_held(gate) && gate_clock(gate) >= lowest_clock);
 }
 
-static void reject(struct timer *t, int count) {
+/* Whether the samples taken last are kept; if not, the device has had time to recover. Where that does not help for
+ * long, they are taken as they are until some count again. */
+static bool keep(struct timer *t, int count, bool last_try) {
+    const double now = seconds_now();
+    if (samples_count(t)) {
+        *t->bad_since = 0;
+        return true;
+    }
+    if (*t->bad_since == 0)
+        *t->bad_since = now;
     const double clock = gate_clock(t->job->gate);
-    const struct rejected these = {count, clock < lowest_clock ? clock : 0};
+    const bool kept = last_try || now - *t->bad_since > patience * t->job->limits->max_seconds;
+    const struct rejected these = {kept ? 0 : count, clock < lowest_clock ? clock : 0};
     rejected_add(&t->rejected, &these);
-    nanosleep(&cool_down, NULL);
+    if (!kept)
+        nanosleep(&cool_down, NULL);
+    return kept;
 }
 
 /* As many of `count` samples as may be queued at once. */
@@ -152,17 +165,14 @@ static int batch_of(const struct timer *t, int count) {
     return fit < 1 ? 1 : fit < count ? fit : count;
 }
 
-/* Samples that count; what still does not after a few tries is taken as it is. */
 static enum mt_status take_good(struct timer *t, int count, double *ns) {
     enum mt_status status = MT_OK;
     for (int done = 0, tries = 0; done < count && !status;) {
         const int batch = batch_of(t, count - done);
         if ((status = take_samples(t, batch, ns + done)))
             break;
-        if (samples_count(t) || ++tries == TRIES)
+        if (keep(t, batch, ++tries >= TRIES))
             done += batch;
-        else
-            reject(t, batch);
     }
     return status;
 }
@@ -189,7 +199,9 @@ static enum mt_status warm_up(struct timer *t) {
 
 /* Until it is ready to be sampled by single launches. */
 static enum mt_status start(struct timer *t, struct device *dev, const struct timer_job *job) {
-    *t = (struct timer){.dev = dev, .job = job, .turn = job->turn ? job->turn : &t->own_turn, .launches_per_sample = 1};
+    *t = (struct timer){.dev = dev, .job = job, .launches_per_sample = 1};
+    t->turn = job->turn ? job->turn : &t->own_turn;
+    t->bad_since = job->bad_since ? job->bad_since : &t->own_bad_since;
     enum mt_status status;
     if ((status = make_events(t)) || (status = warm_up(t)) || (status = take_good(t, PROBES, t->probe_ns)))
         return status;
@@ -258,23 +270,17 @@ static bool sure(const struct timer_limits *limits, const struct timing *timing,
 static enum mt_status sample_until_sure(struct timer *t, struct timing *out) {
     const struct timer_limits *limits = t->job->limits;
     const double started = seconds_now();
-    double good = started; /* when samples counted last */
     for (;;) {
         const int batch = batch_of(t, BATCH);
         out->samples_ns = xrealloc(out->samples_ns, (size_t)(out->count + batch) * sizeof *out->samples_ns);
         enum mt_status status = take_samples(t, batch, out->samples_ns + out->count);
         if (status)
             return status;
-        const double now = seconds_now();
-        const bool counts = samples_count(t);
-        good = counts ? now : good;
-        if (counts || now - good > patience_with_clock * limits->max_seconds) {
+        if (keep(t, batch, false)) {
             out->count += batch;
             out->estimate = stats_estimate(out->samples_ns, out->count);
-        } else {
-            reject(t, batch);
         }
-        if (out->count > 0 && sure(limits, out, now - started))
+        if (out->count > 0 && sure(limits, out, seconds_now() - started))
             return MT_OK;
     }
 }

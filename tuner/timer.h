@@ -30,15 +30,17 @@ struct timer_job {
     int rotation;                 /* turns that pass before inputs come again; 1: the inputs stay in the cache */
     int *turn;                    /* counted on by all who take turns on the same inputs; NULL: nobody else does */
     struct gate *gate;            /* NULL: none */
+    double *bad_since;            /* seconds_now() of the first sample that did not count since the last that did, 0:
+                                   * none; kept between timings of one device. NULL: each finds out by itself */
     double beat_ns;               /* what is over twice as slow is not worth a full timing; 0: everything is */
     void (*alive)(void *context); /* called between batches of samples; NULL: nobody asks */
     const struct timer_limits *limits;
 };
 
-/* Samples that were thrown away: the clock had dropped, or the device had to wait for the host. */
+/* Samples that were not good: the clock had dropped, or the device had to wait for the host. */
 struct rejected {
-    int samples;
-    double clock; /* the lowest among those with too low a clock, over the device's highest; 0: there are none */
+    int samples;  /* that were thrown away; where the device stays so, the next ones are kept */
+    double clock; /* the lowest that was too low, of either, over the device's highest; 0: there was none */
 };
 void rejected_add(struct rejected *sum, const struct rejected *more);
 

@@ -122,7 +122,7 @@ static void a_changed_row_is_found_out(void **state) {
         "spill_bytes = 1",
         "created = created + 1",
         "rejected = 10",
-        "rejected = 10, rejected_clock = 0.5",
+        "rejected = 10, low_clock = 0.5",
         "run = (SELECT min(id) FROM run)",
         "config = (SELECT min(id) FROM config)",
         "id = id + 1 WHERE id = (SELECT max(id) FROM measurement)",
@@ -182,7 +182,7 @@ static void software_times_never_become_measured(void **state) {
                  "run, layer, config, m, "
                  "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, "
                  "low_ns, high_ns, "
-                 "registers, smem_bytes, spill_bytes, created, rejected, rejected_clock)",
+                 "registers, smem_bytes, spill_bytes, created, rejected, low_clock)",
                  NULL, NULL, &error);
     assert_null(error);
     sqlite3_close(db);

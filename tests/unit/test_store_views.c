@@ -301,12 +301,12 @@ static void a_baseline_says_which_libraries_it_lacks(void **state) {
     struct store_measurement m = good(&ns, 1);
     poor.cublas_version = "", poor.missing = "cublas,cublaslt,gate";
     struct store *store = open_run(f->path, &gpu, &poor);
-    m.rejected = 20, m.rejected_clock = 0.625;
+    m.rejected = 20, m.low_clock = 0.625;
     assert_int_equal(store_record(store, &m), MT_OK);
     base(store, "f16", 2000, 16, ORIGIN_MEASURED);
     assert_int_equal(number(store, "SELECT count(*) FROM speedup WHERE baseline_family = 'f16' AND baseline_lacks = "
                                    "'cublas,cublaslt' AND missing = 'cublas,cublaslt,gate' AND rejected = 20 AND "
-                                   "rejected_clock = 0.625"),
+                                   "low_clock = 0.625"),
                      1);
     store_close(store);
     /* The fastest is still f16 and of the poor run. */
@@ -321,11 +321,11 @@ static void a_baseline_says_which_libraries_it_lacks(void **state) {
                      1);
     store_close(store);
     store = open_run(f->path, &soft, &env);
-    m.origin = ORIGIN_MODELLED, m.rejected = 0, m.rejected_clock = 0;
+    m.origin = ORIGIN_MODELLED, m.rejected = 0, m.low_clock = 0;
     assert_int_equal(store_record(store, &m), MT_OK);
     base(store, "f16", 2000, 16, ORIGIN_MODELLED);
     assert_int_equal(number(store, "SELECT count(*) FROM speedup WHERE origin = 'modelled' AND baseline_lacks = '' AND "
-                                   "missing = '' AND rejected = 0 AND rejected_clock IS NULL"),
+                                   "missing = '' AND rejected = 0 AND low_clock IS NULL"),
                      1);
     store_close(store);
 }

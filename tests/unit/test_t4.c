@@ -46,7 +46,7 @@ static void make_strange(const char *path) {
         m.m = outcome + 1;
         m.outcome = (enum store_outcome)outcome;
         m.message = "line 1: \"x\" <y>\n\tline 2, \\ \xc3\xa4 \xf0\x9f\x90\x88";
-        m.rejected = 10 * outcome, m.rejected_clock = outcome % 2 ? 0.1 * outcome : 0;
+        m.rejected = 10 * outcome, m.low_clock = outcome % 2 ? 0.1 * outcome : 0;
         m.median_ns = 1.0 / 3, m.low_ns = -1e-300, m.high_ns = 1.7976931348623157e308;
         check_ok(store_record(store, &m));
     }

@@ -451,6 +451,18 @@ static void test_turns_tell_what_they_threw_away(void **state) {
     assert_int_equal(timer_sample(timer, &sample), MT_OK);
     assert_int_equal(timer_rejected(timer)->samples, 5);
     assert_true(fabs(timer_rejected(timer)->clock - 0.6) < 1e-6);
+    /* After five seconds, a third of the limit, it no longer waits for a device that stays so; only once it recovers. */
+    while (world.now < 5.2e9)
+        assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    const int before = timer_rejected(timer)->samples;
+    assert_true(before > 200 && before < 260);
+    assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    assert_int_equal(timer_rejected(timer)->samples, before);
+    world.throttle_end = 0;
+    assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    world.throttle_end = HUGE_VAL;
+    assert_int_equal(timer_sample(timer, &sample), MT_OK);
+    assert_int_equal(timer_rejected(timer)->samples, before + 5);
     timer_close(timer);
 }
 
