@@ -29,7 +29,7 @@ struct sweep {
     struct plan plan;
     struct order *order;
     struct tally tally; /* samples that were not good */
-    double best_ns; /* of the problem in hand: what progress shows */
+    double best_ns;     /* of the problem in hand: what progress shows */
     const struct work_item *best_item;
 };
 
