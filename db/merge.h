@@ -20,8 +20,8 @@ enum mt_status merge_source_open(const char *path, struct store **out);
 enum mt_status merge_source_new(const char *name, struct store **out);
 
 /* An INSERT into device, environment, run, device_limit, layer, config or measurement whose parameters 1, 2 ... are the
- * columns after `id` in the order in which the schema made them. A step adds the row, unless it is there, and gives its key as the
- * one column. The caller finalizes it. */
+ * columns after `id` in the order in which the schema made them. A step adds the row, unless it is there, and gives its
+ * key as the one column. The caller finalizes it. */
 enum mt_status merge_insert(struct store *source, const char *table, struct sqlite3_stmt **out);
 /* Derives the rows of `knob` from the configurations. */
 enum mt_status merge_insert_knobs(struct store *source);

@@ -55,9 +55,9 @@ struct store_measurement {
     int sample_count;
     double median_ns, low_ns, high_ns; /* and its 95 % confidence interval */
     int registers, smem_bytes, spill_bytes;
-    int rejected;          /* samples that were thrown away on the way to these */
-    double low_clock;      /* the lowest clock that was too low, theirs or of samples that were kept in spite of it, over
-                            * the device's highest; 0: there was none */
+    int rejected;     /* samples that were thrown away on the way to these */
+    double low_clock; /* the lowest clock that was too low, theirs or of samples that were kept in spite of it, over
+                       * the device's highest; 0: there was none */
 };
 
 /* Opens or creates. WAL, foreign keys, migrations by user_version. A database from a newer version, a file that is not

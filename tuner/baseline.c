@@ -29,7 +29,8 @@ struct cublas {
 static enum mt_status open_library(struct cublas *cublas) {
     static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", NULL};
     if (!(cublas->library = toolkit_open(names, NULL)))
-        return fail(MT_NO_DEVICE, "no libcublas.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
+        return fail(MT_NO_DEVICE,
+                    "no libcublas.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
     const struct {
         void *target;
         const char *name;

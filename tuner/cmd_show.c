@@ -105,10 +105,11 @@ static void print_notes(const struct rows *rows, int first, int last, struct str
         str_printf(out, "Of %d rows %d samples were thrown away: the clock was low, or the host was late.\n", rejected,
                    samples);
     if (low)
-        str_printf(out,
-                   "On the way to %d rows the SM clock was too low: low_clock is the lowest, over the device's highest. "
-                   "Where it stayed so, the times are those of that clock.\n",
-                   low);
+        str_printf(
+            out,
+            "On the way to %d rows the SM clock was too low: low_clock is the lowest, over the device's highest. "
+            "Where it stayed so, the times are those of that clock.\n",
+            low);
 }
 
 /* One table for each origin, so that measured and modelled times never stand under each other. */

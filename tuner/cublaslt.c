@@ -51,7 +51,8 @@ static enum mt_status check(cublasStatus_t result, const char *what) {
 static enum mt_status open_library(struct cublaslt *lt) {
     static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
     if (!(lt->library = toolkit_open(names, NULL)))
-        return fail(MT_NO_DEVICE, "no libcublasLt.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
+        return fail(MT_NO_DEVICE,
+                    "no libcublasLt.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
     const struct {
         void *target;
         const char *name;
@@ -142,9 +143,10 @@ static enum mt_status find_algorithms(struct lt_plan *plan, int most) {
         check(lt->preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace),
               "cublasLtMatmulPreferenceSetAttribute");
     if (!status)
-        status = check(lt->heuristic(lt->handle, plan->desc, plan->w, plan->x, plan->y, plan->y, preference,
-                                     most < LT_MAX_ALGORITHMS ? most : LT_MAX_ALGORITHMS, plan->algorithm, &plan->count),
-                       "cublasLtMatmulAlgoGetHeuristic");
+        status =
+            check(lt->heuristic(lt->handle, plan->desc, plan->w, plan->x, plan->y, plan->y, preference,
+                                most < LT_MAX_ALGORITHMS ? most : LT_MAX_ALGORITHMS, plan->algorithm, &plan->count),
+                  "cublasLtMatmulAlgoGetHeuristic");
     lt->preference_destroy(preference);
     plan->count = status ? 0 : keep_good(plan->algorithm, plan->count);
     if (!status && plan->count == 0)

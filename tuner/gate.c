@@ -61,8 +61,7 @@ static enum mt_status map_memory(struct gate *gate) {
 }
 
 static enum mt_status launch(struct gate *gate, CUfunction function, unsigned ctas, void **params, CUstream stream) {
-    return device_check(gate->dev,
-                        gate->dev->drv.LaunchKernel(function, ctas, 1, 1, 1, 1, 1, 0, stream, params, NULL),
+    return device_check(gate->dev, gate->dev->drv.LaunchKernel(function, ctas, 1, 1, 1, 1, 1, 0, stream, params, NULL),
                         "a kernel of the timer cannot be launched");
 }
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # What only real devices get, on the software device under the name of the real driver: the gate, CUDA graphs, the CUDA libraries,
 # NVML, hot times and finals. Nothing here is measured; the databases stay in this test's folder.
-# shellcheck disable=SC2054 # commas inside values
+# shellcheck disable=SC2054,SC2317 # commas inside values, a function called by name
 set -u
 export MIXTUNE_LOG=info
 . tests/cli/cases.sh
@@ -65,7 +65,7 @@ grep -qx 'asked 8' "$TMPDIR/calls" || verdict="$verdict not for 8 algorithms; "
 grep -q '[a-z] 8$' <(grep -v asked "$TMPDIR/calls") && verdict="$verdict more than 8 algorithms were tried; "
 result "$verdict" 'under --quick eight of cuBLASLt'\''s algorithms are tried, once for a shape'
 
-run 0 env FAKE_CUBLAS=broken "$BASH" -c "$(declare -f sweep); sweep '$TMPDIR/poor'"
+FAKE_CUBLAS=broken run 0 sweep "$TMPDIR/poor"
 [ "$(grep -c 'cuBLAS is no baseline (cuBLAS: cublasCreate gives status 1)' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of cuBLAS; "
 [ "$(grep -c 'cuBLASLt is no baseline (cuBLASLt: cublasLtCreate gives status 1)' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of cuBLASLt; "
 want "$TMPDIR/poor" 'cublas,cublaslt' 'SELECT DISTINCT missing FROM run'
@@ -100,7 +100,7 @@ result "$verdict" 'finals have one form: a graph where anyone is short'
 mkdir "$TMPDIR/slow" "$TMPDIR/none"
 sed 's/static_cast<unsigned long long>(clock64())/globaltimer() * 705 \/ 1000/
     s/out\[here \* 2 + 1\] = globaltimer()/out[here * 2 + 1] = out[here * 2] * 1000 \/ 705/' templates/gate.cu >"$TMPDIR/slow/gate.cu"
-run 0 env MIXTUNE_TEMPLATES="$TMPDIR/slow" "$BASH" -c "$(declare -f sweep); sweep '$TMPDIR/throttled'"
+MIXTUNE_TEMPLATES="$TMPDIR/slow" run 0 sweep "$TMPDIR/throttled"
 expect '[0-9]+ candidates could not be timed .*: the SM clock was down to 50 % of the highest; [1-9][0-9]* samples were thrown away' err
 want "$TMPDIR/throttled" '1' "SELECT min(low_clock BETWEEN 0.49 AND 0.51) FROM fact WHERE outcome = 'ok'"
 want "$TMPDIR/throttled" '1' "SELECT count(*) FROM measurement WHERE rejected > 0" # it is waited for once
@@ -112,7 +112,7 @@ expect 'Of 1 rows [0-9]+ samples were thrown away' out
 result "$verdict" 'samples at a low clock are told by the sweep and by show, those of finals too'
 
 echo '#error no gate' >"$TMPDIR/none/gate.cu"
-run 0 env MIXTUNE_TEMPLATES="$TMPDIR/none" "$BASH" -c "$(declare -f sweep); sweep '$TMPDIR/gateless'"
+MIXTUNE_TEMPLATES="$TMPDIR/none" run 0 sweep "$TMPDIR/gateless"
 [ "$(grep -c 'a low clock is not noticed (.*no gate' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of the gate; "
 want "$TMPDIR/gateless" 'gate' 'SELECT DISTINCT missing FROM run'
 "$MIXTUNE" show --db "$TMPDIR/gateless" >"$TMPDIR/out" 2>>"$TMPDIR/err"

@@ -288,9 +288,12 @@ static int close_device(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(short_kernels_are_timed_as_a_graph),     cmocka_unit_test(a_hot_timing_repeats_one_set),
-        cmocka_unit_test(the_funnel_drops_what_is_twice_as_slow), cmocka_unit_test(turns_give_the_same_times),
-        cmocka_unit_test(behind_a_gate_times_are_the_same),       cmocka_unit_test(a_failing_launch_fails_the_timing),
+        cmocka_unit_test(short_kernels_are_timed_as_a_graph),
+        cmocka_unit_test(a_hot_timing_repeats_one_set),
+        cmocka_unit_test(the_funnel_drops_what_is_twice_as_slow),
+        cmocka_unit_test(turns_give_the_same_times),
+        cmocka_unit_test(behind_a_gate_times_are_the_same),
+        cmocka_unit_test(a_failing_launch_fails_the_timing),
         cmocka_unit_test(only_stamps_of_one_multiprocessor_tell_the_clock),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);

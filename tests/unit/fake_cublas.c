@@ -1,9 +1,9 @@
-/* Both cuBLAS libraries in one, for tests: every GEMM is one small kernel that runs on the driver that $FAKE_DRIVER names,
- * and is loaded at its first launch after a synchronisation, as lazy loading may do it. Of the algorithms that cuBLASLt
- * proposes the first says that it is none, the second cannot be launched, and GOOD_ALGORITHM is the fastest.
- * Compiled with the soname of the one or the other; $FAKE_CUBLAS=broken cannot be opened. The file $FAKE_LOG gets a line
- * for each question to the heuristics, each launch, and each load that had to wait. A GEMM of cuBLAS takes over 20 us,
- * those of cuBLASLt less. */
+/* Both cuBLAS libraries in one, for tests: every GEMM is one small kernel that runs on the driver that $FAKE_DRIVER
+ * names, and is loaded at its first launch after a synchronisation, as lazy loading may do it. Of the algorithms that
+ * cuBLASLt proposes the first says that it is none, the second cannot be launched, and GOOD_ALGORITHM is the fastest.
+ * Compiled with the soname of the one or the other; $FAKE_CUBLAS=broken cannot be opened. The file $FAKE_LOG gets a
+ * line for each question to the heuristics, each launch, and each load that had to wait. A GEMM of cuBLAS takes over 20
+ * us, those of cuBLASLt less. */
 #include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda.h>
@@ -158,8 +158,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
                ? CUBLAS_STATUS_SUCCESS
                : CUBLAS_STATUS_INVALID_VALUE;
 }
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows, uint64_t columns,
-                                          int64_t pitch) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows,
+                                          uint64_t columns, int64_t pitch) {
     return (type == CUDA_R_16F || type == CUDA_R_16BF) && columns && pitch >= (int64_t)rows
                ? make((void **)out)
                : CUBLAS_STATUS_INVALID_VALUE;

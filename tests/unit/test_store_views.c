@@ -477,11 +477,13 @@ static void make_version_3(const char *path, const char *from) {
     str_printf(
         &sql,
         "ATTACH '%s' AS now; INSERT INTO device SELECT id, uuid, name, cc, sm_count, software FROM now.device; "
-        "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT id, device, environment, command, "
+        "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT id, device, environment, "
+        "command, "
         "started FROM now.run; "
         "INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config FROM now.config; "
         "INSERT INTO knob SELECT * FROM now.knob; INSERT INTO measurement SELECT id, run, layer, config, m, "
-        "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, low_ns, high_ns, "
+        "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, low_ns, "
+        "high_ns, "
         "registers, smem_bytes, spill_bytes, created FROM now.measurement",
         from);
     if (sqlite3_exec(db, sql.data, NULL, NULL, &error) != SQLITE_OK)

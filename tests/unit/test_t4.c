@@ -37,8 +37,8 @@ static enum mt_status import(const char *json, const char *db) {
 /* Every outcome, numbers and texts at the edges, a library kernel, a run that measured nothing. */
 static void make_strange(const char *path) {
     make(path, "GPU-1", "templates-1", 5);
-    struct store_environment other = {12040, 1204, "", "", "{\"sm_mhz\": 1980, \"note\": \"a \\\"b\\\"\"}",
-                                       "cublas,gate"};
+    struct store_environment other = {12040,        1204, "", "", "{\"sm_mhz\": 1980, \"note\": \"a \\\"b\\\"\"}",
+                                      "cublas,gate"};
     struct store *store = open_run(path, &gpu, &other);
     double samples[] = {5e-324, 0.1, 1.0 / 3, 123456789012345678.0, 1e300, 2, 3.0000000000000004};
     for (int outcome = OUTCOME_OK; outcome <= OUTCOME_ILLEGAL_ADDRESS; outcome++) {
@@ -320,12 +320,8 @@ static void what_json_cannot_hold(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
     const struct CMUnitTest tests[] = {
-        TEST(nothing_is_lost),
-        TEST(older_files_are_read),
-        TEST(the_fields_of_the_schema),
-        TEST(a_missing_field_is_named),
-        TEST(broken_json_names_the_line),
-        TEST(what_contradicts_itself_is_refused),
+        TEST(nothing_is_lost),          TEST(older_files_are_read),       TEST(the_fields_of_the_schema),
+        TEST(a_missing_field_is_named), TEST(broken_json_names_the_line), TEST(what_contradicts_itself_is_refused),
         TEST(what_json_cannot_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -436,11 +436,8 @@ static void test_turns_tell_what_they_threw_away(void **state) {
     (void)state;
     static double ns = 50e3;
     struct device dev = make_device();
-    const struct timer_job job = {.launch = launch,
-                                  .context = &ns,
-                                  .rotation = 4,
-                                  .gate = (struct gate *)&world,
-                                  .limits = &timer_limits_normal};
+    const struct timer_job job = {
+        .launch = launch, .context = &ns, .rotation = 4, .gate = (struct gate *)&world, .limits = &timer_limits_normal};
     struct timer *timer;
     double sample;
     new_world(31, 0, 0, 0);
@@ -451,7 +448,8 @@ static void test_turns_tell_what_they_threw_away(void **state) {
     assert_int_equal(timer_sample(timer, &sample), MT_OK);
     assert_int_equal(timer_rejected(timer)->samples, 5);
     assert_true(fabs(timer_rejected(timer)->clock - 0.6) < 1e-6);
-    /* After five seconds, a third of the limit, it no longer waits for a device that stays so; only once it recovers. */
+    /* After five seconds, a third of the limit, it no longer waits for a device that stays so; only once it recovers.
+     */
     while (world.now < 5.2e9)
         assert_int_equal(timer_sample(timer, &sample), MT_OK);
     const int before = timer_rejected(timer)->samples;
