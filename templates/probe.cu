@@ -219,13 +219,14 @@ template <int Tokens> __device__ __forceinline__ void probe_wgmma(uint *out, int
     __syncthreads();
     const uint b = shared_address(rows);
     for (int r = 0; r < rounds; r++) {
-        wgmma_fence();
+        wgmma_fence(d, a);
 #pragma unroll
         for (int i = 0; i < products; i++)
             wgmma_m64k32<Tokens, false>(d, a[i % 4], wgmma_rows128(b, i % 4 * 32), 1);
         wgmma_commit();
         wgmma_wait<0>();
     }
+    wgmma_settled(d);
 #pragma unroll
     for (int i = 0; i < Tokens / 2; i++)
         all += static_cast<uint>(d[i]);

@@ -52,7 +52,7 @@ static void run_split(struct warp *w, uint64_t limit) {
     const uint8_t *frame = w->base[BANK_FRAME];
     const uint32_t stop = own->stop_pc;
     uint32_t active = w->active;
-    const bool guarded = own->wgmma.pending != 0;
+    const bool guarded = wgmma_watches(w);
     uint64_t issued = 0, lanes = 0;
     w->event = false;
     while (issued < limit && w->pc != stop && !w->event) {

@@ -44,15 +44,24 @@ struct async_copy { /* one lane's cp.async */
     uint64_t serial; /* of the warp's copies */
 };
 
+/* What the tensor core has to do with a register, which is a 64-byte line of the frame. */
+struct wgmma_register {
+    uint32_t sum, operand; /* 1 + the group under way whose accumulator it is, whose A it belongs to; 0: none */
+    /* An access to it while watched, and how many wgmma.fence had come before: the last write or, without one, the
+     * first read. */
+    uint32_t fences;
+    uint32_t pc : 26, lane : 5, written : 1;
+};
+
 /* wgmma of one warp: accumulators belong to the tensor core from the issue to the wait that covers them. */
 struct wgmma_state {
-    bool fenced;             /* wgmma.fence since registers may have changed */
-    uint32_t open, pending;  /* instructions not committed; registers (slots) that are under way */
-    uint32_t committed;      /* groups so far */
-    uint32_t *group;         /* per 64-byte line of the frame: 1 + the group whose accumulator it is; 0: none */
-    uint32_t *operand;       /* the same for registers of A */
-    uint64_t steps;          /* wgmma and setmaxnreg instructions so far */
-    struct wgmma_read *read; /* B tiles of the instructions under way */
+    bool fenced;                 /* wgmma.fence since the last wait */
+    uint32_t fences;             /* so far */
+    uint32_t open, pending;      /* instructions not committed; registers (slots) that are under way */
+    uint32_t committed;          /* groups so far */
+    struct wgmma_register *line; /* NULL before the first fence */
+    uint64_t steps;              /* wgmma and setmaxnreg instructions so far */
+    struct wgmma_read *read;     /* B tiles of the instructions under way */
     size_t reads, read_capacity;
 };
 
@@ -328,7 +337,12 @@ void bulk_store_end(struct cta *c); /* what has been read is written */
 const struct insn *bulk_reader(struct cta *c, uint32_t address);
 void wgmma_reset(struct warp *w, size_t frame_bytes);
 void wgmma_free(struct warp *w);
-/* While registers are the tensor core's: does this instruction touch one? Faults if so. */
+/* Registers are watched from a wgmma.fence to the wait for the last wgmma after it. */
+static inline bool wgmma_watches(const struct warp *w) {
+    return w->own->wgmma.fenced || w->own->wgmma.pending;
+}
+/* Does this instruction touch a register that is the tensor core's? Faults if so, and else remembers what it touches.
+ */
 void wgmma_guard(struct warp *w, const struct insn *i);
 /* The warp executes the next instruction of its group; false after a fault: it is not that of the others. */
 bool group_step(struct warp *w, const struct insn *i);

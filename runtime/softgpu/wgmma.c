@@ -1,14 +1,15 @@
 /* wgmma: the asynchronous multiplications of a warp group, each warp doing its 16 of the 64 rows.
  *
  * The sums are formed at issue. What asynchrony allows to go wrong is watched: accumulators and the registers of A
- * belong to the tensor core until the wait that covers their group, and the B tile in shared memory is read once more
- * at that wait, so that whoever overwrites it too early is found. The four warps of a group must do the same in the
- * same order. */
+ * belong to the tensor core until the wait that covers their group, nobody touches them between a wgmma.fence and the
+ * wgmma, and the B tile in shared memory is read once more at that wait, so that whoever overwrites it too early is
+ * found. The four warps of a group must do the same in the same order. */
 #include "base/str.h"
 #include "softgpu/numeric.h"
 #include "softgpu/op_lanes.h"
 #include "softgpu/warp_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { K_BYTES = 32, LINE = 64, MAX_N = 256 };
@@ -24,15 +25,15 @@ struct wgmma_read {
 void wgmma_reset(struct warp *w, size_t frame_bytes) {
     struct wgmma_state *s = &w->own->wgmma;
     s->fenced = false;
-    s->open = s->pending = s->committed = 0;
+    s->fences = s->open = s->pending = s->committed = 0;
     s->reads = 0;
     s->steps = 0;
-    if (s->group)
-        memset(s->group, 0, 2 * (frame_bytes / LINE + 1) * sizeof *s->group);
+    if (s->line)
+        memset(s->line, 0, (frame_bytes / LINE + 1) * sizeof *s->line);
 }
 
 void wgmma_free(struct warp *w) {
-    free(w->own->wgmma.group);
+    free(w->own->wgmma.line);
     free(w->own->wgmma.read);
 }
 
@@ -109,27 +110,35 @@ static uint64_t hash_tile(const uint8_t *tile, size_t bytes) { /* FNV-1a over wo
 
 /* ---- registers under way ---- */
 
-static uint32_t *line_of(uint32_t *lines, const struct operand *o) {
-    return &lines[o->slot / LINE];
+static struct wgmma_register *register_of(const struct wgmma_state *s, const struct operand *o) {
+    return &s->line[o->slot / LINE];
 }
 
-static void mark(struct wgmma_state *s, uint32_t *lines, const struct operand *registers) {
-    for (int k = 0; k < registers->count; k++) {
-        uint32_t *line = line_of(lines, &registers->vec[k]);
-        s->pending += *line == 0;
-        *line = s->committed + 1;
-    }
+/* Writes matter more than reads: a register of A may be read. */
+static void note_access(struct warp *w, struct wgmma_register *r, bool written) {
+    const uint32_t fences = w->own->wgmma.fences;
+    if (!written && r->fences == fences)
+        return;
+    r->fences = fences;
+    r->pc = w->pc - 1;
+    r->lane = (uint32_t)__builtin_ctz(w->exec);
+    r->written = written;
+}
+
+static void mark(struct wgmma_state *s, uint32_t *group) {
+    s->pending += *group == 0;
+    *group = s->committed + 1;
 }
 
 static void mark_registers(struct warp *w, const struct insn *i) {
     struct wgmma_state *s = &w->own->wgmma;
-    const size_t lines = w->cta->frame_stride / LINE + 1;
-    if (!s->group) {
-        s->group = xcalloc(2 * lines, sizeof *s->group);
-        s->operand = s->group + lines;
+    for (int k = 0; k < i->dst[0].count; k++) {
+        struct wgmma_register *r = register_of(s, &i->dst[0].vec[k]);
+        mark(s, &r->sum);
+        note_access(w, r, true);
     }
-    mark(s, s->group, &i->dst[0]);
-    mark(s, s->operand, &i->src[0]);
+    for (int k = 0; k < i->src[0].count; k++)
+        mark(s, &register_of(s, &i->src[0].vec[k])->operand);
 }
 
 struct guard_check {
@@ -141,30 +150,77 @@ struct guard_check {
 static void check_operand(struct guard_check *g, const struct operand *o, bool written) {
     for (unsigned k = 0; o->kind == O_VEC && k < o->count; k++)
         check_operand(g, &o->vec[k], written);
-    struct wgmma_state *s = &g->w->own->wgmma;
     if (o->bank != BANK_FRAME || (o->kind != O_REG && o->kind != O_ADDRESS))
         return;
-    if (written && *line_of(s->operand, o)) {
+    struct wgmma_register *r = register_of(&g->w->own->wgmma, o);
+    if (written && r->operand) {
         g->bad = true;
         warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
                    "writes a register of A of a wgmma that is still under way (no wgmma.wait_group covers it)");
     }
-    if (!*line_of(s->group, o))
-        return;
-    g->bad = true;
-    warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
-               "%s an accumulator of a wgmma that is still under way (no wgmma.wait_group covers it)",
-               written ? "writes" : "reads");
+    if (r->sum) {
+        g->bad = true;
+        warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
+                   "%s an accumulator of a wgmma that is still under way (no wgmma.wait_group covers it)",
+                   written ? "writes" : "reads");
+    }
+    note_access(g->w, r, written);
 }
 
 void wgmma_guard(struct warp *w, const struct insn *i) {
     struct guard_check g = {.w = w, .i = i};
-    if (i->op == OP_wgmma) /* chains on the same accumulators are in order */
-        return;
-    for (int k = 0; k < i->srcs && !g.bad; k++)
+    const bool own = i->op == OP_wgmma; /* is_fenced() looks at its accumulators */
+    for (int k = 0; k < (own ? 1 : i->srcs) && !g.bad; k++)
         check_operand(&g, &i->src[k], false);
-    for (int k = 0; k < i->dsts && !g.bad; k++)
+    for (int k = 0; k < (own ? 0 : i->dsts) && !g.bad; k++)
         check_operand(&g, &i->dst[k], true);
+}
+
+/* ---- registers and wgmma.fence: PTX ISA, "wgmma.fence" ---- */
+
+/* Element k of the n-th vector of an instruction as it is written. */
+static void register_name(const struct insn *i, int n, int k, char name[32]) {
+    const char *at = i->text;
+    for (; n >= 0 && at; n--)
+        at = strchr(at, '{') ? strchr(at, '{') + 1 : NULL;
+    for (; k > 0 && at; k--)
+        at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL;
+    at = at ? at + strspn(at, " \t\n") : "";
+    snprintf(name, 32, "%.*s", (int)strcspn(at, ",} \t\n"), at);
+}
+
+static bool blame_access(struct warp *w, const struct insn *i, const struct wgmma_register *r, bool is_sum, int k) {
+    const struct insn *other = &run_of(w)->module->code[r->pc];
+    char name[32];
+    register_name(i, is_sum ? 0 : 1, k, name);
+    warp_fault(w, i, (int)r->lane, SG_FAULT_ASYNC,
+               "%s %s was %s by PTX line %u '%.80s', and no wgmma.fence lies between the two",
+               is_sum ? "accumulator" : "register of A", name, r->written ? "written" : "read", other->line,
+               other->text);
+    return false;
+}
+
+/* A wgmma.fence must lie between any access to an accumulator, or a write to a register of A, and the wgmma that uses
+ * it, whether that adds to the accumulator or overwrites it. But wgmma of one shape may follow each other on the same
+ * accumulators. */
+static bool is_fenced(struct warp *w, const struct insn *i) {
+    const struct wgmma_state *s = &w->own->wgmma;
+    if (!s->fenced) {
+        warp_fault(w, i, -1, SG_FAULT_ASYNC, "no wgmma.fence since its registers may have changed");
+        return false;
+    }
+    const struct insn *code = run_of(w)->module->code;
+    for (int k = 0; k < i->dst[0].count; k++) {
+        const struct wgmma_register *r = register_of(s, &i->dst[0].vec[k]);
+        if (r->fences == s->fences && (code[r->pc].op != OP_wgmma || code[r->pc].shape[1] != i->shape[1]))
+            return blame_access(w, i, r, true, k);
+    }
+    for (int k = 0; k < i->src[0].count; k++) {
+        const struct wgmma_register *r = register_of(s, &i->src[0].vec[k]);
+        if (r->fences == s->fences && r->written)
+            return blame_access(w, i, r, false, k);
+    }
+    return true;
 }
 
 /* ---- the four warps of a group ---- */
@@ -233,7 +289,12 @@ void group_end(struct cta *c) {
 /* ---- instructions ---- */
 
 void wgmma_fence_op(struct warp *w, const struct insn *i) {
-    w->own->wgmma.fenced |= group_step(w, i);
+    struct wgmma_state *s = &w->own->wgmma;
+    if (!s->line)
+        s->line = xcalloc(w->cta->frame_stride / LINE + 1, sizeof *s->line);
+    s->fenced |= group_step(w, i);
+    s->fences++;
+    w->event = true; /* the scheduler asks again whether registers are watched */
 }
 
 void wgmma_commit_op(struct warp *w, const struct insn *i) {
@@ -256,6 +317,13 @@ static bool still_there(struct warp *w, const struct wgmma_read *r) {
     return false;
 }
 
+static void release(struct wgmma_state *s, uint32_t *group, uint32_t done) {
+    if (*group && *group <= done) {
+        *group = 0;
+        s->pending--;
+    }
+}
+
 /* All but the last n committed groups are done. */
 void wgmma_wait_op(struct warp *w, const struct insn *i) {
     struct wgmma_state *s = &w->own->wgmma;
@@ -270,13 +338,12 @@ void wgmma_wait_op(struct warp *w, const struct insn *i) {
             return;
     }
     s->reads = kept;
-    for (size_t line = 0; s->pending && line < 2 * (w->cta->frame_stride / LINE + 1); line++)
-        if (s->group[line] && s->group[line] <= done) { /* those of A are behind those of D */
-            s->group[line] = 0;
-            s->pending--;
-        }
+    for (size_t k = 0; s->pending && k < w->cta->frame_stride / LINE + 1; k++) {
+        release(s, &s->line[k].sum, done);
+        release(s, &s->line[k].operand, done);
+    }
     s->fenced = false;
-    w->event = true; /* the scheduler asks again whether registers are to be guarded */
+    w->event = true;
 }
 
 static void multiply(struct warp *w, const struct insn *i, const uint8_t *tile, bool accumulate) {
@@ -323,10 +390,8 @@ void wgmma_mma_op(struct warp *w, const struct insn *i) {
     struct layout l;
     if (!lanes_whole(w, i) || !is_uniform(w, i) || !group_step(w, i))
         return;
-    if (!s->fenced) {
-        warp_fault(w, i, -1, SG_FAULT_ASYNC, "no wgmma.fence since its registers may have changed");
+    if (!is_fenced(w, i))
         return;
-    }
     const uint64_t descriptor = *(const uint64_t *)src_lanes(w, &i->src[1]);
     if (!read_layout(w, i, descriptor, &l) || !copy_tile(w, i, &l, rows, tile) ||
         (is_strict(w) && !watch_tile(w, i, &l, rows)))

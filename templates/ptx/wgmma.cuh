@@ -6,9 +6,6 @@
 
 #include "copy.cuh"
 
-__device__ __forceinline__ void wgmma_fence() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
 __device__ __forceinline__ void wgmma_commit() {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
@@ -16,9 +13,24 @@ template <int Pending> __device__ __forceinline__ void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
 
-// The compiler takes the accumulators for settled as soon as a wgmma has been issued. After the wait this keeps uses behind it.
+// Volatile assembly keeps its order among its like only: the compiler is free to move what reads or writes a register of wgmma, down to a
+// plain move, past a fence or a wait. These hold a register, or an array of them, where they stand.
 __device__ __forceinline__ void wgmma_settled(int &accumulator) {
     asm volatile("" : "+r"(accumulator));
+}
+__device__ __forceinline__ void wgmma_settled(uint &word) {
+    asm volatile("" : "+r"(word));
+}
+template <class T, int Count> __device__ __forceinline__ void wgmma_settled(T (&registers)[Count]) {
+#pragma unroll
+    for (int i = 0; i < Count; i++)
+        wgmma_settled(registers[i]);
+}
+
+// Before wgmma that use these registers: accumulators and fragments of A. All that was written to them has been when the fence comes.
+template <class... Registers> __device__ __forceinline__ void wgmma_fence(Registers &...registers) {
+    (wgmma_settled(registers), ...);
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 
 // setmaxnreg: registers of this warp group from here on. The kernel's launch bounds fix what there is to share.

@@ -186,11 +186,17 @@ struct HopperTile {
         }
     }
 
+    // A stage as a lane reads it. The two offsets stay in registers: else the compiler works them out anew in every step.
+    struct View {
+        const unsigned char *stage;
+        uint weights, tokens; // its 16 bytes of a block of weights; of the scales or sums of a pair of fragments
+    };
     struct Features { // of a lane: rows lane / 4 and lane / 4 + 8 of its warp's 16
         float scale[2], offset[2];
         uint zero[2]; // packed_zero()
     };
-    __device__ __forceinline__ Features load_features(const unsigned char *stage, int group, int block) const {
+    __device__ __forceinline__ Features load_features(const View &view, int group, int block) const {
+        const unsigned char *stage = view.stage;
         const int first = group * TileN + Team::feature0() + block * 64 + static_cast<int>(threadIdx.x) % 32 / 4;
         Features f;
 #pragma unroll
@@ -204,20 +210,20 @@ struct HopperTile {
         return f;
     }
     // What stands at `at` (sx_at or sums_at) for this lane's two tokens of fragment `j`, and then for those of fragment j + 1. `j` is even.
-    static __device__ __forceinline__ void load_tokens_of_pair(uint (&value)[4], const unsigned char *stage, int at, int group, int j) {
-        const unsigned char *row = stage + at + (group * TileM + j * 8) * 4;
+    static __device__ __forceinline__ void load_tokens_of_pair(uint (&value)[4], const View &view, int at, int group, int j) {
+        const unsigned char *row = view.stage + at + (group * TileM + j * 8) * 4;
         if (NI % 2 && j == NI - 1) {
-            const Ints2 two = *reinterpret_cast<const Ints2 *>(row + threadIdx.x % 4 * 8);
+            const Ints2 two = *reinterpret_cast<const Ints2 *>(row + view.tokens / 2);
             value[0] = two.x, value[1] = two.y;
         } else {
-            const Words4 four = *reinterpret_cast<const Words4 *>(row + threadIdx.x % 4 * 16);
+            const Words4 four = *reinterpret_cast<const Words4 *>(row + view.tokens);
             value[0] = four.x, value[1] = four.y, value[2] = four.z, value[3] = four.w;
         }
     }
     // Registers that ptxas sees start from one constant it fills by moves when it sees fit, and if another wgmma is under way it then
     // serialises all of them (C7518). So with two jobs in a step each start value depends on something: on acc, times a zero that only
     // we know to be one. A multiply-add costs no more than the move.
-    __device__ __forceinline__ void start(int (&sum)[TileM / 2], const Features &f, const unsigned char *stage, int group,
+    __device__ __forceinline__ void start(int (&sum)[TileM / 2], const Features &f, const View &view, int group,
                                           const float (&acc)[NI][4]) const {
         const int nothing = args.raster >> 31; // raster is positive
 #pragma unroll
@@ -227,26 +233,26 @@ struct HopperTile {
 #pragma unroll
             for (int j = 0; j < NI; j += 2) {
                 uint sums[4];
-                load_tokens_of_pair(sums, stage, sums_at, group, j);
+                load_tokens_of_pair(sums, view, sums_at, group, j);
 #pragma unroll
                 for (int i = 0; i < 8 && j * 4 + i < TileM / 2; i++)
                     sum[j * 4 + i] += static_cast<int>(f.zero[i % 4 / 2] * sums[i / 4 * 2 + i % 2]);
             }
     }
     // Issues the multiplications of one group for one block and commits them.
-    __device__ __forceinline__ void multiply(int (&sum)[TileM / 2], uint (&a)[units][2][4], const Features &f,
-                                             const unsigned char *stage, int group, int block, const float (&acc)[NI][4]) const {
+    __device__ __forceinline__ void multiply(int (&sum)[TileM / 2], uint (&a)[units][2][4], const Features &f, const View &view,
+                                             int group, int block, const float (&acc)[NI][4]) const {
         const int features16 = (Team::feature0() + block * 64) / 16;
 #pragma unroll
         for (int u = 0; u < units; u++)
             load_weights_k64<Bits, subtract>(a[u],
-                                             stage + w_at + weights_offset<Bits, TileN, TileK>(features16, group * units + u) +
-                                                 threadIdx.x % 32 * 16,
+                                             view.stage + w_at + weights_offset<Bits, TileN, TileK>(features16, group * units + u) +
+                                                 view.weights,
                                              f.zero[0], f.zero[1]);
         if constexpr (!start_from_zero)
-            start(sum, f, stage, group, acc);
-        wgmma_fence();
-        const uint tokens_at = shared_address(stage);
+            start(sum, f, view, group, acc);
+        wgmma_fence(sum, a);
+        const uint tokens_at = shared_address(view.stage);
 #pragma unroll
         for (int u = 0; u < units; u++)
 #pragma unroll
@@ -257,15 +263,13 @@ struct HopperTile {
             }
         wgmma_commit();
     }
-    __device__ __forceinline__ void promote(float (&acc)[NI][4], int (&sum)[TileM / 2], const Features &f,
-                                            const unsigned char *stage, int group) const {
-#pragma unroll
-        for (int i = 0; i < TileM / 2; i++)
-            wgmma_settled(sum[i]);
+    __device__ __forceinline__ void promote(float (&acc)[NI][4], int (&sum)[TileM / 2], const Features &f, const View &view,
+                                            int group) const {
+        wgmma_settled(sum);
 #pragma unroll
         for (int j = 0; j < NI; j += 2) {
             uint sx[4];
-            load_tokens_of_pair(sx, stage, sx_at, group, j);
+            load_tokens_of_pair(sx, view, sx_at, group, j);
 #pragma unroll
             for (int i = 0; i < 8 && j * 4 + i < TileM / 2; i++)
                 acc[j + i / 4][i % 4] = P::add(acc[j + i / 4][i % 4], sum[j * 4 + i], f.scale[i % 4 / 2], f.offset[i % 4 / 2],
@@ -273,7 +277,7 @@ struct HopperTile {
         }
     }
     // One job after the other. Where a step's groups are unrolled, ptxas loads for the next one ahead, and must have the registers for it.
-    __device__ __forceinline__ void consume_in_turn(typename Out::Accumulators &acc, const unsigned char *stage) const {
+    __device__ __forceinline__ void consume_in_turn(typename Out::Accumulators &acc, const View &view) const {
         constexpr int unroll = Roomy_ && groups == 2 && Blocks == 1 ? 2 : 1;
 #pragma unroll unroll
         for (int group = 0; group < groups; group++)
@@ -281,28 +285,28 @@ struct HopperTile {
             for (int block = 0; block < Blocks; block++) {
                 int sum[TileM / 2];
                 uint a[units][2][4];
-                const Features f = load_features(stage, group, block);
-                multiply(sum, a, f, stage, group, block, acc[block]);
+                const Features f = load_features(view, group, block);
+                multiply(sum, a, f, view, group, block, acc[block]);
                 wgmma_wait<0>();
-                promote(acc[block], sum, f, stage, group);
+                promote(acc[block], sum, f, view, group);
             }
     }
     // Each job is promoted while the next one multiplies.
-    __device__ __forceinline__ void consume_overlapped(typename Out::Accumulators &acc, const unsigned char *stage) const {
+    __device__ __forceinline__ void consume_overlapped(typename Out::Accumulators &acc, const View &view) const {
         int sum[2][TileM / 2];
         uint a[2][units][2][4];
         Features f[2];
 #pragma unroll
         for (int job = 0; job < jobs; job++) {
-            f[job % 2] = load_features(stage, job / Blocks, job % Blocks);
-            multiply(sum[job % 2], a[job % 2], f[job % 2], stage, job / Blocks, job % Blocks, acc[job % Blocks]);
+            f[job % 2] = load_features(view, job / Blocks, job % Blocks);
+            multiply(sum[job % 2], a[job % 2], f[job % 2], view, job / Blocks, job % Blocks, acc[job % Blocks]);
             if (job > 0) {
                 wgmma_wait<1>();
-                promote(acc[(job - 1) % Blocks], sum[(job - 1) % 2], f[(job - 1) % 2], stage, (job - 1) / Blocks);
+                promote(acc[(job - 1) % Blocks], sum[(job - 1) % 2], f[(job - 1) % 2], view, (job - 1) / Blocks);
             }
         }
         wgmma_wait<0>();
-        promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % 2], f[(jobs - 1) % 2], stage, (jobs - 1) / Blocks);
+        promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % 2], f[(jobs - 1) % 2], view, (jobs - 1) / Blocks);
     }
 
     // `turn` counts the tiles of this CTA.
@@ -314,13 +318,15 @@ struct HopperTile {
         if constexpr (teams > 1)
             mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);
         const int count = agreed(steps.end - steps.begin);
+        const uint weights = afresh(threadIdx.x % 32 * 16), tokens_at = afresh(threadIdx.x % 4 * 16);
         for (int step = 0; step < count; step++, pipe.advance()) {
             const int s = pipe.stage;
+            const View view = {stages + s * stage_pitch, weights, tokens_at};
             mbarrier_wait(&full[s], pipe.parity);
             if constexpr (overlapped)
-                consume_overlapped(acc, stages + s * stage_pitch);
+                consume_overlapped(acc, view);
             else
-                consume_in_turn(acc, stages + s * stage_pitch);
+                consume_in_turn(acc, view);
             __syncwarp();
             release(&empty[s]);
         }

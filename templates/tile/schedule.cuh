@@ -112,7 +112,7 @@ __device__ __forceinline__ int agreed(int value) {
     return __shfl_sync(0xffffffffu, value, 0);
 }
 
-// The same value, which the compiler does not know: what follows from it is not kept in registers across a loop.
+// The same value, which the compiler does not know: it cannot work it out again, and keeps nothing that follows from it across a loop.
 __device__ __forceinline__ int afresh(int value) {
     asm volatile("" : "+r"(value));
     return value;

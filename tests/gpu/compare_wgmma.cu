@@ -36,12 +36,6 @@ __device__ __forceinline__ void load_fragments(uint (&a)[4][4], const uint *in) 
         a[i / 4][i % 4] = in[tile_words + i * 128 + threadIdx.x];
 }
 
-__device__ __forceinline__ void settle(int (&d)[sums]) {
-#pragma unroll
-    for (int i = 0; i < sums; i++)
-        wgmma_settled(d[i]);
-}
-
 // Twice: with sums that start from random numbers, and overwriting them.
 template <bool WeightsUnsigned> __device__ __forceinline__ void product(const uint *in, uint *out) {
     __shared__ unsigned char raw[1024 + tile_words * 4];
@@ -54,10 +48,10 @@ template <bool WeightsUnsigned> __device__ __forceinline__ void product(const ui
 #pragma unroll
         for (int i = 0; i < sums; i++)
             d[i] = static_cast<int>(in[tile_words + a_words + i * 128 + threadIdx.x]);
-        wgmma_fence();
+        wgmma_fence(d, a);
         multiply<WeightsUnsigned>(d, a, tile, 0, 4, add);
         wgmma_wait<0>();
-        settle(d);
+        wgmma_settled(d);
 #pragma unroll
         for (int i = 0; i < sums; i++)
             out[(add * sums + i) * 128 + threadIdx.x] = static_cast<uint>(d[i]);
@@ -79,16 +73,16 @@ KERNEL(128) wgmma_groups(const uint *in, uint *out) {
     uint a[4][4];
     int first[sums], second[sums];
     load_fragments(a, in);
-    wgmma_fence();
+    wgmma_fence(first, second, a);
     multiply<true>(first, a, tile, 0, 2, 0);
     multiply<true>(second, a, tile, 2, 4, 0);
     wgmma_wait<1>();
-    settle(first);
+    wgmma_settled(first);
 #pragma unroll
     for (int i = 0; i < sums; i++)
         out[i * 128 + threadIdx.x] = static_cast<uint>(first[i]);
     wgmma_wait<0>();
-    settle(second);
+    wgmma_settled(second);
 #pragma unroll
     for (int i = 0; i < sums; i++)
         out[(sums + i) * 128 + threadIdx.x] = static_cast<uint>(second[i]);

@@ -278,6 +278,76 @@ static void test_registers_of_a(void **state) {
                                                 "wgmma.wait_group.sync.aligned 0; mov.b32 %a0, 0;"});
 }
 
+#define FENCE "wgmma.fence.sync.aligned; "
+#define NO    ", and no wgmma.fence lies between the two"
+
+static void check_runs(const struct pieces *pieces) { /* whatever it computes */
+    struct world w;
+    struct params p;
+    open_case(&w, &p, &plain, pieces);
+    world_run_good(&w, &p);
+    world_close(&w);
+}
+
+/* Between a fence and a wgmma nobody may touch its accumulators, or write its registers of A. */
+static void check_order(const char *code, const char *scale, const char *text) {
+    char late[1024], fenced[1024];
+    snprintf(late, sizeof late, FENCE "%s", code);
+    snprintf(fenced, sizeof fenced, FENCE "%s " FENCE, code);
+    check_bad(&(struct pieces){.fence = late, .scale = scale}, SG_FAULT_ASYNC, text);
+    check_runs(&(struct pieces){.fence = fenced, .scale = scale});
+}
+
+static void test_fence_and_accumulators(void **state) {
+    (void)state;
+    const char *overwrites = "setp.ne.u32 %p3, 0, 0;";
+    check_order("mov.b32 %d3, 7;", NULL, "accumulator %d3 was written by PTX line 33 'mov.b32 %d3, 7'" NO);
+    check_order("mov.b32 %d3, 7;", overwrites, "accumulator %d3 was written by PTX line 33");
+    check_order("mov.b32 %d7, %d0;", NULL, "accumulator %d0 was read by");
+    check_order("ld.global.v2.u32 {%d6, %d5}, [%rd2];", NULL, "accumulator %d5 was written by");
+    check_order("st.global.u32 [%rd4], %d2;", NULL, "accumulator %d2 was read by");
+    check_order("add.u32 %d1, %d1, 1; st.global.u32 [%rd4], %d1;", NULL, "accumulator %d1 was written by");
+    check_order("setp.eq.u32 %p5, %r1, 37; @%p5 mov.b32 %d3, 7;", NULL,
+                "warp 1, lane 5, PTX line 34 'wgmma.mma_async.sync.aligned.m64n16k32.s32.s8.s8 {%d0, %d1");
+    check_good(&plain, &(struct pieces){.fence = FENCE "mov.b32 %d20, 7; mov.b32 %d21, %d20; mov.b32 %r20, %r1;"});
+    check_good(&plain, &(struct pieces){.fence = "mov.b32 %r20, %d3; mov.b32 %d3, 7; mov.b32 %d3, %r20; " FENCE});
+    check_good(&plain, &(struct pieces){.fence = FENCE "mov.b32 %r20, %d3; mov.b32 %d3, %r20; " FENCE});
+}
+
+static void test_fence_and_a(void **state) {
+    (void)state;
+    check_order("mov.b32 %a5, 0;", NULL, "register of A %a5 was written by PTX line 33 'mov.b32 %a5, 0'" NO);
+    check_order("mov.b32 %r20, %a0; ld.global.v2.u32 {%a14, %a15}, [%rd2];", NULL, "register of A %a14 was written by");
+    check_order("xor.b32 %a3, %a3, 1; mov.b32 %r20, %a3;", NULL, "register of A %a3 was written by");
+    check_good(&plain, &(struct pieces){.fence = FENCE "mov.b32 %r20, %a0; mov.b32 %a20, %a15;"});
+}
+
+/* A second product while the first one is under way, and what comes before it. */
+#define SECOND(n, d, a)                                                                                                \
+    "wgmma.mma_async.sync.aligned.m64n" #n "k32.s32.s8.s8 " d ", " a ", %rd7, %p4; wgmma.commit_group.sync.aligned;"
+#define COMMIT "wgmma.commit_group.sync.aligned; "
+#define OTHERS "{%d20, %d21, %d22, %d23}"
+#define SET    "mov.b32 %d20, 0; mov.b32 %d21, 0; mov.b32 %d22, 0; mov.b32 %d23, 0; "
+#define SAME_A "{%a0, %a1, %a2, %a3}"
+
+static void test_fence_and_groups(void **state) {
+    (void)state;
+    check_runs(&(struct pieces){.fence = SET FENCE, .commit = COMMIT SECOND(8, OTHERS, SAME_A)});
+    check_runs(&(struct pieces){.commit = COMMIT SET FENCE SECOND(8, OTHERS, SAME_A)});
+    check_bad(&(struct pieces){.commit = COMMIT SET SECOND(8, OTHERS, SAME_A)}, SG_FAULT_ASYNC,
+              "accumulator %d20 was written by");
+    check_bad(
+        &(struct pieces){.commit = COMMIT SET FENCE "mov.b32 %a20, 0; mov.b32 %d23, 1; " SECOND(8, OTHERS, SAME_A)},
+        SG_FAULT_ASYNC, "accumulator %d23 was written by");
+    /* the same accumulators: in order without a fence if the shape is the same */
+    check_runs(&(struct pieces){.commit = COMMIT SECOND(16, "{%d0, %d1, %d2, %d3, %d4, %d5, %d6, %d7}", SAME_A)});
+    check_runs(&(struct pieces){.commit = COMMIT FENCE SECOND(8, "{%d0, %d1, %d2, %d3}", SAME_A)});
+    check_bad(&(struct pieces){.commit = COMMIT SECOND(8, "{%d0, %d1, %d2, %d3}", SAME_A)}, SG_FAULT_ASYNC,
+              "accumulator %d0 was written by PTX line");
+    check_bad(&(struct pieces){.commit = COMMIT SET FENCE SECOND(8, OTHERS, "{%a0, %a1, %d5, %a3}")}, SG_FAULT_ASYNC,
+              "reads an accumulator");
+}
+
 /* The four warps of a group must do the same. */
 #define WARP_2 "shr.u32 %r20, %r1, 5; setp.eq.u32 %p5, %r20, 2; "
 
@@ -391,9 +461,12 @@ static void test_unknown_forms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),      cmocka_unit_test(test_missing_steps),  cmocka_unit_test(test_proxies),
-        cmocka_unit_test(test_overwritten),   cmocka_unit_test(test_registers_of_a), cmocka_unit_test(test_warp_group),
-        cmocka_unit_test(test_long_group),    cmocka_unit_test(test_registers),      cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_products),       cmocka_unit_test(test_missing_steps),
+        cmocka_unit_test(test_proxies),        cmocka_unit_test(test_overwritten),
+        cmocka_unit_test(test_registers_of_a), cmocka_unit_test(test_fence_and_accumulators),
+        cmocka_unit_test(test_fence_and_a),    cmocka_unit_test(test_fence_and_groups),
+        cmocka_unit_test(test_warp_group),     cmocka_unit_test(test_long_group),
+        cmocka_unit_test(test_registers),      cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_unknown_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
