@@ -4,6 +4,7 @@ import copy
 import functools
 import importlib.metadata
 import json
+import os
 
 import torch
 import torch.nn.functional as functional
@@ -247,7 +248,7 @@ def triton_gemm(bits, o):
     return ready
 
 
-def triton_ahead(bits, problem, group):
+def triton_ahead(bits, group, problem):
     import peer_triton
     if hasattr(peer_triton.triton, "AsyncCompileMode"):
         peer_triton.compile_all(*peer_triton.types(bits), problem.m, problem.n, problem.k, GROUP=group, BITS=bits)
@@ -268,6 +269,15 @@ def humming_choice(choices, m):
     return json.dumps(chosen) if len(chosen) == 1 else None  # None: all of them
 
 
+@functools.cache
+def humming_finds_nvrtc():
+    """It runs NVRTC in a process of its own, in which the NVRTC of a wheel finds its builtins by the loader's path only. Our own loader has read
+    that path already: what changes here is for what we start."""
+    from humming.utils.nvrtc import get_nvrtc_library_path
+    paths = [os.path.dirname(get_nvrtc_library_path()), os.environ.get("LD_LIBRARY_PATH", "")]
+    os.environ["LD_LIBRARY_PATH"] = ":".join(p for p in paths if p)
+
+
 def humming_gemm(bits, zero_point, o):
     """humming-kernels with int8 activations and scales per group on both sides."""
     try:
@@ -278,6 +288,7 @@ def humming_gemm(bits, zero_point, o):
         raise Refused(f"humming-kernels cannot be imported: {e}") from None
     if o.device == "cpu":
         raise Refused("humming-kernels needs a GPU")
+    humming_finds_nvrtc()
     weights, activations = humming_formats(bits, zero_point, o.group)
     layer = HummingLayer(shape_n=o.problem.n, shape_k=o.problem.k, weight_config=weights, input_config=activations,
                          torch_dtype=torch.float16).to(o.device)
@@ -297,12 +308,13 @@ def humming_gemm(bits, zero_point, o):
                  3e-3, ROUNDING[bits], y)
 
 
-def humming_ahead(bits, zero_point, problem, group):
-    """NVRTC runs in a process of its own, so that threads are enough. As humming's layer does it, but without any weights."""
+def humming_ahead(bits, zero_point, group, problem):
+    """As humming's layer does it, but without any weights."""
     from humming.kernel.humming import HummingKernel
     from humming.schema import BaseInputSchema, BaseWeightSchema
     from humming.transform import prepare_layer_config
     from humming.tune import get_heuristics_config
+    humming_finds_nvrtc()
     weights, activations = humming_formats(bits, zero_point, group)
     layer = prepare_layer_config(shape_n=problem.n, shape_k=problem.k, weight_schema=BaseWeightSchema.from_config(weights),
                                  input_schema=BaseInputSchema.from_config(activations), torch_dtype=torch.float16)
@@ -311,8 +323,15 @@ def humming_ahead(bits, zero_point, problem, group):
         HummingKernel.prepare_kernels(layer.to_str(), None, tuning)
 
 
+def humming_helpers(bits, zero_point, group, device, problem):
+    """The kernels that quantise, pack and unpack depend on K, not on M: one token has them all compiled."""
+    humming_gemm(bits, zero_point, Operands(problem._replace(m=1), group, device)).exact()
+
+
 # ---- by name ----
 
+HUMMING = {"humming-w4a8": (4, True), "humming-w4a8-sym": (4, False), "humming-w8a8": (8, False)}  # bits, zero points
+TRITON = {"triton-w4a8": 4, "triton-w8a8": 8}
 # name -> make(Operands) -> Ready
 MAKE = {
     "torch-fp16": functools.partial(torch_linear, "fp16"),
@@ -320,20 +339,20 @@ MAKE = {
     "torch-int-mm": torch_int_mm,
     "torch-fp8": torch_fp8,
     "torch-int4pack": torch_int4pack,
-    "triton-w4a8": functools.partial(triton_gemm, 4),
-    "triton-w8a8": functools.partial(triton_gemm, 8),
-    "humming-w4a8": functools.partial(humming_gemm, 4, True),
-    "humming-w4a8-sym": functools.partial(humming_gemm, 4, False),
-    "humming-w8a8": functools.partial(humming_gemm, 8, False),
+    **{name: functools.partial(triton_gemm, bits) for name, bits in TRITON.items()},
+    **{name: functools.partial(humming_gemm, *formats) for name, formats in HUMMING.items()},
 }
-# name -> compile(problem, group): what make() will want from the caches of the libraries on disk. It runs no kernel. Triton's takes all cores
-# for itself; humming's waits for one process of NVRTC.
-COMPILE_ON_ALL_CORES = {
-    "triton-w4a8": functools.partial(triton_ahead, 4),
-    "triton-w8a8": functools.partial(triton_ahead, 8),
-}
-COMPILE_ON_ONE_CORE = {
-    "humming-w4a8": functools.partial(humming_ahead, 4, True),
-    "humming-w4a8-sym": functools.partial(humming_ahead, 4, False),
-    "humming-w8a8": functools.partial(humming_ahead, 8, False),
-}
+
+
+def compile_jobs(names, problems, group, device):
+    """What make() will want from the caches of the libraries on disk, as ([(name, job)] of one core each, the same of all cores): humming waits
+    for one process of NVRTC, Triton has threads of its own. Only the helpers run kernels, and few."""
+    one, every = [], []
+    small = {p.k: p for p in sorted(problems, key=lambda p: -p.n)}.values()
+    for name, formats in HUMMING.items():
+        if name in names:
+            one += [(name, functools.partial(humming_helpers, *formats, group, device, p)) for p in small]
+    for p in problems:
+        one += [(name, functools.partial(humming_ahead, *HUMMING[name], group, p)) for name in names if name in HUMMING]
+        every += [(name, functools.partial(triton_ahead, TRITON[name], group, p)) for name in names if name in TRITON]
+    return one, every

@@ -219,28 +219,29 @@ def compile_ahead(channel, settings):
     os.nice(10)
     import peer_kernels
     import torch
-    work = [(name, peer_shapes.Problem(*problem)) for problem in settings["problems"] for name in settings["peers"]
-            if name in peer_kernels.COMPILE_ON_ONE_CORE or name in peer_kernels.COMPILE_ON_ALL_CORES]
+    device = settings["device"]
+    one_core, all_cores = peer_kernels.compile_jobs(settings["peers"], [peer_shapes.Problem(*p) for p in settings["problems"]],
+                                                    settings["group"], device)
+    if not one_core and not all_cores:
+        return
     channel.receive()
     started, failed = time.monotonic(), set()
 
-    def one(compilers, name, problem):
+    def run(name, job):
         try:
             if name not in failed:
-                compilers[name](problem, settings["group"])
+                job()
         except Exception as e:  # whatever a peer's library throws
             failed.add(name)
             say(f"{name} cannot be compiled ahead: {failure(e)[1]}")
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count(), initializer=torch.cuda.set_device, initargs=(settings["device"],)) as pool:
-        for name, problem in work:
-            if name in peer_kernels.COMPILE_ON_ONE_CORE:
-                pool.submit(one, peer_kernels.COMPILE_ON_ONE_CORE, name, problem)
-        for name, problem in work:
-            if name in peer_kernels.COMPILE_ON_ALL_CORES:
-                one(peer_kernels.COMPILE_ON_ALL_CORES, name, problem)
-    if work:
-        say(f"compiled ahead in {time.monotonic() - started:.0f} s")
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count(), initializer=torch.cuda.set_device, initargs=(device,)) as pool:
+        for name, job in one_core:
+            pool.submit(run, name, job)
+        torch.cuda.set_device(device)
+        for name, job in all_cores:
+            run(name, job)
+    say(f"compiled ahead in {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -384,7 +384,8 @@ def main(arguments):
             session.start_compiler()
         session.start_worker()
         if session.compiler:
-            session.compiler.channel.send(go=True)
+            with contextlib.suppress(peer_process.Ended):  # there may be nothing to compile
+                session.compiler.channel.send(go=True)
         measure_all(session)
     except NoDevice as e:
         leave(69, str(e))
