@@ -241,9 +241,9 @@ result "$verdict" "shapes as a sweep reads them; a file that merge reads"
 run 64 python3 tests/gpu/peers.py --shape 3
 expect 'not M,N,K or N,K' err
 run 64 python3 tests/gpu/peers.py --shape 1,64,128 --peers torch-fp16,nobody
-expect '`nobody` is not one of torch-fp16, ' err
+expect 'nobody. is not one of torch-fp16, ' err
 run 64 python3 tests/gpu/peers.py --shape 1,64,128 --mixtune-env nothing
-expect '`nothing` is not NAME=VALUE' err
+expect 'nothing. is not NAME=VALUE' err
 result "$verdict" "bad usage"
 
 mkdir "$TMPDIR/none" && echo 'raise ImportError("none here")' >"$TMPDIR/none/torch.py"

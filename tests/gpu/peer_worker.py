@@ -215,8 +215,8 @@ def measure(channel, settings):
 
 
 def compile_ahead(channel, settings):
-    """Into the caches on disk, on all cores, behind everything else that runs. What fails here fails again, and is told, where it is used."""
-    os.nice(10)
+    """Into the caches on disk, on all cores, behind the process that measures. What fails here fails again, and is told, where it is used."""
+    os.nice(5)
     import peer_kernels
     import torch
     device = settings["device"]
