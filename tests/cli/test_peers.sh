@@ -211,6 +211,8 @@ for bad in ("", "0", "x", "1:2", "2:1:x2", "1:8:x1"):
         raise AssertionError(bad)
     except ValueError:
         pass
+assert [s.spread(list(range(n))) for n in (1, 2, 3, 4, 7)] == [[0], [0, 1], [0, 2, 1], [0, 3, 1, 2], [0, 6, 3, 1, 4, 2, 5]]
+assert sorted(s.spread(list(range(100)))) == list(range(100))
 problems = s.problems([s.shape("3,64,128"), s.shape("4096,4096")], "llama-3.1-8b", None, 1, [1, 16], ["configs"])
 assert [(p.layer, p.n, p.k, p.m) for p in problems] == [
     ("64x128", 64, 128, 3), ("4096x4096", 4096, 4096, 1), ("4096x4096", 4096, 4096, 16), ("qkv", 6144, 4096, 1), ("qkv", 6144, 4096, 16),
@@ -222,10 +224,8 @@ file.add(problems[1], "peer:triton-w4a8", "triton=3.6.0,ways=2", "w4a8", 128, "f
          resources=(96, 1024, 0))
 file.add(problems[1], "peer:humming-w4a8", "", "w4a8", 128, "fp16", "refused", "not \"there\"")
 file.write()
-again = peer_t4.File(file.path, device, 13000, "", "peers.py")
-again.resume()
-again.add(problems[3], "peer:torch-fp16", "torch=2.11.0", "fp16", 0, "fp16", "launch-failed", "RuntimeError: no")
-again.write()
+file.add(problems[3], "peer:torch-fp16", "torch=2.11.0", "fp16", 0, "fp16", "launch-failed", "RuntimeError: no")
+file.write()
 PYTHON
 [ -n "$verdict" ] || run 0 "$MIXTUNE" merge --into "$TMPDIR/py.db" "$TMPDIR/py.json"
 expect 'added 3 of the 3 measurements and 1 of the 1 runs' out
@@ -240,11 +240,101 @@ result "$verdict" "shapes as a sweep reads them; a file that merge reads"
 
 run 64 python3 tests/gpu/peers.py --shape 3
 expect 'not M,N,K or N,K' err
-result "$verdict" "a shape that is none is bad usage"
+run 64 python3 tests/gpu/peers.py --shape 1,64,128 --peers torch-fp16,nobody
+expect 'nobody. is not one of torch-fp16, ' err
+run 64 python3 tests/gpu/peers.py --shape 1,64,128 --mixtune-env nothing
+expect 'nothing. is not NAME=VALUE' err
+result "$verdict" "bad usage"
 
-echo 'raise ImportError("none here")' >"$TMPDIR/torch.py"
-run 69 env PYTHONPATH="$TMPDIR" python3 tests/gpu/peers.py --shape 1,64,128 --out "$TMPDIR/none.json"
+mkdir "$TMPDIR/none" && echo 'raise ImportError("none here")' >"$TMPDIR/none/torch.py"
+run 69 env PYTHONPATH="$TMPDIR/none" python3 tests/gpu/peers.py --shape 1,64,128 --out "$TMPDIR/none.json"
 expect 'PyTorch cannot be imported: none here' err
 [ ! -e "$TMPDIR/none.json" ] || verdict="$verdict a file of nothing; "
 result "$verdict" "without PyTorch there is a sentence"
+
+# peers.py with a PyTorch and with peers of our own: what hangs, crashes and breaks, and what becomes of the others.
+mkdir "$TMPDIR/gpu" && cp tests/gpu/peer*.py "$TMPDIR/gpu" && cp tests/cli/peers_fake_torch.py "$TMPDIR/gpu/torch.py" &&
+    cp tests/cli/peers_fake_kernels.py "$TMPDIR/gpu/peer_kernels.py" || exit 1
+cat >>"$TMPDIR/gpu/peer_list.py" <<'PYTHON'
+NAMES = "good raises sleeps blocks crashes refuses loses sticks last late slow".split()
+PEERS = [Peer(name, f"peer:{name}", "w8a8", "fp16", False) for name in NAMES]
+PYTHON
+sed -i 's/^GRACE_SECONDS = 3 /GRACE_SECONDS = 1 /' "$TMPDIR/gpu/peers.py"
+fake() { python3 "$TMPDIR/gpu/peers.py" --mixtune "$TMPDIR/mixtune" --shape 64,128 "$@"; }
+rows() { # a file of peers -> peer, m, outcome, message, and whether there are samples
+    sqlite3 -separator ' ' :memory: "SELECT substr(r.value->'configuration'->>'family', 6), json_extract(v, '\$.m'), json_extract(v, '\$.outcome'),
+            json_extract(v, '\$.message'), json_array_length(r.value->'times'->'runtimes') >= 30
+        FROM json_each(readfile('$1'), '\$.results') AS r
+        JOIN (SELECT p.key, json_group_object(v.value->>'name', v.value->>'value') AS v
+              FROM json_each(readfile('$1'), '\$.results') AS p, json_each(p.value->'measurements') AS v GROUP BY p.key) USING (key)
+        ORDER BY r.key"
+}
+cat >"$TMPDIR/mixtune" <<'BASH'
+#!/bin/bash
+[ "$LD_LIBRARY_PATH" = /toolkit ] || { echo "mixtune: LD_LIBRARY_PATH is $LD_LIBRARY_PATH" >&2; exit 69; }
+echo '{"device":{"uuid":"GPU-test","name":"TEST GPU (invented)","compute_capability":90,"sm_count":132,"software":false,"driver_version":13000},"cache":{}}'
+BASH
+chmod +x "$TMPDIR/mixtune"
+
+run 69 fake --m 1 --peers good --out "$TMPDIR/no.json"
+expect 'mixtune: LD_LIBRARY_PATH is' err
+run 0 fake --m 1 --peers good --out "$TMPDIR/one.json" --mixtune-env LD_LIBRARY_PATH=/toolkit
+expect '^peers: torch 2.11.0 built for CUDA 13.0, ' err
+expect 'LD_LIBRARY_PATH=$' err
+[ "$(rows "$TMPDIR/one.json")" = "good 1 ok  1" ] || verdict="$verdict $(rows "$TMPDIR/one.json"); "
+result "$verdict" "mixtune has an environment of its own, and PyTorch has not"
+
+fake() { python3 "$TMPDIR/gpu/peers.py" --shape 64,128 "$@"; }
+run 0 fake --m 1,16 --limit 1s --peers good,raises,sleeps,blocks,crashes,refuses,loses,sticks,last --out "$TMPDIR/all.json"
+rows "$TMPDIR/all.json" >"$TMPDIR/rows"
+diff - "$TMPDIR/rows" >"$TMPDIR/differ" <<'ROWS' || verdict="$verdict $(cat "$TMPDIR/differ"); "
+raises 1 launch-failed RuntimeError: first line | second line | third 0
+sleeps 1 timeout it was not compiled and checked within 1 s 0
+blocks 1 timeout no sign of life for 2 s (checking) 0
+crashes 1 crash its process was ended by signal 11 (SIGSEGV) (checking) 0
+refuses 1 refused fake kernels cannot be imported: none here 0
+loses 1 illegal-address RuntimeError: CUDA error: an illegal memory access was encountered 0
+sticks 1 timeout no sign of life for 2 s (warming up) 0
+good 1 ok  1
+last 1 ok  1
+raises 16 launch-failed RuntimeError: first line | second line | third 0
+sleeps 16 timeout it was not compiled and checked within 1 s 0
+good 16 ok  1
+last 16 ok  1
+ROWS
+for pattern in 'raise RuntimeError\("first line' 'sleeps: not ready after 1 s' 'in deaf' 'Fatal Python error: Segmentation fault' \
+    'raises cannot be compiled ahead: RuntimeError: first line' 'sleeps was not ready in time at two shapes; going on without it'; do
+    expect "$pattern" err
+done
+run 0 "$MIXTUNE" merge --into "$TMPDIR/fake.db" "$TMPDIR/all.json"
+expect 'added 13 of the 13 measurements' out
+result "$verdict" "what hangs, crashes, loses the context or breaks is a row, and the others go on"
+
+# In the middle of timing one hangs: what is on disk before, and after ^C, is the first shape, whole. No function: its shell would get the signal.
+python3 "$TMPDIR/gpu/peers.py" --shape 64,128 --m 1,16 --peers good,late --limit 60s --out "$TMPDIR/int.json" >"$TMPDIR/out" 2>"$TMPDIR/err" &
+pid=$!
+for ((i = 0; i < 300; i++)); do
+    grep -q '^late hangs' "$TMPDIR/err" && break
+    sleep 0.1
+done
+verdict=
+[ "$(rows "$TMPDIR/int.json" 2>&1)" = "good 1 ok  1
+late 1 ok  1" ] || verdict="$verdict on disk before: $(rows "$TMPDIR/int.json" 2>&1); "
+SECONDS=0
+kill -INT "$pid"
+wait "$pid"
+[ $? = 75 ] && [ "$SECONDS" -le 5 ] || verdict="$verdict not 75 within 5 s, but after $SECONDS; "
+[ "$(rows "$TMPDIR/int.json" | wc -l)" = 2 ] && expect interrupted err || verdict="$verdict $(rows "$TMPDIR/int.json"); "
+result "$verdict" "^C ends it within seconds, a hanging peer or not"
+
+SECONDS=0
+run 0 fake --m 1,16 --peers good,slow --limit 60s --budget 4s --out "$TMPDIR/budget.json"
+[ "$SECONDS" -le 9 ] || verdict="$verdict $SECONDS s; "
+[ "$(rows "$TMPDIR/budget.json" | grep -c ' ok  1')" -ge 3 ] || verdict="$verdict $(rows "$TMPDIR/budget.json"); "
+SECONDS=0
+run 0 fake --m 1,16 --peers good,late --limit 60s --budget 4s --out "$TMPDIR/budget.json"
+[ "$SECONDS" -le 11 ] || verdict="$verdict $SECONDS s with a peer that hangs; "
+expect 'peers: the budget is over; 1 of 2 shapes were not measured, or not wholly' err
+[ "$(rows "$TMPDIR/budget.json" | grep -c ' ok  1')" = 2 ] || verdict="$verdict $(rows "$TMPDIR/budget.json"); "
+result "$verdict" "the budget is kept, a hanging peer or not"
 finish

@@ -32,6 +32,18 @@ def numbers(text):
     return out
 
 
+def spread(values):
+    """The two ends first, then what lies in the middle of the widest gaps: whatever part of the list is measured, its range is covered."""
+    out, gaps = list(values[:1]) + list(values[1:][-1:]), [(0, len(values) - 1)]
+    while gaps:
+        first, last = gaps.pop(0)
+        if last - first > 1:
+            middle = (first + last) // 2
+            out.append(values[middle])
+            gaps += [(first, middle), (middle, last)]
+    return out
+
+
 def shape(text):
     """'M,N,K' or 'N,K' -> (m or None, n, k)."""
     parts = text.split(",")
@@ -71,15 +83,16 @@ def layers_of(fields, tp):
 
 
 def problems(shapes, model, wanted, tp, ms, folders):
-    """Every problem once: a shape that two layers share is measured for the first of them."""
-    out = []
+    """Every problem once: a shape that two layers share is measured for the first of them. One layer with all its batch sizes, then the
+    next, so that a short budget has a layer that is complete and the kernels that later ones need are compiled early."""
+    out, ms = [], spread(ms or USUAL_M)
     for m, n, k in shapes:
-        out += [Problem("", f"{n}x{k}", n, k, 1, each) for each in ([m] if m else ms or USUAL_M)]
+        out += [Problem("", f"{n}x{k}", n, k, 1, each) for each in ([m] if m else ms)]
     if model:
         name, fields = find_model(model, folders)
         for layer, n, k in layers_of(fields, tp):
             if not wanted or layer in wanted:
-                out += [Problem(name, layer, n, k, tp, each) for each in ms or USUAL_M]
+                out += [Problem(name, layer, n, k, tp, each) for each in ms]
     once = {}
     for p in out:
         once.setdefault((p.n, p.k, p.m), p)

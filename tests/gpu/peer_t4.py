@@ -5,7 +5,8 @@ import re
 import time
 
 # What each outcome of the database is called in the schema of T4 (tuner/t4.c).
-INVALIDITY = {"ok": "correct", "refused": "constraints", "launch-failed": "runtime", "wrong": "correctness", "illegal-address": "runtime"}
+INVALIDITY = {"ok": "correct", "refused": "constraints", "launch-failed": "runtime", "wrong": "correctness", "illegal-address": "runtime",
+              "timeout": "timeout", "crash": "runtime"}
 UNITS = {"time": "ns", "time_low": "ns", "time_high": "ns", "smem_bytes": "bytes", "spill_bytes": "bytes"}
 
 
@@ -60,21 +61,9 @@ class File:
             "correctness": int(outcome == "ok"), "objectives": ["time"],
             "measurements": [{"name": name, "value": value, "unit": UNITS.get(name, "")} for name, value in values.items()]})
 
-    def resume(self):
-        """Takes over what another run on the device left in the file; its runs and this one become one."""
-        with open(self.path, encoding="utf-8") as file:
-            old = json.load(file)
-        mixtune = old["metadata"]["mixtune"]
-        if mixtune["devices"] != [self.device]:
-            raise ValueError(f"{self.path} is of another device: {mixtune['devices']}")
-        self.environment, self.layers, self.results = mixtune["environments"][0], mixtune["layers"], old["results"]
-        run = mixtune["runs"][0]
-        self.command, self.started = run["command"], run["started"]
-
     def write(self):
-        started = self.started if isinstance(self.started, str) else timestamp(self.started)
         mixtune = {"devices": [self.device], "environments": [self.environment],
-                   "runs": [{"device": 0, "environment": 0, "command": self.command, "started": started}], "layers": self.layers}
+                   "runs": [{"device": 0, "environment": 0, "command": self.command, "started": timestamp(self.started)}], "layers": self.layers}
         metadata = {"compute_api": "CUDA", "device": self.device["name"], "autotuner": "mixtune", "autotuner_version": "peers",
                     "timeunit": "nanoseconds", "mixtune": mixtune}
         head = json.dumps({"schema_version": "1.1.0", "metadata": metadata})

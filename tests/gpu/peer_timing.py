@@ -1,5 +1,6 @@
 """Times of peers by the rules of tuner/timer.c: cold operands, graphs of short kernels, a queue that the host is ahead of, samples until
 the median is known, in rounds in which the peers take turns."""
+import ctypes
 import time
 
 import torch
@@ -15,32 +16,45 @@ L2_MULTIPLE, MOST_SETS = 3, 256
 
 
 class Clock:
-    """The SM clock over its highest, by NVML where its Python package is there; None where it cannot be read."""
+    """The SM clock over its highest, by NVML; None where it cannot be read. runtime/nvml.c has the part of nvml.h that is used."""
+    SM, MEMORY, SENSOR = 1, 2, 0
 
     def __init__(self, uuid):
-        self.handle = self.nvml = None
+        self.nvml, self.handle = None, ctypes.c_void_p()
         try:
-            import pynvml
-            pynvml.nvmlInit()
-            self.handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-            self.highest = pynvml.nvmlDeviceGetMaxClockInfo(self.handle, pynvml.NVML_CLOCK_SM)
-            self.nvml = pynvml
-        except Exception as e:  # its own errors have no base class that is there without it
-            self.missing = f"{type(e).__name__}: {e}"
+            self.nvml = ctypes.CDLL("libnvidia-ml.so.1")
+            self._call("nvmlInit_v2")
+            self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(self.handle))
+            self.highest = self._number("nvmlDeviceGetMaxClockInfo", self.SM)
+        except (OSError, AttributeError, RuntimeError) as e:
+            self.nvml, self.missing = None, str(e)
+
+    def _call(self, name, *arguments):
+        code = getattr(self.nvml, name)(*arguments)
+        if code:
+            raise RuntimeError(f"{name} failed with code {code}")
+
+    def _number(self, name, *which):
+        out = ctypes.c_uint()
+        self._call(name, self.handle, *which, ctypes.byref(out))
+        return out.value
 
     def share(self):
-        return self.nvml.nvmlDeviceGetClockInfo(self.handle, self.nvml.NVML_CLOCK_SM) / self.highest if self.nvml else None
+        try:
+            return self._number("nvmlDeviceGetClockInfo", self.SM) / self.highest if self.nvml else None
+        except RuntimeError:
+            return None
 
     def describe(self):
         """As runtime/nvml.c writes it into the database, as far as it goes; '' where nothing is known."""
         if not self.nvml:
             return ""
-        n = self.nvml
+        driver = ctypes.create_string_buffer(96)
+        self._call("nvmlSystemGetDriverVersion", driver, len(driver))
         return ('{"driver":"%s","sm_mhz":%d,"memory_mhz":%d,"sm_max_mhz":%d,"power_limit_w":%.0f,"temperature_c":%d}' % (
-            n.nvmlSystemGetDriverVersion(), n.nvmlDeviceGetClockInfo(self.handle, n.NVML_CLOCK_SM),
-            n.nvmlDeviceGetClockInfo(self.handle, n.NVML_CLOCK_MEM), self.highest,
-            n.nvmlDeviceGetEnforcedPowerLimit(self.handle) / 1e3,
-            n.nvmlDeviceGetTemperature(self.handle, n.NVML_TEMPERATURE_GPU)))
+            driver.value.decode(), self._number("nvmlDeviceGetClockInfo", self.SM), self._number("nvmlDeviceGetClockInfo", self.MEMORY),
+            self.highest, self._number("nvmlDeviceGetEnforcedPowerLimit") / 1e3,
+            self._number("nvmlDeviceGetTemperature", self.SENSOR)))
 
 
 def sets_for(bytes_per_set, properties):
@@ -107,13 +121,14 @@ class Timed:
         return self.enough
 
 
-def interleave(peers, seconds, clock, failed):
-    """Samples into each peer, a batch each in turn, until every median is known or `seconds` are over. `failed(peer, exception)` is told of
-    one that breaks, which then plays no more. The order turns by one in each round."""
+def interleave(peers, seconds, clock, begins, failed):
+    """Samples into each peer, a batch each in turn, until every median is known or `seconds` are over. `begins(peer)` is told before each
+    batch, `failed(peer, exception)` of one that breaks, which then plays no more. The order turns by one in each round."""
     started, playing = time.monotonic(), list(peers)
     while playing:
         playing = playing[1:] + playing[:1]
         for peer in list(playing):
+            begins(peer)
             try:
                 samples = peer.take(BATCH)
             except Exception as e:  # whatever a peer's library throws
