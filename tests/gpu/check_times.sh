@@ -100,8 +100,8 @@ peers() { # seconds
         skip "peers" "peers.py is not beside $0"
     elif [ "$origin" = measured ]; then
         signal=INT also=75
-        step "peers" $(($1 + 10)) env LD_LIBRARY_PATH="$python_path" python3 "$here/peers.py" --mixtune "$mixtune" --device "$device" \
-            "${peer_work[@]}" --budget "$1s" --out "$state/peers.json"
+        step "peers" $(($1 + 10)) env LD_LIBRARY_PATH="$python_path" python3 "$here/peers.py" --mixtune "$mixtune" \
+            --mixtune-env LD_LIBRARY_PATH="${LD_LIBRARY_PATH-}" --device "$device" "${peer_work[@]}" --budget "$1s" --out "$state/peers.json"
         signal=TERM also=0
     else
         step "peers, their numbers alone" "$1" env LD_LIBRARY_PATH="$python_path" python3 "$here/peers.py" --rehearse "${peer_work[@]}" \
