@@ -7,6 +7,7 @@
 
 /* quantize_act.cu: one warp per token and group. */
 enum { QUANTIZE_WARPS = 4 };
+#define QUANTIZE_ENTRY "quantize_act"
 
 void device_limits_of(const struct device *dev, struct device_limits *out) {
     *out = (struct device_limits){.cc = dev->cc,
@@ -35,6 +36,8 @@ static enum mt_status compile_for(const struct device *dev, const char *template
 enum mt_status kernel_compile(const struct device *dev, const struct config *config, const struct problem *p,
                               struct image *out) {
     struct str options = {0};
+    if (!config->family)
+        return kernel_compile_quantize(dev, p, out);
     config->family->options(config, p, &options);
     enum mt_status status = compile_for(dev, config->family->template_name, &options, out);
     str_release(&options);
@@ -94,11 +97,12 @@ void kernel_count_clusters(const struct device *dev, struct kernel *kernel) {
 }
 
 enum mt_status kernel_load(struct device *dev, const struct config *config, struct image image, struct kernel *out) {
-    enum mt_status status = load(dev, image, config->family->entry, out);
+    enum mt_status status = load(dev, image, config->family ? config->family->entry : QUANTIZE_ENTRY, out);
     if (status != MT_OK)
         return status;
     out->config = *config;
-    kernel_count_clusters(dev, out);
+    if (config->family)
+        kernel_count_clusters(dev, out);
     return MT_OK;
 }
 
@@ -113,7 +117,7 @@ enum mt_status kernel_compile_quantize(const struct device *dev, const struct pr
 enum mt_status kernel_load_quantize(struct device *dev, const struct problem *p, struct kernel *out) {
     struct image image;
     enum mt_status status = kernel_compile_quantize(dev, p, &image);
-    return status == MT_OK ? load(dev, image, "quantize_act", out) : status;
+    return status == MT_OK ? load(dev, image, QUANTIZE_ENTRY, out) : status;
 }
 
 void kernel_unload(struct device *dev, struct kernel *kernel) {

@@ -17,7 +17,8 @@ struct kernel {
 
 void device_limits_of(const struct device *dev, struct device_limits *out);
 
-/* Compiles (or takes from the cache) and loads. `p` gives group, scheme, dtype. kernel_unload() frees all. */
+/* Compiles (or takes from the cache) and loads. `p` gives group, scheme, dtype. A configuration without a family is
+ * quantize_act.cu. kernel_unload() frees all. */
 enum mt_status kernel_compile(const struct device *dev, const struct config *config, const struct problem *p,
                               struct image *out);
 enum mt_status kernel_load(struct device *dev, const struct config *config, struct image image /* taken over */,

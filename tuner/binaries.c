@@ -8,7 +8,10 @@
 
 int binaries_add(struct binaries *b, const struct config *config, const struct problem *p) {
     struct str text = {0};
-    config_format_binary(config, p, &text);
+    if (config->family)
+        config_format_binary(config, p, &text);
+    else
+        str_printf(&text, "quantize g%d %s", p->group, dtype_name(p->dtype));
     for (int i = b->count - 1; i >= 0; i--) /* the newest first: neighbours in a space often share one */
         if (!strcmp(b->item[i].text, text.data)) {
             str_release(&text);

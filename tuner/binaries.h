@@ -23,7 +23,7 @@ struct binaries {
     double deadline; /* of seconds_now(), after which nothing more is compiled; 0: none */
 };
 
-/* Finds or adds the binary of a configuration; its index. */
+/* Finds or adds the binary of a configuration, or of the quantisation where it has no family; its index. */
 int binaries_add(struct binaries *b, const struct config *config, const struct problem *p);
 
 /* Compiles what is wanted and has not been tried yet. A kernel that does not compile is no failure: its status says so,

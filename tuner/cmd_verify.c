@@ -92,8 +92,9 @@ struct verification {
     struct worker *worker;
     const struct device *dev; /* the worker's */
     struct device_limits limits;
-    uint64_t hash; /* of the problem's first output without split-K */
-    int hashed;    /* outputs of the problem that were compared bit for bit, the first included */
+    bool quantised; /* some configuration's family is */
+    uint64_t hash;  /* of the problem's first output without split-K */
+    int hashed;     /* outputs of the problem that were compared bit for bit, the first included */
     int right, wrong, refused, failed, skipped;
     char first_reason[160]; /* why the first refused configuration was */
     int *lost;              /* by family_number(): how many of its kernels hung, crashed or left the context unusable */
@@ -193,6 +194,26 @@ static void print_line(const struct verification *v, const struct work_item *ite
 
 /* ---- running ---- */
 
+/* As binaries_add() and worker_prove() take it. */
+static const struct config quantisation = {0};
+
+static enum mt_status stopped(const struct verification *v) {
+    return fail(MT_INTERRUPTED, "interrupted: %d right, %d wrong so far", v->right, v->wrong);
+}
+
+/* Equal to the first output without split-K, of whatever family, bit for bit. */
+static void check_bits(struct verification *v, struct check *check) {
+    if (check->outcome != OUTCOME_OK || !check->in_order)
+        return;
+    if (v->hashed++ == 0)
+        v->hash = check->hash;
+    if (check->hash == v->hash)
+        return;
+    check->outcome = OUTCOME_WRONG;
+    snprintf(check->message, sizeof check->message,
+             "its bits differ from those of the first configuration without split-K");
+}
+
 static bool given_up(const struct verification *v, const struct family *family) {
     return v->options->give_up > 0 && v->lost[family_number(family)] >= v->options->give_up;
 }
@@ -218,76 +239,43 @@ static void tell(struct verification *v, const struct work_item *item, const str
                  name, v->options->give_up);
 }
 
-/* A configuration of the problem, or its quantisation when the configuration has no family. */
-static enum mt_status prove(struct verification *v, const struct work_item *item, const struct config *config,
-                            int binary, struct check *check) {
-    struct proof_job job = {
-        .problem = item->problem, .seed = (uint64_t)v->options->seed, .config = *config, .binary = binary};
-    job.problem.bias = v->options->bias;
-    enum mt_status status = worker_prove(v->worker, &job, &v->binaries, check);
-    return status == MT_INTERRUPTED ? fail(status, "interrupted: %d right, %d wrong so far", v->right, v->wrong)
-                                    : status;
-}
-
-/* The device's own quantisation of the activations, which the GEMMs then read. */
-static enum mt_status check_quantize(struct verification *v, const struct work_item *item) {
-    static const struct config none = {0};
-    struct image image;
-    struct check check;
-    bool quantised = false;
-    for (int i = 0; i < v->configs.count; i++)
-        quantised = quantised || v->configs.config[i].family->quantised;
-    if (!quantised)
-        return MT_OK;
-    if (given_up(v, NULL)) {
-        v->skipped++;
-        return MT_OK;
-    }
-    enum mt_status status = kernel_compile_quantize(v->dev, &item->problem, &image); /* into the cache */
-    if (status)
-        return status;
-    image_release(&image);
-    if (!(status = prove(v, item, &none, -1, &check)))
-        tell(v, item, &none, &check);
-    return status;
-}
-
-/* Equal to the first output without split-K, of whatever family, bit for bit. */
-static void check_bits(struct verification *v, struct check *check) {
-    if (check->outcome != OUTCOME_OK || !check->in_order)
-        return;
-    if (v->hashed++ == 0)
-        v->hash = check->hash;
-    if (check->hash == v->hash)
-        return;
-    check->outcome = OUTCOME_WRONG;
-    snprintf(check->message, sizeof check->message,
-             "its bits differ from those of the first configuration without split-K");
-}
-
-static enum mt_status check_config(struct verification *v, const struct work_item *item, const struct config *config) {
-    struct check check = {.outcome = OUTCOME_OK};
-    char reason[160];
-    enum mt_status status = MT_OK;
-    if (!config_allowed(config, &item->problem, &v->limits, reason)) {
-        if (v->refused++ == 0)
-            snprintf(v->first_reason, sizeof v->first_reason, "%s", reason);
-        return MT_OK;
-    }
+/* A configuration of the problem, or its quantisation when the configuration has no family: a line, whatever comes of
+ * it. */
+static enum mt_status prove(struct verification *v, const struct work_item *item, const struct config *config) {
     if (given_up(v, config->family)) {
         v->skipped++;
         return MT_OK;
     }
-    const int index = binaries_add(&v->binaries, config, &item->problem);
-    const struct binary *binary = &v->binaries.item[index];
+    struct check check = {.outcome = OUTCOME_OK};
+    struct proof_job job = {.problem = item->problem,
+                            .seed = (uint64_t)v->options->seed,
+                            .config = *config,
+                            .binary = binaries_add(&v->binaries, config, &item->problem)};
+    job.problem.bias = v->options->bias;
+    const struct binary *binary = &v->binaries.item[job.binary];
+    enum mt_status status = MT_OK;
     if (binary->status) {
         check.outcome = OUTCOME_COMPILE_FAILED;
         snprintf(check.message, sizeof check.message, "%s", binary->message);
-    } else if ((status = prove(v, item, config, index, &check))) {
-        return status;
+    } else if ((status = worker_prove(v->worker, &job, &v->binaries, &check))) {
+        return status == MT_INTERRUPTED ? stopped(v) : status;
     }
     check_bits(v, &check);
     tell(v, item, config, &check);
+    return MT_OK;
+}
+
+/* The device's own quantisation of the activations, which the GEMMs then read. */
+static enum mt_status check_quantize(struct verification *v, const struct work_item *item) {
+    return v->quantised ? prove(v, item, &quantisation) : MT_OK;
+}
+
+static enum mt_status check_config(struct verification *v, const struct work_item *item, const struct config *config) {
+    char reason[160];
+    if (config_allowed(config, &item->problem, &v->limits, reason))
+        return prove(v, item, config);
+    if (v->refused++ == 0)
+        snprintf(v->first_reason, sizeof v->first_reason, "%s", reason);
     return MT_OK;
 }
 
@@ -297,7 +285,7 @@ static enum mt_status check_problem(struct verification *v, const struct work_it
     for (int i = 0; i < v->configs.count && !status; i++) {
         int bad = v->wrong + v->failed;
         if (interrupted())
-            status = fail(MT_INTERRUPTED, "interrupted: %d right, %d wrong so far", v->right, v->wrong);
+            status = stopped(v);
         else
             status = check_config(v, item, &v->configs.config[i]);
         progress_step(progress, v->wrong + v->failed == bad, NULL);
@@ -308,17 +296,23 @@ static enum mt_status check_problem(struct verification *v, const struct work_it
     return status;
 }
 
+static void want(struct verification *v, const struct config *config, const struct problem *p) {
+    const int binary = binaries_add(&v->binaries, config, p);
+    v->binaries.item[binary].wanted = true;
+}
+
 static enum mt_status compile(struct verification *v) {
     char reason[160];
-    for (int i = 0; i < v->workload.count; i++)
-        for (int c = 0; c < v->configs.count; c++) {
-            const struct problem *p = &v->workload.item[i].problem;
-            const struct config *config = &v->configs.config[c];
-            if (!config_allowed(config, p, &v->limits, reason))
-                continue;
-            int binary = binaries_add(&v->binaries, config, p);
-            v->binaries.item[binary].wanted = true;
-        }
+    for (int c = 0; c < v->configs.count; c++)
+        v->quantised = v->quantised || v->configs.config[c].family->quantised;
+    for (int i = 0; i < v->workload.count; i++) {
+        const struct problem *p = &v->workload.item[i].problem;
+        if (v->quantised)
+            want(v, &quantisation, p);
+        for (int c = 0; c < v->configs.count; c++)
+            if (config_allowed(&v->configs.config[c], p, &v->limits, reason))
+                want(v, &v->configs.config[c], p);
+    }
     return binaries_compile(&v->binaries, v->dev, v->options->common.quiet);
 }
 

@@ -55,20 +55,6 @@ static enum mt_status need_proof(struct prover *p, const struct proof_job *job, 
     return status;
 }
 
-/* What is left of activations that were quantised wrongly is no operand for others. */
-static void prove_quantize(struct prover *p, struct proof *proof, struct check *out) {
-    struct kernel kernel;
-    if (kernel_load_quantize(p->dev, &proof->problem, &kernel)) {
-        check_failure(p->dev, out);
-        return;
-    }
-    p->on_step(p->context, "while it was proved", false);
-    verify_quantize(proof, &kernel, out);
-    kernel_unload(p->dev, &kernel);
-    if (out->outcome != OUTCOME_OK)
-        proof_release(proof);
-}
-
 enum mt_status prover_prove(struct prover *p, const struct proof_job *job, struct check *out) {
     struct proof *proof;
     struct kernel *kernel;
@@ -77,13 +63,17 @@ enum mt_status prover_prove(struct prover *p, const struct proof_job *job, struc
     if (status)
         return status;
     p->on_step(p->context, "while it was loaded", false);
-    if (!job->config.family) {
-        prove_quantize(p, proof, out);
-    } else if (binary_kernel(&p->binaries.item[job->binary], p->dev, &job->config, &kernel)) {
+    if (binary_kernel(&p->binaries.item[job->binary], p->dev, &job->config, &kernel)) {
         check_failure(p->dev, out);
-    } else {
-        p->on_step(p->context, "while it was proved", false);
-        verify_gemm(proof, kernel, out);
+        return MT_OK;
     }
+    p->on_step(p->context, "while it was proved", false);
+    if (job->config.family) {
+        verify_gemm(proof, kernel, out);
+        return MT_OK;
+    }
+    verify_quantize(proof, kernel, out);
+    if (out->outcome != OUTCOME_OK) /* what is left of activations that were quantised wrongly is no operand */
+        proof_release(proof);
     return MT_OK;
 }

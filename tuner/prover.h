@@ -10,7 +10,7 @@ struct proof_job {
     struct problem problem;
     uint64_t seed;        /* of the random operands */
     struct config config; /* family NULL: the quantisation of the problem's activations */
-    int binary;           /* index into the prover's binaries; -1 for the quantisation, which is taken from the cache */
+    int binary;           /* index into the prover's binaries */
 };
 
 struct prover; /* holds the kernels, and the operands of the problem in hand */

@@ -32,10 +32,10 @@ cp "$TMPDIR/out" "$TMPDIR/by_the_device"
 expect '^timeout +sm80 .*CUDA_ERROR_LAUNCH_TIMEOUT.*,stages=5,' out
 result "$verdict" "the device's own watch ends a kernel"
 
-run 2 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml" --timeout 2s
+run 2 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml" --timeout 3s
 for split in 1 2; do
     expect "^right +sm80 .*,stages=3,.*split_k=$split" out
-    expect "^timeout +sm80 .* 33,257,300  no sign of life for 2 s while it was proved  .*,stages=5,.*split_k=$split" out
+    expect "^timeout +sm80 .* 33,257,300  no sign of life for 3 s while it was proved  .*,stages=5,.*split_k=$split" out
     expect "^crash +sm80 .*CUDA_ERROR_LAUNCH_FAILED.*,stages=6,.*split_k=$split" out
     expect "^illegal-address +sm80 .*CUDA_ERROR_ILLEGAL_ADDRESS.*,stages=7,.*split_k=$split" out
     expect "^wrong +sm80 .*elements are wrong.*,stages=8,.*split_k=$split" out
@@ -45,7 +45,7 @@ expect '^6 right, 2 wrong, 0 refused, 6 failed$' out
 diff <(sed 's/  .*//' "$TMPDIR/by_the_device") <(sed 's/  .*//' "$TMPDIR/out") >>"$TMPDIR/err" || verdict="$verdict other verdicts than the device's; "
 result "$verdict" "kernels that hang, crash, fault or err are lines, and the others are verified as ever"
 
-run 1 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml" --timeout 2s --give-up 2 --json
+run 1 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml" --timeout 3s --give-up 2 --json
 [ "$(grep -c '"verdict":"timeout"' "$TMPDIR/out")" = 2 ] || verdict="$verdict not two timeouts; "
 [ "$(grep -c '"family":"sm90".*"verdict":"right"' "$TMPDIR/out")" = 2 ] || verdict="$verdict not two lines of sm90; "
 forbid 'stages=[678]' out
@@ -55,7 +55,7 @@ result "$verdict" "after --give-up the rest of a family is skipped, and no other
 
 mkdir "$TMPDIR/quantize"
 sed 's/__launch_bounds__.*quantize_act(.*{$/&\n    for (;;)\n        asm volatile("");/' templates/quantize_act.cu >"$TMPDIR/quantize/quantize_act.cu"
-run 1 env MIXTUNE_TEMPLATES="$TMPDIR/quantize" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --shape 5,100,300 --timeout 2s --give-up 1
+run 1 env MIXTUNE_TEMPLATES="$TMPDIR/quantize" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --shape 5,100,300 --timeout 3s --give-up 1
 expect '^timeout +quantize ' out
 [ "$(of_family sm80) $(of_family sm90)" = "2 2" ] || verdict="$verdict not two lines of each; "
 expect '^4 right, 0 wrong, 0 refused, 1 failed, 1 skipped$' out
