@@ -142,16 +142,11 @@ static void step(const struct measurer *m, const char *what) {
         m->on_step(m->on_step_context, what);
 }
 
-static bool same_problem(const struct problem *a, const struct problem *b) {
-    return a->m == b->m && a->n == b->n && a->k == b->k && a->group == b->group && a->scheme.pct8 == b->scheme.pct8 &&
-           a->dtype == b->dtype && a->bias == b->bias;
-}
-
 /* ---- proving ---- */
 
 static enum mt_status find_proof(struct measurer *m, const struct problem *p, bool quantised, struct proof **out) {
     for (int i = 0; i < m->proof_count; i++)
-        if (m->proofs[i].quantised == quantised && same_problem(&m->proofs[i].problem, p)) {
+        if (m->proofs[i].quantised == quantised && problem_equal(&m->proofs[i].problem, p)) {
             *out = &m->proofs[i];
             return MT_OK;
         }
@@ -181,7 +176,7 @@ static enum mt_status prove(struct measurer *m, struct kernel *kernel, const str
     struct problem small;
     proof_problem(&kernel->config, p, &small);
     for (int i = m->proved_count - 1; i >= 0; i--)
-        if (config_equal(&m->proved[i].config, &kernel->config) && same_problem(&m->proved[i].problem, &small)) {
+        if (config_equal(&m->proved[i].config, &kernel->config) && problem_equal(&m->proved[i].problem, &small)) {
             *out = m->proved[i].check;
             return MT_OK;
         }
@@ -230,7 +225,7 @@ static enum mt_status prepare_operands(struct measurer *m, const struct problem 
     struct operands *o = &m->operands;
     struct problem same_m = o->problem;
     same_m.m = p->m;
-    bool same_layer = o->dev && o->quantised == quantised && same_problem(&same_m, p);
+    bool same_layer = o->dev && o->quantised == quantised && problem_equal(&same_m, p);
     if (same_layer && o->problem.m == p->m)
         return MT_OK;
     m->has_full_hash = false;
