@@ -1,4 +1,5 @@
 #include "probe.h"
+#include "../runtime/base/log.h"
 #include "../runtime/base/str.h"
 #include "../runtime/compile.h"
 #include "../runtime/quant.h"
@@ -603,8 +604,10 @@ enum mt_status prober_open(struct device *dev, struct prober **out) {
     enum mt_status status = check(p, dev->drv.DeviceGetAttribute(&khz, CU_DEVICE_ATTRIBUTE_CLOCK_RATE, dev->handle),
                                   "the highest clock of the device");
     p->highest_hz = 1e3 * khz;
-    if (!status && !dev->software)
-        status = gate_open(dev, &p->gate);
+    if (!status && !dev->software && gate_open(dev, &p->gate))
+        log_warn(
+            "%s: limits can hold time in which the device waited for the host, and a low clock is not noticed (%s)",
+            dev->name, fail_message());
     if (!status)
         status = memory_alloc(&p->memory, dev, (size_t)CHECK_GRID * THREADS * 4, &p->out);
     if (status) {
