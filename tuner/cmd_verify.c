@@ -11,13 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_ALL, KEY_SPACE, KEY_BIAS, KEY_SEED, KEY_TIMEOUT, KEY_GIVE_UP };
+enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_ALL, KEY_SPACE, KEY_BIAS, KEY_SEED, KEY_TIMEOUT, KEY_GIVE_UP, KEY_COMPILE };
 
 struct verify_options {
     struct common_options common;
     struct work_options work;
     const char *config, *family, *space;
-    bool all, bias;
+    bool all, bias, compile_only;
     int seed, give_up;
     double patience;
 };
@@ -37,6 +37,7 @@ static const struct argp_option table[] = {
      "After N configurations of a family that hung, crashed or lost the device's context skip the others (default: "
      "never)",
      20},
+    {"compile-only", KEY_COMPILE, NULL, 0, "Put the kernels into the cache, and run none", 20},
     {0},
 };
 
@@ -67,6 +68,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return options_error(int_parse(arg, "--seed", 0, 1 << 30, &o->seed));
     case KEY_TIMEOUT:
         return options_error(seconds_parse(arg, "--timeout", &o->patience));
+    case KEY_COMPILE:
+        o->compile_only = true;
+        return 0;
     case KEY_GIVE_UP:
         return options_error(int_parse(arg, "--give-up", 1, 1000000, &o->give_up));
     default:
@@ -316,6 +320,19 @@ static enum mt_status compile(struct verification *v) {
     return binaries_compile(&v->binaries, v->dev, v->options->common.quiet);
 }
 
+static enum mt_status conclude_compiled(const struct verification *v) {
+    int good = 0, bad = 0;
+    for (int i = 0; i < v->binaries.count; i++) {
+        const struct binary *binary = &v->binaries.item[i];
+        good += binary->status == MT_OK;
+        if (binary->status && bad++ == 0)
+            log_warn("%s", binary->message);
+    }
+    printf(v->options->common.json ? "{\"compiled\":%d,\"failed\":%d}\n" : "%d kernels compiled, %d failed\n", good,
+           bad);
+    return bad ? fail(MT_FAILURE, "%d kernels did not compile", bad) : MT_OK;
+}
+
 static void print_counts(const struct verification *v) {
     if (v->options->common.json) {
         printf("{\"right\":%d,\"wrong\":%d,\"refused\":%d,\"failed\":%d,\"skipped\":%d}\n", v->right, v->wrong,
@@ -353,6 +370,8 @@ static enum mt_status verify(struct verification *v) {
     v->lost = xcalloc((size_t)family_count() + 1, sizeof *v->lost);
     if ((v->configs.count == 0 && (status = default_configs(v))) || (status = compile(v)))
         return status;
+    if (v->options->compile_only)
+        return conclude_compiled(v);
     progress_init(&progress, "verify", (long)v->configs.count * v->workload.count,
                   v->options->common.quiet || v->configs.count == 1 ||
                       isatty(STDOUT_FILENO)); /* there the lines tell */

@@ -30,9 +30,15 @@ struct order {
     int *expected; /* of the group that begins at a candidate: measurements that its search will take */
 };
 
+/* Of the toolchain of the run that has begun, whatever was recorded last: with other kernels or another driver nothing
+ * is known. */
 static const char known_query[] =
-    "SELECT model, layer, tp, n, k, m, scheme, group_size, dtype, family, config, median_ns FROM current "
-    "WHERE uuid = :uuid AND origin = :origin AND cache_state = 'cold' AND NOT is_baseline ORDER BY created, id";
+    "SELECT model, layer, tp, n, k, m, scheme, group_size, dtype, family, config, median_ns, max(created) FROM fact "
+    "WHERE uuid = :uuid AND origin = :origin AND cache_state = 'cold' AND NOT is_baseline AND NOT is_peer "
+    "AND (driver_version, nvrtc_version, template_hash) = (SELECT e.driver_version, e.nvrtc_version, e.template_hash "
+    "FROM run JOIN device ON device.id = run.device JOIN environment AS e ON e.id = run.environment "
+    "WHERE device.uuid = :uuid ORDER BY run.started DESC LIMIT 1) "
+    "GROUP BY config_id, layer_id, m, scheme, group_size, dtype ORDER BY created, id";
 
 static bool searched(const struct order *o) {
     return o->rules.strategy != SEARCH_EXHAUSTIVE;

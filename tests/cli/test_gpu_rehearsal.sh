@@ -26,13 +26,25 @@ files() { find "$1" -type f | wc -l; }
 
 # ---- nothing is wrong ----
 
+# What needs no GPU is done before one is had: then no kernel is compiled.
+export FILLED=$TMPDIR/filled
+run 0 env BUILD="$BUILD" REHEARSE=1 ONLY=gate,timer,copy_,quantize,loads tests/gpu/fill.sh "$FILLED" soft:h100-sxm
+expect '^fill: [0-9]+ kernels, .*; modelled times ' err
+for file in images/nvrtc modelled/h100-sxm.db modelled/h100-sxm-sample.db; do
+    [ -s "$FILLED/$file" ] || verdict="$verdict no $file; "
+done
+run_filled=$verdict
 sanitizer 0
 ln -s "$(command -v gnuplot)" "$tools/gnuplot"
-run 0 env STATE="$TMPDIR/state" "${check[@]}" all "$TMPDIR/whole" --budget 200
+run 0 env STATE="$TMPDIR/state" MIXTUNE_CACHE_DIR="$TMPDIR/cache" "${check[@]}" all "$TMPDIR/whole" --budget 200
+verdict=$run_filled$verdict
+[ ! -e "$TMPDIR/cache/kernels" ] || verdict="$verdict $(files "$TMPDIR/cache/kernels") kernels were compiled; "
+expect '^ok .* take in the modelled times of soft:h100-sxm' out
 forbid '^failed' out
 grep -E '^(ok|skipped) ' "$TMPDIR/whole/summary.txt" | sed 's/^[a-z]* *[0-9.]* s  //; s/:.*//; s/ [0-9,]*$//; s/ of each problem//' | uniq >"$TMPDIR/order"
 diff - "$TMPDIR/order" >>"$TMPDIR/err" <<'END' || verdict="$verdict other steps, or another order; "
 describe
+take in the modelled times of soft
 load a kernel
 compare with the software device
 verify f16
@@ -45,6 +57,7 @@ verify sm90
 probe the device's limits
 sweep, up to 1
 sweep, up to 2
+take in the modelled times of soft
 sample
 peers
 memcheck sm80

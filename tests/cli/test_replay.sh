@@ -59,7 +59,7 @@ run 1 "$MIXTUNE" replay --db "$db" --layer nowhere
 expect 'no good measurement' err
 result "$verdict" 'nothing to play against is a sentence'
 run 64 "$MIXTUNE" replay --db "$db" --strategy bayes
-expect 'exhaustive, random or guided' err
+expect 'exhaustive, random, guided or sample' err
 result "$verdict" 'an unknown strategy is a sentence'
 run 64 sweep "$TMPDIR/none" "${work[@]}" --patience infinite
 expect 'quick, normal or exhaustive' err

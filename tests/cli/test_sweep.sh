@@ -125,4 +125,23 @@ expect 'split_k .*set at launch' out
 expect 'models .*llama-3.1-8b' out
 result "$verdict" 'info'
 
+# A search and a sample each measure so many of each problem; what other kernels measured is not known of these.
+mkdir "$TMPDIR/kernels"
+{ cat templates/gemm_sm80.cu && echo "// changed"; } >"$TMPDIR/kernels/gemm_sm80.cu"
+configs() { # database
+    sqlite3 "$1" "SELECT count(*) FROM current WHERE NOT is_baseline GROUP BY m, scheme" | tr '\n' ' '
+}
+for strategy in guided sample; do
+    base=$TMPDIR/$strategy
+    run 0 sweep "$base" "${work[@]}" --strategy $strategy --max-configs 2
+    [ "$(configs "$base")" = '2 2 2 2 ' ] || verdict="$verdict not two of each: $(configs "$base"); "
+    before=$verdict
+    MIXTUNE_TEMPLATES=$TMPDIR/kernels run 0 sweep "$base" "${work[@]}" --strategy $strategy --max-configs 2
+    [ "$(configs "$base")" = '2 2 2 2 ' ] || verdict="$verdict not two of each with other kernels: $(configs "$base"); "
+    before=$before$verdict
+    run 0 sweep "$base" "${work[@]}" --strategy $strategy --max-configs 2
+    [ "$(sqlite3 "$base" 'SELECT count(*) FROM measurement JOIN config ON config.id = measurement.config WHERE family = '"'sm80'")" = 16 ] ||
+        verdict="$verdict what was known before the change was measured again; "
+    result "$before$verdict" "$strategy: two candidates of each problem, again with other kernels, and no more with the first"
+done
 finish

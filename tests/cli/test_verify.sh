@@ -28,6 +28,12 @@ right "every tile of the quick space, and a mixed layer" 28 "${soft[@]}" --all -
     --scheme w4a8,w8a8,w4.8a8
 right "tall and wide, as a model has it" 2 "${soft[@]}" --shape 17,4096,4096 --scheme w4a8
 
+run 0 env MIXTUNE_CACHE_DIR="$TMPDIR/cache" "$MIXTUNE" verify --quiet --device soft:h100-sxm --compile-only --shape 33,257,300 --scheme w4a8,w6a8
+expect '^5 kernels compiled, 0 failed$' out
+forbid 'right' out
+[ "$(find "$TMPDIR/cache/kernels" -type f | wc -l)" = 5 ] || verdict="$verdict not five kernels in the cache; "
+result "$verdict" "--compile-only fills the cache and runs nothing"
+
 # ---- which families ----
 
 h100=(--device soft:h100-sxm)

@@ -22,6 +22,7 @@
 #
 # MIXTUNE_DEVICE  the device (cuda:0); soft:NAME rehearses all of this without a GPU, with times that are modelled
 # STATE           where the state is kept (default: state/ in the archive, build/gpu-state in the tree)
+# FILLED          in the tree: what fill.sh made (build/gpu)
 # REHEARSE=1      few and small shapes: shows within a minute that every step works
 # PLAN            a file with another plan: it sets what check_plan.sh sets, such as sweep_work=(--model mistral-7b-v0.3 --m 1:256:x2)
 # ONLY            words, separated by commas: only comparisons whose name holds one of them
@@ -66,7 +67,7 @@ if [ -x "$here/../bin/mixtune" ]; then
     : "${MIXTUNE_CACHE_DIR:=$root/cache}" "${MIXTUNE_CONFIGS:=$root/share/mixtune/configs}" "${STATE:=$root/state}"
 else
     root=$(realpath "$here/../..") build=$(realpath "${BUILD:-$here/../../build}")
-    store=$build
+    store=${FILLED:-$build/gpu}
     mixtune=$build/mixtune compare=$build/tests/gpu/compare dispatch=$build/example/dispatch
     : "${MIXTUNE_CACHE_DIR:=$build/cache}" "${MIXTUNE_CONFIGS:=$root/configs}" "${STATE:=$build/gpu-state}"
 fi

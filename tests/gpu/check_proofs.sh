@@ -11,6 +11,12 @@ if [ -n "${MIXTUNE_TEMPLATES:-}" ]; then # changed kernels: those that compare t
     comparison=(env MIXTUNE_TEMPLATES="$work/templates" "${comparison[@]}")
 fi
 
+only=()
+IFS=, read -ra words <<<"${ONLY:-}"
+for word in "${words[@]}"; do
+    only+=(--only "$word")
+done
+
 # A kernel of a few lines, as the fat binary that we write and as the bare cubin in it.
 loads() {
     step "load a kernel" 30 "${comparison[@]}" --only "a kernel loads"
@@ -21,11 +27,7 @@ loads() {
 failed_cases() { sed -n 's/^not ok [0-9]* - \([^:]*\).*/\1/p' "$1"; }
 
 compare_devices() {
-    local word words only=()
-    IFS=, read -ra words <<<"${ONLY:-}"
-    for word in "${words[@]}"; do
-        only+=(--only "$word")
-    done
+    local line
     step "compare with the software device" 60 "${comparison[@]}" "${only[@]}"
     while read -r line; do # the first stands in the step's line
         echo "        $line" | tee -a "$state/steps"
@@ -102,12 +104,16 @@ find_sanitizer() {
     return 1
 }
 
+sanitized() { # family; sets options: one configuration, of sm90 with clusters and stores by the copy engine
+    options=(--family "$1" --shape "$smallest" --scheme w4a8)
+    [ "$1" != sm90 ] || options+=(--config "tile_m=32,cluster=2,store=1,zero=1")
+}
+
 sanitize() { # tool's check, family, seconds
-    local way=()
-    # clusters and stores by the copy engine
-    [ "$2" != sm90 ] || way=(--config "tile_m=32,cluster=2,store=1,zero=1")
-    step "$1 $2" "$3" "$tool" --tool "$1" --error-exitcode 9 --target-processes all "$mixtune" verify --device "$device" --family "$2" \
-        "${way[@]}" --shape "$smallest" --scheme w4a8 --timeout "$3s" --quiet
+    local options
+    sanitized "$2"
+    step "$1 $2" "$3" "$tool" --tool "$1" --error-exitcode 9 --target-processes all "$mixtune" verify --device "$device" "${options[@]}" \
+        --timeout "$3s" --quiet
 }
 
 memchecks() { # seconds for all

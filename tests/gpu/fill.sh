@@ -5,7 +5,7 @@
 #   fill.sh FOLDER DEVICE      FOLDER gets images/ and modelled/NAME.db, NAME-sample.db of soft:NAME: DEVICE, or what stands for it
 #
 # `make gpu-archive FOR=DEVICE` calls it. It is resumed where it was stopped, and takes a quarter of an hour on two cores. REHEARSE=1: the
-# small plan of a rehearsal; PLAN: as in check.sh. modelled/NAME.trace, for tests/gpu/soft_calibrate, need not travel.
+# small plan of a rehearsal; PLAN, ONLY: as in check.sh. modelled/NAME.trace, for tests/gpu/soft_calibrate, need not travel.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(realpath -m "${1:?fill.sh FOLDER DEVICE}")
@@ -23,33 +23,25 @@ mkdir -p "$folder/images" "$folder/modelled"
 [ ! -e "$folder/images/nvrtc" ] || cmp -s "$folder/images/nvrtc" "$folder/images/nvrtc.new" || rm -rf "$folder/images/kernels"
 mv "$folder/images/nvrtc.new" "$folder/images/nvrtc"
 cc=$("$mixtune" info --json --quiet | sed 's/.*"compute_capability":\([0-9]*\).*/\1/')
+state=$folder patience=8 compare=$build/tests/gpu/compare
 # shellcheck source=tests/gpu/check_plan.sh
-state=$folder . "$here/check_plan.sh"
+. "$here/check_plan.sh"
+# shellcheck source=tests/gpu/check_proofs.sh
+. "$here/check_proofs.sh"
 
 say() { echo "fill: $*" >&2; }
 begin=$SECONDS
 
-# The same configurations on a small problem: a kernel does not depend on the shape.
-prove() { "$mixtune" verify --quiet --shape 33,264,300 "$@" >/dev/null; }
-say "the kernels of comparisons and proofs"
-"$build/tests/gpu/compare" --device "$device" --against "$device" --kernels "$here" >"$folder/compare.txt" || { grep '^not ok' "$folder/compare.txt"; exit 1; }
-rm "$folder/compare.txt"
-for line in "${odd[@]}"; do
-    read -r _ group dtype <<<"$line"
-    for family in "${families[@]}"; do
-        [ "$family" = sm90 ] && proof=("${proof90[@]}") || proof=("${proof80[@]}")
-        prove "${proof[@]}" --scheme w4a8,w8a8 --group "$group" --dtype "$dtype" --bias
-        prove --family "$family" --scheme w4.4a8,w6a8 --group "$group" --dtype "$dtype"
-    done
+say "the kernels of comparisons, proofs and limits"
+"$compare" --device "$device" --against "$device" --kernels "$here" "${only[@]}" >"$folder/compare.txt" || { grep '^not ok' "$folder/compare.txt"; exit 1; }
+verify() { "$mixtune" verify --quiet --compile-only "${@:3}" >/dev/null; } # the proofs of check.sh, but nothing runs
+proofs
+for family in "${families[@]}" f16; do
+    sanitized "$family"
+    verify "$family" - "${options[@]}"
 done
-for family in "${families[@]}"; do
-    [ "$family" = sm90 ] && proof=("${proof90[@]}") || proof=("${proof80[@]}")
-    prove "${proof[@]}" --scheme w4a8,w8a8
-    prove --family "$family" --scheme w4.8a8
-done
-prove --family f16 "${all[@]}" --dtype fp16,bf16
-"$mixtune" probe --quiet --db "$folder/modelled/$name-limits.db" >/dev/null
-rm -f "$folder/modelled/$name-limits.db"*
+"$mixtune" probe --quiet --db "$folder/limits.db" >/dev/null
+rm -f "$folder/compare.txt" "$folder"/limits.db*
 
 say "the modelled times of all candidates"
 spaces quick
