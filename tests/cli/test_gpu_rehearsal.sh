@@ -151,7 +151,7 @@ result "$verdict" "a family of which nothing is right is dropped"
 out=$TMPDIR/killed base=$TMPDIR/state-killed
 cp -R "$TMPDIR/state" "$base"
 rm -f "$base"/*/{swept,probed,check.db,copy.db,sample.db}
-finished() { sqlite3 -readonly "$1" "SELECT DISTINCT layer, m, scheme, family, config FROM current ORDER BY 1, 2, 3, 4, 5" 2>/dev/null; }
+finished() { sqlite3 -readonly "$1" "SELECT DISTINCT layer, m, scheme, family, config FROM current" 2>/dev/null | LC_ALL=C sort; }
 verdict=
 mkdir "$out"
 echo "$base" >"$TMPDIR/pattern"
@@ -173,7 +173,7 @@ for ((round = 0; round < ${KILLS:-3}; round++)); do
     done
     [ "$i" -lt 100 ] || verdict="$verdict a sweep outlived the check; "
     [ "$(sqlite3 "$(echo "$base"/*/check.db)" 'PRAGMA integrity_check')" = ok ] || verdict="$verdict the database is damaged; "
-    finished "$base"/*/check.db | comm -23 "$TMPDIR/before" - >"$TMPDIR/lost"
+    finished "$base"/*/check.db | LC_ALL=C comm -23 "$TMPDIR/before" - >"$TMPDIR/lost"
     [ ! -s "$TMPDIR/lost" ] || verdict="$verdict $(wc -l <"$TMPDIR/lost") candidates are lost; "
 done
 run_before=$verdict
