@@ -6,6 +6,7 @@
 real=${CUDA_HOME:-/usr/local/cuda}
 images=$TMPDIR/images
 other=(env CUDA_HOME="$TMPDIR/cuda" MIXTUNE_CACHE_DIR="$TMPDIR/cache")
+# shellcheck disable=SC2054 # a shape holds commas
 sweep=("$MIXTUNE" sweep --quiet --device soft:h100-sxm --shape 16,512,512 --quick --max-configs 3)
 
 mkdir -p "$TMPDIR/cuda/lib64" && cp -R "$real/include" "$TMPDIR/cuda"

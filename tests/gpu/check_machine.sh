@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154 # others set and read these
 # What the machine has: libraries, the device, PyTorch. check.sh sources this.
 
 # Folders that the loader may not know by itself: a toolkit's, a container's driver, and those of Python packages.

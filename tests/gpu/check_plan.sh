@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2054 # others read these; shapes and knobs hold commas
+# shellcheck shell=bash disable=SC2034,SC2054,SC2154 # others read and set these; shapes and knobs hold commas
 # What is run. check.sh and fill.sh source this, so that what one compiles and models beforehand is what the other runs.
 
 # of each line: the shape, the group size, the type of Y

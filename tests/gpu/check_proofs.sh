@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154 # others set and read these
 # Whether kernels compute the right numbers, which families are dropped, and why one is wrong. check.sh sources this.
 
 # ---- beside the software device ----

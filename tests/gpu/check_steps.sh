@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154 # others set and read these
 # Steps with a limit each, a table of them, and what is copied to OUT. check.sh sources this.
 #
 # Neither steps nor what they call use $(...): while bash 5.2 is busy with one it cannot run a trap, and a signal would be lost.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154 # others set and read these
 # Limits, sweeps, samples, finals and the kernels of others. check.sh sources this.
 
 # Limits that were found are kept, whatever becomes of the others.
