@@ -1,8 +1,8 @@
 /* Compiled kernels that travel: a machine runs them whatever NVRTC it has, or has none.
  *
- * $MIXTUNE_IMAGES (the command's --images) names a folder that looks like a cache: kernels/<hash>, as cache.h has it, and
- * beside it the file `nvrtc` with the version that compiled them, as "1300" for 13.0. Everything is then looked up, and
- * recorded, under that version. Such a folder is as trustworthy as whoever made it: it holds machine code. */
+ * $MIXTUNE_IMAGES (the command's --images) names a folder that looks like a cache: kernels/<hash>, as cache.h has it,
+ * and beside it the file `nvrtc` with the version that compiled them, as "1300" for 13.0. Everything is then looked up,
+ * and recorded, under that version. Such a folder is as trustworthy as whoever made it: it holds machine code. */
 #ifndef MT_IMAGES_H
 #define MT_IMAGES_H
 

@@ -199,8 +199,8 @@ static json_t *number_or_null(double value) {
 
 static void print_json(const struct finding *f, const char *gpu, const char *model) {
     json_t *object =
-        json_pack("{ss ss ss ss si si so so so so so so so so}", "gpu", gpu, "model_device", model, "family", f->family, "m",
-                  f->range, "pairs", f->pairs, "problems", f->problems, "rho", number_or_null(f->rho), "low",
+        json_pack("{ss ss ss ss si si so so so so so so so so}", "gpu", gpu, "model_device", model, "family", f->family,
+                  "m", f->range, "pairs", f->pairs, "problems", f->problems, "rho", number_or_null(f->rho), "low",
                   number_or_null(f->low), "high", number_or_null(f->high), "rho_within", number_or_null(f->within),
                   "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst), "pruned_mean",
                   number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));

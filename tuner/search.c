@@ -117,8 +117,7 @@ static int *draw_all(const struct search_pool *pool, uint64_t seed) {
         str_clear(&text);
         str_printf(&text, "%d,%d,%d %d ", p->m, p->n, p->k, p->scheme.pct8);
         config_format(&pool->config[i], &text);
-        lot[i] =
-            (struct lot){i, 0, pool->config[i].family, XXH3_64bits_withSeed(text.data, text.length, seed)};
+        lot[i] = (struct lot){i, 0, pool->config[i].family, XXH3_64bits_withSeed(text.data, text.length, seed)};
     }
     str_release(&text);
     qsort(lot, (size_t)pool->count, sizeof *lot, compare_within_family);

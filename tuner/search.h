@@ -10,9 +10,9 @@
  * fastest by modelled time where these are known; else, and with nothing to learn from, with a few that lie far from
  * each other.
  *
- * Sample: so many as the budget has, drawn at random, of each family alike; equal seeds draw the same ones for a problem,
- * whatever was measured before. What is known of a whole space (how well modelled times rank it, say) comes from a sample:
- * the favourites of a search look too much alike.
+ * Sample: so many as the budget has, drawn at random, of each family alike; equal seeds draw the same ones for a
+ * problem, whatever was measured before. What is known of a whole space (how well modelled times rank it, say) comes
+ * from a sample: the favourites of a search look too much alike.
  *
  * The caller measures what search_next() names and tells the time. Everything follows from the seed: equal answers give
  * equal questions. Nothing here knows of devices, so a stored sweep can answer too (replay.h). */

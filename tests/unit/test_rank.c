@@ -78,8 +78,7 @@ static void pruning(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_ties), cmocka_unit_test(with_ties), cmocka_unit_test(without_an_order),
-        cmocka_unit_test(intervals),    cmocka_unit_test(regret),
-        cmocka_unit_test(pruning),
+        cmocka_unit_test(intervals),    cmocka_unit_test(regret),    cmocka_unit_test(pruning),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -435,12 +435,18 @@ static void test_sample_draws_families_alike(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_exhaustive_asks_all_in_order),
-        cmocka_unit_test(test_budget_and_seed), cmocka_unit_test(test_random_climbs),
-        cmocka_unit_test(test_failures),        cmocka_unit_test(test_known_before),
-        cmocka_unit_test(test_until_settled),   cmocka_unit_test(test_modelled_times_guide),
-        cmocka_unit_test(test_guided_sweep),    cmocka_unit_test(test_guided_budget),
-        cmocka_unit_test(test_model_foretells), cmocka_unit_test(test_sample_is_drawn),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_exhaustive_asks_all_in_order),
+        cmocka_unit_test(test_budget_and_seed),
+        cmocka_unit_test(test_random_climbs),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_known_before),
+        cmocka_unit_test(test_until_settled),
+        cmocka_unit_test(test_modelled_times_guide),
+        cmocka_unit_test(test_guided_sweep),
+        cmocka_unit_test(test_guided_budget),
+        cmocka_unit_test(test_model_foretells),
+        cmocka_unit_test(test_sample_is_drawn),
         cmocka_unit_test(test_sample_draws_families_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
