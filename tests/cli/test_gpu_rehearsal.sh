@@ -150,16 +150,19 @@ result "$verdict" "a family of which nothing is right is dropped"
 # SIGKILL reaches nobody but the shell: a step that outlives it would hold the device.
 out=$TMPDIR/killed base=$TMPDIR/state-killed
 cp -R "$TMPDIR/state" "$base"
-rm -f "$base"/*/{swept,probed,check.db,copy.db,sample.db}
+"$MIXTUNE" probe --quiet --device soft:h100-sxm --db "$TMPDIR/limits.db" >"$TMPDIR/out" 2>"$TMPDIR/err"
 finished() { sqlite3 -readonly "$1" "SELECT DISTINCT layer, m, scheme, family, config FROM current" 2>/dev/null | LC_ALL=C sort; }
 verdict=
 mkdir "$out"
 echo "$base" >"$TMPDIR/pattern"
+echo "sweep_work=(--model qwen2.5-0.5b --layers qkv,o --m 1,16,64 --scheme w4a8)" >"$TMPDIR/longer"
 RANDOM=${KILL_SEED:-7}
 for ((round = 0; round < ${KILLS:-3}; round++)); do
-    env STATE="$base" "${check[@]}" rest "$out" --budget 100 >"$TMPDIR/out" 2>"$TMPDIR/err" &
+    rm -f "$base"/*/{swept,check.db,copy.db,sample.db} # each has all sweeps to do
+    cp "$TMPDIR/limits.db" "$(echo "$base"/*)/check.db"
+    env STATE="$base" PLAN="$TMPDIR/longer" "${check[@]}" rest "$out" --budget 100 >"$TMPDIR/out" 2>"$TMPDIR/err" &
     pid=$!
-    for ((i = RANDOM % 60 + 5; i > 0; i--)); do
+    for ((i = RANDOM % 40 + 5; i > 0; i--)); do
         [ "$(files "$out")" -le 8 ] || verdict="$verdict over eight files; "
         sleep 0.1
     done
@@ -177,9 +180,9 @@ for ((round = 0; round < ${KILLS:-3}; round++)); do
     [ ! -s "$TMPDIR/lost" ] || verdict="$verdict $(wc -l <"$TMPDIR/lost") candidates are lost; "
 done
 run_before=$verdict
-run 0 env STATE="$base" "${check[@]}" rest "$out" --budget 100
+run 0 env STATE="$base" PLAN="$TMPDIR/longer" "${check[@]}" rest "$out" --budget 100
 expect '^ok .* finals' out
-[ "$(finished "$base"/*/check.db | wc -l)" -ge 12 ] || verdict="$verdict too few rows; "
+[ "$(finished "$base"/*/check.db | wc -l)" -ge 30 ] || verdict="$verdict too few rows; "
 result "$run_before$verdict" "killed at random moments, with OUT emptied, it loses nothing and goes on"
 
 : >"$TMPDIR/out"
