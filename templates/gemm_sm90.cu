@@ -62,13 +62,12 @@
 #endif
 
 constexpr int widest = (BLOCKS > BLOCKS8 ? BLOCKS : BLOCKS8) * 64 * (PINGPONG ? 1 : CONSUMERS);
-// What the registers of a consumer allow: jobs under way, and whether some are left for loads ahead.
+// What the registers of a consumer allow: jobs under way; those that one leaves.
 template <int Blocks> constexpr int jobs_at_once = mt_consumer_jobs(Blocks, TILE_M, TILE_K, GROUP, CONSUMERS, PINGPONG, CTAS);
-template <int Blocks>
-constexpr bool roomy = mt_consumer_registers(CONSUMERS, CTAS) - mt_consumer_live(Blocks, TILE_M, GROUP, 1) >= 80;
+template <int Blocks> constexpr int spare = mt_consumer_registers(CONSUMERS, CTAS) - mt_consumer_live(Blocks, TILE_M, GROUP, 1);
 template <int Bits, int Blocks>
 using TileOf = HopperTile<Bits, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, jobs_at_once<Blocks>,
-                          roomy<Blocks>, CLUSTER, CLUSTER_K, STORE, widest * TILE_M, BF16>;
+                          spare<Blocks>, CLUSTER, CLUSTER_K, STORE, widest * TILE_M, BF16>;
 using Tile8 = TileOf<8, BLOCKS8>;
 using Tile4 = TileOf<4, BLOCKS>;
 constexpr int stage8 = HAS_W8 ? Tile8::stage_bytes : 0, stage4 = HAS_W4 ? Tile4::stage_bytes : 0;

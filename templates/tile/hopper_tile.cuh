@@ -31,7 +31,7 @@ template <int Stages> struct Pipe {
 };
 
 template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
-          int JobsAtOnce_, bool Roomy_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
+          int JobsAtOnce_, int Spare_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
     static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
     static constexpr int Cluster = Cluster_, ClusterK = ClusterK_; // CTAs that share tokens; that share K
@@ -40,6 +40,7 @@ struct HopperTile {
     static constexpr int TileN = Team::TileN, NI = Team::NI;
     static constexpr int jobs = TileK / Group * Blocks; // of a step, each a group of wgmma
     static constexpr bool overlapped = JobsAtOnce_ == 2;
+    static constexpr bool loads_ahead = Spare_ >= 80, keeps_offsets = Spare_ >= 24; // registers that are left beside one job
     static constexpr int slabs = TileK / 128, groups = TileK / Group, units = Group / 64; // per step, per step, k64 per group
     static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
     static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
@@ -186,11 +187,14 @@ struct HopperTile {
         }
     }
 
-    // A stage as a lane reads it. The two offsets stay in registers: else the compiler works them out anew in every step.
-    struct View {
+    struct View { // of a stage, by a lane
         const unsigned char *stage;
-        uint weights, tokens; // its 16 bytes of a block of weights; of the scales or sums of a pair of fragments
+        uint weights, tokens; // where it reads: its 16 bytes of a block of weights; of the scales or sums of a pair of fragments
     };
+    // The compiler works these out anew in every step, unless it cannot: that wants registers.
+    static __device__ __forceinline__ uint lane_offset(int bytes) {
+        return keeps_offsets ? afresh(bytes) : bytes;
+    }
     struct Features { // of a lane: rows lane / 4 and lane / 4 + 8 of its warp's 16
         float scale[2], offset[2];
         uint zero[2]; // packed_zero()
@@ -278,7 +282,7 @@ struct HopperTile {
     }
     // One job after the other. Where a step's groups are unrolled, ptxas loads for the next one ahead, and must have the registers for it.
     __device__ __forceinline__ void consume_in_turn(typename Out::Accumulators &acc, const View &view) const {
-        constexpr int unroll = Roomy_ && groups == 2 && Blocks == 1 ? 2 : 1;
+        constexpr int unroll = loads_ahead && groups == 2 && Blocks == 1 ? 2 : 1;
 #pragma unroll unroll
         for (int group = 0; group < groups; group++)
 #pragma unroll
@@ -318,7 +322,7 @@ struct HopperTile {
         if constexpr (teams > 1)
             mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);
         const int count = agreed(steps.end - steps.begin);
-        const uint weights = afresh(threadIdx.x % 32 * 16), tokens_at = afresh(threadIdx.x % 4 * 16);
+        const uint weights = lane_offset(threadIdx.x % 32 * 16), tokens_at = lane_offset(threadIdx.x % 4 * 16);
         for (int step = 0; step < count; step++, pipe.advance()) {
             const int s = pipe.stage;
             const View view = {stages + s * stage_pitch, weights, tokens_at};
