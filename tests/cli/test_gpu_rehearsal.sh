@@ -4,7 +4,8 @@
 # is given.
 # shellcheck source=tests/cli/cases.sh
 . tests/cli/cases.sh
-: "${BUILD:=build}"
+# shellcheck source=tests/cli/real.sh
+. tests/cli/real.sh
 
 # Tools that a machine with a GPU may lack: those that check.sh uses are there, others are not. Python is one of the others.
 tools=$TMPDIR/tools
@@ -204,21 +205,9 @@ result "$verdict" "SIGTERM leaves what was written"
 # ---- the path of a real device ----
 
 # The software device under the name of the real driver, beside libraries that do not start (test_real.sh has more of this).
-mkdir "$TMPDIR/lib"
-include=$(dirname "$(find "${CUDA_HOME:-/usr/local/cuda}/include/" -name cublasLt.h | head -n 1)")
-cc -shared -fPIC -isystem "$include" -Wl,-soname,libcuda.so.1 -o "$TMPDIR/lib/libcuda.so.1" tests/unit/fake_cuda.c -Wl,--no-as-needed -L"$BUILD" \
-    -lsoftgpu -Wl,-rpath,"$PWD/$BUILD"
-for name in libcublas libcublasLt; do
-    cc -shared -fPIC -isystem "$include" -Wl,-soname,$name.so.13 -o "$TMPDIR/lib/$name.so.13" tests/unit/fake_cublas.c
-done
-sed 's/^l2_kib: *[0-9]*/l2_kib: 16/; s/^name: .*/name: "rehearsal"/' configs/devices/a100-sxm-80g.yaml >"$TMPDIR/device.yaml"
-cat >"$TMPDIR/space.yaml" <<'YAML'
-family: sm80
-values:
-  tile_n: [64]
-  tile_m: [8]
-  stages: [3, 4]
-YAML
+real_libraries "$TMPDIR/lib"
+real_device "$TMPDIR/device.yaml"
+real_space "$TMPDIR/space.yaml"
 cat >"$TMPDIR/plan" <<SH
 sweep_work=(--shape 64,256 --m 4 --scheme w4a8) first=1 portions=(2) sample_work=("--shape 4,64,256 --scheme w4a8")
 spaces() { space=$TMPDIR/space.yaml; }

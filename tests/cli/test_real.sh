@@ -5,7 +5,8 @@
 set -u
 export MIXTUNE_LOG=info
 . tests/cli/cases.sh
-: "${BUILD:=build}"
+# shellcheck source=tests/cli/real.sh
+. tests/cli/real.sh
 db=$TMPDIR/db
 
 sql() { sqlite3 "$1" "$2"; }
@@ -15,27 +16,9 @@ want() { # database, what, query
     [ "$got" = "$2 " ] || verdict="$verdict '$got' and not '$2'; "
 }
 
-include=$(dirname "$(find "${CUDA_HOME:-/usr/local/cuda}/include/" -name cublasLt.h | head -n 1)")
-mkdir "$TMPDIR/lib"
-library() { # file, soname, further options
-    local source=$1 soname=$2
-    shift 2
-    cc -shared -fPIC -Wall -Wextra -Werror -isystem "$include" -Wl,-soname,"$soname" -o "$TMPDIR/lib/$soname" "$source" "$@" || exit 1
-}
-library tests/unit/fake_cuda.c libcuda.so.1 -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$BUILD"
-library tests/unit/fake_cublas.c libcublas.so.13
-library tests/unit/fake_cublas.c libcublasLt.so.13
-library tests/unit/fake_nvml.c libnvidia-ml.so.1
-
-# What is launched outside events is executed here: few sets of small operands.
-sed 's/^l2_kib: *[0-9]*/l2_kib: 16/; s/^name: .*/name: "rehearsal"/' configs/devices/a100-sxm-80g.yaml >"$TMPDIR/device.yaml"
-cat >"$TMPDIR/space.yaml" <<'YAML'
-family: sm80
-values:
-  tile_n: [64]
-  tile_m: [8]
-  stages: [3, 4]
-YAML
+real_libraries "$TMPDIR/lib"
+real_device "$TMPDIR/device.yaml"
+real_space "$TMPDIR/space.yaml"
 sweep() { # database, further options
     local base=$1
     shift
