@@ -45,7 +45,7 @@ describe_or_leave() {
     if [ "$code" != 0 ]; then
         grep -m 1 '^mixtune:' "$work/info" >&2
         [[ $device == cuda* ]] && [ -e /dev/nvidiactl ] || exit "$code"
-        opens=0 gpu="a GPU that does not open" cc=0 origin=measured model=none modelled=none described=$now
+        opens=0 gpu="a GPU that does not open" cc=0 origin=measured pace=1 model=none modelled=none described=$now
         return
     fi
     gpu=$(sed -n 's/^device *[^ ]*: //p' "$work/info" | sed 's/ (times are modelled)$//')
@@ -54,8 +54,8 @@ describe_or_leave() {
     modelled=$store/modelled/${model#soft:}
     tick
     described=$now
-    origin=measured
-    [[ $device != soft:* ]] || origin=modelled
+    origin=measured pace=1
+    [[ $device != soft:* ]] || origin=modelled pace=10 # it takes so many times longer for a proof, at least
 }
 
 # The driver is not torn down between two of our processes while somebody has the device open.

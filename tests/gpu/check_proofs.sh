@@ -54,7 +54,7 @@ verify() { # family, name, options...
         skip "verify $2" "$1 is dropped"
         return
     fi
-    step "verify $2" 40 "$mixtune" verify --device "$device" --timeout "${patience}s" --give-up 2 "${@:3}" || [ "$stopped" = 1 ] || judge "$1"
+    step "verify $2" $((40 * pace)) "$mixtune" verify --device "$device" --timeout "${patience}s" --give-up 2 "${@:3}" || [ "$stopped" = 1 ] || judge "$1"
 }
 
 prove() { # family, options of its proofs
