@@ -137,7 +137,8 @@ FILLED = $(BUILD)/gpu$(if $(filter 1,$(REHEARSE)),-rehearsal)
 gpu-archive: dist
 	$(Q)$(MAKE) all $(BUILD)/tests/gpu/compare
 	$(Q)BUILD=$(BUILD) REHEARSE=$(REHEARSE) tests/gpu/fill.sh $(FILLED) $(FOR)
-	$(Q)mkdir -p $(DIST)/modelled && cp -R $(FILLED)/images $(DIST) && cp $(FILLED)/modelled/*.db $(DIST)/modelled
+	$(Q)mkdir -p $(DIST)/modelled && cp -R $(FILLED)/images $(DIST)
+	$(Q)find $(FILLED)/modelled -name "*.db" -exec cp {} $(DIST)/modelled \;
 	$(Q)tar -C $(BUILD)/dist -czf $(FILLED)/$(ARCHIVE)-gpu.tar.gz $(ARCHIVE)
 	$(Q)echo "gpu-archive: $(FILLED)/$(ARCHIVE)-gpu.tar.gz ($$(du -h $(FILLED)/$(ARCHIVE)-gpu.tar.gz | cut -f1))"
 # Runs from that archive, as on a machine that has nothing else. Without a GPU it is a rehearsal with few and small shapes.
