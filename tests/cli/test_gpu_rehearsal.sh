@@ -212,7 +212,8 @@ cat >"$TMPDIR/plan" <<SH
 sweep_work=(--shape 64,256 --m 4 --scheme w4a8) first=1 portions=(2) sample_work=("--shape 4,64,256 --scheme w4a8")
 spaces() { space=$TMPDIR/space.yaml; }
 SH
-mkdir -p "$TMPDIR/state-real/rehearsal" && touch "$TMPDIR/state-real/rehearsal/probed"
+known=$TMPDIR/state-real/rehearsal--software-device--modelled-times-
+mkdir -p "$known" && touch "$known/probed" # limits take a minute here
 run 1 env -u CUDA_HOME PATH="$tools" LD_LIBRARY_PATH="$TMPDIR/lib" FAKE_CUBLAS=broken SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
     STATE="$TMPDIR/state-real" PLAN="$TMPDIR/plan" REHEARSE=1 tests/gpu/check.sh rest "$TMPDIR/real" --budget 200
 expect '^failed .* cuBLAS, cuBLASLt and the gate: .*cuBLAS is no baseline \(cuBLAS: cublasCreate gives status 1\)' out
