@@ -111,7 +111,10 @@ rest() {
     why_families_are_wrong $((BUDGET / 6))
     reserve=$((finals + peers + last))
     [ -e "$state/probed" ] || probe
-    [ -s "$state/swept" ] || sweep_to "$first" # triage had no time for all of it
+    if [ ! -s "$state/swept" ]; then # triage had no time for all of it, or there was none
+        take_in "$modelled.db" "$db"
+        sweep_to "$first"
+    fi
     for portion in "${portions[@]}"; do
         sweep_to "$portion"
         if [ "$portion" = "${portions[0]}" ]; then # what one wants to know in any case comes before the finer search

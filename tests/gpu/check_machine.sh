@@ -81,8 +81,9 @@ has_torch() {
     [ "$torch" = 0 ]
 }
 
+# Modelled times that guide, and that measured ones are compared with. In a rehearsal they would be its results.
 take_in() { # modelled database, database
-    [ -e "$1" ] || return 0
+    [ -e "$1" ] && [ "$origin" = measured ] || return 0
     step "take in the modelled times of $model" 20 "$mixtune" merge --quiet --into "$2" "$1"
 }
 
