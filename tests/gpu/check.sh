@@ -121,7 +121,7 @@ rest() {
             samples
             reserve=$((finals + last))
             peers "$peers"
-            memchecks $((BUDGET / 12))
+            memchecks $((BUDGET / 7))
         fi
     done
     reserve=$last

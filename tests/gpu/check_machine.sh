@@ -70,7 +70,7 @@ hold_device() {
 # Python needs many seconds to import PyTorch for the first time.
 look_for_torch() {
     torch=0
-    env LD_LIBRARY_PATH="$python_path" python3 -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda)' \
+    timeout 90 env LD_LIBRARY_PATH="$python_path" python3 -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda)' \
         >"$work/torch" 2>&1 </dev/null &
     torch=$!
 }

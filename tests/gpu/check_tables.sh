@@ -9,7 +9,9 @@ tables() {
     elif [ ! -e "$modelled-sample.db" ]; then
         skip "correlate model and measurement" "there are no modelled times of $model in $store (make gpu-archive)"
     elif [ -e "$state/sample.db" ]; then
-        step "correlate model and measurement" 20 "$mixtune" correlate --db "$state/sample.db" --gpu "$gpu" --model-device "${model#soft:}" --quiet &&
+        "$mixtune" info --quiet --device "$model" 2>/dev/null | sed -n 's/^device *[^ ]*: //p' | sed 's/ (times are modelled)$//' >"$work/model"
+        read -r line <"$work/model"
+        step "correlate model and measurement" 20 "$mixtune" correlate --db "$state/sample.db" --gpu "$gpu" --model-device "$line" --quiet &&
             cp "$said" "$state/correlation"
     fi
     step "show" 10 "$mixtune" show --db "$db" --gpu "$gpu" --quiet
