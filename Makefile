@@ -141,7 +141,7 @@ gpu-archive: dist
 	$(Q)find $(FILLED)/modelled -name "*.db" -exec cp {} $(DIST)/modelled \;
 	$(Q)tar -C $(BUILD)/dist -czf $(FILLED)/$(ARCHIVE)-gpu.tar.gz $(ARCHIVE)
 	$(Q)echo "gpu-archive: $(FILLED)/$(ARCHIVE)-gpu.tar.gz ($$(du -h $(FILLED)/$(ARCHIVE)-gpu.tar.gz | cut -f1))"
-# Runs from that archive, as on a machine that has nothing else. Without a GPU it is a rehearsal with few and small shapes.
+# Runs from that archive, as on a machine that has nothing else; PART=triage or rest: one part. Without a GPU it is a rehearsal with few and small shapes.
 OUT ?= $(BUILD)/gpu-check
 GPU := $(or $(MIXTUNE_DEVICE),$(if $(wildcard /dev/nvidiactl),cuda:0,soft:h100-sxm))
 REHEARSE ?= $(if $(filter soft:%,$(GPU)),1)
