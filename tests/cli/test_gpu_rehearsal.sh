@@ -225,6 +225,19 @@ expect '^64x256 +4 w4a8 .* f16 ' out
 [ "$(sqlite3 "$TMPDIR/real/check.db" 'SELECT DISTINCT missing FROM run')" = cublas,cublaslt ] || verdict="$verdict the run does not say what is missing; "
 result "$verdict" "without cuBLAS a step has failed, and the table is there"
 
+# A driver that takes no image at all: what tells why, and then no more.
+real_library tests/unit/fake_cuda.c "$TMPDIR/lib/libcuda.so.1" -DNOTHING_LOADS -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$(realpath "$BUILD")"
+run 1 env -u CUDA_HOME PATH="$tools" LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
+    STATE="$TMPDIR/state-none" REHEARSE=1 tests/gpu/check.sh all "$TMPDIR/nothing" --budget 200
+expect '^failed .* load a kernel: .*a kernel loads as fat binary: ' out
+for step in 'why: what the loader does' 'why: the bare cubin beside the fat binary' 'why: a verification that says all' "why: a program of nvcc's"; do
+    expect "^(ok|failed|skipped) .* $step" out
+done
+forbid ' s  (verify sm80|probe|sweep|show|export|the rest)' out
+expect 'NO_BINARY_FOR_GPU' nothing/gpu-check.log
+expect 'find library=libcuda' nothing/gpu-check.log
+result "$verdict" "where nothing loads it tells why, and stops"
+
 # ---- what the command line says ----
 
 run 64 tests/gpu/check.sh triage "$TMPDIR/none" --budget soon

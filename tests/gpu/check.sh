@@ -99,16 +99,18 @@ triage() {
         sweep_to "$first"
     else
         why_nothing_loads
+        part=none
     fi
 }
 
 rest() {
-    tick
+    look
     sweeping=0 resting=$now
-    local finals=$((BUDGET / 7)) peers=$((BUDGET / 6)) last=$((BUDGET / 13))
+    local budget=$left
+    local finals=$((budget / 7)) peers=$((budget / 6)) last=$((budget / 13))
     [ "$finals" -le 60 ] || finals=60
     [ "$peers" -le 75 ] || peers=75
-    why_families_are_wrong $((BUDGET / 6))
+    why_families_are_wrong $((budget / 6))
     reserve=$((finals + peers + last))
     [ -e "$state/probed" ] || probe
     if [ ! -s "$state/swept" ]; then # triage had no time for all of it, or there was none
@@ -121,7 +123,7 @@ rest() {
             samples
             reserve=$((finals + last))
             peers "$peers"
-            memchecks $((BUDGET / 7))
+            memchecks $((budget / 7))
         fi
     done
     reserve=$last
@@ -136,13 +138,15 @@ if [ "$opens" = 0 ]; then
     why_nothing_loads
     part=none
 fi
+[ "$part" != all ] || reserve=$((BUDGET * 3 / 5)) # the second part's
 [ "$part" = rest ] || [ "$part" = none ] || triage
+reserve=0
 if [ "$part" = rest ] || { [ "$part" = all ] && [ "$failed" = 0 ]; }; then
     rest
 elif [ "$part" = all ] && [ "$stopped" = 0 ]; then
     settle skipped "the rest" 0 "something failed: mend it, or go on with check.sh rest"
 fi
-tables
+[ "$part" = none ] || tables
 publish_all
 cat "$state/summary.txt"
 echo "results are in $OUT; the state is in $state"

@@ -174,7 +174,7 @@ why_families_are_wrong() { # seconds
 why_nothing_loads() {
     [ "$stopped" = 0 ] || return
     look
-    BUDGET=$((BUDGET - left + 60))
+    reserve=0 BUDGET=$((BUDGET - left + 60))
     step "why: what the loader does" 10 env LD_DEBUG=libs "$mixtune" info --device "$device"
     step "why: the bare cubin beside the fat binary" 15 "${comparison[@]}" --only "a kernel loads"
     step "why: a verification that says all" 20 env MIXTUNE_LOG=debug "$mixtune" verify --device "$device" --timeout "${patience}s" --shape "$smallest"

@@ -8,3 +8,11 @@ CUresult cuGetExportTable(const void **table, const CUuuid *which) {
     *table = 0;
     return CUDA_ERROR_NOT_FOUND;
 }
+
+#ifdef NOTHING_LOADS
+CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+    (void)module;
+    (void)image;
+    return CUDA_ERROR_NO_BINARY_FOR_GPU;
+}
+#endif
