@@ -3,7 +3,7 @@
 
 # Limits that were found are kept, whatever becomes of the others.
 probe() {
-    step "probe the device's limits" 45 "$mixtune" probe --device "$device" --db "$db" --quiet
+    step "probe the device's limits" 45 "$mixtune" probe --device "$device" --db "$db" --timeout $((2 * patience))s --quiet
     touch "$state/probed"
 }
 
