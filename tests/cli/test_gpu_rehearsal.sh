@@ -62,6 +62,7 @@ memcheck sm80
 memcheck sm90
 memcheck f16
 sweep, up to 3
+sweep, up to 24
 finals, in turns
 correlate model and measurement
 show

@@ -6,7 +6,7 @@ if [ "${REHEARSE:-0}" = 1 ]; then
     odd=("1,100,300 128 fp16") plain=(5,256,256) large=5,256,256 f16=3,40,136 all=() smallest=9,136,136
     proof80=(--family sm80) proof90=(--family sm90)
     sweep_work=(--model qwen2.5-0.5b --layers o --m 1,16 --scheme w4a8)
-    first=1 portions=(2 3)
+    first=1 portions=(2 3 24)
     sample_work=("--model qwen2.5-0.5b --layers o --m 16 --scheme w4a8") drawn=4
     peer_work=(--shape 16,96,512)
 else
