@@ -144,7 +144,7 @@ gpu-archive: dist
 # Runs from that archive, as on a machine that has nothing else; PART=triage or rest: one part. Without a GPU it is a rehearsal with few and small shapes.
 OUT ?= $(BUILD)/gpu-check
 GPU := $(or $(MIXTUNE_DEVICE),$(if $(wildcard /dev/nvidiactl),cuda:0,soft:h100-sxm))
-REHEARSE ?= $(if $(filter soft:%,$(GPU)),1)
+REHEARSE ?= $(if $(filter gpu-check,$(MAKECMDGOALS)),$(if $(filter soft:%,$(GPU)),1))
 FOR ?= $(GPU)
 gpu-check: gpu-archive
 	$(Q)$(if $(filter 1,$(REHEARSE)),echo "gpu-check: a rehearsal on $(GPU)$(if $(MIXTUNE_DEVICE),,$(comma) for there is no GPU here)")

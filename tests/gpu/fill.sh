@@ -6,7 +6,8 @@
 # MODEL=0: only the kernels. After a change of kernels the older modelled times still guide a sweep, and say nothing of how they rank.
 #
 # `make gpu-archive FOR=DEVICE` calls it. It is resumed where it was stopped, and takes half an hour on two cores. REHEARSE=1: the
-# small plan of a rehearsal; PLAN, ONLY: as in check.sh. modelled/NAME.trace, for tests/gpu/soft_calibrate, need not travel.
+# small plan of a rehearsal; PLAN, ONLY: as in check.sh. Kernels of older templates stay in images/: remove it when it has grown too large to carry.
+# modelled/NAME.trace, for tests/gpu/soft_calibrate, need not travel.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$(realpath -m "${1:?fill.sh FOLDER DEVICE}")
