@@ -96,8 +96,8 @@ struct lot {
 
 static int compare_within_family(const void *a, const void *b) {
     const struct lot *x = a, *y = b;
-    if (x->family != y->family)
-        return x->family < y->family ? -1 : 1;
+    if (x->family != y->family) /* by name: another build has them at other addresses */
+        return strcmp(x->family->name, y->family->name);
     return x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 

@@ -88,7 +88,9 @@ take_in() { # modelled database, database
 }
 
 first_steps() {
-    settle ok "describe: $gpu" "$((described - began))e-3" "images: ${MIXTUNE_IMAGES:-none}, modelled times: $([ -e "$modelled.db" ] && echo "$model" || echo none)"
+    local times=none
+    [ ! -e "$modelled.db" ] || times=$model
+    settle ok "describe: $gpu" "$((described - began))e-3" "images: ${MIXTUNE_IMAGES:-none}, modelled times: $times"
     look_for_torch
     take_in "$modelled.db" "$db"
 }

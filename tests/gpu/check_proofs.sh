@@ -90,8 +90,11 @@ sanitizer() {
     return 1
 }
 
-# Sets $tool; a machine whose sanitizer does not run says why.
+# Sets $tool, the first time; a machine whose sanitizer does not run says why.
+tool=unknown
 find_sanitizer() {
+    local line
+    [ "$tool" = unknown ] || { [ -n "$tool" ]; return; }
     read -r tool < <(sanitizer)
     if [ -z "$tool" ]; then
         skip compute-sanitizer "it is not installed (PATH, CUDA_HOME/bin)"
@@ -100,6 +103,7 @@ find_sanitizer() {
     timeout 30 "$tool" --tool memcheck --error-exitcode 9 "$mixtune" info --device "$device" >"$work/sanitizer" 2>&1 && return
     cat "$work/sanitizer" >>"$log"
     read -r line < <(grep -v '^ *$' "$work/sanitizer" | tail -n 1)
+    tool=
     skip compute-sanitizer "it does not run here: $line"
     return 1
 }

@@ -37,7 +37,7 @@ open_state() {
 
 # The lines of the table, and what is known of the families, are those of the newest triage and what followed it.
 begin_part() { # triage, rest, all
-    [ "$1" = rest ] || rm -f "$state"/{steps,dropped,suspects,swept,probed,libraries,failed-cases}
+    [ "$1" = rest ] || rm -f "$state"/{steps,dropped,suspects,swept,probed,libraries,failed-cases,published,winners.csv}
     printf '\n==== %s, %s, %s s ====\n' "$1" "$gpu" "$BUDGET" >>"$log"
     cat "$work/info" >>"$log"
     if [ "$1" = rest ] && [ ! -e "$state/steps" ]; then
@@ -51,14 +51,21 @@ put() { # file, its name in OUT: never half a file, never more than one file too
     [ -s "$1" ] && cp "$1" "$OUT/.part" && mv -f "$OUT/.part" "$OUT/$2"
 }
 
-# A consistent copy, whoever writes to the database meanwhile. What is over 16 MiB may not come back from a lent machine.
+# A consistent copy, whoever writes to the database meanwhile, and its winners; most steps change neither. What is over 16 MiB may not come
+# back from a lent machine.
 publish_db() {
     [ -e "$db" ] || return 0
+    if [ ! -e "$db-wal" ] && [ ! "$db" -nt "$state/published" ] && { [ -e "$OUT/check.db" ] || [ -e "$OUT/check.db.gz" ]; }; then
+        return 0
+    fi
+    touch "$state/published" # before it is read: what is written meanwhile is newer
     if ! "$mixtune" merge --quiet --into "$state/copy.db" "$db" >"$work/merged" 2>&1; then
         cat "$work/merged" >>"$log"
+        rm -f "$state/published"
         return 1
     fi
-    if [ -n "$(find "$state/copy.db" -size +15M)" ]; then
+    "$mixtune" show --db "$state/copy.db" --gpu "$gpu" --format csv --quiet >"$state/winners.csv" 2>/dev/null
+    if find "$state/copy.db" -size +15M | grep -q .; then
         gzip -1 -c "$state/copy.db" >"$work/copy.db.gz" && rm -f "$OUT/check.db" && put "$work/copy.db.gz" check.db.gz
     else
         put "$state/copy.db" check.db

@@ -77,11 +77,10 @@ summary() {
     printf '%s: %s (%s times), %d s of %d\n' "$device" "$gpu" "$origin" $(((now - began) / 1000)) "$BUDGET"
     cat "$state/steps" 2>/dev/null
     [ "$resting" = 0 ] || echo "sweeps, samples and finals had $((sweeping * 100 / (now - resting))) % of the rest"
-    [ -e "$db" ] || return 0
-    "$mixtune" show --db "$db" --gpu "$gpu" --format csv --quiet >"$work/winners.csv" 2>/dev/null || return 0
+    [ -s "$state/winners.csv" ] || return 0
     [ "$origin" = measured ] || echo "MODELLED: the times below are modelled on a software device and no speed-up of a real GPU."
     printf '%-8s %5s %-6s %10s %10s %-13s %6s  %s\n' layer M scheme us fp16-us fp16-kernel ratio winner
-    winners "$work/winners.csv"
+    winners "$state/winners.csv"
     cat "$state/correlation" 2>/dev/null
     return 0
 }
