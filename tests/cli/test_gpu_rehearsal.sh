@@ -223,7 +223,9 @@ for step in 'take in the modelled times of soft:a100-sxm-80g' 'sweep, up to 2' '
 done
 expect '^all +all +3 +1 ' out
 expect '^64x256 +4 w4a8 .* f16 ' out
-[ "$(sqlite3 "$TMPDIR/real/check.db" 'SELECT DISTINCT missing FROM run')" = cublas,cublaslt ] || verdict="$verdict the run does not say what is missing; "
+# Of the runs on this device: the modelled times that were taken in lack nothing.
+measured="SELECT DISTINCT missing FROM run JOIN device ON device.id = run.device WHERE NOT software"
+[ "$(sqlite3 "$TMPDIR/real/check.db" "$measured")" = cublas,cublaslt ] || verdict="$verdict the run does not say what is missing; "
 result "$verdict" "without cuBLAS a step has failed, and the table is there"
 
 # A driver that takes no image at all: what tells why, and then no more.
