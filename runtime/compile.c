@@ -6,6 +6,7 @@
 #include "fatbin.h"
 #include "images.h"
 #include "template.h"
+#include "yield.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,13 +31,24 @@ static void request_hash(const struct compile_request *request, const struct str
     str_release(&key);
 }
 
+/* A template cannot say it: the option is for what comes after NVRTC. */
+static bool wants_yield(const struct compile_request *request) {
+    for (int i = 0; i < request->option_count; i++)
+        if (!strcmp(request->options[i], "-DYIELD=1"))
+            return true;
+    return false;
+}
+
 static enum mt_status image_build(const struct compile_request *request, const struct str *source, struct image *out) {
     struct str cubin = {0}, ptx = {0}, fat = {0};
     struct cubin_usage usage;
     double start = seconds_now();
+    int marked;
     enum mt_status status = compiler_run(request->template_name, source->data, request->arch, request->options,
                                          request->option_count, &cubin, &ptx);
     out->seconds = seconds_now() - start;
+    if (status == MT_OK && wants_yield(request))
+        status = yield_between_ffma(cubin.data, cubin.length, &marked);
     if (status == MT_OK)
         status = cubin_usage(cubin.data, cubin.length, &usage);
     if (status == MT_OK)

@@ -123,3 +123,17 @@ enum mt_status cubin_identify(const void *cubin, size_t size, struct cubin_ident
     }
     return MT_OK;
 }
+
+enum mt_status cubin_visit_code(void *cubin, size_t size, void (*visit)(void *context, void *code, size_t size),
+                                void *context) {
+    struct elf elf;
+    enum mt_status status = elf_open(&elf, cubin, size);
+    for (unsigned i = 1; i < elf.header.e_shnum && !status; i++) {
+        Elf64_Shdr section;
+        if (!section_at(&elf, i, &section))
+            status = fail_damaged();
+        else if (section.sh_type != SHT_NOBITS && (section.sh_flags & SHF_EXECINSTR))
+            visit(context, (char *)cubin + section.sh_offset, section.sh_size);
+    }
+    return status;
+}

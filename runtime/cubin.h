@@ -23,4 +23,8 @@ struct cubin_ident {
 };
 enum mt_status cubin_identify(const void *cubin, size_t size, struct cubin_ident *out);
 
+/* Calls `visit` for the machine code of each kernel, which it may change. */
+enum mt_status cubin_visit_code(void *cubin, size_t size, void (*visit)(void *context, void *code, size_t size),
+                                void *context);
+
 #endif

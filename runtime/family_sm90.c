@@ -11,17 +11,20 @@ enum {
     STAGES,
     CONSUMERS,
     PINGPONG,
+    SHARE_K,
     CLUSTER,
     CLUSTER_K,
     STORE,
     CTAS,
     PROMOTE,
     ZERO,
+    YIELD,
     SPLIT_K,
     STREAM_K,
     RASTER,
     KNOBS
 };
+_Static_assert(KNOBS <= MT_MAX_KNOBS, "raise MT_MAX_KNOBS (family.h)");
 enum { ZERO_START = 1, MOST_STEPS = 1 << 30 };
 /* Little's law at 3.35 TB/s and some 600 ns, for each of 132 SMs: 15 KiB under way; twice that, to be sure. */
 enum { DECODE_TOKENS = 16, DECODE_BYTES = 32 << 10 };
@@ -35,6 +38,7 @@ static const struct knob knobs[KNOBS] = {
     [STAGES] = {"stages", "pipeline depth; all stages can be in flight", 4, false},
     [CONSUMERS] = {"consumers", "consumer warp groups beside the producer's", 2, false},
     [PINGPONG] = {"pingpong", "0 consumers share a tile, 1 each has its own and they take turns", 0, false},
+    [SHARE_K] = {"share_k", "consumers split 0 the features of a tile, 1 its K steps", 0, false},
     [CLUSTER] = {"cluster", "CTAs of a cluster: adjacent feature tiles that load their tokens once for all", 1, false},
     [CLUSTER_K] = {"cluster_k", "CTAs of a cluster that share an output tile along K", 1, false},
     [STORE] = {"store", "the output is written by 0 16-byte stores, 1 the copy engine where its rows are aligned", 0,
@@ -42,6 +46,7 @@ static const struct knob knobs[KNOBS] = {
     [CTAS] = {"ctas", "CTAs per SM", 1, false},
     [PROMOTE] = {"promote", "integer sums become floats by 0 convert, 1 subtract, 2 fma", 2, false},
     [ZERO] = {"zero", "4-bit zero point: 0 subtracted before the MMA, 1 through the sum's start value", 0, false},
+    [YIELD] = {"yield", "1: runs of multiply-adds let the wgmma of other warps go first", 0, false},
     [SPLIT_K] = {"split_k", "work items that share an output tile along K", 1, true},
     [STREAM_K] = {"stream_k",
                   "0, or the least K steps of a CTA's share when the tiles of the last wave are shared evenly", 0,
@@ -53,8 +58,13 @@ static struct parts parts_for(const struct config *c, const struct problem *p) {
     return parts_of(p, c->value[BLOCKS], c->value[BLOCKS8]);
 }
 
+/* Consumer warp groups that split the features of a tile. */
+static int members_of(const struct config *c) {
+    return c->value[PINGPONG] || c->value[SHARE_K] ? 1 : c->value[CONSUMERS];
+}
+
 static int tile_n_of(const struct config *c, int blocks) {
-    return 64 * blocks * (c->value[PINGPONG] ? 1 : c->value[CONSUMERS]);
+    return 64 * blocks * members_of(c);
 }
 
 static int stage_of(const struct config *c, const struct problem *p, int bits, int blocks) {
@@ -70,7 +80,8 @@ static int shared_of(const struct config *c, const struct problem *p) {
     const int stage8 = parts.has8 ? stage_of(c, p, 8, parts.width8) : 0;
     const int stage4 = parts.has4 ? stage_of(c, p, 4, parts.width4) : 0;
     const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
-    const int output = mt_swizzled_output_bytes(tile_n_of(c, widest), v[TILE_M], v[CLUSTER_K]);
+    const int output = mt_swizzled_output_bytes(tile_n_of(c, widest), v[TILE_M], v[CLUSTER_K],
+                                                v[SHARE_K] ? v[CONSUMERS] : 1);
     return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
 }
 
@@ -87,8 +98,13 @@ static bool registers_allowed(const struct config *c, const struct problem *p, i
 static bool knobs_allowed(const struct config *c, const struct problem *p, char reason[160]) {
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
-    if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[PINGPONG] > 1 || v[STORE] > 1)
-        return refuse(reason, "promote is 0..2; zero, pingpong and store are 0 or 1");
+    if (v[PROMOTE] > 2 || v[ZERO] > 1 || v[PINGPONG] > 1 || v[SHARE_K] > 1 || v[STORE] > 1 || v[YIELD] > 1)
+        return refuse(reason, "promote is 0..2; zero, pingpong, share_k, store and yield are 0 or 1");
+    if (v[SHARE_K] && (v[PINGPONG] || v[CLUSTER_K] > 1 || v[CONSUMERS] < 2 || v[STAGES] % v[CONSUMERS]))
+        return refuse(reason,
+                      "share_k=1 needs 2 or 3 consumers, of which each has its own of the %d stages, and goes with "
+                      "neither pingpong nor cluster_k",
+                      v[STAGES]);
     if (v[BLOCKS] < 1 || v[BLOCKS] > 2 || v[BLOCKS8] > 2)
         return refuse(reason, "a consumer has 1 or 2 blocks of 64 features, not %d and %d", v[BLOCKS], v[BLOCKS8]);
     if (v[CONSUMERS] < 1 || v[CONSUMERS] > 3 || (v[PINGPONG] && v[CONSUMERS] < 2))
@@ -117,7 +133,7 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
 /* Weight bytes that the pipelines of an SM hold at most: of the narrower part of a mixed layer. */
 static int bytes_in_flight(const struct config *c, const struct problem *p) {
     const int *v = c->value,
-              per_block = 64 * k_step(v[TILE_K], p) * v[STAGES] * v[CTAS] * (v[PINGPONG] ? 1 : v[CONSUMERS]);
+              per_block = 64 * k_step(v[TILE_K], p) * v[STAGES] * v[CTAS] * members_of(c);
     const struct parts parts = parts_for(c, p);
     const int bytes8 = per_block * parts.width8, bytes4 = per_block * parts.width4 / 2;
     return !parts.has4 || (parts.has8 && bytes8 < bytes4) ? bytes8 : bytes4;
@@ -208,7 +224,7 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
         .store = v[STORE],
         .items = (unsigned)((w.streamed ? w.tiles - w.streamed + w.sharers : items) * v[CLUSTER] * v[CLUSTER_K]),
         .smem_bytes = (size_t)shared_of(c, p),
-        .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && v[STREAM_K] == 0,
+        .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && v[STREAM_K] == 0 && !v[SHARE_K],
     };
     const size_t tile_bytes = (size_t)(out->tile_n * v[TILE_M]) * sizeof(float), ctas = (size_t)v[CLUSTER];
     if (v[SPLIT_K] > 1) {
@@ -224,10 +240,10 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
 static void options(const struct config *c, const struct problem *p, struct str *out) {
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
-    str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d",
-               parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG]);
-    str_printf(out, " -DCLUSTER=%d -DCLUSTER_K=%d -DSTORE=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d", v[CLUSTER],
-               v[CLUSTER_K], v[STORE], v[CTAS], v[PROMOTE], v[ZERO]);
+    str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d -DSHARE_K=%d",
+               parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG], v[SHARE_K]);
+    str_printf(out, " -DCLUSTER=%d -DCLUSTER_K=%d -DSTORE=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d -DYIELD=%d", v[CLUSTER],
+               v[CLUSTER_K], v[STORE], v[CTAS], v[PROMOTE], v[ZERO], v[YIELD]);
     str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
                p->dtype == DTYPE_BF16);
 }

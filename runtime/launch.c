@@ -5,8 +5,7 @@
 /* Dynamic shared memory up to here needs no asking. */
 #define SMEM_WITHOUT_OPTIN (48 * 1024)
 
-/* quantize_act.cu: one warp per token and group. */
-enum { QUANTIZE_WARPS = 4 };
+enum { MOST_GRID_Y = 65535 };
 #define QUANTIZE_ENTRY "quantize_act"
 
 void device_limits_of(const struct device *dev, struct device_limits *out) {
@@ -151,7 +150,8 @@ static CUresult encode_rows(const struct device *dev, unsigned char *map, const 
 static enum mt_status encode_maps(const struct device *dev, const struct launch_shape *shape,
                                   struct mt_gemm_args *args) {
     CUresult result = encode_rows(dev, args->x_map, args->x, 1, args->k_padded, args->m, args->k_padded, shape->x_rows);
-    if (result == CUDA_SUCCESS && shape->store && args->ldy % 8 == 0 && (uintptr_t)args->y % 16 == 0)
+    if (result == CUDA_SUCCESS && shape->store && args->n % 8 == 0 && args->ldy % 8 == 0 &&
+        (uintptr_t)args->y % 16 == 0)
         result = encode_rows(dev, args->y_map, args->y, 2, args->n, args->m, args->ldy, shape->tile_m);
     return device_check(dev, result, "the tensor maps of activations and output cannot be made");
 }
@@ -183,8 +183,8 @@ enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *ke
 enum mt_status launch_quantize(const struct device *dev, const struct kernel *kernel,
                                const struct mt_quantize_args *args, CUstream stream) {
     struct mt_quantize_args own = *args;
-    const long work = (long)args->m * args->groups;
-    const struct launch_shape shape = {.grid = {(unsigned)((work + QUANTIZE_WARPS - 1) / QUANTIZE_WARPS), 1, 1},
-                                       .block = QUANTIZE_WARPS * 32};
+    const int across = (args->k_padded + MT_QUANTIZE_FEATURES - 1) / MT_QUANTIZE_FEATURES;
+    const int tokens = args->m < MOST_GRID_Y ? args->m : MOST_GRID_Y;
+    const struct launch_shape shape = {.grid = {(unsigned)across, (unsigned)tokens, 1}, .block = MT_QUANTIZE_THREADS};
     return launch(dev, kernel, &shape, &own, "the quantisation of activations cannot be launched", stream);
 }

@@ -46,6 +46,10 @@ struct mt_gemm_args {
     int raster;             // token tiles that are walked together before the next feature tile, >= 1
 };
 
+// A CTA of quantize_act.cu, and the input features that it quantises of a token.
+#define MT_QUANTIZE_THREADS 128
+#define MT_QUANTIZE_FEATURES (8 * MT_QUANTIZE_THREADS)
+
 // Arguments of quantize_act.cu: X fp16/bf16 [M][ldx] -> int8 [M][Kp], scales and sums [groups][M].
 struct mt_quantize_args {
     const void *x;
@@ -105,9 +109,9 @@ MT_SHARED_FORMULA int mt_output_pitch(int tile_n) {
     return tile_n + 8; // the rows that the four lanes of a quad write lie in different banks
 }
 // On sm_90 it has memory of its own: 16-bit [64 features][tile_m][64], as a tensor map with 128-byte swizzle has it. Where a cluster shares
-// the tile along K, fp32 partial sums take its place.
-MT_SHARED_FORMULA int mt_swizzled_output_bytes(int tile_n, int tile_m, int cluster_k) {
-    return tile_n * tile_m * (cluster_k > 1 ? 4 : 2);
+// the tile along K, fp32 partial sums take its place; where warp groups do, those of all but the first stand behind it.
+MT_SHARED_FORMULA int mt_swizzled_output_bytes(int tile_n, int tile_m, int cluster_k, int groups_k) {
+    return tile_n * tile_m * ((cluster_k > 1 ? 4 : 2) + (groups_k - 1) * 4);
 }
 MT_SHARED_FORMULA int mt_shared_bytes(int stages, int stage_bytes, int tile_n, int tile_m) {
     return stages * stage_bytes > tile_m * mt_output_pitch(tile_n) * 2 ? stages * stage_bytes

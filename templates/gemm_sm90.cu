@@ -28,6 +28,9 @@
 #ifndef PINGPONG // 0 cooperative: consumers share a tile; 1 ping-pong: each has its own, taking turns
 #error PINGPONG is unset
 #endif
+#ifndef SHARE_K // cooperative consumers split 0 the features of a tile; 1 its K steps, which they take in turns
+#error SHARE_K is unset
+#endif
 #ifndef CLUSTER // CTAs of a cluster: adjacent feature tiles that load the tokens of their tile once for all; 1, 2 or 4
 #error CLUSTER is unset
 #endif
@@ -46,6 +49,9 @@
 #ifndef ZERO // 0 subtract: from the weights before the MMA; 1 start: through the start value, from the group sums
 #error ZERO is unset
 #endif
+#ifndef YIELD // 1: runs of multiply-adds let other warps go first; done to the machine code (runtime/yield.h), nothing here reads it
+#error YIELD is unset
+#endif
 
 // ---- formats ----
 #ifndef GROUP // group size along K: 64, 128 or 256
@@ -61,23 +67,22 @@
 #error BF16 is unset
 #endif
 
-constexpr int widest = (BLOCKS > BLOCKS8 ? BLOCKS : BLOCKS8) * 64 * (PINGPONG ? 1 : CONSUMERS);
+constexpr int widest = (BLOCKS > BLOCKS8 ? BLOCKS : BLOCKS8) * 64 * (PINGPONG || SHARE_K ? 1 : CONSUMERS);
 // What the registers of a consumer allow: jobs under way; those that one leaves.
 template <int Blocks> constexpr int jobs_at_once = mt_consumer_jobs(Blocks, TILE_M, TILE_K, GROUP, CONSUMERS, PINGPONG, CTAS);
 template <int Blocks> constexpr int spare = mt_consumer_registers(CONSUMERS, CTAS) - mt_consumer_live(Blocks, TILE_M, GROUP, 1);
 template <int Bits, int Blocks>
-using TileOf = HopperTile<Bits, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, GROUP, PROMOTE, ZERO, jobs_at_once<Blocks>,
+using TileOf = HopperTile<Bits, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, SHARE_K, GROUP, PROMOTE, ZERO, jobs_at_once<Blocks>,
                           spare<Blocks>, CLUSTER, CLUSTER_K, STORE, widest * TILE_M, BF16>;
 using Tile8 = TileOf<8, BLOCKS8>;
 using Tile4 = TileOf<4, BLOCKS>;
 constexpr int stage8 = HAS_W8 ? Tile8::stage_bytes : 0, stage4 = HAS_W4 ? Tile4::stage_bytes : 0;
 constexpr int stage_pitch = stage8 > stage4 ? stage8 : stage4;
-constexpr int output_bytes = mt_swizzled_output_bytes(widest, TILE_M, CLUSTER_K);
+constexpr int output_bytes = mt_swizzled_output_bytes(widest, TILE_M, CLUSTER_K, SHARE_K ? CONSUMERS : 1);
 constexpr int cluster_ctas = CLUSTER * CLUSTER_K;
 
 struct Role {
-    bool producer;
-    int team;
+    int team; // of consumers
     unsigned char *stages, *output;
     Barrier *full, *empty, *turns, *ready, *freed;
 };
@@ -128,15 +133,15 @@ __device__ __forceinline__ T tile_at(const mt_gemm_args &args, const mt_gemm_par
             turn.item.parts.of(rank, CLUSTER)};
 }
 
-// A turn, if it is this role's; `pipe` moves past its steps either way.
-template <class T>
+// A turn, if it is this role's; `pipe` moves past its steps either way. `ahead`: see HopperTile::produce().
+template <bool Producer, class T>
 __device__ __forceinline__ void take_turn(const mt_gemm_args &args, const mt_gemm_part &part, const Role &role, int number,
-                                          const Turn &turn, Pipe<STAGES> &pipe) {
-    if (role.producer) {
-        tile_at<T>(args, part, role, turn).produce(pipe);
+                                          const Turn &turn, Pipe<STAGES> &pipe, int &ahead) {
+    if constexpr (Producer) {
+        tile_at<T>(args, part, role, turn).produce(pipe, ahead);
     } else if (number % T::teams == role.team) {
         typename T::Out::Accumulators acc;
-        tile_at<T>(args, part, role, turn).consume(acc, pipe, number);
+        tile_at<T>(args, part, role, turn).consume(acc, pipe, number, ahead);
         Turn again; // found anew rather than kept in registers
         find_turn(args, afresh(number), again);
         tile_at<T>(args, part, role, again).finish(acc, role.output, number);
@@ -146,24 +151,34 @@ __device__ __forceinline__ void take_turn(const mt_gemm_args &args, const mt_gem
     }
 }
 
-__device__ __forceinline__ void run_turns(const mt_gemm_args &args, const Role &role) {
+template <bool Producer> __device__ __forceinline__ void run_turns(const mt_gemm_args &args, const Role &role) {
     const mt_gemm_part &part8 = args.part[MT_PART_W8], &part4 = args.part[MT_PART_W4];
     Pipe<STAGES> pipe;
+    int ahead = 0; // of the first step that is this warp's: steps go round among those of one kind
+    if constexpr (Producer || SHARE_K) {
+        ahead = agreed(Producer ? threadIdx.x / 32 % 4 : threadIdx.x / 128);
+        pipe.skip(ahead);
+    }
+    if constexpr (!Producer && SHARE_K)
+        Tile4::Out::template begin_parts<CONSUMERS>();
     Turn turn;
     for (int number = 0; find_turn(args, number, turn); number++) {
 #if HAS_W8 && HAS_W4
         if (turn.item.tile < turn.tiles8)
-            take_turn<Tile8>(args, part8, role, number, turn, pipe);
+            take_turn<Producer, Tile8>(args, part8, role, number, turn, pipe, ahead);
         else
-            take_turn<Tile4>(args, part4, role, number, turn, pipe);
+            take_turn<Producer, Tile4>(args, part4, role, number, turn, pipe, ahead);
 #elif HAS_W8
-        take_turn<Tile8>(args, part8, role, number, turn, pipe);
+        take_turn<Producer, Tile8>(args, part8, role, number, turn, pipe, ahead);
 #else
-        take_turn<Tile4>(args, part4, role, number, turn, pipe);
+        take_turn<Producer, Tile4>(args, part4, role, number, turn, pipe, ahead);
 #endif
     }
-    if (!role.producer)
+    if constexpr (!Producer) {
+        if constexpr (SHARE_K)
+            Tile4::Out::template end_parts<CONSUMERS>();
         Tile4::Out::finish();
+    }
 }
 
 #if CLUSTER * CLUSTER_K > 1
@@ -181,8 +196,8 @@ extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__((CONSUMERS + 1) * 128
     Barrier *full = kept(barriers);
     const int warp_group = threadIdx.x / 128;
     Barrier *turns = full + 2 * STAGES;
-    Role role = {warp_group == CONSUMERS, 0,     stages,        stages + STAGES * stage_pitch, full,
-                 full + STAGES,           turns, turns + teams, turns + 2 * teams};
+    const bool producer = warp_group == CONSUMERS;
+    Role role = {0, stages, stages + STAGES * stage_pitch, full, full + STAGES, turns, turns + teams, turns + 2 * teams};
     if (threadIdx.x == CONSUMERS * 128) {
         tensor_map_prefetch(args.x_map);
         Tile4::init_barriers(role.full, role.empty, role.turns, role.ready, role.freed);
@@ -191,17 +206,17 @@ extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__((CONSUMERS + 1) * 128
         cluster_sync(); // everybody's barriers are ready
     else
         __syncthreads();
-    if (role.producer) {
+    if (producer) {
         registers_release<MT_PRODUCER_REGISTERS>();
-        if (threadIdx.x / 32 == CONSUMERS * 4) // one warp does the work
-            run_turns(args, role);
+        if (threadIdx.x / 32 - CONSUMERS * 4 < Tile4::producers)
+            run_turns<true>(args, role);
     } else {
         registers_take<mt_consumer_registers(CONSUMERS, CTAS)>();
         if (PINGPONG) {
             role.team = warp_group;
             role.output += warp_group * output_bytes;
         }
-        run_turns(args, role);
+        run_turns<false>(args, role);
     }
     if (cluster_ctas > 1)
         cluster_sync(); // nobody copies to or arrives at a CTA that is gone

@@ -47,7 +47,8 @@ constexpr int chains = 8, instructions = 256;
             all ^= x[j];                                                                                                               \
         out[thread_number()] = all;                                                                                                    \
     }
-#define NEXT_FMA(a, b, c) one_fma(a, b, c)
+// Two registers: three may lie in one bank, and are then read in turns.
+#define NEXT_FMA(a, b, c) one_fma(a, a, b)
 #define NEXT_ADD(a, b, c) one_add(a, b)
 #define NEXT_MAD(a, b, c) one_mad(a, b, c)
 #define NEXT_LOP3(a, b, c) one_lop3(a, b, c)

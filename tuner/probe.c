@@ -194,7 +194,7 @@ static uint32_t mix(uint32_t x) {
 static uint32_t next(const char *kernel, uint32_t a, uint32_t b, uint32_t c) {
     switch (kernel[sizeof "probe_" - 1]) {
     case 'f':
-        return bits_of_float(fmaf(float_of_bits(a), float_of_bits(b), float_of_bits(c)));
+        return bits_of_float(fmaf(float_of_bits(a), float_of_bits(a), float_of_bits(b)));
     case 'a':
         return a + b;
     case 'm':

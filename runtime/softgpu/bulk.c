@@ -91,10 +91,12 @@ static bool read_map(struct warp *w, const struct insn *i, int lane, uint64_t ad
     return true;
 }
 
-/* The rows of the box, less what lies outside of the tensor. */
-static void box_pieces(const struct tensor_map *map, const int32_t *corner, uint32_t rows, struct bulk_box *box) {
+/* The rows of the box, less what lies outside of the tensor. A row ends at a multiple of `granule` bytes. */
+static void box_pieces(const struct tensor_map *map, const int32_t *corner, uint32_t rows, uint32_t granule,
+                       struct bulk_box *box) {
     const int64_t first = corner[0] > 0 ? corner[0] : 0, past = (int64_t)corner[0] + map->box[0],
-                  end = past < map->size[0] ? past : map->size[0];
+                  row_end = ((int64_t)map->size[0] * map->element_bytes + granule - 1) / granule * granule,
+                  end = past < row_end / map->element_bytes ? past : row_end / map->element_bytes;
     const uint32_t row_bytes = map->box[0] * (uint32_t)map->element_bytes;
     for (uint32_t r = 0; r < rows && first < end; r++) {
         uint64_t address = map->address + (uint64_t)first * map->element_bytes;
@@ -114,7 +116,7 @@ static void box_pieces(const struct tensor_map *map, const int32_t *corner, uint
 }
 
 bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t address, const struct operand *corner,
-                     struct bulk_box *box) {
+                     uint32_t granule, struct bulk_box *box) {
     struct tensor_map map;
     int32_t at[TENSOR_MAX_RANK] = {0};
     uint32_t rows = 1;
@@ -132,7 +134,7 @@ bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t ad
     box->bytes = rows * map.box[0] * map.element_bytes;
     box->swizzle = map.swizzle;
     box->piece = xmalloc(rows * sizeof *box->piece);
-    box_pieces(&map, at, rows, box);
+    box_pieces(&map, at, rows, granule, box);
     return check_box(w, i, lane, box);
 }
 
@@ -387,7 +389,7 @@ void bulk_tensor_op(struct warp *w, const struct insn *i) {
         if (!find_destination(w, i, lane, &to))
             return;
         struct bulk_box box = {.shared = (uint32_t)to.shared};
-        if (!bulk_box_tensor(w, i, lane, lane_address(w, &i->src[1], lane), &i->src[2], &box) ||
+        if (!bulk_box_tensor(w, i, lane, lane_address(w, &i->src[1], lane), &i->src[2], 1, &box) ||
             !issue_all(w, lane, &to, &box))
             return;
     }

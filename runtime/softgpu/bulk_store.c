@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Seen on H100: a row whose end is no multiple of 16 bytes is overwritten up to the next one. */
+enum { STORE_GRANULE = 16 };
 enum { HELD_MOST = 256 }; /* stores of a warp that are read and not written: a persistent kernel has no end of them */
 
 static void store_free(struct bulk_store *s) {
@@ -96,7 +98,7 @@ void bulk_store_op(struct warp *w, const struct insn *i) {
         uint64_t shared = lane_address(w, &i->src[tensor ? 2 : 1], lane) & ~WINDOW_MASK;
         struct bulk_store s = {
             .pc = w->pc - 1, .group = own->store_groups[lane], .lane = (uint8_t)lane, .box.shared = (uint32_t)shared};
-        if (tensor ? !bulk_box_tensor(w, i, lane, global, &i->src[1], &s.box)
+        if (tensor ? !bulk_box_tensor(w, i, lane, global, &i->src[1], STORE_GRANULE, &s.box)
                    : !bulk_box_linear(w, i, lane, global, lane_u32(w, &i->src[2], lane), &s.box))
             return;
         array_grow(&own->store, &own->store_capacity, own->stores, sizeof s);

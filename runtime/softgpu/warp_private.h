@@ -319,8 +319,9 @@ bool bulk_land(struct cta *c, const struct deferred *d); /* false after a fault 
 /* The parts of a bulk copy that its two directions share. Boxes are owned by who gets them; false after a fault. */
 bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t bytes,
                      struct bulk_box *box);
+/* A row that the tensor ends is cut at a multiple of `granule` bytes. */
 bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t map, const struct operand *corner,
-                     struct bulk_box *box);
+                     uint32_t granule, struct bulk_box *box);
 void bulk_box_free(struct bulk_box *box);
 /* The next bytes of a piece from `at` on that are contiguous in shared memory too, and where they lie there. */
 uint32_t bulk_run(const struct bulk_box *box, const struct bulk_piece *piece, uint32_t at, uint32_t *shared);

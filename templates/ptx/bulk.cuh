@@ -3,6 +3,18 @@
 
 #include "mbarrier.cuh"
 
+// True in one lane of a whole warp, and ptxas knows it: a branch on a lane's number would issue copies in a loop over lanes.
+__device__ __forceinline__ bool elected() {
+    uint chosen;
+    asm volatile("{\n"
+                 ".reg .pred chosen;\n"
+                 "elect.sync _|chosen, 0xffffffff;\n"
+                 "selp.u32 %0, 1, 0, chosen;\n"
+                 "}"
+                 : "=r"(chosen));
+    return chosen;
+}
+
 // `bytes` contiguous bytes. Both addresses and the size are multiples of 16.
 __device__ __forceinline__ void bulk_copy(void *dst, const void *src, int bytes, Barrier *barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
@@ -34,7 +46,8 @@ __device__ __forceinline__ void copy_engine_fence() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// A box of shared memory to a 2D tensor, from element (x, y) on; what lies outside the tensor is not written. Joins this thread's open group.
+// A box of shared memory to a 2D tensor, from element (x, y) on; what lies outside the tensor is not written, but for the 16 bytes
+// in which a row ends. Joins this thread's open group.
 __device__ __forceinline__ void bulk_store_box(const void *map, int x, int y, const void *src) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(map), "r"(x), "r"(y),
                  "r"(shared_address(src))

@@ -22,9 +22,9 @@ __device__ __forceinline__ uint address_at(uint address, int rank) {
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank)); // volatile: not for ranks that do not exist
     return there;
 }
-__device__ __forceinline__ float load_at(uint there) {
-    float v;
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(there) : "memory");
+__device__ __forceinline__ Floats4 load_at(uint there) {
+    Floats4 v;
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(there) : "memory");
     return v;
 }
 

@@ -7,6 +7,9 @@ using uint = unsigned int;
 struct alignas(16) Words4 {
     uint x, y, z, w;
 };
+struct alignas(16) Floats4 {
+    float x, y, z, w;
+};
 struct alignas(8) Floats2 {
     float x, y;
 };
@@ -56,9 +59,9 @@ __device__ __forceinline__ void ldmatrix_x4(uint (&r)[4], uint address) {
 }
 
 // A load that other CTAs' recent stores are visible to (past L1).
-__device__ __forceinline__ float load_global_cg(const float *p) {
-    float v;
-    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+__device__ __forceinline__ Floats4 load_global_cg(const Floats4 *p) {
+    Floats4 v;
+    asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
     return v;
 }
 

@@ -21,32 +21,45 @@ template <class Team, int PartialSize, bool Bf16> struct Epilogue {
     static_assert(TileN * TileM <= PartialSize, "partial sums of a tile fit their slot");
     using Accumulators = float[MI][NI][4];
 
-    // Adds the partial sums of all parts of this tile, in their order, so that the result does not depend on which CTA comes last.
-    // True in the one CTA that now holds the sum. Partials lie in the order of the fragments: [slot][register][thread].
-    static __device__ __forceinline__ bool reduce_parts(Accumulators &acc, float *partials, unsigned *counter, const Parts &parts) {
-        float *mine = partials + static_cast<long long>(parts.slot(parts.own)) * PartialSize + Team::thread();
+    // Partial sums lie as [fragment][thread][4]; `of_thread` points at this thread's first four.
+    static __device__ __forceinline__ void put_parts(const Accumulators &acc, Floats4 *of_thread) {
 #pragma unroll
-        for (int i = 0; i < MI * NI * 4; i++)
-            mine[i * threads] = acc[i / 4 / NI][i / 4 % NI][i % 4];
-        __threadfence();
+        for (int i = 0; i < MI * NI; i++) {
+            const float(&a)[4] = acc[i / NI][i % NI];
+            of_thread[i * threads] = {a[0], a[1], a[2], a[3]};
+        }
+    }
+    static __device__ __forceinline__ void add_part(float (&a)[4], const Floats4 &part) {
+        a[0] += part.x, a[1] += part.y, a[2] += part.z, a[3] += part.w;
+    }
+    // Adds the partial sums of all parts of this tile, in their order, so that the result does not depend on which CTA comes last.
+    // True in the one CTA that now holds the sum. One thread's fence is enough, for the barriers order the others before and after it; all
+    // of them at once take microseconds.
+    static __device__ __forceinline__ bool reduce_parts(Accumulators &acc, float *partials, unsigned *counter, const Parts &parts) {
+        Floats4 *slots = reinterpret_cast<Floats4 *>(partials) + Team::thread();
+        const auto slot = [&](int part) { return slots + static_cast<long long>(parts.slot(part)) * (PartialSize / 4); };
+        put_parts(acc, slot(parts.own));
         __shared__ bool last[4]; // one per team
         Team::sync();
-        if (Team::thread() == 0) // wraps to zero at the last arrival: ready for the next launch
+        if (Team::thread() == 0) { // the counter wraps to zero at the last arrival: ready for the next launch
+            __threadfence();
             last[Team::number()] =
                 atomicInc(counter, static_cast<unsigned>(parts.count - 1)) == static_cast<unsigned>(parts.count - 1);
+            __threadfence();
+        }
         Team::sync();
         if (!last[Team::number()])
             return false;
-        __threadfence();
-        const float *first = partials + static_cast<long long>(parts.slot(0)) * PartialSize + Team::thread();
 #pragma unroll
-        for (int i = 0; i < MI * NI * 4; i++)
-            acc[i / 4 / NI][i / 4 % NI][i % 4] = load_global_cg(first + i * threads);
-        for (int p = 1; p < parts.count; p++) {
-            const float *more = partials + static_cast<long long>(parts.slot(p)) * PartialSize + Team::thread();
+        for (int i = 0; i < MI * NI; i++)
 #pragma unroll
-            for (int i = 0; i < MI * NI * 4; i++)
-                acc[i / 4 / NI][i / 4 % NI][i % 4] += load_global_cg(more + i * threads);
+            for (int r = 0; r < 4; r++)
+                acc[i / NI][i % NI][r] = 0.0f;
+        for (int p = 0; p < parts.count; p++) {
+            const Floats4 *part = slot(p);
+#pragma unroll
+            for (int i = 0; i < MI * NI; i++)
+                add_part(acc[i / NI][i % NI], load_global_cg(part + i * threads));
         }
         return true;
     }

@@ -63,10 +63,11 @@ template <class Team, int PartialSize, bool Bf16, bool TensorStore> struct Hoppe
         }
     }
 
-    // `y_map` describes y where its rows are aligned; a scattered part (columns) cannot use it.
+    // `y_map` describes y where its rows are aligned; a scattered part (columns) cannot use it. Nor can rows that end within 16 bytes: the copy
+    // engine would write all of them, and what lies behind a row is not ours.
     static __device__ __forceinline__ void write(const Accumulators &acc, unsigned char *shared, const mt_gemm_args &args,
                                                  const mt_gemm_part &part, int m0, int tokens, int row0) {
-        const bool by_engine = TensorStore && part.columns == nullptr && Base::rows_are_aligned(args.y, args.ldy);
+        const bool by_engine = TensorStore && part.columns == nullptr && Base::rows_are_aligned(args.y, args.ldy) && args.n % 8 == 0;
         if (TensorStore && Team::thread() == 0)
             bulk_wait_read();
         Team::sync(); // the previous tile has left the staging memory
@@ -82,19 +83,44 @@ template <class Team, int PartialSize, bool Bf16, bool TensorStore> struct Hoppe
             bulk_commit();
         }
     }
+    // Adds the partial sums of a tile that `Groups` warp groups of this CTA share along K, in the first of them: true there. The others leave
+    // theirs where no tile is staged. Named barriers: theirs are there; they have been read.
+    static constexpr int parts_ready = 4, parts_read = 5;
+    template <int Groups> static __device__ __forceinline__ bool reduce_in_cta(Accumulators &acc, unsigned char *shared) {
+        Floats4 *parts = reinterpret_cast<Floats4 *>(shared + PartialSize * 2) + Team::thread(); // behind the widest tile
+        if (Team::number() > 0) {
+            named_barrier(parts_read, Groups * Team::threads);
+            Base::put_parts(acc, parts + (Team::number() - 1) * MI * NI * Team::threads);
+            named_barrier_arrive(parts_ready, Groups * Team::threads);
+            return false;
+        }
+        named_barrier(parts_ready, Groups * Team::threads);
+#pragma unroll 1
+        for (int other = 1; other < Groups; other++, parts += MI * NI * Team::threads)
+#pragma unroll
+            for (int i = 0; i < MI * NI; i++)
+                Base::add_part(acc[i / NI][i % NI], parts[i * Team::threads]);
+        named_barrier_arrive(parts_read, Groups * Team::threads);
+        return true;
+    }
+    // Before the first tile nobody's parts wait to be read, and after the last one nobody waits for that.
+    template <int Groups> static __device__ __forceinline__ void begin_parts() {
+        if (Team::number() == 0)
+            named_barrier_arrive(parts_read, Groups * Team::threads);
+    }
+    template <int Groups> static __device__ __forceinline__ void end_parts() {
+        if (Team::number() > 0)
+            named_barrier(parts_read, Groups * Team::threads);
+    }
     // Adds the partial sums of a tile that `Ctas` CTAs of a cluster share along K, in the order of K, in the first of them: true there.
-    // The others leave theirs in `shared` as [register][thread] until `freed`; `ready` says that all have. `round` counts the team's tiles.
+    // The others leave theirs in `shared` until `freed`; `ready` says that all have. `round` counts the team's tiles.
     template <int Ctas>
     static __device__ __forceinline__ bool reduce_in_cluster(Accumulators &acc, unsigned char *shared, Barrier *ready, Barrier *freed,
                                                              int round) {
-        constexpr int registers = MI * NI * 4;
         const int rank = cluster_rank(), lane = threadIdx.x % 32;
         if (rank > 0) {
             mbarrier_wait<true>(freed, round % 2 ^ 1);
-            float *mine = reinterpret_cast<float *>(shared) + Team::thread();
-#pragma unroll
-            for (int i = 0; i < registers; i++)
-                mine[i * Team::threads] = acc[i / 4 / NI][i / 4 % NI][i % 4];
+            Base::put_parts(acc, reinterpret_cast<Floats4 *>(shared) + Team::thread());
             __syncwarp();
             if (lane == 0)
                 mbarrier_publish_at(ready, 0);
@@ -102,10 +128,10 @@ template <class Team, int PartialSize, bool Bf16, bool TensorStore> struct Hoppe
         }
         mbarrier_wait<true>(ready, round % 2);
         for (int other = 1; other < Ctas; other++) {
-            const uint theirs = address_at(shared_address(shared), other) + Team::thread() * 4;
+            const uint theirs = address_at(shared_address(shared), other) + Team::thread() * 16;
 #pragma unroll
-            for (int i = 0; i < registers; i++)
-                acc[i / 4 / NI][i / 4 % NI][i % 4] += load_at(theirs + i * Team::threads * 4);
+            for (int i = 0; i < MI * NI; i++)
+                Base::add_part(acc[i / NI][i % NI], load_at(theirs + i * Team::threads * 16));
         }
         __syncwarp();
         if (lane > 0 && lane < Ctas)

@@ -1,5 +1,5 @@
-// Group-wise quantised GEMM on Hopper for weights of one width: one producer warp group fills stages with bulk copies, consumer warp groups
-// dequantise weights into registers, multiply with wgmma and promote (sm_90a).
+// Group-wise quantised GEMM on Hopper for weights of one width: the warps of a producer warp group fill stages by bulk copies, consumers
+// (warp groups) dequantise weights into registers, multiply with wgmma and promote (sm_90a).
 //
 // Stages are handed over by mbarriers: `full` completes when the producer's announced bytes have landed, `empty` when the consumers of a stage
 // have read it; with a cluster that shares tokens, the consumers of all its CTAs. A step holds whole groups; a job is the multiplications of
@@ -19,9 +19,11 @@ enum { ZERO_SUBTRACT = 0, ZERO_START = 1 };
 // Which stage comes next, and the parity of its phase.
 template <int Stages> struct Pipe {
     int stage = 0, parity = 0;
-    __device__ __forceinline__ void advance() {
-        stage = stage + 1 == Stages ? 0 : stage + 1;
-        parity ^= stage == 0;
+    template <int Steps> __device__ __forceinline__ void advance_by() {
+        static_assert(Steps <= Stages, "past at most one end");
+        const bool wraps = stage + Steps >= Stages;
+        stage += wraps ? Steps - Stages : Steps;
+        parity ^= wraps;
     }
     __device__ __forceinline__ void skip(int steps) {
         stage += steps;
@@ -30,13 +32,15 @@ template <int Stages> struct Pipe {
     }
 };
 
-template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, int Group_, int Promote_, int Zero_,
+template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, bool ShareK, int Group_, int Promote_, int Zero_,
           int JobsAtOnce_, int Spare_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
     static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
     static constexpr int Cluster = Cluster_, ClusterK = ClusterK_; // CTAs that share tokens; that share K
     static constexpr int teams = PingPong ? Consumers : 1;
-    using Team = HopperTeam<Blocks, TileM, Consumers / teams>;
+    static constexpr int members = PingPong || ShareK ? 1 : Consumers; // consumers that split the features of a tile
+    static constexpr int stride = ShareK ? Consumers : 1;              // a consumer takes every step of so many
+    using Team = HopperTeam<Blocks, TileM, members>;
     static constexpr int TileN = Team::TileN, NI = Team::NI;
     static constexpr int jobs = TileK / Group * Blocks; // of a step, each a group of wgmma
     static constexpr bool overlapped = JobsAtOnce_ == 2;
@@ -49,6 +53,7 @@ struct HopperTile {
     using Out = HopperEpilogue<Team, PartialSize_, Bf16_, TensorStore_>;
 
     static_assert(TileK % 128 == 0 && TileK % Group == 0 && Group % 64 == 0, "a K step holds whole slabs and whole groups");
+    static_assert(!ShareK || (!PingPong && ClusterK == 1), "K is shared in one way");
     static_assert(Cluster == 1 || ClusterK == 1, "a cluster shares tokens or K");
     static_assert(TileM % (8 * Cluster) == 0, "each CTA of a cluster loads whole groups of 8 tokens");
     static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
@@ -76,27 +81,37 @@ struct HopperTile {
     static __device__ __forceinline__ void init_barriers(Barrier *full, Barrier *empty, Barrier *turns, Barrier *ready, Barrier *freed) {
         for (int s = 0; s < Stages; s++) {
             mbarrier_init(&full[s], 1 + 32);                           // the announcement, and each producer lane's small copies
-            mbarrier_init(&empty[s], Cluster * Consumers / teams * 4); // one lane per warp that reads the stage in any CTA
+            mbarrier_init(&empty[s], Cluster * members * 4); // one lane per warp that reads the stage in any CTA
         }
         for (int t = 0; t < teams; t++) {
-            mbarrier_init(&turns[t], Consumers / teams * 4);
+            mbarrier_init(&turns[t], members * 4);
             if constexpr (ClusterK > 1) { // one lane per warp: of all other CTAs, of the first
-                mbarrier_init(&ready[t], (ClusterK - 1) * Consumers / teams * 4);
-                mbarrier_init(&freed[t], Consumers / teams * 4);
+                mbarrier_init(&ready[t], (ClusterK - 1) * members * 4);
+                mbarrier_init(&freed[t], members * 4);
             }
         }
         mbarrier_init_fence();
     }
 
-    // ---- producer: one warp ----
+    // ---- producers: warps that take the steps in turns ----
+    //
+    // Filling a stage is some hundred instructions that wait for each other, and a step takes the tensor core no longer: one warp would be the
+    // bottleneck. A stage always has the same producer: a parity cannot tell a phase from one that is two rounds away.
+    static constexpr int producers = Stages % 4 == 0 ? 4 : Stages % 3 == 0 ? 3 : Stages % 2 == 0 ? 2 : 1;
+    static_assert(Stages % stride == 0, "a stage always has the same consumer, for the same reason");
 
+    struct Live { // what of a step lies inside the weights
+        int features, slabs, groups;
+    };
+    __device__ __forceinline__ Live live_in(int step, int features) const {
+        return {features, slabs == 1 ? 1 : min(slabs, args.k_padded / 128 - step * slabs), groups == 1 ? 1 : min(groups, args.groups - step * groups)};
+    }
     // Everything that is contiguous and 16-byte aligned goes by bulk copy, announced and issued by one lane.
-    __device__ __forceinline__ void load_bulk(unsigned char *stage, Barrier *barrier, int step, int features) const {
+    __device__ __forceinline__ void load_bulk(unsigned char *stage, Barrier *barrier, int step, const Live &live) const {
         const int k0 = step * TileK, group0 = step * groups;
-        const int live_slabs = min(slabs, (args.k_padded - k0) / 128), live_groups = min(groups, args.groups - group0);
-        const int slab_live_bytes = features * 16 * Bits; // 128 k of these features
-        mbarrier_arrive_expect(barrier, TileM * TileK + live_slabs * slab_live_bytes +
-                                            live_groups * features * (has_zeros ? 3 : 2));
+        const int slab_live_bytes = live.features * 16 * Bits; // 128 k of these features
+        mbarrier_arrive_expect(barrier, TileM * TileK + live.slabs * slab_live_bytes + live.groups * live.features * (has_zeros ? 3 : 2));
+#pragma unroll
         for (int s = 0; s < slabs; s++) { // tokens and k beyond the tensor arrive as zeros
             unsigned char *tokens_at = stage + s * TileM * 128;
             if constexpr (Cluster == 1) {
@@ -106,49 +121,57 @@ struct HopperTile {
                 bulk_copy_box_to((1 << Cluster) - 1, tokens_at + first * 128, args.x_map, k0 + s * 128, m0 + first, barrier);
             }
         }
-        if (features == 0) // a cluster reaches over the edge
+        if (live.features == 0) // a cluster reaches over the edge
             return;
-        for (int s = 0; s < live_slabs; s++)
-            bulk_copy(stage + w_at + s * slab_bytes,
-                      static_cast<const unsigned char *>(part.weights) +
-                          (static_cast<long long>(k0 / 128 + s) * part.padded_rows + n0) * 16 * Bits,
-                      slab_live_bytes, barrier);
-        for (int g = 0; g < live_groups; g++) {
-            const long long row = static_cast<long long>(group0 + g) * part.padded_rows + n0;
-            bulk_copy(stage + sw_at + g * TileN * 2, static_cast<const unsigned short *>(part.scales) + row, features * 2, barrier);
-            if constexpr (has_zeros)
-                bulk_copy(stage + zeros_at + g * TileN, part.zeros + row, features, barrier);
-        }
+#pragma unroll
+        for (int s = 0; s < slabs; s++)
+            if (s < live.slabs)
+                bulk_copy(stage + w_at + s * slab_bytes,
+                          static_cast<const unsigned char *>(part.weights) +
+                              (static_cast<long long>(k0 / 128 + s) * part.padded_rows + n0) * 16 * Bits,
+                          slab_live_bytes, barrier);
+#pragma unroll
+        for (int g = 0; g < groups; g++)
+            if (g < live.groups) {
+                const long long row = static_cast<long long>(group0 + g) * part.padded_rows + n0;
+                bulk_copy(stage + sw_at + g * TileN * 2, static_cast<const unsigned short *>(part.scales) + row, live.features * 2, barrier);
+                if constexpr (has_zeros)
+                    bulk_copy(stage + zeros_at + g * TileN, part.zeros + row, live.features, barrier);
+            }
     }
     // A lane needs two tokens of every fragment of 8: those of a pair of fragments stand together, so that one load has all four.
     static __device__ __forceinline__ int token_slot(int token) {
         const int fragment = token / 8;
         return NI % 2 && fragment == NI - 1 ? token : (fragment / 2 * 4 + token % 8 / 2) * 4 + fragment % 2 * 2 + token % 2;
     }
-    // Rows of scales and sums of tokens are not aligned: 4 bytes at a time, a lane per token.
-    __device__ __forceinline__ void load_tokens(uint stage, int step) const {
-#pragma unroll 1 // the producer has few registers
-        for (int i = threadIdx.x % 32; i < groups * TileM; i += 32) {
-            const int g = i / TileM, token = i % TileM, group = step * groups + g;
-            const bool valid = token < tokens && group < args.groups;
-            const long long from = valid ? static_cast<long long>(group) * args.m + m0 + token : 0;
-            const uint to = stage + (g * TileM + token_slot(token)) * 4;
-            cp_async_4(to + sx_at, args.x_scales + from, valid);
-            if constexpr (start_from_sums)
-                cp_async_4(to + sums_at, args.x_sums + from, valid);
+    // Rows of scales and sums of tokens are not aligned: 4 bytes at a time, a lane per token. Slots repeat every 32 tokens.
+    __device__ __forceinline__ void load_tokens(uint stage, int step, int live_groups) const {
+        const int lane = threadIdx.x % 32;
+        const uint to = stage + token_slot(lane) * 4;
+#pragma unroll
+        for (int g = 0; g < groups; g++) {
+            const long long from = static_cast<long long>(step * groups + g) * args.m + m0 + lane;
+#pragma unroll
+            for (int i = 0; i < TileM; i += 32) {
+                const bool valid = i + lane < tokens && (groups == 1 || g < live_groups);
+                if (TileM % 32 == 0 || i + 32 <= TileM || i + lane < TileM) {
+                    cp_async_4(to + (g * TileM + i) * 4 + sx_at, args.x_scales + from + i, valid);
+                    if constexpr (start_from_sums)
+                        cp_async_4(to + (g * TileM + i) * 4 + sums_at, args.x_sums + from + i, valid);
+                }
+            }
         }
     }
     // At the right and lower edge of the weights: what the bulk copies leave out is zero.
-    __device__ __forceinline__ void clear_edge(uint stage, int step, int features) const {
-        const int live_slabs = min(slabs, args.k_padded / 128 - step * slabs), live_groups = min(groups, args.groups - step * groups);
+    __device__ __forceinline__ void clear_edge(uint stage, const Live &live) const {
 #pragma unroll 1
         for (int s = 0; s < slabs; s++)
 #pragma unroll 1
-            for (int b = (s < live_slabs ? features * 16 * Bits : 0) + threadIdx.x % 32 * 16; b < slab_bytes; b += 512)
+            for (int b = (s < live.slabs ? live.features * 16 * Bits : 0) + threadIdx.x % 32 * 16; b < slab_bytes; b += 512)
                 cp_async_16(stage + w_at + s * slab_bytes + b, part.weights, false);
 #pragma unroll 1
         for (int g = 0; g < groups; g++) {
-            const int from = g < live_groups ? features : 0;
+            const int from = g < live.groups ? live.features : 0;
 #pragma unroll 1
             for (int b = from * 2 + threadIdx.x % 32 * 16; b < TileN * 2; b += 512)
                 cp_async_16(stage + sw_at + g * TileN * 2 + b, part.scales, false);
@@ -158,20 +181,25 @@ struct HopperTile {
                     cp_async_16(stage + zeros_at + g * TileN + b, part.zeros, false);
         }
     }
-    // `pipe` goes on from tile to tile of this CTA; all lanes of the warp call this.
-    __device__ __forceinline__ void produce(Pipe<Stages> &pipe) const {
-        const int features = max(0, min(TileN, part.padded_rows - n0));
-        for (int step = steps.begin; step < steps.end; step++, pipe.advance()) {
+    // `pipe` stands at this warp's next step, which is `ahead` steps from the tile's first, and goes on from tile to tile of this CTA; all lanes
+    // of the warp call this.
+    __device__ __forceinline__ void produce(Pipe<Stages> &pipe, int &ahead) const {
+        const int features = agreed(max(0, min(TileN, part.padded_rows - n0))), end = agreed(steps.end);
+        int step = agreed(steps.begin + ahead);
+        for (; step < end; step += producers, pipe.template advance_by<producers>()) {
             const int s = pipe.stage;
             unsigned char *stage = stages + s * stage_pitch;
+            const Live live = live_in(step, features);
             mbarrier_wait(&empty[s], pipe.parity ^ 1);
-            if (threadIdx.x % 32 == 0)
-                load_bulk(stage, &full[s], step, features);
-            if (features < TileN || (step + 1) * TileK > args.k_padded)
-                clear_edge(shared_address(stage), step, features);
-            load_tokens(shared_address(stage), step);
+            if (elected())
+                load_bulk(stage, &full[s], step, live);
+            __syncwarp();
+            if (features < TileN || live.slabs < slabs || live.groups < groups)
+                clear_edge(shared_address(stage), live);
+            load_tokens(shared_address(stage), step, live.groups);
             mbarrier_arrive_on_cp_async(&full[s]);
         }
+        ahead = step - end;
     }
 
     // ---- consumers ----
@@ -267,6 +295,13 @@ struct HopperTile {
             }
         wgmma_commit();
     }
+    static __device__ __forceinline__ void promote_pair(float (&acc)[NI][4], const int (&sum)[TileM / 2], const Features &f,
+                                                        const uint (&sx)[4], int j) {
+#pragma unroll
+        for (int i = 0; i < 8 && j * 4 + i < TileM / 2; i++)
+            acc[j + i / 4][i % 4] = P::add(acc[j + i / 4][i % 4], sum[j * 4 + i], f.scale[i % 4 / 2], f.offset[i % 4 / 2],
+                                           __uint_as_float(sx[i / 4 * 2 + i % 2]));
+    }
     __device__ __forceinline__ void promote(float (&acc)[NI][4], int (&sum)[TileM / 2], const Features &f, const View &view,
                                             int group) const {
         wgmma_settled(sum);
@@ -274,17 +309,19 @@ struct HopperTile {
         for (int j = 0; j < NI; j += 2) {
             uint sx[4];
             load_tokens_of_pair(sx, view, sx_at, group, j);
-#pragma unroll
-            for (int i = 0; i < 8 && j * 4 + i < TileM / 2; i++)
-                acc[j + i / 4][i % 4] = P::add(acc[j + i / 4][i % 4], sum[j * 4 + i], f.scale[i % 4 / 2], f.offset[i % 4 / 2],
-                                               __uint_as_float(sx[i / 4 * 2 + i % 2]));
+            promote_pair(acc, sum, f, sx, j);
         }
     }
     // One job after the other. Where a step's groups are unrolled, ptxas loads for the next one ahead, and must have the registers for it.
     __device__ __forceinline__ void consume_in_turn(typename Out::Accumulators &acc, const View &view) const {
         constexpr int unroll = loads_ahead && groups == 2 && Blocks == 1 ? 2 : 1;
 #pragma unroll unroll
-        for (int group = 0; group < groups; group++)
+        for (int group = 0; group < groups; group++) {
+            uint sx[Blocks > 1 ? (NI + 1) / 2 : 1][4]; // the blocks share what shared memory would have to deliver to each
+            if constexpr (Blocks > 1)
+#pragma unroll
+                for (int j = 0; j < NI; j += 2)
+                    load_tokens_of_pair(sx[j / 2], view, sx_at, group, j);
 #pragma unroll
             for (int block = 0; block < Blocks; block++) {
                 int sum[TileM / 2];
@@ -292,8 +329,16 @@ struct HopperTile {
                 const Features f = load_features(view, group, block);
                 multiply(sum, a, f, view, group, block, acc[block]);
                 wgmma_wait<0>();
-                promote(acc[block], sum, f, view, group);
+                if constexpr (Blocks > 1) {
+                    wgmma_settled(sum);
+#pragma unroll
+                    for (int j = 0; j < NI; j += 2)
+                        promote_pair(acc[block], sum, f, sx[j / 2], j);
+                } else {
+                    promote(acc[block], sum, f, view, group);
+                }
             }
+        }
     }
     // Each job is promoted while the next one multiplies.
     __device__ __forceinline__ void consume_overlapped(typename Out::Accumulators &acc, const View &view) const {
@@ -313,8 +358,8 @@ struct HopperTile {
         promote(acc[(jobs - 1) % Blocks], sum[(jobs - 1) % 2], f[(jobs - 1) % 2], view, (jobs - 1) / Blocks);
     }
 
-    // `turn` counts the tiles of this CTA.
-    __device__ __forceinline__ void consume(typename Out::Accumulators &acc, Pipe<Stages> &pipe, int turn) const {
+    // `turn` counts the tiles of this CTA. `ahead`: as in produce().
+    __device__ __forceinline__ void consume(typename Out::Accumulators &acc, Pipe<Stages> &pipe, int turn, int &ahead) const {
 #pragma unroll
         for (int i = 0; i < Blocks * NI * 4; i++)
             acc[i / 4 / NI][i / 4 % NI][i % 4] = 0.0f;
@@ -323,7 +368,8 @@ struct HopperTile {
             mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);
         const int count = agreed(steps.end - steps.begin);
         const uint weights = lane_offset(threadIdx.x % 32 * 16), tokens_at = lane_offset(threadIdx.x % 4 * 16);
-        for (int step = 0; step < count; step++, pipe.advance()) {
+        int step = ShareK ? ahead : 0;
+        for (; step < count; step += stride, pipe.template advance_by<stride>()) {
             const int s = pipe.stage;
             const View view = {stages + s * stage_pitch, weights, tokens_at};
             mbarrier_wait(&full[s], pipe.parity);
@@ -334,6 +380,8 @@ struct HopperTile {
             __syncwarp();
             release(&empty[s]);
         }
+        if constexpr (ShareK)
+            ahead = step - count;
         if (teams > 1 && threadIdx.x % 32 == 0)
             mbarrier_arrive(&turns[(turn + 1) % teams]);
     }
@@ -341,6 +389,9 @@ struct HopperTile {
     __device__ __forceinline__ void finish(typename Out::Accumulators &acc, unsigned char *output, int turn) const {
         const int team = turn % teams;
         bool whole = true;
+        if constexpr (ShareK)
+            if (!Out::template reduce_in_cta<Consumers>(acc, output))
+                return;
         if constexpr (ClusterK > 1)
             whole = Out::template reduce_in_cluster<ClusterK>(acc, output, &ready[team], &freed[team], turn / teams);
         else if (parts.count > 1)

@@ -7,6 +7,7 @@
 #define PINGPONG SMALL ",pingpong=1"
 #define DEEP     "tile_m=16,tile_k=128,stages=8,consumers=2"
 #define STORE    SMALL ",store=1"
+#define SHARE_K  "tile_m=16,tile_k=128,stages=4,consumers=2,share_k=1"
 #define GROUPS2  "tile_m=16,tile_k=256,stages=2,consumers=1,zero=1"
 
 /* A stage that changes hands too early: what goes wrong first depends on who runs ahead. */
@@ -41,6 +42,18 @@ static const struct mutation mutations[] = {
     {"ping-pong without turns: a parity of two rounds ago", "tile/hopper_tile.cuh",
      "mbarrier_wait(&turns[turn % teams], (turn / teams + (turn % teams == 0)) % 2);", ";", "w4a8", PINGPONG,
      OUTCOME_CRASH, TOO_EARLY},
+    {"a producer fills stages that are another's", "tile/hopper_tile.cuh", "Stages % 3 == 0 ? 3 : Stages % 2", "Stages % 2",
+     "w4a8", SMALL ",stages=3", OUTCOME_OK, NULL},
+    {"producers that take each other's steps", "tile/hopper_tile.cuh", "step += producers, pipe.template advance_by<producers>()",
+     "step += 1, pipe.template advance_by<1>()", "w4a8", SMALL, OUTCOME_CRASH, "lacks|arrive|no barrier lies between|still in flight"},
+    {"consumers that take the same steps", "gemm_sm90.cu", "threadIdx.x / 32 % 4 : threadIdx.x / 128", "threadIdx.x / 32 % 4 : 0",
+     "w4a8", SHARE_K, OUTCOME_CRASH, "lacks|arrive|no barrier lies between|still in flight"},
+    {"parts of K added before they are there", "tile/hopper_epilogue.cuh",
+     "named_barrier(parts_ready, Groups * Team::threads);\n#pragma", "\n#pragma", "w4a8", SHARE_K, OUTCOME_CRASH,
+     "no barrier lies between|never written"},
+    {"parts of K overwritten before they are read", "tile/hopper_epilogue.cuh",
+     "named_barrier(parts_read, Groups * Team::threads);\n            Base", "Base", "w4a8", SHARE_K, OUTCOME_CRASH,
+     "no barrier lies between"},
     /* With more stages than a tile has steps nothing else holds a warp back. */
     {"no barrier before the next tile is staged", "tile/hopper_epilogue.cuh", "Team::sync(); // the previous",
      "// the previous", "w4a8", DEEP, OUTCOME_CRASH, "no barrier lies between"},

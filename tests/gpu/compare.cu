@@ -73,7 +73,8 @@ KERNEL(32) matrix_load(const uint *in, uint *out) {
 
 KERNEL(128) plain_loads(const uint *in, uint *out) {
     const int t = blockIdx.x * 128 + threadIdx.x;
-    out[t * 2] = __float_as_uint(load_global_cg(reinterpret_cast<const float *>(in) + t));
+    const Floats4 v = load_global_cg(reinterpret_cast<const Floats4 *>(in) + t % 128);
+    out[t * 2] = __float_as_uint(v.x) ^ __float_as_uint(v.y) >> 1 ^ __float_as_uint(v.z) << 1 ^ (__float_as_uint(v.w) | 1u);
     out[t * 2 + 1] = load_global_u16(reinterpret_cast<const unsigned short *>(in) + t) | 0x10000u;
 }
 

@@ -166,7 +166,7 @@ extern "C" __global__ void __cluster_dims__(4, 1, 1) __launch_bounds__(128) clus
 // Four CTAs write numbers that the others read where they lie.
 extern "C" __global__ void __cluster_dims__(4, 1, 1) __launch_bounds__(128) cluster_loads(const uint *in, uint *out) {
     enum { COUNT = 4 };
-    __shared__ uint data[128];
+    __shared__ alignas(16) uint data[128];
     __shared__ Barrier ready;
     const int rank = cluster_rank(), t = threadIdx.x;
     if (t == 0) {
@@ -178,8 +178,11 @@ extern "C" __global__ void __cluster_dims__(4, 1, 1) __launch_bounds__(128) clus
     for (int r = 0; r < COUNT; r++)
         mbarrier_publish_at(&ready, r);
     mbarrier_wait<true>(&ready, 0);
-    for (int r = 0; r < COUNT; r++)
-        out[(blockIdx.x * COUNT + r) * 128 + t] = __float_as_uint(load_at(address_at(shared_address(&data[(t * 7 + rank) % 128]), r)));
+    for (int r = 0; r < COUNT; r++) {
+        const Floats4 v = load_at(address_at(shared_address(&data[(t * 7 + rank) % 32 * 4]), r));
+        const float part[4] = {v.x, v.y, v.z, v.w};
+        out[(blockIdx.x * COUNT + r) * 128 + t] = __float_as_uint(part[t / 32]);
+    }
     cluster_sync(); // nobody reads from a CTA that is gone
 }
 
