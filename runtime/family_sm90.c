@@ -80,8 +80,8 @@ static int shared_of(const struct config *c, const struct problem *p) {
     const int stage8 = parts.has8 ? stage_of(c, p, 8, parts.width8) : 0;
     const int stage4 = parts.has4 ? stage_of(c, p, 4, parts.width4) : 0;
     const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
-    const int output = mt_swizzled_output_bytes(tile_n_of(c, widest), v[TILE_M], v[CLUSTER_K],
-                                                v[SHARE_K] ? v[CONSUMERS] : 1);
+    const int output =
+        mt_swizzled_output_bytes(tile_n_of(c, widest), v[TILE_M], v[CLUSTER_K], v[SHARE_K] ? v[CONSUMERS] : 1);
     return 1024 + v[STAGES] * (stage8 > stage4 ? stage8 : stage4) + output * (v[PINGPONG] ? v[CONSUMERS] : 1);
 }
 
@@ -132,8 +132,7 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
 
 /* Weight bytes that the pipelines of an SM hold at most: of the narrower part of a mixed layer. */
 static int bytes_in_flight(const struct config *c, const struct problem *p) {
-    const int *v = c->value,
-              per_block = 64 * k_step(v[TILE_K], p) * v[STAGES] * v[CTAS] * members_of(c);
+    const int *v = c->value, per_block = 64 * k_step(v[TILE_K], p) * v[STAGES] * v[CTAS] * members_of(c);
     const struct parts parts = parts_for(c, p);
     const int bytes8 = per_block * parts.width8, bytes4 = per_block * parts.width4 / 2;
     return !parts.has4 || (parts.has8 && bytes8 < bytes4) ? bytes8 : bytes4;
@@ -240,8 +239,9 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
 static void options(const struct config *c, const struct problem *p, struct str *out) {
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
-    str_printf(out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d -DSHARE_K=%d",
-               parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG], v[SHARE_K]);
+    str_printf(
+        out, " -DBLOCKS=%d -DBLOCKS8=%d -DTILE_M=%d -DTILE_K=%d -DSTAGES=%d -DCONSUMERS=%d -DPINGPONG=%d -DSHARE_K=%d",
+        parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG], v[SHARE_K]);
     str_printf(out, " -DCLUSTER=%d -DCLUSTER_K=%d -DSTORE=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d -DYIELD=%d", v[CLUSTER],
                v[CLUSTER_K], v[STORE], v[CTAS], v[PROMOTE], v[ZERO], v[YIELD]);
     str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,

@@ -4,9 +4,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* An instruction of sm_70 to sm_90 is 16 bytes, little-endian. Of its lower half: the opcode. Of its upper half: how many
- * clocks the warp waits after it; whether it stays the scheduler's choice; which operands are kept for the next one. As
- * seen in what ptxas writes; the names are those of public assemblers for these architectures. */
+/* An instruction of sm_70 to sm_90 is 16 bytes, little-endian. Of its lower half: the opcode. Of its upper half: how
+ * many clocks the warp waits after it; whether it stays the scheduler's choice; which operands are kept for the next
+ * one. As seen in what ptxas writes; the names are those of public assemblers for these architectures. */
 enum { INSTRUCTION = 16, OPCODE = 0xfff, FFMA = 0x223 };
 static const uint64_t stall = 15ull << 41, stall_of_one = 1ull << 41, stays = 1ull << 45, reuse = 15ull << 58;
 

@@ -56,11 +56,16 @@ struct run {
     bool in_order;
 };
 
+/* Rows of an even number of features begin at multiples of 16 bytes, wherever they end; others do not. */
+static int pitch_of(int n) {
+    return n % 2 ? n + MARGIN : (n / 8 + 1) * 8;
+}
+
 static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, struct run *run) {
     struct device *dev = proof->dev;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, &proof->problem, few_sms(proof, &kernel->config), &shape);
-    run->ldy = proof->problem.n + MARGIN;
+    run->ldy = pitch_of(proof->problem.n);
     run->output_bytes = (size_t)proof->problem.m * (size_t)run->ldy * 2 + (size_t)2 * GUARD;
     run->counters_bytes = shape.counters_bytes;
     run->in_order = shape.in_order;
@@ -113,7 +118,7 @@ static bool surroundings_intact(const struct proof *proof, const struct run *run
         }
     for (int m = 0; m < proof->problem.m; m++) {
         const unsigned char *margin = output + GUARD + ((size_t)m * (size_t)run->ldy + (size_t)proof->problem.n) * 2;
-        for (int i = 0; i < MARGIN * 2; i++)
+        for (int i = 0; i < (run->ldy - proof->problem.n) * 2; i++)
             if (margin[i] != POISON_BYTE) {
                 wrong(out, "it wrote past the end of row %d of the output", m);
                 return false;

@@ -88,7 +88,7 @@ static const struct formats mixed = {
      {"sm90", "blocks=1,blocks8=1,tile_m=24,stages=8,consumers=2,pingpong=1,promote=0,zero=0"},
      {"sm90", "blocks=1,blocks8=1,tile_m=24,stages=8,consumers=2,pingpong=1,promote=0,zero=0,split_k=2"},
      {"sm90", "blocks=1,tile_m=32,stages=4,consumers=2,cluster=2,store=1"},
-     {"sm90", "blocks=1,blocks8=2,tile_m=16,stages=4,consumers=2,share_k=1"}},
+     {"sm90", "blocks=1,blocks8=2,tile_m=16,stages=8,consumers=2,share_k=1"}},
 };
 
 static char folder[] = "/tmp/mixtune-families-XXXXXX";

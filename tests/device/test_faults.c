@@ -46,8 +46,8 @@ static const struct mutation mutations[] = {
      "group = (step ^ 1) * groups;", "w4a8", SMALL, OUTCOME_WRONG, NULL},
     {"zero point of the other row", "tile/dequant.cuh", "j % 2 ? z1 : z0", "j % 2 ? z0 : z1", "w4a8", SMALL,
      OUTCOME_WRONG, NULL},
-    {"a split that is added twice", "tile/epilogue.cuh", "for (int p = 1; p < parts.count; p++)",
-     "for (int p = 0; p < parts.count; p++)", "w4a8", SMALL ",split_k=3", OUTCOME_WRONG, NULL},
+    {"a split that is added twice", "tile/epilogue.cuh", "acc[i / NI][i % NI][r] = 0.0f;", ";", "w4a8",
+     SMALL ",split_k=3", OUTCOME_WRONG, NULL},
     {"a split counter that is left set", "tile/epilogue.cuh", "static_cast<unsigned>(parts.count - 1)) ==",
      "static_cast<unsigned>(parts.count)) ==", "w8a8", SMALL ",split_k=3", OUTCOME_WRONG, NULL},
 };

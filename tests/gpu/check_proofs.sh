@@ -136,7 +136,7 @@ memchecks() { # seconds for all
 
 knobs_of() { # family: what is tried one at a time
     case $1 in
-    sm90) knobs=("" promote=0 promote=1 zero=1 store=1 cluster=2 cluster_k=2 stream_k=1 pingpong=1 split_k=2) ;;
+    sm90) knobs=("" promote=0 promote=1 zero=1 store=1 cluster=2 cluster_k=2 stream_k=1 pingpong=1 share_k=1 yield=1 split_k=2) ;;
     sm80) knobs=("" promote=0 promote=1 zero=1 order=0 split_k=2 warps_m=2) ;;
     *) knobs=("") ;;
     esac

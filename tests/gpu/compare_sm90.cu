@@ -216,6 +216,24 @@ KERNEL(256) barriers_of_halves(const uint *in, uint *out) {
     out[blockIdx.x * 256 + threadIdx.x] = value;
 }
 
+// One half of a CTA hands words to the other and does not wait for it; one lane of each warp says how many words there were.
+KERNEL(256) barriers_that_pass(const uint *in, uint *out) {
+    __shared__ uint data[8][128];
+    const int half = threadIdx.x / 128, t = threadIdx.x % 128;
+    in += blockIdx.x * 1024, out += blockIdx.x * 1024;
+    for (int round = 0; round < 8; round++)
+        if (half == 0) {
+            data[round][t ^ round] = in[round * 128 + t] * 3;
+            named_barrier_arrive(1 + round, 256);
+        } else {
+            named_barrier(1 + round, 256);
+            out[round * 128 + t] = data[round][(t + 5) % 128];
+        }
+    __syncthreads();
+    if (half == 0 && elected()) // of lanes that all do the same it does not matter which
+        out[threadIdx.x / 32] += __popc(__activemask());
+}
+
 // One warp group gives registers to two others, which then hold many values. The launch bounds must say what there is to share.
 extern "C" __global__ void __launch_bounds__(384, 1) registers_move(const uint *in, uint *out) {
     uint value = in[threadIdx.x];

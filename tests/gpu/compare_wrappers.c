@@ -65,6 +65,7 @@ static const struct wrapper wrappers[] = {
     {"compare_sm90.cu", "cluster_loads", 90, 128, 8, 1024, 4096, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "matrix_store", 90, 64, 4, 4 * 64 * 6, 4 * 128 * 4, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "barriers_of_halves", 90, 256, 4, 1024, 1024, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
+    {"compare_sm90.cu", "barriers_that_pass", 90, 256, 4, 4 * 1024, 4 * 1024, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare_sm90.cu", "registers_move", 90, 384, 1, 384, 384, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
 };
 enum { WRAPPERS = sizeof wrappers / sizeof *wrappers };

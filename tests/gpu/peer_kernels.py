@@ -266,9 +266,10 @@ def humming_formats(bits, zero_point, group):
 
 
 def humming_choice(choices, m):
-    """Of the kernels that the heuristics choose for a layer, [[lowest M, highest M, configuration], ...], that of this batch size as JSON."""
-    chosen = [c for c in choices if c[0] < m <= c[1]]
-    return json.dumps(chosen) if len(chosen) == 1 else None  # None: all of them
+    """Of the kernels that the heuristics choose for a layer, [[M, M, configuration], ...] for M above the first and up to the second, that of
+    this batch size as JSON. Without its range: humming 0.1.19 does not find a batch size again in a list of one (seen on H100)."""
+    chosen = [c[2] for c in choices if c[0] < m and (m <= c[1] or c[1] <= 0)]
+    return json.dumps(chosen[0]) if len(chosen) == 1 else None  # None: all of them
 
 
 @functools.cache
