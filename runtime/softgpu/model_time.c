@@ -58,6 +58,19 @@ static double cta_latency(const struct dev_profile *d, const struct model_kernel
     return larger(chain, stream);
 }
 
+/* Terms that keep a kernel busy side by side: those of the issue slots and of the ways to L2 are alternatives. */
+static double overlapped(const struct dev_profile *d, const double *t) {
+    double slots = t[MODEL_ISSUE], paths = larger(t[MODEL_PORT], t[MODEL_L2]), largest = 0, sum = 0;
+    for (int i = MODEL_ALU; i <= MODEL_BRANCH; i++)
+        slots = larger(slots, t[i]);
+    const double terms[] = {slots, t[MODEL_TENSOR], t[MODEL_SHARED], paths, t[MODEL_DRAM], t[MODEL_LATENCY]};
+    for (unsigned i = 0; i < sizeof terms / sizeof *terms; i++)
+        largest = larger(largest, terms[i]);
+    for (unsigned i = 0; i < sizeof terms / sizeof *terms && largest > 0; i++)
+        sum += pow(terms[i] / largest, d->overlap_exponent);
+    return largest > 0 ? largest * pow(sum, 1 / d->overlap_exponent) : 0;
+}
+
 void model_kernel_time(const struct dev_profile *device, const struct model_kernel *kernel, struct model_time *out) {
     const struct sg_counters *c = kernel->counters;
     double hertz = device->clock_mhz * 1e6, per_cta = 1.0 / (double)kernel->counted;
@@ -83,7 +96,9 @@ void model_kernel_time(const struct dev_profile *device, const struct model_kern
     for (int i = 1; i < MODEL_TERMS; i++)
         if (t[i] > t[out->limit])
             out->limit = (enum model_term)i;
-    out->seconds = device->memory_latency_ns * 1e-9 + t[out->limit];
+    out->seconds = device->memory_latency_ns * 1e-9 + overlapped(device, t) +
+                   ceil(ctas / slots) * (double)c->atomics * per_cta * device->atomic_us * 1e-6 +
+                   (kernel->wgmma ? device->wgmma_setup_us * 1e-6 : 0);
 }
 
 double model_copy_seconds(const struct dev_profile *device, enum model_copy kind, uint64_t bytes) {

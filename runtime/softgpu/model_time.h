@@ -19,9 +19,10 @@
  * them at a time, one latency each. stream: Little's law for asynchronous copies: n.async_bytes / bytes in flight, one
  * latency each. The latency is the mean of L2's and memory's, weighted with D / T.
  *
- * Time = one memory latency (to fill the pipeline) + the largest term. The gap between launches is added by the caller
- * (launch_us, graph_node_us). Terms overlap perfectly in this model, so it is a lower bound by construction; it is
- * meant to rank. */
+ * Time = one memory latency (to fill the pipeline) + (sum of terms^p)^(1/p), p being overlap_exponent, + ceil(G / (S *
+ * o)) * n.atomics * atomic_us + wgmma_setup_us for kernels with wgmma. Of issue and the pipes the largest counts, and
+ * of port and l2. The gap between launches is added by the caller (launch_us, graph_node_us). What is seen on hardware
+ * and what the exponent is from stands in configs/devices/README.md. */
 #ifndef SG_MODEL_TIME_H
 #define SG_MODEL_TIME_H
 

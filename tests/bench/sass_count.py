@@ -7,7 +7,7 @@ weight, whether ptxas serialised the wgmma, the modelled time and what limits it
     tests/bench/sass_count.py [--build build] [--nvdisasm PATH] [WORD ...]
 
 Needs nvcc and nvdisasm (on the PATH, in CUDA_HOME, or the PyPI wheel nvidia-cuda-nvdisasm) and a built mixtune; with words, only rows
-whose text holds one of them. Times are modelled by the software devices, instructions are counted: nothing here was seen on hardware.
+whose text holds one of them. Times are modelled by the software devices, instructions are counted.
 """
 import argparse
 import collections
@@ -32,9 +32,12 @@ ROWS = [
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=8,consumers=2,cluster_k=4"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=8,consumers=2,cluster_k=4,zero=1"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,tile_k=256,stages=4,consumers=1,ctas=2,cluster_k=4"),
+    ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=12,consumers=3,share_k=1,zero=1"),
     ("decode", "sm90", "w8a8", 16, "tile_m=16,stages=4,consumers=2,ctas=2,cluster_k=4"),
+    ("decode", "sm90", "w8a8", 16, "tile_m=16,stages=8,consumers=2,share_k=1"),
     ("middle", "sm90", "w4a8", 64, "tile_m=64,stages=4,consumers=2,ctas=1,cluster_k=4"),
     ("middle", "sm90", "w4a8", 64, "tile_m=64,stages=4,consumers=2,ctas=1,zero=1,cluster_k=4"),
+    ("middle", "sm90", "w4a8", 64, "tile_m=64,stages=12,consumers=3,share_k=1"),
     ("middle", "sm90", "w8a8", 64, "tile_m=64,stages=4,consumers=2,ctas=1,cluster_k=4"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,promote=0,zero=0,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,promote=1,zero=0,raster=8"),
@@ -50,7 +53,9 @@ ROWS = [
     ("prefill", "sm90", "w4a8", 2048, "tile_m=160,tile_k=256,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "blocks=2,tile_m=64,stages=4,consumers=2,store=1,promote=2,zero=0,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "blocks=2,tile_m=96,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
+    ("prefill", "sm90", "w4a8", 2048, "tile_m=112,stages=4,consumers=3,store=1,promote=2,yield=1,raster=8"),
     ("prefill", "sm90", "w8a8", 2048, "tile_m=128,stages=4,consumers=2,store=1,promote=2,raster=8"),
+    ("prefill", "sm90", "w8a8", 2048, "blocks=2,tile_m=96,stages=3,consumers=2,store=1,promote=2,yield=1,raster=8"),
     ("prefill", "sm90", "w8a8", 2048, "tile_m=128,stages=4,consumers=2,cluster=2,store=1,promote=2,raster=8"),
     ("decode", "sm80", "w4a8", 16, "tile_n=64,tile_m=16,stages=4,ctas=4,split_k=4"),
     ("decode", "sm80", "w4a8", 16, "tile_n=128,tile_m=16,stages=4,ctas=2,split_k=4"),
@@ -131,8 +136,8 @@ def measure(args, row):
         mma, ops = main_loop(args.nvdisasm, cubin.name)
     bits = 4 if scheme == "w4a8" else 8
     if family == "sm90":
-        warps, tile_n = 4 * o["CONSUMERS"] // (o["CONSUMERS"] if o["PINGPONG"] else 1), 64 * o["BLOCKS"]
-        tile_n *= 1 if o["PINGPONG"] else o["CONSUMERS"]
+        members = 1 if o["PINGPONG"] or o["SHARE_K"] else o["CONSUMERS"]
+        warps, tile_n = 4 * members, 64 * o["BLOCKS"] * members
         per_step, accumulators = o["BLOCKS"] * o["TILE_K"] // 32, o["BLOCKS"] * o["TILE_M"] // 2
         flying = o["STAGES"]
     else:

@@ -9,17 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes `where`/NAME.yaml, the device of configs/devices/ with `sms` SMs, and its spec. */
-static inline bool small_device(const char *name, int sms, const char *where, char spec[64]) {
-    static const char key[] = "sm_count: ";
-    struct str path = {0}, text = {0}, changed = {0}, target = {0};
+/* Writes `where`/NAME.yaml, the device of configs/devices/ with another number for `key`, and its spec. */
+static inline bool altered_device(const char *name, const char *key, int value, const char *where, char spec[64]) {
+    struct str path = {0}, text = {0}, changed = {0}, target = {0}, line = {0};
     const char *at;
     bool good = false;
-    if (config_find("devices", name, "yaml", &path) || file_read(path.data, &text) || !(at = strstr(text.data, key)))
+    str_printf(&line, "\n%s: ", key);
+    if (config_find("devices", name, "yaml", &path) || file_read(path.data, &text) ||
+        !(at = strstr(text.data, line.data)))
         goto out;
-    at += strlen(key);
+    at += line.length;
     str_append_bytes(&changed, text.data, (size_t)(at - text.data));
-    str_printf(&changed, "%d%s", sms, at + strspn(at, "0123456789"));
+    str_printf(&changed, "%d%s", value, at + strspn(at, "0123456789."));
     str_printf(&target, "%s/%s.yaml", where, name);
     good = file_write_atomic(target.data, changed.data, changed.length) == MT_OK &&
            snprintf(spec, 64, "soft:%s", target.data) < 64;
@@ -28,7 +29,12 @@ out:
     str_release(&text);
     str_release(&changed);
     str_release(&target);
+    str_release(&line);
     return good;
+}
+
+static inline bool small_device(const char *name, int sms, const char *where, char spec[64]) {
+    return altered_device(name, "sm_count", sms, where, spec);
 }
 
 #endif

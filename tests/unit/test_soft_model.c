@@ -147,6 +147,7 @@ static void test_limits(void **state) {
         [MODEL_LATENCY] = {COUNTER(max_warp_instructions), 1, 5120, 3 * 2.5},
     };
     struct dev_profile *p = load("a100-sxm-80g");
+    p->overlap_exponent = 1000;
     for (enum model_term limit = 0; limit < MODEL_TERMS; limit++) {
         struct sg_counters c = {.warp_instructions = 10, .max_warp_instructions = 10};
         struct model_kernel k = {
@@ -160,6 +161,31 @@ static void test_limits(void **state) {
         assert_string_equal(model_term_name(t.limit), model_term_name(limit));
         near(t.seconds, table[limit].clocks * big / (p->clock_mhz * 1e6) + p->memory_latency_ns * 1e-9, 1e-6);
     }
+    dev_profile_free(p);
+}
+
+/* Two equal terms that overlap as the exponent says; what is waited for around atomics, and before wgmma. */
+static void test_overlap(void **state) {
+    (void)state;
+    struct dev_profile *p = load("h100-sxm");
+    struct sg_counters c = {.mma_ops_int8 = 4096 * 1000000ull, .warp_instructions = 4 * 1000000ull};
+    struct model_kernel k = {
+        .counters = &c, .counted = 1, .ctas = 132, .threads = 384, .ctas_per_sm = 1, .footprint = 1, .wgmma = true};
+    struct model_time t;
+    const double clock = 1 / (p->clock_mhz * 1e6), fixed = p->memory_latency_ns * 1e-9 + p->wgmma_setup_us * 1e-6;
+    model_kernel_time(p, &k, &t);
+    near(t.seconds, fixed + 1e6 * clock * cbrt(2), 1e-6);
+    p->overlap_exponent = 1;
+    model_kernel_time(p, &k, &t);
+    near(t.seconds, fixed + 2e6 * clock, 1e-6);
+    k.ctas = 264; /* two rounds, with 5 atomics in each CTA */
+    c.atomics = 5;
+    model_kernel_time(p, &k, &t);
+    near(t.seconds, fixed + 4e6 * clock + 2 * 5 * p->atomic_us * 1e-6, 1e-6);
+    k.wgmma = false;
+    p->mma_sync_fraction = 1;
+    model_kernel_time(p, &k, &t);
+    near(t.seconds, fixed - p->wgmma_setup_us * 1e-6 + 4e6 * clock + 2 * 5 * p->atomic_us * 1e-6, 1e-6);
     dev_profile_free(p);
 }
 
@@ -186,15 +212,15 @@ static void test_memory(void **state) {
     model_kernel_time(h, &k, &t);
     k.wgmma = true;
     model_kernel_time(h, &k, &slower);
-    near(slower.term[MODEL_TENSOR], 0.62 * t.term[MODEL_TENSOR], 1e-6);
+    near(slower.term[MODEL_TENSOR], h->mma_sync_fraction * t.term[MODEL_TENSOR], 1e-6);
     dev_profile_free(p);
     dev_profile_free(h);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peaks),  cmocka_unit_test(test_errors), cmocka_unit_test(test_occupancy),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_peaks),  cmocka_unit_test(test_errors),  cmocka_unit_test(test_occupancy),
+        cmocka_unit_test(test_limits), cmocka_unit_test(test_overlap), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
