@@ -58,7 +58,8 @@ fi
 
 say "the modelled times of all candidates"
 export SOFTGPU_STRICT=0 # times are the same, and the kernels have been proved
-SOFTGPU_TRACE=$folder/modelled/$name.trace "$mixtune" sweep "${sweep_work[@]}" --space "$space" --quick --finals 0 --db "$folder/modelled/$name.db" >/dev/null
+export SOFTGPU_TRACE=$folder/modelled/$name.trace
+"$mixtune" sweep "${sweep_work[@]}" --space "$space" --quick --finals 0 --db "$folder/modelled/$name.db" >/dev/null
 spaces whole
 for line in "${sample_work[@]}"; do
     read -ra words <<<"$line"

@@ -46,6 +46,9 @@ static const struct fit_constant {
     CONSTANT(mma_sync_fraction, 0.25, 1),
     CONSTANT(warp_interval_clocks, 0.5, 12),
     CONSTANT(loads_in_flight, 1, 32),
+    CONSTANT(overlap_exponent, 1, 16),
+    CONSTANT(atomic_us, 0.1, 10),
+    CONSTANT(wgmma_setup_us, 0.1, 10),
     CONSTANT(launch_us, 0.3, 8),
     CONSTANT(graph_node_us, 0.1, 5),
 #undef CONSTANT
@@ -98,10 +101,10 @@ struct fit {
     double loss;
 };
 
-/* Keeps what was changed if the loss falls. */
+/* Keeps what was changed if the loss falls, by as much as is worth another step. */
 static inline bool fit_better(struct fit *f) {
     double now = fit_loss(f->profile, f->points);
-    if (!(now < f->loss * (1 - 1e-6)))
+    if (!(now + FIT_EXACT < (f->loss + FIT_EXACT) * (1 - 1e-4)))
         return false;
     f->loss = now;
     return true;

@@ -38,6 +38,7 @@ enum {
     BY_CHAIN,
     BY_LOADS,
     BY_STREAM,
+    BY_ATOMICS,
     BY_NOTHING,
     LIMITS
 };
@@ -61,6 +62,8 @@ static void make_point(const struct dev_profile *d, int limit, struct fit_point 
     /* All from memory, or nearly all from L2. */
     const double bytes =
         part(limit, BY_DRAM, clocks) / (d->clock_mhz * 1e6) * d->memory_gbs * 1e9 * d->memory_efficiency;
+    c->atomics = (uint64_t)(part(limit, BY_ATOMICS, clocks) / (d->atomic_us * d->clock_mhz) * ctas);
+    p->kernel.wgmma = uniform(0, 1) < 0.3;
     const bool from_l2 = (limit == BY_LOADS || limit == BY_STREAM) && uniform(0, 1) < 0.5;
     p->kernel.footprint = (uint64_t)(from_l2 ? bytes / 20 : bytes);
     c->global_bytes_read = (uint64_t)bytes;
