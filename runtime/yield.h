@@ -11,7 +11,9 @@
 #include "base/status.h"
 #include <stddef.h>
 
-/* Marks every second FFMA of each run of them, in place. *marked: how many. MT_FAILURE when it is no cubin. */
+/* Marks every second FFMA of each run of them, in place. *marked: how many. MT_FAILURE when it is no cubin. Images are
+ * cached as they come out of here, and nothing in their keys is of this file: with a change of it goes another
+ * CACHE_VERSION (cache.h). */
 enum mt_status yield_between_ffma(void *cubin, size_t size, int *marked);
 
 #endif
