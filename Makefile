@@ -25,7 +25,7 @@ export CUDA_HOME
 
 WARN   := -Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 # What every compiler and checker is told; the code generation flags come on top.
-CHECKED := -std=c11 -D_GNU_SOURCE $(WARN) -isystem $(CUDA_HOME)/include -I. -Iruntime \
+CHECKED := -std=c11 -D_GNU_SOURCE $(WARN) -isystem $(CUDA_HOME)/include -I. \
            -DMT_SOURCE_DIR='"$(if $(filter 1,$(STATIC)),,$(CURDIR))"'
 CFLAGS := $(CHECKED) -fPIC -fvisibility=hidden -pthread $(OPT) $(SANITIZE) -MMD -MP
 # The interpreter's lane loops are written to be vectorised.
@@ -40,10 +40,10 @@ LDLIBS_SOFT  := -lcyaml -lyaml $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-n
                 $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)
-LIB   := $(BASE) $(wildcard runtime/*.c db/*.c)
-SOFT  := $(BASE) $(wildcard runtime/softgpu/*.c)
-TUNE  := $(wildcard tuner/*.c)
-UNIT  := $(wildcard tests/unit/test_*.c)
+LIB   := $(filter-out runtime/example/% runtime/softgpu/%,$(wildcard runtime/*.c runtime/*/*.c)) $(wildcard db/*.c)
+SOFT  := $(BASE) $(wildcard runtime/softgpu/*.c runtime/softgpu/*/*.c)
+TUNE  := $(wildcard tuner/*.c tuner/*/*.c)
+UNIT  := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c)
 DEVT  := $(wildcard tests/device/test_*.c)
 COMPARE := $(wildcard tests/gpu/compare*.c)
 CLIT  := $(wildcard tests/cli/test_*.sh)
@@ -53,7 +53,7 @@ EMBEDDED  := $(filter-out %.md,$(wildcard db/*.sql reports/*.* templates/*.* tem
 EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 exe = $(patsubst %.c,$(BUILD)/%,$(1))
-LIB_OBJ := $(call obj,$(LIB)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S))
+LIB_OBJ := $(call obj,$(LIB)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S runtime/*/*.S))
 
 all: $(BUILD)/libmixtune.a $(BUILD)/libmixtune.so $(BUILD)/libsoftgpu.so $(BUILD)/mixtune
 

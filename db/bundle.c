@@ -1,6 +1,6 @@
 #define XXH_INLINE_ALL
-#include "../runtime/base/str.h"
 #include "bundle_private.h"
+#include "runtime/base/str.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #ifndef MT_BUNDLE_H
 #define MT_BUNDLE_H
 
-#include "../runtime/base/status.h"
+#include "runtime/base/status.h"
 #include <stddef.h>
 
 #define BUNDLE_VERSION 1 /* PRAGMA user_version: another version is refused */

@@ -1,6 +1,6 @@
-#include "../runtime/base/file.h"
-#include "../runtime/base/str.h"
 #include "bundle_private.h"
+#include "runtime/base/file.h"
+#include "runtime/base/str.h"
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <zstd.h>

@@ -2,7 +2,7 @@
 #ifndef MT_KEY_H
 #define MT_KEY_H
 
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdint.h>
 
 struct sqlite3;

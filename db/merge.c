@@ -1,7 +1,7 @@
 #include "merge.h"
 
-#include "../runtime/base/str.h"
 #include "key.h"
+#include "runtime/base/str.h"
 #include "schema.h"
 #include "sql.h"
 #include "store_private.h"

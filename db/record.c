@@ -1,6 +1,6 @@
 /* Recording a measurement, and asking for one. */
-#include "../runtime/base/str.h"
 #include "key.h"
+#include "runtime/base/str.h"
 #include "sql.h"
 #include "store_private.h"
 #include <endian.h>

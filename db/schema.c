@@ -1,7 +1,7 @@
 #include "schema.h"
-#include "../runtime/base/embed.h"
-#include "../runtime/base/log.h"
 #include "key.h"
+#include "runtime/base/embed.h"
+#include "runtime/base/log.h"
 #include "sql.h"
 #include <sqlite3.h>
 #include <stdio.h>

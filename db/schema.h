@@ -2,7 +2,7 @@
 #ifndef MT_SCHEMA_H
 #define MT_SCHEMA_H
 
-#include "../runtime/base/status.h"
+#include "runtime/base/status.h"
 
 struct sqlite3;
 

@@ -2,7 +2,7 @@
 #ifndef MT_SQL_H
 #define MT_SQL_H
 
-#include "../runtime/base/status.h"
+#include "runtime/base/status.h"
 #include <stdint.h>
 
 struct sqlite3;

@@ -1,7 +1,7 @@
 #include "store_private.h"
 
-#include "../runtime/base/str.h"
 #include "key.h"
+#include "runtime/base/str.h"
 #include "schema.h"
 #include "sql.h"
 #include <stdarg.h>

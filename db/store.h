@@ -5,7 +5,7 @@
 #ifndef MT_STORE_H
 #define MT_STORE_H
 
-#include "../runtime/base/status.h"
+#include "runtime/base/status.h"
 #include <stdint.h>
 
 struct store; /* an open database */

@@ -1,8 +1,8 @@
 #include "cache.h"
-#include "base/file.h"
-#include "base/log.h"
-#include "base/str.h"
 #include "images.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>

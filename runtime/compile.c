@@ -1,10 +1,10 @@
 #include "compile.h"
-#include "base/str.h"
 #include "cache.h"
 #include "compiler.h"
 #include "cubin.h"
 #include "fatbin.h"
 #include "images.h"
+#include "runtime/base/str.h"
 #include "template.h"
 #include "yield.h"
 #include <stdio.h>

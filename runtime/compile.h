@@ -7,7 +7,7 @@
 #ifndef MT_COMPILE_H
 #define MT_COMPILE_H
 
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

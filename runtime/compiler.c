@@ -1,5 +1,5 @@
 #include "compiler.h"
-#include "base/log.h"
+#include "runtime/base/log.h"
 #include "toolkit.h"
 #include <dlfcn.h>
 #include <nvrtc.h>

@@ -2,8 +2,8 @@
 #ifndef MT_COMPILER_H
 #define MT_COMPILER_H
 
-#include "base/status.h"
-#include "base/str.h"
+#include "runtime/base/status.h"
+#include "runtime/base/str.h"
 
 /* One source text without files around it. Appends to `cubin` and `ptx` (0-terminated); one run of the compiler makes
  * both. `name` is what messages call the source. MT_FAILURE with the compiler's first error; MT_NO_DEVICE without

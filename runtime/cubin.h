@@ -2,7 +2,7 @@
 #ifndef MT_CUBIN_H
 #define MT_CUBIN_H
 
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 #include "device.h"
-#include "base/file.h"
-#include "base/log.h"
 #include "driver.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef MT_DEVICE_H
 #define MT_DEVICE_H
 
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include <cuda.h>
 #include <stdbool.h>
 #include <stddef.h>

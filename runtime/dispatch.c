@@ -1,7 +1,7 @@
 /* The public interface: opening a table on a device, looking up, launching. */
-#include "../templates/gemm_args.h"
-#include "base/str.h"
+#include "runtime/base/str.h"
 #include "table.h"
+#include "templates/gemm_args.h"
 #include <stdio.h>
 #include <string.h>
 

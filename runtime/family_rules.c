@@ -1,5 +1,5 @@
 #include "family_rules.h"
-#include "../templates/gemm_args.h"
+#include "templates/gemm_args.h"
 #include <stdarg.h>
 #include <stdio.h>
 

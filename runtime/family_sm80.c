@@ -1,7 +1,7 @@
 /* The family of templates/gemm_sm80.cu: group-wise W4A8, W8A8 and mixed, cp.async + mma.sync. */
-#include "../templates/gemm_args.h"
 #include "family.h"
 #include "family_rules.h"
+#include "templates/gemm_args.h"
 #include <stdio.h>
 
 enum { TILE_N, TILE_N8, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, CTAS, PROMOTE, ZERO, ORDER, SPLIT_K, RASTER, KNOBS };

@@ -13,8 +13,8 @@
 #ifndef MT_FATBIN_H
 #define MT_FATBIN_H
 
-#include "base/status.h"
-#include "base/str.h"
+#include "runtime/base/status.h"
+#include "runtime/base/str.h"
 #include <stddef.h>
 
 /* Appends a fat binary of the two to `out`. `arch` is "sm_80", "sm_90a", "sm_100f"; `ptx` is 0-terminated. */

@@ -1,5 +1,5 @@
 #include "images.h"
-#include "base/file.h"
+#include "runtime/base/file.h"
 #include <stdlib.h>
 
 const char *images_used(void) {

@@ -6,7 +6,7 @@
 #ifndef MT_IMAGES_H
 #define MT_IMAGES_H
 
-#include "base/status.h"
+#include "runtime/base/status.h"
 
 #define IMAGES_VARIABLE "MIXTUNE_IMAGES"
 

@@ -2,10 +2,10 @@
 #ifndef MT_LAUNCH_H
 #define MT_LAUNCH_H
 
-#include "../templates/gemm_args.h"
 #include "compile.h"
 #include "device.h"
 #include "family.h"
+#include "templates/gemm_args.h"
 
 struct kernel {
     struct config config;

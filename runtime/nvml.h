@@ -3,7 +3,7 @@
 #ifndef MT_NVML_H
 #define MT_NVML_H
 
-#include "base/str.h"
+#include "runtime/base/str.h"
 
 /* Appends one JSON object: driver, sm_mhz, memory_mhz, sm_max_mhz, power_limit_w, power_w, temperature_c, throttle
  * (the reasons as a list of names), persistence. What the library does not tell is left out; nothing at all is appended

@@ -1,8 +1,8 @@
 /* The packed layout: blocks of 512 bytes, each the A fragment of one tensor-core instruction (8-bit) or of two (4-bit).
  */
-#include "../templates/gemm_args.h"
-#include "base/parallel.h"
 #include "quant.h"
+#include "runtime/base/parallel.h"
+#include "templates/gemm_args.h"
 #include <string.h>
 
 #define BLOCK_BYTES 512

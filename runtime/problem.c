@@ -1,5 +1,5 @@
 #include "problem.h"
-#include "../templates/gemm_args.h"
+#include "templates/gemm_args.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>

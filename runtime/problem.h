@@ -2,7 +2,7 @@
 #ifndef MT_PROBLEM_H
 #define MT_PROBLEM_H
 
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include <stdbool.h>
 
 enum dtype { DTYPE_F16, DTYPE_BF16 };

@@ -1,7 +1,7 @@
 #include "quant.h"
-#include "../templates/gemm_args.h"
-#include "base/parallel.h"
-#include "base/str.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/str.h"
+#include "templates/gemm_args.h"
 #include <float.h>
 #include <math.h>
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 #include "reference.h"
-#include "../templates/gemm_args.h"
-#include "base/parallel.h"
-#include "base/str.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/str.h"
+#include "templates/gemm_args.h"
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "table.h"
-#include "../templates/gemm_args.h"
-#include "base/str.h"
+#include "runtime/base/str.h"
+#include "templates/gemm_args.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef MT_TABLE_H
 #define MT_TABLE_H
 
-#include "../db/bundle.h"
+#include "db/bundle.h"
 #include "launch.h"
 #include "mixtune.h"
 #include <pthread.h>

@@ -1,6 +1,6 @@
 #include "template.h"
-#include "base/file.h"
 #include "compile.h"
+#include "runtime/base/file.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

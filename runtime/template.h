@@ -2,8 +2,8 @@
 #ifndef MT_TEMPLATE_H
 #define MT_TEMPLATE_H
 
-#include "base/status.h"
-#include "base/str.h"
+#include "runtime/base/status.h"
+#include "runtime/base/str.h"
 
 /* Appends a template with its #include "..." lines replaced by what they name, each file once, so that one text says
  * all that a kernel depends on. #line directives keep the compiler's messages true. */

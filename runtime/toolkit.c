@@ -1,5 +1,5 @@
 #include "toolkit.h"
-#include "base/str.h"
+#include "runtime/base/str.h"
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* The public interface to host packing: quant_layer, seen through struct mt_packed. */
-#include "../templates/gemm_args.h"
-#include "base/str.h"
 #include "quant.h"
+#include "runtime/base/str.h"
 #include "table.h"
+#include "templates/gemm_args.h"
 #include <stdlib.h>
 
 /* Addresses of device memory are multiples of this within one allocation. */

@@ -8,7 +8,7 @@
 #ifndef MT_YIELD_H
 #define MT_YIELD_H
 
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include <stddef.h>
 
 /* Marks every second FFMA of each run of them, in place. *marked: how many. MT_FAILURE when it is no cubin. Images are

@@ -5,8 +5,8 @@
 #ifndef MT_BASELINE_H
 #define MT_BASELINE_H
 
-#include "../runtime/launch.h"
 #include "memory.h"
+#include "runtime/launch.h"
 #include "space.h"
 
 struct cublas; /* libcublas on one device, opened at run time */

@@ -1,7 +1,7 @@
 #include "binaries.h"
-#include "../runtime/base/parallel.h"
-#include "../runtime/base/str.h"
 #include "progress.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/str.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* mixtune export: the winners of one type of GPU, with their kernels, as the one file that libmixtune dispatches from.
  */
-#include "../runtime/base/log.h"
 #include "cmd.h"
 #include "draft.h"
 #include "query.h"
 #include "report_files.h"
+#include "runtime/base/log.h"
 #include "winner_set.h"
 #include <jansson.h>
 #include <sqlite3.h>

@@ -1,8 +1,8 @@
-#include "../runtime/base/file.h"
-#include "../runtime/compile.h"
-#include "../runtime/launch.h"
 #include "cmd.h"
 #include "options.h"
+#include "runtime/base/file.h"
+#include "runtime/compile.h"
+#include "runtime/launch.h"
 #include <dirent.h>
 #include <ftw.h>
 #include <jansson.h>

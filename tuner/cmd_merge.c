@@ -1,9 +1,9 @@
 /* mixtune merge: databases of many machines, and T4 files, into one. */
-#include "../db/merge.h"
-#include "../runtime/base/log.h"
-#include "../runtime/base/str.h"
 #include "cmd.h"
+#include "db/merge.h"
 #include "options.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
 #include "t4.h"
 #include <inttypes.h>
 #include <jansson.h>

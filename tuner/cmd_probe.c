@@ -1,13 +1,13 @@
 /* mixtune probe: what the device can do at best, into the database. */
-#include "../db/store.h"
-#include "../runtime/base/log.h"
-#include "../runtime/base/str.h"
-#include "../runtime/compile.h"
-#include "../runtime/nvml.h"
 #include "cmd.h"
+#include "db/store.h"
 #include "lock.h"
 #include "options.h"
 #include "progress.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
+#include "runtime/compile.h"
+#include "runtime/nvml.h"
 #include "worker.h"
 #include <jansson.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* mixtune show: the winners of a database, the peers beside them, all its measurements, or what failed. */
-#include "../runtime/base/log.h"
 #include "cmd.h"
 #include "query.h"
 #include "report_files.h"
 #include "rows.h"
+#include "runtime/base/log.h"
 #include "t4.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-#include "../runtime/base/str.h"
 #include "cmd.h"
+#include "runtime/base/str.h"
 #include "sweep.h"
 #include <limits.h>
 

@@ -1,7 +1,7 @@
-#include "../runtime/base/log.h"
-#include "../runtime/base/str.h"
 #include "cmd.h"
 #include "progress.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
 #include "space.h"
 #include "worker.h"
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 #include "finals.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 
 static const double least_win = 0.01;

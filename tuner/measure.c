@@ -1,7 +1,7 @@
 #include "measure.h"
-#include "../runtime/base/log.h"
-#include "../runtime/base/str.h"
 #include "cublaslt.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 #include "memory.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 
 void *memory_pointer(CUdeviceptr address) {

@@ -1,6 +1,6 @@
 #include "model.h"
-#include "../runtime/base/file.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/file.h"
+#include "runtime/base/str.h"
 #include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>

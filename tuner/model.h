@@ -2,7 +2,7 @@
 #ifndef MT_MODEL_H
 #define MT_MODEL_H
 
-#include "../runtime/base/status.h"
+#include "runtime/base/status.h"
 
 struct model {
     char name[64]; /* "llama-3.1-8b"; of DIR/config.json: DIR */

@@ -6,8 +6,8 @@
 #ifndef MT_OPERANDS_H
 #define MT_OPERANDS_H
 
-#include "../runtime/launch.h"
 #include "memory.h"
+#include "runtime/launch.h"
 
 /* At most so many sets: more would only cost memory and allocations. */
 enum { OPERAND_SETS = 256 };

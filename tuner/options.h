@@ -6,8 +6,8 @@
 #ifndef MT_OPTIONS_H
 #define MT_OPTIONS_H
 
-#include "../runtime/base/status.h"
-#include "../runtime/problem.h"
+#include "runtime/base/status.h"
+#include "runtime/problem.h"
 #include <argp.h>
 #include <stdbool.h>
 

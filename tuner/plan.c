@@ -1,5 +1,5 @@
 #include "plan.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>

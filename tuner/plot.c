@@ -1,8 +1,8 @@
 #include "plot.h"
 
-#include "../db/store.h"
-#include "../runtime/base/file.h"
+#include "db/store.h"
 #include "report_files.h"
+#include "runtime/base/file.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 #include "probe.h"
-#include "../runtime/base/log.h"
-#include "../runtime/base/str.h"
-#include "../runtime/compile.h"
-#include "../runtime/quant.h"
 #include "memory.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
+#include "runtime/compile.h"
+#include "runtime/quant.h"
 #include "timer.h"
 #include <math.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 #include "progress.h"
-#include "../runtime/base/log.h"
+#include "runtime/base/log.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

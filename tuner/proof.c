@@ -1,6 +1,6 @@
 #include "proof.h"
-#include "../runtime/base/parallel.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/str.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

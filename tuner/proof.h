@@ -5,9 +5,9 @@
 #ifndef MT_PROOF_H
 #define MT_PROOF_H
 
-#include "../runtime/launch.h"
-#include "../runtime/reference.h"
 #include "memory.h"
+#include "runtime/launch.h"
+#include "runtime/reference.h"
 
 struct proof {
     struct device *dev; /* NULL until proof_upload() */

@@ -1,5 +1,5 @@
 #include "prover.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 
 struct prover {

@@ -1,5 +1,5 @@
 #include "quarantine.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>

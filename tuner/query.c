@@ -1,8 +1,8 @@
 #include "query.h"
 
-#include "../runtime/base/log.h"
-#include "../runtime/compile.h"
 #include "rows.h"
+#include "runtime/base/log.h"
+#include "runtime/compile.h"
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef MT_QUERY_H
 #define MT_QUERY_H
 
-#include "../db/store.h"
+#include "db/store.h"
 #include "options.h"
 
 struct query_options {

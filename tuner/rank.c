@@ -1,5 +1,5 @@
 #include "rank.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <math.h>
 #include <stdlib.h>
 

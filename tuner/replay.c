@@ -1,5 +1,5 @@
 #include "replay.h"
-#include "../db/store.h"
+#include "db/store.h"
 #include "report_files.h"
 #include "search_guide.h"
 #include <math.h>

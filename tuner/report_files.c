@@ -1,6 +1,6 @@
 #include "report_files.h"
 
-#include "../runtime/base/embed.h"
+#include "runtime/base/embed.h"
 
 EMBED_FILE(report_winners_sql, "reports/winners.sql");
 EMBED_FILE(report_measurements_sql, "reports/measurements.sql");

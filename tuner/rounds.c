@@ -1,7 +1,7 @@
 #include "rounds.h"
-#include "../runtime/base/log.h"
-#include "../runtime/base/str.h"
 #include "finals.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
 #include "winners.h"
 #include <sqlite3.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #ifndef MT_ROWS_H
 #define MT_ROWS_H
 
-#include "../runtime/base/status.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/status.h"
+#include "runtime/base/str.h"
 #include <stdbool.h>
 
 struct sqlite3;

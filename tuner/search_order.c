@@ -1,6 +1,6 @@
 #include "search_order.h"
-#include "../runtime/base/parallel.h"
 #include "rows.h"
+#include "runtime/base/parallel.h"
 #include "search_guide.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 #include "space.h"
-#include "../runtime/base/file.h"
-#include "../runtime/base/status.h"
+#include "runtime/base/file.h"
+#include "runtime/base/status.h"
 #include <cyaml/cyaml.h>
 #include <limits.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 #include "stats.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,13 @@
 /* A sweep is one sentence: read the space, compile, verify, time, record, promote. Verifying and timing one candidate
  * is worker_measure(), for it needs nothing but the candidate and the device, and may end its process. */
 #include "sweep.h"
-#include "../runtime/base/log.h"
-#include "../runtime/nvml.h"
 #include "lock.h"
 #include "plan.h"
 #include "progress.h"
 #include "quarantine.h"
 #include "rounds.h"
+#include "runtime/base/log.h"
+#include "runtime/nvml.h"
 #include "search_order.h"
 #include "winners.h"
 #include <stdio.h>

@@ -12,8 +12,8 @@
 #ifndef MT_T4_H
 #define MT_T4_H
 
-#include "../db/store.h"
-#include "../runtime/base/str.h"
+#include "db/store.h"
+#include "runtime/base/str.h"
 #include <stdbool.h>
 
 /* What is written of the part that query_open() made. */

@@ -1,6 +1,6 @@
 #include "t4.h"
 
-#include "../db/merge.h"
+#include "db/merge.h"
 #include <ctype.h>
 #include <jansson.h>
 #include <sqlite3.h>

@@ -1,6 +1,6 @@
 #include "timer.h"
-#include "../runtime/base/str.h"
 #include "progress.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -5,8 +5,8 @@
 #ifndef MT_TIMER_H
 #define MT_TIMER_H
 
-#include "../runtime/device.h"
 #include "gate.h"
+#include "runtime/device.h"
 #include "stats.h"
 #include <stdbool.h>
 

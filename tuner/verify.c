@@ -1,5 +1,5 @@
 #include "verify.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

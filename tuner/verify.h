@@ -2,7 +2,7 @@
 #ifndef MT_VERIFY_H
 #define MT_VERIFY_H
 
-#include "../db/store.h"
+#include "db/store.h"
 #include "proof.h"
 
 /* What became of one run. */

@@ -1,5 +1,5 @@
 #include "winner_set.h"
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "worker.h"
-#include "../runtime/base/log.h"
 #include "progress.h"
+#include "runtime/base/log.h"
 #include "worker_link.h"
 #include <signal.h>
 #include <stdio.h>

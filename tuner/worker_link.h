@@ -5,7 +5,7 @@
 #ifndef MT_WORKER_LINK_H
 #define MT_WORKER_LINK_H
 
-#include "../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include <stdint.h>
 
 struct worker_link {

@@ -2,7 +2,7 @@
 #ifndef MT_WORKLOAD_H
 #define MT_WORKLOAD_H
 
-#include "../db/store.h"
+#include "db/store.h"
 #include "model.h"
 #include "options.h"
 

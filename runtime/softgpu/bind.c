@@ -1,5 +1,5 @@
 /* Which handler executes an instruction that is not arithmetic, and whether all its modifiers are understood. */
-#include "softgpu/warp_private.h"
+#include "warp_private.h"
 
 #include <stdio.h>
 

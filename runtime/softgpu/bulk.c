@@ -4,9 +4,9 @@
  * A copy is a list of pieces of contiguous global bytes (one for a plain copy, the rows of the box for a tensor, cut at
  * the tensor's edges); with swizzle the 16-byte chunks of each 128 bytes change places (PTX ISA, "Tensor-memory
  * swizzling modes"). */
-#include "base/str.h"
-#include "softgpu/tensor_map.h"
-#include "softgpu/warp_private.h"
+#include "runtime/base/str.h"
+#include "tensor_map.h"
+#include "warp_private.h"
 
 #include <stdlib.h>
 #include <string.h>

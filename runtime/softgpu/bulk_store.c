@@ -4,8 +4,8 @@
  * group
  * (.read is enough), global memory is written when it waits without .read, or when the CTA has ended. Until shared
  * memory has been read it is lent to the copy engine: who writes there is found. */
-#include "base/str.h"
-#include "softgpu/warp_private.h"
+#include "runtime/base/str.h"
+#include "warp_private.h"
 
 #include <stdlib.h>
 #include <string.h>

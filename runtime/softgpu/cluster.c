@@ -1,5 +1,5 @@
 /* Clusters: whose shared memory an address is in, and the barrier of all their threads. */
-#include "softgpu/warp_private.h"
+#include "warp_private.h"
 
 #include <stdio.h>
 #include <string.h>

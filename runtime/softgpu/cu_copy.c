@@ -1,6 +1,6 @@
 /* Copies and fills. */
-#include "base/str.h"
 #include "cu_state.h"
+#include "runtime/base/str.h"
 #include <string.h>
 
 enum side { HOST, DEVICE, EITHER };

@@ -1,5 +1,5 @@
-#include "base/str.h"
 #include "cu_state.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 
 CU_API cuEventCreate(CUevent *out, unsigned flags) {

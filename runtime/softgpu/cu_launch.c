@@ -1,6 +1,6 @@
 /* Launches: what hardware refuses is refused here at once. */
-#include "base/str.h"
 #include "cu_state.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* Modules: an image is read, its PTX parsed, its variables get memory. */
-#include "base/file.h"
-#include "base/log.h"
-#include "base/str.h"
 #include "cu_state.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
 #include <stdlib.h>
 #include <string.h>
 

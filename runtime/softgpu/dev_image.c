@@ -2,7 +2,7 @@
  * {kind, version, header size, payload size padded, payload size when compressed, ..., architecture, ..., flags,
  * ..., size when unpacked}. Compare the output of the toolkit's `fatbinary`. */
 #include "dev_image.h"
-#include "base/str.h"
+#include "runtime/base/str.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>

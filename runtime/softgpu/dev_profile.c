@@ -1,5 +1,5 @@
 #include "dev_profile.h"
-#include "base/file.h"
+#include "runtime/base/file.h"
 #include <cyaml/cyaml.h>
 #include <dirent.h>
 #include <stdbool.h>

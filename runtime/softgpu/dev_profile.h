@@ -3,7 +3,7 @@
 #ifndef SG_DEV_PROFILE_H
 #define SG_DEV_PROFILE_H
 
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include <stdint.h>
 
 struct dev_profile {

@@ -1,7 +1,7 @@
 /* The functions of machine.h: modules as others see them, and a launch from beginning to end. */
-#include "softgpu/machine.h"
-#include "base/str.h"
-#include "softgpu/warp_private.h"
+#include "machine.h"
+#include "runtime/base/str.h"
+#include "warp_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

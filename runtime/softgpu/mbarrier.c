@@ -4,8 +4,8 @@
  * phase and nothing but them is missing. (With eager_async the bytes move at once; what may be read when is judged the
  * same way.) A warp that waits is not run again until an mbarrier of its CTA changes, so
  * that a lost arrival is a deadlock with a name. */
-#include "base/str.h"
-#include "softgpu/warp_private.h"
+#include "runtime/base/str.h"
+#include "warp_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* atom and red: one lane after the other, each really atomic towards CTAs on other host threads. */
-#include "softgpu/numeric.h"
-#include "softgpu/warp_private.h"
+#include "numeric.h"
+#include "warp_private.h"
 
 #include <string.h>
 

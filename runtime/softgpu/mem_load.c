@@ -1,5 +1,5 @@
 /* ld and st, in every state space. */
-#include "softgpu/warp_private.h"
+#include "warp_private.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 #include "model_trace.h"
-#include "base/str.h"
+#include "runtime/base/str.h"
 #include <fcntl.h>
 #include <stddef.h>
 #include <unistd.h>

@@ -7,7 +7,7 @@
 #ifndef SG_NUMERIC_H
 #define SG_NUMERIC_H
 
-#include "softgpu/ptx.h"
+#include "ptx.h"
 #include <math.h>
 #include <string.h>
 

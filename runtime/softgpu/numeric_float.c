@@ -1,4 +1,4 @@
-#include "softgpu/numeric.h"
+#include "numeric.h"
 #ifdef __F16C__
 #include <immintrin.h>
 #endif

@@ -1,4 +1,4 @@
-#include "softgpu/numeric.h"
+#include "numeric.h"
 
 /* The four source bytes (0 … 7, of the pair b:a) of each mode but the general one; PTX ISA, "prmt". */
 static const uint8_t prmt_bytes[][4][4] = {

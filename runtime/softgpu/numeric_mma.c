@@ -1,4 +1,4 @@
-#include "softgpu/numeric.h"
+#include "numeric.h"
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif

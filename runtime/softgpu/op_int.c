@@ -1,5 +1,5 @@
 /* Integer arithmetic: everything but carries, which op_carry.c has. */
-#include "softgpu/op_lanes.h"
+#include "op_lanes.h"
 
 /* Wrapping arithmetic is the same for both signs. */
 LANES_2(add_16, uint16_t, uint16_t, a + b)

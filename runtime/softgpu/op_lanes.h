@@ -10,8 +10,8 @@
 #ifndef SG_OP_LANES_H
 #define SG_OP_LANES_H
 
-#include "softgpu/numeric.h"
-#include "softgpu/warp.h"
+#include "numeric.h"
+#include "warp.h"
 
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wpass-failed" /* a loop with a call in it stays scalar */

@@ -1,5 +1,5 @@
 /* mma.sync and movmatrix: the fragments of a whole warp. */
-#include "softgpu/op_lanes.h"
+#include "op_lanes.h"
 
 enum { MAX_REGISTERS = 8 };
 

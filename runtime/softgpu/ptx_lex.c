@@ -1,4 +1,4 @@
-#include "softgpu/ptx_lex.h"
+#include "ptx_lex.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,9 @@
 #ifndef SG_PTX_MODULE_H
 #define SG_PTX_MODULE_H
 
-#include "softgpu/machine.h"
-#include "softgpu/ptx.h"
-#include "softgpu/ptx_lex.h"
+#include "machine.h"
+#include "ptx.h"
+#include "ptx_lex.h"
 
 /* Generic addresses: global ones are host addresses; the other spaces are windows above them. */
 #define SHARED_WINDOW 0x0100000000000000ull

@@ -1,4 +1,4 @@
-#include "softgpu/ptx_names.h"
+#include "ptx_names.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef SG_PTX_NAMES_H
 #define SG_PTX_NAMES_H
 
-#include "softgpu/ptx.h"
+#include "ptx.h"
 
 enum modifier_kind {
     MOD_UNKNOWN,

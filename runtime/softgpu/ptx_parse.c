@@ -1,7 +1,7 @@
 /* A PTX module: directives, functions, and their bodies statement by statement. */
-#include "base/str.h"
-#include "softgpu/ptx_module.h"
-#include "softgpu/ptx_names.h"
+#include "ptx_module.h"
+#include "ptx_names.h"
+#include "runtime/base/str.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Variables of the module and of functions, with their initialisers. */
-#include "softgpu/ptx_module.h"
-#include "softgpu/ptx_names.h"
+#include "ptx_module.h"
+#include "ptx_names.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* One instruction: guard, mnemonic, modifiers, operands. */
-#include "softgpu/ptx_module.h"
-#include "softgpu/ptx_names.h"
+#include "ptx_module.h"
+#include "ptx_names.h"
 
 #include <string.h>
 

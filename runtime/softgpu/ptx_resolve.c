@@ -1,6 +1,6 @@
 /* Symbols, scopes, labels, and constants whose value is known only when everything is laid out. */
-#include "base/str.h"
-#include "softgpu/ptx_module.h"
+#include "ptx_module.h"
+#include "runtime/base/str.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Special registers, and addresses between state spaces. */
-#include "softgpu/warp_private.h"
+#include "warp_private.h"
 
 #include <string.h>
 #include <time.h>

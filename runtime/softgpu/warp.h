@@ -2,8 +2,8 @@
 #ifndef SG_WARP_H
 #define SG_WARP_H
 
-#include "softgpu/machine.h"
-#include "softgpu/ptx.h"
+#include "machine.h"
+#include "ptx.h"
 
 enum { LANES = 32, FULL_MASK = -1 };
 

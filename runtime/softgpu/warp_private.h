@@ -2,8 +2,8 @@
 #ifndef SG_WARP_PRIVATE_H
 #define SG_WARP_PRIVATE_H
 
-#include "softgpu/ptx_module.h"
-#include "softgpu/warp.h"
+#include "ptx_module.h"
+#include "warp.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

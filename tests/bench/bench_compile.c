@@ -1,9 +1,9 @@
 /* How long one configuration takes to compile, cold and from the cache, and how many compile per second on all cores.
  */
-#include "base/parallel.h"
-#include "base/str.h"
-#include "compile.h"
-#include "family.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/str.h"
+#include "runtime/compile.h"
+#include "runtime/family.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

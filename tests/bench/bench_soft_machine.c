@@ -1,11 +1,11 @@
 /* How fast the software device executes: lane-instructions per second of a real GEMM, W4A8 17 x 4096 x 4096. */
-#include "../../templates/gemm_args.h"
-#include "base/parallel.h"
-#include "base/str.h"
-#include "compile.h"
-#include "family.h"
-#include "softgpu/dev_image.h"
-#include "softgpu/machine.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/str.h"
+#include "runtime/compile.h"
+#include "runtime/family.h"
+#include "runtime/softgpu/dev_image.h"
+#include "runtime/softgpu/machine.h"
+#include "templates/gemm_args.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,9 @@
  * compiled, and each that needs local memory is named. There should be none.
  *
  *     bench_spills [DEVICE SPACE STRIDE]          default: soft:h100-sxm sm90 997, then soft:a100-sxm-80g sm80 997 */
-#include "../../tuner/space.h"
-#include "base/parallel.h"
-#include "launch.h"
+#include "runtime/base/parallel.h"
+#include "runtime/launch.h"
+#include "tuner/space.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

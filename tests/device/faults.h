@@ -5,10 +5,10 @@
 #ifndef TEST_FAULTS_H
 #define TEST_FAULTS_H
 
-#include "../../tuner/verify.h"
-#include "base/file.h"
-#include "base/log.h"
-#include "base/str.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
+#include "tuner/verify.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

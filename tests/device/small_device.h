@@ -2,8 +2,8 @@
 #ifndef TEST_SMALL_DEVICE_H
 #define TEST_SMALL_DEVICE_H
 
-#include "base/file.h"
-#include "base/str.h"
+#include "runtime/base/file.h"
+#include "runtime/base/str.h"
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

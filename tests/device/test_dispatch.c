@@ -1,8 +1,8 @@
 /* The public interface from a bundle to the result: every element of Y against the exact reference. */
-#include "base/str.h"
-#include "mixtune.h"
-#include "reference.h"
-#include "table.h"
+#include "runtime/base/str.h"
+#include "runtime/mixtune.h"
+#include "runtime/reference.h"
+#include "runtime/table.h"
 #include "templates/gemm_args.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* Both tensor-core families on one Hopper: odd shapes, schemes, groups and types, against the exact reference; and all
  * configurations without split-K, of either family, agree bit for bit. The device has four SMs, so that persistent CTAs
  * walk over several tiles. */
-#include "../../tuner/verify.h"
-#include "base/log.h"
+#include "runtime/base/log.h"
 #include "small_device.h"
+#include "tuner/verify.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

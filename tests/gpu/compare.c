@@ -1,9 +1,9 @@
 /* compare --device cuda:0 [--against soft:h100-sxm]: compare.h says what it does. Writes TAP. */
 #include "compare.h"
-#include "../../runtime/quant.h"
-#include "../../tuner/progress.h"
-#include "base/log.h"
-#include "base/parallel.h"
+#include "runtime/base/log.h"
+#include "runtime/base/parallel.h"
+#include "runtime/quant.h"
+#include "tuner/progress.h"
 #include <argp.h>
 #include <math.h>
 #include <stdarg.h>

@@ -6,9 +6,9 @@
 #ifndef COMPARE_H
 #define COMPARE_H
 
-#include "../../runtime/compile.h"
-#include "../../runtime/device.h"
-#include "base/str.h"
+#include "runtime/base/str.h"
+#include "runtime/compile.h"
+#include "runtime/device.h"
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -3,8 +3,8 @@
  * Without split-K the sum over groups runs in order and every operation is rounded as IEEE 754 says, so a quantised Y
  * has the same bits on every device. The order in which split-K and the tensor core's floats are summed is not laid
  * down: those must only be right. */
-#include "../../tuner/verify.h"
 #include "compare.h"
+#include "tuner/verify.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
-#include "../../tuner/progress.h"
-#include "base/log.h"
-#include "base/status.h"
 #include "compare.h"
+#include "runtime/base/log.h"
+#include "runtime/base/status.h"
+#include "tuner/progress.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -1,13 +1,13 @@
 /* What only a real device can get wrong: the ways in which the project uses the driver and the CUDA libraries. These
  * run on one device alone; each says what it saw, or what failed. */
-#include "../../runtime/fatbin.h"
-#include "../../runtime/nvml.h"
-#include "../../tuner/baseline.h"
-#include "../../tuner/cublaslt.h"
-#include "../../tuner/gate.h"
-#include "../../tuner/proof.h"
-#include "../../tuner/timer.h"
 #include "compare.h"
+#include "runtime/fatbin.h"
+#include "runtime/nvml.h"
+#include "tuner/baseline.h"
+#include "tuner/cublaslt.h"
+#include "tuner/gate.h"
+#include "tuner/proof.h"
+#include "tuner/timer.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* The kernels of compare*.cu, one or more for each wrapper of templates/ptx/, and what they are fed with. */
-#include "../../runtime/quant.h"
-#include "../../tuner/memory.h"
 #include "compare.h"
+#include "runtime/quant.h"
+#include "tuner/memory.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 # What `make lint` checks. A file is looked at again when it, or something that it includes, has changed.
 LINT   := $(BUILD)/lint
-LINT_C := $(wildcard $(foreach d,runtime db tuner,$(d)/*.c $(d)/*/*.c) tests/*/*.c)
-LINT_H := $(wildcard $(foreach d,runtime db tuner,$(d)/*.h $(d)/*/*.h) tests/*/*.h)
+LINT_C := $(wildcard $(foreach d,runtime db tuner,$(d)/*.c $(d)/*/*.c $(d)/*/*/*.c) tests/*/*.c tests/*/*/*.c)
+LINT_H := $(wildcard $(foreach d,runtime db tuner,$(d)/*.h $(d)/*/*.h $(d)/*/*/*.h) tests/*/*.h tests/*/*/*.h)
 LINT_T := $(wildcard $(foreach d,templates templates/ptx templates/tile,$(d)/*.cu $(d)/*.cuh $(d)/*.h))
 LINT_SH := $(wildcard tests/*.sh tests/*/*.sh .ci/run)
 LINT_FLAGS := $(CHECKED) -fsyntax-only
@@ -43,7 +43,7 @@ lint-cppcheck:
 	$(Q)cppcheck --quiet --error-exitcode=1 --cppcheck-build-dir=$(LINT)/cppcheck -j $(shell nproc) --std=c11 --max-configs=1 \
 	    --enable=warning,performance,portability --inline-suppr --suppress=missingIncludeSystem --suppress=missingInclude --suppress=ctuuninitvar \
 	    --suppress=uninitStructMember --suppress=preprocessorErrorDirective --suppress=legacyUninitvar -D'json_array_foreach(array,index,value)=for(;;)' \
-	    -D_GNU_SOURCE -D__GNUC__ -D__linux__ -D__x86_64__ -DMT_SOURCE_DIR='""' -I. -Iruntime \
+	    -D_GNU_SOURCE -D__GNUC__ -D__linux__ -D__x86_64__ -DMT_SOURCE_DIR='""' -I. \
 	    $(filter-out tests/%,$(LINT_C))
 
 .PHONY: lint-checks lint-includes lint-sizes lint-words lint-cppcheck

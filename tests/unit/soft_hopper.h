@@ -3,7 +3,7 @@
 #ifndef TEST_SOFT_HOPPER_H
 #define TEST_SOFT_HOPPER_H
 
-#include "../../runtime/base/str.h"
+#include "runtime/base/str.h"
 #include "soft_world.h"
 
 #include <cuda.h>

@@ -1,9 +1,9 @@
 /* Sentences, strings, files, host loops. */
-#include "base/file.h"
-#include "base/log.h"
-#include "base/parallel.h"
-#include "base/status.h"
-#include "base/str.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/status.h"
+#include "runtime/base/str.h"
 #include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>

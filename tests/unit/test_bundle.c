@@ -1,7 +1,7 @@
 /* Bundles: what is written is read back, and nothing else is. */
-#include "base/file.h"
-#include "base/str.h"
 #include "db/bundle.h"
+#include "runtime/base/file.h"
+#include "runtime/base/str.h"
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>

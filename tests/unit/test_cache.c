@@ -1,8 +1,8 @@
 /* The cache of compiled kernels: what comes back is what went in, damage is noticed, processes share it, and a cache
  * that cannot be written stops nobody. */
-#include "base/file.h"
-#include "base/log.h"
-#include "cache.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
+#include "runtime/cache.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* Templates into images: what is compiled, what is remembered, and what a failure says. The templates are the test's
  * own, below $MIXTUNE_TEMPLATES, and those that the library carries. */
-#include "base/file.h"
-#include "base/log.h"
-#include "base/parallel.h"
-#include "compile.h"
-#include "template.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
+#include "runtime/base/parallel.h"
+#include "runtime/compile.h"
+#include "runtime/template.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

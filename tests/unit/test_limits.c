@@ -1,12 +1,12 @@
 /* What a device can do at best: recorded, merged, exported and imported; and the floors that follow from it. */
 #include "test_rows.h"
 
-#include "../../db/merge.h"
-#include "../../runtime/launch.h"
-#include "../../tuner/operands.h"
-#include "../../tuner/options.h"
-#include "../../tuner/query.h"
-#include "../../tuner/t4.h"
+#include "db/merge.h"
+#include "runtime/launch.h"
+#include "tuner/operands.h"
+#include "tuner/options.h"
+#include "tuner/query.h"
+#include "tuner/t4.h"
 #include <math.h>
 
 static void limit(struct store *store, const char *name, double value, enum store_origin origin) {

@@ -1,9 +1,9 @@
 /* Merging: the union of rows, whatever the order and however often; a damaged source changes nothing. */
 #include "test_rows.h"
 
-#include "../../db/key.h"
-#include "../../db/merge.h"
-#include "../../db/schema.h"
+#include "db/key.h"
+#include "db/merge.h"
+#include "db/schema.h"
 #include <sys/stat.h>
 
 static enum mt_status merge(const char *target, const char *const *path, int count, struct merge_count *out) {

@@ -1,5 +1,5 @@
 /* Layers of models against shapes worked out by hand, and what a config.json must have. */
-#include "base/file.h"
+#include "runtime/base/file.h"
 #include "tuner/model.h"
 #include <setjmp.h>
 #include <stdarg.h>

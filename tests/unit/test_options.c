@@ -1,5 +1,5 @@
 /* Lists and ranges of the command line, and the problems that follow from them. */
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include "tuner/workload.h"
 #include <setjmp.h>
 #include <stdarg.h>

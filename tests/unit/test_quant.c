@@ -1,6 +1,6 @@
 /* Number formats, problems, weight and activation quantisation. */
-#include "base/str.h"
-#include "quant.h"
+#include "runtime/base/str.h"
+#include "runtime/quant.h"
 #include "templates/gemm_args.h"
 #include <float.h>
 #include <math.h>

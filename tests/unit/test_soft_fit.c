@@ -1,6 +1,6 @@
 /* Fitting the constants of the time model, SIMULATED: the "measured" times are the model's own with altered constants
  * and noise. No time of a GPU is in here. */
-#include "../gpu/model_fit.h"
+#include "tests/gpu/model_fit.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* The device files against the datasheets, their errors, occupancy and the time model. */
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include "runtime/softgpu/dev_profile.h"
 #include "runtime/softgpu/model_time.h"
 #include <math.h>

@@ -9,8 +9,8 @@
 #include <fenv.h>
 #include <stdlib.h>
 
-#include "softgpu/numeric.h"
-#include "softgpu/warp.h"
+#include "runtime/softgpu/numeric.h"
+#include "runtime/softgpu/warp.h"
 
 enum { SLOT = 256, SLOTS = 16, RESULT = 8, RESULT2 = 9 };
 static _Alignas(64) uint8_t frame[SLOT * SLOTS];

@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-#include "softgpu/numeric.h"
-#include "softgpu/warp.h"
+#include "runtime/softgpu/numeric.h"
+#include "runtime/softgpu/warp.h"
 
 enum { SLOT = 256, RESULT = 8 };
 static _Alignas(64) uint8_t frame[SLOT * 24];

@@ -1,5 +1,5 @@
 /* Space files: what they mean, and the sentence for each way of getting one wrong. */
-#include "base/status.h"
+#include "runtime/base/status.h"
 #include "tuner/plan.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* The store: what goes in comes out, resuming, staleness, migrations, and every file that is not a database of ours. */
 #include "test_store.h"
 
-#include "../../db/schema.h"
+#include "db/schema.h"
 #include <sys/stat.h>
 
 static void samples_come_back_bit_for_bit(void **state) {

@@ -2,9 +2,9 @@
 #ifndef MT_TEST_STORE_H
 #define MT_TEST_STORE_H
 
-#include "../../db/store.h"
-#include "../../runtime/base/file.h"
-#include "../../runtime/base/str.h"
+#include "db/store.h"
+#include "runtime/base/file.h"
+#include "runtime/base/str.h"
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>

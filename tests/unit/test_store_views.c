@@ -1,7 +1,7 @@
 /* The views against a plain computation over the same random rows: staleness, newest row, ties, origins, baselines. */
 #include "test_store.h"
 
-#include "../../db/schema.h"
+#include "db/schema.h"
 
 #include <math.h>
 

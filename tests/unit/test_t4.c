@@ -1,9 +1,9 @@
 /* T4: what is written has the fields of the schema, comes back as the same rows, and is refused when it was changed. */
 #include "test_rows.h"
 
-#include "../../db/merge.h"
-#include "../../tuner/query.h"
-#include "../../tuner/t4.h"
+#include "db/merge.h"
+#include "tuner/query.h"
+#include "tuner/t4.h"
 #include <jansson.h>
 
 static void export(const char *db, const char *json, bool failed) {

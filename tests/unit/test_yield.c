@@ -1,8 +1,8 @@
 /* Marking multiply-adds in machine code (yield.h): only they change, only in the bits that it is about, and only once.
  */
-#include "base/str.h"
-#include "compiler.h"
-#include "yield.h"
+#include "runtime/base/str.h"
+#include "runtime/compiler.h"
+#include "runtime/yield.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
