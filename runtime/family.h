@@ -2,8 +2,8 @@
 #ifndef MT_FAMILY_H
 #define MT_FAMILY_H
 
-#include "problem.h"
 #include "runtime/base/str.h"
+#include "runtime/layer/problem.h"
 #include <cuda.h>
 #include <stdbool.h>
 

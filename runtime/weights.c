@@ -1,6 +1,6 @@
 /* The public interface to host packing: quant_layer, seen through struct mt_packed. */
-#include "quant.h"
 #include "runtime/base/str.h"
+#include "runtime/layer/quant.h"
 #include "table.h"
 #include "templates/gemm_args.h"
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "operands.h"
 #include "runtime/base/str.h"
-#include "runtime/quant.h"
+#include "runtime/layer/quant.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,7 +7,7 @@
 #define MT_OPTIONS_H
 
 #include "runtime/base/status.h"
-#include "runtime/problem.h"
+#include "runtime/layer/problem.h"
 #include <argp.h>
 #include <stdbool.h>
 

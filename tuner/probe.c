@@ -3,7 +3,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/compile.h"
-#include "runtime/quant.h"
+#include "runtime/layer/quant.h"
 #include "timer.h"
 #include <math.h>
 #include <stdint.h>

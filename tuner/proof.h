@@ -7,7 +7,7 @@
 
 #include "memory.h"
 #include "runtime/launch.h"
-#include "runtime/reference.h"
+#include "runtime/layer/reference.h"
 
 struct proof {
     struct device *dev; /* NULL until proof_upload() */

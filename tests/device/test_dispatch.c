@@ -1,7 +1,7 @@
 /* The public interface from a bundle to the result: every element of Y against the exact reference. */
 #include "runtime/base/str.h"
+#include "runtime/layer/reference.h"
 #include "runtime/mixtune.h"
-#include "runtime/reference.h"
 #include "runtime/table.h"
 #include "templates/gemm_args.h"
 #include <setjmp.h>

@@ -2,7 +2,7 @@
 
 Y[m, n] = sum over groups g of sx[g, m] sw[g, n] (sum over k in g of x[m, k] (w[n, k] - z[g, n])). Activations are symmetric int8 with
 fp32 scales and group sums, 4-bit weights asymmetric with fp16 scales and uint8 zero points, 8-bit weights symmetric: the numbers of
-mixtune (runtime/quant.h), each operand K-contiguous. Within each group of K the first half is in the low nibbles and the second half in
+mixtune (runtime/layer/quant.h), each operand K-contiguous. Within each group of K the first half is in the low nibbles and the second half in
 the high ones, so that unpacking makes two operands of half a group and shuffles nothing.
 """
 import concurrent.futures

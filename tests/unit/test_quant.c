@@ -1,6 +1,6 @@
 /* Number formats, problems, weight and activation quantisation. */
 #include "runtime/base/str.h"
-#include "runtime/quant.h"
+#include "runtime/layer/quant.h"
 #include "templates/gemm_args.h"
 #include <float.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* The reference against a naive long double loop, and the verdict against planted errors. */
 #include "runtime/base/str.h"
-#include "runtime/reference.h"
+#include "runtime/layer/reference.h"
 #include "templates/gemm_args.h"
 #include <math.h>
 #include <setjmp.h>
