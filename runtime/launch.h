@@ -4,7 +4,7 @@
 
 #include "compile.h"
 #include "device.h"
-#include "family.h"
+#include "runtime/family/family.h"
 #include "templates/gemm_args.h"
 
 struct kernel {

@@ -3,7 +3,7 @@
 #ifndef MT_SEARCH_GUIDE_H
 #define MT_SEARCH_GUIDE_H
 
-#include "runtime/family.h"
+#include "runtime/family/family.h"
 
 struct sqlite3;
 

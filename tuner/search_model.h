@@ -10,7 +10,7 @@
 #ifndef MT_SEARCH_MODEL_H
 #define MT_SEARCH_MODEL_H
 
-#include "runtime/family.h"
+#include "runtime/family/family.h"
 
 /* Bytes of shared memory that come on top of what a launch asks for: the system's and the kernel's own. */
 enum { EXTRA_SHARED = 1152 };

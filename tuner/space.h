@@ -10,7 +10,7 @@
 #ifndef MT_SPACE_H
 #define MT_SPACE_H
 
-#include "runtime/family.h"
+#include "runtime/family/family.h"
 
 struct space {
     const struct family *family;

@@ -3,7 +3,7 @@
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "runtime/compile.h"
-#include "runtime/family.h"
+#include "runtime/family/family.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "runtime/compile.h"
-#include "runtime/family.h"
+#include "runtime/family/family.h"
 #include "runtime/softgpu/dev_image.h"
 #include "runtime/softgpu/machine.h"
 #include "templates/gemm_args.h"

@@ -1,6 +1,6 @@
 /* The family of templates/gemm_sm90.cu: group-wise W4A8, W8A8 and mixed on Hopper, bulk copies + wgmma. */
 #include "family.h"
-#include "family_rules.h"
+#include "rules.h"
 #include "templates/gemm_args.h"
 
 enum {

@@ -1,6 +1,6 @@
 /* The family of templates/gemm_f16.cu: plain fp16/bf16, the baseline where there is no cuBLAS. */
 #include "family.h"
-#include "family_rules.h"
+#include "rules.h"
 #include "templates/gemm_args.h"
 
 enum { TILE_N, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, CTAS, RASTER, KNOBS };

@@ -1,6 +1,6 @@
 /* The family of templates/gemm_sm80.cu: group-wise W4A8, W8A8 and mixed, cp.async + mma.sync. */
 #include "family.h"
-#include "family_rules.h"
+#include "rules.h"
 #include "templates/gemm_args.h"
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-#include "family_rules.h"
+#include "rules.h"
 #include "templates/gemm_args.h"
 #include <stdarg.h>
 #include <stdio.h>
