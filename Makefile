@@ -70,7 +70,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 $(BUILD)/runtime/%.o: runtime/%.S $(EMBEDDED) $(BUILD)/runtime/templates.list
 	@mkdir -p $(@D)
 	$(Q)$(CC) -c -I. -I$(BUILD)/runtime $< -o $@
-# What runtime/templates.S carries: every file of templates/. Rewritten only when a file came or went.
+# What runtime/jit/templates.S carries: every file of templates/. Rewritten only when a file came or went.
 TEMPLATES := $(patsubst templates/%,%,$(sort $(filter templates/%,$(EMBEDDED))))
 $(shell mkdir -p $(BUILD)/runtime; printf 'template "%s"\n' $(TEMPLATES) >$(BUILD)/runtime/templates.new; \
     cmp -s $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list || cp $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list)

@@ -2,9 +2,9 @@
 #ifndef MT_LAUNCH_H
 #define MT_LAUNCH_H
 
-#include "compile.h"
 #include "device.h"
 #include "runtime/family/family.h"
+#include "runtime/jit/compile.h"
 #include "templates/gemm_args.h"
 
 struct kernel {

@@ -1,6 +1,6 @@
 #include "baseline.h"
 #include "runtime/base/str.h"
-#include "runtime/toolkit.h"
+#include "runtime/jit/toolkit.h"
 #include <cublas_v2.h>
 #include <dlfcn.h>
 #include <stdio.h>

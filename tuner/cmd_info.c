@@ -1,7 +1,7 @@
 #include "cmd.h"
 #include "options.h"
 #include "runtime/base/file.h"
-#include "runtime/compile.h"
+#include "runtime/jit/compile.h"
 #include "runtime/launch.h"
 #include <dirent.h>
 #include <ftw.h>

@@ -6,7 +6,7 @@
 #include "progress.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "runtime/compile.h"
+#include "runtime/jit/compile.h"
 #include "runtime/nvml.h"
 #include "worker.h"
 #include <jansson.h>

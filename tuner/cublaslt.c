@@ -1,7 +1,7 @@
 #include "cublaslt.h"
 #include "memory.h"
 #include "runtime/base/str.h"
-#include "runtime/toolkit.h"
+#include "runtime/jit/toolkit.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <stdlib.h>

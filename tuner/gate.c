@@ -1,6 +1,6 @@
 #include "gate.h"
 #include "runtime/base/str.h"
-#include "runtime/compile.h"
+#include "runtime/jit/compile.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 #include "options.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "runtime/images.h"
+#include "runtime/jit/images.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #include "memory.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "runtime/compile.h"
+#include "runtime/jit/compile.h"
 #include "runtime/layer/quant.h"
 #include "timer.h"
 #include <math.h>

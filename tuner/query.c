@@ -2,7 +2,7 @@
 
 #include "rows.h"
 #include "runtime/base/log.h"
-#include "runtime/compile.h"
+#include "runtime/jit/compile.h"
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>

@@ -208,7 +208,7 @@ static enum mt_status begin_batch(struct sweep *s, const struct candidate *candi
     return s->dev->software || candidate->item == s->best_item ? MT_OK : begin_run(s, "");
 }
 
-/* A kernel that cannot be had on this machine (runtime/images.h) says nothing of the candidate: no row. */
+/* A kernel that cannot be had on this machine (runtime/jit/images.h) says nothing of the candidate: no row. */
 static bool lacks_image(struct sweep *s, int at) {
     const int binary = s->plan.item[at].binary;
     if (binary < 0 || s->binaries.item[binary].status != MT_NO_DEVICE)

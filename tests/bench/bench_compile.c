@@ -2,8 +2,8 @@
  */
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
-#include "runtime/compile.h"
 #include "runtime/family/family.h"
+#include "runtime/jit/compile.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* How fast the software device executes: lane-instructions per second of a real GEMM, W4A8 17 x 4096 x 4096. */
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
-#include "runtime/compile.h"
 #include "runtime/family/family.h"
+#include "runtime/jit/compile.h"
 #include "runtime/softgpu/dev_image.h"
 #include "runtime/softgpu/machine.h"
 #include "templates/gemm_args.h"

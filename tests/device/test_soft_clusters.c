@@ -1,6 +1,6 @@
 /* Programs with clusters on a software H100: compiled by NVRTC, loaded and launched through the driver's functions,
  * compared with plain C. Also with one thing taken out of each, which must be found. */
-#include "runtime/compiler.h"
+#include "runtime/jit/compiler.h"
 
 #include <cuda.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* What the CUDA compiler makes of its own intrinsics, run on the software device and compared with plain C. */
-#include "runtime/compiler.h"
+#include "runtime/jit/compiler.h"
 #include "runtime/softgpu/machine.h"
 #include "runtime/softgpu/numeric.h"
 

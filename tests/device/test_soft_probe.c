@@ -1,7 +1,7 @@
 /* The probe on software devices: it finds the constants of the time model, its kernels hold the instructions that they
  * are timed for, and one that skips its work is found out. */
 #include "runtime/base/file.h"
-#include "runtime/compile.h"
+#include "runtime/jit/compile.h"
 #include "runtime/softgpu/dev_image.h"
 #include "runtime/softgpu/dev_profile.h"
 #include "small_device.h"

@@ -7,8 +7,8 @@
 #define COMPARE_H
 
 #include "runtime/base/str.h"
-#include "runtime/compile.h"
 #include "runtime/device.h"
+#include "runtime/jit/compile.h"
 #include <stdbool.h>
 #include <stdint.h>
 

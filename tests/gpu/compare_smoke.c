@@ -1,7 +1,7 @@
 /* What only a real device can get wrong: the ways in which the project uses the driver and the CUDA libraries. These
  * run on one device alone; each says what it saw, or what failed. */
 #include "compare.h"
-#include "runtime/fatbin.h"
+#include "runtime/jit/fatbin.h"
 #include "runtime/nvml.h"
 #include "tuner/baseline.h"
 #include "tuner/cublaslt.h"

@@ -2,7 +2,7 @@
  * that cannot be written stops nobody. */
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
-#include "runtime/cache.h"
+#include "runtime/jit/cache.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/parallel.h"
-#include "runtime/compile.h"
-#include "runtime/template.h"
+#include "runtime/jit/compile.h"
+#include "runtime/jit/template.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

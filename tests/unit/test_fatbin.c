@@ -1,9 +1,9 @@
 /* Fat binaries against NVIDIA's own tool, and what is read off a cubin against what ptxas says. Both tools are skipped
  * where they are not installed; NVRTC makes the cubins. */
 #include "runtime/base/file.h"
-#include "runtime/compiler.h"
-#include "runtime/cubin.h"
-#include "runtime/fatbin.h"
+#include "runtime/jit/compiler.h"
+#include "runtime/jit/cubin.h"
+#include "runtime/jit/fatbin.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Marking multiply-adds in machine code (yield.h): only they change, only in the bits that it is about, and only once.
  */
 #include "runtime/base/str.h"
-#include "runtime/compiler.h"
-#include "runtime/yield.h"
+#include "runtime/jit/compiler.h"
+#include "runtime/jit/yield.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
