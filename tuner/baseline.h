@@ -6,7 +6,7 @@
 #define MT_BASELINE_H
 
 #include "memory.h"
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 #include "space.h"
 
 struct cublas; /* libcublas on one device, opened at run time */

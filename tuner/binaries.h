@@ -2,7 +2,7 @@
 #ifndef MT_BINARIES_H
 #define MT_BINARIES_H
 
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 
 struct binary {
     char *text;             /* config_format_binary(): equal texts share a binary */

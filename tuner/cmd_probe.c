@@ -6,8 +6,8 @@
 #include "progress.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
+#include "runtime/gpu/nvml.h"
 #include "runtime/jit/compile.h"
-#include "runtime/nvml.h"
 #include "worker.h"
 #include <jansson.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef MT_CUBLASLT_H
 #define MT_CUBLASLT_H
 
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 
 struct cublaslt; /* libcublasLt on one device */
 struct lt_plan;  /* one problem with its algorithms */

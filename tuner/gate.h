@@ -5,7 +5,7 @@
 #ifndef MT_GATE_H
 #define MT_GATE_H
 
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 #include <stdbool.h>
 
 struct gate;

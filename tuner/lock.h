@@ -2,7 +2,7 @@
 #ifndef MT_LOCK_H
 #define MT_LOCK_H
 
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 
 /* Takes the lock of a device for as long as this process and those forked from it afterwards live, or until
  * lock_release(). It is a file below locks/ in the cache folder (MIXTUNE_CACHE_DIR), named after the device's UUID.

@@ -2,7 +2,7 @@
 #ifndef MT_MEMORY_H
 #define MT_MEMORY_H
 
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 #include <stdint.h>
 
 /* A list of allocations that are freed together. Addresses are aligned to 256 bytes. */

@@ -7,7 +7,7 @@
 #define MT_OPERANDS_H
 
 #include "memory.h"
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 
 /* At most so many sets: more would only cost memory and allocations. */
 enum { OPERAND_SETS = 256 };

@@ -29,7 +29,7 @@
 #ifndef MT_PROBE_H
 #define MT_PROBE_H
 
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 
 enum { MAX_LIMITS = 32 };
 struct limit {

@@ -6,7 +6,7 @@
 #define MT_PROOF_H
 
 #include "memory.h"
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 #include "runtime/layer/reference.h"
 
 struct proof {

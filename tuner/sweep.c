@@ -7,7 +7,7 @@
 #include "quarantine.h"
 #include "rounds.h"
 #include "runtime/base/log.h"
-#include "runtime/nvml.h"
+#include "runtime/gpu/nvml.h"
 #include "search_order.h"
 #include "winners.h"
 #include <stdio.h>

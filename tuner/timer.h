@@ -6,7 +6,7 @@
 #define MT_TIMER_H
 
 #include "gate.h"
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 #include "stats.h"
 #include <stdbool.h>
 

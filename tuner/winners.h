@@ -2,7 +2,7 @@
 #ifndef MT_WINNERS_H
 #define MT_WINNERS_H
 
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 #include "workload.h"
 
 /* Prints the fastest configuration of every problem beside its baseline: a table, or JSON lines. Problems without a

@@ -3,7 +3,7 @@
  *
  *     bench_spills [DEVICE SPACE STRIDE]          default: soft:h100-sxm sm90 997, then soft:a100-sxm-80g sm80 997 */
 #include "runtime/base/parallel.h"
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 #include "tuner/space.h"
 #include <stdio.h>
 #include <stdlib.h>

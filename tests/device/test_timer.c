@@ -1,5 +1,5 @@
 /* The timer on a software device, whose times are exact: its forms, its funnel, taking turns, and failures. */
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 #include "tuner/memory.h"
 #include "tuner/timer.h"
 #include <setjmp.h>

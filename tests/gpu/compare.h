@@ -7,7 +7,7 @@
 #define COMPARE_H
 
 #include "runtime/base/str.h"
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 #include "runtime/jit/compile.h"
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* What only a real device can get wrong: the ways in which the project uses the driver and the CUDA libraries. These
  * run on one device alone; each says what it saw, or what failed. */
 #include "compare.h"
+#include "runtime/gpu/nvml.h"
 #include "runtime/jit/fatbin.h"
-#include "runtime/nvml.h"
 #include "tuner/baseline.h"
 #include "tuner/cublaslt.h"
 #include "tuner/gate.h"

@@ -16,7 +16,7 @@ L2_MULTIPLE, MOST_SETS = 3, 256
 
 
 class Clock:
-    """The SM clock over its highest, by NVML; None where it cannot be read. runtime/nvml.c has the part of nvml.h that is used."""
+    """The SM clock over its highest, by NVML; None where it cannot be read. runtime/gpu/nvml.c has the part of nvml.h that is used."""
     SM, MEMORY, SENSOR = 1, 2, 0
 
     def __init__(self, uuid):
@@ -46,7 +46,7 @@ class Clock:
             return None
 
     def describe(self):
-        """As runtime/nvml.c writes it into the database, as far as it goes; '' where nothing is known."""
+        """As runtime/gpu/nvml.c writes it into the database, as far as it goes; '' where nothing is known."""
         if not self.nvml:
             return ""
         driver = ctypes.create_string_buffer(96)

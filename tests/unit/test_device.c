@@ -1,7 +1,7 @@
 /* Opening devices: what each spec takes, what a missing one says, and what is known of the one that was opened. */
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "runtime/device.h"
+#include "runtime/gpu/device.h"
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 #include "test_rows.h"
 
 #include "db/merge.h"
-#include "runtime/launch.h"
+#include "runtime/gpu/launch.h"
 #include "tuner/operands.h"
 #include "tuner/options.h"
 #include "tuner/query.h"

@@ -1,6 +1,6 @@
 /* The parts around a worker process: messages that come in pieces, late or not at all, the lock of a device, and what
  * NVML tells. What a worker makes of bad kernels is tests/cli/test_worker.sh. */
-#include "runtime/nvml.h"
+#include "runtime/gpu/nvml.h"
 #include "tuner/lock.h"
 #include "tuner/progress.h"
 #include "tuner/worker_link.h"
