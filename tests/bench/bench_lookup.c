@@ -1,6 +1,6 @@
 /* Prints how long one dispatch lookup takes: a layer that was tuned at 13 batch sizes, M drawn at random. */
 #include "runtime/base/str.h"
-#include "runtime/table.h"
+#include "runtime/serve/table.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

@@ -2,7 +2,7 @@
 #include "runtime/base/str.h"
 #include "runtime/layer/reference.h"
 #include "runtime/mixtune.h"
-#include "runtime/table.h"
+#include "runtime/serve/table.h"
 #include "templates/gemm_args.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Dispatch without a device: which kernel a table answers with, and where from. */
 #include "runtime/base/str.h"
-#include "runtime/table.h"
+#include "runtime/serve/table.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

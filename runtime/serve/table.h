@@ -3,8 +3,8 @@
 #define MT_TABLE_H
 
 #include "db/bundle.h"
-#include "mixtune.h"
 #include "runtime/gpu/launch.h"
+#include "runtime/mixtune.h"
 #include <pthread.h>
 
 /* One tuned M of a layer. */
