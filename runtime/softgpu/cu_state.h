@@ -9,10 +9,10 @@
 #define __CUDA_API_VERSION_INTERNAL
 #include <cuda.h>
 
-#include "dev_image.h"
-#include "dev_profile.h"
 #include "machine.h"
 #include "model_time.h"
+#include "runtime/softgpu/profile/image.h"
+#include "runtime/softgpu/profile/profile.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -26,8 +26,8 @@
 #ifndef SG_MODEL_TIME_H
 #define SG_MODEL_TIME_H
 
-#include "dev_profile.h"
 #include "machine.h"
+#include "runtime/softgpu/profile/profile.h"
 #include <stdbool.h>
 
 /* CTAs of one kernel that fit an SM at a time. */

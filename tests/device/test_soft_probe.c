@@ -2,8 +2,8 @@
  * are timed for, and one that skips its work is found out. */
 #include "runtime/base/file.h"
 #include "runtime/jit/compile.h"
-#include "runtime/softgpu/dev_image.h"
-#include "runtime/softgpu/dev_profile.h"
+#include "runtime/softgpu/profile/image.h"
+#include "runtime/softgpu/profile/profile.h"
 #include "small_device.h"
 #include "tuner/probe.h"
 #include <math.h>

@@ -4,8 +4,8 @@
 #define TEST_MODEL_FIT_H
 
 #include "runtime/base/str.h"
-#include "runtime/softgpu/dev_profile.h"
 #include "runtime/softgpu/model_time.h"
+#include "runtime/softgpu/profile/profile.h"
 #include "tuner/rank.h"
 #include <math.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* The two compressions of fat binary payloads. */
-#include "dev_image.h"
+#include "image.h"
 #include <string.h>
 #include <zstd.h>
 

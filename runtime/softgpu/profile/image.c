@@ -1,7 +1,7 @@
 /* Fat binaries: a 16-byte header {magic, version, header size, bytes that follow}, then entries, each with a header
  * {kind, version, header size, payload size padded, payload size when compressed, ..., architecture, ..., flags,
  * ..., size when unpacked}. Compare the output of the toolkit's `fatbinary`. */
-#include "dev_image.h"
+#include "image.h"
 #include "runtime/base/str.h"
 #include <ctype.h>
 #include <stdio.h>

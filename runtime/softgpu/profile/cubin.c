@@ -2,7 +2,7 @@
  *
  * A cubin is an ELF64 file. Its section ".nv.info" is a list of attributes {format, attribute, 16-bit value or size};
  * format 4 is followed by `size` bytes. EIATTR_REGCOUNT and EIATTR_FRAME_SIZE carry {symbol index, number}. */
-#include "dev_image.h"
+#include "image.h"
 #include "runtime/base/str.h"
 #include <elf.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "dev_profile.h"
+#include "profile.h"
 #include "runtime/base/file.h"
 #include <cyaml/cyaml.h>
 #include <dirent.h>
