@@ -7,8 +7,8 @@
  * on: function, shape, and the parameters with each pointer replaced by the size of its allocation and the offset in
  * it. */
 #include "cu_state.h"
-#include "model_trace.h"
 #include "runtime/base/str.h"
+#include "runtime/softgpu/time/trace.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,9 +10,9 @@
 #include <cuda.h>
 
 #include "machine.h"
-#include "model_time.h"
 #include "runtime/softgpu/profile/image.h"
 #include "runtime/softgpu/profile/profile.h"
+#include "runtime/softgpu/time/model.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

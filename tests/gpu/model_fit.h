@@ -1,11 +1,11 @@
 /* Fitting the constants of the software device's time model to times of a real GPU: what configs/devices/README.md
- * describes. The formula itself is runtime/softgpu/model_time.c, linked, not repeated. */
+ * describes. The formula itself is runtime/softgpu/time/model.c, linked, not repeated. */
 #ifndef TEST_MODEL_FIT_H
 #define TEST_MODEL_FIT_H
 
 #include "runtime/base/str.h"
-#include "runtime/softgpu/model_time.h"
 #include "runtime/softgpu/profile/profile.h"
+#include "runtime/softgpu/time/model.h"
 #include "tuner/rank.h"
 #include <math.h>
 #include <stdbool.h>

@@ -8,7 +8,7 @@
  */
 #include "model_fit.h"
 #include "runtime/base/log.h"
-#include "runtime/softgpu/model_trace.h"
+#include "runtime/softgpu/time/trace.h"
 #include "tuner/measure.h"
 #include "tuner/query.h"
 #include "tuner/rows.h"

@@ -1,7 +1,7 @@
 /* The device files against the datasheets, their errors, occupancy and the time model. */
 #include "runtime/base/status.h"
-#include "runtime/softgpu/model_time.h"
 #include "runtime/softgpu/profile/profile.h"
+#include "runtime/softgpu/time/model.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "model_trace.h"
+#include "trace.h"
 #include "runtime/base/str.h"
 #include <fcntl.h>
 #include <stddef.h>

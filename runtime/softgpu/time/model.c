@@ -1,4 +1,4 @@
-#include "model_time.h"
+#include "model.h"
 #include <math.h>
 
 static const char *const names[MODEL_TERMS] = {"issue",  "alu",    "fma",    "half", "xu", "lsu",  "fp64",

@@ -9,7 +9,7 @@
 #ifndef SG_MODEL_TRACE_H
 #define SG_MODEL_TRACE_H
 
-#include "model_time.h"
+#include "model.h"
 
 /* Every counter, in the order of the struct; the last name is NULL. */
 struct model_counter {

@@ -1,4 +1,4 @@
-#include "model_time.h"
+#include "model.h"
 
 static unsigned least(unsigned a, unsigned b) {
     return a < b ? a : b;
