@@ -7,7 +7,7 @@
 #ifndef SG_NUMERIC_H
 #define SG_NUMERIC_H
 
-#include "ptx.h"
+#include "runtime/softgpu/ptx/insn.h"
 #include <math.h>
 #include <string.h>
 

@@ -6,7 +6,7 @@
  * must therefore be defined for any operand. Several hundred handlers differ in nothing else: this is the one place
  * where the project defines functions by macro.
  *
- * A destination may be a source's own slot but never overlaps it in part (ptx.h), hence NO_DEPENDENCE. */
+ * A destination may be a source's own slot but never overlaps it in part (ptx/insn.h), hence NO_DEPENDENCE. */
 #ifndef SG_OP_LANES_H
 #define SG_OP_LANES_H
 

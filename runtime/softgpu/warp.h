@@ -3,7 +3,7 @@
 #define SG_WARP_H
 
 #include "machine.h"
-#include "ptx.h"
+#include "runtime/softgpu/ptx/insn.h"
 
 enum { LANES = 32, FULL_MASK = -1 };
 

@@ -2,7 +2,7 @@
 #ifndef SG_WARP_PRIVATE_H
 #define SG_WARP_PRIVATE_H
 
-#include "ptx_module.h"
+#include "runtime/softgpu/ptx/module.h"
 #include "warp.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-#include "ptx_names.h"
+#include "names.h"
 
 #include <string.h>
 

@@ -17,7 +17,7 @@ struct insn;
 /* Executes for the lanes of w->exec, which is never empty; lanes outside keep their destination. */
 typedef void op_fn(struct warp *w, const struct insn *i);
 
-/* Types. The order is that of type_table in ptx_names.c. */
+/* Types. The order is that of type_table in ptx/names.c. */
 enum ptx_type {
     T_NONE,
     T_PRED,
@@ -54,7 +54,7 @@ enum ptx_type {
     T_COUNT
 };
 
-/* Mnemonics up to the first dot. The list is the only one: ptx_names.c expands it to the names. */
+/* Mnemonics up to the first dot. The list is the only one: ptx/names.c expands it to the names. */
 /* clang-format off */
 #define PTX_OPS(X) \
     X(abs) X(activemask) X(add) X(addc) X(alloca) X(and) X(applypriority) X(atom) X(bar) X(barrier) X(bfe) \

@@ -1,6 +1,6 @@
 /* A PTX module: directives, functions, and their bodies statement by statement. */
-#include "ptx_module.h"
-#include "ptx_names.h"
+#include "module.h"
+#include "names.h"
 #include "runtime/base/str.h"
 
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 #ifndef SG_PTX_NAMES_H
 #define SG_PTX_NAMES_H
 
-#include "ptx.h"
+#include "insn.h"
 
 enum modifier_kind {
     MOD_UNKNOWN,

@@ -1,5 +1,5 @@
 /* Symbols, scopes, labels, and constants whose value is known only when everything is laid out. */
-#include "ptx_module.h"
+#include "module.h"
 #include "runtime/base/str.h"
 
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 #ifndef SG_PTX_MODULE_H
 #define SG_PTX_MODULE_H
 
-#include "machine.h"
-#include "ptx.h"
-#include "ptx_lex.h"
+#include "insn.h"
+#include "lex.h"
+#include "runtime/softgpu/machine.h"
 
 /* Generic addresses: global ones are host addresses; the other spaces are windows above them. */
 #define SHARED_WINDOW 0x0100000000000000ull

@@ -1,6 +1,6 @@
 /* Variables of the module and of functions, with their initialisers. */
-#include "ptx_module.h"
-#include "ptx_names.h"
+#include "module.h"
+#include "names.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "ptx_lex.h"
+#include "lex.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* One instruction: guard, mnemonic, modifiers, operands. */
-#include "ptx_module.h"
-#include "ptx_names.h"
+#include "module.h"
+#include "names.h"
 
 #include <string.h>
 
