@@ -1,5 +1,5 @@
 /* atom and red: one lane after the other, each really atomic towards CTAs on other host threads. */
-#include "numeric.h"
+#include "runtime/softgpu/op/numeric.h"
 #include "warp_private.h"
 
 #include <string.h>

@@ -4,9 +4,9 @@
  * belong to the tensor core until the wait that covers their group, nobody touches them between a wgmma.fence and the
  * wgmma, and the B tile in shared memory is read once more at that wait, so that whoever overwrites it too early is
  * found. The four warps of a group must do the same in the same order. */
-#include "numeric.h"
-#include "op_lanes.h"
 #include "runtime/base/str.h"
+#include "runtime/softgpu/op/lanes.h"
+#include "runtime/softgpu/op/numeric.h"
 #include "warp_private.h"
 
 #include <stdio.h>

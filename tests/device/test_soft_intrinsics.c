@@ -1,7 +1,7 @@
 /* What the CUDA compiler makes of its own intrinsics, run on the software device and compared with plain C. */
 #include "runtime/jit/compiler.h"
 #include "runtime/softgpu/machine.h"
-#include "runtime/softgpu/numeric.h"
+#include "runtime/softgpu/op/numeric.h"
 
 #include <fenv.h>
 #include <setjmp.h>

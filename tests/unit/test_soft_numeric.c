@@ -10,7 +10,7 @@
 #include <fenv.h>
 #include <stdlib.h>
 
-#include "runtime/softgpu/numeric.h"
+#include "runtime/softgpu/op/numeric.h"
 
 static uint64_t state = 0x9e3779b97f4a7c15ull;
 static uint64_t draw(void) {

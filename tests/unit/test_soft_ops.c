@@ -9,7 +9,7 @@
 #include <fenv.h>
 #include <stdlib.h>
 
-#include "runtime/softgpu/numeric.h"
+#include "runtime/softgpu/op/numeric.h"
 #include "runtime/softgpu/warp.h"
 
 enum { SLOT = 256, SLOTS = 16, RESULT = 8, RESULT2 = 9 };

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#include "runtime/softgpu/numeric.h"
+#include "runtime/softgpu/op/numeric.h"
 #include "runtime/softgpu/warp.h"
 
 enum { SLOT = 256, RESULT = 8 };

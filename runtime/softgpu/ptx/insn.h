@@ -338,7 +338,7 @@ bool type_is_signed(enum ptx_type type);
 const char *type_name(enum ptx_type type);
 const char *op_name(enum ptx_op op);
 
-/* The arithmetic instructions bind here (op_table.c): sets i->run and i->pipe, may set i->aux. False with a sentence in
+/* The arithmetic instructions bind here (op/table.c): sets i->run and i->pipe, may set i->aux. False with a sentence in
  * `error` if the combination of modifiers and types is unknown. Everything else binds in machine_bind. */
 bool op_bind(struct insn *i, char *error, size_t error_size);
 

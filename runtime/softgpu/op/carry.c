@@ -1,5 +1,5 @@
 /* Extended-precision arithmetic: the carry flag is one bit per lane of the warp. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 /* a * b as the `mad` of this instruction adds it: its low or high half. */
 static inline uint64_t product_half(uint64_t a, uint64_t b, unsigned bits, bool sign, bool high) {

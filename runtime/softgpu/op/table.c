@@ -1,5 +1,5 @@
 /* Which group knows an arithmetic instruction, and which pipe of the SM issues it. */
-#include "op_lanes.h"
+#include "lanes.h"
 #include <stdio.h>
 
 /* One width: the lanes of `exec`, without a branch per lane. */

@@ -1,5 +1,5 @@
 /* mov between registers, into predicates, and between a register and the vector of its parts. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 static void move_lanes(struct warp *w, const struct insn *i) {
     const unsigned size = type_size(i->type[0]);

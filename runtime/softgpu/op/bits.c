@@ -1,5 +1,5 @@
 /* Logic, shifts, bit fields and byte permutations. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 LANES_2(and_16, uint16_t, uint16_t, (a & b))
 LANES_2(and_32, uint32_t, uint32_t, (a & b))

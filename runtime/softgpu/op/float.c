@@ -1,6 +1,6 @@
 /* f32 and f64 arithmetic. The common forms, rounded to nearest, are vector loops; .sat and the other rounding modes
  * share one handler per type, which runs the same loops with the host's rounding mode changed. */
-#include "op_lanes.h"
+#include "lanes.h"
 #include <fenv.h>
 
 LANES_2(add_f32, float, float, f32_canonical(a + b))

@@ -1,5 +1,5 @@
 /* Video instructions: byte and halfword arithmetic with selectors, and the dot products dp4a and dp2a. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 enum video_op {
     VIDEO_ADD,

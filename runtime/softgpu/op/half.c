@@ -2,7 +2,7 @@
  * 32 or 64 numbers: widen, compute in float, round once. Sums of products go through round-to-odd (numeric.h), which
  * makes the second rounding harmless; sums, differences and f16 products are right by themselves, because float has
  * more than twice the bits of f16. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 enum { HALVES = 2 * LANES };
 enum half_op { HALF_ADD, HALF_SUB, HALF_MUL, HALF_FMA, HALF_MIN, HALF_MAX };

@@ -1,5 +1,5 @@
 /* mma.sync and movmatrix: the fragments of a whole warp. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 enum { MAX_REGISTERS = 8 };
 

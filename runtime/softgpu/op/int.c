@@ -1,5 +1,5 @@
-/* Integer arithmetic: everything but carries, which op_carry.c has. */
-#include "op_lanes.h"
+/* Integer arithmetic: everything but carries, which op/carry.c has. */
+#include "lanes.h"
 
 /* Wrapping arithmetic is the same for both signs. */
 LANES_2(add_16, uint16_t, uint16_t, a + b)

@@ -2,7 +2,7 @@
  *
  * Lane 8 j + r gives the address of row r of matrix j, 16 bytes. Register j, as 32 lanes of 4 bytes, is the matrix row
  * by row. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 enum { ROWS = 8, ROW_BYTES = 16, MAX_MATRICES = 4 };
 

@@ -1,5 +1,5 @@
 /* The multi-function unit's approximations: computed in double and rounded once (numeric.h). */
-#include "op_lanes.h"
+#include "lanes.h"
 
 static void approx_f32(struct warp *w, const struct insn *i) {
     const bool ftz = (i->flags & F_FTZ) != 0, divides = i->op == OP_div;

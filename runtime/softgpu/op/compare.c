@@ -1,6 +1,6 @@
 /* setp, set, selp, slct, testp. A comparison of 32 (or, of pairs, 64) operands gives three masks, less, equal and
  * greater, from which all eighteen operators follow; where none of the three holds an operand is NaN. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 enum { PAIRS = 2 * LANES };
 struct order {

@@ -1,7 +1,7 @@
 /* cvt: every pair of number types goes through one of four loops over wide intermediates (64-bit integers, doubles),
  * which hold any source exactly, so that each conversion rounds once. The pairs that kernels use all the time have
  * loops of their own. */
-#include "op_lanes.h"
+#include "lanes.h"
 
 static inline float round_f32(float x, enum ptx_round rnd) {
     return rnd == RND_RNI   ? __builtin_rintf(x)
