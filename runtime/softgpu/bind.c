@@ -1,5 +1,5 @@
 /* Which handler executes an instruction that is not arithmetic, and whether all its modifiers are understood. */
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 

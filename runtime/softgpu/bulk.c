@@ -5,8 +5,8 @@
  * the tensor's edges); with swizzle the 16-byte chunks of each 128 bytes change places (PTX ISA, "Tensor-memory
  * swizzling modes"). */
 #include "runtime/base/str.h"
+#include "runtime/softgpu/warp/cta.h"
 #include "tensor_map.h"
-#include "warp_private.h"
 
 #include <stdlib.h>
 #include <string.h>

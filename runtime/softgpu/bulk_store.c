@@ -5,7 +5,7 @@
  * (.read is enough), global memory is written when it waits without .read, or when the CTA has ended. Until shared
  * memory has been read it is lent to the copy engine: who writes there is found. */
 #include "runtime/base/str.h"
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdlib.h>
 #include <string.h>

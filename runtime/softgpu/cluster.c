@@ -1,5 +1,5 @@
 /* Clusters: whose shared memory an address is in, and the barrier of all their threads. */
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Functions that a module calls but does not define: device printf and the failing assert. */
 #include "runtime/base/str.h"
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

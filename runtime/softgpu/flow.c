@@ -2,7 +2,7 @@
  *
  * The split with the deepest call, then the lowest instruction, runs first: lanes that are behind catch up, and splits
  * at the same place merge. That finds the common ways of the compiler's blocks without a post-dominator analysis. */
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* The functions of machine.h: modules as others see them, and a launch from beginning to end. */
 #include "machine.h"
 #include "runtime/base/str.h"
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

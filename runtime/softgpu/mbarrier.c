@@ -5,7 +5,7 @@
  * same way.) A warp that waits is not run again until an mbarrier of its CTA changes, so
  * that a lost arrival is a deadlock with a name. */
 #include "runtime/base/str.h"
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

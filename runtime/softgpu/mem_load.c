@@ -1,5 +1,5 @@
 /* ld and st, in every state space. */
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <string.h>
 

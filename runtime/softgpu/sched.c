@@ -1,6 +1,6 @@
 /* Who runs when: CTAs over host threads, warps within a CTA, splits within a warp. */
 #include "runtime/base/str.h"
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <sched.h>
 #include <stdarg.h>

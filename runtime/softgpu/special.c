@@ -1,5 +1,5 @@
 /* Special registers, and addresses between state spaces. */
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <string.h>
 #include <time.h>

@@ -1,5 +1,5 @@
 /* What the lanes of a warp, and the warps of a CTA, do together: barriers, fences, shuffles, votes. */
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <string.h>

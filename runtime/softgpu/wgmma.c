@@ -7,7 +7,7 @@
 #include "runtime/base/str.h"
 #include "runtime/softgpu/op/lanes.h"
 #include "runtime/softgpu/op/numeric.h"
-#include "warp_private.h"
+#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "runtime/softgpu/op/numeric.h"
-#include "runtime/softgpu/warp.h"
+#include "runtime/softgpu/warp/warp.h"
 
 enum { SLOT = 256, SLOTS = 16, RESULT = 8, RESULT2 = 9 };
 static _Alignas(64) uint8_t frame[SLOT * SLOTS];

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "runtime/softgpu/op/numeric.h"
-#include "runtime/softgpu/warp.h"
+#include "runtime/softgpu/warp/warp.h"
 
 enum { SLOT = 256, RESULT = 8 };
 static _Alignas(64) uint8_t frame[SLOT * 24];

@@ -11,7 +11,7 @@
 #define SG_OP_LANES_H
 
 #include "numeric.h"
-#include "runtime/softgpu/warp.h"
+#include "runtime/softgpu/warp/warp.h"
 
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wpass-failed" /* a loop with a call in it stays scalar */

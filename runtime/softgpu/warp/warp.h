@@ -2,7 +2,7 @@
 #ifndef SG_WARP_H
 #define SG_WARP_H
 
-#include "machine.h"
+#include "runtime/softgpu/machine.h"
 #include "runtime/softgpu/ptx/insn.h"
 
 enum { LANES = 32, FULL_MASK = -1 };
@@ -21,7 +21,7 @@ struct warp {
     uint32_t live;             /* lanes that exist and have not exited */
     struct cta *cta;
     struct sg_counters count; /* merged into the launch's when the warp ends */
-    struct warp_private *own; /* scheduler, memory and strictness state: warp_private.h */
+    struct warp_private *own; /* scheduler, memory and strictness state: warp/cta.h */
 };
 
 /* 32 lanes of a source; of a destination (which is always in the frame). */
