@@ -9,7 +9,7 @@
 #define __CUDA_API_VERSION_INTERNAL
 #include <cuda.h>
 
-#include "machine.h"
+#include "runtime/softgpu/machine/machine.h"
 #include "runtime/softgpu/profile/image.h"
 #include "runtime/softgpu/profile/profile.h"
 #include "runtime/softgpu/time/model.h"

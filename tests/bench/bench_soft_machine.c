@@ -3,7 +3,7 @@
 #include "runtime/base/str.h"
 #include "runtime/family/family.h"
 #include "runtime/jit/compile.h"
-#include "runtime/softgpu/machine.h"
+#include "runtime/softgpu/machine/machine.h"
 #include "runtime/softgpu/profile/image.h"
 #include "templates/gemm_args.h"
 #include <stdio.h>

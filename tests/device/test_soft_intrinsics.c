@@ -1,6 +1,6 @@
 /* What the CUDA compiler makes of its own intrinsics, run on the software device and compared with plain C. */
 #include "runtime/jit/compiler.h"
-#include "runtime/softgpu/machine.h"
+#include "runtime/softgpu/machine/machine.h"
 #include "runtime/softgpu/op/numeric.h"
 
 #include <fenv.h>

@@ -2,7 +2,7 @@
 #ifndef TEST_SOFT_WORLD_H
 #define TEST_SOFT_WORLD_H
 
-#include "runtime/softgpu/machine.h"
+#include "runtime/softgpu/machine/machine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

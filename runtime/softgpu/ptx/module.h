@@ -4,7 +4,7 @@
 
 #include "insn.h"
 #include "lex.h"
-#include "runtime/softgpu/machine.h"
+#include "runtime/softgpu/machine/machine.h"
 
 /* Generic addresses: global ones are host addresses; the other spaces are windows above them. */
 #define SHARED_WINDOW 0x0100000000000000ull

@@ -2,7 +2,7 @@
 #ifndef SG_WARP_H
 #define SG_WARP_H
 
-#include "runtime/softgpu/machine.h"
+#include "runtime/softgpu/machine/machine.h"
 #include "runtime/softgpu/ptx/insn.h"
 
 enum { LANES = 32, FULL_MASK = -1 };
