@@ -3,7 +3,7 @@
 #ifndef TEST_SOFT_DRIVER_H
 #define TEST_SOFT_DRIVER_H
 
-#include "runtime/softgpu/cu_state.h"
+#include "runtime/softgpu/api/state.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* A tensor map as this device encodes it in the 128 opaque bytes of a CUtensorMap: written by cuTensorMapEncodeTiled
- * (cu_tensor.c), read by cp.async.bulk.tensor (bulk.c). Dimension 0 is the contiguous one. */
+ * (api/tensor.c), read by cp.async.bulk.tensor (bulk.c). Dimension 0 is the contiguous one. */
 #ifndef SG_TENSOR_MAP_H
 #define SG_TENSOR_MAP_H
 

@@ -1,6 +1,6 @@
 /* Contexts: each thread has a stack of current ones. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 
 #define STACK_LIMIT 64

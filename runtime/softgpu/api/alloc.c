@@ -1,5 +1,5 @@
 /* Allocating, freeing, and asking about addresses. */
-#include "cu_state.h"
+#include "state.h"
 
 /* `out` gets the address. */
 static CUresult allocate(size_t size, bool host, uint64_t *out) {

@@ -1,6 +1,6 @@
 /* Tensor maps: CUDA Driver API, "Tensor Map Object Management". */
-#include "cu_state.h"
 #include "runtime/softgpu/memory/tensor_map.h"
+#include "state.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -9,7 +9,7 @@
  *   SOFTGPU_LOG       1: a line on standard error for each launch that is run or estimated
  *   SOFTGPU_TRACE     file that gets a line for each launch that is estimated: what the time model was given
  *                     (time/trace.h), with the text that SOFTGPU_TRACE_LABEL has at that moment; both are read then */
-#include "cu_state.h"
+#include "state.h"
 #include <cudaProfiler.h>
 #include <pthread.h>
 #include <stdarg.h>

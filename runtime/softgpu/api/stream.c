@@ -1,6 +1,6 @@
 /* Streams and events. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 
 CUresult cu_stream_find(struct CUctx_st *context, CUstream handle, struct CUstream_st **out) {

@@ -1,6 +1,6 @@
 /* Copies and fills. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <string.h>
 
 enum side { HOST, DEVICE, EITHER };

@@ -1,5 +1,5 @@
 /* What there is to know of the device. */
-#include "cu_state.h"
+#include "state.h"
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>

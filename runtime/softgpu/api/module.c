@@ -1,8 +1,8 @@
 /* Modules: an image is read, its PTX parsed, its variables get memory. */
-#include "cu_state.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 #include <string.h>
 

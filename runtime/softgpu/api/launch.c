@@ -1,6 +1,6 @@
 /* Launches: what hardware refuses is refused here at once. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 #include <string.h>
 

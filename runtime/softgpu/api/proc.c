@@ -1,5 +1,5 @@
 /* Finding the functions by name. */
-#include "cu_state.h"
+#include "state.h"
 #include <cudaProfiler.h>
 #include <string.h>
 

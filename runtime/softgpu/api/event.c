@@ -1,5 +1,5 @@
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 
 CU_API cuEventCreate(CUevent *out, unsigned flags) {

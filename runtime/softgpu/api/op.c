@@ -1,6 +1,6 @@
 /* One operation of a stream: what it may touch, and doing it. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,9 +6,9 @@
  * too, while the budget lasts. A column stands for those nearest to it. The times are kept under what they can depend
  * on: function, shape, and the parameters with each pointer replaced by the size of its allocation and the offset in
  * it. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
 #include "runtime/softgpu/time/trace.h"
+#include "state.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Graphs: the operations of a capture in their order. A replay runs them one after the other, so what was captured on
  * several streams gets the sum of its times. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 
 static void nodes_release(struct cu_nodes *nodes) {

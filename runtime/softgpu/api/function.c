@@ -1,5 +1,5 @@
 /* Attributes and occupancy of kernels. */
-#include "cu_state.h"
+#include "state.h"
 
 struct model_occupancy cu_function_occupancy(const struct CUfunc_st *function, unsigned threads, size_t dynamic) {
     return model_occupancy(cu_device.profile, threads, function->registers, function->info.shared_static + dynamic);

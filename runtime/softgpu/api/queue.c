@@ -22,8 +22,8 @@
  * module's variables. An allocation that was freed stays in place while such operations refer to it. A program that is
  * correct on hardware sees the same memory as if everything ran at once; a faulty launch reports at the call that makes
  * it run. Several identical launches in a row are run until one changes nothing. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>

@@ -1,5 +1,5 @@
 /* Names and sentences of the driver's error codes. */
-#include "cu_state.h"
+#include "state.h"
 
 static const struct {
     CUresult code;

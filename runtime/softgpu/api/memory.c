@@ -4,8 +4,8 @@
  * promises no more than that alignment, and an unmapped page follows it, so neighbours are never adjacent. Fresh pages
  * are copies on write of one small file full of poison: they cost nothing until they are written. Addresses are handed
  * out in rising order and come round again only at the end of the range, so an old pointer does not meet new data. */
-#include "cu_state.h"
 #include "runtime/base/str.h"
+#include "state.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
