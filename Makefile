@@ -85,7 +85,7 @@ $(BUILD)/libsoftgpu.so: $(call obj,$(SOFT))
 $(BUILD)/mixtune: $(call obj,$(TUNE)) $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -rdynamic -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
 # The command's parts, for tests.
-$(BUILD)/tuner.a: $(filter-out %/main.o,$(call obj,$(TUNE)))
+$(BUILD)/tuner.a: $(filter-out %/cmd/main.o,$(call obj,$(TUNE)))
 	$(Q)rm -f $@; ar rcs $@ $^
 # Tests see internals: they link the archives and, for test_soft_*, the objects of the software device before them.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so

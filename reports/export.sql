@@ -1,5 +1,5 @@
 -- What may go into a bundle: the cold winners of one type of GPU and one origin that these kernel templates and this compiler made, what
--- is within 1 % of each in order of simplicity (tuner/winner_set.h keeps one of them), and the fastest library kernel beside.
+-- is within 1 % of each in order of simplicity (tuner/report/winner_set.h keeps one of them), and the fastest library kernel beside.
 -- Of several devices of the type, the newest measurement of each layer and batch size.
 WITH library AS (
     SELECT device, n, k, m, dtype, cache_state, origin, family AS library_family, min(median_ns) AS library_ns

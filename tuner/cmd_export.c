@@ -2,10 +2,10 @@
  */
 #include "cmd.h"
 #include "draft.h"
-#include "query.h"
-#include "report_files.h"
 #include "runtime/base/log.h"
-#include "winner_set.h"
+#include "tuner/report/files.h"
+#include "tuner/report/query.h"
+#include "tuner/report/winner_set.h"
 #include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "options.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "t4.h"
+#include "tuner/report/t4.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* mixtune report: CSV files, plots and one self-contained HTML page of what a database holds. */
 #include "cmd.h"
-#include "plot.h"
-#include "query.h"
-#include "report_files.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
+#include "tuner/report/files.h"
+#include "tuner/report/plot.h"
+#include "tuner/report/query.h"
 #include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>

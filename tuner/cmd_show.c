@@ -1,10 +1,10 @@
 /* mixtune show: the winners of a database, the peers beside them, all its measurements, or what failed. */
 #include "cmd.h"
-#include "query.h"
-#include "report_files.h"
-#include "rows.h"
 #include "runtime/base/log.h"
-#include "t4.h"
+#include "tuner/report/files.h"
+#include "tuner/report/query.h"
+#include "tuner/report/rows.h"
+#include "tuner/report/t4.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

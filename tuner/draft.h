@@ -4,7 +4,7 @@
 
 #include "binaries.h"
 #include "db/bundle.h"
-#include "rows.h"
+#include "tuner/report/rows.h"
 
 /* Everything that a bundle points to while it is put together. */
 struct draft {

@@ -1,7 +1,7 @@
 #include "replay.h"
 #include "db/store.h"
-#include "report_files.h"
 #include "search_guide.h"
+#include "tuner/report/files.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

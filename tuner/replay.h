@@ -2,8 +2,8 @@
 #ifndef MT_REPLAY_H
 #define MT_REPLAY_H
 
-#include "rows.h"
 #include "search.h"
+#include "tuner/report/rows.h"
 
 /* One layer at one batch size, with every configuration that was measured. */
 struct replay_problem {

@@ -1,5 +1,5 @@
 #include "search_guide.h"
-#include "rows.h"
+#include "tuner/report/rows.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

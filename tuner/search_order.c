@@ -1,7 +1,7 @@
 #include "search_order.h"
-#include "rows.h"
 #include "runtime/base/parallel.h"
 #include "search_guide.h"
+#include "tuner/report/rows.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,10 +1,10 @@
-"""Writes what was measured as a T4 file that `mixtune merge` reads (tuner/t4.h has the form). Standard library only."""
+"""Writes what was measured as a T4 file that `mixtune merge` reads (tuner/report/t4.h has the form). Standard library only."""
 import json
 import os
 import re
 import time
 
-# What each outcome of the database is called in the schema of T4 (tuner/t4.c).
+# What each outcome of the database is called in the schema of T4 (tuner/report/t4.c).
 INVALIDITY = {"ok": "correct", "refused": "constraints", "launch-failed": "runtime", "wrong": "correctness", "illegal-address": "runtime",
               "timeout": "timeout", "crash": "runtime"}
 UNITS = {"time": "ns", "time_low": "ns", "time_high": "ns", "smem_bytes": "bytes", "spill_bytes": "bytes"}

@@ -10,8 +10,8 @@
 #include "runtime/base/log.h"
 #include "runtime/softgpu/time/trace.h"
 #include "tuner/measure.h"
-#include "tuner/query.h"
-#include "tuner/rows.h"
+#include "tuner/report/query.h"
+#include "tuner/report/rows.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <xxhash.h>

@@ -5,8 +5,8 @@
 #include "runtime/gpu/launch.h"
 #include "tuner/operands.h"
 #include "tuner/options.h"
-#include "tuner/query.h"
-#include "tuner/t4.h"
+#include "tuner/report/query.h"
+#include "tuner/report/t4.h"
 #include <math.h>
 
 static void limit(struct store *store, const char *name, double value, enum store_origin origin) {

@@ -2,8 +2,8 @@
 #include "test_rows.h"
 
 #include "db/merge.h"
-#include "tuner/query.h"
-#include "tuner/t4.h"
+#include "tuner/report/query.h"
+#include "tuner/report/t4.h"
 #include <jansson.h>
 
 static void export(const char *db, const char *json, bool failed) {

@@ -1,5 +1,5 @@
 /* Few distinct kernels for a layer, against every choice there is, on random small layers. */
-#include "tuner/winner_set.h"
+#include "tuner/report/winner_set.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 #include "t4.h"
 
-#include "options.h"
+#include "tuner/options.h"
 #include <errno.h>
 #include <jansson.h>
 #include <sqlite3.h>

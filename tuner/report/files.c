@@ -1,4 +1,4 @@
-#include "report_files.h"
+#include "files.h"
 
 #include "runtime/base/embed.h"
 

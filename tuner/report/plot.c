@@ -1,7 +1,7 @@
 #include "plot.h"
 
 #include "db/store.h"
-#include "report_files.h"
+#include "files.h"
 #include "runtime/base/file.h"
 #include <ctype.h>
 #include <errno.h>

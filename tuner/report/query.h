@@ -3,7 +3,7 @@
 #define MT_QUERY_H
 
 #include "db/store.h"
-#include "options.h"
+#include "tuner/options.h"
 
 struct query_options {
     struct common_options common;          /* json and quiet */
