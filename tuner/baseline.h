@@ -7,7 +7,7 @@
 
 #include "memory.h"
 #include "runtime/gpu/launch.h"
-#include "space.h"
+#include "tuner/plan/space.h"
 
 struct cublas; /* libcublas on one device, opened at run time */
 

@@ -1,6 +1,6 @@
 #include "cmd.h"
-#include "plan.h"
 #include "progress.h"
+#include "tuner/plan/plan.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>

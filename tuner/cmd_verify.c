@@ -2,7 +2,7 @@
 #include "progress.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "space.h"
+#include "tuner/plan/space.h"
 #include "worker.h"
 #include <inttypes.h>
 #include <jansson.h>

@@ -2,8 +2,8 @@
 #ifndef MT_DRAFT_H
 #define MT_DRAFT_H
 
-#include "binaries.h"
 #include "db/bundle.h"
+#include "tuner/plan/binaries.h"
 #include "tuner/report/rows.h"
 
 /* Everything that a bundle points to while it is put together. */

@@ -7,11 +7,11 @@
 #define MT_MEASURE_H
 
 #include "baseline.h"
-#include "binaries.h"
 #include "operands.h"
 #include "timer.h"
+#include "tuner/plan/binaries.h"
+#include "tuner/plan/workload.h"
 #include "verify.h"
-#include "workload.h"
 
 /* The last is our own quantize_act.cu: what the activations cost beside the GEMM. */
 enum library { LIBRARY_CUBLAS, LIBRARY_CUBLASLT, LIBRARY_QUANTIZE };

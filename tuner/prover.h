@@ -3,7 +3,7 @@
 #ifndef MT_PROVER_H
 #define MT_PROVER_H
 
-#include "binaries.h"
+#include "tuner/plan/binaries.h"
 #include "verify.h"
 
 struct proof_job {

@@ -2,8 +2,8 @@
 #ifndef MT_SEARCH_ORDER_H
 #define MT_SEARCH_ORDER_H
 
-#include "plan.h"
 #include "search.h"
+#include "tuner/plan/plan.h"
 
 struct order_rules {
     enum search_strategy strategy; /* SEARCH_EXHAUSTIVE: the whole plan as it stands */

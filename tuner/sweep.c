@@ -2,13 +2,13 @@
  * is worker_measure(), for it needs nothing but the candidate and the device, and may end its process. */
 #include "sweep.h"
 #include "lock.h"
-#include "plan.h"
 #include "progress.h"
 #include "quarantine.h"
 #include "rounds.h"
 #include "runtime/base/log.h"
 #include "runtime/gpu/nvml.h"
 #include "search_order.h"
+#include "tuner/plan/plan.h"
 #include "winners.h"
 #include <stdio.h>
 #include <string.h>

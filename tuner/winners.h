@@ -3,7 +3,7 @@
 #define MT_WINNERS_H
 
 #include "runtime/gpu/device.h"
-#include "workload.h"
+#include "tuner/plan/workload.h"
 
 /* Prints the fastest configuration of every problem beside its baseline: a table, or JSON lines. Problems without a
  * good configuration are left out. The heading says when times are modelled. */

@@ -4,7 +4,7 @@
  *     bench_spills [DEVICE SPACE STRIDE]          default: soft:h100-sxm sm90 997, then soft:a100-sxm-80g sm80 997 */
 #include "runtime/base/parallel.h"
 #include "runtime/gpu/launch.h"
-#include "tuner/space.h"
+#include "tuner/plan/space.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-"""The shapes that are measured: the options of `mixtune sweep`, read the same way (tuner/model.c, tuner/options.c). Standard library only."""
+"""The shapes that are measured: the options of `mixtune sweep`, read the same way (tuner/plan/model.c, tuner/options.c). Standard library only."""
 import collections
 import json
 import os

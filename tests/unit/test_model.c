@@ -1,6 +1,6 @@
 /* Layers of models against shapes worked out by hand, and what a config.json must have. */
 #include "runtime/base/file.h"
-#include "tuner/model.h"
+#include "tuner/plan/model.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Lists and ranges of the command line, and the problems that follow from them. */
 #include "runtime/base/status.h"
-#include "tuner/workload.h"
+#include "tuner/plan/workload.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Space files: what they mean, and the sentence for each way of getting one wrong. */
 #include "runtime/base/status.h"
-#include "tuner/plan.h"
+#include "tuner/plan/plan.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

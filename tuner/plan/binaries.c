@@ -1,7 +1,7 @@
 #include "binaries.h"
-#include "progress.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
+#include "tuner/progress.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

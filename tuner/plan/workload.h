@@ -4,7 +4,7 @@
 
 #include "db/store.h"
 #include "model.h"
-#include "options.h"
+#include "tuner/options.h"
 
 struct work_item {
     struct problem problem;
