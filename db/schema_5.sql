@@ -1,6 +1,6 @@
 -- Version 5: what each device can do at best, and how far from it the winners are.
 --
---   device_limit  one limit of one device, as `mixtune probe` found it; tuner/probe.h lists names and units. Rows are added, never edited.
+--   device_limit  one limit of one device, as `mixtune probe` found it; tuner/measure/probe.h lists names and units. Rows are added, never edited.
 --                 The device is the run's. A rate of a software device is its time model's, and so modelled like its times.
 --   reach         of each device and origin, its newest limits side by side: the best rate of reading memory and of 8-bit
 --                 multiplication, and what the reasons below are computed from

@@ -1,6 +1,6 @@
 -- Version 6: what a measurement was made without, and what was thrown away on the way to it.
 --
---   run          missing: what a real device should be measured with and the process could not open, as in 'cublas,gate' (tuner/measure.h:
+--   run          missing: what a real device should be measured with and the process could not open, as in 'cublas,gate' (tuner/measure/measure.h:
 --                cublas, cublaslt, gate); '' if it had everything, and always on a software device
 --   measurement  rejected: samples that were thrown away, because the clock had dropped or the device had waited for the host;
 --                low_clock: the lowest clock, over the device's highest, of samples whose clock was too low, thrown away or, where the

@@ -75,7 +75,7 @@ enum mt_status store_record(struct store *store, const struct store_measurement 
 
 /* What the device of the run can do at best: one row of device_limit. Returns and survives like store_record(). */
 struct store_limit {
-    const char *name, *unit; /* tuner/probe.h */
+    const char *name, *unit; /* tuner/measure/probe.h */
     double value;
     enum store_origin origin;
 };

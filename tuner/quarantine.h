@@ -3,7 +3,7 @@
 #ifndef MT_QUARANTINE_H
 #define MT_QUARANTINE_H
 
-#include "measure.h"
+#include "tuner/measure/measure.h"
 
 struct quarantine {
     struct quarantined *item; /* one for each binary */

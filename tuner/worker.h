@@ -8,9 +8,9 @@
 #ifndef MT_WORKER_H
 #define MT_WORKER_H
 
-#include "measure.h"
-#include "probe.h"
 #include "prover.h"
+#include "tuner/measure/measure.h"
+#include "tuner/measure/probe.h"
 
 struct worker;
 

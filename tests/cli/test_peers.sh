@@ -190,7 +190,7 @@ for n in inside:
         assert low <= middle <= high
         inside[n] += low <= 100 <= high
     assert 925 <= inside[n] <= 985, inside
-# The closed form against drawing, as tuner/stats.c does it.
+# The closed form against drawing, as tuner/measure/stats.c does it.
 for n in (31, 32, 101):
     samples = sorted(draw.expovariate(1) for _ in range(n))
     medians = sorted(s.median(draw.choices(samples, k=n)) for _ in range(4000))

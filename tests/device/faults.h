@@ -8,7 +8,7 @@
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "tuner/verify.h"
+#include "tuner/measure/verify.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

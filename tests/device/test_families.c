@@ -3,7 +3,7 @@
  * walk over several tiles. */
 #include "runtime/base/log.h"
 #include "small_device.h"
-#include "tuner/verify.h"
+#include "tuner/measure/verify.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,7 +5,7 @@
 #include "runtime/softgpu/profile/image.h"
 #include "runtime/softgpu/profile/profile.h"
 #include "small_device.h"
-#include "tuner/probe.h"
+#include "tuner/measure/probe.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

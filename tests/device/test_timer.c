@@ -1,7 +1,7 @@
 /* The timer on a software device, whose times are exact: its forms, its funnel, taking turns, and failures. */
 #include "runtime/gpu/launch.h"
-#include "tuner/memory.h"
-#include "tuner/timer.h"
+#include "tuner/measure/memory.h"
+#include "tuner/measure/timer.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  * has the same bits on every device. The order in which split-K and the tensor core's floats are summed is not laid
  * down: those must only be right. */
 #include "compare.h"
-#include "tuner/verify.h"
+#include "tuner/measure/verify.h"
 #include <stdio.h>
 #include <string.h>
 

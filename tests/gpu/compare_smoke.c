@@ -3,11 +3,11 @@
 #include "compare.h"
 #include "runtime/gpu/nvml.h"
 #include "runtime/jit/fatbin.h"
-#include "tuner/baseline.h"
-#include "tuner/cublaslt.h"
-#include "tuner/gate.h"
-#include "tuner/proof.h"
-#include "tuner/timer.h"
+#include "tuner/measure/baseline.h"
+#include "tuner/measure/cublaslt.h"
+#include "tuner/measure/gate.h"
+#include "tuner/measure/proof.h"
+#include "tuner/measure/timer.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

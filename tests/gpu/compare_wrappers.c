@@ -1,7 +1,7 @@
 /* The kernels of compare*.cu, one or more for each wrapper of templates/ptx/, and what they are fed with. */
 #include "compare.h"
 #include "runtime/layer/quant.h"
-#include "tuner/memory.h"
+#include "tuner/measure/memory.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -24,7 +24,7 @@ class Refused(Exception):
 class Operands:
     """Random numbers of one problem and what they become when quantised, as mixtune does it (runtime/layer/quant.h). All on one device.
 
-    They are spread evenly, as those that mixtune times with are (tuner/operands.c): how many bits flip decides how much power a kernel
+    They are spread evenly, as those that mixtune times with are (tuner/measure/operands.c): how many bits flip decides how much power a kernel
     takes, and so its clock. Each group has a size of its own, so that a scale that is taken for another one's shows."""
 
     def __init__(self, problem, group, device):

@@ -1,4 +1,4 @@
-"""A median and its 95 % interval, as tuner/stats.c means them. Standard library only."""
+"""A median and its 95 % interval, as tuner/measure/stats.c means them. Standard library only."""
 import math
 
 
@@ -34,7 +34,7 @@ def _resampled_rank(n, rank, chance):
 
 
 def estimate(samples):
-    """(median, low, high): the percentile bootstrap that tuner/stats.c draws, here in closed form, so without drawing. Of an even count
+    """(median, low, high): the percentile bootstrap that tuner/measure/stats.c draws, here in closed form, so without drawing. Of an even count
     the lower of the middle two bounds it below and the upper one above, which is never narrower."""
     ordered = sorted(samples)
     n = len(ordered)

@@ -1,4 +1,4 @@
-"""Times of peers by the rules of tuner/timer.c: cold operands, graphs of short kernels, a queue that the host is ahead of, samples until
+"""Times of peers by the rules of tuner/measure/timer.c: cold operands, graphs of short kernels, a queue that the host is ahead of, samples until
 the median is known, in rounds in which the peers take turns."""
 import ctypes
 import time
@@ -58,7 +58,7 @@ class Clock:
 
 
 def sets_for(bytes_per_set, properties):
-    """Sets that read past the cache L2_MULTIPLE times, within an eighth of the memory (tuner/operands.c)."""
+    """Sets that read past the cache L2_MULTIPLE times, within an eighth of the memory (tuner/measure/operands.c)."""
     wanted = L2_MULTIPLE * properties.L2_cache_size // (bytes_per_set + 1) + 2
     possible = properties.total_memory // 8 // (bytes_per_set + 1) + 1
     return min(wanted, possible, MOST_SETS)

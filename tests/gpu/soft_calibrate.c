@@ -9,7 +9,7 @@
 #include "model_fit.h"
 #include "runtime/base/log.h"
 #include "runtime/softgpu/time/trace.h"
-#include "tuner/measure.h"
+#include "tuner/measure/measure.h"
 #include "tuner/report/query.h"
 #include "tuner/report/rows.h"
 #include <jansson.h>

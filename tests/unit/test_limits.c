@@ -3,7 +3,7 @@
 
 #include "db/merge.h"
 #include "runtime/gpu/launch.h"
-#include "tuner/operands.h"
+#include "tuner/measure/operands.h"
 #include "tuner/options.h"
 #include "tuner/report/query.h"
 #include "tuner/report/t4.h"

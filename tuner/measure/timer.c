@@ -1,6 +1,6 @@
 #include "timer.h"
-#include "progress.h"
 #include "runtime/base/str.h"
+#include "tuner/progress.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
