@@ -1,9 +1,9 @@
 /* mixtune correlate: how well the time model of a software device ranks what was measured on the GPU. */
 #include "cmd.h"
-#include "rank.h"
 #include "runtime/base/str.h"
 #include "tuner/report/query.h"
 #include "tuner/report/rows.h"
+#include "tuner/search/rank.h"
 #include <jansson.h>
 #include <math.h>
 #include <sqlite3.h>

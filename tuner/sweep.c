@@ -7,8 +7,8 @@
 #include "rounds.h"
 #include "runtime/base/log.h"
 #include "runtime/gpu/nvml.h"
-#include "search_order.h"
 #include "tuner/plan/plan.h"
+#include "tuner/search/order.h"
 #include "winners.h"
 #include <stdio.h>
 #include <string.h>

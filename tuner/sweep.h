@@ -3,7 +3,7 @@
 #define MT_SWEEP_H
 
 #include "options.h"
-#include "search_order.h"
+#include "tuner/search/order.h"
 
 struct sweep_options {
     struct common_options common;

@@ -6,7 +6,7 @@
 #include "runtime/base/str.h"
 #include "runtime/softgpu/profile/profile.h"
 #include "runtime/softgpu/time/model.h"
-#include "tuner/rank.h"
+#include "tuner/search/rank.h"
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>

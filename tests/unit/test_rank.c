@@ -1,5 +1,5 @@
 /* Ranks, their correlation and its interval, and regret: against values worked out by hand. */
-#include "tuner/rank.h"
+#include "tuner/search/rank.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* What replay reads of a database: problems with their configurations, and the modelled times that guide measured ones.
  */
-#include "tuner/replay.h"
 #include "tuner/report/query.h"
+#include "tuner/search/replay.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

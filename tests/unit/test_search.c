@@ -1,7 +1,7 @@
 /* Searches on made-up times: what they ask, that they keep to their budget, and that the guided one finds the best
  * early. */
 #include "tuner/plan/space.h"
-#include "tuner/search.h"
+#include "tuner/search/search.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

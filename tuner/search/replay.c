@@ -1,6 +1,6 @@
 #include "replay.h"
 #include "db/store.h"
-#include "search_guide.h"
+#include "guide.h"
 #include "tuner/report/files.h"
 #include <math.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  * Random: a random configuration, then its neighbours (one knob moved to the adjacent value that the list has) as long
  * as one is faster, then another random start.
  *
- * Guided: the fastest that a cost model predicts (search_model.h), which every measurement corrects; every second step
+ * Guided: the fastest that a cost model predicts (search/model.h), which every measurement corrects; every second step
  * the most promising neighbour of the best so far, every fourth one that is unlike all measured. It begins with the
  * fastest by modelled time where these are known; else, and with nothing to learn from, with a few that lie far from
  * each other.
@@ -19,7 +19,7 @@
 #ifndef MT_SEARCH_H
 #define MT_SEARCH_H
 
-#include "search_model.h"
+#include "model.h"
 #include <stdint.h>
 
 enum search_strategy { SEARCH_EXHAUSTIVE, SEARCH_RANDOM, SEARCH_GUIDED, SEARCH_SAMPLE };

@@ -1,4 +1,4 @@
-#include "search_guide.h"
+#include "guide.h"
 #include "tuner/report/rows.h"
 #include <stdio.h>
 #include <stdlib.h>

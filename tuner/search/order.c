@@ -1,6 +1,6 @@
-#include "search_order.h"
+#include "order.h"
+#include "guide.h"
 #include "runtime/base/parallel.h"
-#include "search_guide.h"
 #include "tuner/report/rows.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "search_model.h"
+#include "model.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
