@@ -1,11 +1,11 @@
 /* mixtune export: the winners of one type of GPU, with their kernels, as the one file that libmixtune dispatches from.
  */
 #include "cmd.h"
-#include "draft.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
 #include "tuner/report/query.h"
 #include "tuner/report/winner_set.h"
+#include "tuner/sweep/draft.h"
 #include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>

@@ -1,14 +1,14 @@
 /* mixtune probe: what the device can do at best, into the database. */
 #include "cmd.h"
 #include "db/store.h"
-#include "lock.h"
 #include "options.h"
 #include "progress.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/gpu/nvml.h"
 #include "runtime/jit/compile.h"
-#include "worker.h"
+#include "tuner/sweep/lock.h"
+#include "tuner/sweep/worker.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #include "cmd.h"
 #include "runtime/base/str.h"
-#include "sweep.h"
+#include "tuner/sweep/sweep.h"
 #include <limits.h>
 
 enum {

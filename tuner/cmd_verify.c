@@ -3,7 +3,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/plan/space.h"
-#include "worker.h"
+#include "tuner/sweep/worker.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>

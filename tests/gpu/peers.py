@@ -138,7 +138,7 @@ def ask_mixtune(o):
 
 
 def take_lock(folder, uuid):
-    """The one that a sweep takes (tuner/lock.c); held until the process ends."""
+    """The one that a sweep takes (tuner/sweep/lock.c); held until the process ends."""
     os.makedirs(folder, exist_ok=True)
     lock = os.open(os.path.join(folder, uuid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     told = False

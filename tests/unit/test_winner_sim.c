@@ -1,9 +1,9 @@
 /* The tuner's timing, stopping, rejection and winner rules on a simulated GPU whose true times are known: samples have
  * noise, outliers and drift, and for a stretch of every sweep the clock is throttled. The timer is the real one; the
  * driver, the gate and the clock under it are simulated here. */
-#include "tuner/finals.h"
 #include "tuner/measure/timer.h"
 #include "tuner/progress.h"
+#include "tuner/sweep/finals.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

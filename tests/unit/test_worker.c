@@ -1,9 +1,9 @@
 /* The parts around a worker process: messages that come in pieces, late or not at all, the lock of a device, and what
  * NVML tells. What a worker makes of bad kernels is tests/cli/test_worker.sh. */
 #include "runtime/gpu/nvml.h"
-#include "tuner/lock.h"
 #include "tuner/progress.h"
-#include "tuner/worker_link.h"
+#include "tuner/sweep/lock.h"
+#include "tuner/sweep/worker_link.h"
 #include <dlfcn.h>
 #include <jansson.h>
 #include <setjmp.h>

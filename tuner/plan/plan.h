@@ -3,7 +3,7 @@
 #define MT_PLAN_H
 
 #include "space.h"
-#include "tuner/worker.h"
+#include "tuner/sweep/worker.h"
 
 struct plan {
     struct candidate *item;

@@ -2,7 +2,7 @@
 #ifndef MT_SWEEP_H
 #define MT_SWEEP_H
 
-#include "options.h"
+#include "tuner/options.h"
 #include "tuner/search/order.h"
 
 struct sweep_options {

@@ -1,7 +1,7 @@
 #include "lock.h"
-#include "progress.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
+#include "tuner/progress.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "worker.h"
-#include "progress.h"
 #include "runtime/base/log.h"
+#include "tuner/progress.h"
 #include "worker_link.h"
 #include <signal.h>
 #include <stdio.h>

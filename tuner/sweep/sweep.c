@@ -2,12 +2,12 @@
  * is worker_measure(), for it needs nothing but the candidate and the device, and may end its process. */
 #include "sweep.h"
 #include "lock.h"
-#include "progress.h"
 #include "quarantine.h"
 #include "rounds.h"
 #include "runtime/base/log.h"
 #include "runtime/gpu/nvml.h"
 #include "tuner/plan/plan.h"
+#include "tuner/progress.h"
 #include "tuner/search/order.h"
 #include "winners.h"
 #include <stdio.h>

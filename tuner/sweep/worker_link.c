@@ -1,5 +1,5 @@
 #include "worker_link.h"
-#include "progress.h"
+#include "tuner/progress.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
