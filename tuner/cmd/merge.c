@@ -1,9 +1,9 @@
 /* mixtune merge: databases of many machines, and T4 files, into one. */
-#include "cmd.h"
 #include "db/merge.h"
-#include "options.h"
+#include "cmd.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
+#include "tuner/options.h"
 #include "tuner/report/t4.h"
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,12 +1,12 @@
 /* mixtune probe: what the device can do at best, into the database. */
 #include "cmd.h"
 #include "db/store.h"
-#include "options.h"
-#include "progress.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/gpu/nvml.h"
 #include "runtime/jit/compile.h"
+#include "tuner/options.h"
+#include "tuner/progress.h"
 #include "tuner/sweep/lock.h"
 #include "tuner/sweep/worker.h"
 #include <jansson.h>

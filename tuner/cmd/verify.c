@@ -1,8 +1,8 @@
 #include "cmd.h"
-#include "progress.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/plan/space.h"
+#include "tuner/progress.h"
 #include "tuner/sweep/worker.h"
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,8 +1,8 @@
 /* mixtune: finds, proves and ships the fastest kernel for every quantised linear layer of a model on a GPU. */
 #include "cmd.h"
-#include "options.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status.h"
+#include "tuner/options.h"
 #include <argp.h>
 #include <stdio.h>
 #include <string.h>

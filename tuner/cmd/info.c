@@ -1,8 +1,8 @@
 #include "cmd.h"
-#include "options.h"
 #include "runtime/base/file.h"
 #include "runtime/gpu/launch.h"
 #include "runtime/jit/compile.h"
+#include "tuner/options.h"
 #include <dirent.h>
 #include <ftw.h>
 #include <jansson.h>

@@ -1,6 +1,6 @@
 #include "cmd.h"
-#include "progress.h"
 #include "tuner/plan/plan.h"
+#include "tuner/progress.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
