@@ -76,7 +76,7 @@ $(shell mkdir -p $(BUILD)/runtime; printf 'template "%s"\n' $(TEMPLATES) >$(BUIL
     cmp -s $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list || cp $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list)
 $(call obj,$(EMBEDDERS)): $(EMBEDDED)
 $(BUILD)/libmixtune.a: $(LIB_OBJ)
-	$(Q)rm -f $@; ar rcs $@ $^
+	$(Q)rm -f $@; ar qcs $@ $^
 $(BUILD)/libmixtune.so: $(LIB_OBJ)
 	$(Q)$(CC) -shared $(SANITIZE) -Wl,-soname,libmixtune.so.$(ABI) -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_RT)
 	$(Q)ln -sf libmixtune.so $@.$(ABI)
@@ -86,10 +86,10 @@ $(BUILD)/mixtune: $(call obj,$(TUNE)) $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -rdynamic -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
 # The command's parts, for tests.
 $(BUILD)/tuner.a: $(filter-out %/cmd/main.o,$(call obj,$(TUNE)))
-	$(Q)rm -f $@; ar rcs $@ $^
-# Tests see internals: they link the archives and, for test_soft_*, the objects of the software device before them.
+	$(Q)rm -f $@; ar qcs $@ $^
+# Tests see internals: they link the archives and, for those of the software device, the objects of the software device before them.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
-	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$*),$(filter-out $(call obj,$(BASE)),$(call obj,$(SOFT)))) \
+	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$(subst softgpu/,soft_,$*)),$(filter-out $(call obj,$(BASE)),$(call obj,$(SOFT)))) \
 	    $(filter %.a,$^) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
 # Two devices beside each other (make gpu-check).
 $(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/libmixtune.a

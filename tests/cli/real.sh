@@ -12,10 +12,10 @@ real_library() { # source, file, further options
 # real_libraries FOLDER: libcuda, libcublas, libcublasLt and libnvidia-ml.
 real_libraries() {
     mkdir "$1"
-    real_library tests/unit/fake_cuda.c "$1/libcuda.so.1" -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$(realpath "$BUILD")"
-    real_library tests/unit/fake_cublas.c "$1/libcublas.so.13"
-    real_library tests/unit/fake_cublas.c "$1/libcublasLt.so.13"
-    real_library tests/unit/fake_nvml.c "$1/libnvidia-ml.so.1"
+    real_library tests/unit/gpu/fake_cuda.c "$1/libcuda.so.1" -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$(realpath "$BUILD")"
+    real_library tests/unit/gpu/fake_cublas.c "$1/libcublas.so.13"
+    real_library tests/unit/gpu/fake_cublas.c "$1/libcublasLt.so.13"
+    real_library tests/unit/gpu/fake_nvml.c "$1/libnvidia-ml.so.1"
 }
 
 # real_device FILE: what is launched outside events is executed here, so few sets of small operands.

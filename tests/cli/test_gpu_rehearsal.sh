@@ -229,7 +229,7 @@ measured="SELECT DISTINCT missing FROM run JOIN device ON device.id = run.device
 result "$verdict" "without cuBLAS a step has failed, and the table is there"
 
 # A driver that takes no image at all: what tells why, and then no more.
-real_library tests/unit/fake_cuda.c "$TMPDIR/lib/libcuda.so.1" -DNOTHING_LOADS -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$(realpath "$BUILD")"
+real_library tests/unit/gpu/fake_cuda.c "$TMPDIR/lib/libcuda.so.1" -DNOTHING_LOADS -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$(realpath "$BUILD")"
 run 1 env -u CUDA_HOME PATH="$tools" LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
     STATE="$TMPDIR/state-none" REHEARSE=1 tests/gpu/check.sh all "$TMPDIR/nothing" --budget 200
 expect '^failed .* load a kernel: .*a kernel loads as fat binary: ' out

@@ -1,5 +1,5 @@
 /* The machine of the software device executes PTX rightly: control flow, calls, memory, warp-wide instructions. */
-#include "soft_world.h"
+#include "world.h"
 
 /* c[i] = a[i] + b[i] for i < n */
 static const char vector_add[] =

@@ -1,7 +1,7 @@
 /* Hopper's mbarriers and bulk copies on the software device: what they do, byte by byte, and that every way of using
  * them wrongly is found and named. */
+#include "hopper.h"
 #include "runtime/softgpu/memory/tensor_map.h"
-#include "soft_hopper.h"
 
 /* ---- arrivals and phases ---- */
 

@@ -1,5 +1,5 @@
 /* The software device's queue: order, laziness, what is dropped, streams, graphs, events and their times. */
-#include "soft_driver.h"
+#include "driver.h"
 #include <math.h>
 #include <time.h>
 

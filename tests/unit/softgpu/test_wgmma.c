@@ -1,7 +1,7 @@
 /* wgmma on the software device: the product against a triple loop for every kind of descriptor, and every way of using
  * the tensor core's asynchrony wrongly, found and named. */
 #include "runtime/base/str.h"
-#include "soft_world.h"
+#include "world.h"
 
 enum { M = 64, K = 32, MAX_N = 256, IMAGE = 40960, MBARRIER = IMAGE };
 

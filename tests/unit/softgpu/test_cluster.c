@@ -1,6 +1,6 @@
 /* Clusters on the software device: who is where, shared memory of other CTAs, mbarriers and copies across CTAs, and
  * every way of using them wrongly. */
-#include "soft_hopper.h"
+#include "hopper.h"
 
 #define CLUSTER_SYNC "barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;\n"
 #define MULTICAST    "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "

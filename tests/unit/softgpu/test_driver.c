@@ -1,5 +1,5 @@
 /* The software device's driver: memory, errors, modules and their images. */
-#include "soft_driver.h"
+#include "driver.h"
 #include <unistd.h>
 
 /* A module variable, and no parameter. */

@@ -1,6 +1,6 @@
 /* Bulk copies from shared to global memory on the software device: every byte against where it must be, and every way
  * of handing shared memory to the copy engine, or taking it back, wrongly. */
-#include "soft_hopper.h"
+#include "hopper.h"
 
 #define STORE      "cp.async.bulk.global.shared::cta.bulk_group "
 #define PROXY      "fence.proxy.async.shared::cta;\n"

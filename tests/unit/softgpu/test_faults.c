@@ -1,5 +1,5 @@
 /* Every mistake that the software device promises to catch, made on purpose, and caught under its own name. */
-#include "soft_world.h"
+#include "world.h"
 
 /* The lanes of a CTA reverse an array through shared memory. %s: what comes between store and load. */
 static const char *reverse(const char *between) {

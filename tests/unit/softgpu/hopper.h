@@ -4,7 +4,7 @@
 #define TEST_SOFT_HOPPER_H
 
 #include "runtime/base/str.h"
-#include "soft_world.h"
+#include "world.h"
 
 #include <cuda.h>
 

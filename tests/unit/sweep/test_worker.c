@@ -181,7 +181,7 @@ static void *load_fake_nvml(void) {
     char folder[] = "/tmp/mixtune-nvml-XXXXXX", command[256], path[64];
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/nvml.so", folder);
-    snprintf(command, sizeof command, "cc -shared -fPIC -Wl,-soname,libnvidia-ml.so.1 -o %s tests/unit/fake_nvml.c",
+    snprintf(command, sizeof command, "cc -shared -fPIC -Wl,-soname,libnvidia-ml.so.1 -o %s tests/unit/gpu/fake_nvml.c",
              path);
     void *library = system(command) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
     unlink(path);
