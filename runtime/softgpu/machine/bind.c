@@ -1,5 +1,6 @@
 /* Which handler executes an instruction that is not arithmetic, and whether all its modifiers are understood. */
-#include "runtime/softgpu/warp/cta.h"
+#include "parts.h"
+#include "runtime/softgpu/op/op.h"
 
 #include <stdio.h>
 

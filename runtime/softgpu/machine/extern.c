@@ -1,6 +1,6 @@
 /* Functions that a module calls but does not define: device printf and the failing assert. */
+#include "parts.h"
 #include "runtime/base/str.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,8 @@
 /* Who runs when: CTAs over host threads, warps within a CTA, splits within a warp. */
+#include "parts.h"
 #include "runtime/base/str.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +10,7 @@
 
 enum {
     WARP_QUANTUM = 20000, /* instructions of a warp before another has its turn */
-    SLICE = 512,          /* instructions between looks at what a warp is doing */
-    POLL_LIMIT = 16       /* strong loads and atomics in a slice: perhaps it waits for somebody */
+    SLICE = 512           /* instructions between looks at what a warp is doing */
 };
 enum turn { TURN_BLOCKED, TURN_GOES_ON, TURN_WAITS };
 enum cta_result { CTA_DONE, CTA_STOPPED, CTA_GOES_ON, CTA_WAITS };
@@ -22,27 +20,6 @@ static uint64_t next_random(uint64_t *state) { /* splitmix64, Steele, Lea and Fl
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     return z ^ (z >> 31);
-}
-
-void warp_fault(struct warp *w, const struct insn *i, int lane, enum sg_fault_kind kind, const char *format, ...) {
-    struct run *run = run_of(w);
-    const struct cta *c = w->cta;
-    w->event = true;
-    pthread_mutex_lock(&run->lock);
-    if (run->fault.kind == SG_FAULT_NONE) {
-        run->fault.kind = kind;
-        char what[800], where[32] = "";
-        va_list args;
-        va_start(args, format);
-        vsnprintf(what, sizeof what, format, args);
-        va_end(args);
-        if (lane >= 0)
-            snprintf(where, sizeof where, ", lane %d", lane);
-        snprintf(run->fault.text, sizeof run->fault.text, "%s: CTA (%u,%u,%u), warp %u%s, PTX line %u '%.120s': %s",
-                 run->function->name, c->id[0], c->id[1], c->id[2], w->index, where, i->line, i->text, what);
-    }
-    pthread_mutex_unlock(&run->lock);
-    run->stop = true;
 }
 
 /* The inner loop: instructions of one split until something happens. */
@@ -76,12 +53,6 @@ static void run_split(struct warp *w, uint64_t limit) {
 
 static const struct insn *next_insn(const struct warp *w) {
     return &run_of(w)->module->code[w->own->split[w->own->running].pc];
-}
-
-/* Strong loads, atomics and sleep are what waiting is made of: enough of them end the slice. */
-void warp_polls(struct warp *w, unsigned weight) {
-    w->own->polls += weight;
-    w->event |= w->own->polls >= POLL_LIMIT;
 }
 
 /* Runs a warp until it ends, blocks, or its turn is over. */

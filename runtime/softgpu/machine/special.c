@@ -1,5 +1,5 @@
 /* Special registers, and addresses between state spaces. */
-#include "runtime/softgpu/warp/cta.h"
+#include "parts.h"
 
 #include <string.h>
 #include <time.h>

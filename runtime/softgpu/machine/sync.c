@@ -1,5 +1,5 @@
 /* What the lanes of a warp, and the warps of a CTA, do together: barriers, fences, shuffles, votes. */
-#include "runtime/softgpu/warp/cta.h"
+#include "parts.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,10 +4,11 @@
  * belong to the tensor core until the wait that covers their group, nobody touches them between a wgmma.fence and the
  * wgmma, and the B tile in shared memory is read once more at that wait, so that whoever overwrites it too early is
  * found. The four warps of a group must do the same in the same order. */
+#include "parts.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "runtime/softgpu/op/lanes.h"
 #include "runtime/softgpu/op/numeric.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Addresses of a warp: gathering, checking against what exists, counting what the memory system would move. */
-#include "runtime/softgpu/warp/cta.h"
+#include "memory.h"
 
 #include <string.h>
 

@@ -3,7 +3,8 @@
  * PTX promises the data to the issuing thread after its wait and to nobody earlier, so that is when the copy happens
  * here: the source is read and the destination written at the wait. With eager_async it happens at issue; what may be
  * read when is judged the same way. */
-#include "runtime/softgpu/warp/cta.h"
+#include "memory.h"
+#include "runtime/base/array.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* atom and red: one lane after the other, each really atomic towards CTAs on other host threads. */
+#include "memory.h"
 #include "runtime/softgpu/op/numeric.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <string.h>
 

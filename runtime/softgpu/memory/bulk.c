@@ -4,8 +4,8 @@
  * A copy is a list of pieces of contiguous global bytes (one for a plain copy, the rows of the box for a tensor, cut at
  * the tensor's edges); with swizzle the 16-byte chunks of each 128 bytes change places (PTX ISA, "Tensor-memory
  * swizzling modes"). */
+#include "memory.h"
 #include "runtime/base/str.h"
-#include "runtime/softgpu/warp/cta.h"
 #include "tensor_map.h"
 
 #include <stdlib.h>

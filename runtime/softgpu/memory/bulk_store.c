@@ -4,8 +4,9 @@
  * group
  * (.read is enough), global memory is written when it waits without .read, or when the CTA has ended. Until shared
  * memory has been read it is lent to the copy engine: who writes there is found. */
+#include "memory.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* ld and st, in every state space. */
-#include "runtime/softgpu/warp/cta.h"
+#include "memory.h"
 
 #include <string.h>
 

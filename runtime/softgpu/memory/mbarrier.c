@@ -4,8 +4,9 @@
  * phase and nothing but them is missing. (With eager_async the bytes move at once; what may be read when is judged the
  * same way.) A warp that waits is not run again until an mbarrier of its CTA changes, so
  * that a lost arrival is a deadlock with a name. */
+#include "memory.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

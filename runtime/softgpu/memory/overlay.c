@@ -1,7 +1,7 @@
 /* Global writes of an estimate: kept beside the memory in 64-byte lines, so that the sampled CTAs see each other's
  * results and nothing else changes. Used by one thread. */
+#include "memory.h"
 #include "runtime/base/str.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,8 +7,9 @@
  *
  * The CTAs of a cluster share one clock, and u counts through their warps (warp_private.column): an access to another
  * CTA's shared memory is one like any other. */
+#include "memory.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
-#include "runtime/softgpu/warp/cta.h"
 
 #include <stdio.h>
 #include <stdlib.h>

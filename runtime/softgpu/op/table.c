@@ -1,5 +1,6 @@
 /* Which group knows an arithmetic instruction, and which pipe of the SM issues it. */
 #include "lanes.h"
+#include "op.h"
 #include <stdio.h>
 
 /* One width: the lanes of `exec`, without a branch per lane. */

@@ -5,8 +5,8 @@
  * lanes when the module is parsed, in a bank of constants, so a source operand is always a pointer to 32 lanes
  * (operand.bank says in which of warp.base[] its slot is). Slots of different widths never overlap, and a destination
  * never overlaps a source unless both name the same register. */
-#ifndef SG_PTX_H
-#define SG_PTX_H
+#ifndef SG_INSN_H
+#define SG_INSN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -219,6 +219,18 @@ enum ptx_space { SPACE_GENERIC, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_P
 #define F_REMOTE      FLAG(47) /* .shared::cluster: an address in any CTA of the cluster */
 #define F_MULTICAST   FLAG(48)
 
+/* Which part of an SM an instruction occupies. */
+enum sg_pipe {
+    SG_PIPE_ALU,
+    SG_PIPE_FMA,
+    SG_PIPE_HALF,
+    SG_PIPE_XU,
+    SG_PIPE_LSU,
+    SG_PIPE_FP64,
+    SG_PIPE_BRANCH,
+    SG_PIPE_TENSOR,
+    SG_PIPE_COUNT
+};
 enum operand_kind {
     O_NONE,
     O_REG,     /* slot of 32 lanes, width bytes each */
@@ -337,9 +349,5 @@ bool type_is_float(enum ptx_type type); /* f16, bf16, f32, f64 and their pairs *
 bool type_is_signed(enum ptx_type type);
 const char *type_name(enum ptx_type type);
 const char *op_name(enum ptx_op op);
-
-/* The arithmetic instructions bind here (op/table.c): sets i->run and i->pipe, may set i->aux. False with a sentence in
- * `error` if the combination of modifiers and types is unknown. Everything else binds in machine_bind. */
-bool op_bind(struct insn *i, char *error, size_t error_size);
 
 #endif

@@ -1,10 +1,9 @@
-/* A parsed module, and the parser's view of it while it is being built. */
+/* A parsed module: what stays of a PTX text. */
 #ifndef SG_PTX_MODULE_H
 #define SG_PTX_MODULE_H
 
 #include "insn.h"
-#include "lex.h"
-#include "runtime/softgpu/machine/machine.h"
+#include "ptx.h"
 
 /* Generic addresses: global ones are host addresses; the other spaces are windows above them. */
 #define SHARED_WINDOW 0x0100000000000000ull
@@ -14,10 +13,9 @@
 #define FUNCTION_ADDRESS(index) (((uint64_t)(index) + 1) * 16)
 #define WINDOW_MASK             0xff00000000000000ull
 
-/* Grows *array so that element `count` exists, all new bytes zero. */
-void array_grow(void *array, size_t *capacity, size_t count, size_t element);
+/* aux[0] of ld and st with .param; PARAM_FIXED has its offset in aux[1] */
+enum { PARAM_BLOCK, PARAM_LOCAL, PARAM_FIXED };
 
-/* ---- what stays ---- */
 struct variable { /* .global or .const of module scope */
     char *name;
     uint64_t size, align, address;
@@ -103,83 +101,5 @@ uint32_t function_shared_static(const struct sg_function *f);
 /* Total of an entry: its own and, if it calls, those of all .func. */
 uint32_t function_frame_total(const struct sg_function *f);
 uint32_t function_local_total(const struct sg_function *f);
-
-/* ---- while parsing ---- */
-enum symbol_kind {
-    SYM_REGS,
-    SYM_VARIABLE,
-    SYM_SHARED,
-    SYM_DYNAMIC_SHARED,
-    SYM_LOCAL,
-    SYM_PARAM,
-    SYM_LABEL,
-    SYM_TARGETS,
-    SYM_FUNCTION,
-    SYM_PROTOTYPE
-};
-struct symbol {
-    const char *name;
-    uint32_t length, hash, scope;
-    enum symbol_kind kind;
-    uint32_t index; /* first register, variable, instruction, first target, or function */
-    uint32_t count; /* registers of `%r<count>`; targets; 0: a single one */
-    bool module_scope;
-    uint64_t offset, size;
-    int32_t next;
-};
-struct label_use {
-    uint32_t insn, target; /* target: index into targets + 1 instead of an instruction's operand */
-    const char *name;
-    uint32_t length, line, scope;
-};
-/* aux[0] of ld and st with .param; PARAM_FIXED has its offset in aux[1] */
-enum { PARAM_BLOCK, PARAM_LOCAL, PARAM_FIXED };
-enum { SYMBOL_BUCKETS = 1024 };
-struct parser {
-    struct lexer lex;
-    struct sg_module *m;
-    struct sg_function *f;
-    char *error;
-    size_t error_size;
-    struct symbol *symbol;
-    size_t symbols, symbol_capacity;
-    int32_t bucket[SYMBOL_BUCKETS];
-    struct label_use *use;
-    size_t uses, use_capacity;
-    uint32_t scope;             /* depth */
-    struct operand coordinates; /* of the last [map, {…}]; kind O_NONE if it was a plain address */
-    bool address_is_local;      /* the last [symbol] is one of local memory */
-};
-
-/* Records one sentence with the current line (unless one is there) and returns false. */
-__attribute__((format(printf, 2, 3))) bool parse_error(struct parser *p, const char *format, ...);
-bool parse_expect(struct parser *p, const char *text); /* consumes it */
-bool parse_accept(struct parser *p, const char *text);
-bool parse_integer(struct parser *p, int64_t *value); /* optional sign */
-void parse_skip_line(struct parser *p);
-bool parse_skip_statement(struct parser *p); /* to behind the next ';' */
-
-struct symbol *symbol_add(struct parser *p, const struct token *name, enum symbol_kind kind);
-struct symbol *symbol_find(struct parser *p, const char *name, size_t length, uint32_t *range_index);
-void scope_open(struct parser *p);
-bool scope_close(struct parser *p); /* resolves the labels of the scope */
-bool label_used(struct parser *p, uint32_t insn, uint32_t target, const struct token *name);
-uint32_t vreg_new(struct sg_function *f, unsigned width);
-
-bool parse_variable(struct parser *p, bool external); /* at the state space; module or function scope */
-bool parse_statement(struct parser *p);               /* one instruction, guard included */
-bool parse_call(struct parser *p, struct insn *i);
-struct insn *insn_emit(struct parser *p, enum ptx_op op, uint32_t line);
-bool parse_operand_symbol(struct parser *p, const struct token *name, unsigned width, struct operand *o);
-uint64_t float_literal(const struct token *t, enum ptx_type type,
-                       bool minus); /* bits in `type`; bit types keep the literal's */
-/* Gives the registers of a function places in the frame, from 0, and rewrites its operands. Also finds opaque_pointers.
- */
-void function_allocate_registers(struct sg_function *f);
-void function_rebase(struct sg_function *f); /* moves its frame to frame_base */
-/* Operands of an instruction, vector elements one by one. */
-void insn_each_register(struct insn *i, void (*visit)(struct operand *o, bool written, void *data), void *data);
-/* Binds handlers: op_bind for arithmetic, the machine's own for the rest. */
-bool machine_bind(struct insn *i, char *error, size_t error_size);
 
 #endif

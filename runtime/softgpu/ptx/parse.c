@@ -1,6 +1,7 @@
 /* A PTX module: directives, functions, and their bodies statement by statement. */
-#include "module.h"
 #include "names.h"
+#include "parser.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 
 #include <stdarg.h>
@@ -310,7 +311,7 @@ static bool bind_all(struct parser *p) {
     for (size_t k = 0; k < p->m->insns; k++) {
         struct insn *i = &p->m->code[k];
         char why[256] = "";
-        if (!machine_bind(i, why, sizeof why)) {
+        if (!p->bind(i, why, sizeof why)) {
             p->lex.token.line = i->line;
             return parse_error(p, "%s in '%s'", why, i->text);
         }
@@ -424,13 +425,14 @@ static void module_layout(struct sg_module *m) {
     module_apply_fixups(m, true);
 }
 
-struct sg_module *sg_module_parse(const char *ptx, size_t length, char *error, size_t error_size) {
+struct sg_module *ptx_parse(const char *ptx, size_t length, ptx_bind_fn *bind, char *error, size_t error_size) {
     struct parser *p = xcalloc(1, sizeof *p);
     struct sg_module *m = xcalloc(1, sizeof *m);
     m->text = xcalloc(1, length + 1);
     m->dynamic_align = 16;
     memcpy(m->text, ptx, length);
     p->m = m;
+    p->bind = bind;
     p->error = error;
     p->error_size = error_size;
     error[0] = '\0';

@@ -1,6 +1,6 @@
 /* Calls. Parameters and results travel through .param variables, which are local memory of the thread: the callee's
  * have fixed places, so a call copies its arguments there and a return copies the results back. */
-#include "module.h"
+#include "parser.h"
 
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* Variables of the module and of functions, with their initialisers. */
-#include "module.h"
 #include "names.h"
+#include "parser.h"
+#include "runtime/base/array.h"
 
 #include <string.h>
 

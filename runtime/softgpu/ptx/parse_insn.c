@@ -1,6 +1,7 @@
 /* One instruction: guard, mnemonic, modifiers, operands. */
-#include "module.h"
 #include "names.h"
+#include "parser.h"
+#include "runtime/base/array.h"
 
 #include <string.h>
 

@@ -1,21 +1,10 @@
 /* Symbols, scopes, labels, and constants whose value is known only when everything is laid out. */
-#include "module.h"
+#include "parser.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-void array_grow(void *array, size_t *capacity, size_t count, size_t element) {
-    void **data = array;
-    if (count < *capacity)
-        return;
-    size_t grown = *capacity ? 2 * *capacity : 64;
-    while (grown <= count)
-        grown *= 2;
-    *data = xrealloc(*data, grown * element);
-    memset((char *)*data + *capacity * element, 0, (grown - *capacity) * element);
-    *capacity = grown;
-}
 
 void *module_alloc(struct sg_module *m, size_t size) {
     array_grow(&m->blocks, &m->block_capacity, m->block_count, sizeof *m->blocks);

@@ -2,7 +2,7 @@
  * in the caches. Liveness by dataflow gives every register one interval of instructions; registers of the same width
  * whose intervals do not meet share a slot. Slots of different widths never overlap: the lanes of a warp may be at
  * different instructions, and lane n of a wide slot must not be lane m of a narrow one. */
-#include "module.h"
+#include "parser.h"
 #include "runtime/base/str.h"
 
 #include <stdlib.h>

@@ -26,7 +26,7 @@
 #ifndef SG_MODEL_TIME_H
 #define SG_MODEL_TIME_H
 
-#include "runtime/softgpu/machine/machine.h"
+#include "counters.h"
 #include "runtime/softgpu/profile/profile.h"
 #include <stdbool.h>
 

@@ -2,12 +2,13 @@
 #ifndef SG_WARP_H
 #define SG_WARP_H
 
-#include "runtime/softgpu/machine/machine.h"
+#include "launch.h"
 #include "runtime/softgpu/ptx/insn.h"
+#include "runtime/softgpu/time/counters.h"
 
 enum { LANES = 32, FULL_MASK = -1 };
 
-struct cta; /* sched.h */
+struct cta; /* cta.h */
 struct split;
 
 struct warp {

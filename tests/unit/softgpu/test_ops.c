@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "runtime/softgpu/op/numeric.h"
+#include "runtime/softgpu/op/op.h"
 #include "runtime/softgpu/warp/warp.h"
 
 enum { SLOT = 256, SLOTS = 16, RESULT = 8, RESULT2 = 9 };

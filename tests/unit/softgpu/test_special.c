@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "runtime/softgpu/op/numeric.h"
+#include "runtime/softgpu/op/op.h"
 #include "runtime/softgpu/warp/warp.h"
 
 enum { SLOT = 256, RESULT = 8 };

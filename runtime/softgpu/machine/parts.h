@@ -1,0 +1,47 @@
+/* What the files of the machine offer each other: scheduling, flow, barriers, warp groups. */
+#ifndef SG_PARTS_H
+#define SG_PARTS_H
+
+#include "runtime/softgpu/memory/memory.h"
+
+/* ---- bind.c: the machine's own handlers, and op_bind() for arithmetic ---- */
+bool machine_bind(struct insn *i, char *error, size_t error_size);
+
+/* ---- sched.c ---- */
+void *run_worker(void *run);
+
+/* ---- cluster.c ---- */
+void cluster_start(struct cluster *cl); /* its barrier; its CTAs have started */
+void cluster_exit(struct warp *w, uint32_t lanes);
+void cluster_explain(const struct cluster *cl, char *text, size_t size);
+
+/* ---- wgmma.c ---- */
+void wgmma_reset(struct warp *w, size_t frame_bytes);
+void wgmma_free(struct warp *w);
+/* Registers are watched from a wgmma.fence to the wait for the last wgmma after it. */
+static inline bool wgmma_watches(const struct warp *w) {
+    return w->own->wgmma.fenced || w->own->wgmma.pending;
+}
+/* Does this instruction touch a register that is the tensor core's? Faults if so, and else remembers what it touches.
+ */
+void wgmma_guard(struct warp *w, const struct insn *i);
+/* The warp executes the next instruction of its group; false after a fault: it is not that of the others. */
+bool group_step(struct warp *w, const struct insn *i);
+void group_end(struct cta *c); /* all have executed the same */
+void group_reset(struct cta *c);
+void group_free(struct cta *c);
+/* Warps that wait for registers: appends to `text`. */
+void registers_explain(const struct cta *c, char *text, size_t size);
+
+/* ---- handlers, bound in bind.c ---- */
+op_fn flow_bra, flow_brx, flow_exit, flow_call, flow_ret, flow_trap;
+op_fn addr_cvta, addr_isspacep, addr_special, addr_policy, addr_mapa, addr_getctarank;
+op_fn cluster_arrive_op, cluster_wait_op;
+op_fn wgmma_fence_op, wgmma_commit_op, wgmma_wait_op, wgmma_mma_op, sync_setmaxnreg;
+bool wgmma_bind(struct insn *i); /* false: this form is not known */
+void sync_exit(struct cta *c);   /* threads have exited: barriers may be complete */
+op_fn sync_barrier, sync_warp, sync_fence, sync_shfl, sync_vote, sync_match, sync_redux, sync_activemask, sync_elect,
+    sync_nothing;
+void call_extern(struct warp *w, const struct insn *i, const char *name);
+
+#endif

@@ -1,0 +1,82 @@
+/* The parser's view of a module while it is being built. */
+#ifndef SG_PARSER_H
+#define SG_PARSER_H
+
+#include "lex.h"
+#include "module.h"
+
+enum symbol_kind {
+    SYM_REGS,
+    SYM_VARIABLE,
+    SYM_SHARED,
+    SYM_DYNAMIC_SHARED,
+    SYM_LOCAL,
+    SYM_PARAM,
+    SYM_LABEL,
+    SYM_TARGETS,
+    SYM_FUNCTION,
+    SYM_PROTOTYPE
+};
+struct symbol {
+    const char *name;
+    uint32_t length, hash, scope;
+    enum symbol_kind kind;
+    uint32_t index; /* first register, variable, instruction, first target, or function */
+    uint32_t count; /* registers of `%r<count>`; targets; 0: a single one */
+    bool module_scope;
+    uint64_t offset, size;
+    int32_t next;
+};
+struct label_use {
+    uint32_t insn, target; /* target: index into targets + 1 instead of an instruction's operand */
+    const char *name;
+    uint32_t length, line, scope;
+};
+enum { SYMBOL_BUCKETS = 1024 };
+struct parser {
+    struct lexer lex;
+    struct sg_module *m;
+    struct sg_function *f;
+    char *error;
+    size_t error_size;
+    struct symbol *symbol;
+    size_t symbols, symbol_capacity;
+    int32_t bucket[SYMBOL_BUCKETS];
+    struct label_use *use;
+    size_t uses, use_capacity;
+    uint32_t scope;             /* depth */
+    struct operand coordinates; /* of the last [map, {…}]; kind O_NONE if it was a plain address */
+    bool address_is_local;      /* the last [symbol] is one of local memory */
+    ptx_bind_fn *bind;
+};
+
+/* Records one sentence with the current line (unless one is there) and returns false. */
+__attribute__((format(printf, 2, 3))) bool parse_error(struct parser *p, const char *format, ...);
+bool parse_expect(struct parser *p, const char *text); /* consumes it */
+bool parse_accept(struct parser *p, const char *text);
+bool parse_integer(struct parser *p, int64_t *value); /* optional sign */
+void parse_skip_line(struct parser *p);
+bool parse_skip_statement(struct parser *p); /* to behind the next ';' */
+
+struct symbol *symbol_add(struct parser *p, const struct token *name, enum symbol_kind kind);
+struct symbol *symbol_find(struct parser *p, const char *name, size_t length, uint32_t *range_index);
+void scope_open(struct parser *p);
+bool scope_close(struct parser *p); /* resolves the labels of the scope */
+bool label_used(struct parser *p, uint32_t insn, uint32_t target, const struct token *name);
+uint32_t vreg_new(struct sg_function *f, unsigned width);
+
+bool parse_variable(struct parser *p, bool external); /* at the state space; module or function scope */
+bool parse_statement(struct parser *p);               /* one instruction, guard included */
+bool parse_call(struct parser *p, struct insn *i);
+struct insn *insn_emit(struct parser *p, enum ptx_op op, uint32_t line);
+bool parse_operand_symbol(struct parser *p, const struct token *name, unsigned width, struct operand *o);
+uint64_t float_literal(const struct token *t, enum ptx_type type,
+                       bool minus); /* bits in `type`; bit types keep the literal's */
+/* Gives the registers of a function places in the frame, from 0, and rewrites its operands. Also finds opaque_pointers.
+ */
+void function_allocate_registers(struct sg_function *f);
+void function_rebase(struct sg_function *f); /* moves its frame to frame_base */
+/* Operands of an instruction, vector elements one by one. */
+void insn_each_register(struct insn *i, void (*visit)(struct operand *o, bool written, void *data), void *data);
+
+#endif
