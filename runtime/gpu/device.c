@@ -17,10 +17,10 @@
 static pthread_mutex_t soft_lock = PTHREAD_MUTEX_INITIALIZER;
 static int soft_users;
 
-/* Beside the running library or program, one or two folders up (tests in the build tree), in ../lib (an installed
- * program). */
+/* Beside the running library or program, in ../lib (an installed program), one to three folders up (tests in the build
+ * tree). */
 static void soft_library(struct str *path) {
-    static const char *const places[] = {"/", "/../", "/../../", "/../lib/"};
+    static const char *const places[] = {"/", "/../lib/", "/../", "/../../", "/../../../"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         str_clear(path);
         if (!own_folder(path))

@@ -14,7 +14,7 @@
 
 /* One candidate: what its launch did, and how long it took. */
 struct fit_point {
-    char *label;  /* owned; measured_label() */
+    char *label;  /* owned; candidate_label() */
     char *family; /* owned */
     struct sg_counters counters;
     struct model_kernel kernel; /* its `counters` are set by fit_ns() */

@@ -1,6 +1,8 @@
 #include "cmd.h"
+#include "tuner/measure/operands.h"
 #include "tuner/plan/plan.h"
 #include "tuner/progress.h"
+#include "tuner/sweep/worker.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +168,12 @@ static enum mt_status open_worker(const struct worker_options *how, struct worke
     return status;
 }
 
+static enum mt_status make_plan(struct plan *plan, const struct workload *workload, const struct config_list *configs,
+                                const struct worker *worker, struct binaries *binaries) {
+    const struct plan_target target = worker_target(worker, true);
+    return plan_make(plan, workload, configs, &target, binaries, NULL);
+}
+
 static enum mt_status bench(const struct bench_options *o, struct workload *workload, struct config_list *configs) {
     const struct worker_options how = {.device = o->common.device,
                                        .limits = o->quick ? &timer_limits_quick : &timer_limits_normal};
@@ -175,7 +183,7 @@ static enum mt_status bench(const struct bench_options *o, struct workload *work
     enum mt_status status;
     if (!(status = workload_init(workload, &o->work)) && !(status = read_configs(o, configs)) &&
         !(status = open_worker(&how, &worker)) && !(status = check_allowed(configs, workload, worker_device(worker))) &&
-        !(status = plan_make(&plan, workload, configs, worker, &binaries, true, NULL)) &&
+        !(status = make_plan(&plan, workload, configs, worker, &binaries)) &&
         !(status = binaries_compile(&binaries, worker_device(worker), o->common.quiet)))
         status = run_plan(o, worker, &plan, &binaries);
     plan_release(&plan);

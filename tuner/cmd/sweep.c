@@ -1,6 +1,6 @@
+#include "tuner/sweep/sweep.h"
 #include "cmd.h"
 #include "runtime/base/str.h"
-#include "tuner/sweep/sweep.h"
 #include <limits.h>
 
 enum {

@@ -110,32 +110,3 @@ enum mt_status cublas_gemm(const struct cublas *cublas, const struct mt_gemm_f16
                               a->x, type, a->ldx, &zero, a->y, type, a->ldy, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
                  "cublasGemmEx");
 }
-
-static enum mt_status quick_configs(const struct problem *p, struct config_list *out) {
-    static const int token_tiles[] = {8, 16, 64, 128};
-    int fit = 0;
-    while (fit < 3 && token_tiles[fit] < p->m)
-        fit++;
-    for (int tile_n = 64; tile_n <= 128; tile_n *= 2) {
-        char text[64];
-        struct config config;
-        snprintf(text, sizeof text, "tile_n=%d,tile_m=%d", tile_n, token_tiles[fit]);
-        enum mt_status status = config_parse(family_find("f16"), text, &config);
-        if (status)
-            return status;
-        config_list_add(out, &config);
-    }
-    return MT_OK;
-}
-
-enum mt_status baseline_configs(const struct problem *p, const struct device_limits *limits, bool quick,
-                                struct config_list *out) {
-    struct config_list all = {0};
-    char reason[160];
-    enum mt_status status = quick ? quick_configs(p, &all) : config_list_read("f16", &all);
-    for (int i = 0; i < all.count && !status; i++)
-        if (config_allowed(&all.config[i], p, limits, reason))
-            config_list_add(out, &all.config[i]);
-    config_list_release(&all);
-    return status;
-}

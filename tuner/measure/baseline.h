@@ -1,13 +1,10 @@
-/* What quantised kernels are compared with: fp16/bf16 GEMMs of the same shape.
- *
- * Family "f16" (templates/gemm_f16.cu) runs everywhere; family "cublas" is cublasGemmEx with its default algorithm,
- * where the library can be opened and the device is real. */
+/* cuBLAS, which quantised kernels are compared with: family "cublas" is cublasGemmEx with its default algorithm, where the
+ * library can be opened and the device is real. */
 #ifndef MT_BASELINE_H
 #define MT_BASELINE_H
 
 #include "memory.h"
 #include "runtime/gpu/launch.h"
-#include "tuner/plan/space.h"
 
 struct cublas; /* libcublas on one device, opened at run time */
 
@@ -19,10 +16,5 @@ const char *cublas_version(const struct cublas *cublas);
 /* Y[M, N] = X[M, K] . W[N, K]^T asynchronously on `stream`; no bias. May be captured. */
 enum mt_status cublas_gemm(const struct cublas *cublas, const struct mt_gemm_f16_args *args, enum dtype dtype,
                            CUstream stream);
-
-/* Appends the configurations of family f16 that a baseline for `p` is the best of: those of configs/spaces/f16.yaml,
- * or, when `quick`, the default with the token tile that fits m and each feature tile. */
-enum mt_status baseline_configs(const struct problem *p, const struct device_limits *limits, bool quick,
-                                struct config_list *out);
 
 #endif

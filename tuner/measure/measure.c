@@ -125,13 +125,6 @@ const struct missing *measurer_missing(const struct measurer *m) {
     return &m->missing;
 }
 
-const char *candidate_family(const struct candidate *candidate) {
-    if (candidate->config.family)
-        return candidate->config.family->name;
-    static const char *const names[] = {"cublas", "cublaslt-best", "quantize"};
-    return names[candidate->library];
-}
-
 void measurer_on_step(struct measurer *m, void (*on_step)(void *, const char *), void *context) {
     m->on_step = on_step;
     m->on_step_context = context;
@@ -610,13 +603,12 @@ bool measured_binary(struct measured *measured, const struct binary *binary) {
 
 /* A software device that traces its estimates writes beside each what it was for. */
 static void label_trace(const struct measurer *m, const struct candidate *candidate) {
-    const struct measured nothing = {0};
     struct store_measurement row;
     struct str config = {0}, label = {0};
     if (!m->dev->software || !getenv("SOFTGPU_TRACE"))
         return;
-    measured_row(candidate, &nothing, true, &config, &row);
-    measured_label(&row, &label);
+    candidate_row(candidate, true, &config, &row);
+    candidate_label(&row, &label);
     setenv("SOFTGPU_TRACE_LABEL", label.data, 1);
     str_release(&config);
     str_release(&label);
@@ -658,40 +650,21 @@ void measured_unpack(struct measured *measured, const char *bytes) {
 
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
                   struct str *config_text, struct store_measurement *out) {
-    const struct problem *p = &candidate->item->problem;
     const struct timing *timing = &measured->timing;
-    str_append(config_text, "");
-    if (candidate->config.family)
-        config_format(&candidate->config, config_text);
-    *out = (struct store_measurement){
-        .layer = work_store_layer(candidate->item),
-        .m = p->m,
-        .group = candidate->baseline && candidate->library != LIBRARY_QUANTIZE ? 0 : p->group,
-        .scheme = candidate->baseline ? dtype_name(p->dtype) : candidate->item->scheme,
-        .dtype = dtype_name(p->dtype),
-        .family = candidate_family(candidate),
-        .config = config_text->data,
-        .config_hash = measured->binary_hash,
-        .outcome = measured->outcome,
-        .message = measured->message,
-        .origin = software ? ORIGIN_MODELLED : ORIGIN_MEASURED,
-        .cache_state = "cold",
-        .samples_ns = timing->samples_ns,
-        .sample_count = timing->count,
-        .median_ns = timing->estimate.median,
-        .low_ns = timing->estimate.low,
-        .high_ns = timing->estimate.high,
-        .rejected = timing->rejected.samples,
-        .low_clock = timing->rejected.clock,
-        .registers = measured->registers,
-        .smem_bytes = measured->smem_bytes,
-        .spill_bytes = measured->spill_bytes,
-    };
-}
-
-void measured_label(const struct store_measurement *row, struct str *out) {
-    str_printf(out, "%s|%s|%d|%d|%d|%s|%d|%s", row->family, row->config, row->m, row->layer.n, row->layer.k,
-               row->scheme, row->group, row->dtype);
+    candidate_row(candidate, software, config_text, out);
+    out->config_hash = measured->binary_hash;
+    out->outcome = measured->outcome;
+    out->message = measured->message;
+    out->samples_ns = timing->samples_ns;
+    out->sample_count = timing->count;
+    out->median_ns = timing->estimate.median;
+    out->low_ns = timing->estimate.low;
+    out->high_ns = timing->estimate.high;
+    out->rejected = timing->rejected.samples;
+    out->low_clock = timing->rejected.clock;
+    out->registers = measured->registers;
+    out->smem_bytes = measured->smem_bytes;
+    out->spill_bytes = measured->spill_bytes;
 }
 
 bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,

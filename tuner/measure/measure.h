@@ -1,7 +1,7 @@
 /* Proves and times candidates on one device.
  *
- * A candidate is a configuration (or a library kernel) for one problem. Whatever becomes of it is an outcome; only
- * trouble that is not the candidate's (memory for the operands) is a failure. This is what a worker process does
+ * Whatever becomes of a candidate is an outcome; only trouble that is not the candidate's (memory for the operands) is a
+ * failure. This is what a worker process does
  * (worker.h). */
 #ifndef MT_MEASURE_H
 #define MT_MEASURE_H
@@ -10,20 +10,8 @@
 #include "operands.h"
 #include "timer.h"
 #include "tuner/plan/binaries.h"
-#include "tuner/plan/workload.h"
+#include "tuner/plan/candidate.h"
 #include "verify.h"
-
-/* The last is our own quantize_act.cu: what the activations cost beside the GEMM. */
-enum library { LIBRARY_CUBLAS, LIBRARY_CUBLASLT, LIBRARY_QUANTIZE };
-
-struct candidate {
-    const struct work_item *item;
-    bool baseline;        /* fp16/bf16 instead of the scheme */
-    struct config config; /* family NULL: a library kernel */
-    enum library library; /* which one */
-    int binary;           /* index into the measurer's binaries; -1 for a library kernel */
-    double beat_ns;       /* the best time so far: what is over twice as slow is only probed; 0: none */
-};
 
 struct measured {
     enum store_outcome outcome;
@@ -58,8 +46,6 @@ struct binaries *measurer_binaries(struct measurer *m);
 const struct cublas *measurer_cublas(const struct measurer *m);
 bool measurer_has_cublaslt(const struct measurer *m);
 const struct missing *measurer_missing(const struct measurer *m);
-/* "cublas", "cublaslt-best", or the name of the family: as the store has it. */
-const char *candidate_family(const struct candidate *candidate);
 /* `on_step` is told before each step of a candidate what comes, as in "while it was timed": a sign of life. */
 void measurer_on_step(struct measurer *m, void (*on_step)(void *context, const char *step), void *context);
 
@@ -83,12 +69,10 @@ void measured_unpack(struct measured *measured, const char *bytes);
 enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds, double *ns,
                               struct rejected *rejected);
 
-/* The row that the store keeps; `config_text` (appended to) holds the configuration and must live as long as the row.
+/* The row that the store keeps, candidate_row() with what was measured; `config_text` (appended to) holds the configuration and must live as long as the row.
  */
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
                   struct str *config_text, struct store_measurement *out);
-/* Appends "family|config|m|n|k|scheme|group|dtype": what tells a candidate from all others, on any device. */
-void measured_label(const struct store_measurement *row, struct str *out);
 /* The second row of a candidate that was also timed with a hot cache; false if it was not. `cold` is its first row. */
 bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,
                       struct store_measurement *out);

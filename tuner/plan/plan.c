@@ -55,10 +55,9 @@ void plan_thin(struct config_list *configs, const struct workload *workload, con
 static enum mt_status add_candidate(struct plan *plan, const struct candidate *candidate, bool software,
                                     struct store *store) {
     struct str config_text = {0};
-    struct measured nothing = {.outcome = OUTCOME_OK};
     struct store_measurement key;
     int found = 0;
-    measured_row(candidate, &nothing, software, &config_text, &key);
+    candidate_row(candidate, software, &config_text, &key);
     enum mt_status status = store ? store_has(store, &key, &found) : MT_OK;
     str_release(&config_text);
     plan->current += found;
@@ -75,10 +74,9 @@ struct planning {
     struct plan *plan;
     const struct workload *workload;
     const struct config_list *configs;
-    const struct device *dev;
+    const struct plan_target *target;
     struct device_limits limits;
     struct binaries *binaries;
-    const struct worker *worker;
     struct store *store;
     int *binary; /* of each configuration for the formats of the current layer; -1: not asked yet */
 };
@@ -94,22 +92,54 @@ static bool baseline_planned(const struct workload *w, int at) {
     return false;
 }
 
-static enum mt_status plan_baselines(struct planning *s, int at, bool quick) {
+static enum mt_status quick_configs(const struct problem *p, struct config_list *out) {
+    static const int token_tiles[] = {8, 16, 64, 128};
+    int fit = 0;
+    while (fit < 3 && token_tiles[fit] < p->m)
+        fit++;
+    for (int tile_n = 64; tile_n <= 128; tile_n *= 2) {
+        char text[64];
+        struct config config;
+        snprintf(text, sizeof text, "tile_n=%d,tile_m=%d", tile_n, token_tiles[fit]);
+        enum mt_status status = config_parse(family_find("f16"), text, &config);
+        if (status)
+            return status;
+        config_list_add(out, &config);
+    }
+    return MT_OK;
+}
+
+/* Quantised kernels are compared with fp16/bf16 GEMMs of the same shape. Those of family f16 run everywhere: appends the
+ * configurations that a baseline for `p` is the best of: those of configs/spaces/f16.yaml,
+ * or, when `quick`, the default with the token tile that fits m and each feature tile. */
+static enum mt_status baseline_configs(const struct problem *p, const struct device_limits *limits, bool quick,
+                                       struct config_list *out) {
+    struct config_list all = {0};
+    char reason[160];
+    enum mt_status status = quick ? quick_configs(p, &all) : config_list_read("f16", &all);
+    for (int i = 0; i < all.count && !status; i++)
+        if (config_allowed(&all.config[i], p, limits, reason))
+            config_list_add(out, &all.config[i]);
+    config_list_release(&all);
+    return status;
+}
+
+static enum mt_status plan_baselines(struct planning *s, int at) {
     const struct work_item *item = &s->workload->item[at];
     struct candidate candidate = {.item = item, .baseline = true, .binary = -1};
     struct config_list configs = {0};
     if (baseline_planned(s->workload, at))
         return MT_OK;
-    enum mt_status status = baseline_configs(&item->problem, &s->limits, quick, &configs);
-    if (!status && *worker_cublas_version(s->worker))
-        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+    enum mt_status status = baseline_configs(&item->problem, &s->limits, s->target->quick, &configs);
+    if (!status && s->target->cublas)
+        status = add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
     candidate.library = LIBRARY_CUBLASLT;
-    if (!status && worker_has_cublaslt(s->worker))
-        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+    if (!status && s->target->cublaslt)
+        status = add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
     for (int i = 0; i < configs.count && !status; i++) {
         candidate.config = configs.config[i];
         candidate.binary = binaries_add(s->binaries, &candidate.config, &item->problem);
-        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+        status = add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
     }
     config_list_release(&configs);
     return status;
@@ -125,7 +155,7 @@ static enum mt_status plan_quantize(struct planning *s, int at) {
         if (q->m == p->m && q->k == p->k && q->group == p->group && q->dtype == p->dtype)
             return MT_OK;
     }
-    return add_candidate(s->plan, &candidate, s->dev->software, s->store);
+    return add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
 }
 
 /* The token tiles that are worth a measurement for a batch. A larger tile than one that holds all tokens does the same
@@ -157,7 +187,7 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
     struct tiles tiles = {0};
     for (int i = 0; i < s->configs->count && !status; i++) {
         const struct config *config = &s->configs->config[i];
-        if (config->family->min_cc > s->dev->cc || !config_allowed(config, &item->problem, &s->limits, reason))
+        if (config->family->min_cc > s->target->dev->cc || !config_allowed(config, &item->problem, &s->limits, reason))
             continue;
         if (config->family != family) {
             family = config->family;
@@ -170,7 +200,7 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
         if (s->binary[i] < 0)
             s->binary[i] = binaries_add(s->binaries, config, &item->problem);
         struct candidate candidate = {.item = item, .config = *config, .binary = s->binary[i]};
-        status = add_candidate(s->plan, &candidate, s->dev->software, s->store);
+        status = add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
     }
     return status;
 }
@@ -183,17 +213,16 @@ static void want_binaries(struct planning *s) {
 }
 
 enum mt_status plan_make(struct plan *plan, const struct workload *workload, const struct config_list *configs,
-                         const struct worker *worker, struct binaries *binaries, bool quick, struct store *store) {
+                         const struct plan_target *target, struct binaries *binaries, struct store *store) {
     *plan = (struct plan){0};
     struct planning s = {.plan = plan,
                          .workload = workload,
                          .configs = configs,
-                         .dev = worker_device(worker),
+                         .target = target,
                          .binaries = binaries,
-                         .worker = worker,
                          .store = store,
                          .binary = xmalloc((size_t)(configs->count + 1) * sizeof *s.binary)};
-    device_limits_of(s.dev, &s.limits);
+    device_limits_of(target->dev, &s.limits);
     enum mt_status status = MT_OK;
     for (int begin = 0, end; begin < workload->count && !status; begin = end) {
         for (end = begin; end < workload->count && work_same_layer(&workload->item[begin], &workload->item[end]); end++)
@@ -201,7 +230,7 @@ enum mt_status plan_make(struct plan *plan, const struct workload *workload, con
         for (int i = 0; i < configs->count; i++)
             s.binary[i] = -1;
         for (int i = begin; i < end && !status; i++)
-            if (!(status = plan_baselines(&s, i, quick)))
+            if (!(status = plan_baselines(&s, i)))
                 status = plan_quantize(&s, i);
         for (int i = begin; i < end && !status; i++)
             status = plan_kernels(&s, i);

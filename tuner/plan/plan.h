@@ -2,8 +2,16 @@
 #ifndef MT_PLAN_H
 #define MT_PLAN_H
 
+#include "binaries.h"
+#include "candidate.h"
 #include "space.h"
-#include "tuner/sweep/worker.h"
+
+/* What candidates are planned for. */
+struct plan_target {
+    const struct device *dev;
+    bool cublas, cublaslt; /* can be measured there */
+    bool quick;            /* few baselines */
+};
 
 struct plan {
     struct candidate *item;
@@ -23,7 +31,7 @@ void plan_thin(struct config_list *configs, const struct workload *workload, con
 /* Per layer first the baselines, then the configurations, m by m; combinations that are refused, and those that `store`
  * (NULL: none) already has, are left out. Adds to `binaries`. The plan points into `workload`. */
 enum mt_status plan_make(struct plan *plan, const struct workload *workload, const struct config_list *configs,
-                         const struct worker *worker, struct binaries *binaries, bool quick, struct store *store);
+                         const struct plan_target *target, struct binaries *binaries, struct store *store);
 void plan_release(struct plan *plan);
 
 #endif

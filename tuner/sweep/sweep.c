@@ -122,8 +122,8 @@ static enum mt_status lock_device(struct sweep *s) {
 }
 
 static enum mt_status make_plan(struct sweep *s) {
-    enum mt_status status =
-        plan_make(&s->plan, &s->workload, &s->configs, s->worker, &s->binaries, s->options->quick, s->store);
+    const struct plan_target target = worker_target(s->worker, s->options->quick);
+    enum mt_status status = plan_make(&s->plan, &s->workload, &s->configs, &target, &s->binaries, s->store);
     if (!status)
         status =
             order_open(&s->options->search, &s->plan, s->workload.count, &s->binaries, s->dev, s->store, &s->order);

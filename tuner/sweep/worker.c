@@ -428,6 +428,10 @@ bool worker_has_cublaslt(const struct worker *w) {
     return w->cublaslt;
 }
 
+struct plan_target worker_target(const struct worker *w, bool quick) {
+    return (struct plan_target){worker_device(w), *worker_cublas_version(w), worker_has_cublaslt(w), quick};
+}
+
 const struct missing *worker_missing(const struct worker *w) {
     return &w->missing;
 }

@@ -11,6 +11,7 @@
 #include "prover.h"
 #include "tuner/measure/measure.h"
 #include "tuner/measure/probe.h"
+#include "tuner/plan/plan.h"
 
 struct worker;
 
@@ -31,6 +32,8 @@ const struct device *worker_device(const struct worker *w);
 /* The version of cuBLAS that the worker can measure, "" if there is none. */
 const char *worker_cublas_version(const struct worker *w);
 bool worker_has_cublaslt(const struct worker *w);
+/* What candidates can be planned for it. */
+struct plan_target worker_target(const struct worker *w, bool quick);
 /* What the worker in hand could not open. */
 const struct missing *worker_missing(const struct worker *w);
 

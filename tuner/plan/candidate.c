@@ -1,0 +1,35 @@
+#include "candidate.h"
+
+const char *candidate_family(const struct candidate *candidate) {
+    if (candidate->config.family)
+        return candidate->config.family->name;
+    static const char *const names[] = {"cublas", "cublaslt-best", "quantize"};
+    return names[candidate->library];
+}
+
+void candidate_row(const struct candidate *candidate, bool software, struct str *config_text,
+                   struct store_measurement *out) {
+    const struct problem *p = &candidate->item->problem;
+    str_append(config_text, "");
+    if (candidate->config.family)
+        config_format(&candidate->config, config_text);
+    *out = (struct store_measurement){
+        .layer = work_store_layer(candidate->item),
+        .m = p->m,
+        .group = candidate->baseline && candidate->library != LIBRARY_QUANTIZE ? 0 : p->group,
+        .scheme = candidate->baseline ? dtype_name(p->dtype) : candidate->item->scheme,
+        .dtype = dtype_name(p->dtype),
+        .family = candidate_family(candidate),
+        .config = config_text->data,
+        .config_hash = "",
+        .outcome = OUTCOME_OK,
+        .message = "",
+        .origin = software ? ORIGIN_MODELLED : ORIGIN_MEASURED,
+        .cache_state = "cold",
+    };
+}
+
+void candidate_label(const struct store_measurement *row, struct str *out) {
+    str_printf(out, "%s|%s|%d|%d|%d|%s|%d|%s", row->family, row->config, row->m, row->layer.n, row->layer.k,
+               row->scheme, row->group, row->dtype);
+}
