@@ -1,5 +1,5 @@
 /* IEEE binary16 and bfloat16 on the host. */
-#include "quant.h"
+#include "half.h"
 #include <string.h>
 
 uint16_t half_from_float(float f) {

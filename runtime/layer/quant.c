@@ -1,4 +1,6 @@
 #include "quant.h"
+#include "half.h"
+#include "pack.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "templates/gemm_args.h"

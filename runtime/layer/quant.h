@@ -1,31 +1,10 @@
-/* Round-to-nearest quantisation on the host, and the packed layout (ARCHITECTURE.md, "Numbers" and "Packed layout"). */
+/* Round-to-nearest quantisation on the host (ARCHITECTURE.md, "Numbers"). */
 #ifndef MT_QUANT_H
 #define MT_QUANT_H
 
 #include "problem.h"
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
-
-/* The same 32 bits. */
-static inline uint32_t bits_of_float(float f) {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits;
-}
-static inline float float_of_bits(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-/* IEEE binary16 and bfloat16 on the host; round to nearest even. */
-uint16_t half_from_float(float f);
-float half_to_float(uint16_t h);
-uint16_t bf16_from_float(float f);
-float bf16_to_float(uint16_t b);
-uint16_t dtype_from_float(enum dtype dtype, float f);
-float dtype_to_float(enum dtype dtype, uint16_t bits);
 
 /* 4-bit: the range of a group is widened to contain 0, without which a zero point in 0..15 could not reach a group that
  * lies on one side of it. Both widths: s is rounded to fp16, kept in [2^-14, 65504] (so it is never 0, denormal or
@@ -70,12 +49,6 @@ enum mt_status quant_layer_import(struct quant_layer *layer, const struct proble
 /* The same layer with random codes, scales and zero points drawn directly from `seed` (fast: for tuning and tests). */
 enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed);
 void quant_layer_release(struct quant_layer *layer);
-
-/* Bytes of the packed weights of `padded_rows` features. */
-size_t packed_bytes(int bits, int padded_rows, int k_padded);
-/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as 0, and have zero points and scales of 0. */
-void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, void *packed);
-void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
 
 /* Activations: q int8 [m][k_padded], scales fp32 [groups][m], sums int32 [groups][m]. */
 struct quant_acts {

@@ -1,4 +1,5 @@
 #include "reference.h"
+#include "half.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "templates/gemm_args.h"

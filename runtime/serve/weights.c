@@ -1,5 +1,7 @@
 /* The public interface to host packing: quant_layer, seen through struct mt_packed. */
 #include "runtime/base/str.h"
+#include "runtime/layer/half.h"
+#include "runtime/layer/pack.h"
 #include "runtime/layer/quant.h"
 #include "table.h"
 #include "templates/gemm_args.h"

@@ -1,5 +1,6 @@
 /* The public interface from a bundle to the result: every element of Y against the exact reference. */
 #include "runtime/base/str.h"
+#include "runtime/layer/half.h"
 #include "runtime/layer/reference.h"
 #include "runtime/mixtune.h"
 #include "runtime/serve/table.h"

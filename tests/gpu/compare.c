@@ -2,7 +2,7 @@
 #include "compare.h"
 #include "runtime/base/log.h"
 #include "runtime/base/parallel.h"
-#include "runtime/layer/quant.h"
+#include "runtime/layer/half.h"
 #include "tuner/progress.h"
 #include <argp.h>
 #include <math.h>

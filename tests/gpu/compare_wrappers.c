@@ -1,6 +1,6 @@
 /* The kernels of compare*.cu, one or more for each wrapper of templates/ptx/, and what they are fed with. */
 #include "compare.h"
-#include "runtime/layer/quant.h"
+#include "runtime/layer/half.h"
 #include "tuner/measure/memory.h"
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 #include "operands.h"
 #include "runtime/base/str.h"
-#include "runtime/layer/quant.h"
+#include "runtime/layer/half.h"
+#include "runtime/layer/pack.h"
 #include <stdlib.h>
 #include <string.h>
 

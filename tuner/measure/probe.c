@@ -3,7 +3,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/jit/compile.h"
-#include "runtime/layer/quant.h"
+#include "runtime/layer/half.h"
 #include "timer.h"
 #include <math.h>
 #include <stdint.h>

@@ -1,6 +1,8 @@
 #include "proof.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
+#include "runtime/layer/half.h"
+#include "runtime/layer/pack.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* The packed layout against an independent statement of it: from an element to its place, the other way round than the
  * code. */
 #include "runtime/base/str.h"
-#include "runtime/layer/quant.h"
+#include "runtime/layer/pack.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,5 +1,7 @@
 /* Number formats, problems, weight and activation quantisation. */
 #include "runtime/base/str.h"
+#include "runtime/layer/half.h"
+#include "runtime/layer/pack.h"
 #include "runtime/layer/quant.h"
 #include "templates/gemm_args.h"
 #include <float.h>

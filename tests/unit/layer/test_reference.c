@@ -1,5 +1,7 @@
 /* The reference against a naive long double loop, and the verdict against planted errors. */
 #include "runtime/base/str.h"
+#include "runtime/layer/half.h"
+#include "runtime/layer/pack.h"
 #include "runtime/layer/reference.h"
 #include "templates/gemm_args.h"
 #include <math.h>

@@ -1,0 +1,14 @@
+/* The packed layout of weights (ARCHITECTURE.md, "Packed layout"). */
+#ifndef MT_PACK_H
+#define MT_PACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of the packed weights of `padded_rows` features. */
+size_t packed_bytes(int bits, int padded_rows, int k_padded);
+/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as 0, and have zero points and scales of 0. */
+void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, void *packed);
+void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
+
+#endif
