@@ -40,8 +40,8 @@ LDLIBS_SOFT  := -lcyaml -lyaml $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-n
                 $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)
-LIB   := $(filter-out runtime/example/% runtime/softgpu/%,$(wildcard runtime/*.c runtime/*/*.c)) $(wildcard db/*.c)
-SOFT  := $(BASE) $(wildcard runtime/softgpu/*.c runtime/softgpu/*/*.c)
+LIB   := $(filter-out runtime/example/% runtime/softgpu/%,$(wildcard runtime/*/*.c)) $(wildcard db/*.c)
+SOFT  := $(BASE) $(wildcard runtime/softgpu/*/*.c)
 TUNE  := $(wildcard tuner/*.c tuner/*/*.c)
 UNIT  := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c)
 DEVT  := $(wildcard tests/device/test_*.c)
@@ -53,7 +53,7 @@ EMBEDDED  := $(filter-out %.md,$(wildcard db/*.sql reports/*.* templates/*.* tem
 EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 exe = $(patsubst %.c,$(BUILD)/%,$(1))
-LIB_OBJ := $(call obj,$(LIB)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*.S runtime/*/*.S))
+LIB_OBJ := $(call obj,$(LIB)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*/*.S))
 
 all: $(BUILD)/libmixtune.a $(BUILD)/libmixtune.so $(BUILD)/libsoftgpu.so $(BUILD)/mixtune
 

@@ -1,31 +1,51 @@
-# The include graph: who may include whom (ARCHITECTURE.md). Reads sources; writes one line for each include that goes the wrong way.
-#   tuner -> runtime -> db; all of them -> runtime/base and templates/gemm_args.h; templates -> templates;
-#   runtime/softgpu -> itself and base, so that it stays a device in its own right; runtime/base -> itself.
-# Tests may include anything of ours; the example only what is installed.
+# The include graph against the order of the rooms (tests/lint/rooms, read first). Writes one line for each include that goes the
+# wrong way, and for each file that is in no room. Tests may include anything of ours.
 
-function part(path) {
-    if (path == "templates/gemm_args.h") return "args"
-    if (path ~ /^runtime\/(base|softgpu|example)\//) { split(path, p, "/"); return p[2] }
-    split(path, p, "/")
-    return p[1]
+FNR == 1 { files++ }
+files == 1 && !/^#/ && NF {
+    line = " "
+    for (i = 2; i <= NF; i++) {
+        if ($i in lines) {
+            line = line lines[$i]
+            continue
+        }
+        line = line $i " "
+        is_room[$i] = 1
+        # A room that stands in two lines may include what either allows; the installed header only what stands in its own.
+        may[$i] = may[$i] line
+    }
+    lines[$1] = substr(line, 2)
+    next
 }
 
-# The file that a quoted include means, relative to the including file first and then to -I. and -Iruntime.
+/^[ \t]*#[ \t]*include[ \t]+"/ {
+    if (FILENAME ~ /^tests\//) next
+    split($0, quoted, "\"")
+    from = room(FILENAME)
+    path = resolve(FILENAME, quoted[2])
+    if (from == "") complain("stands in no room of tests/lint/rooms", "")
+    else if (path != "" && index(may[from], " " room(path) " ") == 0)
+        complain("goes the wrong way", ": " from " may include" may[from])
+    else if (path == "" && (from !~ /^templates/ || quoted[2] ~ /\//) && quoted[2] != "templates.list")
+        complain("is not found", "")
+}
+
+# The longest room that the path begins with.
+function room(path) {
+    while (!(path in is_room) && sub(/\/[^\/]*$/, "", path)) {}
+    return path in is_room ? path : ""
+}
+
+# The file that a quoted include means: beside the including file, from the root or, for who has the library installed, in runtime/.
 function resolve(from, name,    folder, path) {
     folder = from
     sub(/[^\/]*$/, "", folder)
-    path = tidy(folder name)
-    if (exists(path)) return path
-    if (exists(name)) return name
-    if (exists("runtime/" name)) return "runtime/" name
-    return ""
-}
-function tidy(path) {
+    path = folder name
     while (sub(/[^\/]+\/\.\.\//, "", path)) {}
-    gsub(/\/\.\//, "/", path)
+    if (!exists(path)) path = exists(name) ? name : from ~ /^runtime\/example\// && exists("runtime/" name) ? "runtime/" name : ""
     return path
 }
-function exists(path,    line, found) {
+function exists(path,    line) {
     if (!(path in known)) {
         known[path] = (getline line < path) >= 0
         close(path)
@@ -33,33 +53,8 @@ function exists(path,    line, found) {
     return known[path]
 }
 
-BEGIN {
-    allowed["base"] = " base "
-    allowed["softgpu"] = " softgpu base "
-    allowed["db"] = " db base args "
-    allowed["runtime"] = " runtime db base args "
-    allowed["tuner"] = " tuner runtime db base args "
-    allowed["templates"] = " templates args "
-    allowed["args"] = " args "
-    allowed["example"] = " "
-    wrong = 0
-}
-
-/^[ \t]*#[ \t]*include[ \t]+"/ {
-    split($0, quoted, "\"")
-    from = part(FILENAME)
-    if (from == "tests") next
-    path = resolve(FILENAME, quoted[2])
-    if (path == "") {
-        if (from != "templates" || quoted[2] ~ /\//) complain("not found")
-        next
-    }
-    if (from == "example" && path == "runtime/mixtune.h") next
-    if (index(allowed[from], " " part(path) " ") == 0) complain("goes the wrong way")
-}
-
-function complain(what) {
-    printf "%s:%d: #include \"%s\" %s: %s may include%s\n", FILENAME, FNR, quoted[2], what, from, allowed[from]
+function complain(what, why) {
+    printf "%s:%d: #include \"%s\" %s%s\n", FILENAME, FNR, quoted[2], what, why
     wrong = 1
 }
 

@@ -33,9 +33,11 @@ $(LINT)/%.ok: %
 	@touch $@
 
 lint-includes:
-	$(Q)awk -f tests/lint/includes.awk $(LINT_C) $(LINT_H) $(LINT_T)
+	$(Q)awk -f tests/lint/includes.awk tests/lint/rooms $(LINT_C) $(LINT_H) $(LINT_T)
 lint-sizes:
 	$(Q)awk -f tests/lint/sizes.awk $(LINT_C) $(LINT_H)
+	$(Q)printf '%s\n' $(filter runtime/% tuner/%,$(LINT_C) $(LINT_H)) | awk '{ sub("/[^/]*$$", ""); n[$$0]++ } \
+	    END { for (d in n) if (n[d] > 25) { print d ": " n[d] " files, more than 25: give some a room of their own"; wrong = 1 } exit wrong }'
 lint-words:
 	$(Q)! grep -nE '\b(TODO|FIXME|XXX)\b' $(LINT_C) $(LINT_H) $(LINT_T) $(wildcard reports/* db/*.sql tests/*.sh tests/*/*.sh docs/*.1 *.md)
 lint-cppcheck:

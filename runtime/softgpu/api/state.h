@@ -2,8 +2,8 @@
  *
  * One lock covers everything: an exported function takes it with cu_enter() and gives it back with cu_leave(). Every
  * function declared here runs under it. */
-#ifndef SG_CU_STATE_H
-#define SG_CU_STATE_H
+#ifndef SG_API_STATE_H
+#define SG_API_STATE_H
 
 /* The header then declares every version of a function by its own name, so that each can be defined. */
 #define __CUDA_API_VERSION_INTERNAL

@@ -1,6 +1,6 @@
 /* What the files of the machine offer each other: scheduling, flow, barriers, warp groups. */
-#ifndef SG_PARTS_H
-#define SG_PARTS_H
+#ifndef SG_MACHINE_PARTS_H
+#define SG_MACHINE_PARTS_H
 
 #include "runtime/softgpu/memory/memory.h"
 

@@ -1,7 +1,7 @@
 /* A tensor map as this device encodes it in the 128 opaque bytes of a CUtensorMap: written by cuTensorMapEncodeTiled
  * (api/tensor.c), read by cp.async.bulk.tensor (bulk.c). Dimension 0 is the contiguous one. */
-#ifndef SG_TENSOR_MAP_H
-#define SG_TENSOR_MAP_H
+#ifndef SG_MEMORY_TENSOR_MAP_H
+#define SG_MEMORY_TENSOR_MAP_H
 
 #include <stdint.h>
 

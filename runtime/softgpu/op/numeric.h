@@ -4,8 +4,8 @@
  * "Integer Arithmetic Instructions", "Video Instructions" and "Warp Level Matrix Instructions". A NaN that an f16,
  * bf16 or f32 instruction makes is the canonical one (0x7fff, 0x7fff, 0x7fffffff), as on the hardware. Where PTX allows
  * an approximation the result is computed in double and rounded once, which satisfies every error bound it states. */
-#ifndef SG_NUMERIC_H
-#define SG_NUMERIC_H
+#ifndef SG_OP_NUMERIC_H
+#define SG_OP_NUMERIC_H
 
 #include "runtime/softgpu/ptx/insn.h"
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Kernel images as a driver is given them: PTX text, a cubin, or a fat binary of both. */
-#ifndef SG_DEV_IMAGE_H
-#define SG_DEV_IMAGE_H
+#ifndef SG_PROFILE_IMAGE_H
+#define SG_PROFILE_IMAGE_H
 
 #include <cuda.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* What a software device is: the numbers of one file in configs/devices/. The unit and the source of each number stand
  * beside it in those files; here stands what the driver and the time model do with it. */
-#ifndef SG_DEV_PROFILE_H
-#define SG_DEV_PROFILE_H
+#ifndef SG_PROFILE_H
+#define SG_PROFILE_H
 
 #include "runtime/base/status.h"
 #include <stdint.h>

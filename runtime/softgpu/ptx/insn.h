@@ -5,8 +5,8 @@
  * lanes when the module is parsed, in a bank of constants, so a source operand is always a pointer to 32 lanes
  * (operand.bank says in which of warp.base[] its slot is). Slots of different widths never overlap, and a destination
  * never overlaps a source unless both name the same register. */
-#ifndef SG_INSN_H
-#define SG_INSN_H
+#ifndef SG_PTX_INSN_H
+#define SG_PTX_INSN_H
 
 #include <stdbool.h>
 #include <stddef.h>

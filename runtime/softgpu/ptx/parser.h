@@ -1,6 +1,6 @@
 /* The parser's view of a module while it is being built. */
-#ifndef SG_PARSER_H
-#define SG_PARSER_H
+#ifndef SG_PTX_PARSER_H
+#define SG_PTX_PARSER_H
 
 #include "lex.h"
 #include "module.h"

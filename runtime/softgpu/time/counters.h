@@ -1,6 +1,6 @@
 /* What a launch did, counted: what the time model reads. Sums over the CTAs that were executed. */
-#ifndef SG_COUNTERS_H
-#define SG_COUNTERS_H
+#ifndef SG_TIME_COUNTERS_H
+#define SG_TIME_COUNTERS_H
 
 #include "runtime/softgpu/ptx/insn.h"
 

@@ -23,8 +23,8 @@
  * o)) * n.atomics * atomic_us + wgmma_setup_us for kernels with wgmma. Of issue and the pipes the largest counts, and
  * of port and l2. The gap between launches is added by the caller (launch_us, graph_node_us). What is seen on hardware
  * and what the exponent is from stands in configs/devices/README.md. */
-#ifndef SG_MODEL_TIME_H
-#define SG_MODEL_TIME_H
+#ifndef SG_TIME_MODEL_H
+#define SG_TIME_MODEL_H
 
 #include "counters.h"
 #include "runtime/softgpu/profile/profile.h"

@@ -6,8 +6,8 @@
  *   counted, ctas, threads, ctas_per_sm, footprint, wgmma   of struct model_kernel
  *   counters     of struct sg_counters, by the names of `model_counters`
  *   seconds      what model_kernel_time() made of it */
-#ifndef SG_MODEL_TRACE_H
-#define SG_MODEL_TRACE_H
+#ifndef SG_TIME_TRACE_H
+#define SG_TIME_TRACE_H
 
 #include "model.h"
 

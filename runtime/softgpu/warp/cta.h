@@ -1,6 +1,6 @@
 /* What is resident: clusters, their CTAs, warps with their splits. */
-#ifndef SG_CTA_H
-#define SG_CTA_H
+#ifndef SG_WARP_CTA_H
+#define SG_WARP_CTA_H
 
 #include "launch.h"
 #include "runtime/softgpu/ptx/module.h"

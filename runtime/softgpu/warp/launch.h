@@ -1,6 +1,6 @@
 /* A launch: what a kernel is started with, and the fault that may end it. */
-#ifndef SG_LAUNCH_H
-#define SG_LAUNCH_H
+#ifndef SG_WARP_LAUNCH_H
+#define SG_WARP_LAUNCH_H
 
 #include <stdbool.h>
 #include <stddef.h>
