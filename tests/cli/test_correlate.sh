@@ -38,45 +38,45 @@ expect '^sm80 +1-16 +4 +1 +0\.800 .* +0\.800 +1\.000 +1\.000 +1\.000 +1\.000$' o
 expect '^sm80 +256- +4 +1 +-0\.400 .* +-0\.400 +1\.100 +1\.100 +1\.100 +1\.100$' out
 expect '^all +all +8 +2 +0\.810' out
 forbid 'cublas|17-255' out
-result "$verdict" 'correlation, interval and regret as worked out by hand'
+result 'correlation, interval and regret as worked out by hand'
 
 run 0 "$MIXTUNE" correlate --db "$db" --json --m 16
 # shellcheck disable=SC2016
 [ "$(head -n 1 "$TMPDIR/out" | python3 -c 'import json,sys; r=json.load(sys.stdin); print(r["family"], r["pairs"], r["rho"], r["regret_worst"])')" = \
     'sm80 4 0.8 1.0' ] || verdict="$verdict not what JSON should say: $(head -n 1 "$TMPDIR/out")"
-result "$verdict" 'the same as JSON, for some batch sizes'
+result 'the same as JSON, for some batch sizes'
 
 run 0 "$MIXTUNE" correlate --db "$db" --model-device a100
 expect 'A100-SXM-80G' out
-result "$verdict" 'another software device when it is named'
+result 'another software device when it is named'
 
 run 1 "$MIXTUNE" correlate --db "$db" --gpu b200
 expect 'no good times of a GPU' err
-result "$verdict" 'a GPU that is not there'
+result 'a GPU that is not there'
 
 # From here on with a real sweep on a software device.
 real=$TMPDIR/real.db
 run 0 "$MIXTUNE" sweep --quiet --device soft:a100-sxm-80g --shape 16,512,512 --max-configs 2 --quick --db "$real"
-[ -z "$verdict" ] && run 1 "$MIXTUNE" show --floor --quiet --db "$real"
+run 1 "$MIXTUNE" show --floor --quiet --db "$real"
 expect 'mixtune probe' err
-result "$verdict" 'floors need limits, and the sentence says how to get them'
+result 'floors need limits, and the sentence says how to get them'
 
 run 0 "$MIXTUNE" probe --quiet --device soft:a100-sxm-80g --db "$real" --json
 expect '"origin":"modelled","name":"dram_read_load","value":18[0-9][0-9]\.[0-9]*,"unit":"GB/s"' out
 forbid 'measured' out
 [ "$(wc -l <"$TMPDIR/out")" = 17 ] || verdict="$verdict $(wc -l <"$TMPDIR/out") limits, not 17; "
-result "$verdict" 'a probe, one object a limit'
+result 'a probe, one object a limit'
 
 run 0 "$MIXTUNE" show --floor --quiet --db "$real"
 expect '^MODELLED' out
 expect '512x512 +512 +512 +16 +w4a8 .* memory ' out
-result "$verdict" 'each winner beside its floor'
+result 'each winner beside its floor'
 
 run 64 "$MIXTUNE" probe --quiet --device soft:a100-sxm-80g extra
 expect 'takes options only' err
-result "$verdict" 'a probe takes options only'
+result 'a probe takes options only'
 run 0 "$MIXTUNE" probe --help
 expect 'cost of a launch' out
-result "$verdict" 'what the help says'
+result 'what the help says'
 
 finish

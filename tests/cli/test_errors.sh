@@ -6,18 +6,10 @@ soft=soft:a100-sxm-80g
 # shellcheck disable=SC2054 # the commas are the shape's
 sweep=("$MIXTUNE" sweep --quiet --device "$soft" --shape 8,64,128 --db "$TMPDIR/db")
 
-# check NAME CODE WORD COMMAND...: exit code, one line on standard error, with all the words (separated by |).
+# check NAME CODE WORDS COMMAND...: a case of one sentence.
 check() {
-    local name=$1 code=$2 words=$3 verdict='' word got
-    shift 3
-    "$@" >"$TMPDIR/out" 2>"$TMPDIR/err"
-    got=$?
-    [ "$got" = "$code" ] || verdict="exit code $got, not $code"
-    [ "$(wc -l <"$TMPDIR/err")" = 1 ] || verdict="$verdict; $(wc -l <"$TMPDIR/err") lines on standard error, not 1"
-    while read -r -d '|' word; do
-        grep -qF -- "$word" "$TMPDIR/err" || verdict="$verdict; no \`$word\`"
-    done <<<"$words|"
-    result "$verdict" "$name"
+    sentence "${@:2}"
+    result "$1"
 }
 
 space() { # text -> path of a space file
@@ -65,7 +57,8 @@ check 'a configuration that cannot run' 64 'tile' \
 echo occupied >"$TMPDIR/occupied"
 check 'a cache that cannot be written' 0 'cache|occupied' env MIXTUNE_CACHE_DIR="$TMPDIR/occupied/cache" \
     "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128
-result "$(grep -q '^2 right' "$TMPDIR/out" || echo 'it did not verify')" 'the work is done without a cache'
+expect '^2 right' out
+result 'the work is done without a cache'
 
 if [ -c /dev/full ]; then
     # shellcheck disable=SC2016 # $MIXTUNE is for the inner shell
@@ -79,8 +72,7 @@ if "${small[@]}" "$TMPDIR/small" true 2>/dev/null; then
     check 'a database on a full disk' 1 'db|full' "${small[@]}" "$TMPDIR/small" "${sweep[@]}" \
         --db "$TMPDIR/small/db" --space "$(space 'family: sm80\nvalues:\n  tile_n: [64]\n')"
 else
-    number=$((number + 1))
-    echo "ok $number - a database on a full disk # SKIP no right to mount a small file system"
+    skip 'a database on a full disk' 'no right to mount a small file system'
 fi
 
 finish

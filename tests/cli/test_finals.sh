@@ -23,18 +23,16 @@ values:
   split_k: [1, 2]
 YAML
 sweep() { # further options
-    "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/space.yaml" --db "$db" --shape 200,300 \
-        --m 17 --json "$@" >"$TMPDIR/out" 2>"$TMPDIR/err" || verdict="exit code $?; "
+    run 0 "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/space.yaml" --db "$db" --shape 200,300 \
+        --m 17 --json "$@"
 }
 finals='FROM measurement JOIN run ON run.id = measurement.run WHERE command LIKE '\''finals of %'\'
 
-verdict=
 sweep
 cp "$TMPDIR/out" "$TMPDIR/winners"
 want 16 'SELECT count(*) FROM measurement'
-result "$verdict" 'a software device has no finals unless asked'
+result 'a software device has no finals unless asked'
 
-verdict=
 sweep --finals 21
 want '12|21|21' "SELECT count(*), min(length(samples) / 8), max(length(samples) / 8) $finals"
 [ "$(sql "SELECT count(*) $finals AND scheme = 'w4a8' AND measurement.config IN
@@ -46,19 +44,17 @@ want '12|21|21' "SELECT count(*), min(length(samples) / 8), max(length(samples) 
 grep -q 'finals: 200x300 m=17 w4a8: [0-9.]* times .* as fast as f16 with tile_n=' "$TMPDIR/err" || verdict="$verdict it does not say how they end; "
 diff <(grep -o '"config":"[^"]*"' "$TMPDIR/winners") <(grep -o '"config":"[^"]*"' "$TMPDIR/out") >/dev/null ||
     verdict="$verdict another winner; "
-result "$verdict" 'the ten best, the default and the best baseline play, in rounds'
+result 'the ten best, the default and the best baseline play, in rounds'
 
-verdict=
 before=$(sql 'SELECT count(*) FROM measurement')
 sweep --finals 21
 [ "$(sql 'SELECT count(*) FROM measurement')" = "$before" ] || verdict="$verdict they play again; "
-result "$verdict" 'finals are not played twice'
+result 'finals are not played twice'
 
-verdict=
 sweep --finals 21 --shape 64,300 --m 17
 [ "$(sql "SELECT count(*) $finals")" -gt 12 ] || verdict="$verdict the new problem has no finals; "
 [ "$(sql "SELECT count(*) FROM measurement JOIN run ON run.id = run JOIN layer ON layer.id = measurement.layer
     WHERE command LIKE 'finals of %' AND n = 200")" = 12 ] || verdict="$verdict the old problem plays again; "
-result "$verdict" 'a new problem has its own'
+result 'a new problem has its own'
 
 finish

@@ -34,11 +34,9 @@ expect '^fill: [0-9]+ kernels, .*; modelled times ' err
 for file in images/nvrtc modelled/h100-sxm.db modelled/h100-sxm-sample.db; do
     [ -s "$FILLED/$file" ] || verdict="$verdict no $file; "
 done
-run_filled=$verdict
 sanitizer 0
 ln -s "$(command -v gnuplot)" "$tools/gnuplot"
 run 0 env STATE="$TMPDIR/state" MIXTUNE_CACHE_DIR="$TMPDIR/cache" "${check[@]}" all "$TMPDIR/whole" --budget 200
-verdict=$run_filled$verdict
 [ ! -e "$TMPDIR/cache/kernels" ] || verdict="$verdict $(files "$TMPDIR/cache/kernels") kernels were compiled; "
 forbid '^failed' out
 grep -E '^(ok|skipped) ' "$TMPDIR/whole/summary.txt" | sed 's/^[a-z]* *[0-9.]* s  //; s/:.*//; s/ [0-9,]*$//; s/ of each problem//' | uniq >"$TMPDIR/order"
@@ -86,7 +84,7 @@ done
 [ "$(files "$TMPDIR/whole")" = 7 ] || verdict="$verdict $(files "$TMPDIR/whole") files, not seven; "
 grep -v '^results are in' "$TMPDIR/out" | tail -n "$(wc -l <"$TMPDIR/whole/summary.txt")" | diff - "$TMPDIR/whole/summary.txt" >>"$TMPDIR/err" ||
     verdict="$verdict summary.txt is not what is printed last; "
-result "$verdict" "the rehearsal runs every step of both parts, in their order"
+result "the rehearsal runs every step of both parts, in their order"
 
 # ---- tools that are not there, steps that fail ----
 
@@ -99,7 +97,7 @@ expect '^skipped .* report: there is no gnuplot here; .*mixtune report --db poor
 expect '^ok .* T4 file' out
 expect '^ok .* verify sm80 1,100,300' "poor/summary.txt"
 expect '^sweeps, samples and finals had [0-9]+ % of the rest' out
-result "$verdict" "the second part goes on from the first; a step that fails is told, the others go on; without gnuplot the plots wait"
+result "the second part goes on from the first; a step that fails is told, the others go on; without gnuplot the plots wait"
 rm "$tools/compute-sanitizer"
 
 # ---- families that are not right ----
@@ -126,7 +124,7 @@ dropped() {
 }
 dropped hang 'for (;;) asm volatile("");'
 expect 'hangs|no sign of life|timeout' hang-out/gpu-check.log
-result "$verdict" "a family that hangs is dropped, and the other has a whole table"
+result "a family that hangs is dropped, and the other has a whole table"
 
 run 1 env STATE="$TMPDIR/state-hang" MIXTUNE_TEMPLATES="$TMPDIR/hang" SOFTGPU_WATCHDOG=1000000000000 PATIENCE=1 "${check[@]}" rest \
     "$TMPDIR/hang-out" --budget 120
@@ -136,13 +134,13 @@ expect '^ok .* sweep, up to 3' out
 expect '^ok .* finals' out
 expect '^skipped .* memcheck sm90: sm90 is dropped|^skipped .* compute-sanitizer' out
 expect '^o +16 w4a8 .* sm80 tile_' out
-result "$verdict" "the second part first looks into why, then goes on with the other"
+result "the second part first looks into why, then goes on with the other"
 
 dropped fault 'asm volatile("trap;");'
-result "$verdict" "a family that faults is dropped"
+result "a family that faults is dropped"
 dropped wrong 'if (blockIdx.x == 0) return;'
 expect 'elements are wrong|deadlock|hang|barrier' wrong-out/gpu-check.log
-result "$verdict" "a family of which nothing is right is dropped"
+result "a family of which nothing is right is dropped"
 
 # ---- killed ----
 
@@ -151,7 +149,6 @@ out=$TMPDIR/killed base=$TMPDIR/state-killed
 cp -R "$TMPDIR/state" "$base"
 "$MIXTUNE" probe --quiet --device soft:h100-sxm --db "$TMPDIR/limits.db" >"$TMPDIR/out" 2>"$TMPDIR/err"
 finished() { sqlite3 -readonly "$1" "SELECT DISTINCT layer, m, scheme, family, config FROM current" 2>/dev/null | LC_ALL=C sort; }
-verdict=
 mkdir "$out"
 echo "$base" >"$TMPDIR/pattern"
 echo "sweep_work=(--model qwen2.5-0.5b --layers qkv,o --m 1,16,64 --scheme w4a8)" >"$TMPDIR/longer"
@@ -178,11 +175,10 @@ for ((round = 0; round < ${KILLS:-3}; round++)); do
     finished "$base"/*/check.db | LC_ALL=C comm -23 "$TMPDIR/before" - >"$TMPDIR/lost"
     [ ! -s "$TMPDIR/lost" ] || verdict="$verdict $(wc -l <"$TMPDIR/lost") candidates are lost; "
 done
-run_before=$verdict
 run 0 env STATE="$base" PLAN="$TMPDIR/longer" "${check[@]}" rest "$out" --budget 100
 expect '^ok .* finals' out
 [ "$(finished "$base"/*/check.db | wc -l)" -ge 30 ] || verdict="$verdict too few rows; "
-result "$run_before$verdict" "killed at random moments, with OUT emptied, it loses nothing and goes on"
+result "killed at random moments, with OUT emptied, it loses nothing and goes on"
 
 : >"$TMPDIR/out"
 env STATE="$TMPDIR/state-stopped" "${check[@]}" triage "$TMPDIR/stopped" >"$TMPDIR/out" 2>"$TMPDIR/err" &
@@ -193,12 +189,11 @@ done
 kill -TERM $!
 wait $!
 code=$?
-verdict=
-[ "$code" = 75 ] || verdict="exit code $code, not 75; "
+[ "$code" = 75 ] || verdict+=" exit code $code, not 75; "
 expect 'results are in' out
 forbid '^ok .* T4 file' out
 [ -s "$TMPDIR/stopped/summary.txt" ] || verdict="$verdict no summary.txt; "
-result "$verdict" "SIGTERM leaves what was written"
+result "SIGTERM leaves what was written"
 
 # ---- the path of a real device ----
 
@@ -213,11 +208,9 @@ SH
 known=$TMPDIR/state-real/rehearsal--software-device--modelled-times-
 mkdir -p "$known" && touch "$known/probed" # limits take a minute here
 run 0 env BUILD="$BUILD" REHEARSE=1 ONLY=gate PLAN="$TMPDIR/plan" tests/gpu/fill.sh "$FILLED" soft:a100-sxm-80g
-run_filled=$verdict
 run 1 env -u CUDA_HOME PATH="$tools" LD_LIBRARY_PATH="$TMPDIR/lib" FAKE_CUBLAS=broken SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
     STATE="$TMPDIR/state-real" PLAN="$TMPDIR/plan" REHEARSE=1 tests/gpu/check.sh rest "$TMPDIR/real" --budget 200
 expect '^failed .* cuBLAS, cuBLASLt and the gate: .*cuBLAS is no baseline \(cuBLAS: cublasCreate gives status 1\)' out
-verdict=$run_filled$verdict
 for step in 'take in the modelled times of soft:a100-sxm-80g' 'sweep, up to 2' 'finals, in turns' 'correlate model and measurement'; do
     expect "^ok .* $step" out
 done
@@ -226,7 +219,7 @@ expect '^64x256 +4 w4a8 .* f16 ' out
 # Of the runs on this device: the modelled times that were taken in lack nothing.
 measured="SELECT DISTINCT missing FROM run JOIN device ON device.id = run.device WHERE NOT software"
 [ "$(sqlite3 "$TMPDIR/real/check.db" "$measured")" = cublas,cublaslt ] || verdict="$verdict the run does not say what is missing; "
-result "$verdict" "without cuBLAS a step has failed, and the table is there"
+result "without cuBLAS a step has failed, and the table is there"
 
 # A driver that takes no image at all: what tells why, and then no more.
 real_library tests/unit/gpu/fake_cuda.c "$TMPDIR/lib/libcuda.so.1" -DNOTHING_LOADS -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$(realpath "$BUILD")"
@@ -239,19 +232,19 @@ done
 forbid ' s  (verify sm80|probe|sweep|show|export|the rest)' out
 expect 'NO_BINARY_FOR_GPU' nothing/gpu-check.log
 expect 'find library=libcuda' nothing/gpu-check.log
-result "$verdict" "where nothing loads it tells why, and stops"
+result "where nothing loads it tells why, and stops"
 
 # ---- what the command line says ----
 
 run 64 tests/gpu/check.sh triage "$TMPDIR/none" --budget soon
 expect "takes seconds, not 'soon'" err
-result "$verdict" "a budget that is none is refused"
+result "a budget that is none is refused"
 if [ -e /dev/nvidiactl ]; then
-    echo "ok $((number += 1)) - no device # SKIP there is one"
+    skip "no device" "there is one"
 else
     run 69 env MIXTUNE_DEVICE=cuda:0 tests/gpu/check.sh "$TMPDIR/none"
     expect '^mixtune: no CUDA driver' err
     [ "$(cat "$TMPDIR/out" "$TMPDIR/err" | wc -l)" = 1 ] || verdict="$verdict more than one sentence; "
-    result "$verdict" "no device is one sentence"
+    result "no device is one sentence"
 fi
 finish

@@ -21,17 +21,17 @@ gcc -shared -fPIC -o "$TMPDIR/cuda/lib64/libnvrtc.so.13" "$TMPDIR/other.c" -L"$r
 
 run 0 env MIXTUNE_CACHE_DIR="$images" "${sweep[@]}" --db "$TMPDIR/here.db"
 "$MIXTUNE" info --json --quiet --device soft:h100-sxm | python3 -c 'import json,sys; print(json.load(sys.stdin)["compiler"]["nvrtc_version"])' >"$images/nvrtc"
-[ -n "$verdict" ] || run 0 "${other[@]}" MIXTUNE_LOG=debug "${sweep[@]}" --images "$images" --db "$TMPDIR/there.db"
+run 0 "${other[@]}" MIXTUNE_LOG=debug "${sweep[@]}" --images "$images" --db "$TMPDIR/there.db"
 forbid 'left out' err
 [ ! -e "$TMPDIR/cache/kernels" ] || verdict="$verdict something was compiled; "
 rows() { sqlite3 "$1" "SELECT family, config, binary, median_ns, nvrtc_version FROM current ORDER BY 1, 2"; }
 diff <(rows "$TMPDIR/here.db") <(rows "$TMPDIR/there.db") >>"$TMPDIR/err" || verdict="$verdict other rows than where the images are from; "
 [ "$(rows "$TMPDIR/there.db" | wc -l)" -ge 6 ] || verdict="$verdict too few rows; "
-result "$verdict" "images run where the NVRTC is another one, and count as of the one that made them"
+result "images run where the NVRTC is another one, and count as of the one that made them"
 
 run 0 "${other[@]}" "${sweep[@]}" --db "$TMPDIR/without.db"
 [ "$(sqlite3 "$TMPDIR/without.db" 'SELECT DISTINCT nvrtc_version FROM fact')" = 1290 ] || verdict="$verdict not compiled by the other NVRTC; "
-result "$verdict" "without --images the other NVRTC compiles"
+result "without --images the other NVRTC compiles"
 
 # One image fewer: that of a winner, so that it is missed.
 gone=$(sqlite3 "$TMPDIR/here.db" "SELECT binary FROM winner WHERE family <> 'f16'")
@@ -41,20 +41,19 @@ expect "some candidates are left out: $images has no image of this gemm_sm[89]0.
 expect '[1-9] candidates were left out' err
 [ "$(sqlite3 "$TMPDIR/fewer.db" "SELECT count(*) FROM measurement WHERE outcome <> 'ok'")" = 0 ] || verdict="$verdict a row says it failed; "
 [ "$(rows "$TMPDIR/fewer.db" | wc -l)" -lt "$(rows "$TMPDIR/here.db" | wc -l)" ] || verdict="$verdict nothing is missing; "
-run_again=$verdict
 run 0 env MIXTUNE_CACHE_DIR="$TMPDIR/cache2" "${sweep[@]}" --images "$images" --db "$TMPDIR/fewer.db"
 [ "$(rows "$TMPDIR/fewer.db")" = "$(rows "$TMPDIR/here.db")" ] || verdict="$verdict what was left out is not measured later; "
-result "$run_again$verdict" "what is not among the images is left out, told, and no row; an NVRTC of their version makes it"
+result "what is not among the images is left out, told, and no row; an NVRTC of their version makes it"
 
 rm -r "$images/kernels"
 run 69 "${other[@]}" "${sweep[@]}" --images "$images" --db "$TMPDIR/none.db"
 expect '^mixtune: .* has no image of this ' err
-result "$verdict" "no image at all is one sentence"
+result "no image at all is one sentence"
 
 run 64 "${sweep[@]}" --images "$TMPDIR/cache" --db "$TMPDIR/bad.db"
 expect "^mixtune: $TMPDIR/cache is no folder of images: " err
 echo thirteen >"$images/nvrtc"
-[ -n "$verdict" ] || run 64 "${sweep[@]}" --images "$images" --db "$TMPDIR/bad.db"
+run 64 "${sweep[@]}" --images "$images" --db "$TMPDIR/bad.db"
 expect "$images/nvrtc must hold the version" err
-result "$verdict" "a folder without a version is refused"
+result "a folder without a version is refused"
 finish

@@ -3,8 +3,6 @@
 # peers.py that need nothing but Python. Every number here is invented, and so is the GPU.
 # shellcheck disable=SC2015,SC2154,SC2317 # A && B || C, verdict of cases.sh, functions called by name
 set -u
-: "${TMPDIR:=/tmp}"
-: "${MIXTUNE:=build/mixtune}"
 . tests/cli/cases.sh
 db=$TMPDIR/all.db
 
@@ -71,20 +69,20 @@ peers() {
 file 1300 templates tiny o swept >"$TMPDIR/sweep.json"
 file 0 '' '' 4096x4096 peers >"$TMPDIR/peers.json"
 run 0 "$MIXTUNE" merge --into "$db" "$TMPDIR/sweep.json"
-result "$verdict" "the sweep that the peers join"
+result "the sweep that the peers join"
 run 0 "$MIXTUNE" show --db "$db" --format csv -q
 cp "$TMPDIR/out" "$TMPDIR/before.csv"
 
 run 0 "$MIXTUNE" merge --into "$db" "$TMPDIR/peers.json"
 expect 'added 34 of the 34 measurements' out
-result "$verdict" "a file of peers joins a sweep"
+result "a file of peers joins a sweep"
 
 run 0 "$MIXTUNE" show --db "$db" --format csv -q
 cmp -s "$TMPDIR/before.csv" "$TMPDIR/out" || verdict="$verdict the winners or their baselines changed; "
 [ "$(wc -l <"$TMPDIR/out")" = 23 ] || verdict="$verdict not 22 winners; "
 forbid peer out
 forbid older err
-result "$verdict" "winners and baselines stay as they were"
+result "winners and baselines stay as they were"
 
 run 0 "$MIXTUNE" show --db "$db" --peers --format csv -q
 awk -F, 'NR > 1 { n[$11 " " $7]++; losses += $15 < 1; one = $6 == 1024 && $11 == "triton-w4a8" ? $15 : one
@@ -93,17 +91,17 @@ awk -F, 'NR > 1 { n[$11 " " $7]++; losses += $15 < 1; one = $6 == 1024 && $11 ==
                losses, four, sprintf("%.3f", one), NR - 1 }' "$TMPDIR/out" >"$TMPDIR/counts"
 [ "$(cat "$TMPDIR/counts")" = "11 11 11 11 0 2 11 0.247 55" ] || verdict="$verdict counts: $(cat "$TMPDIR/counts"); "
 expect 'tiny,1,o,4096,4096,1024,w4a8,128,fp16,cold,triton-w4a8,fp16,0.5,2.024,' out
-result "$verdict" "--peers has every peer beside its winners, losses included"
+result "--peers has every peer beside its winners, losses included"
 
 run 0 "$MIXTUNE" show --db "$db" --peers --m 1024 --scheme w4a8
 expect 'triton-w4a8 +fp16 +0.50 +2.02 +0.25x' out
 [ "$(grep -c . "$TMPDIR/out")" = 5 ] || verdict="$verdict not three rows; "
-result "$verdict" "--peers as a table, filtered"
+result "--peers as a table, filtered"
 
 run 0 "$MIXTUNE" show --db "$db" --failed
 expect 'family peer:triton-w8a8' out
 expect '1 +w8a8 .*wrong .*relative error 0.5' out
-result "$verdict" "a peer with wrong numbers is a row that says so"
+result "a peer with wrong numbers is a row that says so"
 
 # The report: a plot, its data, three tables; and none of them without peers.
 run 0 "$MIXTUNE" report --db "$db" --out "$TMPDIR/report" -q
@@ -119,14 +117,14 @@ page=$TMPDIR/report/index.html
 for word in 'Winners over peers in short' '<h2>Peers</h2>' 'Beside Figure 5' '>0.25x<'; do
     grep -q "$word" "$page" || verdict="$verdict no $word on the page; "
 done
-result "$verdict" "report draws the peers and tabulates them"
+result "report draws the peers and tabulates them"
 
-[ "$(grep -c . "$TMPDIR/report/data/paper.csv")" = 3 ] || verdict="not two rows beside the paper: $(cat "$TMPDIR/report/data/paper.csv"); "
+[ "$(grep -c . "$TMPDIR/report/data/paper.csv")" = 3 ] || verdict+=" not two rows beside the paper: $(cat "$TMPDIR/report/data/paper.csv"); "
 grep -q '^4096,4096,w4a8,128,fp16,cold,3.0,,4.0,1.96,measured,TEST GPU (invented),GPU-test,A100-80G$' "$TMPDIR/report/data/paper.csv" ||
     verdict="$verdict $(cat "$TMPDIR/report/data/paper.csv"); "
 grep -q '^tiny,1,fp16,128,cold,w4a8,triton-w4a8,11,.*,0.247[0-9]*,2,fp16,' "$TMPDIR/report/data/peer-summary.csv" ||
     verdict="$verdict $(cat "$TMPDIR/report/data/peer-summary.csv"); "
-result "$verdict" "the means beside the paper's, and the losses counted"
+result "the means beside the paper's, and the losses counted"
 
 run 0 "$MIXTUNE" report --db "$db" --out "$TMPDIR/part" -q --m 1:256:x2,1024
 [ ! -e "$TMPDIR/part/data/paper.csv" ] || verdict="$verdict a mean over ten of eleven batch sizes; "
@@ -135,7 +133,7 @@ run 0 "$MIXTUNE" report --db "$TMPDIR/alone.db" --out "$TMPDIR/alone" -q
 [ -z "$(find "$TMPDIR/alone" -name '*peer*')" ] || verdict="$verdict peers out of nothing; "
 run 1 "$MIXTUNE" show --db "$TMPDIR/alone.db" --peers
 expect 'holds no times of peers' err
-result "$verdict" "without peers there is no plot, no table and a sentence"
+result "without peers there is no plot, no table and a sentence"
 
 # Peers of the very layers that were swept, faster than everything: they are neither exported nor searched among, and no sweep is put off by
 # them.
@@ -155,18 +153,17 @@ run 0 "$MIXTUNE" export --db "$TMPDIR/s.db" --out "$TMPDIR/after.mixtune" -q
 bundle "$TMPDIR/before.mixtune" >"$TMPDIR/before" && bundle "$TMPDIR/after.mixtune" | diff "$TMPDIR/before" - >"$TMPDIR/err" ||
     verdict="$verdict the bundle changed: $(cat "$TMPDIR/err"); "
 [ -s "$TMPDIR/before" ] || verdict="$verdict an empty bundle; "
-result "$verdict" "peers are not exported"
+result "peers are not exported"
 run 0 "$MIXTUNE" replay --db "$TMPDIR/s.db" --out "$TMPDIR/replay" -q
-result "$verdict" "peers are not searched among"
+result "peers are not searched among"
 sweep "$TMPDIR/s.db"
 [ "$(sqlite3 "$TMPDIR/s.db" "SELECT count(*) FROM run")" = 2 ] || verdict="$verdict not a second run; "
 [ "$(sqlite3 "$TMPDIR/s.db" "SELECT count(DISTINCT run) FROM measurement")" = 1 ] || verdict="$verdict something was measured again; "
-result "$verdict" "a sweep goes on beside peers"
+result "a sweep goes on beside peers"
 
 # peers.py itself, as far as Python alone carries it.
 if ! python3 --version >"$TMPDIR/null" 2>&1; then
-    number=$((number + 1))
-    echo "ok $number - peers.py # SKIP there is no python3"
+    skip "peers.py" "there is no python3"
     finish
 fi
 export PYTHONDONTWRITEBYTECODE=1
@@ -175,7 +172,7 @@ import glob
 for path in glob.glob("tests/gpu/*.py"):
     compile(open(path).read(), path, "exec")
 PYTHON
-result "$verdict" "every file is Python"
+result "every file is Python"
 
 run 0 env PYTHONPATH=tests/gpu python3 - <<'PYTHON'
 import random
@@ -198,7 +195,7 @@ for n in (31, 32, 101):
     near = lambda x, y: abs(sum(v < x for v in samples) - sum(v < y for v in samples)) <= 1
     assert near(low, medians[100]) and near(high, medians[3899]), (n, low, medians[100], high, medians[3899])
 PYTHON
-result "$verdict" "medians and intervals"
+result "medians and intervals"
 
 run 0 env PYTHONPATH=tests/gpu python3 - "$TMPDIR" <<'PYTHON'
 import sys
@@ -227,7 +224,7 @@ file.write()
 file.add(problems[3], "peer:torch-fp16", "torch=2.11.0", "fp16", 0, "fp16", "launch-failed", "RuntimeError: no")
 file.write()
 PYTHON
-[ -n "$verdict" ] || run 0 "$MIXTUNE" merge --into "$TMPDIR/py.db" "$TMPDIR/py.json"
+run 0 "$MIXTUNE" merge --into "$TMPDIR/py.db" "$TMPDIR/py.json"
 expect 'added 3 of the 3 measurements and 1 of the 1 runs' out
 sqlite3 "$TMPDIR/py.db" "SELECT family, fact.config, m, scheme, outcome, median_ns, low_ns, high_ns, length(samples), registers, message, name
     FROM fact JOIN (SELECT id, samples FROM measurement) USING (id) LEFT JOIN knob ON knob.config = config_id ORDER BY created" >"$TMPDIR/rows"
@@ -236,7 +233,7 @@ peer:triton-w4a8|triton=3.6.0,ways=2|1|w4a8|ok|2.25|1.5|3.0|24|96||ways
 peer:humming-w4a8||1|w4a8|refused|||||0|not "there"|
 peer:torch-fp16|torch=2.11.0|1|fp16|launch-failed|||||0|RuntimeError: no|
 ROWS
-result "$verdict" "shapes as a sweep reads them; a file that merge reads"
+result "shapes as a sweep reads them; a file that merge reads"
 
 run 64 python3 tests/gpu/peers.py --shape 3
 expect 'not M,N,K or N,K' err
@@ -244,13 +241,13 @@ run 64 python3 tests/gpu/peers.py --shape 1,64,128 --peers torch-fp16,nobody
 expect 'nobody. is not one of torch-fp16, ' err
 run 64 python3 tests/gpu/peers.py --shape 1,64,128 --mixtune-env nothing
 expect 'nothing. is not NAME=VALUE' err
-result "$verdict" "bad usage"
+result "bad usage"
 
 mkdir "$TMPDIR/none" && echo 'raise ImportError("none here")' >"$TMPDIR/none/torch.py"
 run 69 env PYTHONPATH="$TMPDIR/none" python3 tests/gpu/peers.py --shape 1,64,128 --out "$TMPDIR/none.json"
 expect 'PyTorch cannot be imported: none here' err
 [ ! -e "$TMPDIR/none.json" ] || verdict="$verdict a file of nothing; "
-result "$verdict" "without PyTorch there is a sentence"
+result "without PyTorch there is a sentence"
 
 # peers.py with a PyTorch and with peers of our own: what hangs, crashes and breaks, and what becomes of the others.
 mkdir "$TMPDIR/gpu" && cp tests/gpu/peer*.py "$TMPDIR/gpu" && cp tests/cli/peers_fake_torch.py "$TMPDIR/gpu/torch.py" &&
@@ -282,7 +279,7 @@ run 0 fake --m 1 --peers good --out "$TMPDIR/one.json" --mixtune-env LD_LIBRARY_
 expect '^peers: torch 2.11.0 built for CUDA 13.0, ' err
 expect 'LD_LIBRARY_PATH=$' err
 [ "$(rows "$TMPDIR/one.json")" = "good 1 ok  1" ] || verdict="$verdict $(rows "$TMPDIR/one.json"); "
-result "$verdict" "mixtune has an environment of its own, and PyTorch has not"
+result "mixtune has an environment of its own, and PyTorch has not"
 
 fake() { python3 "$TMPDIR/gpu/peers.py" --shape 64,128 "$@"; }
 run 0 fake --m 1,16 --limit 1s --peers good,raises,sleeps,blocks,crashes,refuses,loses,sticks,last --out "$TMPDIR/all.json"
@@ -308,7 +305,7 @@ for pattern in 'raise RuntimeError\("first line' 'sleeps: not ready after 1 s' '
 done
 run 0 "$MIXTUNE" merge --into "$TMPDIR/fake.db" "$TMPDIR/all.json"
 expect 'added 13 of the 13 measurements' out
-result "$verdict" "what hangs, crashes, loses the context or breaks is a row, and the others go on"
+result "what hangs, crashes, loses the context or breaks is a row, and the others go on"
 
 # In the middle of timing one hangs: what is on disk before, and after ^C, is the first shape, whole. No function: its shell would get the signal.
 python3 "$TMPDIR/gpu/peers.py" --shape 64,128 --m 1,16 --peers good,late --limit 60s --out "$TMPDIR/int.json" >"$TMPDIR/out" 2>"$TMPDIR/err" &
@@ -317,7 +314,6 @@ for ((i = 0; i < 300; i++)); do
     grep -q '^late hangs' "$TMPDIR/err" && break
     sleep 0.1
 done
-verdict=
 [ "$(rows "$TMPDIR/int.json" 2>&1)" = "good 1 ok  1
 late 1 ok  1" ] || verdict="$verdict on disk before: $(rows "$TMPDIR/int.json" 2>&1); "
 SECONDS=0
@@ -325,7 +321,7 @@ kill -INT "$pid"
 wait "$pid"
 [ $? = 75 ] && [ "$SECONDS" -le 5 ] || verdict="$verdict not 75 within 5 s, but after $SECONDS; "
 [ "$(rows "$TMPDIR/int.json" | wc -l)" = 2 ] && expect interrupted err || verdict="$verdict $(rows "$TMPDIR/int.json"); "
-result "$verdict" "^C ends it within seconds, a hanging peer or not"
+result "^C ends it within seconds, a hanging peer or not"
 
 SECONDS=0
 run 0 fake --m 1,16 --peers good,slow --limit 60s --budget 4s --out "$TMPDIR/budget.json"
@@ -336,5 +332,5 @@ run 0 fake --m 1,16 --peers good,late --limit 60s --budget 4s --out "$TMPDIR/bud
 [ "$SECONDS" -le 11 ] || verdict="$verdict $SECONDS s with a peer that hangs; "
 expect 'peers: the budget is over; 1 of 2 shapes were not measured, or not wholly' err
 [ "$(rows "$TMPDIR/budget.json" | grep -c ' ok  1')" = 2 ] || verdict="$verdict $(rows "$TMPDIR/budget.json"); "
-result "$verdict" "the budget is kept, a hanging peer or not"
+result "the budget is kept, a hanging peer or not"
 finish

@@ -38,46 +38,42 @@ want "$db" '1' "SELECT min(family IN (SELECT family FROM fact WHERE cache_state 
 [ "$(sql "$db" "SELECT count(DISTINCT family) FROM measurement JOIN run ON run.id = run JOIN config ON config.id = measurement.config
     WHERE command LIKE 'finals of %'")" = 4 ] || verdict="$verdict the libraries are not in the finals; "
 want "$db" '1' "SELECT count(DISTINCT json_extract(clocks, '\$.sm_mhz')) FROM environment"
-result "$verdict" 'a sweep of a device that is not software: libraries, hot times, finals, no sample lost'
+result 'a sweep of a device that is not software: libraries, hot times, finals, no sample lost'
 
 # The shape is one for both schemes, and for the finals of both.
-verdict=
-[ "$(grep -c asked "$TMPDIR/calls")" = 1 ] || verdict="the heuristics were asked $(grep -c asked "$TMPDIR/calls") times; "
+[ "$(grep -c asked "$TMPDIR/calls")" = 1 ] || verdict+=" the heuristics were asked $(grep -c asked "$TMPDIR/calls") times; "
 grep -qx 'asked 8' "$TMPDIR/calls" || verdict="$verdict not for 8 algorithms; "
 [ "$(tail -n 1 "$TMPDIR/calls")" = 'captured 5' ] || [ "$(tail -n 1 "$TMPDIR/calls")" = 'captured 0' ] || verdict="$verdict another algorithm than the fastest; "
 grep -q '[a-z] 8$' <(grep -v asked "$TMPDIR/calls") && verdict="$verdict more than 8 algorithms were tried; "
-result "$verdict" 'under --quick eight of cuBLASLt'\''s algorithms are tried, once for a shape'
+result 'under --quick eight of cuBLASLt'\''s algorithms are tried, once for a shape'
 
 FAKE_CUBLAS=broken run 0 sweep "$TMPDIR/poor"
 [ "$(grep -c 'cuBLAS is no baseline (cuBLAS: cublasCreate gives status 1)' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of cuBLAS; "
 [ "$(grep -c 'cuBLASLt is no baseline (cuBLASLt: cublasLtCreate gives status 1)' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of cuBLASLt; "
 want "$TMPDIR/poor" 'cublas,cublaslt' 'SELECT DISTINCT missing FROM run'
-result "$verdict" 'libraries that are missing are one warning each, and stand in the run'
+result 'libraries that are missing are one warning each, and stand in the run'
 
-verdict=
-"$MIXTUNE" show --db "$TMPDIR/poor" >"$TMPDIR/out" 2>"$TMPDIR/err"
+run 0 "$MIXTUNE" show --db "$TMPDIR/poor"
 expect 'In [12] of [12] rows the baseline is not the fastest of all libraries' out
 expect 'baseline_lacks cublas,cublaslt' out
-"$MIXTUNE" show --db "$TMPDIR/poor" --all >"$TMPDIR/out" 2>"$TMPDIR/err"
+run 0 "$MIXTUNE" show --db "$TMPDIR/poor" --all
 expect 'missing cublas,cublaslt' out
-"$MIXTUNE" merge --into "$TMPDIR/merged" "$TMPDIR/poor" >"$TMPDIR/out" 2>"$TMPDIR/err"
-"$MIXTUNE" show --db "$TMPDIR/merged" --json >"$TMPDIR/out" 2>>"$TMPDIR/err"
+run 0 "$MIXTUNE" merge --into "$TMPDIR/merged" "$TMPDIR/poor"
+run 0 "$MIXTUNE" show --db "$TMPDIR/merged" --json
 expect '"baseline_lacks":"cublas,cublaslt".*"missing":"cublas,cublaslt"' out
-"$MIXTUNE" show --db "$db" >"$TMPDIR/out" 2>"$TMPDIR/err"
+run 0 "$MIXTUNE" show --db "$db"
 forbid 'baseline_lacks|missing|rejected|low_clock' out
-result "$verdict" 'show says which libraries a baseline lacks, also of a merged database'
+result 'show says which libraries a baseline lacks, also of a merged database'
 
 # A kernel of cuBLAS is loaded at its first launch, after a synchronisation.
-verdict=
-grep -q 'launched 0' "$TMPDIR/calls" || verdict="cuBLAS was not launched; "
+grep -q 'launched 0' "$TMPDIR/calls" || verdict+=" cuBLAS was not launched; "
 grep waited "$TMPDIR/calls" && verdict="$verdict a library was loaded behind the gate; "
-result "$verdict" 'the first launch of a library is not behind the gate'
+result 'the first launch of a library is not behind the gate'
 
 # By itself a GEMM of cuBLAS is too long for a graph; the others of its finals are not.
-verdict=
-grep -q 'captured 0' "$TMPDIR/calls" || verdict='cuBLAS is timed in another form than the others; '
+grep -q 'captured 0' "$TMPDIR/calls" || verdict+='cuBLAS is timed in another form than the others; '
 want "$db" '1' "SELECT count(*) FROM current WHERE family = 'cublas' AND cache_state = 'cold' AND median_ns > 20000"
-result "$verdict" 'finals have one form: a graph where anyone is short'
+result 'finals have one form: a graph where anyone is short'
 
 # Stamps of a clock at half its speed.
 mkdir "$TMPDIR/slow" "$TMPDIR/none"
@@ -87,19 +83,19 @@ MIXTUNE_TEMPLATES="$TMPDIR/slow" run 0 sweep "$TMPDIR/throttled"
 expect '[0-9]+ candidates could not be timed .*: the SM clock was down to 50 % of the highest; [1-9][0-9]* samples were thrown away' err
 want "$TMPDIR/throttled" '1' "SELECT min(low_clock BETWEEN 0.49 AND 0.51) FROM fact WHERE outcome = 'ok'"
 want "$TMPDIR/throttled" '1' "SELECT count(*) FROM measurement WHERE rejected > 0" # it is waited for once
-"$MIXTUNE" show --db "$TMPDIR/throttled" >"$TMPDIR/out" 2>>"$TMPDIR/err"
+run 0 "$MIXTUNE" show --db "$TMPDIR/throttled"
 expect 'On the way to [12] rows the SM clock was too low' out
 expect ' 0.5 ' out
-"$MIXTUNE" show --db "$TMPDIR/throttled" --all >"$TMPDIR/out" 2>>"$TMPDIR/err"
+run 0 "$MIXTUNE" show --db "$TMPDIR/throttled" --all
 expect 'Of 1 rows [0-9]+ samples were thrown away' out
-result "$verdict" 'samples at a low clock are told by the sweep and by show, those of finals too'
+result 'samples at a low clock are told by the sweep and by show, those of finals too'
 
 echo '#error no gate' >"$TMPDIR/none/gate.cu"
 MIXTUNE_TEMPLATES="$TMPDIR/none" run 0 sweep "$TMPDIR/gateless"
 [ "$(grep -c 'a low clock is not noticed (.*no gate' "$TMPDIR/err")" = 1 ] || verdict="$verdict not one warning of the gate; "
 want "$TMPDIR/gateless" 'gate' 'SELECT DISTINCT missing FROM run'
-"$MIXTUNE" show --db "$TMPDIR/gateless" >"$TMPDIR/out" 2>>"$TMPDIR/err"
+run 0 "$MIXTUNE" show --db "$TMPDIR/gateless"
 expect 'rows were measured without the gate' out
-result "$verdict" 'a gate that is missing is a warning, and stands in the run'
+result 'a gate that is missing is a warning, and stands in the run'
 
 finish

@@ -14,7 +14,7 @@ right() {
     expect '^[0-9]* right, 0 wrong' out
     [ "$least" -lt 10 ] || expect 'without split-K compared bit for bit' out
     [ -z "$verdict" ] || verdict="$verdict$(grep -v '^right' "$TMPDIR/out" | head -n 20)"
-    result "$verdict" "$name: $count right"
+    result "$name: $count right"
 }
 
 soft=(--device soft:a100-sxm-80g)
@@ -32,7 +32,7 @@ run 0 env MIXTUNE_CACHE_DIR="$TMPDIR/cache" "$MIXTUNE" verify --quiet --device s
 expect '^5 kernels compiled, 0 failed$' out
 forbid 'right' out
 [ "$(find "$TMPDIR/cache/kernels" -type f | wc -l)" = 5 ] || verdict="$verdict not five kernels in the cache; "
-result "$verdict" "--compile-only fills the cache and runs nothing"
+result "--compile-only fills the cache and runs nothing"
 
 # ---- which families ----
 
@@ -42,16 +42,16 @@ of_family() { grep -cE "^right +$1 " "$TMPDIR/out"; }
 run 0 "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --scheme w4a8,w6a8 --dtype bf16
 [ "$(of_family sm80) $(of_family sm90) $(of_family quantize)" = "2 2 2" ] || verdict="$verdict not two lines of each; "
 [ "$(grep -c '^2 configurations without split-K compared bit for bit' "$TMPDIR/out")" = 2 ] || verdict="$verdict bits were not compared across families; "
-result "$verdict" "without a name every quantised family of the device is verified, to the same bits"
+result "without a name every quantised family of the device is verified, to the same bits"
 
 run 0 "$MIXTUNE" verify --quiet "${soft[@]}" --shape 33,257,300
 [ "$(of_family sm80) $(of_family sm90)" = "1 0" ] || verdict="$verdict not sm80 alone; "
-result "$verdict" "a device without wgmma has one"
+result "a device without wgmma has one"
 
 run 0 "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --config stages=3
 expect '^right +sm80 .*,stages=3,' out
 [ "$(of_family sm80) $(of_family sm90)" = "1 0" ] || verdict="$verdict not sm80 alone; "
-result "$verdict" "a configuration without a family is sm80's"
+result "a configuration without a family is sm80's"
 
 # Spaces of the families' own names, but small ones.
 mkdir -p "$TMPDIR/configs/spaces"
@@ -60,7 +60,7 @@ printf 'family: sm90\nvalues:\n  tile_m: [24, 32]\n  stages: [3]\n' >"$TMPDIR/co
 run 0 env MIXTUNE_CONFIGS="$TMPDIR/configs" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --all
 [ "$(of_family sm80) $(of_family sm90)" = "3 3" ] || verdict="$verdict not the defaults and both spaces; "
 expect '^6 configurations without split-K compared bit for bit' out
-result "$verdict" "--all is the spaces of all of them"
+result "--all is the spaces of all of them"
 
 # sm90 rounds once more at each group: within the allowed error, so that only the comparison of bits with sm80's sees it.
 mkdir "$TMPDIR/other"
@@ -71,6 +71,6 @@ awk '/return __fmaf_rn\(t, sx, acc\);/ { print "#ifdef ROUND_TWICE\nreturn __fad
 run 2 env MIXTUNE_TEMPLATES="$TMPDIR/other" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300
 [ "$(of_family sm80)" = 1 ] || verdict="$verdict sm80 is not right; "
 expect '^wrong +sm90 .*its bits differ from those of the first configuration without split-K' out
-result "$verdict" "another family's bits must be the same"
+result "another family's bits must be the same"
 
 finish

@@ -24,13 +24,13 @@ values:
   stages: [3]
 YAML
 verify() { # options
-    MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 "$@"
+    LD_PRELOAD=$clock MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 "$@"
 }
 
 SOFTGPU_WATCHDOG=2000000 run 2 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml"
 cp "$TMPDIR/out" "$TMPDIR/by_the_device"
 expect '^timeout +sm80 .*CUDA_ERROR_LAUNCH_TIMEOUT.*,stages=5,' out
-result "$verdict" "the device's own watch ends a kernel"
+result "the device's own watch ends a kernel"
 
 run 2 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml" --timeout 3s
 for split in 1 2; do
@@ -43,7 +43,7 @@ done
 [ "$(of_family sm90)" = 2 ] || verdict="$verdict not two lines of sm90; "
 expect '^6 right, 2 wrong, 0 refused, 6 failed$' out
 diff <(sed 's/  .*//' "$TMPDIR/by_the_device") <(sed 's/  .*//' "$TMPDIR/out") >>"$TMPDIR/err" || verdict="$verdict other verdicts than the device's; "
-result "$verdict" "kernels that hang, crash, fault or err are lines, and the others are verified as ever"
+result "kernels that hang, crash, fault or err are lines, and the others are verified as ever"
 
 run 1 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml" --timeout 3s --give-up 2 --json
 [ "$(grep -c '"verdict":"timeout"' "$TMPDIR/out")" = 2 ] || verdict="$verdict not two timeouts; "
@@ -51,22 +51,22 @@ run 1 verify --space "$TMPDIR/bad.yaml,$TMPDIR/good.yaml" --timeout 3s --give-up
 forbid 'stages=[678]' out
 expect '^{"right":6,"wrong":0,"refused":0,"failed":2,"skipped":6}$' out
 expect 'warning: sm80 is given up after 2 kernels' err
-result "$verdict" "after --give-up the rest of a family is skipped, and no other family"
+result "after --give-up the rest of a family is skipped, and no other family"
 
 mkdir "$TMPDIR/quantize"
 sed 's/__launch_bounds__.*quantize_act(.*{$/&\n    for (;;)\n        asm volatile("");/' templates/quantize_act.cu >"$TMPDIR/quantize/quantize_act.cu"
-run 1 env MIXTUNE_TEMPLATES="$TMPDIR/quantize" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --shape 5,100,300 --timeout 3s --give-up 1
+run 1 env LD_PRELOAD="$clock" MIXTUNE_TEMPLATES="$TMPDIR/quantize" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --shape 5,100,300 --timeout 3s --give-up 1
 expect '^timeout +quantize ' out
 [ "$(of_family sm80) $(of_family sm90)" = "2 2" ] || verdict="$verdict not two lines of each; "
 expect '^4 right, 0 wrong, 0 refused, 1 failed, 1 skipped$' out
-result "$verdict" "a quantisation that hangs leaves the GEMMs those of the host"
+result "a quantisation that hangs leaves the GEMMs those of the host"
 
 # $reached: the worker hangs from there on.
 export reached='^right +sm80 .*,stages=3,.*split_k=2'
 for signal in INT TERM KILL; do
-    signalled $signal verify --space "$TMPDIR/bad.yaml"
+    signalled $signal verify --space "$TMPDIR/bad.yaml" --timeout 9h
     [ $signal = KILL ] || expect '^mixtune: interrupted: 4 right, 0 wrong so far' err
-    result "$verdict" "SIG$signal ends it while a kernel hangs, and its worker"
+    result "SIG$signal ends it while a kernel hangs, and its worker"
 done
 
 sed -i 's/stages: .*/stages: [3, 5, 4]/; s/split_k: .*/split_k: [1]/' "$TMPDIR/bad.yaml"
@@ -74,11 +74,19 @@ reached='^right +sm80 .*,stages=3,.*split_k=1' crashed 1 verify --space "$TMPDIR
 expect '^crash +sm80 .*its process was ended by signal 11 \(Segmentation fault\) while it was proved  .*,stages=5,' out
 expect '^right +sm80 .*tile_n=64,.*,stages=4,' out
 expect '^4 right, 0 wrong, 0 refused, 1 failed$' out
-result "$verdict" "a worker that dies is a crash of its configuration alone"
+result "a worker that dies is a crash of its configuration alone"
 
-# timeout(1) signals the command itself and then its group.
-run 75 timeout --preserve-status -s TERM 3 env MIXTUNE_TEMPLATES="$TMPDIR/bad" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --config stages=5
+# timeout(1) signals the command itself and then its group. The clock stands between the two signals while the worker does.
+taken() { grep -q '^ShdPnd:.*0000$' "/proc/$1/status"; } # process: no signal waits
+reached='^right +quantize' begin_busy verify --config stages=5 --timeout 9h
+kill -STOP "$worker"
+kill -TERM "$command"
+await taken "$command"
+kill -TERM "$command"
+await taken "$command"
+kill -CONT "$worker"
+ended 75
 expect '^mixtune: interrupted: 1 right' err
-result "$verdict" "timeout ends it in good order"
+result "SIGTERM that comes twice at once, as from timeout, ends it in good order"
 
 finish

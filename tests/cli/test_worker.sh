@@ -26,7 +26,7 @@ space all.yaml '5, 6, 3, 7, 8'
 sweep() { # database, space, further options
     local base=$1 space=$2
     shift 2
-    MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" sweep --device "$device" --quick --space "$TMPDIR/$space" --db "$base" \
+    LD_PRELOAD=$clock MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" sweep --device "$device" --quick --space "$TMPDIR/$space" --db "$base" \
         --shape 200,300 --m 1,17 "$@"
 }
 outcomes() { # database, stages: each outcome with its number
@@ -49,16 +49,15 @@ want_outcomes "$TMPDIR/all" 6 'crash|1 refused|3'
 want_outcomes "$TMPDIR/all" 7 'illegal-address|1 refused|3'
 want_outcomes "$TMPDIR/all" 8 'wrong|4'
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
-result "$verdict" 'hanging, crashing, out-of-bounds and wrong kernels are labelled, and the good ones win as without them'
+result 'hanging, crashing, out-of-bounds and wrong kernels are labelled, and the good ones win as without them'
 
-verdict=
 [ "$(sql "$TMPDIR/all" "SELECT count(*) FROM current WHERE outcome = 'refused' AND message LIKE 'quarantined: its binary failed before (%'")" = 9 ] ||
     verdict='the refused rows do not say why'
-result "$verdict" 'other launches of a bad binary are recorded as quarantined'
+result 'other launches of a bad binary are recorded as quarantined'
 
 SOFTGPU_WATCHDOG=2000000 run 0 sweep "$TMPDIR/all" all.yaml --shape 80,300
-verdict=$verdict$(sql "$TMPDIR/all" "SELECT 'ran again: ', outcome, config FROM current WHERE n = 80 AND outcome IN ('timeout', 'crash', 'illegal-address')")
-result "$verdict" 'a later sweep into the same database remembers them'
+verdict+=$(sql "$TMPDIR/all" "SELECT 'ran again: ', outcome, config FROM current WHERE n = 80 AND outcome IN ('timeout', 'crash', 'illegal-address')")
+result 'a later sweep into the same database remembers them'
 
 # Mended kernels under the same name would have other binaries; the same ones fail again, each once.
 SOFTGPU_WATCHDOG=2000000 run 0 sweep "$TMPDIR/all" all.yaml --retry --json
@@ -67,58 +66,60 @@ cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 [ "$(sql "$TMPDIR/all" "SELECT outcome, count(*) FROM measurement JOIN layer ON layer.id = measurement.layer WHERE n = 200
     AND outcome IN ('timeout', 'crash', 'illegal-address') GROUP BY 1 ORDER BY 1" | tr '\n' ' ')" = 'crash|2 illegal-address|2 timeout|2 ' ] ||
     verdict="$verdict the bad binaries were not run again; "
-result "$verdict" '--retry measures again what failed'
+result '--retry measures again what failed'
 
 no_watchdog
 space hang.yaml '5, 3'
-begin=$SECONDS
 run 0 sweep "$TMPDIR/hang" hang.yaml --json --timeout 2s
-[ $((SECONDS - begin)) -lt 60 ] || verdict="$verdict took $((SECONDS - begin)) s; "
 want_outcomes "$TMPDIR/hang" 5 'refused|3 timeout|1'
 want_outcomes "$TMPDIR/hang" 3 'ok|4'
 [ "$(sql "$TMPDIR/hang" "SELECT message FROM current WHERE outcome = 'timeout'")" = 'no sign of life for 2 s while it was proved' ] ||
     verdict="$verdict the timeout does not say where it was; "
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
-result "$verdict" 'a worker that does not come back is ended and replaced'
+result 'a worker that does not come back is ended and replaced'
 
 for signal in INT TERM KILL; do
-    signalled $signal sweep "$TMPDIR/signal-$signal" hang.yaml
+    signalled $signal sweep "$TMPDIR/signal-$signal" hang.yaml --timeout 9h
     [ $signal = KILL ] || expect 'interrupted after [0-9]+ of 16 candidates; the same command goes on from there' err
-    result "$verdict" "SIG$signal ends a sweep whose kernel hangs, and its worker"
+    result "SIG$signal ends a sweep whose kernel hangs, and its worker"
 done
 
 run 0 sweep "$TMPDIR/signal-KILL" hang.yaml --json --timeout 2s
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
-result "$verdict" 'the same command goes on from there'
+result 'the same command goes on from there'
 
 crashed 0 sweep "$TMPDIR/segv" hang.yaml --json
 want_outcomes "$TMPDIR/segv" 5 'crash|1 refused|3'
 [ "$(sql "$TMPDIR/segv" "SELECT message FROM current WHERE outcome = 'crash'")" = 'its process was ended by signal 11 (Segmentation fault) while it was proved' ] ||
     verdict="$verdict the crash does not say what happened; "
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
-result "$verdict" 'a worker that dies is a crash of its candidate alone'
+result 'a worker that dies is a crash of its candidate alone'
 
-bench() { MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" bench --device "$device" --quick --shape 17,200,300 --config stages=3 --config stages=5; }
+bench() { LD_PRELOAD=$clock MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" bench --device "$device" --quick --shape 17,200,300 --config stages=3 --config stages=5; }
 for signal in INT TERM; do
     reached='^200x300 .*,stages=3' signalled $signal bench
     expect '^200x300 .*,stages=3' out
-    result "$verdict" "SIG$signal ends a bench whose kernel hangs, and its worker"
+    result "SIG$signal ends a bench whose kernel hangs, and its worker"
 done
 
 # Two sweeps at once.
-sweep "$TMPDIR/two" hang.yaml --timeout 4s >"$TMPDIR/out1" 2>"$TMPDIR/err1" &
+sweep "$TMPDIR/two" hang.yaml --timeout 9h >"$TMPDIR/out1" 2>"$TMPDIR/err1" &
 first=$!
-wait_until_busy "$(child_of "$(child_of $first)")"
+worker=$(child_of "$(child_of $first)")
+wait_until_busy "$worker"
 run 1 sweep "$TMPDIR/two" hang.yaml --no-wait
 expect 'process [0-9]+ sweeps on .* without --no-wait' err
-result "$verdict" 'a second sweep of one device and database refuses with --no-wait'
-run 0 sweep "$TMPDIR/two" hang.yaml --json
-expect 'process [0-9]+ sweeps on .*; waiting' err
+result 'a second sweep of one device and database refuses with --no-wait'
+sweep "$TMPDIR/two" hang.yaml --json >"$TMPDIR/out" 2>"$TMPDIR/err" &
+second=$!
+await grep -qE 'process [0-9]+ sweeps on .*; waiting' "$TMPDIR/err"
+kill -SEGV "$worker" # else the first would never end
+wait $first || verdict="$verdict the first failed; "
+wait $second || verdict="$verdict the second failed; "
 expect '0 candidates to measure, 16 measured before' err
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
-wait $first || verdict="$verdict the first failed; "
 [ "$(sql "$TMPDIR/two" 'PRAGMA integrity_check')" = ok ] || verdict="$verdict the database is corrupt; "
 [ "$(sql "$TMPDIR/two" 'SELECT count(*) FROM measurement')" = 16 ] || verdict="$verdict something was measured twice; "
-result "$verdict" 'without it waits, and then has nothing left to do'
+result 'without it waits, and then has nothing left to do'
 
 finish

@@ -23,38 +23,31 @@ CU
 # With this a software device takes a loop without end for work, and only the command's own watch can end it.
 no_watchdog() { export SOFTGPU_WATCHDOG=1000000000000; }
 
-# A signal has to come while a kernel hangs: the worker then has used processor time for a while.
+# What is limited in seconds is limited in processor time of the command and its worker when the command runs with LD_PRELOAD=$clock: a kernel
+# that hangs uses it up, and on a busy machine no other does.
+clock=$TMPDIR/clock.so
+cc -std=c11 -D_GNU_SOURCE -shared -fPIC -Wall -Wextra -Werror -o "$clock" tests/unit/fake_clock.c || exit 1
+
+# A signal has to come while a kernel hangs: the worker then has used processor time for a while. Nothing of a process that is gone is waited for.
+gone() { [ ! -d "/proc/$1" ]; } # process
+has_child() { # process; sets $children
+    children=$(cat "/proc/$1/task/$1/children" 2>/dev/null)
+    [ -n "$children" ] || gone "$1"
+}
 child_of() { # process: its first child, once there is one
-    local child
-    for _ in $(seq 400); do
-        child=$(cat "/proc/$1/task/$1/children" 2>/dev/null)
-        [ -n "$child" ] && break
-        sleep 0.05
-    done
-    echo "${child%% *}"
+    await has_child "$1"
+    echo "${children%% *}"
 }
 ticks_of() { awk '{ print $14 }' "/proc/$1/stat" 2>/dev/null || echo 0; } # process: its processor time
+has_said() { grep -qE -- "$2" "$TMPDIR/out" || gone "$1"; } # process, pattern
+has_worked() { [ "$(ticks_of "$1")" -gt "$2" ] || gone "$1"; } # process, ticks
 wait_until_busy() { # worker; a pattern that has to be in $TMPDIR/out first
-    local ticks=0 before=0
+    local before=0
     if [ -n "${2:-}" ]; then
-        for _ in $(seq 400); do
-            grep -qE -- "$2" "$TMPDIR/out" && break
-            sleep 0.05
-        done
+        await has_said "$1" "$2"
         before=$(ticks_of "$1")
     fi
-    for _ in $(seq 400); do
-        ticks=$(ticks_of "$1")
-        [ $((ticks - before)) -gt 60 ] && break
-        sleep 0.05
-    done
-}
-gone() { # process
-    for _ in $(seq 100); do
-        [ -d "/proc/$1" ] || return 0
-        sleep 0.05
-    done
-    return 1
+    await has_worked "$1" $((before + 60))
 }
 
 # begin_busy COMMAND...: starts it, or a function whose one process it is, and waits until its worker is busy, with $reached set only after
@@ -68,31 +61,31 @@ begin_busy() {
     wait_until_busy "$worker" "${reached:-}"
 }
 
-# signalled SIGNAL COMMAND...: signals it once its worker is busy; $verdict is good when it then ends soon, with 75 (after KILL: as killed),
-# and its worker with it.
-signalled() {
-    local signal=$1 code want=75 begin
-    [ "$signal" != KILL ] || want=137
-    shift
-    begin_busy "$@"
-    begin=$SECONDS
-    kill "-$signal" "$command"
+# ended CODE: the command of begin_busy ends with it, and its worker with it.
+ended() {
+    local code
+    await gone "$command" || kill -KILL "$command"
     wait "$started"
     code=$?
-    verdict=
-    [ $((SECONDS - begin)) -le 15 ] || verdict="it took $((SECONDS - begin)) s; "
-    [ $code = $want ] || verdict="$verdict exit code $code, not $want; "
-    gone "$worker" || verdict="$verdict the worker outlived it; "
+    [ $code = "$1" ] || verdict+=" exit code $code, not $1; "
+    await gone "$worker"
+}
+
+# signalled SIGNAL COMMAND...: signals it once its worker is busy. It then ends, with 75 (after KILL: as killed) and its worker with it, and not
+# because it takes the kernel for one that hangs. Give it a --timeout of hours where it has one.
+signalled() {
+    local signal=$1 want=75
+    [ "$signal" != KILL ] || want=137
+    begin_busy "${@:2}"
+    kill "-$signal" "$command"
+    ended $want
+    forbid 'no sign of life|no answer within' out
+    forbid 'no sign of life|no answer within' err
 }
 
 # crashed CODE COMMAND...: as run(), of a command whose worker dies once it is busy.
 crashed() {
-    local want=$1 code
-    shift
-    begin_busy "$@"
+    begin_busy "${@:2}"
     kill -SEGV "$worker"
-    wait "$started"
-    code=$?
-    verdict=
-    [ $code = "$want" ] || verdict="exit code $code, not $want; "
+    ended "$1"
 }
