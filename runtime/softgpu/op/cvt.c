@@ -337,10 +337,12 @@ static op_fn *find_scalar(const struct insn *i) {
     const unsigned to_size = type_size(to) < 2 ? 2 : type_size(to),
                    from_size = type_size(from) < 2 ? 2 : type_size(from);
     const bool tidy = i->dst[0].width == type_size(to) && i->src[0].width == type_size(from);
+    if (i->srcs != 1)
+        return NULL;
     for (size_t k = 0; tidy && k < sizeof quick / sizeof quick[0]; k++)
         if (quick[k].to == to && quick[k].from == from && quick[k].rnd == i->rnd && quick[k].flags == i->flags)
             return quick[k].run;
-    if (i->dst[0].width < to_size || i->src[0].width < from_size || i->srcs != 1)
+    if (i->dst[0].width < to_size || i->src[0].width < from_size)
         return NULL;
     if (is_integer(to) && is_integer(from)) {
         op_fn *byte = find_byte(i);

@@ -49,12 +49,21 @@ static void stmatrix_op(struct warp *w, const struct insn *i) {
     }
 }
 
+/* A register of 32 bits for each matrix. */
+static bool holds_matrices(const struct operand *o, int count) {
+    if ((o->kind == O_VEC ? o->count : 1) != count)
+        return false;
+    for (int k = 0; k < count; k++)
+        if (nth(o, k)->kind != O_REG || nth(o, k)->width != 4)
+            return false;
+    return true;
+}
+
 op_fn *op_matrix_find(struct insn *i) {
     const bool load = i->op == OP_ldmatrix;
-    const struct operand *registers = load ? &i->dst[0] : &i->src[1];
-    const int count = registers->kind == O_VEC ? registers->count : 1;
     const bool known = i->shape[0] == 8 && i->shape[1] == 8 && i->types == 1 && i->type[0] == T_B16 &&
-                       (i->num == 1 || i->num == 2 || i->num == 4) && count == i->num && i->src[0].kind == O_ADDRESS &&
+                       (i->num == 1 || i->num == 2 || i->num == 4) &&
+                       holds_matrices(load ? &i->dst[0] : &i->src[1], i->num) && i->src[0].kind == O_ADDRESS &&
                        (i->space == SPACE_SHARED || i->space == SPACE_GENERIC);
     if (!known || (i->flags & ~(F_SYNC | F_ALIGNED | F_TRANS)))
         return NULL;

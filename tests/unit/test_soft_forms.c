@@ -1,0 +1,630 @@
+/* Which forms of an instruction the machine knows. Beside each form that it takes stand the forms that are one change
+ * away from it: none of them may be taken for the known one, and each is refused with a sentence that quotes it. */
+#include "../../runtime/base/str.h"
+#include "soft_world.h"
+
+#define DECLARED                                                                                                       \
+    ".version 8.6\n.target sm_90a\n.address_size 64\n"                                                                 \
+    ".visible .entry k(.param .u64 in)\n{ .shared .align 128 .b8 buf[1024];\n"                                         \
+    ".reg .pred %p<4>; .reg .b16 %h<9>; .reg .b32 %r<20>; .reg .b64 %rd<9>; .reg .b128 %q<2>;\n"                       \
+    ".reg .f32 %f<9>; .reg .f64 %d<9>;\n"
+enum { AT_LINE = 8 };
+
+struct forms {
+    const char *good;
+    const char *sentence; /* how the others are refused */
+    const char *bad[24];
+};
+
+/* The error of a module with this one instruction; "" if it is taken. */
+static const char *parse_one(const char *code) {
+    static char error[512];
+    struct str ptx = {0};
+    error[0] = '\0';
+    str_printf(&ptx, "%s%s\nret; }\n", DECLARED, code);
+    struct sg_module *m = sg_module_parse(ptx.data, ptx.length, error, sizeof error);
+    assert_true((m == NULL) == (error[0] != '\0'));
+    sg_module_free(m);
+    str_release(&ptx);
+    return error;
+}
+
+static int complain(const char *code, const char *error, const char *want) {
+    print_error("'%s' gives '%s', not '%s'\n", code, error, want);
+    return 1;
+}
+
+static int check_bad(const char *code, const char *sentence) {
+    char want[512];
+    const char *error = parse_one(code);
+    snprintf(want, sizeof want, "PTX line %d: %s in '%.*s'", AT_LINE, sentence, (int)strlen(code) - 1, code);
+    return strcmp(error, want) ? complain(code, error, want) : 0;
+}
+
+static void check_forms(const struct forms *forms, size_t count) {
+    int wrong = 0;
+    for (const struct forms *f = forms; f < forms + count; f++) {
+        const char *error = parse_one(f->good);
+        wrong += *error ? complain(f->good, error, "nothing") : 0;
+        for (size_t k = 0; k < sizeof f->bad / sizeof *f->bad && f->bad[k]; k++)
+            wrong += check_bad(f->bad[k], f->sentence);
+    }
+    assert_int_equal(wrong, 0);
+}
+#define CHECK(table) check_forms(table, sizeof(table) / sizeof *(table))
+
+#define ARITHMETIC ": this combination of types and modifiers is not known"
+
+static void test_matrices(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+         "ldmatrix.b16" ARITHMETIC,
+         {"ldmatrix.sync.aligned.m8n16.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.m16n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.m16n16.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.shared.b16 %r1, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.3d.shared.b16 {%r1, %r2, %r3}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %r3}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r1, %r2, %r3}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1, %r2}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x2.shared.b16 %r1, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, %r5;",
+          "ldmatrix.sync.aligned.m8n8.x4.global.b16 {%r1, %r2, %r3, %r4}, [%rd5];",
+          "ldmatrix.sync.aligned.m8n8.x4.shared::cluster.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.relu.m8n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %h3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %rd2, %r3, %r4}, [%r5];",
+          "ldmatrix.sync.aligned.m8n8.x1.shared.b16 %p1, [%r5];"}},
+        {"ldmatrix.sync.aligned.m8n8.x1.b16 {%r1}, [%rd5];",
+         "ldmatrix.b8" ARITHMETIC,
+         {"ldmatrix.sync.aligned.m8n8.x1.shared.b8 {%r1}, [%r5];"}},
+        {"ldmatrix.sync.aligned.m8n8.x2.shared::cta.b16 {%r1, %r2}, [%r5+16];",
+         "ldmatrix.b16.b16" ARITHMETIC,
+         {"ldmatrix.sync.aligned.m8n8.x2.shared.b16.b16 {%r1, %r2}, [%r5];"}},
+        {"ldmatrix.sync.aligned.m8n8.x1.shared.b16 %r1, [%r5];",
+         "ldmatrix" ARITHMETIC,
+         {"ldmatrix.sync.aligned.m8n8.x1.shared %r1, [%r5];"}},
+        {"stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%r5], {%r1, %r2};",
+         "stmatrix.b16" ARITHMETIC,
+         {"stmatrix.sync.aligned.m8n16.x2.shared.b16 [%r5], {%r1, %r2};",
+          "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5], {%r1, %r2};",
+          "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%r5], {%r1, %r2};",
+          "stmatrix.sync.aligned.m8n8.x2.shared.b16 %r5, {%r1, %r2};",
+          "stmatrix.sync.aligned.m8n8.x2.global.b16 [%rd5], {%r1, %r2};",
+          "stmatrix.sync.aligned.m8n8.x2.shared.b16 [%r5], {%r1, %rd2};",
+          "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5], 7;"}},
+        {"stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r5], {%r1};",
+         "stmatrix.b8" ARITHMETIC,
+         {"stmatrix.sync.aligned.m8n8.x1.shared.b8 [%r5], {%r1};"}},
+        {"movmatrix.sync.aligned.m8n8.trans.b16 %r1, %r2;",
+         "movmatrix.b16" ARITHMETIC,
+         {"movmatrix.sync.aligned.m8n8.b16 %r1, %r2;", "movmatrix.sync.aligned.m8n16.trans.b16 %r1, %r2;",
+          "movmatrix.sync.aligned.m16n8.trans.b16 %r1, %r2;", "movmatrix.sync.aligned.m8n8.trans.b16 %rd1, %r2;",
+          "movmatrix.sync.aligned.m8n8.trans.b16 %r1, %rd2;"}},
+        {"movmatrix.sync.aligned.m8n8.trans.b16 %r1, %r1;",
+         "movmatrix.b32" ARITHMETIC,
+         {"movmatrix.sync.aligned.m8n8.trans.b32 %r1, %r2;"}},
+    };
+    CHECK(table);
+}
+
+#define A2 "{%r1, %r2}"
+#define A4 "{%r1, %r2, %r3, %r4}"
+#define B1 "{%r5}"
+#define B2 "{%r5, %r6}"
+#define C4 "{%r8, %r9, %r10, %r11}"
+#define D4 "{%r12, %r13, %r14, %r15}"
+
+static void test_mma(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"mma.sync.aligned.m16n8k32.row.col.satfinite.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+         "mma.s32.s8" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k32.col.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.row.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sp.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m32n8k32.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n16k32.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k24.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k64.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k16.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.s4.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " D4 ", " A2 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B1 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " A2 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " A2 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " D4 ", {%r1, %r2, %rd3, %r4}, " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 " D4 ", " A4 ", %r5, " C4 ";",
+          "mma.sync.aligned.m16n8k32.row.col.relu.s32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%r12, %r13}, {%r1}, {%r5}, {%r8, %r9};",
+         "mma.f32.s8" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k32.row.col.f32.s8.u8.s32 " D4 ", " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m16n8k64.row.col.s32.s4.u4.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+         "mma.s32.s4" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k128.row.col.s32.s4.u4.s32 " D4 ", {%r1, %r2, %r3, %r4, %r1, %r2, %r3, %r4}, " A4
+          ", " C4 ";",
+          "mma.sync.aligned.m16n8k64.row.col.s32.s4.s8.s32 " D4 ", " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.xor.popc " D4 ", " A4 ", " B2 ", " C4 ";",
+         "mma.s32.b1" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.or.popc " D4 ", " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+         "mma.f32.f16" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k16.row.col.satfinite.f32.f16.f16.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k16.row.col.f32.f16.bf16.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.bf16 " D4 ", " A4 ", " B2 ", " A2 ";",
+          "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f16 " D4 ", " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%r12, %r13}, " A4 ", " B2 ", {%r8, %r9};",
+         "mma.f16.bf16" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k16.row.col.f16.bf16.bf16.f32 {%r12, %r13}, " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+         "mma.f32.bf16" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k16.row.col.f32.bf16.f16.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+          "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f16 " D4 ", " A4 ", " B2 ", {%r8, %r9};"}},
+        {"mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e5m2.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+         "mma.f32.e4m3" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k32.row.col.f32.e4m3.s8.f32 " D4 ", " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 " D4 ", " A4 ", " B2 ", " C4 ";",
+         "mma.f32.f32" ARITHMETIC,
+         {"mma.sync.aligned.m16n8k8.row.col.f32.f32.f32.f32 " D4 ", " A4 ", " B2 ", " C4 ";"}},
+        {"mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d1, %d2}, {%d3}, {%d4}, {%d5, %d6};",
+         "mma.f64.f64" ARITHMETIC,
+         {"mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f32 {%d1, %d2}, {%d3}, {%d4}, {%d5, %d6};",
+          "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d1, %d2}, {%r3}, {%d4}, {%d5, %d6};",
+          "mma.sync.aligned.m8n8k4.row.col.satfinite.f64.f64.f64.f64 {%d1, %d2}, {%d3}, {%d4}, {%d5, %d6};"}},
+        {"mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d1, %d2}, {%d3}, {%d4}, {%d1, %d2};",
+         "mma.f32.f64" ARITHMETIC,
+         {"mma.sync.aligned.m8n8k4.row.col.f32.f64.f64.f64 {%d1, %d2}, {%d3}, {%d4}, {%d5, %d6};"}},
+    };
+    CHECK(table);
+}
+
+static void test_wgmma(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", " A4 ", %rd1, %p1;",
+         "this form of wgmma is not known",
+         {"wgmma.mma_async.sync.aligned.m64n8k32.f32.u8.s8 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.s4.s8 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.b8 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8.s32 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m32n8k32.s32.u8.s8 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k16.s32.u8.s8 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n12k32.s32.u8.s8 {%r1, %r2, %r3, %r4, %r5, %r6}, " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n24k32.s32.u8.s8 " D4 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " A2 ", " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", " A2 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", %rd2, %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 %r1, " A4 ", %rd1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", " A4 ", %r1, %p1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", " A4 ", %rd1, %r1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", " A4 ", %rd1;",
+          "wgmma.mma_async.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", " A4 ", %rd1, %p1, 1;",
+          "wgmma.mma_async.sp.sync.aligned.m64n8k32.s32.u8.s8 " D4 ", " A4 ", %rd1, %p1;"}},
+        {"wgmma.mma_async.sync.aligned.m64n8k32.s32.s8.u8.satfinite " D4 ", " A4 ", %rd1, %p1;",
+         "this form of wgmma is not known",
+         {"wgmma.wait_group.sync.aligned;", "wgmma.wait_group.sync.aligned %r1;", "wgmma.wait_group.sync.aligned 0, 1;",
+          "wgmma.wait_group.relu.sync.aligned 0;", "wgmma.sync.aligned;"}},
+        {"wgmma.fence.sync.aligned;", "this form of wgmma is not known", {"wgmma.fence.sync.aligned.trans;"}},
+        {"wgmma.commit_group.sync.aligned;", "this form of wgmma is not known", {"wgmma.init.sync.aligned;"}},
+        {"wgmma.wait_group.sync.aligned 7;", "this form of wgmma is not known", {"wgmma.commit_group.sat;"}},
+        {"setmaxnreg.inc.sync.aligned.u32 40;",
+         "setmaxnreg needs .inc or .dec and a number",
+         {"setmaxnreg.sync.aligned.u32 40;", "setmaxnreg.inc.sync.aligned.u32 %r1;", "setmaxnreg.inc.sync.aligned.u32;",
+          "setmaxnreg.add.sync.aligned.u32 40;", "setmaxnreg.dec.sync.aligned.u32 40, 40;"}},
+        {"setmaxnreg.dec.sync.aligned.u32 40;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
+static void test_loads_and_stores(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"ld.relaxed.gpu.global.L1::no_allocate.L2::cache_hint.v4.f32 {%f1, %f2, _, %f4}, [%rd1+16], %rd2;",
+         "unknown form of a load or store",
+         {"ld.global [%rd1], %r1;", "ld.global.u32.u32 %r1, [%rd1];", "ld.global.pred %p1, [%rd1];",
+          "ld.global.v8.u64 {%rd1, %rd2, %rd3, %rd4, %rd1, %rd2, %rd3, %rd4}, [%rd1];",
+          "ld.global.sat.u32 %r1, [%rd1];", "st.global.noftz.u32 [%rd1], %r1;"}},
+        {"ld.global.nc.v4.u64 {%rd1, %rd2, %rd3, %rd4}, [%rd5];",
+         "a load or store with the wrong operands",
+         {"ld.global.u32 %r1, %rd1;", "ld.global.u32 %r1;", "ld.global.u32 %r1, [%rd1], %rd2;",
+          "ld.global.L2::cache_hint.u32 %r1, [%rd1];", "ld.global.L2::cache_hint.u32 %r1, [%rd1], %rd2, %rd3;",
+          "st.global.u32 [%rd1];", "st.global.u32 %r1, %r2;", "st.global.u32 [%rd1], %r1, %r2;",
+          "st.global.L2::cache_hint.u32 [%rd1], %r1;",
+          "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%r1], %r2, [%r3];"}},
+        {"st.release.cluster.shared::cluster.v2.b16 [%r1], {%h1, 3};",
+         "the vector has not as many elements as the instruction",
+         {"st.shared.v2.b16 [%r1], {%h1, %h2, %h3};", "st.shared.v4.b16 [%r1], {%h1, %h2, %h3};",
+          "st.shared.v2.b16 [%r1], %h1;", "st.shared.b16 [%r1], {%h1, %h2};", "ld.shared.v2.b16 %h1, [%r1];",
+          "ld.shared.u32 {%r1, %r2}, [%r1];"}},
+        {"ld.shared.v2.u8 {%h1, %r2}, [%r1];",
+         "a register is narrower than the type",
+         {"ld.shared.u32 %h1, [%r1];", "ld.shared.b32 %p1, [%r1];", "ld.shared.v2.u64 {%rd1, %r2}, [%r1];",
+          "ld.global.b128 %rd1, [%rd2];", "st.shared.u64 [%r1], %r2;", "st.shared.v2.f32 [%r1], {%f1, %h1};",
+          "st.shared.u32 [%r1], %p1;"}},
+        {"ld.global.b128 %q1, [%rd2];", "", {NULL}},
+        {"ldu.global.u32 %r1, [%rd2];", "", {NULL}},
+        {"st.volatile.global.f64 [%rd1], 0d3FF0000000000000;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
+static void test_atomics(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"atom.global.acq_rel.gpu.L2::cache_hint.add.f64 %d1, [%rd1], %d2, %rd2;",
+         "unknown atomic operation",
+         {"atom.global.min.f64 %d1, [%rd1], %d2;",
+          "atom.global.max.f64 %d1, [%rd1], %d2;",
+          "atom.global.add.u16 %h1, [%rd1], %h2;",
+          "atom.global.add.u8 %h1, [%rd1], %h2;",
+          "atom.global.and.f32 %f1, [%rd1], %f2;",
+          "atom.global.inc.f32 %f1, [%rd1], %f2;",
+          "atom.global.exch.b128 %q1, [%rd1], %q0;",
+          "atom.global.exch.b8 %h1, [%rd1], %h2;",
+          "atom.global.popc.b32 %r1, [%rd1], %r2;",
+          "atom.global.u32 %r1, [%rd1], %r2;",
+          "atom.global.add.u32 %r1, [%rd1];",
+          "atom.global.add.u32 %r1, [%rd1], %r2, %r3;",
+          "atom.global.add.u32 %r1, %rd1, %r2;",
+          "atom.global.cas.b32 %r1, [%rd1], %r2;",
+          "atom.global.cas.b32 %r1, [%rd1], %r2, %r3, %r4;",
+          "atom.global.add.u32.u32 %r1, [%rd1], %r2;",
+          "atom.global.add %r1, [%rd1], %r2;",
+          "atom.global.v4.add.f64 {%d1, %d2, %d3, %d4}, [%rd1], {%d1, %d2, %d3, %d4};",
+          "atom.global.L2::cache_hint.add.u32 %r1, [%rd1], %r2;",
+          "atom.global.add.sat.u32 %r1, [%rd1], %r2;",
+          "red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [%r1], %r2, [%r3];"}},
+        {"atom.shared::cta.cas.b16 %h1, [%r1], %h2, %h3;",
+         "an atomic operation on this state space",
+         {"atom.local.add.u32 %r1, [%rd1], %r2;", "red.const.add.u32 [%rd1], %r2;",
+          "atom.param.exch.b32 %r1, [%rd1], %r2;"}},
+        {"atom.add.noftz.f16x2 %r1, [%rd1], %r2;", "", {NULL}},
+        {"red.relaxed.gpu.global.add.noftz.v4.f32 [%rd1], {%f1, %f2, %f3, %f4};", "", {NULL}},
+        {"atom.global.min.s64 %rd1, [%rd2], %rd3;", "", {NULL}},
+        {"atom.exch.b16 %h1, [%rd2], %h3;", "", {NULL}},
+        {"red.global.dec.u32 [%rd1], 7;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
+static void test_copies(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"cp.async.cg.shared.global.L2::cache_hint [%r1], [%rd1], 16, %r2, %rd3;",
+         "unknown form of cp.async",
+         {"cp.async.cg.shared.global [%r1], [%rd1], 8;", "cp.async.cg.shared.global [%r1], [%rd1], 4;",
+          "cp.async.ca.shared.global [%r1], [%rd1], 12;", "cp.async.ca.shared.global [%r1], [%rd1], 5;",
+          "cp.async.ca.shared.global [%r1], [%rd1], 0;", "cp.async.ca.shared.global [%r1], [%rd1], 32;",
+          "cp.async.ca.shared.global [%r1], [%rd1], %r2;", "cp.async.ca.shared.global [%r1], [%rd1];",
+          "cp.async.ca.global.shared [%rd1], [%r1], 16;", "cp.async.ca.shared.shared [%r1], [%r2], 16;",
+          "cp.async.ca.shared [%r1], [%r2], 16;", "cp.async.ca.global [%rd1], [%rd2], 16;",
+          "cp.async.ca.shared.global %r1, [%rd1], 16;", "cp.async.ca.shared.global [%r1], %rd1, 16;",
+          "cp.async.ca.shared.global.sat [%r1], [%rd1], 16;", "cp.async.add.shared.global [%r1], [%rd1], 16;"}},
+        {"cp.async.ca.shared::cta.global [%r1], [%rd1], 4, %p1;",
+         "unknown kind of copy",
+         {"cp.shared.global [%r1], [%rd1], 4;", "cp.add.async.shared.global [%r1], [%rd1], 4;"}},
+        {"cp.async.wait_group 3;",
+         "cp.async.wait_group needs a number",
+         {"cp.async.wait_group %r1;", "cp.async.wait_group;"}},
+        {"cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%r1];",
+         "unknown form of cp.async",
+         {"cp.async.mbarrier [%r1];"}},
+        {"cp.async.wait_all;", "", {NULL}},
+        {"cp.async.commit_group;", "", {NULL}},
+        {"cp.async.ca.shared.global [buf], [%rd1], 8, 4;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
+#define BULK_SENTENCE                                                                                                  \
+    "unknown form of a bulk copy; those from global to shared memory with an mbarrier, between shared memories, and "  \
+    "from shared to global memory are known"
+#define LOAD  "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+#define LOADT "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+
+static void test_bulk_copies(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {LOAD ".L2::cache_hint [%r1], [%rd1], %r2, [%r3], %rd4;",
+         BULK_SENTENCE,
+         {LOAD " [%r1], [%rd1], %r2;", LOAD " [%r1], [%rd1], %r2, [%r3], %rd4;",
+          LOAD ".L2::cache_hint [%r1], [%rd1], %r2, [%r3];", LOAD " %r1, [%rd1], %r2, [%r3];",
+          LOAD " [%r1], %rd1, %r2, [%r3];", LOAD " [%r1], [%rd1], %r2, %r3;", LOAD ".read [%r1], [%rd1], %r2, [%r3];",
+          LOAD ".arrive [%r1], [%rd1], %r2, [%r3];",
+          "cp.async.bulk.global.global.mbarrier::complete_tx::bytes [%rd1], [%rd2], %r2, [%r3];",
+          "cp.async.bulk.shared::cta.shared::cta.mbarrier::complete_tx::bytes [%r1], [%r2], %r2, [%r3];",
+          "cp.async.bulk.shared::cta.mbarrier::complete_tx::bytes [%r1], [%r2], %r2, [%r3];",
+          "cp.async.bulk.local.global.mbarrier::complete_tx::bytes [%rd1], [%rd2], %r2, [%r3];",
+          "cp.async.bulk.mbarrier::complete_tx::bytes [%r1], [%r2], %r2, [%r3];"}},
+        {LOAD ".multicast::cluster [%r1], [%rd1], 64, [%r3], %h1;",
+         BULK_SENTENCE,
+         {LOAD ".multicast::cluster [%r1], [%rd1], 64, [%r3];",
+          "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%rd1], 64, [%r3], "
+          "%h1;",
+          "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%r2], 64, "
+          "[%r3], %h1;"}},
+        {"cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r1], [%r2], 64, [%r3];",
+         BULK_SENTENCE,
+         {"cp.async.bulk.tensor.2d.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r4, %r5}], "
+          "[%r3];"}},
+        {LOADT ".multicast::cluster.L2::cache_hint [%r1], [%rd1, {%r4, %r5}], [%r3], %h1, %rd5;",
+         BULK_SENTENCE,
+         {LOADT " [%r1], [%rd1, {%r4}], [%r3];", LOADT " [%r1], [%rd1, {%r4, %r5, %r6}], [%r3];",
+          LOADT " [%r1], [%rd1], %r4, [%r3];", LOADT " [%r1], [%rd1], [%r3];", LOADT " %r1, [%rd1, {%r4, %r5}], [%r3];",
+          LOADT " [%r1], [%rd1, {%r4, %r5}], %r3;",
+          "cp.async.bulk.tensor.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r4, %r5}], "
+          "[%r3];"}},
+        {"cp.async.bulk.tensor.1d.shared::cta.global.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r4}], [%r3];",
+         BULK_SENTENCE,
+         {"cp.async.bulk.tensor.1d.local.global.mbarrier::complete_tx::bytes [%rd1], [%rd1, {%r4}], [%r3];"}},
+        {"cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%rd1], [%r1], %r2, %rd4;",
+         BULK_SENTENCE,
+         {"cp.async.bulk.global.shared::cta.bulk_group [%rd1], [%r1];",
+          "cp.async.bulk.global.shared::cta.bulk_group [%rd1], [%r1], %r2, %rd4;",
+          "cp.async.bulk.global.shared::cta.bulk_group %rd1, [%r1], %r2;",
+          "cp.async.bulk.global.shared::cta.bulk_group [%rd1], %r1, %r2;",
+          "cp.async.bulk.global.shared::cta.bulk_group.multicast::cluster [%rd1], [%r1], %r2, %h1;",
+          "cp.async.bulk.global.shared::cluster.bulk_group [%rd1], [%r1], %r2;",
+          "cp.async.bulk.global.shared::cta.bulk_group.arrive [%rd1], [%r1], %r2;"}},
+        {"cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%rd1, {%r1, %r2, %r3}], [%r4];",
+         BULK_SENTENCE,
+         {"cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}], [%r4];",
+          "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}], [%r4];",
+          "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}], %r4;",
+          "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}];",
+          "cp.async.bulk.tensor.1d.global.shared::cta.bulk_group [%rd1], %r1, [%r4];"}},
+        {"cp.async.bulk.wait_group.read 1;",
+         "cp.async.bulk.wait_group needs a number",
+         {"cp.async.bulk.wait_group.read %r1;", "cp.async.bulk.wait_group;", "cp.async.bulk.wait_group.sat 1;",
+          "cp.async.bulk.commit_group.read;"}},
+        {"cp.async.bulk.commit_group;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
+static void test_barriers(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 %rd1, [%r1], %r2;",
+         "unknown form of an mbarrier instruction",
+         {"mbarrier.init.shared::cta.b64 [%r1];", "mbarrier.init.shared::cta.b64 %r1, 4;",
+          "mbarrier.inval.shared::cta.b64 %r1;", "mbarrier.arrive.shared::cta.b64 %rd1;",
+          "mbarrier.arrive.shared::cta.b64 %rd1, %r1;", "mbarrier.expect_tx.shared::cta.b64 %r1, %r2;",
+          "mbarrier.test_wait.shared::cta.b64 %p1, [%r1];", "mbarrier.try_wait.shared::cta.b64 %p1, %r1, %rd1;",
+          "mbarrier.try_wait.parity.shared::cta.b64 %r3, [%r1], %r2;",
+          "mbarrier.arrive.shared::cta.trans.b64 %rd1, [%r1];", "mbarrier.init.noinc.shared::cta.b64 [%r1], 1;",
+          "mbarrier.shared::cta.b64 %rd1, [%r1];", "mbarrier.wait.shared::cta.b64 %rd1, [%r1];"}},
+        {"mbarrier.arrive_drop.shared::cluster.b64 _, [%r1];",
+         "an arrival at an mbarrier of .shared::cluster has no state: its destination must be _",
+         {"mbarrier.arrive.shared::cluster.b64 %rd1, [%r1];", "mbarrier.arrive_drop.shared::cluster.b64 %rd1, [%r1];"}},
+        {"mbarrier.expect_tx.relaxed.cluster.shared::cluster.b64 [%r1], 16;",
+         "an mbarrier of another CTA can be arrived at only",
+         {"mbarrier.init.shared::cluster.b64 [%r1], 1;", "mbarrier.inval.shared::cluster.b64 [%r1];",
+          "mbarrier.test_wait.shared::cluster.b64 %p1, [%r1], %rd1;",
+          "mbarrier.try_wait.parity.shared::cluster.b64 %p1, [%r1], 0;"}},
+        {"mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p1, [%r1], %r2, 1000;", "", {NULL}},
+        {"mbarrier.complete_tx.shared::cta.b64 [%r1], 16;", "", {NULL}},
+        {"mbarrier.init.shared::cta.b64 [%r1+8], %r2;", "", {NULL}},
+        {"mbarrier.inval.shared::cta.b64 [%r1];", "", {NULL}},
+        {"barrier.cluster.arrive.release.aligned;",
+         "unknown form of barrier.cluster",
+         {"barrier.cluster.arrive 0;", "barrier.cluster.sync 0;", "bar.cluster.arrive;",
+          "barrier.cluster.arrive.acquire;", "barrier.cluster.wait.release;", "barrier.cluster.wait.relaxed;",
+          "barrier.cluster.red;"}},
+        {"barrier.cluster.wait.acquire;", "", {NULL}},
+        {"barrier.cluster.arrive.relaxed;", "", {NULL}},
+        {"bar.warp.sync %r1;", "bar.warp.sync needs a member mask", {"bar.warp.sync;", "bar.warp.sync %r1, %r2;"}},
+        {"bar.sync 1, %r2;",
+         "unknown form of a barrier",
+         {"bar.sync;", "bar.sync 1, 2, 3;", "bar.arrive 1;", "bar.arrive 1, 64, 3;", "bar 1;", "bar.all 1;",
+          "bar.red.popc.u32 %r1, 0;", "bar.red.popc.u32 %r1, 0, 64, %p1, 5;", "bar.red.popc.u32 %r1, 0, %r2;",
+          "bar.red.xor.pred %p1, 0, %p2;", "bar.red.u32 %r1, 0, %p1;", "bar.sync.trans 1;"}},
+        {"barrier.cta.sync.aligned 0;", "", {NULL}},
+        {"bar.arrive %r1, 64;", "", {NULL}},
+        {"bar.red.and.pred %p1, 1, 64, !%p2;", "", {NULL}},
+        {"fence.acq_rel.cluster;", "unknown fence", {"fence.arrive.gpu;", "membar.sat.gl;", "fence.proxy.noinc;"}},
+        {"fence.proxy.async.shared::cta;", "", {NULL}},
+        {"fence.mbarrier_init.release.cluster;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
+static void test_warp_wide(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"shfl.sync.bfly.b32 %r1|%p1, %r2, 1, 31, -1;",
+         "unknown form of a warp-wide instruction",
+         {"shfl.sync.b32 %r1, %r2, 1, 31, -1;",
+          "shfl.sync.all.b32 %r1, %r2, 1, 31, -1;",
+          "shfl.sync.up.b32 %r1, %r2, 1, 31;",
+          "shfl.sync.up.b32 %r1, %r2, 1, 31, -1, -1;",
+          "shfl.up.b32 %r1, %r2, 1, 31, -1;",
+          "shfl.up.b32 %r1, %r2, 1;",
+          "shfl.sync.arrive.b32 %r1, %r2, 1, 31, -1;",
+          "shfl.sync.idx.sat.b32 %r1, %r2, 1, 31, -1;",
+          "vote.sync.pred %p1, %p2, -1;",
+          "vote.sync.eq.pred %p1, %p2, -1;",
+          "vote.sync.popc.b32 %r1, %p2, -1;",
+          "vote.sync.all.pred %p1, %r2, -1;",
+          "vote.sync.up.pred %p1, %p2, -1;",
+          "match.uni.sync.b32 %r1, %r2, -1;",
+          "match.any.sync.b32 %r1, %r2;",
+          "match.any.sync.b32 %r1, %r2, -1, -1;",
+          "redux.sync.add.s32 %r1, %r2;",
+          "redux.sync.min.f32 %f1, %f2, -1;",
+          "redux.sync.inc.u32 %r1, %r2, -1;",
+          "redux.sync.dec.u32 %r1, %r2, -1;",
+          "redux.sync.exch.b32 %r1, %r2, -1;",
+          "redux.sync.s32 %r1, %r2, -1;",
+          "elect.sync %r1|%p1;",
+          "elect.sync %r1|%p1, -1, -1;"}},
+        {"shfl.down.b32 %r1, %r2, 1, 31;", "unknown form of a warp-wide instruction", {"activemask.sat.b32 %r1;"}},
+        {"shfl.sync.up.b32 %r1, %r2, %r3, 0, -1;", "vote.eq", {NULL}},
+        {"shfl.idx.b32 %r1, %r2, %r3, 31;", "", {NULL}},
+        {"vote.sync.ballot.b32 %r1, !%p1, %r2;", "", {NULL}},
+        {"vote.sync.all.pred %p1, %p2, -1;", "", {NULL}},
+        {"vote.sync.uni.pred %p1, %p2, -1;", "", {NULL}},
+        {"match.all.sync.b64 %r1|%p1, %rd2, -1;", "", {NULL}},
+        {"redux.sync.xor.b32 %r1, %r2, -1;", "", {NULL}},
+        {"redux.sync.max.u32 %r1, %r2, -1;", "", {NULL}},
+        {"elect.sync %r1|%p1, -1;", "", {NULL}},
+        {"activemask.b32 %r1;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
+static void test_addresses_and_flow(void **state) {
+    (void)state;
+    static const char address[] = "unknown form of an address conversion";
+    static const struct forms table[] = {
+        {"cvta.to.shared::cluster.u64 %rd1, %rd2;",
+         address,
+         {"cvta.to.shared.u64 %rd1;", "cvta.to.shared.u64 %rd1, %rd2, 1;", "cvta.sat.shared.u64 %rd1, %rd2;",
+          "isspacep.global %p1;", "mapa.shared::cluster.u32 %r1, %r2;", "mapa.shared::cluster.u32 %r1, %r2, 0, 1;",
+          "mapa.shared.u32 %r1, %r2, 0;", "mapa.global.u64 %rd1, %rd2, 0;", "mapa.to.shared::cluster.u32 %r1, %r2, 0;",
+          "mapa.shared::cluster.u32 %p1, %r2, 0;", "mapa.shared::cluster.u32 _, %r2, 0;",
+          "getctarank.shared.u32 %r1, %r2;", "getctarank.shared::cluster.u32 %p1, %r2;",
+          "getctarank.to.shared::cluster.u32 %r1, %r2;", "getctarank.shared::cluster.u32 %r1, %r2, 1;"}},
+        {"isspacep.shared::cluster %p1, %rd1;", "", {NULL}},
+        {"mapa.u64 %rd1, %rd2, %r1;", "", {NULL}},
+        {"getctarank.u64 %r1, %rd2;", "", {NULL}},
+        {"mapa.shared::cluster.u32 %r1, %r2, 3;", "", {NULL}},
+        {"mov.u32 %r1, %tid.x;", "a special register needs a register to go to", {"mov.u32 _, %tid.x;"}},
+        {"createpolicy.fractional.L2::evict_last.b64 %rd1, 0f3F800000;",
+         "unknown cache policy",
+         {"createpolicy.range.global.L2::evict_last.b64 %rd1, [%rd2], 16, 32;"}},
+        {"createpolicy.L2::evict_first.b64 %rd1;", "", {NULL}},
+        {"trap;", "unknown form of a branch", {"exit.sat;", "ret.sync;", "trap.trans;"}},
+        {"nanosleep.u32 100;", "", {NULL}},
+        {"griddepcontrol.launch_dependents;", "", {NULL}},
+        {"prefetch.global.L2 [%rd1];", "", {NULL}},
+        {"pmevent 1;", "stacksave.u32" ARITHMETIC, {"stacksave.u32 %r1;"}},
+        {"brkpt;", "alloca.u64" ARITHMETIC, {"alloca.u64 %rd1, %rd2;"}},
+    };
+    CHECK(table);
+}
+
+static void test_conversions(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {"cvt.rni.sat.s32.f32 %r1, %f1;",
+         "cvt.s32.f32" ARITHMETIC,
+         {"cvt.s32.f32 %r1, %f1;", "cvt.rn.s32.f32 %r1, %f1;", "cvt.rp.s32.f32 %r1, %f1;",
+          "cvt.rni.relu.s32.f32 %r1, %f1;", "cvt.rni.satfinite.s32.f32 %r1, %f1;", "cvt.rni.s32.f32 %r1, %f1, %f2;",
+          "cvt.rni.s32.f32 %h1, %f1;", "cvt.rni.s32.f32 %r1, %h1;"}},
+        {"cvt.rzi.ftz.s32.f32 %rd1, %f1;", "cvt.s32" ARITHMETIC, {"cvt.rzi.s32 %r1, %f1;"}},
+        {"cvt.rp.f32.s32 %f1, %r1;",
+         "cvt.f32.s32" ARITHMETIC,
+         {"cvt.rni.f32.s32 %f1, %r1;", "cvt.rna.f32.s32 %f1, %r1;", "cvt.rn.relu.f32.s32 %f1, %r1;",
+          "cvt.rn.f32.s32 %f1, %h1;"}},
+        {"cvt.u16.u32 %h1, %r1;",
+         "cvt.u32.u16" ARITHMETIC,
+         {"cvt.rn.u32.u16 %r1, %h1;", "cvt.ftz.u32.u16 %r1, %h1;", "cvt.u32.u16 %h1, %h2;",
+          "cvt.u32.u16 %r1, %h1, %h2;"}},
+        {"cvt.sat.u8.s32 %r1, %r2;",
+         "cvt.u8.s32" ARITHMETIC,
+         {"cvt.rzi.u8.s32 %r1, %r2;", "cvt.relu.u8.s32 %r1, %r2;"}},
+        {"cvt.rn.f16.f32 %h1, %f1;",
+         "cvt.f16.f32" ARITHMETIC,
+         {"cvt.rs.f16.f32 %h1, %f1;", "cvt.rn.hi.f16.f32 %h1, %f1;", "cvt.rn.f16.f32 %h1, %f1, %f2;",
+          "cvt.rn.f16.f32 %h1, %h2;"}},
+        {"cvt.rna.tf32.f32 %r1, %f1;", "cvt.tf32.s32" ARITHMETIC, {"cvt.rn.tf32.s32 %r1, %r2;"}},
+        {"cvt.f64.f32 %d1, %f1;", "cvt.f64.f32" ARITHMETIC, {"cvt.f64.f32 %f2, %f1;"}},
+        {"cvt.rz.relu.f16x2.f32 %r1, %f1, %f2;",
+         "cvt.f16x2.f32" ARITHMETIC,
+         {"cvt.f16x2.f32 %r1, %f1, %f2;", "cvt.rm.f16x2.f32 %r1, %f1, %f2;", "cvt.rs.f16x2.f32 %r1, %f1, %f2, %r2;",
+          "cvt.rn.f16x2.f32 %r1, %f1;", "cvt.rn.f16x2.f32 %r1, %f1, %f2, %f3;", "cvt.rn.ftz.f16x2.f32 %r1, %f1, %f2;",
+          "cvt.rn.f16x2.f32 %h1, %f1, %f2;", "cvt.rn.f16x2.f32 %rd1, %f1, %f2;"}},
+        {"cvt.rn.bf16x2.f32 %r1, %f1, %f2;", "cvt.bf16x2.e4m3x2" ARITHMETIC, {"cvt.rn.bf16x2.e4m3x2 %r1, %h1;"}},
+        {"cvt.rn.satfinite.relu.e4m3x2.f32 %h1, %f1, %f2;",
+         "cvt.e4m3x2.f32" ARITHMETIC,
+         {"cvt.rn.e4m3x2.f32 %h1, %f1, %f2;", "cvt.rn.satfinite.e4m3x2.f32 %h1, %f1;",
+          "cvt.rn.satfinite.e4m3x2.f32 %r1, %f1, %f2;", "cvt.satfinite.e4m3x2.f32 %h1, %f1, %f2;"}},
+        {"cvt.rn.satfinite.e5m2x2.f16x2 %h1, %r1;",
+         "cvt.e5m2x2.f16x2" ARITHMETIC,
+         {"cvt.rn.e5m2x2.f16x2 %h1, %r1;", "cvt.rn.satfinite.e5m2x2.f16x2 %h1, %r1, %r2;"}},
+        {"cvt.rn.satfinite.e5m2x2.f16x2 %h1, %r1;",
+         "cvt.e5m2x2.bf16x2" ARITHMETIC,
+         {"cvt.rn.satfinite.e5m2x2.bf16x2 %h1, %r1;"}},
+        {"cvt.rn.f16x2.e5m2x2 %r1, %h1;",
+         "cvt.f16x2.e5m2x2" ARITHMETIC,
+         {"cvt.f16x2.e5m2x2 %r1, %h1;", "cvt.rn.f16x2.e5m2x2 %r1, %h1, %h2;", "cvt.rn.f16x2.e5m2x2 %h2, %h1;"}},
+    };
+    CHECK(table);
+}
+
+/* What the lexer and the parser refuse before anything is bound. */
+static void test_modifiers(void **state) {
+    (void)state;
+    static const struct {
+        const char *code, *error;
+    } wrong[] = {
+        {"cp.async.bulk.im2col.shared::cluster.global [%r1], [%rd1], 16, [%r3];", "unknown modifier .im2col of cp"},
+        {"cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd1], [%r1], 16;",
+         "unknown modifier .reduce of cp"},
+        {"mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
+         "unknown modifier .sp::ordered_metadata of mma"},
+        {"ldmatrix.sync.aligned.m8n8n8.x1.shared.b16 %r1, [%r2];", "unknown modifier .m8n8n8 of ldmatrix"},
+        {"ldmatrix.sync.aligned.m8.x1.shared.b16 %r1, [%r2];", "unknown modifier .m8 of ldmatrix"},
+        {"ldmatrix.sync.aligned.m8n0.x1.shared.b16 %r1, [%r2];", "unknown modifier .m8n0 of ldmatrix"},
+        {"ldmatrix.sync.aligned.m8n257.x1.shared.b16 %r1, [%r2];", "unknown modifier .m8n257 of ldmatrix"},
+        {"ldmatrix.sync.aligned.n8m8.x1.shared.b16 %r1, [%r2];", "unknown modifier .n8m8 of ldmatrix"},
+        {"ldmatrix.sync.aligned.m8n8.x3.shared.b16 %r1, [%r2];", "unknown modifier .x3 of ldmatrix"},
+        {"ld.global.v3.u32 {%r1, %r2, %r3}, [%rd1];", "unknown modifier .v3 of ld"},
+        {"cvt.pack.sat.u8.s32.b32 %r1, %r2, %r3, %r4;", "unknown modifier .pack of cvt"},
+        {"vote.sync.cg.b32 %r1, %p1, -1;", "unknown form of a warp-wide instruction"},
+        {"mma.f32.f32.f32.f32.f32 %r1, %r2, %r3, %r4;", "too many types"},
+        {"tensormap.replace.tile.rank.global.b1024.b32 [%rd1], 4;", "unknown instruction 'tensormap.replace"},
+        {"add.u32 %r1|%r2|%r3, %r4, %r5;", "too many destinations"},
+        {"st.global.u32 [%rd1], %r1, %r2, %r3, %r4, %r5, %r6;", "too many operands"},
+        {"cp.async.bulk.tensor.1d.global.shared::cta.bulk_group %r1, %r1, %r1, %r1, %r1, [%rd1, {%r1}];",
+         "too many operands"},
+        {"@%r1 add.u32 %r1, %r2, %r3;", "the guard %r1 is not a predicate"},
+        {"@%p9 add.u32 %r1, %r2, %r3;", "the guard %p9 is not a predicate"},
+        {"@7 add.u32 %r1, %r2, %r3;", "the guard 7 is not a predicate"},
+        {"add.u32 %r1, %r2, buffer;", "buffer is not declared"},
+        {"add.u32 %r1, %r2, ]3;", "unknown operand ']'"},
+        {"add.u32 %r1, %r2, %tid.q;", "unknown register %tid.q"},
+        {"ld.global.u32 %r1, [%h1];", "register %h1 is too narrow for an address"},
+        {"ld.global.u32 %r1, [%p1];", "register %p1 is too narrow for an address"},
+        {"ld.global.u32 %r1, [%rd1+%r2];", "expected a number before '%r2'"},
+        {"ld.global.u32 %r1, [%rd1;", "expected ']' before ';'"},
+        {"mov.b64 %rd1, {%r1, %r2;", "expected '}' before ';'"},
+        {"vadd.s32.s32.s32 %r1, %r2.b4, %r3;", "unknown selector .b4 of a register"},
+        {"vadd.s32.s32.s32 %r1, %r2.x1, %r3;", "unknown selector .x1 of a register"},
+        {"vadd.s32.s32.s32 %r1, %r2.b01230, %r3;", "unknown selector .b01230 of a register"},
+        {"vadd.s32.s32.s32 %r1, %r2.b, %r3;", "unknown selector .b of a register"},
+        {"brx.idx %r1 TARGETS;", "expected ',' before 'TARGETS'"},
+        {"ld.param.u32 %r1, [in+8];", "an access of parameter bytes 8 … of 8, or a misaligned one"},
+        {"ld.param.u64 %rd1, [in+4];", "an access of parameter bytes 4 … of 8, or a misaligned one"},
+        {"ld.param.v2.u32 {%r1, %r2}, [in+4];", "an access of parameter bytes 4 … of 8, or a misaligned one"},
+        {"ld.param.u32 %r1, [in+2];", "an access of parameter bytes 2 … of 8, or a misaligned one"},
+    };
+    int failed = 0;
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        const char *error = parse_one(wrong[k].code);
+        if (!strstr(error, wrong[k].error) || strncmp(error, "PTX line 8: ", 12) != 0)
+            failed += complain(wrong[k].code, error, wrong[k].error);
+    }
+    assert_int_equal(failed, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_matrices),           cmocka_unit_test(test_mma),         cmocka_unit_test(test_wgmma),
+        cmocka_unit_test(test_loads_and_stores),   cmocka_unit_test(test_atomics),     cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_bulk_copies),        cmocka_unit_test(test_barriers),    cmocka_unit_test(test_warp_wide),
+        cmocka_unit_test(test_addresses_and_flow), cmocka_unit_test(test_conversions), cmocka_unit_test(test_modifiers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
