@@ -43,46 +43,48 @@ static uint64_t argument(const struct warp *w, const struct insn *i, int lane, u
     return value;
 }
 
-/* One conversion of the format: `spec` is "%…", the argument is taken from the buffer at *at. */
-static bool print_one(struct warp *w, const struct insn *i, int lane, char *spec, uint64_t buffer, unsigned *at,
+/* The argument of an integer conversion; `size` begins with hh, h, l, … or nothing. */
+static long long integer_of(const char *size, bool is_signed, uint64_t value, unsigned bytes) {
+    if (*size == 'h')
+        bytes = size[1] == 'h' ? 1 : 2;
+    const unsigned unused = 64 - 8 * bytes;
+    return is_signed ? (int64_t)(value << unused) >> unused : (long long)(value << unused >> unused);
+}
+
+/* One conversion of the format: `spec` is "%…", the argument is taken from the buffer at *at. It is printed by a format
+ * of our own: what the host takes for an integer's or a float's size may be another than the device's. */
+static bool print_one(struct warp *w, const struct insn *i, int lane, const char *spec, uint64_t buffer, unsigned *at,
                       struct str *out) {
-    size_t length = strlen(spec);
-    char kind = spec[length - 1];
-    bool wide = strchr("fFeEgGaAsp", kind) || strchr(spec, 'l') || strchr(spec, 'j') || strchr(spec, 'z');
-    unsigned bytes = wide ? 8 : 4;
+    const size_t length = strlen(spec), flags = strcspn(spec, "hlLqjzt");
+    const char kind = spec[length - 1];
+    const bool is_float = strchr("fFeEgGaA", kind), is_integer = strchr("diouxX", kind);
+    const unsigned bytes = is_float || kind == 's' || kind == 'p' || strpbrk(spec, "lLqjzt") ? 8 : 4;
+    char format[64];
     uint64_t value = 0;
+    snprintf(format, sizeof format, "%.*s%s%c", (int)(flags < length ? flags : length - 1), spec,
+             is_integer ? "ll" : "", kind);
     *at = (*at + bytes - 1) / bytes * bytes;
     if (!read_generic(w, i, lane, buffer + *at, &value, bytes))
         return false;
     *at += bytes;
-    char text[512], format[64];
     if (kind == 's') {
         struct str s = {0};
         bool good = read_string(w, i, lane, value, &s);
-        snprintf(text, sizeof text, spec, s.data ? s.data : "");
+        str_printf(out, format, s.data ? s.data : "");
         str_release(&s);
-        str_append(out, text);
         return good;
     }
-    if (strchr("fFeEgGaA", kind)) {
+    if (is_float) {
         double d;
         memcpy(&d, &value, sizeof d);
-        snprintf(text, sizeof text, spec, d);
+        str_printf(out, format, d);
     } else if (kind == 'p') {
-        snprintf(text, sizeof text, spec, (void *)(uintptr_t)value);
+        str_printf(out, format, (void *)(uintptr_t)value);
     } else if (kind == 'c') {
-        snprintf(text, sizeof text, spec, (int)value);
-    } else { /* integers: all as long long, by a format of our own */
-        bool is_signed = kind == 'd' || kind == 'i';
-        size_t digits = strcspn(spec, "hlLqjzt");
-        digits = digits < length - 1 ? digits : length - 1;
-        snprintf(format, sizeof format, "%.*sll%c", (int)digits, spec, kind);
-        snprintf(text, sizeof text, format,
-                 wide        ? (long long)value
-                 : is_signed ? (long long)(int32_t)value
-                             : (long long)(uint32_t)value);
+        str_printf(out, format, (int)value);
+    } else {
+        str_printf(out, format, integer_of(spec + flags, kind == 'd' || kind == 'i', value, bytes));
     }
-    str_append(out, text);
     return true;
 }
 
