@@ -1,9 +1,8 @@
 /* Calls: of functions by name and through a register, with all kinds of parameters, wrong ones, and those of the
  * functions that no module defines: printf and assert. */
 #include "../../runtime/base/str.h"
+#include "capture.h"
 #include "soft_world.h"
-
-#include <unistd.h>
 
 /* Variables of the module get memory of their own. */
 static void bind_variables(struct world *w) {
@@ -240,18 +239,10 @@ static int32_t run_printf(const char *format, const char *stores, char *text, si
     str_release(&ptx);
     bind_variables(&w);
     int32_t *out = world_alloc(&w, 128);
-    FILE *file = tmpfile();
-    assert_non_null(file);
-    fflush(stdout);
-    const int kept = dup(STDOUT_FILENO);
-    dup2(fileno(file), STDOUT_FILENO);
+    struct capture capture;
+    capture_begin(&capture, STDOUT_FILENO);
     const bool good = world_run(&w, &out);
-    fflush(stdout);
-    dup2(kept, STDOUT_FILENO);
-    close(kept);
-    rewind(file);
-    text[fread(text, 1, size - 1, file)] = 0;
-    fclose(file);
+    capture_end(&capture, text, size);
     if (!good)
         fail_msg("%s", w.fault.text);
     const int32_t result = out[0];

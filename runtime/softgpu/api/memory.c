@@ -76,13 +76,11 @@ static int index_from(const char *address) {
     return low;
 }
 
-/* Next-fit from the cursor, once round. NULL if there is no room. */
+/* Next-fit from the cursor, once round; it never stands within an allocation. NULL if there is no room. */
 static char *place_find(size_t size) {
     for (int round = 0; round < 2; round++, space.cursor = 0) {
         char *at = space.start + space.cursor, *end = space.start + space.size;
         int i = index_from(at);
-        if (i > 0 && space.list[i - 1]->map + space.list[i - 1]->map_size > at)
-            at = space.list[i - 1]->map + space.list[i - 1]->map_size;
         for (; i < space.count && (size_t)(space.list[i]->map - at) < size; i++)
             at = space.list[i]->map + space.list[i]->map_size;
         if ((size_t)(end - at) >= size) {

@@ -3,6 +3,7 @@
 #ifndef TEST_SOFT_DRIVER_H
 #define TEST_SOFT_DRIVER_H
 
+#include "capture.h"
 #include "runtime/softgpu/api/state.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,6 +80,24 @@ struct fixture {
 #define good(call) assert_int_equal(call, CUDA_SUCCESS)
 #define COUNT      1000u
 #define BYTES      (COUNT * 4)
+
+/* The call must fail with this code and say `sentence`, one line on standard error; "" if it must say nothing. */
+#define refused(call, code, sentence)                                                                                  \
+    do {                                                                                                               \
+        char said[2048];                                                                                               \
+        struct capture capture;                                                                                        \
+        capture_begin(&capture, STDERR_FILENO);                                                                        \
+        CUresult result = call;                                                                                        \
+        capture_end(&capture, said, sizeof said);                                                                      \
+        assert_int_equal(result, code);                                                                                \
+        check_said(said, sentence);                                                                                    \
+    } while (0)
+
+static inline void check_said(const char *said, const char *sentence) {
+    const char *end = strchr(said, '\n');
+    if (!*sentence ? *said != '\0' : strncmp(said, "softgpu: ", 9) != 0 || !strstr(said, sentence) || !end || end[1])
+        fail_msg("'%s' was said, not '%s'", said, sentence);
+}
 
 static inline char *ptx_for(const char *target, const char *body) {
     static char text[8192];
