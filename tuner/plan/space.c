@@ -13,9 +13,14 @@
 struct space_file {
     char *family;
     struct space values;
+    char **configs;
+    uint32_t configs_count;
 };
 
 static const cyaml_schema_value_t knob_value = {CYAML_VALUE_INT(CYAML_FLAG_DEFAULT, int)};
+static const cyaml_schema_value_t config_value = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, 1024)};
+
+static const char parts_of_space[] = "a space has `family`, and `values` or `configs`";
 
 /* libcyaml explains an error in several log messages, the most precise first: the first is the reason, the first line
  * number is where, and one of them names the mapping. */
@@ -52,8 +57,7 @@ static enum mt_status explain(const char *path, const struct family *family, con
     if (!key)
         return fail(MT_USAGE, "space file %s, line %d: %s", path, error->line, error->reason);
     if (!error->in_values || !family)
-        return fail(MT_USAGE, "space file %s, line %d: there is no `%s`; a space has `family` and `values`", path,
-                    error->line, key);
+        return fail(MT_USAGE, "space file %s, line %d: there is no `%s`; %s", path, error->line, key, parts_of_space);
     struct str known = {0};
     for (int i = 0; i < family->knob_count; i++)
         str_printf(&known, "%s%s", i ? ", " : "", family->knobs[i].name);
@@ -64,11 +68,10 @@ static enum mt_status explain(const char *path, const struct family *family, con
 }
 
 /* libcyaml knows the line of the last thing that it took in, not of what it could not take: finds the line where the
- * text stops being YAML or, if it is, where the unknown key stands. */
-static void find_line(const struct str *text, struct yaml_error *error) {
+ * text stops being YAML or, if it is, where `key` stands (NULL: nowhere). */
+static void find_line(const struct str *text, const char *key, struct yaml_error *error) {
     yaml_parser_t parser;
     yaml_event_t event;
-    const char *key = unknown_key(error);
     bool more = yaml_parser_initialize(&parser);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text->data, text->length);
     while (more && yaml_parser_parse(&parser, &event)) {
@@ -100,8 +103,9 @@ static enum mt_status load(const char *path, const struct str *text, const struc
     }
     const cyaml_schema_field_t fields[] = {
         CYAML_FIELD_STRING_PTR("family", CYAML_FLAG_POINTER, struct space_file, family, 1, 32),
-        CYAML_FIELD_MAPPING("values", family ? CYAML_FLAG_DEFAULT : CYAML_FLAG_OPTIONAL, struct space_file, values,
-                            knobs),
+        CYAML_FIELD_MAPPING("values", CYAML_FLAG_OPTIONAL, struct space_file, values, knobs),
+        CYAML_FIELD_SEQUENCE("configs", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct space_file, configs,
+                             &config_value, 0, CYAML_UNLIMITED),
         CYAML_FIELD_END};
     const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct space_file, fields)};
     struct yaml_error error = {0};
@@ -117,16 +121,45 @@ static enum mt_status load(const char *path, const struct str *text, const struc
         if (!*error.reason)
             snprintf(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
         if (result == CYAML_ERR_LIBYAML_PARSER || unknown_key(&error))
-            find_line(text, &error);
+            find_line(text, unknown_key(&error), &error);
         if (error.line == 0) /* it failed before the first line was taken in */
             error.line = 1;
         return explain(path, family, &error);
     }
     if (!file)
-        return fail(MT_USAGE, "space file %s, line 1: it is empty; a space has `family` and `values`", path);
+        return fail(MT_USAGE, "space file %s, line 1: it is empty; %s", path, parts_of_space);
     *out = *file; /* the strings and lists are now the caller's; only the frame is freed */
     free(file);
     return MT_OK;
+}
+
+static void release_configs(struct space_file *file) {
+    for (uint32_t i = 0; i < file->configs_count; i++)
+        free(file->configs[i]);
+    free(file->configs);
+}
+
+/* The configurations that are written out. */
+static enum mt_status read_listed(const char *path, const struct str *text, const struct space_file *file,
+                                  struct space *out) {
+    out->listed = xcalloc((size_t)file->configs_count + 1, sizeof *out->listed);
+    for (; out->listed_count < file->configs_count; out->listed_count++) {
+        const char *config = file->configs[out->listed_count];
+        if (config_parse(out->family, config, &out->listed[out->listed_count]) == MT_OK)
+            continue;
+        struct yaml_error error = {.line = 1};
+        find_line(text, config, &error);
+        snprintf(error.reason, sizeof error.reason, "%s", fail_message());
+        return fail(MT_USAGE, "space file %s, line %d: %s", path, error.line, error.reason);
+    }
+    return MT_OK;
+}
+
+static bool lists_values(const struct space *space) {
+    bool some = false;
+    for (int i = 0; i < MT_MAX_KNOBS; i++)
+        some = some || space->values[i];
+    return some;
 }
 
 enum mt_status space_read(const char *name, struct space *out) {
@@ -137,7 +170,7 @@ enum mt_status space_read(const char *name, struct space *out) {
     if (status || (status = file_read(path.data, &text)))
         goto out;
     if (text.length == 0) {
-        status = fail(MT_USAGE, "space file %s, line 1: it is empty; a space has `family` and `values`", path.data);
+        status = fail(MT_USAGE, "space file %s, line 1: it is empty; %s", path.data, parts_of_space);
         goto out;
     }
     if ((status = load(path.data, &text, NULL, &head)))
@@ -152,7 +185,15 @@ enum mt_status space_read(const char *name, struct space *out) {
         goto out;
     *out = file.values;
     out->family = family;
+    if (!lists_values(out) && file.configs_count == 0)
+        status = fail(MT_USAGE, "space file %s, line 1: it lists nothing; %s", path.data, parts_of_space);
+    else
+        status = read_listed(path.data, &text, &file, out);
+    if (status)
+        space_release(out);
 out:
+    release_configs(&head);
+    release_configs(&file);
     free(head.family);
     free(file.family);
     str_release(&text);
@@ -163,10 +204,11 @@ out:
 void space_release(struct space *space) {
     for (int i = 0; i < MT_MAX_KNOBS; i++)
         free(space->values[i]);
+    free(space->listed);
     *space = (struct space){0};
 }
 
-long space_size(const struct space *space) {
+static long product_size(const struct space *space) {
     long size = 1;
     for (int i = 0; i < space->family->knob_count; i++)
         if (space->values[i])
@@ -174,7 +216,16 @@ long space_size(const struct space *space) {
     return size;
 }
 
+long space_size(const struct space *space) {
+    return product_size(space) + (long)space->listed_count;
+}
+
 void space_config(const struct space *space, long index, struct config *out) {
+    const long product = product_size(space);
+    if (index >= product) {
+        *out = space->listed[index - product];
+        return;
+    }
     config_default(space->family, out);
     for (int i = space->family->knob_count - 1; i >= 0; i--) {
         if (!space->values[i])

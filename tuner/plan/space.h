@@ -5,8 +5,11 @@
  *     values:
  *       tile_n: [64, 128]
  *       tile_m: [8, 16, 32]
- * The space is the Cartesian product of the values; a knob that is not listed keeps its default. Combinations that
- * config_allowed() refuses are left out where the space is walked. */
+ *     configs:
+ *       - tile_n=256,tile_m=8,stages=3
+ * The space is the Cartesian product of the values, and the configurations that are written out; a knob that is not
+ * named keeps its default. A file needs only one of both. Combinations that config_allowed() refuses are left out where
+ * the space is walked. */
 #ifndef MT_SPACE_H
 #define MT_SPACE_H
 
@@ -16,14 +19,16 @@ struct space {
     const struct family *family;
     int *values[MT_MAX_KNOBS]; /* owned; NULL where the knob keeps its default */
     uint32_t counts[MT_MAX_KNOBS];
+    struct config *listed; /* owned */
+    uint32_t listed_count;
 };
 
 /* `name` is a name in configs/spaces/ or a path. MT_USAGE with file, line and reason for YAML that is broken, knobs
- * that the family does not have and values that are not whole numbers. */
+ * that the family does not have, values that are not whole numbers and a configuration that cannot be read. */
 enum mt_status space_read(const char *name, struct space *out);
 void space_release(struct space *space);
 
-/* Size of the product, and its entries: 0 <= index < size. The last listed knob runs fastest. */
+/* How many there are, and each: 0 <= index < size. First the product, in which the last knob runs fastest. */
 long space_size(const struct space *space);
 void space_config(const struct space *space, long index, struct config *out);
 
