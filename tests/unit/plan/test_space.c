@@ -42,6 +42,32 @@ static void test_product(void **state) {
     space_release(&space);
 }
 
+/* Configurations that are written out follow the product; knobs that they do not name keep the family's default. */
+static void test_listed(void **state) {
+    (void)state;
+    struct space space;
+    struct config c, want;
+    const char *file = write_space("family: sm80\nvalues:\n  tile_n: [64, 128]\nconfigs:\n  - tile_n=256,stages=3\n"
+                                   "  - \"\"\n  - split_k=2\n");
+    assert_int_equal(space_read(file, &space), MT_OK);
+    assert_int_equal(space_size(&space), 5);
+    static const char *const text[] = {"tile_n=64", "tile_n=128", "tile_n=256,stages=3", "", "split_k=2"};
+    for (int i = 0; i < 5; i++) {
+        space_config(&space, i, &c);
+        assert_int_equal(config_parse(space.family, text[i], &want), MT_OK);
+        assert_true(config_equal(&c, &want));
+    }
+    space_release(&space);
+    struct config_list list;
+    assert_int_equal(config_list_read(write_space("configs: [\"split_k=2\", split_k=4]\nfamily: sm80\n"), &list),
+                     MT_OK);
+    assert_int_equal(list.count, 3);
+    assert_true(config_is_default(&list.config[0]));
+    assert_int_equal(config_get(&list.config[1], "split_k"), 2);
+    assert_int_equal(config_get(&list.config[2], "split_k"), 4);
+    config_list_release(&list);
+}
+
 static void test_list(void **state) {
     (void)state;
     struct config_list list;
@@ -124,13 +150,197 @@ static void test_wrong_files(void **state) {
     check_refused("family: sm80\nvalue:\n  tile_n: [64]\n", "line 2", "value");
     check_refused("family: sm70\nvalues:\n  tile_n: [64]\n", "", "sm70");
     check_refused("values:\n  tile_n: [64]\n", "line", "family");
-    check_refused("family: sm80\n", "line", "values");
+    check_refused("family: sm80\n", "line 1", "values");
+    check_refused("family: sm80\nvalues: {}\n", "line 1", "lists nothing");
+    check_refused("family: sm80\nconfigs: []\n", "line 1", "lists nothing");
+    check_refused("family: sm80\nconfigs:\n  - stages=3\n\n  - stages=3,tile_x=1\n", "line 5", "no knob `tile_x`");
+    check_refused("family: sm80\nconfigs:\n  - stages=three\n", "line 3", "not a whole number");
+    check_refused("family: sm80\nconfigs:\n  - stages\n", "line 3", "has no value");
+    check_refused("family: sm80\nconfigs: stages=3\n", "line 2", "SEQUENCE");
+    check_refused("family: sm80\nconfigs:\n  - [3]\n", "line 3", "STRING");
     check_refused("- a\n- b\n", "line 1", "");
     check_refused("", "line 1", "empty");
     check_refused("# nothing\n", "line 1", "empty");
     struct space space;
     assert_int_equal(space_read("/no/such/space.yaml", &space), MT_USAGE);
     assert_int_equal(space_read("no-such-space", &space), MT_USAGE);
+}
+
+/* ---- what the proof spaces must hold ---- */
+
+/* A family, its whole space and that of its proofs, and the shapes on which tests/cli/test_verify*.sh runs it. */
+struct coverage {
+    const char *whole, *proof;
+    struct device_limits limits;
+    int shape[3][3];
+    const char *many;           /* knobs with so many values that their pairs need too many 8-bit kernels */
+    const char *arithmetic;     /* knobs of which every combination is proved with 4-bit weights */
+    const char *const *refused; /* pairs that no configuration can have; NULL-terminated */
+};
+
+static const char *const refused_sm80[] = {"tile_m=8 warps_m=2", "tile_m=128 ctas=3", NULL};
+static const char *const refused_sm90[] = {
+    "blocks=2 tile_m=112",    "blocks=2 tile_m=128",    "blocks=2 tile_m=160",    "blocks=2 tile_m=192",
+    "tile_m=112 stages=12",   "tile_m=128 stages=12",   "tile_m=160 stages=12",   "tile_m=192 stages=8",
+    "tile_m=192 stages=12",   "tile_m=128 consumers=3", "tile_m=160 consumers=3", "tile_m=192 consumers=3",
+    "tile_m=8 cluster=2",     "tile_m=96 ctas=3",       "tile_m=112 ctas=3",      "tile_m=128 ctas=3",
+    "tile_m=160 ctas=3",      "tile_m=192 ctas=2",      "tile_m=192 ctas=3",      "consumers=1 pingpong=1",
+    "consumers=1 share_k=1",  "consumers=3 ctas=3",     "pingpong=1 share_k=1",   "share_k=1 cluster_k=2",
+    "share_k=1 cluster_k=4",  "cluster=2 cluster_k=2",  "cluster=2 cluster_k=4",  "cluster_k=2 split_k=2",
+    "cluster_k=2 split_k=4",  "cluster_k=4 split_k=2",  "cluster_k=4 split_k=4",  "cluster_k=2 stream_k=4",
+    "cluster_k=4 stream_k=4", "split_k=2 stream_k=4",   "split_k=4 stream_k=4",   NULL};
+
+static const struct coverage sm80 = {"sm80",
+                                     "proof-sm80",
+                                     {80, 108, 166912, 167936, 65536, 2048},
+                                     {{33, 257, 129}, {50, 48, 1800}, {390, 40, 140}},
+                                     "tile_m,stages",
+                                     "tile_n,promote,zero,order",
+                                     refused_sm80};
+static const struct coverage sm90 = {"sm90",
+                                     "proof-sm90",
+                                     {90, 132, 232448, 233472, 65536, 2048},
+                                     {{33, 257, 300}, {50, 264, 800}, {580, 40, 140}},
+                                     "tile_m,stages,ctas,split_k",
+                                     "blocks,promote,zero",
+                                     refused_sm90};
+
+static bool runs(const struct coverage *c, const struct config *config, const char *scheme) {
+    char reason[160];
+    bool some = false;
+    for (int i = 0; i < 3 && !some; i++) {
+        struct problem p = {.m = c->shape[i][0], .n = c->shape[i][1], .k = c->shape[i][2], .group = 128};
+        assert_int_equal(scheme_parse(scheme, &p.scheme), MT_OK);
+        some = config_allowed(config, &p, &c->limits, reason);
+    }
+    return some;
+}
+
+/* The configurations of the proof space that run. */
+static struct config_list proofs_of(const struct coverage *c, const char *scheme) {
+    struct config_list all, out = {0};
+    assert_int_equal(config_list_read(c->proof, &all), MT_OK);
+    for (int i = 0; i < all.count; i++)
+        if (runs(c, &all.config[i], scheme))
+            config_list_add(&out, &all.config[i]);
+    config_list_release(&all);
+    return out;
+}
+
+/* Values of two knobs. */
+struct pair {
+    int a, b, va, vb;
+};
+
+static bool has_pair(const struct config *config, const struct pair *p) {
+    return config->value[p->a] == p->va && config->value[p->b] == p->vb;
+}
+
+/* Looks in the whole space, at random, for a configuration that has the pair and runs. */
+static bool find_witness(const struct coverage *c, const struct space *whole, const struct pair *p, const char *scheme,
+                         struct config *out) {
+    for (int tries = 0; tries < 1500; tries++) {
+        config_default(whole->family, out);
+        for (int k = 0; k < whole->family->knob_count; k++)
+            if (whole->values[k])
+                out->value[k] = whole->values[k][lrand48() % whole->counts[k]];
+        out->value[p->a] = p->va;
+        out->value[p->b] = p->vb;
+        if (runs(c, out, scheme))
+            return true;
+    }
+    return false;
+}
+
+static void check_uncovered(const struct coverage *c, const struct space *whole, const struct pair *p,
+                            const char *scheme) {
+    struct str name = {0}, text = {0};
+    struct config witness;
+    const struct knob *knobs = whole->family->knobs;
+    bool listed = strcmp(scheme, "w4a8") != 0;
+    str_printf(&name, "%s=%d %s=%d", knobs[p->a].name, p->va, knobs[p->b].name, p->vb);
+    for (int i = 0; !listed && c->refused[i]; i++)
+        listed = !strcmp(c->refused[i], name.data);
+    if (find_witness(c, whole, p, scheme, &witness)) {
+        config_format(&witness, &text);
+        fail_msg("%s has no %s with %s; one such is %s", c->proof, name.data, scheme, text.data);
+    }
+    if (!listed)
+        fail_msg("no configuration has %s: if so it must be, list it as refused", name.data);
+    str_release(&name);
+    str_release(&text);
+}
+
+static bool in_list(const char *list, const char *name) {
+    for (const char *at = list; (at = strstr(at, name)); at++)
+        if ((at == list || at[-1] == ',') && (at[strlen(name)] == ',' || !at[strlen(name)]))
+            return true;
+    return false;
+}
+
+/* Every pair of values of two knobs of the whole space, but of those in `without`. How many are refused. */
+static int check_pairs(const struct coverage *c, const char *scheme, const char *without) {
+    struct space whole;
+    struct config_list proofs = proofs_of(c, scheme);
+    int refused = 0;
+    assert_int_equal(space_read(c->whole, &whole), MT_OK);
+    const struct family *family = whole.family;
+    for (int a = 0; a < family->knob_count; a++)
+        for (int b = a + 1; b < family->knob_count; b++) {
+            if (in_list(without, family->knobs[a].name) || in_list(without, family->knobs[b].name))
+                continue;
+            for (uint32_t i = 0; i < whole.counts[a] * whole.counts[b]; i++) {
+                const struct pair p = {a, b, whole.values[a][i / whole.counts[b]],
+                                       whole.values[b][i % whole.counts[b]]};
+                bool covered = false;
+                for (int j = 0; j < proofs.count && !covered; j++)
+                    covered = has_pair(&proofs.config[j], &p);
+                if (!covered)
+                    check_uncovered(c, &whole, &p, scheme);
+                refused += !covered;
+            }
+        }
+    space_release(&whole);
+    config_list_release(&proofs);
+    return refused;
+}
+
+/* Every combination of the values that the proof space has of these knobs, whether they are shared along K or not: the
+ * combinations that differ are counted. */
+static void check_arithmetic(const struct coverage *c, int want) {
+    struct config_list proofs = proofs_of(c, "w4a8");
+    int found = 0;
+    for (int i = 0; i < proofs.count; i++) {
+        bool before = false;
+        for (int j = 0; j < i && !before; j++) {
+            before = true;
+            for (int k = 0; k < proofs.config[i].family->knob_count; k++)
+                if (in_list(c->arithmetic, proofs.config[i].family->knobs[k].name))
+                    before = before && proofs.config[i].value[k] == proofs.config[j].value[k];
+        }
+        found += !before;
+    }
+    assert_int_equal(found, want);
+    config_list_release(&proofs);
+}
+
+static int count_of(const char *const *list) {
+    int count = 0;
+    while (list[count])
+        count++;
+    return count;
+}
+
+/* What a proof does not run, no test of the kernels sees. */
+static void test_proofs(void **state) {
+    (void)state;
+    srand48(5);
+    assert_int_equal(check_pairs(&sm80, "w4a8", ""), count_of(sm80.refused));
+    assert_int_equal(check_pairs(&sm90, "w4a8", ""), count_of(sm90.refused));
+    check_pairs(&sm80, "w8a8", sm80.many);
+    check_pairs(&sm90, "w8a8", sm90.many);
+    check_arithmetic(&sm80, 2 * 3 * 2 * 2);
+    check_arithmetic(&sm90, 2 * 3 * 2);
 }
 
 static int make_path(void **state) {
@@ -148,8 +358,9 @@ static int remove_path(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_product), cmocka_unit_test(test_list),        cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_thin),    cmocka_unit_test(test_wrong_files),
+        cmocka_unit_test(test_product),     cmocka_unit_test(test_listed),  cmocka_unit_test(test_proofs),
+        cmocka_unit_test(test_list),        cmocka_unit_test(test_shipped), cmocka_unit_test(test_thin),
+        cmocka_unit_test(test_wrong_files),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }
