@@ -66,15 +66,4 @@ static void options(const struct config *c, const struct problem *p, struct str 
                v[TILE_N], v[TILE_M], v[TILE_K], v[STAGES], v[WARPS_N], v[WARPS_M], v[CTAS], p->dtype == DTYPE_BF16);
 }
 
-const struct family family_f16 = {
-    .name = "f16",
-    .template_name = "gemm_f16.cu",
-    .entry = "gemm_f16",
-    .min_cc = 80,
-    .quantised = false,
-    .knobs = knobs,
-    .knob_count = KNOBS,
-    .allowed = allowed,
-    .shape = shape,
-    .options = options,
-};
+DEFINE_FAMILY(f16, knobs, .min_cc = 80, .quantised = false, .allowed = allowed, .shape = shape, .options = options);

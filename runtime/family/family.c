@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct family *const families[] = {&family_sm90, &family_sm80, &family_f16, NULL};
+#define ADDRESS(name) &family_##name,
+static const struct family *const families[] = {FAMILY_LIST(ADDRESS) NULL};
 
 const struct family *const *family_list(void) {
     return families;

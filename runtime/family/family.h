@@ -21,7 +21,7 @@ struct knob {
 
 struct config {
     const struct family *family;
-    int value[MT_MAX_KNOBS]; /* in the order of family->knobs */
+    int value[MT_MAX_KNOBS]; /* in the order of family->knobs; no family has more (DEFINE_FAMILY) */
 };
 
 /* What the constraint function needs to know of a device. */
@@ -63,9 +63,28 @@ struct family {
     void (*options)(const struct config *c, const struct problem *p, struct str *options);
 };
 
-extern const struct family family_sm90, family_sm80, family_f16;
+/* Every family, the newest first. NAME stands for runtime/family/NAME.c, templates/gemm_NAME.cu and its kernel gemm_NAME;
+ * configs/spaces/NAME.yaml is its whole space. */
+#define FAMILY_LIST(FAMILY) FAMILY(sm90) FAMILY(sm80) FAMILY(f16)
 
-/* All families; NULL-terminated. */
+#define FAMILY_DECLARED(name) extern const struct family family_##name;
+#define FAMILY_NUMBERED(name) FAMILY_##name,
+FAMILY_LIST(FAMILY_DECLARED)
+enum { FAMILY_LIST(FAMILY_NUMBERED) FAMILY_COUNT };
+
+/* Defines family_NAME with the array of its knobs; the rest are initialisers of struct family. A name that is not in the
+ * list and more knobs than a configuration can hold do not compile. */
+#define DEFINE_FAMILY(which, list, ...)                                                                                \
+    _Static_assert(FAMILY_##which < FAMILY_COUNT, "family " #which " is not in FAMILY_LIST (family.h)");               \
+    _Static_assert(sizeof(list) / sizeof *(list) <= MT_MAX_KNOBS, "more knobs than MT_MAX_KNOBS (family.h)");          \
+    const struct family family_##which = {.name = #which,                                                              \
+                                          .template_name = "gemm_" #which ".cu",                                       \
+                                          .entry = "gemm_" #which,                                                     \
+                                          .knobs = (list),                                                             \
+                                          .knob_count = sizeof(list) / sizeof *(list),                                 \
+                                          __VA_ARGS__}
+
+/* The list as pointers; NULL-terminated. */
 const struct family *const *family_list(void);
 const struct family *family_find(const char *name); /* NULL if unknown */
 

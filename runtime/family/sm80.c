@@ -124,16 +124,5 @@ static void options(const struct config *c, const struct problem *p, struct str 
                p->dtype == DTYPE_BF16);
 }
 
-const struct family family_sm80 = {
-    .name = "sm80",
-    .template_name = "gemm_sm80.cu",
-    .entry = "gemm_sm80",
-    .quick_spaces = "quick-sm80-decode,quick-sm80-prefill",
-    .min_cc = 80,
-    .quantised = true,
-    .knobs = knobs,
-    .knob_count = KNOBS,
-    .allowed = allowed,
-    .shape = shape,
-    .options = options,
-};
+DEFINE_FAMILY(sm80, knobs, .quick_spaces = "quick-sm80-decode,quick-sm80-prefill", .min_cc = 80, .quantised = true,
+              .allowed = allowed, .shape = shape, .options = options);

@@ -24,7 +24,6 @@ enum {
     RASTER,
     KNOBS
 };
-_Static_assert(KNOBS <= MT_MAX_KNOBS, "raise MT_MAX_KNOBS (family.h)");
 enum { ZERO_START = 1, MOST_STEPS = 1 << 30 };
 /* Little's law at 3.35 TB/s and some 600 ns, for each of 132 SMs: 15 KiB under way; twice that, to be sure. */
 enum { DECODE_TOKENS = 16, DECODE_BYTES = 32 << 10 };
@@ -248,18 +247,5 @@ static void options(const struct config *c, const struct problem *p, struct str 
                p->dtype == DTYPE_BF16);
 }
 
-const struct family family_sm90 = {
-    .name = "sm90",
-    .template_name = "gemm_sm90.cu",
-    .entry = "gemm_sm90",
-    .quick_spaces = "quick-sm90-decode,quick-sm90-prefill",
-    .min_cc = 90,
-    .quantised = true,
-    .persistent = true,
-    .tensor_map = true,
-    .knobs = knobs,
-    .knob_count = KNOBS,
-    .allowed = allowed,
-    .shape = shape,
-    .options = options,
-};
+DEFINE_FAMILY(sm90, knobs, .quick_spaces = "quick-sm90-decode,quick-sm90-prefill", .min_cc = 90, .quantised = true,
+              .persistent = true, .tensor_map = true, .allowed = allowed, .shape = shape, .options = options);

@@ -4,16 +4,22 @@
 #ifndef MT_CMD_H
 #define MT_CMD_H
 
-int cmd_sweep(int argc, char **argv);
-int cmd_bench(int argc, char **argv);
-int cmd_verify(int argc, char **argv);
-int cmd_probe(int argc, char **argv);
-int cmd_correlate(int argc, char **argv);
-int cmd_report(int argc, char **argv);
-int cmd_replay(int argc, char **argv);
-int cmd_export(int argc, char **argv);
-int cmd_merge(int argc, char **argv);
-int cmd_show(int argc, char **argv);
-int cmd_info(int argc, char **argv);
+/* Every subcommand, in the order of `mixtune --help`, with its line there. NAME stands for tuner/cmd/NAME.c, in which
+ * cmd_NAME() is. */
+#define COMMAND_LIST(COMMAND)                                                                                          \
+    COMMAND(sweep, "measure every configuration for the layers of a model")                                            \
+    COMMAND(bench, "time a few configurations of one shape beside the baseline")                                       \
+    COMMAND(verify, "compare kernels with the exact reference, element by element")                                    \
+    COMMAND(probe, "measure what the device can do at best")                                                           \
+    COMMAND(report, "plots and tables of what a database holds")                                                       \
+    COMMAND(replay, "play a search against a stored exhaustive sweep")                                                 \
+    COMMAND(correlate, "how well modelled times rank measured ones")                                                   \
+    COMMAND(export, "write the dispatch file of one GPU type")                                                         \
+    COMMAND(merge, "join databases of many machines, and T4 results")                                                  \
+    COMMAND(show, "print the measurements and winners of a database")                                                  \
+    COMMAND(info, "the device, the kernels and their knobs, the known models")
+
+#define COMMAND_DECLARED(name, doc) int cmd_##name(int argc, char **argv);
+COMMAND_LIST(COMMAND_DECLARED)
 
 #endif

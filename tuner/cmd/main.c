@@ -8,21 +8,12 @@
 #include <string.h>
 
 static const struct command {
-    const char *name;
+    const char *name, *full_name, *doc;
     int (*run)(int argc, char **argv);
-    const char *doc;
 } commands[] = {
-    {"sweep", cmd_sweep, "measure every configuration for the layers of a model"},
-    {"bench", cmd_bench, "time a few configurations of one shape beside the baseline"},
-    {"verify", cmd_verify, "compare kernels with the exact reference, element by element"},
-    {"probe", cmd_probe, "measure what the device can do at best"},
-    {"report", cmd_report, "plots and tables of what a database holds"},
-    {"replay", cmd_replay, "play a search against a stored exhaustive sweep"},
-    {"correlate", cmd_correlate, "how well modelled times rank measured ones"},
-    {"export", cmd_export, "write the dispatch file of one GPU type"},
-    {"merge", cmd_merge, "join databases of many machines, and T4 results"},
-    {"show", cmd_show, "print the measurements and winners of a database"},
-    {"info", cmd_info, "the device, the kernels and their knobs, the known models"},
+#define COMMAND(name, doc) {#name, "mixtune " #name, doc, cmd_##name},
+    COMMAND_LIST(COMMAND)
+#undef COMMAND
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -45,9 +36,7 @@ static const struct command *find_command(const char *name) {
 }
 
 static int run_command(const struct command *command, int argc, char **argv) {
-    char full_name[32];
-    snprintf(full_name, sizeof full_name, "mixtune %s", command->name);
-    argv[0] = full_name;
+    argv[0] = (char *)command->full_name;
     int status = command->run(argc, argv);
     if (status != MT_OK && *fail_message())
         log_error("%s", fail_message());

@@ -104,13 +104,6 @@ struct verification {
     int *lost;              /* by family_number(): how many of its kernels hung, crashed or left the context unusable */
 };
 
-static int family_count(void) {
-    int count = 0;
-    while (family_list()[count])
-        count++;
-    return count;
-}
-
 /* The quantisation (NULL) comes behind the families. */
 static int family_number(const struct family *family) {
     int number = 0;
@@ -141,7 +134,7 @@ static enum mt_status read_configs(struct verification *v) {
 static enum mt_status default_configs(struct verification *v) {
     struct str spaces = {0};
     enum mt_status status = MT_OK;
-    for (int i = family_count() - 1; i >= 0; i--) {
+    for (int i = FAMILY_COUNT - 1; i >= 0; i--) {
         const struct family *family = family_list()[i];
         struct config config;
         if (!family->quantised || !family_runs_on(family, v->dev->cc))
@@ -367,7 +360,7 @@ static enum mt_status verify(struct verification *v) {
         return status;
     v->dev = worker_device(v->worker);
     device_limits_of(v->dev, &v->limits);
-    v->lost = xcalloc((size_t)family_count() + 1, sizeof *v->lost);
+    v->lost = xcalloc(FAMILY_COUNT + 1, sizeof *v->lost);
     if ((v->configs.count == 0 && (status = default_configs(v))) || (status = compile(v)))
         return status;
     if (v->options->compile_only)
