@@ -1,25 +1,26 @@
 #include "status.h"
+#include "str.h"
 #include <stdarg.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
 
 static _Thread_local char sentence[1024];
 
 /* Arguments may point into the old sentence, so the new one is put together aside. */
-static void sentence_set(const char *format, va_list args, const char *rest) {
-    char text[sizeof sentence];
-    int used = vsnprintf(text, sizeof text, format, args);
-    if (used < 0)
-        used = 0;
-    if (rest && (size_t)used < sizeof text)
-        snprintf(text + used, sizeof text - (size_t)used, ": %s", rest);
-    memcpy(sentence, text, sizeof sentence);
+static void sentence_set(const char *format, va_list args, bool before_the_old) {
+    char text[sizeof sentence], old[sizeof sentence];
+    text_vfit(text, sizeof text, format, args);
+    memcpy(old, sentence, sizeof old);
+    if (before_the_old)
+        text_fit(sentence, sizeof sentence, "%s: %s", text, old);
+    else
+        memcpy(sentence, text, sizeof sentence);
 }
 
 enum mt_status fail(enum mt_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    sentence_set(format, args, NULL);
+    sentence_set(format, args, false);
     va_end(args);
     return status;
 }
@@ -27,7 +28,7 @@ enum mt_status fail(enum mt_status status, const char *format, ...) {
 enum mt_status fail_context(enum mt_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    sentence_set(format, args, sentence);
+    sentence_set(format, args, true);
     va_end(args);
     return status;
 }

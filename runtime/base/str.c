@@ -86,3 +86,21 @@ void str_vprintf(struct str *s, const char *format, va_list args) {
     }
     va_end(again);
 }
+
+void text_vfit(char *out, size_t size, const char *format, va_list args) {
+    static const char mark[] = "...";
+    int length = vsnprintf(out, size, format, args);
+    if (length < 0 || (size_t)length < size || size < sizeof mark)
+        return;
+    size_t at = size - sizeof mark;
+    while (at > 0 && (out[at] & 0xc0) == 0x80) /* goes on with a UTF-8 character */
+        at--;
+    memcpy(out + at, mark, sizeof mark);
+}
+
+void text_fit(char *out, size_t size, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    text_vfit(out, size, format, args);
+    va_end(args);
+}

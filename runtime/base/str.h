@@ -17,6 +17,10 @@ void str_append_bytes(struct str *s, const void *bytes, size_t count);
 void str_printf(struct str *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void str_vprintf(struct str *s, const char *format, va_list args);
 
+/* As snprintf(), for a sentence in an array: one that does not fit ends in "..." and not within a character. */
+void text_fit(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void text_vfit(char *out, size_t size, const char *format, va_list args);
+
 /* malloc, calloc, realloc, strdup that end the process with a sentence instead of returning NULL. */
 void *xmalloc(size_t size);
 void *xcalloc(size_t count, size_t size);

@@ -1,14 +1,13 @@
 #include "rules.h"
 #include "templates/gemm_args.h"
 #include <stdarg.h>
-#include <stdio.h>
 
 enum { STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */, MAX_REGISTERS = 255 };
 
 bool refuse(char reason[160], const char *format, ...) {
     va_list args;
     va_start(args, format);
-    vsnprintf(reason, 160, format, args);
+    text_vfit(reason, 160, format, args);
     va_end(args);
     return false;
 }

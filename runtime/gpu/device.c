@@ -156,6 +156,15 @@ static enum mt_status device_start(struct device *dev, int index) {
     return status;
 }
 
+/* Whoever opens the device again does so by its spec, so it is kept whole or not at all. */
+static enum mt_status spec_set(struct device *dev, const char *kind, const char *name) {
+    if (strlen(kind) + strlen(name) >= sizeof dev->spec)
+        return fail(MT_USAGE, "the device %s%.40s... has a name of over %zu characters; use a shorter path", kind, name,
+                    sizeof dev->spec - 1);
+    sprintf(dev->spec, "%s%s", kind, name);
+    return MT_OK;
+}
+
 /* A device that is named in full. */
 static enum mt_status device_open_named(struct device *dev, const char *spec) {
     enum mt_status status;
@@ -168,9 +177,9 @@ static enum mt_status device_open_named(struct device *dev, const char *spec) {
                     spec);
     if (cuda)
         snprintf(dev->spec, sizeof dev->spec, "cuda:%d", index);
-    else
-        snprintf(dev->spec, sizeof dev->spec, "%s", spec);
-    status = cuda ? cuda_open(dev) : soft_open(dev, spec + 5);
+    status = cuda ? cuda_open(dev) : spec_set(dev, "soft:", spec + 5);
+    if (status == MT_OK && !cuda)
+        status = soft_open(dev, spec + 5);
     if (status == MT_OK)
         status = device_start(dev, index);
     if (status != MT_OK)
@@ -221,6 +230,7 @@ static bool adopt_from(struct device *dev, const char *path) {
 
 enum mt_status device_adopt(struct device *dev) {
     struct str path = {0};
+    enum mt_status status = MT_OK;
     memset(dev, 0, sizeof *dev);
     dev->adopted = true;
     if (adopt_from(dev, "libcuda.so.1")) {
@@ -229,13 +239,13 @@ enum mt_status device_adopt(struct device *dev) {
         soft_library(&path);
         dev->software = adopt_from(dev, path.data);
         const char *name = getenv("SOFTGPU_DEVICE");
-        snprintf(dev->spec, sizeof dev->spec, "soft:%s", name && *name ? name : SOFT_DEFAULT);
+        status = spec_set(dev, "soft:", name && *name ? name : SOFT_DEFAULT);
     }
     str_release(&path);
-    enum mt_status status = dev->context
-                                ? device_describe(dev)
-                                : fail(MT_NO_DEVICE, "no CUDA context is current on this thread; make one before "
-                                                     "libmixtune is asked to use it");
+    if (status == MT_OK)
+        status = dev->context ? device_describe(dev)
+                              : fail(MT_NO_DEVICE, "no CUDA context is current on this thread; make one before "
+                                                   "libmixtune is asked to use it");
     if (status != MT_OK)
         device_close(dev);
     return status;

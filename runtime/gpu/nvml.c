@@ -7,7 +7,7 @@
 
 /* The part of nvml.h that is used here; its binary interface does not change. Every function returns 0 for success. */
 typedef struct nvml_device *nvml_device;
-enum { CLOCK_SM = 1, CLOCK_MEMORY = 2, SENSOR_GPU = 0 };
+enum { CLOCK_SM = 1, CLOCK_MEMORY = 2, SENSOR_GPU = 0, INSUFFICIENT_SIZE = 7 };
 struct nvml_process {
     unsigned pid;
     unsigned long long memory;
@@ -128,5 +128,6 @@ int nvml_compute_processes(const char *uuid) {
     unsigned count = sizeof process / sizeof *process;
     if (!find(uuid, &device))
         return -1;
-    return nvml.processes(device, &count, process) == 0 ? (int)count : -1;
+    const int result = nvml.processes(device, &count, process);
+    return result == 0 || result == INSUFFICIENT_SIZE ? (int)count : -1; /* of more than fit it gives the number */
 }

@@ -28,6 +28,9 @@ static enum mt_status image_load(struct mt_table *table, int index) {
     const struct bundle_image *from = &table->bundle.images[index];
     const struct config config = {.family =
                                       table->images[index].family ? table->images[index].family : &quantize_family};
+    if (strlen(from->hash) >= sizeof table->images[index].kernel.image.hash)
+        return fail(MT_FAILURE, "kernel image %s of the bundle has a name that is no hash; export it again",
+                    from->hash);
     struct image image = {.data = xmalloc(from->size),
                           .size = from->size,
                           .registers = from->registers,

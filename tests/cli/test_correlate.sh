@@ -31,6 +31,14 @@ FROM measurement WHERE config = 1 AND m = 16;
 SQL
 } | sqlite3 "$db" >"$TMPDIR/err" 2>&1
 
+# The same and twenty more families, of two candidates each.
+cp "$db" "$TMPDIR/many.db"
+sqlite3 "$TMPDIR/many.db" "
+    INSERT INTO config SELECT 100 + value, 'family' || (value / 2), 'c=' || value FROM generate_series(0, 39);
+    INSERT INTO measurement
+    SELECT value * 2 + run + 10000, run, run, 100 + value, 16, 128, 'w4a8', 'fp16', '', 'ok', '', iif(run = 1, 'measured', 'modelled'), 'cold',
+           x'0000000000000000', 1000.0 + value, 1, 1e9, 0, 0, 0, 9000 + value * 2 + run FROM generate_series(0, 39), (SELECT 1 AS run UNION SELECT 2)"
+
 run 0 "$MIXTUNE" correlate --db "$db"
 expect '^NVIDIA H100 80GB HBM3 measured, H100-SXM \(software device\) modelled' out
 expect '^sm80 +all +8 +2 +0\.810 +0\.[0-9]+ +0\.9[0-9]+ +0\.200 +1\.050 +1\.100 +1\.050 +1\.100$' out
@@ -49,6 +57,10 @@ result 'the same as JSON, for some batch sizes'
 run 0 "$MIXTUNE" correlate --db "$db" --model-device a100
 expect 'A100-SXM-80G' out
 result 'another software device when it is named'
+
+run 0 "$MIXTUNE" correlate --db "$TMPDIR/many.db" --m 16
+[ "$(awk '$2 == "all" && $3 == 2 { print $1 }' "$TMPDIR/out" | sort -V | paste -sd' ')" = "$(echo family{0..19})" ] || verdict="$verdict not twenty families; "
+result "$verdict" 'every family, however many there are'
 
 run 1 "$MIXTUNE" correlate --db "$db" --gpu b200
 expect 'no good times of a GPU' err

@@ -175,6 +175,21 @@ printf '2|2\n2\n' >"$work/counts"
 same "$work/counts" "$work/same"
 result "a sweep's winners are the entries of its bundle"
 
+# Names of any length come from databases that were merged: none is cut.
+zeros=$(printf '%0200d' 0)
+cp "$work/s.db" "$work/long.db"
+sqlite3 "$work/long.db" "UPDATE device SET name = name || '$zeros'"
+run 0 "$MIXTUNE" export --db "$work/long.db" --out "$work/long.mixtune" -q --json
+has "$work/out" "modelled times)$zeros\""
+[ "$(sqlite3 "$work/long.mixtune" "SELECT count(*) FROM entry WHERE kind = 'kernel'")" = 2 ] || verdict+=" not two kernels; "
+cp "$db" "$work/long.db"
+sqlite3 "$work/long.db" "UPDATE layer SET layer = layer || '$zeros' WHERE id < 3"
+run 0 "$MIXTUNE" report --db "$work/long.db" --out "$work/long" --model tiny --gpu h100 -q
+cat "$work"/long/data/*tiny*measured-speedup.gp >"$work/script"
+has "$work/script" "qkv$zeros"
+has "$work/script" "gate_up$zeros"
+result "long names are exported and drawn whole"
+
 # What was tuned with other templates than those that are there now must not be shipped.
 cp -R templates "$work/templates"
 echo "// changed" >>"$work/templates/gemm_sm80.cu"

@@ -223,13 +223,13 @@ static void print_heading(const char *gpu, const char *model) {
 
 /* Each family once, in the order of the pairs, then all together; each over all m and over stretches of it. */
 static void print_findings(const struct pairs *pairs, const char *gpu, const char *model, bool json) {
-    const char *names[16] = {0};
+    const char **names = xcalloc((size_t)pairs->count + 1, sizeof *names);
     int count = 0;
     for (int i = 0; i < pairs->count; i++) {
         int at = 0;
         while (at < count && strcmp(names[at], pairs->item[i].family) != 0)
             at++;
-        if (at == count && count < 15)
+        if (at == count)
             names[count++] = pairs->item[i].family;
     }
     names[count++] = "all";
@@ -244,6 +244,7 @@ static void print_findings(const struct pairs *pairs, const char *gpu, const cha
             else if (f.pairs)
                 print_row(&f);
         }
+    free(names);
 }
 
 static enum mt_status correlate(const struct correlate_options *o) {

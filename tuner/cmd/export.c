@@ -50,7 +50,9 @@ static error_t export_parse(int key, char *arg, struct argp_state *state) {
 /* ---- what is exported: one type of GPU, one origin ---- */
 
 struct choice {
-    char device[128], cc[12], sm_count[12], templates[33], nvrtc[12];
+    struct rows gpus;                   /* owns the next three */
+    const char *device, *cc, *sm_count; /* of the chosen row */
+    char templates[33], nvrtc[12];
     const char *origin;
 };
 
@@ -98,29 +100,28 @@ static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice 
         return status;
     snprintf(c->nvrtc, sizeof c->nvrtc, "%d", nvrtc);
     const char *const values[] = {":templates", c->templates, ":nvrtc", c->nvrtc, NULL};
-    struct rows gpus;
-    if ((status = rows_read(db, report_gpus_sql, values, &gpus)) != MT_OK)
+    if ((status = rows_read(db, report_gpus_sql, values, &c->gpus)) != MT_OK)
         return status;
+    const struct rows *gpus = &c->gpus;
     const char *measured = store_origin_name(ORIGIN_MEASURED), *modelled = store_origin_name(ORIGIN_MODELLED);
-    c->origin = o->modelled || !count_origin(&gpus, measured) ? modelled : measured;
+    c->origin = o->modelled || !count_origin(gpus, measured) ? modelled : measured;
     int row = -1;
-    if (!count_origin(&gpus, c->origin))
+    if (!count_origin(gpus, c->origin))
         status = fail(MT_FAILURE, "%s holds no %swinners of what was asked for: loosen the options, or sweep it first",
                       o->query.db ? o->query.db : DEFAULT_DB, o->modelled ? "modelled " : "");
     else
-        status = choose_row(&gpus, c->origin, &row);
-    if (status == MT_OK && !atoi(rows_cell(&gpus, row, "usable")))
+        status = choose_row(gpus, c->origin, &row);
+    if (status == MT_OK && !atoi(rows_cell(gpus, row, "usable")))
         status = fail(MT_FAILURE,
                       "the winners on %s were found with other kernel templates or another NVRTC than this mixtune has "
                       "(NVRTC %d.%d): "
                       "sweep again with this one, or export with the one that swept",
-                      rows_cell(&gpus, row, "device"), nvrtc / 100, nvrtc % 100 / 10);
+                      rows_cell(gpus, row, "device"), nvrtc / 100, nvrtc % 100 / 10);
     if (status == MT_OK) {
-        snprintf(c->device, sizeof c->device, "%s", rows_cell(&gpus, row, "device"));
-        snprintf(c->cc, sizeof c->cc, "%s", rows_cell(&gpus, row, "cc"));
-        snprintf(c->sm_count, sizeof c->sm_count, "%s", rows_cell(&gpus, row, "sm_count"));
+        c->device = rows_cell(gpus, row, "device");
+        c->cc = rows_cell(gpus, row, "cc");
+        c->sm_count = rows_cell(gpus, row, "sm_count");
     }
-    rows_release(&gpus);
     return status;
 }
 
@@ -207,6 +208,7 @@ static enum mt_status export_winners(const struct export *o) {
         status = export_rows(&rows, &c, o);
     }
     rows_release(&rows);
+    rows_release(&c.gpus);
     store_close(store);
     return status;
 }

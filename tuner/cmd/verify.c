@@ -253,7 +253,7 @@ static enum mt_status prove(struct verification *v, const struct work_item *item
     enum mt_status status = MT_OK;
     if (binary->status) {
         check.outcome = OUTCOME_COMPILE_FAILED;
-        snprintf(check.message, sizeof check.message, "%s", binary->message);
+        text_fit(check.message, sizeof check.message, "%s", binary->message);
     } else if ((status = worker_prove(v->worker, &job, &v->binaries, &check))) {
         return status == MT_INTERRUPTED ? stopped(v) : status;
     }

@@ -17,6 +17,8 @@ struct shared {
     volatile unsigned long long stamp[2][MULTIPROCESSORS][2]; /* before and after: clock, nanoseconds; 0: none */
 };
 
+_Static_assert(offsetof(struct shared, stamp) == 128, "the stamps begin behind the host's cache line");
+
 struct gate {
     struct device *dev;
     CUmodule module;

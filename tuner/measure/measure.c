@@ -77,7 +77,7 @@ void missing_warn(const struct missing *missing, const char *device) {
 
 static void note_missing(struct measurer *m, enum part part, enum mt_status status) {
     if (status)
-        snprintf(m->missing.reason[part], sizeof m->missing.reason[part], "%s", fail_message());
+        text_fit(m->missing.reason[part], sizeof m->missing.reason[part], "%s", fail_message());
 }
 
 struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits) {
@@ -297,7 +297,7 @@ static void time_candidate(struct measurer *m, struct timed *timed, double beat_
 
 static void not_ok(struct measured *out, enum store_outcome outcome, const char *message) {
     out->outcome = outcome;
-    snprintf(out->message, sizeof out->message, "%s", message);
+    text_fit(out->message, sizeof out->message, "%s", message);
 }
 
 void measured_release(struct measured *measured) {

@@ -571,6 +571,7 @@ static const struct {
     {"graph_node", 80, probe_graph_node},    {"launch", 80, probe_launch},
 };
 enum { RATES = sizeof rates / sizeof *rates, OTHERS = sizeof others / sizeof *others };
+_Static_assert(RATES + OTHERS + 1 <= MAX_LIMITS, "each step finds a limit, `fma` two: raise MAX_LIMITS (probe.h)");
 
 static bool has_wgmma(const struct device *dev) {
     return dev->cc / 10 == 9;

@@ -12,6 +12,7 @@ const double timer_graph_below_ns = 20000;
 enum { GRAPH_LAUNCHES = 20, WARM_UPS = 3, PROBES = 5, BATCH = 10, MAX_SAMPLES = 10000, TRIES = 6 };
 /* Launches that wait behind the gate: a driver that has room for no more would make the host wait for the device. */
 enum { MOST_QUEUED = 512 };
+_Static_assert(WARM_UPS <= BATCH && PROBES <= BATCH, "a sample queued has events of its own");
 /* Samples below this share of the device's highest clock were taken while it was throttled. */
 static const double lowest_clock = 0.75;
 /* When none has counted for this share of the time limit, the device is taken as it is. */

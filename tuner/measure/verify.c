@@ -10,7 +10,7 @@
 enum { GUARD = 512, MARGIN = 8, GUARD_BYTE = 0xC5, POISON_BYTE = 0xFF /* NaN in fp16 and bf16 */ };
 
 void check_failure(struct device *dev, struct check *out) {
-    snprintf(out->message, sizeof out->message, "%s", fail_message());
+    text_fit(out->message, sizeof out->message, "%s", fail_message());
     CUresult state = dev->drv.CtxSynchronize();
     out->context_lost = state != CUDA_SUCCESS;
     switch (state) {
@@ -102,7 +102,7 @@ static void wrong(struct check *out, const char *format, ...) __attribute__((for
 static void wrong(struct check *out, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    vsnprintf(out->message, sizeof out->message, format, args);
+    text_vfit(out->message, sizeof out->message, format, args);
     va_end(args);
     out->outcome = OUTCOME_WRONG;
 }

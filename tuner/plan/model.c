@@ -44,7 +44,7 @@ static enum mt_status read_fields(const json_t *root, const char *path, struct m
 }
 
 /* File name without its ending; for DIR/config.json the name of DIR, since every such file is called the same. */
-static void name_from_path(const char *path, char *out, size_t size) {
+static enum mt_status name_from_path(const char *path, char out[MODEL_NAME]) {
     const char *slash = strrchr(path, '/');
     const char *base = slash ? slash + 1 : path;
     size_t length = strlen(base);
@@ -56,7 +56,11 @@ static void name_from_path(const char *path, char *out, size_t size) {
     } else if (length > 5 && !strcmp(base + length - 5, ".json")) {
         length -= 5;
     }
-    snprintf(out, size, "%.*s", (int)length, base);
+    if (length >= MODEL_NAME)
+        return fail(MT_USAGE, "%s: the model's name has %zu characters and can have %d: give the %s a shorter one",
+                    path, length, MODEL_NAME - 1, base + length == slash ? "folder" : "file");
+    snprintf(out, MODEL_NAME, "%.*s", (int)length, base);
+    return MT_OK;
 }
 
 enum mt_status model_read(const char *name, struct model *out) {
@@ -78,8 +82,9 @@ enum mt_status model_read(const char *name, struct model *out) {
         status = fail(MT_USAGE, "%s is not a JSON object with the fields of a model", path.data);
         goto out;
     }
-    name_from_path(path.data, out->name, sizeof out->name);
-    status = read_fields(root, path.data, out);
+    status = name_from_path(path.data, out->name);
+    if (!status)
+        status = read_fields(root, path.data, out);
 out:
     json_decref(root);
     str_release(&path);

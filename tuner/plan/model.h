@@ -4,8 +4,9 @@
 
 #include "runtime/base/status.h"
 
+enum { MODEL_NAME = 64 }; /* a longer name is refused */
 struct model {
-    char name[64]; /* "llama-3.1-8b"; of DIR/config.json: DIR */
+    char name[MODEL_NAME]; /* "llama-3.1-8b"; of DIR/config.json: DIR */
     int hidden, intermediate, heads, kv_heads, head_dim, vocab;
 };
 

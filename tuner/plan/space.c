@@ -35,7 +35,7 @@ static void note_error(cyaml_log_t level, void *context, const char *format, va_
     char text[400];
     if (level < CYAML_LOG_ERROR)
         return;
-    vsnprintf(text, sizeof text, format, args);
+    text_vfit(text, sizeof text, format, args);
     text[strcspn(text, "\n")] = 0;
     const char *line = strstr(text, "line: ");
     if (line && error->line == 0)
@@ -43,7 +43,7 @@ static void note_error(cyaml_log_t level, void *context, const char *format, va_
     error->in_values = error->in_values || strstr(text, "field 'values'");
     const char *reason = !strncmp(text, "Load: ", 6) ? text + 6 : text;
     if (!*error->reason && strncmp(reason, "Backtrace", 9) != 0)
-        snprintf(error->reason, sizeof error->reason, "%.190s", reason);
+        text_fit(error->reason, sizeof error->reason, "%s", reason);
 }
 
 /* The key that the error complains of, NULL if it is another complaint. */
@@ -84,7 +84,7 @@ static void find_line(const struct str *text, const char *key, struct yaml_error
     }
     if (parser.error != YAML_NO_ERROR) {
         error->line = (int)parser.problem_mark.line + 1;
-        snprintf(error->reason, sizeof error->reason, "%s", parser.problem ? parser.problem : "this is not YAML");
+        text_fit(error->reason, sizeof error->reason, "%s", parser.problem ? parser.problem : "this is not YAML");
     }
     yaml_parser_delete(&parser);
 }
@@ -119,7 +119,7 @@ static enum mt_status load(const char *path, const struct str *text, const struc
         cyaml_load_data((const uint8_t *)text->data, text->length, &config, &schema, (cyaml_data_t **)&file, NULL);
     if (result != CYAML_OK) {
         if (!*error.reason)
-            snprintf(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
+            text_fit(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
         if (result == CYAML_ERR_LIBYAML_PARSER || unknown_key(&error))
             find_line(text, unknown_key(&error), &error);
         if (error.line == 0) /* it failed before the first line was taken in */

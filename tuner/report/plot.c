@@ -114,12 +114,14 @@ static void set_variable(struct str *out, const char *name, const char *value) {
 /* The different values of a column, in their order of appearance, with a space before and after each. */
 static void list_words(const struct rows *rows, const char *column, struct str *words) {
     str_append(words, " ");
+    struct str padded = {0};
     for (int r = 0; r < rows->count; r++) {
-        char padded[128];
-        snprintf(padded, sizeof padded, " %s ", rows_cell(rows, r, column));
-        if (padded[1] != ' ' && !strstr(words->data, padded))
-            str_append(words, padded + 1);
+        str_clear(&padded);
+        str_printf(&padded, " %s ", rows_cell(rows, r, column));
+        if (padded.data[1] != ' ' && !strstr(words->data, padded.data))
+            str_append(words, padded.data + 1);
     }
+    str_release(&padded);
 }
 
 static void set_words(struct str *out, const char *name, const struct rows *rows, const char *column) {

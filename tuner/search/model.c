@@ -26,7 +26,7 @@ static void set_costs(struct model_point *point, const struct config *c, const s
     const double sm_steps = stream > 0 ? ceil_div(all, sm_count) : per_sm * steps;
     const double parts = split > 1 ? split : stream > 0 ? 2 : 0; /* of a tile, added up through memory */
     const double weight_bytes = (4 + 0.04 * p->scheme.pct8) / 8;
-    const double cost[MODEL_COSTS] = {
+    const double cost[] = {
         1,
         waves,
         cta_steps,
@@ -41,6 +41,7 @@ static void set_costs(struct model_point *point, const struct config *c, const s
         parts,
         cluster_k > 1 ? cluster_k : 0,
     };
+    _Static_assert(sizeof cost == sizeof point->cost, "MODEL_COSTS (model.h) is the number of costs");
     memcpy(point->cost, cost, sizeof cost);
 }
 

@@ -18,12 +18,12 @@ static const struct quarantined *find(const struct quarantine *q, const char *bi
 }
 
 static void add(struct quarantine *q, const char *binary, const char *outcome, const char *message) {
-    if (!*binary || find(q, binary))
+    if (!*binary || strlen(binary) >= sizeof q->item->binary || find(q, binary)) /* a longer one is no hash of ours */
         return;
     q->item = xrealloc(q->item, (size_t)(q->count + 1) * sizeof *q->item);
     struct quarantined *new = &q->item[q->count++];
     snprintf(new->binary, sizeof new->binary, "%s", binary);
-    snprintf(new->reason, sizeof new->reason, "%s: %s", outcome, message);
+    text_fit(new->reason, sizeof new->reason, "%s: %s", outcome, message);
 }
 
 enum mt_status quarantine_init(struct quarantine *q, struct store *store, const struct device *dev) {
@@ -61,7 +61,7 @@ bool quarantine_refuses(const struct quarantine *q, const struct binary *binary,
         return false;
     *out = (struct measured){.outcome = OUTCOME_REFUSED};
     measured_binary(out, binary);
-    snprintf(out->message, sizeof out->message, "quarantined: its binary failed before (%s); --retry runs it again",
+    text_fit(out->message, sizeof out->message, "quarantined: its binary failed before (%s); --retry runs it again",
              found->reason);
     return true;
 }

@@ -89,7 +89,7 @@ static bool send_hello(struct worker_link *link, enum mt_status status, const st
     struct hello hello = {.status = status, .dev = *dev};
     hello.dev.drv = (struct driver){0};
     hello.dev.context = NULL;
-    snprintf(hello.message, sizeof hello.message, "%s", status ? fail_message() : "");
+    text_fit(hello.message, sizeof hello.message, "%s", status ? fail_message() : "");
     if (measurer) {
         snprintf(hello.cublas_version, sizeof hello.cublas_version, "%s", cublas_version(measurer_cublas(measurer)));
         hello.cublaslt = measurer_has_cublaslt(measurer);
@@ -107,7 +107,7 @@ static bool send_result(struct worker_link *link, enum mt_status status, const v
     struct result head = {.status = status};
     struct str message = {0};
     if (status)
-        snprintf(head.message, sizeof head.message, "%s", fail_message());
+        text_fit(head.message, sizeof head.message, "%s", fail_message());
     str_append_bytes(&message, &head, sizeof head);
     if (!status && count)
         str_append_bytes(&message, bytes, count);
@@ -333,7 +333,7 @@ static enum wait_result wait_for_word(struct worker *w, double patience, struct 
             continue;
         if (out->kind != MESSAGE_STEP && out->kind != MESSAGE_LONG)
             return WAIT_MESSAGE;
-        snprintf(w->step, sizeof w->step, "%.*s", (int)out->size, out->data);
+        text_fit(w->step, sizeof w->step, "%.*s", (int)out->size, out->data);
         until = out->kind == MESSAGE_LONG ? LINK_FOR_EVER : seconds_now() + patience;
     }
 }
@@ -506,14 +506,14 @@ static enum mt_status open_result(const struct worker_message *message, const ch
 static enum store_outcome give_up(struct worker *w, enum wait_result why, char message[320]) {
     int exit_status = end_process(w);
     if (why == WAIT_HUNG) {
-        snprintf(message, 320, "no sign of life for %.3g s %s", w->options.patience, w->step);
+        text_fit(message, 320, "no sign of life for %.3g s %s", w->options.patience, w->step);
         return OUTCOME_TIMEOUT;
     }
     if (exit_status >= 0 && WIFSIGNALED(exit_status))
-        snprintf(message, 320, "its process was ended by signal %d (%s) %s", WTERMSIG(exit_status),
+        text_fit(message, 320, "its process was ended by signal %d (%s) %s", WTERMSIG(exit_status),
                  strsignal(WTERMSIG(exit_status)), w->step);
     else
-        snprintf(message, 320, "its process ended by itself %s", w->step);
+        text_fit(message, 320, "its process ended by itself %s", w->step);
     return OUTCOME_CRASH;
 }
 

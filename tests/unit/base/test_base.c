@@ -63,7 +63,43 @@ static void sentences_belong_to_their_thread(void **state) {
     fail(MT_FAILURE, "%s", longer);
     fail_context(MT_FAILURE, "%s", longer);
     assert_in_range(strlen(fail_message()), 500, 5000);
+    assert_string_equal(fail_message() + strlen(fail_message()) - 4, "y...");
     free(longer);
+}
+
+/* A sentence that does not fit says so, and stays UTF-8. */
+static void sentences_that_do_not_fit_end_in_dots(void **state) {
+    (void)state;
+    static const struct {
+        size_t size;
+        const char *text, *want;
+    } cases[] = {
+        {8, "1234567", "1234567"},
+        {8, "12345678", "1234..."},
+        {8, "", ""},
+        {8,
+         "123\xc3\xa4"
+         "678",
+         "123..."},
+        {8,
+         "12\xc3\xa4"
+         "5678",
+         "12\xc3\xa4..."},
+        {8,
+         "1\xf0\x9f\x90\x88"
+         "678",
+         "1..."},
+        {4, "1234", "..."},
+        {3, "1234", "12"},
+        {1, "1234", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char out[9];
+        memset(out, '#', sizeof out);
+        text_fit(out, cases[i].size, "%s", cases[i].text);
+        assert_string_equal(out, cases[i].want);
+        assert_int_equal(out[cases[i].size], '#');
+    }
 }
 
 /* ---- strings ---- */
@@ -297,6 +333,7 @@ static void loops_visit_every_index_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentences_belong_to_their_thread),
+        cmocka_unit_test(sentences_that_do_not_fit_end_in_dots),
         cmocka_unit_test(strings_grow),
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(readers_never_see_half_a_file),

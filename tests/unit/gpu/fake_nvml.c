@@ -3,6 +3,7 @@
 #include <string.h>
 
 int open_count;
+unsigned process_count = 3;
 int nvmlInit_v2(void);
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
 int nvmlSystemGetDriverVersion(char *out, unsigned size);
@@ -15,7 +16,7 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *
 int nvmlDeviceGetPersistenceMode(void *device, int *out);
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, void *out);
 
-enum { GOOD = 0, BAD_ARGUMENT = 2, NOT_FOUND = 6 };
+enum { GOOD = 0, BAD_ARGUMENT = 2, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
 
 static int put(void *device, unsigned *out, unsigned value) {
     if (device != &open_count)
@@ -71,7 +72,11 @@ int nvmlDeviceGetPersistenceMode(void *device, int *out) {
 
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, void *out) {
     const unsigned room = *count;
-    memset(out, 0, 24 * (room < 3 ? room : 3)); /* pid, memory, two instance numbers, padding */
-    *count = 3;
-    return device == &open_count ? GOOD : BAD_ARGUMENT;
+    if (device != &open_count)
+        return BAD_ARGUMENT;
+    *count = process_count;
+    if (room < process_count)
+        return INSUFFICIENT_SIZE;
+    memset(out, 0, 24 * process_count); /* pid, memory, two instance numbers, padding */
+    return GOOD;
 }

@@ -1,4 +1,5 @@
 /* Opening devices: what each spec takes, what a missing one says, and what is known of the one that was opened. */
+#include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/gpu/device.h"
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 /* after the above */
 #include <cmocka.h>
 
@@ -85,12 +87,46 @@ static void properties(void **state) {
         assert_true(dev.memory_bytes > (size_t)20e9);
         assert_true(dev.driver_version >= 12000);
         assert_int_equal(strlen(dev.uuid), strlen("GPU-00000000-0000-0000-0000-000000000000"));
+        assert_true(sizeof dev.uuid > strlen(dev.uuid));
         assert_true(strncmp(dev.uuid, "GPU-", 4) == 0 && dev.uuid[12] == '-');
         device_arch(&dev, arch);
         assert_string_equal(arch, known[i].arch);
         device_close(&dev);
         assert_null(dev.drv.library);
         assert_null(dev.context);
+    }
+}
+
+/* A worker process opens the device by the spec of this one. */
+static void a_long_spec_is_kept_whole_or_refused(void **state) {
+    (void)state;
+    const size_t longest = sizeof((struct device *)0)->spec - 1;
+    for (size_t length = longest; length <= longest + 1; length++) {
+        struct device dev;
+        struct str spec = {0}, file = {0};
+        char folder[] = "/tmp/mixtune-device-XXXXXX";
+        assert_non_null(mkdtemp(folder));
+        str_printf(&spec, "soft:%s/", folder);
+        while (spec.length + strlen("d.yaml") < length)
+            str_append(&spec, spec.length % 2 ? "/" : ".");
+        while (spec.length < length)
+            str_append(&spec, "d.yaml" + spec.length + strlen("d.yaml") - length);
+        spec.data[spec.length = length] = 0;
+        assert_int_equal(file_read(MT_SOURCE_DIR "/configs/devices/l40s.yaml", &file), MT_OK);
+        assert_int_equal(file_write_atomic(spec.data + 5, file.data, file.length), MT_OK);
+        if (length == longest) {
+            open_or_fail(&dev, spec.data);
+            assert_string_equal(dev.spec, spec.data);
+            assert_int_equal(dev.sm_count, 142);
+            device_close(&dev);
+        } else {
+            assert_int_equal(device_open(&dev, spec.data), MT_USAGE);
+            assert_says("use a shorter path");
+        }
+        unlink(spec.data + 5);
+        rmdir(folder);
+        str_release(&spec);
+        str_release(&file);
     }
 }
 
@@ -218,6 +254,7 @@ int main(void) {
         cmocka_unit_test(unknown_specs),
         cmocka_unit_test(missing_devices),
         cmocka_unit_test(properties),
+        cmocka_unit_test(a_long_spec_is_kept_whole_or_refused),
         cmocka_unit_test(stand_ins),
         cmocka_unit_test(chosen_by_the_environment),
         cmocka_unit_test(one_software_device_at_a_time),

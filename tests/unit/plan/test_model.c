@@ -111,6 +111,36 @@ static void test_bad_files(void **state) {
     assert_non_null(strstr(fail_message(), "head_dim"));
 }
 
+/* The database would keep another model under a name that was cut. */
+static void test_long_names(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"hidden_size\":32,\"intermediate_size\":32,\"num_attention_heads\":1,\"vocab_size\":9}";
+    for (int length = MODEL_NAME - 1; length <= MODEL_NAME; length++)
+        for (int folders = 0; folders < 2; folders++) {
+            char name[MODEL_NAME + 1], at[300], file[320];
+            struct model m;
+            memset(name, 'n', sizeof name);
+            name[length] = 0;
+            snprintf(at, sizeof at, "%s/%s%s", folder, name, folders ? "" : ".json");
+            snprintf(file, sizeof file, "%s%s", at, folders ? "/config.json" : "");
+            assert_int_equal(folders ? folder_make(at) : MT_OK, MT_OK);
+            FILE *f = fopen(file, "w");
+            assert_non_null(f);
+            fputs(text, f);
+            fclose(f);
+            assert_int_equal(model_read(file, &m), length < MODEL_NAME ? MT_OK : MT_USAGE);
+            if (length < MODEL_NAME)
+                assert_string_equal(m.name, name);
+            else
+                assert_non_null(strstr(fail_message(), folders ? "64 characters and can have 63: give the folder"
+                                                               : "64 characters and can have 63: give the file"));
+            unlink(file);
+            if (folders)
+                rmdir(at);
+        }
+}
+
 static void test_impossible_split(void **state) {
     (void)state;
     struct model m;
@@ -149,7 +179,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shipped_models),   cmocka_unit_test(test_derived_fields),
         cmocka_unit_test(test_missing_fields),   cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_impossible_split),
+        cmocka_unit_test(test_impossible_split), cmocka_unit_test(test_long_names),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -207,8 +207,11 @@ static void nvml_tells_the_state_of_a_gpu(void **state) {
     assert_non_null(got);
     assert_true(json_equal(got, want));
     assert_int_equal(nvml_compute_processes("GPU-fake"), 3);
+    unsigned *process_count = dlsym(library, "process_count");
+    *process_count = 1000; /* more than there is room for */
+    assert_int_equal(nvml_compute_processes("GPU-fake"), 1000);
     int *open_count = dlsym(library, "open_count");
-    assert_int_equal(*open_count, 1); /* four questions, one start */
+    assert_int_equal(*open_count, 1); /* five questions, one start */
     json_decref(got);
     json_decref(want);
     str_release(&text);
