@@ -71,6 +71,7 @@ struct bundle {
     /* What bundle_release() frees. Zero in a bundle that is to be written: it stays the caller's. */
     void **owned;
     int owned_count;
+    size_t owned_capacity;
 };
 
 /* Writes to a temporary beside `path`, then renames. MT_FAILURE if the bundle contradicts itself (an index or a hash

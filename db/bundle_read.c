@@ -1,4 +1,5 @@
 #include "bundle_private.h"
+#include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include <sqlite3.h>
@@ -39,7 +40,7 @@ static enum mt_status file_check(const char *path, struct str *file) {
 
 /* Takes memory over: bundle_release() frees it. */
 static void *own(struct bundle *bundle, void *memory) {
-    bundle->owned = xrealloc(bundle->owned, (size_t)(bundle->owned_count + 1) * sizeof *bundle->owned);
+    array_grow(&bundle->owned, &bundle->owned_capacity, (size_t)bundle->owned_count, sizeof *bundle->owned);
     return bundle->owned[bundle->owned_count++] = memory;
 }
 
@@ -91,11 +92,6 @@ static bool rows_equal(struct rows *rows, int column, const char *text) {
     return value && !strcmp(value, text);
 }
 
-/* Room for one more of `size` bytes at the end of an array that has `count`. */
-static void *grow(void *array, int count, size_t size) {
-    return xrealloc(array, (size_t)(count + 1) * size);
-}
-
 static enum mt_status read_fingerprint(sqlite3 *db, struct bundle *out) {
     struct rows rows = rows_begin(
         db, out, "SELECT gpu, cc, sm_count, software, driver_version, toolkit, template_hash FROM fingerprint");
@@ -118,8 +114,9 @@ static enum mt_status read_layers(sqlite3 *db, struct bundle *out) {
     struct rows rows =
         rows_begin(db, out, "SELECT name, model, tp, n, k, group_size, scheme, dtype FROM layer ORDER BY id");
     struct bundle_layer *layers = NULL;
+    size_t capacity = 0;
     while (rows_next(&rows)) {
-        layers = grow(layers, out->layer_count, sizeof *layers);
+        array_grow(&layers, &capacity, (size_t)out->layer_count, sizeof *layers);
         layers[out->layer_count++] = (struct bundle_layer){.name = rows_text(&rows, 0),
                                                            .model = rows_text(&rows, 1),
                                                            .tp = rows_number(&rows, 2),
@@ -138,8 +135,9 @@ static enum mt_status read_entries(sqlite3 *db, struct bundle *out) {
                                   "SELECT layer, m, kind, family, config, image, expected_ns, origin FROM entry "
                                   "ORDER BY layer, m, kind = 'cublas'");
     struct bundle_entry *entries = NULL;
+    size_t capacity = 0;
     while (rows_next(&rows)) {
-        entries = grow(entries, out->entry_count, sizeof *entries);
+        array_grow(&entries, &capacity, (size_t)out->entry_count, sizeof *entries);
         entries[out->entry_count++] =
             (struct bundle_entry){.layer = rows_number(&rows, 0),
                                   .m = rows_number(&rows, 1),
@@ -159,8 +157,9 @@ static enum mt_status read_fallbacks(sqlite3 *db, struct bundle *out) {
                                   "SELECT family, config, scheme, dtype, group_size, image FROM fallback "
                                   "ORDER BY family, scheme, dtype, group_size");
     struct bundle_fallback *fallbacks = NULL;
+    size_t capacity = 0;
     while (rows_next(&rows)) {
-        fallbacks = grow(fallbacks, out->fallback_count, sizeof *fallbacks);
+        array_grow(&fallbacks, &capacity, (size_t)out->fallback_count, sizeof *fallbacks);
         fallbacks[out->fallback_count++] = (struct bundle_fallback){.family = rows_text(&rows, 0),
                                                                     .config = rows_text(&rows, 1),
                                                                     .scheme = rows_text(&rows, 2),
@@ -197,8 +196,9 @@ static enum mt_status read_images(sqlite3 *db, struct bundle *out) {
     struct rows rows = rows_begin(
         db, out, "SELECT hash, size, checksum, data, registers, spill_bytes, smem_static FROM image ORDER BY hash");
     struct bundle_image *images = NULL;
+    size_t capacity = 0;
     while (rows_next(&rows)) {
-        images = grow(images, out->image_count, sizeof *images);
+        array_grow(&images, &capacity, (size_t)out->image_count, sizeof *images);
         rows.status = image_unpack(&rows, &images[out->image_count++]);
     }
     out->images = own(out, images);

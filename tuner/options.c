@@ -1,4 +1,5 @@
 #include "options.h"
+#include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/jit/images.h"
@@ -13,7 +14,7 @@ void int_list_release(struct int_list *list) {
 }
 
 void int_list_add(struct int_list *list, int value) {
-    list->value = xrealloc(list->value, (size_t)(list->count + 1) * sizeof *list->value);
+    array_grow(&list->value, &list->capacity, (size_t)list->count, sizeof *list->value);
     list->value[list->count++] = value;
 }
 

@@ -20,6 +20,7 @@
 struct int_list {
     int *value;
     int count;
+    size_t capacity;
 };
 void int_list_release(struct int_list *list);
 void int_list_add(struct int_list *list, int value);

@@ -1,4 +1,5 @@
 #include "table.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "templates/gemm_args.h"
 #include <math.h>
@@ -83,7 +84,7 @@ static void layer_add(struct mt_layer *layer, struct slot slot, const struct dev
         return;
     slot.kernel.config.family->shape(&slot.kernel.config, &p, limits->sm_count, &shape);
     slot.tile = shape.tile_m;
-    layer->slots = xrealloc(layer->slots, (size_t)(layer->slot_count + 1) * sizeof slot);
+    array_grow(&layer->slots, &layer->slot_capacity, (size_t)layer->slot_count, sizeof slot);
     layer->slots[layer->slot_count++] = slot;
 }
 

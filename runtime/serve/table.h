@@ -25,6 +25,7 @@ struct mt_layer {
     double time_scale;      /* its expected times over those in the slots */
     struct slot *slots;     /* owned; by m */
     int slot_count;
+    size_t slot_capacity;
     const struct kernel *quantize;
     struct mt_layer *next; /* layers that were not tuned, newest first */
 };

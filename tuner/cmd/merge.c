@@ -1,6 +1,7 @@
 /* mixtune merge: databases of many machines, and T4 files, into one. */
 #include "db/merge.h"
 #include "cmd.h"
+#include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/options.h"
@@ -15,6 +16,7 @@ struct merge {
     const char *into;
     const char **path;
     int count;
+    size_t capacity;
 };
 
 enum { KEY_INTO = 0x300 };
@@ -39,7 +41,7 @@ static error_t merge_parse(int key, char *arg, struct argp_state *state) {
         o->common.quiet = true;
         return 0;
     case ARGP_KEY_ARG:
-        o->path = xrealloc(o->path, (size_t)(o->count + 1) * sizeof *o->path);
+        array_grow(&o->path, &o->capacity, (size_t)o->count, sizeof *o->path);
         o->path[o->count++] = arg;
         return 0;
     case ARGP_KEY_END:

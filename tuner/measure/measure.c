@@ -1,5 +1,6 @@
 #include "measure.h"
 #include "cublaslt.h"
+#include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include <math.h>
@@ -36,6 +37,7 @@ struct measurer {
     struct cublaslt *lt;
     struct lt_choice *lt_choice; /* kept: finals ask again, and several schemes share a shape */
     int lt_choices;
+    size_t lt_choice_capacity;
     struct gate *gate; /* NULL: none */
     struct missing missing;
     double bad_since; /* as timer_job has it */
@@ -44,6 +46,7 @@ struct measurer {
     int proof_count;
     struct proved *proved;
     int proved_count;
+    size_t proved_capacity;
     uint64_t full_hash; /* of the full-size output of the current operands, once a configuration has made it */
     bool has_full_hash;
     void (*on_step)(void *, const char *);
@@ -176,7 +179,7 @@ static enum mt_status prove(struct measurer *m, struct kernel *kernel, const str
     enum mt_status status = run_proof(m, kernel, &small, out);
     if (status)
         return status;
-    m->proved = xrealloc(m->proved, (size_t)(m->proved_count + 1) * sizeof *m->proved);
+    array_grow(&m->proved, &m->proved_capacity, (size_t)m->proved_count, sizeof *m->proved);
     m->proved[m->proved_count++] = (struct proved){.config = kernel->config, .problem = small, .check = *out};
     return MT_OK;
 }
@@ -412,7 +415,7 @@ static const struct lt_choice *choose_algorithm(struct measurer *m, const struct
         lt_plan_close(choice.plan);
         return NULL;
     }
-    m->lt_choice = xrealloc(m->lt_choice, (size_t)(m->lt_choices + 1) * sizeof *m->lt_choice);
+    array_grow(&m->lt_choice, &m->lt_choice_capacity, (size_t)m->lt_choices, sizeof *m->lt_choice);
     m->lt_choice[m->lt_choices] = choice;
     return &m->lt_choice[m->lt_choices++];
 }

@@ -1,5 +1,5 @@
 #include "memory.h"
-#include "runtime/base/str.h"
+#include "runtime/base/array.h"
 #include <stdlib.h>
 
 void *memory_pointer(CUdeviceptr address) {
@@ -11,7 +11,7 @@ enum mt_status memory_alloc(struct memory *memory, struct device *dev, size_t by
     if (result != CUDA_SUCCESS)
         return fail_context(device_check(dev, result, "cuMemAlloc"), "allocating %.1f MB on the device",
                             (double)bytes / 1e6);
-    memory->address = xrealloc(memory->address, (size_t)(memory->count + 1) * sizeof *memory->address);
+    array_grow(&memory->address, &memory->capacity, (size_t)memory->count, sizeof *memory->address);
     memory->address[memory->count++] = *out;
     return MT_OK;
 }

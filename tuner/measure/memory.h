@@ -9,6 +9,7 @@
 struct memory {
     CUdeviceptr *address;
     int count;
+    size_t capacity;
 };
 
 /* At least one byte is allocated. MT_FAILURE says how much was asked for. */

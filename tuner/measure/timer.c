@@ -1,4 +1,5 @@
 #include "timer.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "tuner/progress.h"
 #include <stdlib.h>
@@ -271,9 +272,10 @@ static bool sure(const struct timer_limits *limits, const struct timing *timing,
 static enum mt_status sample_until_sure(struct timer *t, struct timing *out) {
     const struct timer_limits *limits = t->job->limits;
     const double started = seconds_now();
+    size_t capacity = 0;
     for (;;) {
         const int batch = batch_of(t, BATCH);
-        out->samples_ns = xrealloc(out->samples_ns, (size_t)(out->count + batch) * sizeof *out->samples_ns);
+        array_grow(&out->samples_ns, &capacity, (size_t)(out->count + batch - 1), sizeof *out->samples_ns);
         enum mt_status status = take_samples(t, batch, out->samples_ns + out->count);
         if (status)
             return status;

@@ -1,4 +1,5 @@
 #include "binaries.h"
+#include "runtime/base/array.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "tuner/progress.h"
@@ -17,7 +18,7 @@ int binaries_add(struct binaries *b, const struct config *config, const struct p
             str_release(&text);
             return i;
         }
-    b->item = xrealloc(b->item, (size_t)(b->count + 1) * sizeof *b->item);
+    array_grow(&b->item, &b->capacity, (size_t)b->count, sizeof *b->item);
     b->item[b->count] = (struct binary){.text = text.data, .config = *config, .formats = *p};
     return b->count++;
 }
@@ -101,11 +102,9 @@ enum mt_status binary_kernel(struct binary *b, struct device *dev, const struct 
 }
 
 void binaries_adopt(struct binaries *b, int index, struct image image) {
-    if (index >= b->count) {
-        b->item = xrealloc(b->item, (size_t)(index + 1) * sizeof *b->item);
-        memset(b->item + b->count, 0, (size_t)(index + 1 - b->count) * sizeof *b->item);
+    array_grow(&b->item, &b->capacity, (size_t)index, sizeof *b->item);
+    if (index >= b->count)
         b->count = index + 1;
-    }
     b->item[index].tried = true;
     b->item[index].image = image;
 }

@@ -20,6 +20,7 @@ struct binary {
 struct binaries {
     struct binary *item;
     int count;
+    size_t capacity;
     double deadline; /* of seconds_now(), after which nothing more is compiled; 0: none */
 };
 

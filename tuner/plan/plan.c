@@ -1,4 +1,5 @@
 #include "plan.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -63,8 +64,7 @@ static enum mt_status add_candidate(struct plan *plan, const struct candidate *c
     plan->current += found;
     if (status || found)
         return status;
-    if ((plan->count & (plan->count - 1)) == 0) /* full at each power of two: doubles */
-        plan->item = xrealloc(plan->item, (size_t)(plan->count ? 2 * plan->count : 1) * sizeof *plan->item);
+    array_grow(&plan->item, &plan->capacity, (size_t)plan->count, sizeof *plan->item);
     plan->item[plan->count++] = *candidate;
     return MT_OK;
 }

@@ -16,6 +16,7 @@ struct plan_target {
 struct plan {
     struct candidate *item;
     int count;
+    size_t capacity;
     int current; /* candidates left out because the store has a current measurement */
 };
 

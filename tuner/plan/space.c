@@ -1,4 +1,5 @@
 #include "space.h"
+#include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/status.h"
 #include <cyaml/cyaml.h>
@@ -241,8 +242,7 @@ void config_list_release(struct config_list *list) {
 }
 
 void config_list_add(struct config_list *list, const struct config *config) {
-    if ((list->count & (list->count - 1)) == 0) /* full at each power of two: doubles */
-        list->config = xrealloc(list->config, (size_t)(list->count ? 2 * list->count : 1) * sizeof *list->config);
+    array_grow(&list->config, &list->capacity, (size_t)list->count, sizeof *list->config);
     list->config[list->count++] = *config;
 }
 

@@ -36,6 +36,7 @@ void space_config(const struct space *space, long index, struct config *out);
 struct config_list {
     struct config *config;
     int count;
+    size_t capacity;
 };
 void config_list_release(struct config_list *list);
 void config_list_add(struct config_list *list, const struct config *config);

@@ -1,4 +1,5 @@
 #include "workload.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static void add_item(struct workload *w, const struct work_item *item) {
     for (int i = 0; i < w->count; i++)
         if (problem_equal(&w->item[i].problem, &item->problem) && work_same_layer(&w->item[i], item))
             return;
-    w->item = xrealloc(w->item, (size_t)(w->count + 1) * sizeof *w->item);
+    array_grow(&w->item, &w->capacity, (size_t)w->count, sizeof *w->item);
     w->item[w->count++] = *item;
 }
 
@@ -31,7 +32,7 @@ static void add_layer(struct workload *w, const struct work_options *o, struct w
     static int group_default = 128;
     const struct scheme *schemes = o->scheme_count ? o->scheme : &w4a8;
     const enum dtype *dtypes = o->dtype_count ? o->dtype : &fp16;
-    struct int_list groups = o->group.count ? o->group : (struct int_list){&group_default, 1};
+    struct int_list groups = o->group.count ? o->group : (struct int_list){&group_default, 1, 0};
     for (int d = 0; d < (o->dtype_count ? o->dtype_count : 1); d++)
         for (int g = 0; g < groups.count; g++)
             for (int s = 0; s < (o->scheme_count ? o->scheme_count : 1); s++)
@@ -91,13 +92,13 @@ enum mt_status workload_init(struct workload *w, const struct work_options *o) {
     *w = (struct workload){0};
     if (!o->model && !o->shape_count)
         return fail(MT_USAGE, "nothing to do: give --model NAME or --shape M,N,K (see --help)");
-    struct int_list m = o->m.count ? o->m : (struct int_list){usual_m, sizeof usual_m / sizeof *usual_m};
+    struct int_list m = o->m.count ? o->m : (struct int_list){usual_m, sizeof usual_m / sizeof *usual_m, 0};
     for (int i = 0; i < o->shape_count; i++) {
         const struct shape *shape = &o->shape[i];
         int own_m = shape->m;
         struct work_item base = {.problem = {.n = shape->n, .k = shape->k}, .tp = 1};
         snprintf(base.layer, sizeof base.layer, "%dx%d", shape->n, shape->k);
-        add_layer(w, o, base, own_m ? &(struct int_list){&own_m, 1} : &m);
+        add_layer(w, o, base, own_m ? &(struct int_list){&own_m, 1, 0} : &m);
     }
     enum mt_status status = o->model ? add_model(w, o, &m) : MT_OK;
     if (status)

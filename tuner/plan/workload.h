@@ -16,6 +16,7 @@ struct work_item {
 struct workload {
     struct work_item *item; /* in order: layer, dtype, group, scheme, then m increasing as given */
     int count;
+    size_t capacity;
 };
 
 /* Combines layers (of --model and --shape) with token counts, schemes, groups and dtypes; repetitions are dropped.

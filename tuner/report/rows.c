@@ -1,4 +1,5 @@
 #include "rows.h"
+#include "runtime/base/array.h"
 
 #include <jansson.h>
 #include <sqlite3.h>
@@ -9,11 +10,8 @@ static enum mt_status refuse(sqlite3 *db) {
     return fail(MT_FAILURE, "the query failed: %s", sqlite3_errmsg(db));
 }
 
-static void add_row(struct rows *rows, sqlite3_stmt *query, int *room) {
-    if (rows->count == *room) {
-        *room = *room ? *room * 2 : 64;
-        rows->cell = xrealloc(rows->cell, (size_t)*room * (size_t)rows->columns * sizeof *rows->cell);
-    }
+static void add_row(struct rows *rows, sqlite3_stmt *query) {
+    array_grow(&rows->cell, &rows->capacity, (size_t)rows->count, (size_t)rows->columns * sizeof *rows->cell);
     for (int c = 0; c < rows->columns; c++) {
         const char *text = (const char *)sqlite3_column_text(query, c);
         rows->cell[rows->count * rows->columns + c] = text ? xstrdup(text) : NULL;
@@ -37,9 +35,9 @@ enum mt_status rows_read(sqlite3 *db, const char *sql, const char *const *values
     out->text = xcalloc((size_t)out->columns, sizeof *out->text);
     for (int c = 0; c < out->columns; c++)
         out->name[c] = xstrdup(sqlite3_column_name(query, c));
-    int rc, room = 0;
+    int rc;
     while ((rc = sqlite3_step(query)) == SQLITE_ROW)
-        add_row(out, query, &room);
+        add_row(out, query);
     sqlite3_finalize(query);
     if (rc == SQLITE_DONE)
         return MT_OK;

@@ -11,9 +11,10 @@ struct sqlite3;
 /* A small result as a whole. Released with rows_release(). */
 struct rows {
     int columns, count;
-    char **name; /* [columns], owned */
-    char **cell; /* [count][columns], owned; NULL is NULL */
-    bool *text;  /* [columns]: some cell is text */
+    size_t capacity; /* rows that `cell` has room for */
+    char **name;     /* [columns], owned */
+    char **cell;     /* [count][columns], owned; NULL is NULL */
+    bool *text;      /* [columns]: some cell is text */
 };
 
 /* Runs `sql` (one statement). MT_FAILURE with SQLite's reason. Its parameters :a, :b ... are bound to `values` by name:

@@ -1,4 +1,5 @@
 #include "model.h"
+#include "runtime/base/array.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,9 +59,7 @@ void model_point_init(struct model_point *point, const struct config *config, co
 }
 
 void samples_add(struct model_samples *samples, const struct model_point *point, double ns) {
-    if ((samples->count & (samples->count - 1)) == 0) /* full at each power of two: doubles */
-        samples->item =
-            xrealloc(samples->item, (size_t)(samples->count ? 2 * samples->count : 1) * sizeof *samples->item);
+    array_grow(&samples->item, &samples->capacity, (size_t)samples->count, sizeof *samples->item);
     samples->item[samples->count++] = (struct model_sample){*point, ns};
 }
 

@@ -38,6 +38,7 @@ struct model_sample {
 struct model_samples {
     struct model_sample *item;
     int count;
+    size_t capacity;
 };
 void samples_add(struct model_samples *samples, const struct model_point *point, double ns);
 void samples_release(struct model_samples *samples);

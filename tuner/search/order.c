@@ -1,5 +1,6 @@
 #include "order.h"
 #include "guide.h"
+#include "runtime/base/array.h"
 #include "runtime/base/parallel.h"
 #include "tuner/report/rows.h"
 #include <stdlib.h>
@@ -12,6 +13,7 @@ struct group {
     int begin, end;
     struct config_list pool;
     double *known_ns, *modelled_ns; /* of the pool; known_ns: 0 also for what is not good */
+    size_t known_capacity;
     struct search *search;
 };
 
@@ -95,9 +97,9 @@ static void add_known(struct order *o, const struct work_item *item) {
         const struct family *family = family_find(rows_cell(&o->known, r, "family"));
         if (!family || config_parse(family, rows_cell(&o->known, r, "config"), &config) || in_pool(&g->pool, &config))
             continue;
+        array_grow(&g->known_ns, &g->known_capacity, (size_t)g->pool.count, sizeof *g->known_ns);
+        g->known_ns[g->pool.count] = strtod(rows_cell(&o->known, r, "median_ns"), NULL);
         config_list_add(&g->pool, &config);
-        g->known_ns = xrealloc(g->known_ns, (size_t)g->pool.count * sizeof *g->known_ns);
-        g->known_ns[g->pool.count - 1] = strtod(rows_cell(&o->known, r, "median_ns"), NULL);
     }
 }
 

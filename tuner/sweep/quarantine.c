@@ -1,5 +1,5 @@
 #include "quarantine.h"
-#include "runtime/base/str.h"
+#include "runtime/base/array.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static const struct quarantined *find(const struct quarantine *q, const char *bi
 static void add(struct quarantine *q, const char *binary, const char *outcome, const char *message) {
     if (!*binary || strlen(binary) >= sizeof q->item->binary || find(q, binary)) /* a longer one is no hash of ours */
         return;
-    q->item = xrealloc(q->item, (size_t)(q->count + 1) * sizeof *q->item);
+    array_grow(&q->item, &q->capacity, (size_t)q->count, sizeof *q->item);
     struct quarantined *new = &q->item[q->count++];
     snprintf(new->binary, sizeof new->binary, "%s", binary);
     text_fit(new->reason, sizeof new->reason, "%s: %s", outcome, message);

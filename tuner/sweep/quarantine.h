@@ -8,6 +8,7 @@
 struct quarantine {
     struct quarantined *item; /* one for each binary */
     int count;
+    size_t capacity;
 };
 
 /* Starts with the binaries that a current measurement of this device in `store` condemns. */

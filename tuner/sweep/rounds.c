@@ -1,5 +1,6 @@
 #include "rounds.h"
 #include "finals.h"
+#include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "winners.h"
@@ -27,6 +28,7 @@ static const char baselines_sql[] =
 struct field {
     struct candidate *item;
     int count, configs; /* the configurations come first, then the baselines */
+    size_t capacity;
 };
 
 static enum mt_status prepare(const struct rounds *r, const struct work_item *item, const char *sql,
@@ -46,7 +48,7 @@ static void add(const struct rounds *r, const struct work_item *item, const stru
         candidate.binary = binaries_add(r->binaries, config, &item->problem);
         r->binaries->item[candidate.binary].wanted = true;
     }
-    field->item = xrealloc(field->item, (size_t)(field->count + 1) * sizeof *field->item);
+    array_grow(&field->item, &field->capacity, (size_t)field->count, sizeof *field->item);
     field->item[field->count++] = candidate;
 }
 

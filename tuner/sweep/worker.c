@@ -1,4 +1,5 @@
 #include "worker.h"
+#include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "tuner/progress.h"
 #include "worker_link.h"
@@ -74,7 +75,7 @@ struct worker {
     pid_t pid; /* 0: none runs */
     struct worker_link link;
     bool *sent; /* by binary: this worker has the image */
-    int sent_count;
+    size_t sent_capacity;
     char step[64]; /* what the worker is doing */
 };
 
@@ -286,7 +287,7 @@ static void forget_process(struct worker *w) {
     link_release(&w->link);
     free(w->sent);
     w->sent = NULL;
-    w->sent_count = 0;
+    w->sent_capacity = 0;
 }
 
 /* Makes sure that the process is gone. Its exit status as of waitpid(), -1 if it does not go. */
@@ -439,11 +440,7 @@ const struct missing *worker_missing(const struct worker *w) {
 /* ---- in the command: a candidate ---- */
 
 static bool mark_sent(struct worker *w, int binary) {
-    if (binary >= w->sent_count) {
-        w->sent = xrealloc(w->sent, (size_t)(binary + 1) * sizeof *w->sent);
-        memset(w->sent + w->sent_count, 0, (size_t)(binary + 1 - w->sent_count) * sizeof *w->sent);
-        w->sent_count = binary + 1;
-    }
+    array_grow(&w->sent, &w->sent_capacity, (size_t)binary, sizeof *w->sent);
     bool before = w->sent[binary];
     w->sent[binary] = true;
     return before;

@@ -1,4 +1,5 @@
-/* Sentences, strings, files, host loops. */
+/* Sentences, strings, arrays, files, host loops. */
+#include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/parallel.h"
@@ -126,6 +127,26 @@ static void strings_grow(void **state) {
     assert_string_equal(s.data, "");
     str_release(&s);
     str_release(&want);
+}
+
+/* ---- arrays ---- */
+
+static void arrays_grow(void **state) {
+    (void)state;
+    int *array = NULL;
+    size_t capacity = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        array_grow(&array, &capacity, i, sizeof *array);
+        assert_true(capacity > i && capacity < 2 * i + 65);
+        for (size_t new = i; new < capacity; new ++)
+            assert_int_equal(array[new], 0);
+        array[i] = (int)i + 1;
+    }
+    array_grow(&array, &capacity, 4096, sizeof *array); /* over many at once */
+    assert_true(capacity > 4096);
+    for (size_t i = 0; i < capacity; i++)
+        assert_int_equal(array[i], i < 1000 ? (int)i + 1 : 0);
+    free(array);
 }
 
 /* ---- files ---- */
@@ -335,6 +356,7 @@ int main(void) {
         cmocka_unit_test(sentences_belong_to_their_thread),
         cmocka_unit_test(sentences_that_do_not_fit_end_in_dots),
         cmocka_unit_test(strings_grow),
+        cmocka_unit_test(arrays_grow),
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(readers_never_see_half_a_file),
         cmocka_unit_test(failures_are_sentences),

@@ -108,7 +108,7 @@ static const struct device_limits limits = {.cc = 80,
 static void test_thin(void **state) {
     (void)state;
     struct work_item item = {.problem = {.m = 16, .n = 4096, .k = 4096, .group = 128}};
-    struct workload workload = {&item, 1};
+    struct workload workload = {&item, 1, 0};
     char reason[160];
     for (int max = 0; max < 12; max++) {
         struct config_list list;
