@@ -28,22 +28,18 @@ enum mt_status file_read(const char *path, struct str *out) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return fail_path("open", path);
-    size_t before = out->length;
-    char buffer[65536];
+    const size_t before = out->length, piece = 65536;
     ssize_t got;
-    while ((got = read(fd, buffer, sizeof buffer)) != 0) {
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            status = fail_path("read", path);
-            break;
-        }
-        str_append_bytes(out, buffer, (size_t)got);
+    do {
+        str_reserve(out, piece);
+        got = read(fd, out->data + out->length, piece);
+        out->length += got > 0 ? (size_t)got : 0;
+    } while (got > 0 || (got < 0 && errno == EINTR));
+    if (got < 0) {
+        status = fail_path("read", path);
+        out->length = before;
     }
-    if (status == MT_OK)
-        str_append(out, ""); /* an empty file is the empty string, not NULL */
-    else if (out->data)
-        out->data[out->length = before] = 0;
+    out->data[out->length] = 0;
     close(fd);
     return status;
 }

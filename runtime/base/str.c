@@ -29,7 +29,11 @@ char *xstrdup(const char *text) {
     return checked(strdup(text), strlen(text) + 1);
 }
 
-static void str_reserve(struct str *s, size_t more) {
+const char *str_text(const struct str *s) {
+    return s->data ? s->data : "";
+}
+
+void str_reserve(struct str *s, size_t more) {
     if (more >= SIZE_MAX / 2 - s->length)
         checked(NULL, more);
     size_t need = s->length + more + 1;
@@ -39,6 +43,7 @@ static void str_reserve(struct str *s, size_t more) {
     if (capacity < need)
         capacity = need;
     s->data = xrealloc(s->data, capacity);
+    s->data[s->length] = 0;
     s->capacity = capacity;
 }
 
@@ -76,14 +81,9 @@ void str_vprintf(struct str *s, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, args);
-    if (length > 0) {
-        str_reserve(s, (size_t)length);
-        vsnprintf(s->data + s->length, (size_t)length + 1, format, again);
-        s->length += (size_t)length;
-    } else {
-        str_reserve(s, 0);
-        s->data[s->length] = 0;
-    }
+    str_reserve(s, length > 0 ? (size_t)length : 0);
+    if (length > 0)
+        s->length += (size_t)vsnprintf(s->data + s->length, (size_t)length + 1, format, again);
     va_end(again);
 }
 

@@ -6,10 +6,14 @@
 #include <stddef.h>
 
 struct str {
-    char *data; /* owned; NULL until something is appended */
+    char *data; /* owned; NULL until something is appended: str_text() where that may be */
     size_t length, capacity;
 };
 
+/* The text, "" while nothing was appended. Valid until the string changes. */
+const char *str_text(const struct str *s);
+/* Makes room for `more` bytes behind the text, so that they can be written there; `data` is then never NULL. */
+void str_reserve(struct str *s, size_t more);
 void str_release(struct str *s);
 void str_clear(struct str *s);
 void str_append(struct str *s, const char *text);

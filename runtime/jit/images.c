@@ -12,7 +12,7 @@ enum mt_status images_version(int *out) {
     char *end = NULL;
     str_printf(&path, "%s/nvrtc", images_used());
     enum mt_status status = file_read(path.data, &text);
-    *out = status ? 0 : (int)strtol(text.data ? text.data : "", &end, 10);
+    *out = status ? 0 : (int)strtol(text.data, &end, 10);
     if (status)
         status = fail_context(MT_USAGE, "%s is no folder of images", images_used());
     else if (*out < 1200 || *out > 9990 || (*end && *end != '\n'))

@@ -99,7 +99,7 @@ static enum mt_status expand_include(struct expansion *e, const char *from, cons
     enum mt_status status = MT_OK;
     resolve(from, target, length, &name);
     str_printf(&mark, "\n%s\n", name.data);
-    if (!strstr(e->seen.data, mark.data)) {
+    if (!strstr(str_text(&e->seen), mark.data)) {
         status = expand(e, name.data);
         if (status != MT_OK)
             fail_context(status, "%s", from);
@@ -136,7 +136,6 @@ static enum mt_status expand(struct expansion *e, const char *name) {
 
 enum mt_status template_expand(const char *name, struct str *out) {
     struct expansion e = {.out = out};
-    str_append(&e.seen, "");
     enum mt_status status = expand(&e, name);
     str_release(&e.seen);
     return status;

@@ -232,7 +232,6 @@ static void run_case(struct comparison *run, int number) {
     const bool both = c->judge != JUDGE_NONE;
     struct answer a, b = {0};
     struct str why = {0};
-    str_append(&why, "");
     printf("# %d %s\n", run->number + 1, c->name); /* a machine that goes down with it has it in its log */
     fflush(stdout);
     side_ask(run->device, number);
@@ -243,7 +242,7 @@ static void run_case(struct comparison *run, int number) {
         side_answer(run->against, run->options->timeout, &b);
     if (!interrupted()) {
         enum state state = judge(run, c, &a, &b, &why);
-        report(run, c, state, why.data);
+        report(run, c, state, str_text(&why));
         run->lost[kind_of(c)] += a.lost || b.lost;
     }
     str_release(&a.data);

@@ -231,9 +231,9 @@ static void nvml_run(const struct gpu_case *c, struct device *dev, struct answer
         answer_skip(out, "a software device has no clocks");
         return;
     }
-    str_append(&text, "");
     nvml_describe(dev->uuid, &text);
-    snprintf(out->note, sizeof out->note, "%s, %d compute processes", text.data, nvml_compute_processes(dev->uuid));
+    snprintf(out->note, sizeof out->note, "%s, %d compute processes", str_text(&text),
+             nvml_compute_processes(dev->uuid));
     if (!text.length)
         answer_fail(out, "libnvidia-ml.so.1 cannot be opened, or knows no GPU %s", dev->uuid);
     for (size_t i = 0; text.length && i < sizeof wanted / sizeof *wanted; i++)

@@ -77,10 +77,9 @@ static enum mt_status begin_run(const struct probing *p) {
     struct store_environment env = {.driver_version = dev->driver_version};
     struct str clocks = {0};
     char templates[33];
-    str_append(&clocks, "");
     if (!dev->software)
         nvml_describe(dev->uuid, &clocks);
-    env.clocks = clocks.data;
+    env.clocks = str_text(&clocks);
     env.template_hash = templates;
     enum mt_status status = template_hash(templates);
     if (!status && !(status = nvrtc_version(&env.nvrtc_version)))

@@ -220,13 +220,12 @@ static void tell(struct verification *v, const struct work_item *item, const str
     const struct family *family = config->family;
     const char *name = family ? family->name : "quantize";
     struct str text = {0};
-    str_append(&text, "");
     if (family)
         config_format(config, &text);
     v->right += check->outcome == OUTCOME_OK;
     v->wrong += check->outcome == OUTCOME_WRONG;
     v->failed += check->outcome != OUTCOME_OK && check->outcome != OUTCOME_WRONG;
-    print_line(v, item, name, text.data, check);
+    print_line(v, item, name, str_text(&text), check);
     str_release(&text);
     if (!check->context_lost)
         return;

@@ -160,11 +160,10 @@ static void set_batch_sizes(struct str *out, const struct rows *rows) {
         m[r] = rows->cell[r * rows->columns + column];
     qsort(m, (size_t)rows->count, sizeof *m, compare_numbers);
     struct str words = {0};
-    str_append(&words, "");
     for (int r = 0; r < rows->count; r++)
         if (r == 0 || strcmp(m[r], m[r - 1]) != 0)
             str_printf(&words, "%s%s", r ? " " : "", m[r]);
-    set_variable(out, "ms", words.data);
+    set_variable(out, "ms", str_text(&words));
     str_release(&words);
     free(m);
 }
@@ -223,7 +222,7 @@ enum mt_status plot_script(const char *dir, const char *name, const struct str *
             *p = *p == '\n' ? ' ' : *p;
         if (rc != 0)
             status = fail(MT_FAILURE, "gnuplot could not draw %s (exit %d): %s", path.data, rc,
-                          said.data ? said.data : "it says nothing");
+                          said.length ? said.data : "it says nothing");
     }
     if (status == MT_OK)
         status = check_picture(dir, name, "svg", "</svg>");

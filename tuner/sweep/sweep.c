@@ -46,9 +46,9 @@ static enum mt_status fit_space(struct sweep *s) {
     enum mt_status status = MT_OK;
     if (!s->options->space) {
         plan_default_spaces(s->dev, s->options->quick, &names);
-        status = names.data ? config_list_read(names.data, &s->configs)
-                            : fail(MT_NO_DEVICE, "%s has compute capability %d.%d; the kernels need 8.0 or later",
-                                   s->dev->name, s->dev->cc / 10, s->dev->cc % 10);
+        status = names.length ? config_list_read(names.data, &s->configs)
+                              : fail(MT_NO_DEVICE, "%s has compute capability %d.%d; the kernels need 8.0 or later",
+                                     s->dev->name, s->dev->cc / 10, s->dev->cc % 10);
     }
     str_release(&names);
     if (status)
@@ -65,8 +65,6 @@ static enum mt_status begin_run(struct sweep *s, const char *prefix) {
     const struct device *dev = s->dev;
     const struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
     struct str clocks = {0}, command = {0}, missing = {0};
-    str_append(&clocks, "");
-    str_append(&missing, "");
     missing_names(worker_missing(s->worker), &missing);
     if (!dev->software)
         nvml_describe(dev->uuid, &clocks);
@@ -75,8 +73,8 @@ static enum mt_status begin_run(struct sweep *s, const char *prefix) {
                                           .nvrtc_version = s->nvrtc_version,
                                           .template_hash = s->templates,
                                           .cublas_version = worker_cublas_version(s->worker),
-                                          .clocks = clocks.data,
-                                          .missing = missing.data};
+                                          .clocks = str_text(&clocks),
+                                          .missing = str_text(&missing)};
     enum mt_status status = store_begin(s->store, &device, &env, command.data);
     str_release(&clocks);
     str_release(&command);

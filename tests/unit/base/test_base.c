@@ -129,6 +129,26 @@ static void strings_grow(void **state) {
     str_release(&want);
 }
 
+static void an_empty_string_is_a_text(void **state) {
+    (void)state;
+    struct str s = {0};
+    assert_string_equal(str_text(&s), "");
+    str_clear(&s);
+    assert_string_equal(str_text(&s), "");
+    str_printf(&s, "%d", 12);
+    assert_ptr_equal(str_text(&s), s.data);
+    str_reserve(&s, 5000);
+    assert_string_equal(str_text(&s), "12");
+    memset(s.data + s.length, 'x', 5000); /* there is room */
+    str_clear(&s);
+    assert_string_equal(str_text(&s), "");
+    str_release(&s);
+    assert_string_equal(str_text(&s), "");
+    str_reserve(&s, 0);
+    assert_string_equal(s.data, "");
+    str_release(&s);
+}
+
 /* ---- arrays ---- */
 
 static void arrays_grow(void **state) {
@@ -138,8 +158,8 @@ static void arrays_grow(void **state) {
     for (size_t i = 0; i < 1000; i++) {
         array_grow(&array, &capacity, i, sizeof *array);
         assert_true(capacity > i && capacity < 2 * i + 65);
-        for (size_t new = i; new < capacity; new ++)
-            assert_int_equal(array[new], 0);
+        for (size_t fresh = i; fresh < capacity; fresh++)
+            assert_int_equal(array[fresh], 0);
         array[i] = (int)i + 1;
     }
     array_grow(&array, &capacity, 4096, sizeof *array); /* over many at once */
@@ -356,6 +376,7 @@ int main(void) {
         cmocka_unit_test(sentences_belong_to_their_thread),
         cmocka_unit_test(sentences_that_do_not_fit_end_in_dots),
         cmocka_unit_test(strings_grow),
+        cmocka_unit_test(an_empty_string_is_a_text),
         cmocka_unit_test(arrays_grow),
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(readers_never_see_half_a_file),
