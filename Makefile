@@ -92,10 +92,10 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BU
 	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$(subst softgpu/,soft_,$*)),$(filter-out $(call obj,$(BASE)),$(call obj,$(SOFT)))) \
 	    $(filter %.a,$^) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
 # A driver that fails, opened by a test under the name of the real one.
-$(BUILD)/tests/unit/failing_cuda.so: tests/unit/failing_cuda.c tests/unit/failing_cuda.h $(BUILD)/libsoftgpu.so $(BUILD)/flags
+$(BUILD)/tests/unit/gpu/failing_cuda.so: tests/unit/gpu/failing_cuda.c tests/unit/gpu/failing_cuda.h $(BUILD)/libsoftgpu.so $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -isystem $(CUDA_HOME)/include -shared -fPIC -Wl,-soname,libcuda.so.1 -o $@ $<
-$(BUILD)/tests/unit/test_failing_driver: $(BUILD)/tests/unit/failing_cuda.so
+$(BUILD)/tests/unit/gpu/test_failing_driver: $(BUILD)/tests/unit/gpu/failing_cuda.so
 # Two devices beside each other (make gpu-check).
 $(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)

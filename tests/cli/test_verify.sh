@@ -18,7 +18,7 @@ right() {
 }
 
 soft=(--device soft:a100-sxm-80g)
-# tests/unit/test_space.c knows these shapes: each pair of knobs is proved on one of them. K of 129 is two steps of 128, or one of 256.
+# tests/unit/plan/test_space.c knows these shapes: each pair of knobs is proved on one of them. K of 129 is two steps of 128, or one of 256.
 shapes=(--shape 33,257,129 --shape 50,48,1800 --shape 390,40,140 --shape 1,100,300)
 for group in 64 128 256; do
     type=fp16

@@ -3,7 +3,7 @@
 # shellcheck source=tests/cli/cases.sh
 . tests/cli/cases.sh
 
-# tests/unit/test_space.c knows these shapes: each pair of knobs is proved on one of them.
+# tests/unit/plan/test_space.c knows these shapes: each pair of knobs is proved on one of them.
 run 0 "$MIXTUNE" verify --quiet --device soft:h100-sxm --all --space proof-sm90 --shape 33,257,300 --shape 50,264,800 --shape 580,40,140 \
     --scheme w4a8,w8a8
 expect '^243 right, 0 wrong' out

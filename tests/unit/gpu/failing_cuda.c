@@ -13,13 +13,13 @@ struct failing_cuda failing_cuda;
 
 static void *library;
 
-/* Two folders up from this file: the build folder. */
+/* Three folders up from this file: the build folder. */
 __attribute__((constructor)) static void open_device(void) {
     Dl_info own;
     char path[4096];
     if (!dladdr(&failing_cuda, &own))
         abort();
-    snprintf(path, sizeof path, "%.*s/../../libsoftgpu.so", (int)(strrchr(own.dli_fname, '/') - own.dli_fname),
+    snprintf(path, sizeof path, "%.*s/../../../libsoftgpu.so", (int)(strrchr(own.dli_fname, '/') - own.dli_fname),
              own.dli_fname);
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {

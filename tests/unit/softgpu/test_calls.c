@@ -1,8 +1,8 @@
 /* Calls: of functions by name and through a register, with all kinds of parameters, wrong ones, and those of the
  * functions that no module defines: printf and assert. */
-#include "../../runtime/base/str.h"
 #include "capture.h"
-#include "soft_world.h"
+#include "runtime/base/str.h"
+#include "world.h"
 
 /* Variables of the module get memory of their own. */
 static void bind_variables(struct world *w) {

@@ -1,6 +1,6 @@
 /* The software device's memory: where allocations lie, when addresses are used again, what is in them, and what the
  * driver says of a wrong address. The address space is as small as it may be, so that it is soon used up. */
-#include "soft_driver.h"
+#include "driver.h"
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>

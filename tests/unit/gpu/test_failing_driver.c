@@ -1,12 +1,12 @@
 /* A driver whose first, second, third ... call fails: each failure is told, by the sentence of what was tried, and
  * leaves nothing behind that hinders the next try. */
-#include "../../tuner/timer.h"
-#include "../../tuner/verify.h"
-#include "base/file.h"
-#include "base/log.h"
 #include "failing_cuda.h"
-#include "mixtune.h"
-#include "table.h"
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
+#include "runtime/mixtune.h"
+#include "runtime/serve/table.h"
+#include "tuner/measure/timer.h"
+#include "tuner/measure/verify.h"
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>

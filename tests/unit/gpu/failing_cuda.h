@@ -1,4 +1,4 @@
-/* What a test tells tests/unit/failing_cuda.c, and is told by it. */
+/* What a test tells tests/unit/gpu/failing_cuda.c, and is told by it. */
 #ifndef TEST_FAILING_CUDA_H
 #define TEST_FAILING_CUDA_H
 

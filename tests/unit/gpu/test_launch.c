@@ -1,6 +1,6 @@
 /* What the driver is asked when a kernel is loaded and launched, seen by a driver that only writes it down. The numbers
  * are worked out by hand from the documentation of the launch, not from the code. */
-#include "launch.h"
+#include "runtime/gpu/launch.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

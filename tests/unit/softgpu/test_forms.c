@@ -1,7 +1,7 @@
 /* Which forms of an instruction the machine knows. Beside each form that it takes stand the forms that are one change
  * away from it: none of them may be taken for the known one, and each is refused with a sentence that quotes it. */
-#include "../../runtime/base/str.h"
-#include "soft_world.h"
+#include "runtime/base/str.h"
+#include "world.h"
 
 #define DECLARED                                                                                                       \
     ".version 8.6\n.target sm_90a\n.address_size 64\n"                                                                 \
