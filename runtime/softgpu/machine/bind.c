@@ -200,120 +200,76 @@ static bool bind_flow(struct insn *i, char *error, size_t size) {
     return only_flags(i, F_UNI) || refuse(error, size, "unknown form of a branch");
 }
 
-static bool is_pair(const struct insn *i, enum ptx_sub sub) {
-    return i->sub == sub || i->sub == SUB_NONE;
+static bool bind_move(struct insn *i, char *error, size_t size) {
+    if (i->src[0].kind != O_SPECIAL)
+        return op_bind(i, error, size);
+    i->run = addr_special;
+    return i->dst[0].kind == O_REG || i->dst[0].kind == O_PRED ||
+           refuse(error, size, "a special register needs a register to go to");
 }
 
-/* The pipe that an instruction of the machine's own goes to. */
-static uint8_t pipe_of(const struct insn *i) {
-    switch (i->op) {
-    case OP_bra:
-    case OP_brx:
-    case OP_call:
-    case OP_ret:
-    case OP_exit:
-    case OP_trap:
-    case OP_brkpt:
-    case OP_bar:
-    case OP_barrier:
-        return SG_PIPE_BRANCH;
-    case OP_cvta:
-    case OP_isspacep:
-    case OP_mapa:
-    case OP_getctarank:
-    case OP_mov:
-    case OP_vote:
-    case OP_activemask:
-    case OP_elect:
-    case OP_createpolicy:
-        return SG_PIPE_ALU;
-    default:
-        return SG_PIPE_LSU;
-    }
+static bool bind_registers(struct insn *i, char *error, size_t size) {
+    i->run = sync_setmaxnreg;
+    return (i->srcs == 1 && i->src[0].kind == O_IMM && (i->sub == SUB_INC || i->sub == SUB_DEC)) ||
+           refuse(error, size, "setmaxnreg needs .inc or .dec and a number");
 }
 
-static bool bind_other(struct insn *i, char *error, size_t size) {
-    switch (i->op) {
-    case OP_membar:
-    case OP_fence:
+static bool bind_group(struct insn *i, char *error, size_t size) {
+    switch (ptx_op_facts[i->op].group) {
+    case GROUP_NUMBER:
+    case GROUP_INT:
+    case GROUP_CARRY:
+    case GROUP_BITS:
+    case GROUP_FLOAT:
+    case GROUP_APPROX:
+    case GROUP_COMPARE:
+    case GROUP_CVT:
+    case GROUP_VIDEO:
+    case GROUP_MMA:
+    case GROUP_MATRIX:
+        return op_bind(i, error, size);
+    case GROUP_MOVE:
+        return bind_move(i, error, size);
+    case GROUP_ACCESS:
+        return bind_access(i, error, size);
+    case GROUP_ATOMIC:
+        return bind_atomic(i, error, size);
+    case GROUP_COPY:
+        return bind_copy(i, error, size);
+    case GROUP_MBARRIER:
+        return bind_mbarrier(i, error, size);
+    case GROUP_FENCE:
         return bind_fence(i, error, size);
-    case OP_cvta:
-    case OP_isspacep:
-    case OP_mapa:
-    case OP_getctarank:
+    case GROUP_ADDRESS:
         return bind_address(i, error, size);
-    case OP_prefetch:
-    case OP_prefetchu:
-    case OP_applypriority:
-    case OP_discard:
+    case GROUP_HINT:
         i->run = mem_prefetch;
         return true;
-    case OP_createpolicy:
+    case GROUP_POLICY:
         i->run = addr_policy;
-        return is_pair(i, SUB_FRACTIONAL) || refuse(error, size, "unknown cache policy");
-    case OP_nanosleep:
-    case OP_pmevent:
-    case OP_griddepcontrol:
+        return i->sub == SUB_FRACTIONAL || i->sub == SUB_NONE || refuse(error, size, "unknown cache policy");
+    case GROUP_BARRIER:
+        return bind_barrier(i, error, size);
+    case GROUP_WARP:
+        return bind_warp_wide(i, error, size);
+    case GROUP_FLOW:
+        return bind_flow(i, error, size);
+    case GROUP_PAUSE:
         i->run = sync_nothing;
         return true;
-    case OP_mbarrier:
-        return bind_mbarrier(i, error, size);
-    case OP_wgmma:
-        i->guarded |= GUARD_TOGETHER;
+    case GROUP_WGMMA:
         return wgmma_bind(i) || refuse(error, size, "this form of wgmma is not known");
-    case OP_setmaxnreg:
-        i->guarded |= GUARD_TOGETHER;
-        i->run = sync_setmaxnreg;
-        return (i->srcs == 1 && i->src[0].kind == O_IMM && (i->sub == SUB_INC || i->sub == SUB_DEC)) ||
-               refuse(error, size, "setmaxnreg needs .inc or .dec and a number");
-    case OP_mma:
-    case OP_ldmatrix:
-    case OP_stmatrix:
-    case OP_movmatrix:
-        i->guarded |= GUARD_TOGETHER;
-        return op_bind(i, error, size);
-    default:
-        return op_bind(i, error, size);
+    case GROUP_REGISTERS:
+        return bind_registers(i, error, size);
+    case GROUP_NOBODY:
+        break;
     }
+    return refuse(error, size, "the software device does not execute this instruction");
 }
 
 bool machine_bind(struct insn *i, char *error, size_t error_size) {
-    i->pipe = pipe_of(i);
-    switch (i->op) {
-    case OP_mov:
-        if (i->src[0].kind != O_SPECIAL)
-            return op_bind(i, error, error_size);
-        i->run = addr_special;
-        return i->dst[0].kind == O_REG || i->dst[0].kind == O_PRED ||
-               refuse(error, error_size, "a special register needs a register to go to");
-    case OP_ld:
-    case OP_ldu:
-    case OP_st:
-        return bind_access(i, error, error_size);
-    case OP_atom:
-    case OP_red:
-        return bind_atomic(i, error, error_size);
-    case OP_cp:
-        return bind_copy(i, error, error_size);
-    case OP_bar:
-    case OP_barrier:
-        return bind_barrier(i, error, error_size);
-    case OP_shfl:
-    case OP_vote:
-    case OP_match:
-    case OP_redux:
-    case OP_elect:
-    case OP_activemask:
-        return bind_warp_wide(i, error, error_size);
-    case OP_bra:
-    case OP_brx:
-    case OP_exit:
-    case OP_call:
-    case OP_ret:
-    case OP_trap:
-    case OP_brkpt:
-        return bind_flow(i, error, error_size);
-    default:
-        return bind_other(i, error, error_size);
-    }
+    i->pipe = (uint8_t)op_pipe(i);
+    if (ptx_op_facts[i->op].exec == EXEC_TOGETHER)
+        i->guarded |= GUARD_TOGETHER;
+    return bind_group(i, error, error_size);
 }

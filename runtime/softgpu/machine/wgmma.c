@@ -414,7 +414,6 @@ void wgmma_mma_op(struct warp *w, const struct insn *i) {
 bool wgmma_bind(struct insn *i) {
     const unsigned n = i->shape[1];
     bool known = true;
-    i->pipe = SG_PIPE_BRANCH;
     switch (i->sub) {
     case SUB_FENCE:
         i->run = wgmma_fence_op;
@@ -433,7 +432,6 @@ bool wgmma_bind(struct insn *i) {
                 i->shape[0] == 64 && i->shape[2] == 32 && (n == 8 || n == 24 || (n % 16 == 0 && n <= MAX_N)) &&
                 i->srcs == 3 && i->dst[0].kind == O_VEC && i->dst[0].count == n / 2 && i->src[0].kind == O_VEC &&
                 i->src[0].count == 4 && i->src[1].width == 8 && i->src[2].kind == O_PRED;
-        i->pipe = SG_PIPE_TENSOR;
         break;
     }
     return known && !(i->flags & ~(F_SYNC | F_ALIGNED | F_SATFINITE));

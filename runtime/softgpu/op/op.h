@@ -4,8 +4,10 @@
 
 #include "runtime/softgpu/ptx/insn.h"
 
-/* Gives an instruction of arithmetic its handler: sets i->run and i->pipe, may set i->aux. False with a sentence in
- * `error` if the combination of modifiers and types is unknown. Everything else binds in machine_bind. */
+/* Gives an instruction of arithmetic its handler: sets i->run, may set i->aux. False with a sentence in `error` if the
+ * combination of modifiers and types is unknown. Everything else binds in machine_bind. */
 bool op_bind(struct insn *i, char *error, size_t error_size);
+/* The pipe of an SM that issues it, of whatever group it is; SG_PIPE_NONE if nobody executes it. */
+enum sg_pipe op_pipe(const struct insn *i);
 
 #endif

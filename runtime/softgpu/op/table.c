@@ -51,34 +51,12 @@ static op_fn *find_number(struct insn *i) {
     return i->flags & F_CC ? op_carry_find(i) : op_int_find(i);
 }
 
-static op_fn *(*const finder[OP_COUNT])(struct insn *i) = {
-    [OP_abs] = find_number,         [OP_add] = find_number,         [OP_addc] = op_carry_find,
-    [OP_and] = op_bits_find,        [OP_bfe] = op_bits_find,        [OP_bfi] = op_bits_find,
-    [OP_bfind] = op_bits_find,      [OP_bmsk] = op_bits_find,       [OP_brev] = op_bits_find,
-    [OP_clz] = op_bits_find,        [OP_cnot] = op_bits_find,       [OP_copysign] = op_float_find,
-    [OP_cos] = op_approx_find,      [OP_cvt] = op_cvt_find,         [OP_div] = find_number,
-    [OP_dp2a] = op_video_find,      [OP_dp4a] = op_video_find,      [OP_ex2] = op_approx_find,
-    [OP_fma] = find_number,         [OP_fns] = op_bits_find,        [OP_ldmatrix] = op_matrix_find,
-    [OP_lg2] = op_approx_find,      [OP_lop3] = op_bits_find,       [OP_mad] = find_number,
-    [OP_mad24] = op_int_find,       [OP_madc] = op_carry_find,      [OP_max] = find_number,
-    [OP_min] = find_number,         [OP_mma] = op_mma_find,         [OP_mov] = op_move_find,
-    [OP_movmatrix] = op_mma_find,   [OP_mul] = find_number,         [OP_mul24] = op_int_find,
-    [OP_neg] = find_number,         [OP_not] = op_bits_find,        [OP_or] = op_bits_find,
-    [OP_popc] = op_bits_find,       [OP_prmt] = op_bits_find,       [OP_rcp] = find_number,
-    [OP_rem] = op_int_find,         [OP_rsqrt] = op_approx_find,    [OP_sad] = op_int_find,
-    [OP_selp] = op_compare_find,    [OP_set] = op_compare_find,     [OP_setp] = op_compare_find,
-    [OP_shf] = op_bits_find,        [OP_shl] = op_bits_find,        [OP_shr] = op_bits_find,
-    [OP_sin] = op_approx_find,      [OP_slct] = op_compare_find,    [OP_sqrt] = find_number,
-    [OP_stmatrix] = op_matrix_find, [OP_sub] = find_number,         [OP_subc] = op_carry_find,
-    [OP_szext] = op_bits_find,      [OP_tanh] = op_approx_find,     [OP_testp] = op_compare_find,
-    [OP_vabsdiff] = op_video_find,  [OP_vabsdiff2] = op_video_find, [OP_vabsdiff4] = op_video_find,
-    [OP_vadd] = op_video_find,      [OP_vadd2] = op_video_find,     [OP_vadd4] = op_video_find,
-    [OP_vavrg2] = op_video_find,    [OP_vavrg4] = op_video_find,    [OP_vmad] = op_video_find,
-    [OP_vmax] = op_video_find,      [OP_vmax2] = op_video_find,     [OP_vmax4] = op_video_find,
-    [OP_vmin] = op_video_find,      [OP_vmin2] = op_video_find,     [OP_vmin4] = op_video_find,
-    [OP_vset] = op_video_find,      [OP_vset2] = op_video_find,     [OP_vset4] = op_video_find,
-    [OP_vshl] = op_video_find,      [OP_vshr] = op_video_find,      [OP_vsub] = op_video_find,
-    [OP_vsub2] = op_video_find,     [OP_vsub4] = op_video_find,     [OP_xor] = op_bits_find,
+/* The groups of arithmetic; the machine binds the others. */
+static op_fn *(*const finder[])(struct insn *i) = {
+    [GROUP_NUMBER] = find_number,      [GROUP_INT] = op_int_find,       [GROUP_CARRY] = op_carry_find,
+    [GROUP_BITS] = op_bits_find,       [GROUP_FLOAT] = op_float_find,   [GROUP_APPROX] = op_approx_find,
+    [GROUP_COMPARE] = op_compare_find, [GROUP_CVT] = op_cvt_find,       [GROUP_VIDEO] = op_video_find,
+    [GROUP_MMA] = op_mma_find,         [GROUP_MATRIX] = op_matrix_find, [GROUP_MOVE] = op_move_find,
 };
 
 /* cvt: packing to 16 bits and integer resizing are ordinary ALU work, widening f16 a half instruction; everything
@@ -95,65 +73,44 @@ static enum sg_pipe cvt_pipe(const struct insn *i) {
 
 /* After the arithmetic throughput table of the CUDA C++ Programming Guide (compute capability 8.0 and 9.0): 64 or 128
  * results per clock and SM on ALU and FMA, 16 on XU. */
-static enum sg_pipe pipe_of(const struct insn *i) {
+enum sg_pipe op_pipe(const struct insn *i) {
     const enum ptx_type type = i->type[0];
-    switch (i->op) {
-    case OP_mma:
-        return SG_PIPE_TENSOR;
-    case OP_ldmatrix:
-    case OP_stmatrix:
-        return SG_PIPE_LSU;
-    case OP_cvt:
-        return cvt_pipe(i);
-    case OP_ex2:
-    case OP_lg2:
-    case OP_sin:
-    case OP_cos:
-    case OP_rcp:
-    case OP_rsqrt:
-    case OP_sqrt:
-    case OP_tanh:
-    case OP_div:
-    case OP_rem:
-    case OP_popc:
-    case OP_clz:
-    case OP_brev:
-    case OP_bfind:
-        return SG_PIPE_XU;
-    case OP_dp2a:
-    case OP_dp4a:
-    case OP_mad24:
-    case OP_mul24:
-    case OP_madc:
-        return SG_PIPE_FMA;
-    case OP_setp:
-    case OP_set:
-    case OP_min:
-    case OP_max:
-        return type == T_F64 ? SG_PIPE_FP64 : SG_PIPE_ALU;
-    case OP_mul:
-    case OP_mad:
-    case OP_fma:
-    case OP_add:
-    case OP_sub:
+    const enum sg_pipe pipe = ptx_op_facts[i->op].pipe;
+    switch (pipe) {
+    case SG_PIPE_BY_SUM:
+    case SG_PIPE_BY_PRODUCT:
         if (is_half(type))
             return SG_PIPE_HALF;
         if (type == T_F64)
             return SG_PIPE_FP64;
-        return type == T_F32 || (i->op != OP_add && i->op != OP_sub) ? SG_PIPE_FMA : SG_PIPE_ALU;
-    default:
-        return SG_PIPE_ALU;
+        return type == T_F32 || pipe == SG_PIPE_BY_PRODUCT ? SG_PIPE_FMA : SG_PIPE_ALU;
+    case SG_PIPE_BY_ORDER:
+        return type == T_F64 ? SG_PIPE_FP64 : SG_PIPE_ALU;
+    case SG_PIPE_BY_CONVERSION:
+        return cvt_pipe(i);
+    case SG_PIPE_BY_WGMMA:
+        return i->sub == SUB_MMA ? SG_PIPE_TENSOR : SG_PIPE_BRANCH;
+    case SG_PIPE_ALU:
+    case SG_PIPE_FMA:
+    case SG_PIPE_HALF:
+    case SG_PIPE_XU:
+    case SG_PIPE_LSU:
+    case SG_PIPE_FP64:
+    case SG_PIPE_BRANCH:
+    case SG_PIPE_TENSOR:
+    case SG_PIPE_COUNT:
+    case SG_PIPE_NONE:
+        break;
     }
+    return pipe;
 }
 
 bool op_bind(struct insn *i, char *error, size_t error_size) {
-    i->run = finder[i->op] ? finder[i->op](i) : NULL;
-    if (!i->run) {
+    const enum ptx_group group = ptx_op_facts[i->op].group;
+    i->run = group < sizeof finder / sizeof *finder && finder[group] ? finder[group](i) : NULL;
+    if (!i->run)
         snprintf(error, error_size, "%s%s%s%s%s: this combination of types and modifiers is not known", op_name(i->op),
                  i->types ? "." : "", i->types ? type_name(i->type[0]) : "", i->types > 1 ? "." : "",
                  i->types > 1 ? type_name(i->type[1]) : "");
-        return false;
-    }
-    i->pipe = (uint8_t)pipe_of(i);
-    return true;
+    return i->run != NULL;
 }

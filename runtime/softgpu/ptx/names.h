@@ -11,10 +11,10 @@ enum modifier_kind {
     MOD_COMPARE,
     MOD_SUB,
     MOD_SPACE,
-    MOD_FLAG, /* value: number of the flag's bit */
+    MOD_FLAG, /* value: enum ptx_flag_bit */
     MOD_VEC,
     MOD_NUM,
-    MOD_SHAPE, /* m, n, k in the bytes of value */
+    MOD_SHAPE, /* m, n, k: ten bits of value each */
     MOD_IGNORE /* cache hints and scopes: no effect on values here */
 };
 struct modifier {

@@ -382,9 +382,9 @@ static bool apply_modifier(struct parser *p, struct insn *i, const struct token 
         break;
     case MOD_FLAG:
         /* mma.….row.col: the first is A's layout, the second B's */
-        if ((m.value == 33 || m.value == 34) && (i->flags & (F_ROW_A | F_COL_A)))
-            m.value += 2;
-        i->flags |= FLAG(m.value);
+        if ((m.value == BIT_ROW_A || m.value == BIT_COL_A) && (i->flags & (F_ROW_A | F_COL_A)))
+            m.value = m.value == BIT_ROW_A ? BIT_ROW_B : BIT_COL_B;
+        i->flags |= 1ull << m.value;
         break;
     case MOD_VEC:
         i->vec = (uint8_t)m.value;
