@@ -28,6 +28,7 @@ for group in 64 128 256; do
 done
 right "a mixed layer, with every tile of the quick spaces" 28 "${soft[@]}" --all --space quick-sm80-decode,quick-sm80-prefill --shape 33,257,300 \
     --scheme w4.8a8
+right "every way to share the tiles of a mixed layer" 50 "${soft[@]}" --all --space proof-sm80-tiles --shape 33,257,300 --scheme w4.8a8
 right "tall and wide, as a model has it" 2 "${soft[@]}" --shape 17,4096,4096 --scheme w4a8
 
 run 0 env MIXTUNE_CACHE_DIR="$TMPDIR/cache" "$MIXTUNE" verify --quiet --device soft:h100-sxm --compile-only --shape 33,257,300 --scheme w4a8,w6a8

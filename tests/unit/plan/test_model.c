@@ -1,8 +1,10 @@
 /* Layers of models against shapes worked out by hand, and what a config.json must have. */
 #include "runtime/base/file.h"
 #include "tuner/plan/model.h"
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +50,22 @@ static void test_shipped_models(void **state) {
             assert_int_equal(l[j].k, want[j][1]);
         }
     }
+}
+
+static void test_every_shipped_model_is_expected(void **state) {
+    (void)state;
+    glob_t files;
+    assert_int_equal(glob(MT_SOURCE_DIR "/configs/models/*.json", 0, NULL, &files), 0);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        bool found = false;
+        struct model model;
+        assert_int_equal(model_read(files.gl_pathv[i], &model), MT_OK);
+        for (size_t j = 0; j < sizeof expected / sizeof *expected; j++)
+            found = found || !strcmp(expected[j].name, model.name);
+        if (!found)
+            fail_msg("the layers of configs/models/%s.json are not in `expected`", model.name);
+    }
+    globfree(&files);
 }
 
 static char folder[64];
@@ -179,7 +197,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shipped_models),   cmocka_unit_test(test_derived_fields),
         cmocka_unit_test(test_missing_fields),   cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_impossible_split), cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_impossible_split), cmocka_unit_test(test_every_shipped_model_is_expected),
+        cmocka_unit_test(test_long_names),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -2,9 +2,11 @@
 #include "runtime/base/status.h"
 #include "runtime/softgpu/profile/profile.h"
 #include "runtime/softgpu/time/model.h"
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,16 +29,32 @@ static struct dev_profile *load(const char *name) {
 }
 
 /* Peaks of NVIDIA's datasheets, dense, in 1e12 operations per second. */
+static const struct {
+    const char *name;
+    double int8, fp16, fp32, gbs;
+} sheet[] = {
+    {"a100-sxm-80g", 624, 312, 19.5, 2039}, {"h100-sxm", 1979, 989.4, 66.9, 3350},  {"h200", 1979, 989.4, 66.9, 4800},
+    {"l40s", 733, 362, 91.6, 864},          {"rtx-4090", 660.6, 165.2, 82.6, 1008},
+};
+
+static void test_every_device_has_a_sheet(void **state) {
+    (void)state;
+    glob_t files;
+    assert_int_equal(glob(MT_SOURCE_DIR "/configs/devices/*.yaml", 0, NULL, &files), 0);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        char *name = strrchr(files.gl_pathv[i], '/') + 1;
+        name[strlen(name) - strlen(".yaml")] = 0;
+        bool found = false;
+        for (size_t j = 0; j < sizeof sheet / sizeof *sheet; j++)
+            found = found || !strcmp(sheet[j].name, name);
+        if (!found)
+            fail_msg("configs/devices/%s.yaml has no line of its datasheet in `sheet`", name);
+    }
+    globfree(&files);
+}
+
 static void test_peaks(void **state) {
     (void)state;
-    static const struct {
-        const char *name;
-        double int8, fp16, fp32, gbs;
-    } sheet[] = {
-        {"a100-sxm-80g", 624, 312, 19.5, 2039}, {"h100-sxm", 1979, 989.4, 66.9, 3350},
-        {"h200", 1979, 989.4, 66.9, 4800},      {"l40s", 733, 362, 91.6, 864},
-        {"rtx-4090", 660.6, 165.2, 82.6, 1008},
-    };
     for (size_t i = 0; i < sizeof sheet / sizeof *sheet; i++) {
         struct dev_profile *p = load(sheet[i].name);
         double tera = 2e6 * p->clock_mhz * p->sm_count / 1e12;
@@ -219,8 +237,13 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peaks),  cmocka_unit_test(test_errors),  cmocka_unit_test(test_occupancy),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_overlap), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_every_device_has_a_sheet),
+        cmocka_unit_test(test_peaks),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_occupancy),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
