@@ -7,7 +7,7 @@ set -u
 run 0 "$MIXTUNE" --help
 mapfile -t commands < <(awk '/^  [a-z]+ /{ print $1 }' "$TMPDIR/out")
 [ "${#commands[@]}" -ge 11 ] || verdict="$verdict only ${#commands[@]} commands; "
-result "$verdict" '--help lists the commands'
+result '--help lists the commands'
 
 # same NAME A B: the words of A and B are the same, in any order.
 same() {
@@ -15,7 +15,7 @@ same() {
     apart=$(comm -3 <(tr ' ' '\n' <<<"$2" | sort) <(tr ' ' '\n' <<<"$3" | sort) | tr -s '\t\n' ' ')
     verdict=
     [ -z "${apart// /}" ] || verdict="not in both:$apart"
-    result "$verdict" "$1"
+    result "$1"
 }
 
 same 'each file of tuner/cmd/ is a command, and the other way round' "${commands[*]}" \
@@ -27,7 +27,7 @@ for name in "${commands[@]}"; do
     run 0 "$MIXTUNE" "$name" --help
     expect "^Usage: mixtune $name " out
     [ ! -s "$TMPDIR/err" ] || verdict="$verdict something on standard error; "
-    result "$verdict" "$name --help"
+    result "$name --help"
 done
 
 same 'each file of reports/ is carried by the program' "$(echo reports/*)" \

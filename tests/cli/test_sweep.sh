@@ -94,7 +94,7 @@ expect '14 of 14 .* 2 failed' err
 expect 'wrong: code [0-9]+ differs from the host.s quantisation' err
 [ "$(sqlite3 "$TMPDIR/broken-db" "SELECT m, samples IS NULL FROM measurement JOIN config ON config.id = measurement.config
     WHERE family = 'quantize' AND outcome = 'wrong' AND binary <> '' ORDER BY m" | tr '\n' ' ')" = '1|1 17|1 ' ] || verdict="$verdict no rows of it; "
-result "$verdict" 'a quantisation of wrong codes is two rows without times'
+result 'a quantisation of wrong codes is two rows without times'
 
 run 0 broken gemm_sm80.cu '$a #error "broken on purpose"'
 expect '14 of 14 .* 8 failed' err
