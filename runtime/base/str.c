@@ -29,6 +29,11 @@ char *xstrdup(const char *text) {
     return checked(strdup(text), strlen(text) + 1);
 }
 
+void *xaligned_alloc(size_t alignment, size_t size) {
+    size_t rounded = (size + alignment - 1) / alignment * alignment;
+    return checked(rounded < size ? NULL : aligned_alloc(alignment, rounded), size);
+}
+
 const char *str_text(const struct str *s) {
     return s->data ? s->data : "";
 }

@@ -30,5 +30,6 @@ void *xmalloc(size_t size);
 void *xcalloc(size_t count, size_t size);
 void *xrealloc(void *old, size_t size);
 char *xstrdup(const char *text);
+void *xaligned_alloc(size_t alignment, size_t size); /* aligned_alloc() likewise; the size is rounded up */
 
 #endif

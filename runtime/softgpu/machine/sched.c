@@ -93,10 +93,7 @@ static void merge_counters(struct sg_counters *into, const struct sg_counters *f
 /* ---- CTAs ---- */
 
 static void *aligned_bytes(size_t size) {
-    void *p = aligned_alloc(64, (size + 127) / 64 * 64);
-    if (!p)
-        abort();
-    return p;
+    return xaligned_alloc(64, size + 64);
 }
 
 static struct cta *cta_new(struct cluster *cl, uint32_t rank) {

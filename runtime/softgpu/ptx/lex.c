@@ -45,36 +45,45 @@ static bool is_hex(char c) {
     return is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'f');
 }
 
+/* One more digit; false if the number then has more than 64 bits. */
+static bool add_digit(uint64_t *bits, unsigned base, unsigned digit) {
+    return !__builtin_mul_overflow(*bits, base, bits) && !__builtin_add_overflow(*bits, digit, bits);
+}
+
 /* 0x…, 0b…, 0…, decimal; 0f and 0d with the bits in hexadecimal; or a decimal fraction. */
 static void read_number(struct lexer *lex, struct token *t) {
     const char *p = lex->at, *end = lex->end;
     char second = p + 1 < end ? (char)(p[1] | 32) : ' ';
+    bool fits = true;
     t->kind = TOK_INT;
     if (*p == '0' && (second == 'x' || second == 'f' || second == 'd')) {
         for (p += 2; p < end && is_hex(*p); p++)
-            t->bits = t->bits << 4 | hex_value(*p);
+            fits &= add_digit(&t->bits, 16, hex_value(*p));
         t->kind = second == 'x' ? TOK_INT : TOK_FLOAT;
         t->single = second == 'f';
+        fits &= !t->single || t->bits <= UINT32_MAX;
     } else if (*p == '0' && second == 'b') {
         for (p += 2; p < end && (*p == '0' || *p == '1'); p++)
-            t->bits = t->bits << 1 | (uint64_t)(*p - '0');
+            fits &= add_digit(&t->bits, 2, (unsigned)(*p - '0'));
     } else {
         unsigned base = *p == '0' ? 8 : 10;
         const char *q = p;
         for (; q < end && is_digit(*q); q++)
-            t->bits = t->bits * base + (uint64_t)(*q - '0');
+            fits &= add_digit(&t->bits, base, (unsigned)(*q - '0'));
         if (q < end && (*q == '.' || (*q | 32) == 'e')) {
             char text[64] = {0}, *stop = text;
             memcpy(text, p, (size_t)(end - p) < 63 ? (size_t)(end - p) : 63);
             double value = strtod(text, &stop);
             memcpy(&t->bits, &value, sizeof value);
             t->kind = TOK_FLOAT;
+            fits = true;
             q = p + (stop - text);
         }
         p = q;
     }
     while (p < end && t->kind == TOK_INT && (*p == 'U' || *p == 'u'))
         p++;
+    t->kind = fits ? t->kind : TOK_HUGE;
     lex->at = p;
 }
 

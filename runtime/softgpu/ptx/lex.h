@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* TOK_DOT is a directive or modifier with its dot (".global", ".L2::128B"); TOK_PUNCT one character. */
-enum token_kind { TOK_END, TOK_NAME, TOK_DOT, TOK_INT, TOK_FLOAT, TOK_STRING, TOK_PUNCT, TOK_BAD };
+/* TOK_DOT is a directive or modifier with its dot (".global", ".L2::128B"); TOK_PUNCT one character;
+ * TOK_HUGE a number that does not fit into the 64 bits of an integer or the 32 of a float. */
+enum token_kind { TOK_END, TOK_NAME, TOK_DOT, TOK_INT, TOK_HUGE, TOK_FLOAT, TOK_STRING, TOK_PUNCT, TOK_BAD };
 
 struct token {
     enum token_kind kind;

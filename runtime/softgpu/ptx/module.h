@@ -13,6 +13,19 @@
 #define FUNCTION_ADDRESS(index) (((uint64_t)(index) + 1) * 16)
 #define WINDOW_MASK             0xff00000000000000ull
 
+/* What a text may ask for: beyond these it is refused, so that the numbers below, in 31 or 32 bits, hold all there is. */
+enum {
+    TEXT_MOST = INT32_MAX,    /* bytes: it has fewer instructions, symbols and lines */
+    REGISTERS_MOST = 1 << 21, /* of a function */
+    BANK_MOST = 1 << 27,      /* bytes of a bank: the registers of a warp, the constants of a module */
+    SPACE_MOST = 1 << 24,     /* bytes of the variables of a state space but .global and .const */
+    ALIGN_MOST = 1 << 20
+};
+_Static_assert(2ull * BANK_MOST < 1u << 31,
+               "operand.slot holds every slot, also of an instruction that is one too many");
+_Static_assert(512ull * REGISTERS_MOST + BANK_MOST <= UINT32_MAX, "a function's registers are counted in 32 bits");
+_Static_assert(2ull * SPACE_MOST + ALIGN_MOST <= UINT32_MAX, "function_shared_static() sums in 32 bits");
+
 /* aux[0] of ld and st with .param; PARAM_FIXED has its offset in aux[1] */
 enum { PARAM_BLOCK, PARAM_LOCAL, PARAM_FIXED };
 
@@ -58,7 +71,7 @@ struct sg_function {
     uint32_t max_threads, min_ctas, cluster[3];
     bool calls, opaque_pointers;
     struct vreg *vreg; /* while parsing */
-    size_t vregs, vreg_capacity;
+    size_t vregs, vreg_capacity, param_capacity;
 };
 enum { CONSTANT_BUCKETS = 4096 };
 struct constant_entry { /* direct-mapped: a constant that was pushed out is merely stored twice */

@@ -36,10 +36,63 @@ bool parse_expect(struct parser *p, const char *text) {
 bool parse_integer(struct parser *p, int64_t *value) {
     *value = 0;
     bool minus = parse_accept(p, "-");
+    if (p->lex.token.kind == TOK_HUGE)
+        return parse_huge(p, &p->lex.token);
     if (p->lex.token.kind != TOK_INT)
         return parse_error(p, "expected a number before '%.*s'", (int)p->lex.token.length, p->lex.token.text);
     *value = (int64_t)(minus ? -p->lex.token.bits : p->lex.token.bits);
     lexer_next(&p->lex);
+    return true;
+}
+
+bool parse_huge(struct parser *p, const struct token *t) {
+    return parse_error(p, "the number %.*s has more than 64 bits", (int)t->length, t->text);
+}
+
+/* A number from 1 on. */
+static bool parse_count(struct parser *p, uint32_t *count) {
+    int64_t number;
+    if (!parse_integer(p, &number))
+        return false;
+    *count = (uint32_t)number;
+    return (number >= 1 && number <= INT32_MAX) ||
+           parse_error(p, "%lld is not possible here: 1 to %d are", (long long)number, INT32_MAX);
+}
+
+bool parse_align(struct parser *p, uint64_t *align) {
+    int64_t number;
+    if (!parse_integer(p, &number))
+        return false;
+    *align = (uint64_t)number;
+    return (number >= 1 && number <= ALIGN_MOST && (number & (number - 1)) == 0) ||
+           parse_error(p, ".align %lld: powers of two up to %d are possible", (long long)number, ALIGN_MOST);
+}
+
+bool parse_elements(struct parser *p, uint64_t *elements, bool *array) {
+    const uint64_t most = 1ull << 40;
+    *elements = 1;
+    *array = false;
+    while (parse_accept(p, "[")) {
+        int64_t count = 0;
+        *array = true;
+        if (!token_is(&p->lex.token, "]") && !parse_integer(p, &count))
+            return false;
+        if (count < 0 || (*elements && (uint64_t)count > most / *elements))
+            return parse_error(p, "a variable of [%lld] elements: 0 to 2^40 are possible in all", (long long)count);
+        *elements *= (uint64_t)count;
+        if (!parse_expect(p, "]"))
+            return false;
+    }
+    return true;
+}
+
+bool parse_place(struct parser *p, const struct token *name, uint64_t bytes, uint64_t align, uint32_t *total,
+                 uint64_t *offset) {
+    *offset = (*total + align - 1) / align * align;
+    if (bytes > SPACE_MOST || *offset + bytes > SPACE_MOST)
+        return parse_error(p, "%.*s takes %llu bytes behind %u others: a state space has at most %d", (int)name->length,
+                           name->text, (unsigned long long)bytes, *total, SPACE_MOST);
+    *total = (uint32_t)(*offset + bytes);
     return true;
 }
 
@@ -68,15 +121,14 @@ static void skip_section(struct parser *p) {
 
 static bool add_parameter(struct parser *p, const struct token *name, uint64_t bytes, uint64_t align) {
     struct sg_function *f = p->f;
-    uint32_t *total = f->entry ? &f->param_bytes : &f->local_bytes;
-    uint32_t offset = (uint32_t)((*total + align - 1) / align * align);
-    if (f->params % 8 == 0) {
-        f->param_offset = xrealloc(f->param_offset, (f->params + 8) * sizeof *f->param_offset);
-        f->param_size = xrealloc(f->param_size, (f->params + 8) * sizeof *f->param_size);
-    }
-    f->param_offset[f->params] = offset;
+    uint64_t offset;
+    if (!parse_place(p, name, bytes, align, f->entry ? &f->param_bytes : &f->local_bytes, &offset))
+        return false;
+    size_t capacity = f->param_capacity;
+    array_grow(&f->param_offset, &capacity, f->params, sizeof *f->param_offset);
+    array_grow(&f->param_size, &f->param_capacity, f->params, sizeof *f->param_size);
+    f->param_offset[f->params] = (uint32_t)offset;
     f->param_size[f->params++] = (uint32_t)bytes;
-    *total = offset + (uint32_t)bytes;
     struct symbol *s = symbol_add(p, name, f->entry ? SYM_PARAM : SYM_LOCAL);
     s->offset = offset;
     s->size = bytes;
@@ -85,7 +137,7 @@ static bool add_parameter(struct parser *p, const struct token *name, uint64_t b
 
 /* `.param .align 8 .b8 name[24]`, `.param .u64 .ptr .global .align 16 name` */
 static bool parse_parameter(struct parser *p) {
-    uint64_t align = 0, elements = 1;
+    uint64_t align = 0, elements;
     enum ptx_type type = T_NONE;
     if (!parse_accept(p, ".param"))
         return parse_error(p, "function parameters in registers are not supported");
@@ -93,11 +145,11 @@ static bool parse_parameter(struct parser *p) {
     while (p->lex.token.kind == TOK_DOT) {
         struct token word = p->lex.token;
         lexer_next(&p->lex);
-        int64_t number;
+        uint64_t number;
         if (token_is(&word, ".align")) {
-            if (!parse_integer(p, &number))
+            if (!parse_align(p, &number))
                 return false;
-            align = pointer ? align : (uint64_t)number; /* after .ptr it is that of the memory pointed to */
+            align = pointer ? align : number; /* after .ptr it is that of the memory pointed to */
         } else if (token_is(&word, ".ptr")) {
             pointer = true;
         } else if (!pointer && (type = type_find(word.text + 1, word.length - 1)) == T_NONE) {
@@ -108,14 +160,9 @@ static bool parse_parameter(struct parser *p) {
     if (name.kind != TOK_NAME || type_size(type) == 0)
         return parse_error(p, "a parameter without type or name");
     lexer_next(&p->lex);
-    while (parse_accept(p, "[")) {
-        int64_t count = 0;
-        if (!token_is(&p->lex.token, "]") && !parse_integer(p, &count))
-            return false;
-        elements *= (uint64_t)count;
-        if (!parse_expect(p, "]"))
-            return false;
-    }
+    bool array;
+    if (!parse_elements(p, &elements, &array))
+        return false;
     return add_parameter(p, &name, elements * type_size(type), align > type_size(type) ? align : type_size(type));
 }
 
@@ -134,10 +181,8 @@ static bool parse_parameters(struct parser *p) {
 static bool parse_dimensions(struct parser *p, uint32_t out[3]) {
     out[0] = out[1] = out[2] = 1;
     for (int k = 0; k < 3; k++) {
-        int64_t number;
-        if (!parse_integer(p, &number))
+        if (!parse_count(p, &out[k]))
             return false;
-        out[k] = (uint32_t)number;
         if (!parse_accept(p, ","))
             break;
     }
@@ -155,14 +200,16 @@ static bool parse_attributes(struct parser *p) {
         if (token_is(&word, ".maxntid") || token_is(&word, ".reqntid")) {
             if (!parse_dimensions(p, dims))
                 return false;
-            f->max_threads = dims[0] * dims[1] * dims[2];
+            const uint64_t plane = (uint64_t)dims[0] * dims[1];
+            if (plane > UINT32_MAX / dims[2])
+                return parse_error(p, "%.*s of more than 2^32 threads", (int)word.length, word.text);
+            f->max_threads = (uint32_t)plane * dims[2];
         } else if (token_is(&word, ".reqnctapercluster")) {
             if (!parse_dimensions(p, f->cluster))
                 return false;
         } else if (token_is(&word, ".minnctapersm")) {
-            if (!parse_integer(p, &number))
+            if (!parse_count(p, &f->min_ctas))
                 return false;
-            f->min_ctas = (uint32_t)number;
         } else if (token_is(&word, ".maxnreg") || token_is(&word, ".maxclusterrank") ||
                    token_is(&word, ".maxnctapersm")) {
             if (!parse_integer(p, &number))
@@ -213,8 +260,9 @@ static bool parse_registers(struct parser *p) {
         lexer_next(&p->lex);
         if (parse_accept(p, "<") && (!parse_integer(p, &count) || !parse_expect(p, ">")))
             return false;
-        if (count < 0 || count > 1 << 20)
-            return parse_error(p, "%lld registers are too many", (long long)count);
+        if (count < 0 || count > REGISTERS_MOST - (int64_t)p->f->vregs)
+            return parse_error(p, "%lld registers more than the %zu before are too many: a function has at most %d",
+                               (long long)count, p->f->vregs, REGISTERS_MOST);
         struct symbol *s = symbol_add(p, &name, SYM_REGS);
         s->index = (uint32_t)p->f->vregs;
         s->count = (uint32_t)count;
@@ -319,6 +367,13 @@ static bool bind_all(struct parser *p) {
     return true;
 }
 
+/* A warp's registers, here those of this function and what comes before them. */
+static bool fits_bank(struct parser *p, const struct sg_function *f, uint64_t bytes) {
+    return bytes <= BANK_MOST ||
+           parse_error(p, "the registers of a warp take %llu bytes with those of %s: %d are possible",
+                       (unsigned long long)bytes, f->name, BANK_MOST);
+}
+
 /* At .entry or .func. The parameters of a function and its body share one scope. */
 static bool parse_function(struct parser *p, bool entry) {
     lexer_next(&p->lex);
@@ -360,6 +415,7 @@ static bool parse_function(struct parser *p, bool entry) {
         f->end = (uint32_t)p->m->insns;
         if (good)
             function_allocate_registers(f);
+        good = good && fits_bank(p, f, f->frame_bytes);
     } else {
         p->scope = 1;
         good = scope_close(p);
@@ -400,8 +456,16 @@ static bool parse_top(struct parser *p) {
     return true;
 }
 
+static bool fits_layout(struct parser *p, const struct sg_function *f, uint32_t frame, uint32_t local) {
+    if (local > SPACE_MOST)
+        return parse_error(p, "the .local variables of all functions take %u bytes with those of %s: %d are possible",
+                           local, f->name, SPACE_MOST);
+    return fits_bank(p, f, frame);
+}
+
 /* Lays functions out behind each other, so that code, frames and local memory have fixed places. */
-static void module_layout(struct sg_module *m) {
+static bool module_layout(struct parser *p) {
+    struct sg_module *m = p->m;
     m->shared_bytes = (m->shared_bytes + 127) / 128 * 128;
     for (size_t k = 0; k < m->functions; k++) {
         struct sg_function *f = m->function[k];
@@ -412,20 +476,29 @@ static void module_layout(struct sg_module *m) {
         f->local_base = m->func_local;
         m->func_frame += f->frame_bytes;
         m->func_local += f->local_bytes;
+        if (!fits_layout(p, f, m->func_frame, m->func_local))
+            return false;
     }
     for (size_t k = 0; k < m->functions; k++) {
         struct sg_function *f = m->function[k];
         if (f->entry && f->calls) {
             f->frame_base = m->func_frame;
             f->local_base = m->func_local;
+            if (!fits_layout(p, f, function_frame_total(f), function_local_total(f)))
+                return false;
         }
     }
     for (size_t k = 0; k < m->functions; k++)
         function_rebase(m->function[k]);
     module_apply_fixups(m, true);
+    return true;
 }
 
 struct sg_module *ptx_parse(const char *ptx, size_t length, ptx_bind_fn *bind, char *error, size_t error_size) {
+    if (length > TEXT_MOST) {
+        snprintf(error, error_size, "a PTX text of %zu bytes: %d are possible", length, TEXT_MOST);
+        return NULL;
+    }
     struct parser *p = xcalloc(1, sizeof *p);
     struct sg_module *m = xcalloc(1, sizeof *m);
     m->text = xcalloc(1, length + 1);
@@ -437,11 +510,7 @@ struct sg_module *ptx_parse(const char *ptx, size_t length, ptx_bind_fn *bind, c
     p->error_size = error_size;
     error[0] = '\0';
     lexer_init(&p->lex, m->text, strlen(m->text));
-    bool good = parse_top(p);
-    if (good) {
-        module_layout(m);
-        good = bind_all(p);
-    }
+    bool good = parse_top(p) && module_layout(p) && bind_all(p);
     free(p->symbol);
     free(p->use);
     if (p->f)

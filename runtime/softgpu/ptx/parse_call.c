@@ -6,7 +6,9 @@
 
 /* `(a, b)`: places in the caller's local memory. */
 static bool parse_list(struct parser *p, struct operand *list) {
-    struct operand element[64];
+    enum { MOST = 64 };
+    _Static_assert(MOST <= UINT8_MAX, "operand.count holds every number of arguments");
+    struct operand element[MOST];
     uint32_t count = 0;
     while (!token_is(&p->lex.token, ")")) {
         struct token t = p->lex.token;
@@ -14,8 +16,8 @@ static bool parse_list(struct parser *p, struct operand *list) {
         const struct symbol *s = t.kind == TOK_NAME ? symbol_find(p, t.text, t.length, &range) : NULL;
         if (!s || s->kind != SYM_LOCAL)
             return parse_error(p, "argument %.*s of a call is not a .param variable", (int)t.length, t.text);
-        if (count == 64)
-            return parse_error(p, "a call with more than 64 arguments");
+        if (count == MOST)
+            return parse_error(p, "a call with more than %d arguments", MOST);
         uint32_t size = (uint32_t)s->size;
         lexer_next(&p->lex);
         if (!parse_operand_symbol(p, &t, 8, &element[count]))

@@ -18,11 +18,9 @@ static bool read_type(struct parser *p, struct declaration *d) {
     while (p->lex.token.kind == TOK_DOT) {
         struct token word = p->lex.token;
         lexer_next(&p->lex);
-        int64_t number;
         if (token_is(&word, ".align")) {
-            if (!parse_integer(p, &number))
+            if (!parse_align(p, &d->align))
                 return false;
-            d->align = (uint64_t)number;
         } else if (token_is(&word, ".attribute")) {
             while (p->lex.token.kind != TOK_END && !parse_accept(p, ")"))
                 lexer_next(&p->lex);
@@ -37,21 +35,10 @@ static bool read_type(struct parser *p, struct declaration *d) {
 
 static bool read_name(struct parser *p, struct declaration *d) {
     d->name = p->lex.token;
-    d->elements = 1;
-    d->array = false;
     if (d->name.kind != TOK_NAME)
         return parse_error(p, "the name of a variable is missing");
     lexer_next(&p->lex);
-    while (parse_accept(p, "[")) {
-        int64_t count = 0;
-        d->array = true;
-        if (!token_is(&p->lex.token, "]") && !parse_integer(p, &count))
-            return false;
-        d->elements *= (uint64_t)count;
-        if (!parse_expect(p, "]"))
-            return false;
-    }
-    return true;
+    return parse_elements(p, &d->elements, &d->array);
 }
 
 struct init_value {
@@ -90,6 +77,8 @@ static bool read_value(struct parser *p, enum ptx_type type, struct init_value *
     struct token t = p->lex.token;
     if (t.kind == TOK_NAME)
         return read_symbol_value(p, v);
+    if (t.kind == TOK_HUGE)
+        return parse_huge(p, &t);
     if (t.kind != TOK_INT && t.kind != TOK_FLOAT)
         return parse_error(p, "unknown initialiser %.*s", (int)t.length, t.text);
     lexer_next(&p->lex);
@@ -116,7 +105,7 @@ static void put_value(struct parser *p, struct variable *var, uint32_t index, ui
                                                       .function = v->function,
                                                       .offset = offset,
                                                       .addend = v->bits,
-                                                      .bytes = bytes,
+                                                      .bytes = bytes < 8 ? bytes : 8,
                                                       .shift = v->mask ? (uint32_t)__builtin_ctzll(v->mask) : 0};
 }
 
@@ -124,6 +113,9 @@ static void put_value(struct parser *p, struct variable *var, uint32_t index, ui
 static bool read_initialiser(struct parser *p, const struct declaration *d, struct variable *var, uint32_t index) {
     uint64_t at = 0;
     unsigned bytes = type_size(d->type), depth = 0;
+    if (var->size > TEXT_MOST)
+        return parse_error(p, "%s has %llu bytes: with an initialiser %d are possible", var->name,
+                           (unsigned long long)var->size, TEXT_MOST);
     var->init = module_alloc(p->m, var->size);
     do {
         while (parse_accept(p, "{"))
@@ -143,11 +135,17 @@ static bool read_initialiser(struct parser *p, const struct declaration *d, stru
     return depth == 0 || parse_error(p, "a brace of the initialiser of %s is not closed", var->name);
 }
 
-static uint32_t place(uint32_t *total, const struct declaration *d) {
-    uint64_t align = d->align > type_size(d->type) ? d->align : type_size(d->type);
-    uint32_t offset = (uint32_t)((*total + align - 1) / align * align);
-    *total = offset + (uint32_t)(d->elements * type_size(d->type));
-    return offset;
+static uint64_t bytes_of(const struct declaration *d) {
+    return d->elements * type_size(d->type);
+}
+
+static uint64_t align_of(const struct declaration *d) {
+    return d->align > type_size(d->type) ? d->align : type_size(d->type);
+}
+
+static bool place(struct parser *p, const struct declaration *d, uint32_t *total, struct symbol *s) {
+    s->size = bytes_of(d);
+    return parse_place(p, &d->name, s->size, align_of(d), total, &s->offset);
 }
 
 static bool add_global(struct parser *p, const struct declaration *d, bool constant, bool external) {
@@ -159,8 +157,8 @@ static bool add_global(struct parser *p, const struct declaration *d, bool const
     uint32_t index = (uint32_t)m->variables++;
     struct variable *var = &m->variable[index];
     var->name = module_string(m, d->name.text, d->name.length);
-    var->size = d->elements * type_size(d->type);
-    var->align = d->align > type_size(d->type) ? d->align : type_size(d->type);
+    var->size = bytes_of(d);
+    var->align = align_of(d);
     var->constant = constant;
     symbol_add(p, &d->name, SYM_VARIABLE)->index = index;
     return !parse_accept(p, "=") || read_initialiser(p, d, &m->variable[index], index);
@@ -176,13 +174,11 @@ static bool add_one(struct parser *p, const struct declaration *d, const struct 
         bool in_entry = p->f && p->f->entry;
         s->module_scope = !in_entry;
         if (!dynamic)
-            s->offset = place(in_entry ? &p->f->shared_bytes : &p->m->shared_bytes, d);
-        else if (d->align > p->m->dynamic_align)
+            return place(p, d, in_entry ? &p->f->shared_bytes : &p->m->shared_bytes, s);
+        if (d->align > p->m->dynamic_align)
             p->m->dynamic_align = (uint32_t)d->align;
     } else if (p->f) { /* .local, and .param of a call */
-        s = symbol_add(p, &d->name, SYM_LOCAL);
-        s->offset = place(&p->f->local_bytes, d);
-        s->size = d->elements * type_size(d->type);
+        return place(p, d, &p->f->local_bytes, symbol_add(p, &d->name, SYM_LOCAL));
     } else {
         return parse_error(p, "%.*s variable outside a function", (int)space->length, space->text);
     }

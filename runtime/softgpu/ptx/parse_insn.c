@@ -153,9 +153,12 @@ static void make_register(struct parser *p, struct operand *o, uint32_t vreg) {
         .kind = width ? O_REG : O_PRED, .bank = BANK_FRAME, .width = (uint8_t)width, .slot = vreg & 0x7fffffff};
 }
 
-/* `.b0`, `.h1`, `.b3210` behind a register of a video instruction. */
+/* `.b0`, `.h1`, `.b3210` behind a register of a video instruction; `select` is NULL where none may stand. */
 static bool parse_select(struct parser *p, uint16_t *select) {
     const struct token *t = &p->lex.token;
+    const enum ptx_op op = (enum ptx_op)p->m->code[p->m->insns - 1].op;
+    if (!select || ptx_op_facts[op].group != GROUP_VIDEO)
+        return parse_error(p, "%s takes no selector %.*s of this register", op_name(op), (int)t->length, t->text);
     bool half = t->text[1] == 'h';
     unsigned count = (unsigned)t->length - 2, digits = 0;
     if ((!half && t->text[1] != 'b') || count < 1 || count > 4)
@@ -194,9 +197,9 @@ static bool parse_special(struct parser *p, size_t index, enum ptx_special numbe
     return true;
 }
 
-struct context { /* of an operand */
-    int source;  /* number of the source, -1 for a destination */
-    uint16_t *select;
+struct context {      /* of an operand */
+    int source;       /* number of the source, -1 for a destination */
+    uint16_t *select; /* NULL: the instruction has no place for one */
 };
 
 static bool parse_scalar(struct parser *p, struct context c, struct operand *o) {
@@ -215,6 +218,8 @@ static bool parse_scalar(struct parser *p, struct context c, struct operand *o) 
         make_immediate(p, o, float_literal(&t, type, minus), width);
         return true;
     }
+    if (t.kind == TOK_HUGE)
+        return parse_huge(p, &t);
     if (t.kind != TOK_NAME)
         return parse_error(p, "unknown operand '%.*s'", (int)t.length, t.text);
     if (token_is(&t, "_")) {
@@ -286,12 +291,12 @@ static bool parse_address(struct parser *p, struct operand *o) {
 }
 
 static bool parse_vector(struct parser *p, struct context c, struct operand *o) {
-    struct operand element[256];
+    struct operand element[UINT8_MAX]; /* operand.count */
     uint32_t count = 0;
     do {
-        if (count == 255)
-            return parse_error(p, "a vector operand of more than 255 elements");
-        if (!parse_scalar(p, c, &element[count++]))
+        if (count == UINT8_MAX)
+            return parse_error(p, "a vector operand of more than %d elements", UINT8_MAX);
+        if (!parse_scalar(p, (struct context){c.source, NULL}, &element[count++]))
             return false;
     } while (parse_accept(p, ","));
     /* mov.b64 {…}: an element is a part of the type */
@@ -422,9 +427,8 @@ static bool parse_guard(struct parser *p, uint32_t *vreg, bool *negated, bool *g
 
 static bool parse_branch(struct parser *p, struct insn *i) {
     size_t at = p->m->insns - 1;
-    uint16_t select;
     if (i->op == OP_brx) {
-        if (!parse_scalar(p, (struct context){0, &select}, &i->src[0]) || !parse_expect(p, ","))
+        if (!parse_scalar(p, (struct context){0, NULL}, &i->src[0]) || !parse_expect(p, ","))
             return false;
         i = &p->m->code[p->m->insns - 1];
         i->srcs = 1;
@@ -442,7 +446,7 @@ static bool parse_branch(struct parser *p, struct insn *i) {
 static bool parse_operands(struct parser *p) {
     struct insn shape = p->m->code[p->m->insns - 1];
     struct operand dst[MAX_DST], src[MAX_SRC];
-    uint16_t select[4] = {0}, spare;
+    uint16_t select[4] = {0};
     int dsts = 0, srcs = 0;
     memcpy(dst, shape.dst, sizeof dst);
     memcpy(src, shape.src, sizeof src);
@@ -451,15 +455,16 @@ static bool parse_operands(struct parser *p) {
         do {
             if (dsts == MAX_DST)
                 return parse_error(p, "too many destinations");
-            if (!parse_operand(p, (struct context){-1, &select[0]}, &dst[dsts++]))
+            if (!parse_operand(p, (struct context){-1, dsts ? NULL : &select[0]}, &dst[dsts]))
                 return false;
+            dsts++;
         } while (parse_accept(p, "|"));
     }
     bool more = destination ? parse_accept(p, ",") : !token_is(&p->lex.token, ";");
     while (more) {
         if (srcs == MAX_SRC)
             return parse_error(p, "too many operands");
-        if (!parse_operand(p, (struct context){srcs, srcs < 3 ? &select[srcs + 1] : &spare}, &src[srcs]))
+        if (!parse_operand(p, (struct context){srcs, srcs < 3 ? &select[srcs + 1] : NULL}, &src[srcs]))
             return false;
         srcs++;
         if (src[srcs - 1].kind == O_ADDRESS &&
@@ -507,12 +512,19 @@ static bool settle_param_space(struct parser *p, struct insn *i) {
     uint64_t offset, bytes = (uint64_t)type_size((enum ptx_type)i->type[0]) * i->vec;
     memcpy(&offset, p->m->constants + o->slot, sizeof offset);
     offset += (uint64_t)o->imm;
-    if (offset + bytes > p->f->param_bytes || bytes == 0 || offset % bytes)
+    if (offset > p->f->param_bytes || bytes > p->f->param_bytes - offset || bytes == 0 || offset % bytes)
         return parse_error(p, "an access of parameter bytes %llu … of %u, or a misaligned one",
                            (unsigned long long)offset, p->f->param_bytes);
     i->aux[0] = PARAM_FIXED;
     i->aux[1] = (uint32_t)offset;
     return true;
+}
+
+/* One statement adds little, so it is enough to look behind each. */
+static bool check_limits(struct parser *p) {
+    if (p->m->constant_bytes > BANK_MOST)
+        return parse_error(p, "the numbers in the instructions of a module take more than %d bytes", BANK_MOST);
+    return p->f->vregs <= REGISTERS_MOST || parse_error(p, "a function with more than %d registers", REGISTERS_MOST);
 }
 
 bool parse_statement(struct parser *p) {
@@ -545,5 +557,5 @@ bool parse_statement(struct parser *p) {
     i->guard_slot = guard;
     i->guard_xor = negated ? UINT32_MAX : 0;
     i->text = one_line(p, start, (size_t)(p->lex.token.text - start));
-    return settle_param_space(p, i) && parse_expect(p, ";");
+    return settle_param_space(p, i) && check_limits(p) && parse_expect(p, ";");
 }

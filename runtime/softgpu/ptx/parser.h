@@ -54,7 +54,14 @@ struct parser {
 __attribute__((format(printf, 2, 3))) bool parse_error(struct parser *p, const char *format, ...);
 bool parse_expect(struct parser *p, const char *text); /* consumes it */
 bool parse_accept(struct parser *p, const char *text);
-bool parse_integer(struct parser *p, int64_t *value); /* optional sign */
+bool parse_integer(struct parser *p, int64_t *value);     /* optional sign */
+bool parse_huge(struct parser *p, const struct token *t); /* the sentence for TOK_HUGE */
+bool parse_align(struct parser *p, uint64_t *align);      /* behind .align */
+/* `[n][m]…`, perhaps none: their product, 0 with `[]`. Says whether there were any. */
+bool parse_elements(struct parser *p, uint64_t *elements, bool *array);
+/* Gives a variable its place behind the *total bytes of its state space. */
+bool parse_place(struct parser *p, const struct token *name, uint64_t bytes, uint64_t align, uint32_t *total,
+                 uint64_t *offset);
 void parse_skip_line(struct parser *p);
 bool parse_skip_statement(struct parser *p); /* to behind the next ';' */
 

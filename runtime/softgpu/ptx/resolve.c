@@ -139,9 +139,7 @@ static uint32_t new_constant(struct sg_module *m, unsigned width) {
     size_t bytes = width ? 32 * (size_t)width : 64;
     if (m->constant_bytes + bytes > m->constant_capacity) {
         size_t capacity = m->constant_capacity ? 2 * m->constant_capacity : 65536;
-        uint8_t *grown = aligned_alloc(64, capacity);
-        if (!grown)
-            abort();
+        uint8_t *grown = xaligned_alloc(64, capacity); /* an alignment that array_grow() does not have */
         if (m->constant_bytes)
             memcpy(grown, m->constants, m->constant_bytes);
         free(m->constants);
