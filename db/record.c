@@ -113,7 +113,7 @@ static void bind_measurement(sqlite3_stmt *insert, const struct store_measuremen
     sqlite3_bind_int(insert, 6, m->group);
     sqlite3_bind_text(insert, 7, sql_text(m->scheme), -1, SQLITE_STATIC);
     sqlite3_bind_text(insert, 8, sql_text(m->dtype), -1, SQLITE_STATIC);
-    sqlite3_bind_text(insert, 9, sql_text(m->config_hash), -1, SQLITE_STATIC);
+    sqlite3_bind_text(insert, 9, sql_text(m->binary), -1, SQLITE_STATIC);
     sqlite3_bind_text(insert, 10, store_outcome_name(m->outcome), -1, SQLITE_STATIC);
     sqlite3_bind_text(insert, 11, ok ? "" : sql_text(m->message), -1, SQLITE_STATIC);
     sqlite3_bind_text(insert, 12, store_origin_name(m->origin), -1, SQLITE_STATIC);

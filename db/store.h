@@ -46,7 +46,7 @@ struct store_measurement {
     int m, group;
     const char *scheme, *dtype;  /* "w4a8", "fp16"; a baseline has scheme "fp16" or "bf16" */
     const char *family, *config; /* canonical text; baselines: family "cublas", "cublaslt-best", "f16" */
-    const char *config_hash;     /* of the binary: cache key of the image; "" for library kernels */
+    const char *binary;          /* cache key of the image; "" for library kernels and where nothing was built */
     enum store_outcome outcome;
     const char *message; /* why, when not OUTCOME_OK */
     enum store_origin origin;

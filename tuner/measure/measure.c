@@ -486,7 +486,7 @@ static enum mt_status measure_quantize(struct measurer *m, const struct problem 
         check_failure(m->dev, &check);
     } else if (!status) {
         struct timed timed = {.m = m, .quantize = &operands, .kernel = &kernel};
-        snprintf(out->binary_hash, sizeof out->binary_hash, "%s", kernel.image.hash);
+        snprintf(out->binary, sizeof out->binary, "%s", kernel.image.hash);
         out->registers = kernel.image.registers;
         status = prove_quantize(m, &kernel, p, &check);
         if (!status && check.outcome == OUTCOME_OK)
@@ -625,7 +625,7 @@ bool measured_binary(struct measured *measured, const struct binary *binary) {
     measured->registers = binary->image.registers;
     measured->spill_bytes = binary->image.spill_bytes;
     measured->smem_bytes = binary->image.smem_static;
-    snprintf(measured->binary_hash, sizeof measured->binary_hash, "%s", binary->image.hash);
+    snprintf(measured->binary, sizeof measured->binary, "%s", binary->image.hash);
     return true;
 }
 
@@ -680,7 +680,7 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
                   struct str *config_text, struct store_measurement *out) {
     const struct timing *timing = &measured->timing;
     candidate_row(candidate, software, config_text, out);
-    out->config_hash = measured->binary_hash;
+    out->binary = measured->binary;
     out->outcome = measured->outcome;
     out->message = measured->message;
     out->samples_ns = timing->samples_ns;

@@ -19,8 +19,8 @@ struct measured {
     struct timing timing; /* with a cold cache; when OUTCOME_OK */
     struct timing hot;    /* with the operands in the cache; no samples on a software device, whose times are cold */
     int registers, smem_bytes, spill_bytes;
-    char binary_hash[33]; /* "" where nothing was built */
-    bool context_lost;    /* the device's context is unusable: this process can measure nothing more */
+    char binary[33];   /* "" where nothing was built */
+    bool context_lost; /* the device's context is unusable: this process can measure nothing more */
 };
 
 /* What a real device is measured with, and why this process has not got it; "" for what is there. A software device

@@ -10,7 +10,6 @@ const char *candidate_family(const struct candidate *candidate) {
 void candidate_row(const struct candidate *candidate, bool software, struct str *config_text,
                    struct store_measurement *out) {
     const struct problem *p = &candidate->item->problem;
-    str_append(config_text, "");
     if (candidate->config.family)
         config_format(&candidate->config, config_text);
     *out = (struct store_measurement){
@@ -20,8 +19,8 @@ void candidate_row(const struct candidate *candidate, bool software, struct str 
         .scheme = candidate->baseline ? dtype_name(p->dtype) : candidate->item->scheme,
         .dtype = dtype_name(p->dtype),
         .family = candidate_family(candidate),
-        .config = config_text->data,
-        .config_hash = "",
+        .config = str_text(config_text),
+        .binary = "",
         .outcome = OUTCOME_OK,
         .message = "",
         .origin = software ? ORIGIN_MODELLED : ORIGIN_MEASURED,

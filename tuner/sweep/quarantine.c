@@ -52,7 +52,7 @@ void quarantine_release(struct quarantine *q) {
 void quarantine_note(struct quarantine *q, const struct measured *measured) {
     if (measured->outcome == OUTCOME_TIMEOUT || measured->outcome == OUTCOME_CRASH ||
         measured->outcome == OUTCOME_ILLEGAL_ADDRESS)
-        add(q, measured->binary_hash, store_outcome_name(measured->outcome), measured->message);
+        add(q, measured->binary, store_outcome_name(measured->outcome), measured->message);
 }
 
 bool quarantine_refuses(const struct quarantine *q, const struct binary *binary, struct measured *out) {

@@ -56,7 +56,7 @@ static inline struct store_measurement good(const double *samples, int count) {
         .dtype = "fp16",
         .family = "sm80",
         .config = "tile_n=128,stages=4,split_k=1",
-        .config_hash = "0123",
+        .binary = "0123",
         .outcome = OUTCOME_OK,
         .origin = ORIGIN_MEASURED,
         .cache_state = "cold",

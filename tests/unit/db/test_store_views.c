@@ -289,7 +289,7 @@ static void quantisation_stands_beside_the_winner(void **state) {
 
 static void base(struct store *store, const char *family, double ns, int m, enum store_origin origin) {
     struct store_measurement x = good(&ns, 1);
-    x.family = family, x.config = "", x.scheme = "fp16", x.config_hash = "", x.group = 0, x.m = m, x.origin = origin;
+    x.family = family, x.config = "", x.scheme = "fp16", x.binary = "", x.group = 0, x.m = m, x.origin = origin;
     assert_int_equal(store_record(store, &x), MT_OK);
 }
 
@@ -337,7 +337,7 @@ static const struct store_environment peers_env = {13000, 0, "", "", "{}", ""};
 
 static struct store_measurement peer(const char *family, const char *config, const char *scheme, const double *ns) {
     struct store_measurement m = good(ns, 1);
-    m.family = family, m.config = config, m.scheme = scheme, m.config_hash = "";
+    m.family = family, m.config = config, m.scheme = scheme, m.binary = "";
     m.group = strcmp(scheme, "fp16") ? m.group : 0;
     m.layer = (struct store_layer){"", "6144x4096", 6144, 4096, 1}; /* the shape of good(), asked for by itself */
     return m;

@@ -52,8 +52,7 @@ static void make_strange(const char *path) {
     }
     struct store_measurement m = good(samples, 1);
     m.layer = (struct store_layer){"", "64x32", 64, 32, 8};
-    m.family = "cublas", m.config = "", m.scheme = m.dtype = "bf16", m.config_hash = "", m.group = 0,
-    m.cache_state = "hot";
+    m.family = "cublas", m.config = "", m.scheme = m.dtype = "bf16", m.binary = "", m.group = 0, m.cache_state = "hot";
     m.median_ns = 5000, m.low_ns = 4000, m.high_ns = 6000;
     check_ok(store_record(store, &m));
     m.family = "sm90", m.config = "tile_n=128,mode=fast,,big=99999999999999999999,neg=-3,bare,pad=007",

@@ -30,7 +30,7 @@ static void record(struct store *store, enum store_origin origin, int m, int con
                                           .dtype = "fp16",
                                           .family = "sm80",
                                           .config = text.data,
-                                          .config_hash = "b",
+                                          .binary = "b",
                                           .outcome = ns > 0 ? OUTCOME_OK : OUTCOME_WRONG,
                                           .message = ns > 0 ? "" : "wrong on purpose",
                                           .origin = origin,
