@@ -1,6 +1,7 @@
-/* libmixtune: the fastest verified kernel for every quantised linear layer, dispatched from one file.
+/* libmixtune: the fastest verified kernel for every quantised linear layer, dispatched from a bundle: the one file
+ * that `mixtune export` writes for a type of GPU.
  *
- *     mt_table_open("llama.bundle", 0, &table);              once; the CUDA context is current
+ *     mt_table_open("llama.mixtune", 0, &table);             once; the CUDA context is current
  *     mt_table_layer_named(table, NULL, "qkv", NULL, &layer);
  *     mt_pack_float(layer, w, NULL, &packed);                once per layer
  *     mt_weights_upload(table, packed, &weights);
@@ -57,9 +58,9 @@ enum mt_flags {
     MT_ALLOW_OTHER_GPU = 2
 };
 
-/* Reads a bundle that `mixtune export` wrote and loads its kernels into the CUDA context that is current on this
- * thread. All or nothing: MT_FAILURE for a file that is truncated, changed, of another version or made with other
- * kernel templates than this library's; MT_NO_DEVICE without a current context or for a bundle of another GPU. */
+/* Reads a bundle and loads its kernels into the CUDA context that is current on this thread. All or nothing: MT_FAILURE
+ * for a file that is truncated, changed, of another version or made with other kernel templates than this library's;
+ * MT_NO_DEVICE without a current context or for a bundle of another GPU. */
 MT_API enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table **table);
 
 /* The context must still exist. NULL is allowed. Layers of the table are gone with it; weights are not. */

@@ -24,7 +24,7 @@ step "$BUILD/example/dispatch" "$out/llama-3.1-8b.mixtune"
 cat <<END
 
 Done in $((SECONDS - begin)) s. There is now
-  the table          $BUILD/mixtune show --db $out/llama-3.1-8b.db
-  the plots          $out/report/index.html
-  the dispatch file  $out/llama-3.1-8b.mixtune
+  the table   $BUILD/mixtune show --db $out/llama-3.1-8b.db
+  the plots   $out/report/index.html
+  the bundle  $out/llama-3.1-8b.mixtune, which a serving engine dispatches from
 END

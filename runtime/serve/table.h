@@ -1,4 +1,4 @@
-/* Inside a dispatch table. Building one from a bundle needs no device; loading its kernels does. */
+/* Inside an opened bundle, a struct mt_table. Building it needs no device; loading its kernels does. */
 #ifndef MT_TABLE_H
 #define MT_TABLE_H
 

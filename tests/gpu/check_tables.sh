@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154 # others set and read these
-# What comes of it: tables, plots, the dispatch file, and the summary that is printed last. check.sh sources this.
+# What comes of it: tables, plots, the bundle, and the summary that is printed last. check.sh sources this.
 
 tables() {
     [ -e "$db" ] && [ "$stopped" = 0 ] || return 0

@@ -14,7 +14,7 @@
     COMMAND(report, "plots and tables of what a database holds")                                                       \
     COMMAND(replay, "play a search against a stored exhaustive sweep")                                                 \
     COMMAND(correlate, "how well modelled times rank measured ones")                                                   \
-    COMMAND(export, "write the dispatch file of one GPU type")                                                         \
+    COMMAND(export, "write the bundle of one GPU type, the file that a serving engine dispatches from")                \
     COMMAND(merge, "join databases of many machines, and T4 results")                                                  \
     COMMAND(show, "print the measurements and winners of a database")                                                  \
     COMMAND(info, "the device, the kernels and their knobs, the known models")

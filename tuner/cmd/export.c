@@ -1,5 +1,4 @@
-/* mixtune export: the winners of one type of GPU, with their kernels, as the one file that libmixtune dispatches from.
- */
+/* mixtune export: the bundle of one type of GPU: its winners, with their kernels, as libmixtune dispatches them. */
 #include "cmd.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
@@ -21,7 +20,7 @@ struct export {
 enum { KEY_MODELLED = 0x300 };
 
 static const struct argp_option export_table[] = {
-    {"out", 'o', "FILE", 0, "The file to write (default: winners.mixtune)", 20},
+    {"out", 'o', "FILE", 0, "The bundle to write (default: winners.mixtune)", 20},
     {"modelled", KEY_MODELLED, NULL, 0,
      "Winners by modelled times, even where there are measured ones; without it only where there is nothing measured",
      20},
@@ -221,7 +220,8 @@ int cmd_export(int argc, char **argv) {
         .parser = export_parse,
         .children = children,
         .doc =
-            "Writes the winners of one type of GPU, with their kernels, to the file that libmixtune dispatches from.",
+            "Writes the bundle (the file that a serving engine dispatches from) of one type of GPU: its winners, with "
+            "their kernels.",
     };
     int status = options_parse(&argp, argc, argv, &o, &o.query.common);
     if (status == MT_OK)
