@@ -154,7 +154,7 @@ static struct store_measurement modelled_row(const char *config, const double *n
                                       .dtype = "fp16",
                                       .family = "sm80",
                                       .config = config,
-                                      .config_hash = "b",
+                                      .binary = "b",
                                       .message = "",
                                       .origin = ORIGIN_MODELLED,
                                       .cache_state = "cold",
