@@ -1,11 +1,12 @@
 /* Results in T4, the JSON format that autotuners exchange (KernelTuner's and AutoTuningAssociation's schema).
  *
  *   schema_version   "1.1.0"
- *   metadata         compute_api, device, autotuner, autotuner_version, timeunit: what the schema names; and `mixtune`:
- * devices, environments, runs, layers and limits, each a list of objects with the columns of db/schema.sql, whose
- * references are positions in the other lists results          one object a measurement: timestamp, configuration
- * (family and knobs), times.runtimes (every sample), invalidity, correctness, objectives, and measurements: a list of
- * name, value and unit with everything else that the database keeps of it
+ *   metadata         what the schema names: compute_api, device, autotuner, autotuner_version, timeunit; and
+ *                    `mixtune`: devices, environments, runs, layers and limits, each a list of objects with the columns
+ *                    of db/schema.sql, whose references are positions in the other lists
+ *   results          one object a measurement: timestamp, configuration (family and knobs), times.runtimes (every
+ *                    sample), invalidity, correctness, objectives; and `measurements`: a list of name, value and unit
+ *                    with everything else that the database keeps of it
  *
  * Times are nanoseconds. Numbers are written so that they come back bit for bit: what was written and is read again
  * makes the same rows with the same keys. */

@@ -1,28 +1,36 @@
 /* From what a kernel did to the time that it would take: a roofline with waves, occupancy and latency.
  *
- * With n the counts of one CTA (mean), G the CTAs of the grid, S the SMs, o the CTAs that fit an SM, and B = ceil(G /
- * S) the CTAs of the busiest SM, the terms are, in clocks:
+ * n are the counts of one CTA (mean), G the CTAs of the grid, S the SMs, o the CTAs that fit an SM, and
+ * B = ceil(G / S) the CTAs of the busiest SM. The terms are, in clocks:
  *
  *   issue    B * n.warp_instructions / schedulers
- *   pipe p   B * 32 * n.pipe[p] / lanes[p]             (programming guide, "arithmetic instruction throughput")
- *   tensor   B * sum over types (n.macs / macs per clock) / fraction, where fraction is 1 for wgmma, else
- * mma_sync_fraction shared   B * n.shared_wavefronts                   (one 128-byte wavefront per clock and SM) port
- * B * 32 * n.sectors / bytes per clock of one SM's L2 port l2       G * 32 * n.sectors / bytes per clock of the whole
- * L2 dram     D / (bandwidth * efficiency) latency  ceil(G / (S * o)) * max(chain, stream)
+ *   pipe p   B * 32 * n.pipe[p] / lanes[p]          (programming guide, "arithmetic instruction throughput")
+ *   tensor   B * sum over types (n.macs / macs per clock) / fraction
+ *                                                   (fraction is 1 for wgmma, else mma_sync_fraction)
+ *   shared   B * n.shared_wavefronts                (one 128-byte wavefront per clock and SM)
+ *   port     B * 32 * n.sectors / bytes per clock of one SM's L2 port
+ *   l2       G * 32 * n.sectors / bytes per clock of the whole L2
+ *   dram     D / (bandwidth * efficiency)
+ *   latency  ceil(G / (S * o)) * max(chain, stream)
  *
- * D, the bytes that memory has to move from a cold cache: with R and W the whole traffic of reads and writes, T = R +
- * W, and F the bytes of the allocations that the kernel was given, min(R, F) + min(W, F) if F fits L2. If it does not,
+ * D: the bytes that memory has to move from a cold cache. R and W are the whole traffic of reads and writes, T = R + W,
+ * and F the bytes of the allocations that the kernel was given. If F fits L2, D = min(R, F) + min(W, F). If it does not,
  * every wave of C = min(G, S * o) CTAs loads its operands again, and a wave shares operands as a square of tiles does:
- * the larger of that and T / sqrt(C).
+ * D is the larger of that sum and T / sqrt(C).
  *
- * chain: the longest warp alone: its instructions times warp_interval_clocks, plus its plain loads, loads_in_flight of
- * them at a time, one latency each. stream: Little's law for asynchronous copies: n.async_bytes / bytes in flight, one
- * latency each. The latency is the mean of L2's and memory's, weighted with D / T.
+ * chain: the longest warp alone, its instructions times warp_interval_clocks, plus one latency for every loads_in_flight
+ * of its plain loads.
+ * stream: Little's law for asynchronous copies, one latency for every (bytes in flight) of n.async_bytes.
+ * The latency is the mean of L2's and memory's, weighted with D / T.
  *
- * Time = one memory latency (to fill the pipeline) + (sum of terms^p)^(1/p), p being overlap_exponent, + ceil(G / (S *
- * o)) * n.atomics * atomic_us + wgmma_setup_us for kernels with wgmma. Of issue and the pipes the largest counts, and
- * of port and l2. The gap between launches is added by the caller (launch_us, graph_node_us). What is seen on hardware
- * and what the exponent is from stands in configs/devices/README.md. */
+ * Time = one memory latency, to fill the pipeline
+ *      + (sum of terms^p)^(1/p), where p is overlap_exponent; of issue and the pipes only the largest is a term, and so
+ *        of port and l2
+ *      + ceil(G / (S * o)) * n.atomics * atomic_us
+ *      + wgmma_setup_us for kernels with wgmma.
+ *
+ * The caller adds the gap between launches (launch_us, graph_node_us). configs/devices/README.md says what of this was
+ * seen on hardware, and where the exponent comes from. */
 #ifndef SG_TIME_MODEL_H
 #define SG_TIME_MODEL_H
 
