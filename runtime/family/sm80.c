@@ -50,11 +50,9 @@ static int registers_of(const struct config *c, const struct problem *p, int til
 
 static bool tile_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, int bits,
                          int tile_n, char reason[160]) {
-    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32, tile_k = k_step(v[TILE_K], p);
+    const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32;
     if (tile_n < 16 || tile_n % (16 * v[WARPS_N]))
         return refuse(reason, "a feature tile of %d is not shared by %d warps in fragments of 16", tile_n, v[WARPS_N]);
-    if (tile_k < 128 && threads * 16 % (64 * bits * 2))
-        return refuse(reason, "a K step of 64 needs more threads than %d to copy %d-bit weights", threads, bits);
     const int shared = shared_of(c, p, bits, tile_n), registers = registers_of(c, p, tile_n);
     return resources_allowed(d, threads, v[CTAS], shared, registers, reason);
 }

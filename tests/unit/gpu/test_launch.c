@@ -1,12 +1,8 @@
 /* What the driver is asked when a kernel is loaded and launched, seen by a driver that only writes it down. The numbers
  * are worked out by hand from the documentation of the launch, not from the code. */
+#include "tests/unit/family/config_of.h"
 #include "runtime/gpu/launch.h"
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
-/* after the above */
-#include <cmocka.h>
 
 /* ---- a driver that writes down ---- */
 
@@ -153,13 +149,6 @@ static struct device hopper(void) {
                            .smem_per_block_optin = 227 << 10,
                            .regs_per_sm = 65536,
                            .threads_per_sm = 2048};
-}
-
-static struct config config_of(const char *family, const char *text) {
-    struct config config;
-    if (config_parse(family_find(family), text, &config) != MT_OK)
-        fail_msg("%s", fail_message());
-    return config;
 }
 
 static struct kernel kernel_of(const char *family, const char *text) {
