@@ -150,23 +150,174 @@ static void verdict_at_the_ends_of_the_range(void **state) {
     assert_int_equal(verdict.first_n, 0);
 }
 
+/* One element: the bits of an output that is to be `want`, whose terms add up to `mass` in size. */
+struct element {
+    double want, mass;
+    uint16_t bits;
+    bool right;
+};
+
+static void check_elements(enum dtype dtype, const struct element *elements, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct element *e = &elements[i];
+        double want = e->want, mass = e->mass;
+        struct reference ref = {1, 1, &want, &mass};
+        struct verdict verdict;
+        reference_compare(&ref, dtype, &e->bits, 1, &verdict);
+        if (verdict.wrong != !e->right || (verdict.worst > 1) == e->right || isnan(verdict.worst))
+            fail_msg("%s %#x for %a (mass %g): %ld wrong, worst %g", dtype_name(dtype), e->bits, e->want, e->mass,
+                     verdict.wrong, verdict.worst);
+    }
+}
+
+/* Right is one unit in the last place beside the answer, and not two: at 1, at both sides of a power of two, where
+ * numbers get subnormal, below the smallest, and at 0. */
+static void one_unit_and_not_two(void **state) {
+    (void)state;
+    static const struct element half[] = {
+        {1, 0, 0x3c01, true},
+        {1, 0, 0x3c02, false},
+        {1, 0, 0x3bfe, true}, /* two of the smaller units below 1 */
+        {1, 0, 0x3bfd, false},
+        {-1, 0, 0xbc01, true},
+        {-1, 0, 0xbc02, false},
+        {-1, 0, 0x3c00, false},
+        {0x1.ffep-1, 0, 0x3c00, true}, /* half a unit of 1, one of what it should be */
+        {0x1.ffep-1, 0, 0x3c01, false},
+        {1.5 + 0x1p-30, 0, 0x3e01, true},
+        {1.5 - 0x1p-30, 0, 0x3e01, false}, /* a little over one unit */
+        {1, 1024, 0x3c02, true},           /* 2^-20 of the mass is one unit more */
+        {1, 1024, 0x3c03, false},
+        {1, 1023, 0x3c02, false},
+        {1, 1023, 0x3c01, true},
+        {0x1p-13, 0, 0x0801, true},
+        {0x1p-13, 0, 0x0802, false},
+        {0x1p-14, 0, 0x0401, true},
+        {0x1p-14, 0, 0x0402, false},
+        {0x1p-14, 0, 0x03ff, true},
+        {0x1p-14, 0, 0x03fe, false},
+        {0x1p-15, 0, 0x0201, true}, /* subnormal: the unit shrinks no more */
+        {0x1p-15, 0, 0x0202, false},
+        {0x5p-24, 0, 0x0006, true},
+        {0x5p-24, 0, 0x0007, false},
+        {0x1p-24, 0, 0x0002, true},
+        {0x1p-24, 0, 0x0003, false},
+        {0x1p-24, 0, 0x0000, true},
+        {0x1p-24, 0, 0x8001, false},
+        {0x1p-40, 0, 0x0000, true},
+        {0x1p-40, 0, 0x0001, true},
+        {0x1p-40, 0, 0x0002, false},
+        {0, 0, 0x8000, true},
+        {0, 0, 0x0001, true},
+        {0, 0, 0x8001, true},
+        {0, 0, 0x0002, false},
+    };
+    static const struct element bfloat[] = {
+        {1, 0, 0x3f81, true},         {1, 0, 0x3f82, false},        {1, 0, 0x3f7e, true},
+        {1, 0, 0x3f7d, false},        {1, 8192, 0x3f82, true},      {1, 8191, 0x3f82, false},
+        {0x1p-125, 0, 0x0101, true},  {0x1p-125, 0, 0x0102, false}, {0x1p-125, 0, 0x00fe, true},
+        {0x1p-125, 0, 0x00fd, false}, {0x1p-126, 0, 0x0081, true},  {0x1p-126, 0, 0x0082, false},
+        {0x1p-126, 0, 0x007f, true},  {0x1p-126, 0, 0x007e, false}, {0x1p-127, 0, 0x0041, true},
+        {0x1p-127, 0, 0x0042, false}, {0x5p-133, 0, 0x0006, true},  {0x5p-133, 0, 0x0007, false},
+        {0x1p-133, 0, 0x0000, true},  {0x1p-133, 0, 0x0002, true},  {0x1p-133, 0, 0x0003, false},
+        {0x1p-160, 0, 0x0001, true},  {0x1p-160, 0, 0x0002, false}, {0, 0, 0x8000, true},
+        {0, 0, 0x8001, true},         {0, 0, 0x0002, false},
+    };
+    check_elements(DTYPE_F16, half, sizeof half / sizeof *half);
+    check_elements(DTYPE_BF16, bfloat, sizeof bfloat / sizeof *bfloat);
+}
+
+/* The largest number of fp16 is 65504, and from 65520 on rounding gives infinity: that is right where the answer may be
+ * as large, with one unit (32) or what its mass allows. bf16: 0x1.fep127, 0x1.ffp127, and units of 2^120. */
+static void infinity_where_it_may_be(void **state) {
+    (void)state;
+    static const struct element half[] = {
+        {65504, 0, 0x7bff, true},
+        {65504, 0, 0x7bfe, true},
+        {65504, 0, 0x7bfd, false},
+        {65504, 0, 0x7c00, true},
+        {65488, 0, 0x7c00, true},
+        {65487.9999, 0, 0x7c00, false},
+        {-65488, 0, 0xfc00, true},
+        {-65487.9999, 0, 0xfc00, false},
+        {65488, 0, 0xfc00, false},
+        {-65488, 0, 0x7c00, false},
+        {1e30, 0, 0x7c00, true},
+        {1e30, 0, 0xfc00, false},
+        {65536, 0, 0x7bff, true},
+        {65569, 0, 0x7bff, false},
+        {65000, 488e0 * (1 << 20), 0x7c00, true},
+        {65000, 487.9 * (1 << 20), 0x7c00, false},
+        {1, 0, 0x7c00, false},
+        {0, 0, 0x7c00, false},
+        {INFINITY, 0, 0x7c00, false},
+        {-INFINITY, 0, 0xfc00, false},
+        {INFINITY, 0, 0x7bff, false},
+        {NAN, 0, 0x7e00, false},
+        {1, 0, 0x7e00, false},
+        {1, 0, 0xfe00, false},
+        {1e30, 0, 0x7e00, false},
+        {NAN, 0, 0x3c00, false},
+    };
+    static const struct element bfloat[] = {
+        {0x1.fep127, 0, 0x7f7f, true},  {0x1.fep127, 0, 0x7f7e, true},
+        {0x1.fep127, 0, 0x7f7d, false}, {0x1.fep127, 0, 0x7f80, true},
+        {0x1.fdp127, 0, 0x7f80, true},  {0x1.fcffffp127, 0, 0x7f80, false},
+        {-0x1.fdp127, 0, 0xff80, true}, {-0x1.fcffffp127, 0, 0xff80, false},
+        {0x1.fdp127, 0, 0xff80, false}, {0x1p200, 0, 0x7f80, true},
+        {INFINITY, 0, 0x7f80, false},   {NAN, 0, 0x7fc0, false},
+        {65600, 0, 0x7f80, false},      {1, 0, 0x7fc0, false},
+    };
+    check_elements(DTYPE_F16, half, sizeof half / sizeof *half);
+    check_elements(DTYPE_BF16, bfloat, sizeof bfloat / sizeof *bfloat);
+}
+
+/* All that a verdict says, of an output with gaps: two wrong elements, the second of which is the worse. */
+static void the_first_wrong_element_is_told(void **state) {
+    (void)state;
+    double want[6] = {1, 2, 3, 4, 5, 6}, mass[6] = {0, 0, 0, 0, 1 << 20, 0};
+    struct reference ref = {2, 3, want, mass};
+    /* rows of 4; 0x4400 is 4 */
+    uint16_t y[8] = {0x3c00, 0x4001, 0x4200, 0x1234, 0x4404, 0x4500, 0x4700, 0x1234};
+    struct verdict verdict;
+    reference_compare(&ref, DTYPE_F16, y, 4, &verdict);
+    assert_int_equal(verdict.wrong, 2);
+    assert_int_equal(verdict.first_m, 1);
+    assert_int_equal(verdict.first_n, 0);
+    assert_true(verdict.got == 4.015625 && verdict.want == 4 && verdict.allowed == 0x1p-8);
+    assert_true(verdict.worst == 256); /* 7 for 6, in units of 2^-8 */
+    y[4] = 0x4400;
+    y[6] = 0x4600;
+    reference_compare(&ref, DTYPE_F16, y, 4, &verdict);
+    assert_int_equal(verdict.wrong, 0);
+    assert_int_equal(verdict.first_m, -1);
+    assert_int_equal(verdict.first_n, -1);
+    assert_true(verdict.worst == 1 && verdict.got == 0 && verdict.allowed == 0);
+}
+
 static void reference_refuses_other_shapes(void **state) {
     (void)state;
     struct fixture f;
     fixture_init(&f, (struct problem){.m = 2, .n = 3, .k = 64, .group = 64, .scheme = {0}});
-    struct problem other = f.p;
-    other.n = 4;
     struct reference ref;
-    assert_int_equal(reference_init(&ref, &other, &f.layer, &f.acts, NULL), MT_USAGE);
+    for (int i = 0; i < 5; i++) {
+        struct problem other = f.p;
+        struct quant_acts acts = f.acts;
+        *(int *[]){&other.n, &other.m, &other.k, &acts.k, &acts.group}[i] += 1;
+        assert_int_equal(reference_init(&ref, &other, &f.layer, &acts, NULL), MT_USAGE);
+        assert_string_equal(fail_message(),
+                            "the layer, the activations and the problem of the reference differ in shape or group");
+        assert_null(ref.y);
+    }
     fixture_release(&f);
 }
 
 int main(void) {
     srand48(22);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reference_is_the_naive_sum),
-        cmocka_unit_test(verdict_catches_planted_errors),
-        cmocka_unit_test(verdict_at_the_ends_of_the_range),
+        cmocka_unit_test(reference_is_the_naive_sum),       cmocka_unit_test(verdict_catches_planted_errors),
+        cmocka_unit_test(verdict_at_the_ends_of_the_range), cmocka_unit_test(one_unit_and_not_two),
+        cmocka_unit_test(infinity_where_it_may_be),         cmocka_unit_test(the_first_wrong_element_is_told),
         cmocka_unit_test(reference_refuses_other_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
