@@ -1,7 +1,7 @@
 /* What the driver is asked when a kernel is loaded and launched, seen by a driver that only writes it down. The numbers
  * are worked out by hand from the documentation of the launch, not from the code. */
-#include "tests/unit/family/config_of.h"
 #include "runtime/gpu/launch.h"
+#include "tests/unit/family/config_of.h"
 #include <stdlib.h>
 
 /* ---- a driver that writes down ---- */
