@@ -28,13 +28,14 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     if (!warps_allowed(v[WARPS_N], v[WARPS_M], reason))
         return false;
     if (threads % row_chunks || threads / row_chunks % 8)
-        return refuse(reason, "%d threads do not copy rows of %d bytes in whole swizzle periods", threads,
+        return refuse(reason, "%d threads cannot copy rows of %d bytes in whole swizzle periods", threads,
                       v[TILE_K] * 2);
     if (v[TILE_N] < 16 || v[TILE_N] % (16 * v[WARPS_N]))
-        return refuse(reason, "a feature tile of %d is not shared by %d warps in fragments of 16", v[TILE_N],
+        return refuse(reason, "a feature tile of %d cannot be divided among %d warps in fragments of 16", v[TILE_N],
                       v[WARPS_N]);
     if (v[TILE_M] < 8 || v[TILE_M] % (8 * v[WARPS_M]))
-        return refuse(reason, "a token tile of %d is not shared by %d warps in fragments of 8", v[TILE_M], v[WARPS_M]);
+        return refuse(reason, "a token tile of %d cannot be divided among %d warps in fragments of 8", v[TILE_M],
+                      v[WARPS_M]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
     if (!raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))

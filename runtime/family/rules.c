@@ -39,31 +39,34 @@ static bool power_of_two(int v) {
 
 bool warps_allowed(int warps_n, int warps_m, char reason[160]) {
     if (!power_of_two(warps_n) || !power_of_two(warps_m) || warps_n * warps_m < 2 || warps_n * warps_m > 16)
-        return refuse(reason, "%d x %d warps: both must be powers of two, 2 to 16 together", warps_n, warps_m);
+        return refuse(reason, "warps_n and warps_m must be powers of two, 2 to 16 warps together; they are %d and %d",
+                      warps_n, warps_m);
     return true;
 }
 
 bool split_allowed(int split_k, int steps, char reason[160]) {
     if (split_k < 1 || split_k > steps)
-        return refuse(reason, "split_k=%d: K has %d steps to share", split_k, steps);
+        return refuse(reason, "split_k must be 1 to %d, the number of K steps; it is %d", steps, split_k);
     return true;
 }
 
 bool raster_allowed(int raster, int tiles_m, char reason[160]) {
     if (raster < 1 || raster > tiles_m)
-        return refuse(reason, "raster=%d: there are %d token tiles to walk together", raster, tiles_m);
+        return refuse(reason, "raster must be 1 to %d, the number of token tiles; it is %d", tiles_m, raster);
     return true;
 }
 
 bool resources_allowed(const struct device_limits *d, int threads, int ctas, int shared, int registers,
                        char reason[160]) {
     if (ctas < 1 || ctas > 32 || threads * ctas > d->threads_per_sm)
-        return refuse(reason, "%d CTAs of %d threads: an SM holds %d threads", ctas, threads, d->threads_per_sm);
+        return refuse(reason, "%d CTAs of %d threads do not fit an SM, which holds %d threads", ctas, threads,
+                      d->threads_per_sm);
     if (shared + STATIC_SHARED > d->smem_per_block_optin)
         return refuse(reason, "needs %d bytes of shared memory; a CTA can have %d", shared + STATIC_SHARED,
                       d->smem_per_block_optin);
     if (ctas * (shared + STATIC_SHARED + MT_SYSTEM_SHARED) > d->smem_per_sm)
-        return refuse(reason, "%d CTAs with %d bytes of shared memory: an SM has %d", ctas, shared, d->smem_per_sm);
+        return refuse(reason, "%d CTAs with %d bytes of shared memory each do not fit an SM, which has %d", ctas,
+                      shared, d->smem_per_sm);
     const int budget = d->regs_per_sm / (threads * ctas) / 8 * 8;
     const int limit = budget < MAX_REGISTERS ? budget : MAX_REGISTERS;
     if (registers > limit)

@@ -52,7 +52,8 @@ static bool tile_allowed(const struct config *c, const struct problem *p, const 
                          int tile_n, char reason[160]) {
     const int *v = c->value, threads = v[WARPS_N] * v[WARPS_M] * 32;
     if (tile_n < 16 || tile_n % (16 * v[WARPS_N]))
-        return refuse(reason, "a feature tile of %d is not shared by %d warps in fragments of 16", tile_n, v[WARPS_N]);
+        return refuse(reason, "a feature tile of %d cannot be divided among %d warps in fragments of 16", tile_n,
+                      v[WARPS_N]);
     const int shared = shared_of(c, p, bits, tile_n), registers = registers_of(c, p, tile_n);
     return resources_allowed(d, threads, v[CTAS], shared, registers, reason);
 }
@@ -70,9 +71,10 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     if (!warps_allowed(v[WARPS_N], v[WARPS_M], reason))
         return false;
     if (threads % row_chunks || threads / row_chunks % 8)
-        return refuse(reason, "%d threads do not copy rows of %d bytes in whole swizzle periods", threads, tile_k);
+        return refuse(reason, "%d threads cannot copy rows of %d bytes in whole swizzle periods", threads, tile_k);
     if (v[TILE_M] < 8 || v[TILE_M] > 256 || v[TILE_M] % (8 * v[WARPS_M]))
-        return refuse(reason, "a token tile of %d is not shared by %d warps in fragments of 8", v[TILE_M], v[WARPS_M]);
+        return refuse(reason, "a token tile of %d cannot be divided among %d warps in fragments of 8", v[TILE_M],
+                      v[WARPS_M]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
     if (v[ZERO] == ZERO_START && !parts.has4)

@@ -89,8 +89,7 @@ static bool registers_allowed(const struct config *c, const struct problem *p, i
     const int jobs =
         mt_consumer_jobs(blocks, v[TILE_M], k_step(v[TILE_K], p), p->group, v[CONSUMERS], v[PINGPONG], v[CTAS]);
     return jobs > 0 ||
-           refuse(reason,
-                  "a consumer holds %d values; with what ptxas loads ahead its share of %d registers is too small",
+           refuse(reason, "a consumer holds %d values, too many for its %d registers beside what ptxas loads ahead",
                   mt_consumer_live(blocks, v[TILE_M], p->group, 1), mt_consumer_registers(v[CONSUMERS], v[CTAS]));
 }
 
@@ -101,25 +100,26 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
         return refuse(reason, "promote is 0..2; zero, pingpong, share_k, store and yield are 0 or 1");
     if (v[SHARE_K] && (v[PINGPONG] || v[CLUSTER_K] > 1 || v[CONSUMERS] < 2 || v[STAGES] % v[CONSUMERS]))
         return refuse(reason,
-                      "share_k=1 needs 2 or 3 consumers, of which each has its own of the %d stages, and goes with "
-                      "neither pingpong nor cluster_k",
+                      "share_k=1 needs 2 or 3 consumers, a multiple of them as stages (there are %d), and neither "
+                      "pingpong nor cluster_k",
                       v[STAGES]);
     if (v[BLOCKS] < 1 || v[BLOCKS] > 2 || v[BLOCKS8] > 2)
         return refuse(reason, "a consumer has 1 or 2 blocks of 64 features, not %d and %d", v[BLOCKS], v[BLOCKS8]);
     if (v[CONSUMERS] < 1 || v[CONSUMERS] > 3 || (v[PINGPONG] && v[CONSUMERS] < 2))
-        return refuse(reason, "%d consumer warp groups: 1 to 3, and ping-pong needs 2", v[CONSUMERS]);
+        return refuse(reason, "consumers must be 1 to 3, and at least 2 with pingpong; it is %d", v[CONSUMERS]);
     if ((k_step(v[TILE_K], p) != 128 && k_step(v[TILE_K], p) != 256) || k_step(v[TILE_K], p) % p->group)
-        return refuse(reason, "the K step is %d; it can be 128 or 256 and holds whole groups of %d",
+        return refuse(reason, "the K step is %d; it must be 128 or 256 and hold whole groups of %d",
                       k_step(v[TILE_K], p), p->group);
     if (v[TILE_M] < 8 || v[TILE_M] > 256 || !(v[TILE_M] == 8 || v[TILE_M] == 24 || v[TILE_M] % 16 == 0))
-        return refuse(reason, "wgmma has no token tile of %d; 8, 16, 24, 32, then multiples of 16 to 256", v[TILE_M]);
+        return refuse(reason, "tile_m must be 8, 16, 24 or a multiple of 16 up to 256 for wgmma; it is %d", v[TILE_M]);
     if ((v[CLUSTER] != 1 && v[CLUSTER] != 2 && v[CLUSTER] != 4) || v[TILE_M] % (8 * v[CLUSTER]))
-        return refuse(reason, "a cluster has 1, 2 or 4 CTAs, each of which loads whole groups of 8 of the %d tokens",
+        return refuse(reason,
+                      "cluster must be 1, 2 or 4, and its CTAs must share tile_m in groups of 8 tokens; tile_m is %d",
                       v[TILE_M]);
     if ((v[CLUSTER_K] != 1 && v[CLUSTER_K] != 2 && v[CLUSTER_K] != 4 && v[CLUSTER_K] != 8) ||
         (v[CLUSTER_K] > 1 && v[CLUSTER] > 1))
-        return refuse(reason, "1, 2, 4 or 8 CTAs share K, and then not tokens: cluster_k=%d, cluster=%d", v[CLUSTER_K],
-                      v[CLUSTER]);
+        return refuse(reason, "cluster_k must be 1, 2, 4 or 8, and above 1 only with cluster=1; they are %d and %d",
+                      v[CLUSTER_K], v[CLUSTER]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
     if (v[ZERO] == ZERO_START && !parts.has4)
@@ -161,24 +161,28 @@ static bool work_allowed(const struct config *c, const struct problem *p, int sm
     const struct work w = work_of(c, p, sm_count);
     const struct parts parts = parts_for(c, p);
     const int narrowest = tile_n_of(c, parts.width8 < parts.width4 ? parts.width8 : parts.width4);
-    if (v[CLUSTER] * v[CLUSTER_K] > sm_count || (v[CLUSTER] > 1 && p->n <= (v[CLUSTER] - 1) * narrowest))
-        return refuse(reason, "a cluster of %d CTAs: there are %d SMs, and tiles of %d features in %d", v[CLUSTER],
-                      sm_count, narrowest, p->n);
+    if (v[CLUSTER] * v[CLUSTER_K] > sm_count)
+        return refuse(reason, "cluster x cluster_k (%d x %d) does not fit the device's %d SMs", v[CLUSTER],
+                      v[CLUSTER_K], sm_count);
+    if (v[CLUSTER] > 1 && p->n <= (v[CLUSTER] - 1) * narrowest)
+        return refuse(reason, "%d features in tiles of %d do not occupy a cluster of %d CTAs", p->n, narrowest,
+                      v[CLUSTER]);
     if (!split_allowed(v[SPLIT_K], w.steps, reason) ||
         !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
         return false;
     if (v[CLUSTER_K] > w.steps || (v[CLUSTER_K] > 1 && (v[SPLIT_K] > 1 || v[STREAM_K])))
-        return refuse(reason, "cluster_k=%d: at most the %d K steps of a tile, and not with split_k or stream_k",
-                      v[CLUSTER_K], w.steps);
+        return refuse(reason,
+                      "cluster_k must be at most %d, the K steps of a tile, and 1 with split_k or stream_k; it is %d",
+                      w.steps, v[CLUSTER_K]);
     if (v[STREAM_K] < 0 || v[STREAM_K] > w.steps || (v[STREAM_K] && v[SPLIT_K] > 1))
-        return refuse(reason, "stream_k=%d: at most the %d K steps of a tile, and not together with split_k",
-                      v[STREAM_K], w.steps);
+        return refuse(reason, "stream_k must be at most %d, the K steps of a tile, and 0 with split_k; it is %d",
+                      w.steps, v[STREAM_K]);
     if (v[STREAM_K] && w.streamed == 0)
-        return refuse(reason, "stream_k=%d: %d tiles are whole waves of %d; there is nothing to share", v[STREAM_K],
-                      w.tiles, w.workers);
+        return refuse(reason, "stream_k=%d has nothing to share: %d tiles are whole waves of %d", v[STREAM_K], w.tiles,
+                      w.workers);
     if (v[STREAM_K] && (long long)w.streamed * w.steps * w.sharers > MOST_STEPS)
-        return refuse(reason, "stream_k=%d: %d tiles of %d K steps are too many to share", v[STREAM_K], w.streamed,
-                      w.steps);
+        return refuse(reason, "stream_k=%d cannot share %d tiles of %d K steps: they are too many", v[STREAM_K],
+                      w.streamed, w.steps);
     return true;
 }
 
@@ -194,7 +198,8 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
         mt_consumer_registers(v[CONSUMERS], v[CTAS]) < 24)
         return refuse(reason, "%d CTAs of %d warp groups do not fit an SM", v[CTAS], v[CONSUMERS] + 1);
     if (p->m <= DECODE_TOKENS && bytes_in_flight(c, p) < DECODE_BYTES)
-        return refuse(reason, "keeps %d KiB of weights in flight on an SM; few tokens are bound by memory and need %d",
+        return refuse(reason,
+                      "keeps %d KiB of weights in flight on an SM; few tokens are bound by memory and need at least %d",
                       bytes_in_flight(c, p) >> 10, DECODE_BYTES >> 10);
     if ((parts.has8 && !registers_allowed(c, p, parts.width8, reason)) ||
         (parts.has4 && !registers_allowed(c, p, parts.width4, reason)))
