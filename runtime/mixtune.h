@@ -126,10 +126,11 @@ struct mt_choice {
 };
 
 /* What runs fastest at m >= 1 tokens. Under 100 ns; no allocation, no lock.
- * Between two tuned M the kernel of the upper one is taken, but that of the lower one up to the last M that is four
- * times nearer to it on a logarithmic scale and where its time, grown with its number of token tiles, is modelled no
- * more than 1 % above a straight line between the two. That line is the expected time; below the smallest tuned M time
- * is level, beyond the largest it grows with the number of token tiles. */
+ * Between two tuned values of M the kernel tuned for the larger one runs. The smaller one's kernel is kept only while m
+ * is four times nearer to its M on a logarithmic scale, and while its time, which grows with its number of token tiles,
+ * is modelled at most 1 % above a straight line between the two times. That line is the expected time. Below the
+ * smallest tuned M the expected time is that of the smallest; beyond the largest it grows with the number of token
+ * tiles. */
 MT_API struct mt_choice mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m);
 
 /* ---- weights ---- */

@@ -142,7 +142,7 @@ refused 1 "mixtune sweep" show --db "$work/none.db"
 result "no database is a sentence"
 refused 1 "not a database" show --db tests/cli/test_report.sh
 result "a file that is no database is a sentence"
-refused 1 "loosen the options" show --db "$db" --layer nose
+refused 1 "has no winners that match these options; relax them, or run a sweep first" show --db "$db" --layer nose
 result "nothing that fits is a sentence"
 refused 64 "table, json, csv" show --db "$db" --format xml
 result "an unknown format is bad usage"

@@ -106,8 +106,7 @@ static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice 
     c->origin = o->modelled || !count_origin(gpus, measured) ? modelled : measured;
     int row = -1;
     if (!count_origin(gpus, c->origin))
-        status = fail(MT_FAILURE, "%s holds no %swinners of what was asked for: loosen the options, or sweep it first",
-                      o->query.db ? o->query.db : DEFAULT_DB, o->modelled ? "modelled " : "");
+        status = query_nothing(&o->query, o->modelled ? "modelled winners" : "winners");
     else
         status = choose_row(gpus, c->origin, &row);
     if (status == MT_OK && !atoi(rows_cell(gpus, row, "usable")))

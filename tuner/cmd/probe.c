@@ -183,7 +183,7 @@ static enum mt_status probe(const struct probe_options *o) {
     p.dev = worker_device(p.worker);
     int processes = p.dev->software ? 1 : nvml_compute_processes(p.dev->uuid);
     if (processes > 1)
-        log_warn("%d other processes compute on %s: expect too low limits", processes - 1, p.dev->name);
+        log_warn("%d other processes compute on %s: the measured limits will be too low", processes - 1, p.dev->name);
     if (!(status = store_open(o->db, &p.store)) && !(status = lock_take(p.dev, o->db, true, 0, &lock)) &&
         !(status = probe_compile(p.dev)) && !(status = begin_run(&p))) {
         print_heading(&p);

@@ -239,8 +239,7 @@ static enum mt_status report(const struct report *o) {
     json_t *written = json_array();
     status = rows_read(store_handle(store), report_sets_sql, NULL, &sets);
     if (status == MT_OK && !sets.count)
-        status = fail(MT_FAILURE, "%s holds no winners of what was asked for: loosen the options, or sweep it first",
-                      o->query.db ? o->query.db : DEFAULT_DB);
+        status = query_nothing(&o->query, "winners");
     if (status == MT_OK)
         status = draw_all(store_handle(store), o->out, &sets, written);
     if (status == MT_OK)

@@ -133,11 +133,6 @@ static void print_tables(const struct rows *rows, struct str *out) {
     }
 }
 
-static enum mt_status nothing_there(const struct show *o, const char *what) {
-    return fail(MT_FAILURE, "%s holds no %s of what was asked for: loosen the options, or sweep it first",
-                o->query.db ? o->query.db : DEFAULT_DB, what);
-}
-
 static enum mt_status print_t4(struct store *store, const struct show *o) {
     const struct query_options *q = &o->query;
     bool everything = !o->failed && !q->model && !q->layers && !q->gpu && !q->m.count && !q->scheme_count;
@@ -146,7 +141,7 @@ static enum mt_status print_t4(struct store *store, const struct show *o) {
     int count;
     enum mt_status status = t4_write(store, &choice, &out, &count);
     if (status == MT_OK && !count)
-        status = nothing_there(o, o->failed ? "failed candidates" : "measurements");
+        status = query_nothing(&o->query, o->failed ? "failed candidates" : "measurements");
     if (status == MT_OK)
         fwrite(out.data, 1, out.length, stdout);
     str_release(&out);
@@ -164,7 +159,7 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
                     "the same --db",
                     path);
     if (!rows->count)
-        return nothing_there(o, o->all ? "measurements" : o->peers ? "times of peers" : "winners");
+        return query_nothing(&o->query, o->all ? "measurements" : o->peers ? "times of peers" : "winners");
     struct str out = {0};
     if (o->format == FORMAT_JSON || o->query.common.json)
         rows_print_json(rows, &out);

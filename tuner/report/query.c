@@ -156,3 +156,8 @@ enum mt_status query_open(const struct query_options *o, struct store **out) {
     }
     return status;
 }
+
+enum mt_status query_nothing(const struct query_options *o, const char *what) {
+    return fail(MT_FAILURE, "%s has no %s that match these options; relax them, or run a sweep first",
+                o->db ? o->db : DEFAULT_DB, what);
+}

@@ -22,4 +22,7 @@ void query_options_release(struct query_options *o);
  * Says on standard error what does not count and why. */
 enum mt_status query_open(const struct query_options *o, struct store **out);
 
+/* MT_FAILURE: the database has nothing ("winners") that matches the options. */
+enum mt_status query_nothing(const struct query_options *o, const char *what);
+
 #endif

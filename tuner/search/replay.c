@@ -88,8 +88,8 @@ enum mt_status replay_read(struct sqlite3 *db, struct replay_set *out) {
     }
     if (!status && !out->count)
         status =
-            fail(MT_FAILURE, "the database holds no good measurement of what was asked for: loosen the options, or "
-                             "sweep it first");
+            fail(MT_FAILURE, "the database has no good measurements that match these options; relax them, or run a "
+                             "sweep first");
     if (status)
         replay_release(out);
     return status;

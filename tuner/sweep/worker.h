@@ -37,7 +37,7 @@ struct plan_target worker_target(const struct worker *w, bool quick);
 /* What the worker in hand could not open. */
 const struct missing *worker_missing(const struct worker *w);
 
-/* Has the candidate measured. `binaries` are those that candidate->binary counts, compiled before. A
+/* Measures the candidate in the worker process. `binaries` are those that candidate->binary counts, compiled before. A
  * hang is OUTCOME_TIMEOUT and a death of the process OUTCOME_CRASH. Failures are trouble that is not the candidate's;
  * MT_INTERRUPTED when the command was interrupted and the candidate did not end within seconds: nothing is known of it
  * then. Release *out with measured_release(). */
