@@ -2,9 +2,11 @@
 import os
 import signal
 import sys
-import time
+import threading
 
 import torch
+
+import sitecustomize as clock  # peers_fake_time.py
 
 
 class Refused(Exception):
@@ -36,11 +38,17 @@ def verdict_on_operands(ready, o, y):
 def deaf():
     """As in a library that never comes back: no signal that a process can handle ends it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGINT])
-    time.sleep(1e6)
+    clock.hangs()
+
+
+def takes(seconds):
+    """On the device."""
+    torch.device_time += seconds
+    return ""
 
 
 def good(o):
-    return Ready(lambda: "")
+    return Ready(lambda: takes(1e-5))
 
 
 def raises(o):
@@ -48,7 +56,7 @@ def raises(o):
 
 
 def sleeps(o):
-    time.sleep(1e6)
+    clock.hangs()
 
 
 def blocks(o):
@@ -57,7 +65,6 @@ def blocks(o):
 
 def crashes(o):
     os.kill(os.getpid(), signal.SIGSEGV)
-    time.sleep(1e6)
 
 
 def refuses(o):
@@ -77,7 +84,7 @@ def sticks(o):
         launches.append(0)
         if len(launches) > 5:
             deaf()
-        return ""
+        return takes(1e-5)
 
     return Ready(run)
 
@@ -91,20 +98,19 @@ def late(o):
         if o.problem.m == 16 and len(launches) > 25:
             print("late hangs", file=sys.stderr, flush=True)
             deaf()
-        time.sleep(5e-5)
-        return ""
+        return takes(1e-4)
 
     return Ready(run)
 
 
 def slow(o):
-    """Its median is never known well enough."""
+    """Its median is never known well enough, and the host takes a fifth of a second for each launch."""
     launches = []
 
     def run():
         launches.append(0)
-        time.sleep(3e-5 * (1 + len(launches) % 7))
-        return ""
+        clock.pass_time(0.2)
+        return takes(1e-4 * (1 + len(launches) % 7))
 
     return Ready(run)
 
@@ -115,4 +121,4 @@ MAKE["last"] = good
 
 def compile_jobs(names, problems, group, device):
     """One job fails, one never comes back."""
-    return [("blocks", deaf)], [("raises", lambda: raises(None))]
+    return [("blocks", threading.Event().wait)], [("raises", lambda: raises(None))]

@@ -6,7 +6,7 @@
 real_library() { # source, file, further options
     local include
     include=$(dirname "$(find "${CUDA_HOME:-/usr/local/cuda}/include/" -name cublasLt.h | head -n 1)")
-    cc -shared -fPIC -Wall -Wextra -Werror -isystem "$include" -Wl,-soname,"$(basename "$2")" -o "$2" "$1" "${@:3}" || exit 1
+    cc -D_GNU_SOURCE -shared -fPIC -Wall -Wextra -Werror -isystem "$include" -Wl,-soname,"$(basename "$2")" -o "$2" "$1" "${@:3}" || exit 1
 }
 
 # real_libraries FOLDER: libcuda, libcublas, libcublasLt and libnvidia-ml.

@@ -7,6 +7,8 @@ export MIXTUNE_LOG=info
 . tests/cli/cases.sh
 # shellcheck source=tests/cli/real.sh
 . tests/cli/real.sh
+# shellcheck source=tests/cli/workers.sh
+. tests/cli/workers.sh
 db=$TMPDIR/db
 
 sql() { sqlite3 "$1" "$2"; }
@@ -22,7 +24,7 @@ real_space "$TMPDIR/space.yaml"
 sweep() { # database, further options
     local base=$1
     shift
-    env -u CUDA_HOME LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" FAKE_LOG="$TMPDIR/calls" "$MIXTUNE" sweep \
+    env -u CUDA_HOME LD_PRELOAD="$clock" LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" FAKE_LOG="$TMPDIR/calls" "$MIXTUNE" sweep \
         --device cuda:0 --quick --space "$TMPDIR/space.yaml" --shape 64,256 --m 4 --db "$base" --json "$@"
 }
 
