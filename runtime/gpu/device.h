@@ -65,14 +65,15 @@ struct driver {
                                      CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 };
 
+enum { DEVICE_SPEC = 512 }; /* a longer one is refused */
 struct device {
     struct driver drv;
     CUdevice handle;
     CUcontext context;
-    bool software;  /* times are modelled, not measured */
-    bool adopted;   /* the context is the caller's */
-    char spec[512]; /* "cuda:0", "soft:a100-sxm-80g"; a longer one is refused */
-    char name[128]; /* "NVIDIA H100 80GB HBM3"; a software device says so in its name */
+    bool software;          /* times are modelled, not measured */
+    bool adopted;           /* the context is the caller's */
+    char spec[DEVICE_SPEC]; /* "cuda:0", "soft:a100-sxm-80g" */
+    char name[128];         /* "NVIDIA H100 80GB HBM3"; a software device says so in its name */
     char uuid[sizeof "GPU-00000000-0000-0000-0000-000000000000"];
     int cc; /* compute capability, 80 for 8.0 */
     int sm_count, l2_bytes, smem_per_sm, smem_per_block_optin, regs_per_sm, threads_per_sm;

@@ -60,7 +60,7 @@ void answer_fail(struct answer *out, const char *format, ...) __attribute__((for
 /* ---- the process of a device ---- */
 struct side;
 struct side_facts { /* of the device, once it is open */
-    char name[128], spec[sizeof((struct device *)0)->spec], stand_in[64];
+    char name[128], spec[DEVICE_SPEC], stand_in[DEVICE_SPEC];
     int cc;
     bool software;
 };

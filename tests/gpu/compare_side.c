@@ -25,7 +25,7 @@ struct header {
 };
 
 struct side {
-    char spec[64];
+    char *spec; /* owned */
     const char *const *settings;
     struct side_facts facts;
     pid_t child; /* 0: none */
@@ -229,10 +229,11 @@ static enum mt_status start(struct side *side) {
 enum mt_status side_open(const char *spec, const char *const *settings, struct side **out) {
     struct side *side = xcalloc(1, sizeof *side);
     signal(SIGPIPE, SIG_IGN);
-    snprintf(side->spec, sizeof side->spec, "%s", spec);
+    side->spec = xstrdup(spec);
     side->settings = settings;
     enum mt_status status = start(side);
     if (status) {
+        free(side->spec);
         free(side);
         side = NULL;
     }
@@ -245,6 +246,7 @@ void side_close(struct side *side) {
         return;
     int how;
     stop(side, &how);
+    free(side->spec);
     free(side);
 }
 

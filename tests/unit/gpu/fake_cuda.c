@@ -3,7 +3,7 @@
 #include <cuda.h>
 #include <dlfcn.h>
 
-/* The gate of tuner/gate.c is all that is asked for in memory that host and device share, and begins with the word that
+/* The gate of tuner/measure/gate.c is all that is asked for in memory that host and device share, and begins with the word that
  * opens it. */
 static volatile unsigned *gate;
 
