@@ -49,7 +49,7 @@ COMPARE := $(wildcard tests/gpu/compare*.c)
 CLIT  := $(wildcard tests/cli/test_*.sh)
 BENCH := $(wildcard tests/bench/bench_*.c)
 # What the sources take in as text (runtime/base/embed.h): the compiler does not list these as dependencies.
-EMBEDDED  := $(filter-out %.md,$(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*))
+EMBEDDED  := $(filter-out %.md db/current.sql,$(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*))
 EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 exe = $(patsubst %.c,$(BUILD)/%,$(1))
@@ -104,6 +104,10 @@ $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $< -o $@ \
 	    -L$(BUILD) -lmixtune -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
+
+# The database after all its steps, for people; tests/unit/db/test_schema.c compares it.
+db/current.sql: $(BUILD)/tests/unit/db/test_schema
+	$(Q)$< --print >$@.new && mv $@.new $@
 
 example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
 unit-tests: $(call exe,$(UNIT))
@@ -185,7 +189,7 @@ dist:
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests example lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
+.PHONY: all clean run test tests unit-tests example db/current.sql lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)

@@ -1,40 +1,27 @@
 #include "key.h"
+#include "runtime/base/str.h"
 #include <sqlite3.h>
+#include <stdint.h>
 #include <string.h>
 #include <xxhash.h>
 
-void key_init(struct key *key, const char *table) {
-    *key = (struct key){0};
-    key_text(key, table);
-}
-
 /* Eight bytes, lowest first, on any machine. */
-void key_number(struct key *key, int64_t number) {
+static void key_number(struct str *key, int64_t number) {
     unsigned char bytes[8];
     for (int i = 0; i < 8; i++)
         bytes[i] = (unsigned char)((uint64_t)number >> 8 * i);
-    str_append_bytes(&key->bytes, bytes, sizeof bytes);
+    str_append_bytes(key, bytes, sizeof bytes);
 }
 
 /* The size goes in front, so that "ab", "c" and "a", "bc" differ. */
-void key_bytes(struct key *key, const void *bytes, size_t size) {
+static void key_bytes(struct str *key, const void *bytes, size_t size) {
     key_number(key, (int64_t)size);
     if (size)
-        str_append_bytes(&key->bytes, bytes, size);
-}
-
-void key_text(struct key *key, const char *text) {
-    key_bytes(key, text, strlen(text));
-}
-
-int64_t key_finish(struct key *key) {
-    int64_t hash = (int64_t)XXH3_64bits(key->bytes.data, key->bytes.length);
-    str_release(&key->bytes);
-    return hash;
+        str_append_bytes(key, bytes, size);
 }
 
 /* A number counts by its eight bytes, everything else by its size and bytes; NULL is empty. */
-static void add_value(struct key *key, sqlite3_value *value) {
+static void add_value(struct str *key, sqlite3_value *value) {
     double real;
     int64_t bits;
     switch (sqlite3_value_type(value)) {
@@ -57,10 +44,11 @@ static void add_value(struct key *key, sqlite3_value *value) {
 }
 
 static void content_key(sqlite3_context *context, int count, sqlite3_value **values) {
-    struct key key = {0};
+    struct str key = {0};
     for (int i = 0; i < count; i++)
         add_value(&key, values[i]);
-    sqlite3_result_int64(context, key_finish(&key));
+    sqlite3_result_int64(context, (int64_t)XXH3_64bits(key.data, key.length));
+    str_release(&key);
 }
 
 void key_register(sqlite3 *db) {

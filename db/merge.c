@@ -1,6 +1,6 @@
 #include "merge.h"
 
-#include "key.h"
+#include "columns.h"
 #include "runtime/base/str.h"
 #include "schema.h"
 #include "sql.h"
@@ -10,23 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/* In the order in which rows refer to each other. `columns` are all but the key, in the order in which the schema made
- * them: what the key is the hash of. Knobs follow from the configurations. */
-static const struct table {
-    const char *name, *columns;
-} tables[] = {
-    {"device", "uuid, name, cc, sm_count, software"},
-    {"environment", "driver_version, nvrtc_version, template_hash, cublas_version, clocks"},
-    {"run", "device, environment, command, started, missing"},
-    {"device_limit", "run, name, value, unit, origin, created"},
-    {"layer", "model, layer, n, k, tp"},
-    {"config", "family, config"},
-    {"measurement",
-     "run, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, "
-     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, low_clock"},
-};
-enum { TABLES = sizeof tables / sizeof *tables };
 
 /* ---- sources ---- */
 
@@ -150,26 +133,6 @@ enum mt_status merge_source_open(const char *path, struct store **out) {
 
 /* ---- rows ---- */
 
-enum mt_status merge_insert(struct store *source, const char *table, sqlite3_stmt **out) {
-    const struct table *t = tables;
-    while (strcmp(t->name, table) != 0)
-        t++;
-    int columns = 1;
-    for (const char *p = t->columns; *p; p++)
-        columns += *p == ',';
-    struct str places = {0}, sql = {0};
-    for (int i = 1; i <= columns; i++)
-        str_printf(&places, ", ?%d", i);
-    str_printf(
-        &sql,
-        "INSERT INTO %s (id, %s) VALUES (content_key('%s'%s)%s) ON CONFLICT (id) DO UPDATE SET id = id RETURNING id",
-        t->name, t->columns, t->name, places.data, places.data);
-    enum mt_status status = sql_prepare(source->db, source->path, sql.data, out);
-    str_release(&places);
-    str_release(&sql);
-    return status;
-}
-
 /* The knobs of all configurations, into `table`. */
 static enum mt_status derive_knobs(struct store *store, const char *table) {
     sqlite3_stmt *query;
@@ -208,12 +171,12 @@ static enum mt_status expect_none(struct store *store, const char *sql) {
 
 static enum mt_status check_keys(struct store *store) {
     enum mt_status status = MT_OK;
-    for (int t = 0; t < TABLES && status == MT_OK; t++) {
+    for (int t = 0; t < STORE_TABLES && status == MT_OK; t++) {
         struct str sql = {0};
         str_printf(&sql,
                    "SELECT 'row ' || id || ' of the table %s is not what its key says' FROM %s "
                    "WHERE id <> content_key('%s', %s) LIMIT 1",
-                   tables[t].name, tables[t].name, tables[t].name, tables[t].columns);
+                   store_tables[t].name, store_tables[t].name, store_tables[t].name, store_tables[t].columns);
         status = expect_none(store, sql.data);
         str_release(&sql);
     }
@@ -296,14 +259,14 @@ static enum mt_status copy_rows(struct store *target, struct store *source, cons
 
 static enum mt_status add_source(struct store *target, struct store *source, struct merge_count *out) {
     enum mt_status status = MT_OK;
-    for (int t = 0; t < TABLES && status == MT_OK; t++) {
+    for (int t = 0; t < STORE_TABLES && status == MT_OK; t++) {
         struct str columns = {0};
         int64_t added = 0, read = 0;
-        str_printf(&columns, "id, %s", tables[t].columns);
-        status = copy_rows(target, source, tables[t].name, columns.data, &added, &read);
-        if (!strcmp(tables[t].name, "run"))
+        str_printf(&columns, "id, %s", store_tables[t].columns);
+        status = copy_rows(target, source, store_tables[t].name, columns.data, &added, &read);
+        if (!strcmp(store_tables[t].name, "run"))
             out->runs += added, out->runs_read += read;
-        if (!strcmp(tables[t].name, "measurement"))
+        if (!strcmp(store_tables[t].name, "measurement"))
             out->measurements += added, out->measurements_read += read;
         str_release(&columns);
     }

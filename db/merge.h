@@ -8,21 +8,15 @@
 
 #include "store.h"
 
-struct sqlite3_stmt;
-
 /* A private copy of the database at `path`, consistent even while a sweep writes to it, brought up to date and checked
  * (merge_check()). MT_FAILURE with a sentence that names the file and what is wrong with it. Close with store_close().
  */
 enum mt_status merge_source_open(const char *path, struct store **out);
 
-/* A source without rows, gone when it is closed. The caller fills it with merge_insert() and ends with merge_check().
+/* A source without rows, gone when it is closed. The caller fills it (columns.h) and ends with merge_check().
  * `name` is for sentences. */
 enum mt_status merge_source_new(const char *name, struct store **out);
 
-/* An INSERT into device, environment, run, device_limit, layer, config or measurement whose parameters 1, 2 ... are the
- * columns after `id` in the order in which the schema made them. A step adds the row, unless it is there, and gives its
- * key as the one column. The caller finalizes it. */
-enum mt_status merge_insert(struct store *source, const char *table, struct sqlite3_stmt **out);
 /* Derives the rows of `knob` from the configurations. */
 enum mt_status merge_insert_knobs(struct store *source);
 

@@ -1,10 +1,9 @@
 /* Recording a measurement, and asking for one. */
-#include "key.h"
+#include "columns.h"
 #include "runtime/base/str.h"
 #include "sql.h"
 #include "store_private.h"
 #include <endian.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,54 +36,64 @@ static int64_t layer_tp(const struct store_layer *layer) {
     return layer->tp < 1 ? 1 : layer->tp;
 }
 
-int64_t store_layer_key(const struct store_layer *layer) {
-    struct key key;
-    key_init(&key, "layer");
-    key_text(&key, sql_text(layer->model));
-    key_text(&key, sql_text(layer->layer));
-    key_number(&key, layer->n);
-    key_number(&key, layer->k);
-    key_number(&key, layer_tp(layer));
-    return key_finish(&key);
-}
-
-int64_t store_config_key(const struct store_measurement *m) {
-    struct key key;
-    key_init(&key, "config");
-    key_text(&key, sql_text(m->family));
-    key_text(&key, sql_text(m->config));
-    return key_finish(&key);
+static void bind_layer(sqlite3_stmt *statement, const struct store_layer *layer) {
+    sql_bind_text(statement, "model", layer->model);
+    sql_bind_text(statement, "layer", layer->layer);
+    sql_bind_number(statement, "n", layer->n);
+    sql_bind_number(statement, "k", layer->k);
+    sql_bind_number(statement, "tp", layer_tp(layer));
 }
 
 enum mt_status store_insert_knobs(struct store *store, const char *table, int64_t config, const char *knobs) {
-    char sql[64];
-    snprintf(sql, sizeof sql, "INSERT OR IGNORE INTO %s VALUES (?, ?, ?)", table);
+    struct str sql = {0};
+    sqlite3_stmt *insert;
+    str_printf(&sql, "INSERT OR IGNORE INTO %s (config, name, value) VALUES (?, ?, ?)", table);
+    enum mt_status status = sql_prepare(store->db, store->path, sql.data, &insert);
     char *copy = xstrdup(knobs), *rest = copy, *pair;
-    enum mt_status status = MT_OK;
     while (status == MT_OK && (pair = strsep(&rest, ","))) {
         char *equals = strchr(pair, '='), *end;
         if (!equals)
             continue;
         *equals = 0;
         int64_t value = strtoll(equals + 1, &end, 10);
-        if (end != equals + 1 && !*end)
-            status = store_insert(store, sql, "iti", config, pair, value);
+        if (end == equals + 1 || *end)
+            continue;
+        sqlite3_bind_int64(insert, 1, config);
+        sqlite3_bind_text(insert, 2, pair, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(insert, 3, value);
+        if (sqlite3_step(insert) != SQLITE_DONE)
+            status = sql_fail(store->db, store->path, "cannot record a row");
+        sqlite3_reset(insert);
     }
+    sqlite3_finalize(insert);
     free(copy);
+    str_release(&sql);
     return status;
 }
 
-static enum mt_status insert_parts(struct store *store, const struct store_measurement *m, int64_t layer,
-                                   int64_t config) {
-    enum mt_status status = store_insert(store, "INSERT OR IGNORE INTO layer VALUES (?, ?, ?, ?, ?, ?)", "ittiii",
-                                         layer, sql_text(m->layer.model), sql_text(m->layer.layer), (int64_t)m->layer.n,
-                                         (int64_t)m->layer.k, layer_tp(&m->layer));
-    if (status == MT_OK)
-        status = store_insert(store, "INSERT OR IGNORE INTO config VALUES (?, ?, ?)", "itt", config,
-                              sql_text(m->family), sql_text(m->config));
-    if (status == MT_OK && sqlite3_changes(store->db))
-        status = store_insert_knobs(store, "knob", config, sql_text(m->config));
+static enum mt_status insert_layer(struct store *store, const struct store_layer *layer, int64_t *key) {
+    struct insert into;
+    enum mt_status status = insert_begin(store, "layer", &into);
+    if (status == MT_OK) {
+        bind_layer(into.key, layer);
+        bind_layer(into.row, layer);
+        status = insert_row(&into, key, NULL);
+    }
+    insert_release(&into);
     return status;
+}
+
+static enum mt_status insert_config(struct store *store, const struct store_measurement *m, int64_t *key) {
+    struct insert into;
+    bool added = false;
+    enum mt_status status = insert_begin(store, "config", &into);
+    if (status == MT_OK) {
+        insert_text(&into, "family", m->family);
+        insert_text(&into, "config", m->config);
+        status = insert_row(&into, key, &added);
+    }
+    insert_release(&into);
+    return added ? store_insert_knobs(store, "knob", *key, sql_text(m->config)) : status;
 }
 
 unsigned char *store_encode_samples(const double *samples, int count) {
@@ -107,56 +116,49 @@ double store_decode_sample(const void *blob, int index) {
     return sample;
 }
 
-static void bind_measurement(sqlite3_stmt *insert, const struct store_measurement *m) {
-    int ok = m->outcome == OUTCOME_OK;
-    sqlite3_bind_int(insert, 5, m->m);
-    sqlite3_bind_int(insert, 6, m->group);
-    sqlite3_bind_text(insert, 7, sql_text(m->scheme), -1, SQLITE_STATIC);
-    sqlite3_bind_text(insert, 8, sql_text(m->dtype), -1, SQLITE_STATIC);
-    sqlite3_bind_text(insert, 9, sql_text(m->binary), -1, SQLITE_STATIC);
-    sqlite3_bind_text(insert, 10, store_outcome_name(m->outcome), -1, SQLITE_STATIC);
-    sqlite3_bind_text(insert, 11, ok ? "" : sql_text(m->message), -1, SQLITE_STATIC);
-    sqlite3_bind_text(insert, 12, store_origin_name(m->origin), -1, SQLITE_STATIC);
-    sqlite3_bind_text(insert, 13, cache_state(m), -1, SQLITE_STATIC);
-    if (ok) { /* what is not bound is NULL */
+static void put_measurement(const struct insert *into, const struct store_measurement *m) {
+    bool ok = m->outcome == OUTCOME_OK;
+    insert_number(into, "m", m->m);
+    insert_number(into, "group_size", m->group);
+    insert_text(into, "scheme", m->scheme);
+    insert_text(into, "dtype", m->dtype);
+    insert_text(into, "binary", m->binary);
+    insert_text(into, "outcome", store_outcome_name(m->outcome));
+    insert_text(into, "message", ok ? "" : m->message);
+    insert_text(into, "origin", store_origin_name(m->origin));
+    insert_text(into, "cache_state", cache_state(m));
+    if (ok) {
         if (m->samples_ns && m->sample_count > 0)
-            sqlite3_bind_blob(insert, 14, store_encode_samples(m->samples_ns, m->sample_count), m->sample_count * 8,
-                              free);
-        sqlite3_bind_double(insert, 15, m->median_ns);
-        sqlite3_bind_double(insert, 16, m->low_ns);
-        sqlite3_bind_double(insert, 17, m->high_ns);
+            insert_samples(into, "samples", m->samples_ns, m->sample_count);
+        insert_real(into, "median_ns", m->median_ns);
+        insert_real(into, "low_ns", m->low_ns);
+        insert_real(into, "high_ns", m->high_ns);
     }
-    sqlite3_bind_int(insert, 18, m->registers);
-    sqlite3_bind_int(insert, 19, m->smem_bytes);
-    sqlite3_bind_int(insert, 20, m->spill_bytes);
-    sqlite3_bind_int(insert, 22, m->rejected);
+    insert_number(into, "registers", m->registers);
+    insert_number(into, "smem_bytes", m->smem_bytes);
+    insert_number(into, "spill_bytes", m->spill_bytes);
+    insert_number(into, "rejected", m->rejected);
     if (m->low_clock > 0)
-        sqlite3_bind_double(insert, 23, m->low_clock);
+        insert_real(into, "low_clock", m->low_clock);
 }
 
 static enum mt_status insert_measurement(struct store *store, const struct store_measurement *m, int64_t layer,
                                          int64_t config) {
-    int64_t created;
+    int64_t created, key;
+    struct insert into;
     enum mt_status status = store_clock(store, "SELECT max(created) FROM measurement", &created);
     if (status != MT_OK)
         return status;
-    sqlite3_stmt *insert;
-    status =
-        sql_prepare(store->db, store->path,
-                    "INSERT INTO measurement VALUES (content_key('measurement', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
-                    "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23), ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
-                    "?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
-                    &insert);
-    if (status != MT_OK)
-        return status;
-    sqlite3_bind_int64(insert, 2, store->run);
-    sqlite3_bind_int64(insert, 3, layer);
-    sqlite3_bind_int64(insert, 4, config);
-    bind_measurement(insert, m);
-    sqlite3_bind_int64(insert, 21, created);
-    if (sqlite3_step(insert) != SQLITE_DONE)
-        status = sql_fail(store->db, store->path, "cannot record a measurement");
-    sqlite3_finalize(insert);
+    status = insert_begin(store, "measurement", &into);
+    if (status == MT_OK) {
+        insert_number(&into, "run", store->run);
+        insert_number(&into, "layer", layer);
+        insert_number(&into, "config", config);
+        insert_number(&into, "created", created);
+        put_measurement(&into, m);
+        status = insert_row(&into, &key, NULL);
+    }
+    insert_release(&into);
     return status;
 }
 
@@ -167,8 +169,10 @@ enum mt_status store_record(struct store *store, const struct store_measurement 
     enum mt_status status = store_lock(store);
     if (status != MT_OK)
         return status;
-    int64_t layer = store_layer_key(&m->layer), config = store_config_key(m);
-    status = insert_parts(store, m, layer, config);
+    int64_t layer = 0, config = 0;
+    status = insert_layer(store, &m->layer, &layer);
+    if (status == MT_OK)
+        status = insert_config(store, m, &config);
     if (status == MT_OK)
         status = insert_measurement(store, m, layer, config);
     return store_unlock(store, status);
@@ -176,13 +180,24 @@ enum mt_status store_record(struct store *store, const struct store_measurement 
 
 /* A library kernel is as old as its driver and cuBLAS, one of ours as its driver, NVRTC and templates: as `fact` has
  * it. */
-static const char has_sql[] =
-    "SELECT 1 FROM measurement AS x JOIN run ON run.id = x.run JOIN environment AS e ON e.id = run.environment "
-    "JOIN config ON config.id = x.config "
-    "WHERE x.config = ?1 AND x.layer = ?2 AND x.m = ?3 AND x.group_size = ?4 AND x.scheme = ?5 AND x.dtype = ?6 "
-    "AND x.cache_state = ?7 AND x.origin = ?8 AND run.device = ?9 AND e.driver_version = ?10 "
-    "AND CASE WHEN config.library THEN e.cublas_version = ?11 "
-    "ELSE e.nvrtc_version = ?12 AND e.template_hash = ?13 END AND (x.outcome = 'ok' OR NOT ?14) LIMIT 1";
+static enum mt_status prepare_has(struct store *store) {
+    struct str sql = {0};
+    str_append(&sql, "SELECT 1 FROM measurement AS x JOIN run ON run.id = x.run "
+                     "JOIN environment AS e ON e.id = run.environment JOIN config ON config.id = x.config "
+                     "WHERE x.config = ");
+    columns_key("config", &sql);
+    str_append(&sql, " AND x.layer = ");
+    columns_key("layer", &sql);
+    str_append(&sql, " AND x.m = :m AND x.group_size = :group_size AND x.scheme = :scheme AND x.dtype = :dtype "
+                     "AND x.cache_state = :cache_state AND x.origin = :origin AND run.device = :device "
+                     "AND e.driver_version = :driver_version AND CASE WHEN config.library "
+                     "THEN e.cublas_version = :cublas_version "
+                     "ELSE e.nvrtc_version = :nvrtc_version AND e.template_hash = :template_hash END "
+                     "AND (x.outcome = 'ok' OR NOT :retry_failed) LIMIT 1");
+    enum mt_status status = sql_prepare(store->db, store->path, sql.data, &store->has);
+    str_release(&sql);
+    return status;
+}
 
 void store_retry_failed(struct store *store) {
     store->retry_failed = 1;
@@ -195,24 +210,25 @@ enum mt_status store_has(struct store *store, const struct store_measurement *ke
                     store->path);
     enum mt_status status = MT_OK;
     if (!store->has)
-        status = sql_prepare(store->db, store->path, has_sql, &store->has);
+        status = prepare_has(store);
     if (status != MT_OK)
         return status;
     sqlite3_stmt *has = store->has;
-    sqlite3_bind_int64(has, 1, store_config_key(key));
-    sqlite3_bind_int64(has, 2, store_layer_key(&key->layer));
-    sqlite3_bind_int(has, 3, key->m);
-    sqlite3_bind_int(has, 4, key->group);
-    sqlite3_bind_text(has, 5, sql_text(key->scheme), -1, SQLITE_STATIC);
-    sqlite3_bind_text(has, 6, sql_text(key->dtype), -1, SQLITE_STATIC);
-    sqlite3_bind_text(has, 7, cache_state(key), -1, SQLITE_STATIC);
-    sqlite3_bind_text(has, 8, store_origin_name(key->origin), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(has, 9, store->device);
-    sqlite3_bind_int(has, 10, store->env.driver_version);
-    sqlite3_bind_text(has, 11, store->env.cublas_version, -1, SQLITE_STATIC);
-    sqlite3_bind_int(has, 12, store->env.nvrtc_version);
-    sqlite3_bind_text(has, 13, store->env.template_hash, -1, SQLITE_STATIC);
-    sqlite3_bind_int(has, 14, store->retry_failed);
+    bind_layer(has, &key->layer);
+    sql_bind_text(has, "family", key->family);
+    sql_bind_text(has, "config", key->config);
+    sql_bind_number(has, "m", key->m);
+    sql_bind_number(has, "group_size", key->group);
+    sql_bind_text(has, "scheme", key->scheme);
+    sql_bind_text(has, "dtype", key->dtype);
+    sql_bind_text(has, "cache_state", cache_state(key));
+    sql_bind_text(has, "origin", store_origin_name(key->origin));
+    sql_bind_number(has, "device", store->device);
+    sql_bind_number(has, "driver_version", store->env.driver_version);
+    sql_bind_text(has, "cublas_version", store->env.cublas_version);
+    sql_bind_number(has, "nvrtc_version", store->env.nvrtc_version);
+    sql_bind_text(has, "template_hash", store->env.template_hash);
+    sql_bind_number(has, "retry_failed", store->retry_failed);
     int rc = sqlite3_step(has);
     *found = rc == SQLITE_ROW;
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)

@@ -12,6 +12,16 @@
 -- Keys. Every `id` is the XXH3 64-bit hash of the other columns in their order (db/key.c), so equal things have equal keys
 -- in every database: merging two of them twice changes nothing (db/merge.c).
 --
+-- A new column. It gives every row of its table a new key, and new keys to the rows that refer to those: the step that adds it
+-- computes them, as db/schema_6.sql does. A step that some database has taken never changes again; a new one is a new file.
+-- With it change
+--   db/schema.c                    the list of the steps
+--   db/columns.c                   the list of the columns: rows, keys, their checks and the joining of databases are made from it
+--   db/store.c, record.c, limit.c  what the column holds
+--   tuner/report/t4.c, t4_read.c   what a T4 file says of it, and what is read where a file says nothing
+--   db/current.sql                 all steps as one, for people: `make db/current.sql`
+-- tests/unit/db/test_schema.c and tests/unit/report/test_t4.c see what was forgotten. A new table takes the same.
+--
 -- Units. Times are nanoseconds; `samples` is a BLOB of little-endian IEEE doubles, one a sample; `median_ns` with its 95 %
 -- confidence interval `low_ns`..`high_ns`. `started` and `created` are nanoseconds since 1970 and grow strictly within a
 -- database. cc is 80 for 8.0; driver_version 13000 for 13.0; nvrtc_version 1300 for 13.0.

@@ -1,4 +1,5 @@
 -- Version 3: winners need more than luck, and the price of quantising the activations stands beside them.
+-- What else changes with a new column, and why rows then get new keys, stands at the head of db/schema.sql.
 --
 --   winner        configurations whose interval reaches into that of the fastest are equals too, not only those within 1 %
 --   baseline      no longer sees the rows of family 'quantize'

@@ -1,4 +1,5 @@
 -- Version 4: peers, the kernels of others that are timed beside ours (tests/gpu/peers.py) and merged into the same database.
+-- What else changes with a new column, and why rows then get new keys, stands at the head of db/schema.sql.
 --
 -- A peer's family is 'peer:NAME', and its configuration begins with its library and that library's release: 'torch=2.11.0,pad=32'. It is
 -- neither a candidate nor a baseline: no peer is a winner, and none is what a speed-up is quoted against.

@@ -1,4 +1,5 @@
 -- Version 5: what each device can do at best, and how far from it the winners are.
+-- What else changes with a new column, and why rows then get new keys, stands at the head of db/schema.sql.
 --
 --   device_limit  one limit of one device, as `mixtune probe` found it; tuner/measure/probe.h lists names and units. Rows are added, never edited.
 --                 The device is the run's. A rate of a software device is its time model's, and so modelled like its times.

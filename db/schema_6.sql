@@ -1,4 +1,5 @@
 -- Version 6: what a measurement was made without, and what was thrown away on the way to it.
+-- What else changes with a new column, and why rows then get new keys, stands at the head of db/schema.sql.
 --
 --   run          missing: what a real device should be measured with and the process could not open, as in 'cublas,gate' (tuner/measure/measure.h:
 --                cublas, cublaslt, gate); '' if it had everything, and always on a software device

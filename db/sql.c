@@ -1,6 +1,8 @@
 #include "sql.h"
+#include "runtime/base/str.h"
 #include <sqlite3.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 /* What to do about an error, by its primary code. Recorded rows are whole in every one of these cases but a damaged
  * file. */
@@ -53,6 +55,26 @@ enum mt_status sql_number(sqlite3 *db, const char *path, const char *sql, int64_
         status = sql_fail(db, path, "cannot read it");
     sqlite3_finalize(query);
     return status;
+}
+
+int sql_parameter(sqlite3_stmt *statement, const char *name) {
+    struct str full = {0};
+    str_printf(&full, ":%s", name);
+    const int at = sqlite3_bind_parameter_index(statement, full.data);
+    str_release(&full);
+    return at ? at : (abort(), 0); /* a misspelt column in our own code */
+}
+
+void sql_bind_number(sqlite3_stmt *statement, const char *name, int64_t number) {
+    sqlite3_bind_int64(statement, sql_parameter(statement, name), number);
+}
+
+void sql_bind_real(sqlite3_stmt *statement, const char *name, double real) {
+    sqlite3_bind_double(statement, sql_parameter(statement, name), real);
+}
+
+void sql_bind_text(sqlite3_stmt *statement, const char *name, const char *text) {
+    sqlite3_bind_text(statement, sql_parameter(statement, name), sql_text(text), -1, SQLITE_STATIC);
 }
 
 const char *sql_text(const char *maybe) {

@@ -1,11 +1,9 @@
 #include "store_private.h"
 
-#include "key.h"
+#include "columns.h"
 #include "runtime/base/str.h"
 #include "schema.h"
 #include "sql.h"
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -103,28 +101,6 @@ enum mt_status store_unlock(struct store *store, enum mt_status status) {
     return status;
 }
 
-enum mt_status store_insert(struct store *store, const char *sql, const char *types, ...) {
-    sqlite3_stmt *insert;
-    enum mt_status status = sql_prepare(store->db, store->path, sql, &insert);
-    if (status != MT_OK)
-        return status;
-    va_list args;
-    va_start(args, types);
-    for (int i = 0; types[i]; i++) {
-        if (types[i] == 'i')
-            sqlite3_bind_int64(insert, i + 1, va_arg(args, int64_t));
-        else if (types[i] == 'r')
-            sqlite3_bind_double(insert, i + 1, va_arg(args, double));
-        else
-            sqlite3_bind_text(insert, i + 1, va_arg(args, const char *), -1, SQLITE_STATIC);
-    }
-    va_end(args);
-    if (sqlite3_step(insert) != SQLITE_DONE)
-        status = sql_fail(store->db, store->path, "cannot record a row");
-    sqlite3_finalize(insert);
-    return status;
-}
-
 enum mt_status store_clock(struct store *store, const char *newest_sql, int64_t *out) {
     int64_t newest;
     enum mt_status status = sql_number(store->db, store->path, newest_sql, &newest);
@@ -139,49 +115,53 @@ enum mt_status store_clock(struct store *store, const char *newest_sql, int64_t 
 }
 
 static enum mt_status insert_device(struct store *store, const struct store_device *d) {
-    struct key key;
-    key_init(&key, "device");
-    key_text(&key, sql_text(d->uuid));
-    key_text(&key, sql_text(d->name));
-    key_number(&key, d->cc);
-    key_number(&key, d->sm_count);
-    key_number(&key, d->software != 0);
-    store->device = key_finish(&key);
-    return store_insert(store, "INSERT OR IGNORE INTO device VALUES (?, ?, ?, ?, ?, ?)", "ittiii", store->device,
-                        sql_text(d->uuid), sql_text(d->name), (int64_t)d->cc, (int64_t)d->sm_count,
-                        (int64_t)(d->software != 0));
+    struct insert into;
+    enum mt_status status = insert_begin(store, "device", &into);
+    if (status == MT_OK) {
+        insert_text(&into, "uuid", d->uuid);
+        insert_text(&into, "name", d->name);
+        insert_number(&into, "cc", d->cc);
+        insert_number(&into, "sm_count", d->sm_count);
+        insert_number(&into, "software", d->software != 0);
+        status = insert_row(&into, &store->device, NULL);
+    }
+    insert_release(&into);
+    return status;
 }
 
 static enum mt_status insert_environment(struct store *store, int64_t *id) {
     const struct store_environment *e = &store->env;
-    struct key key;
-    key_init(&key, "environment");
-    key_number(&key, e->driver_version);
-    key_number(&key, e->nvrtc_version);
-    key_text(&key, e->template_hash);
-    key_text(&key, e->cublas_version);
-    key_text(&key, e->clocks);
-    *id = key_finish(&key);
-    return store_insert(store, "INSERT OR IGNORE INTO environment VALUES (?, ?, ?, ?, ?, ?)", "iiittt", *id,
-                        (int64_t)e->driver_version, (int64_t)e->nvrtc_version, e->template_hash, e->cublas_version,
-                        e->clocks);
+    struct insert into;
+    enum mt_status status = insert_begin(store, "environment", &into);
+    if (status == MT_OK) {
+        insert_number(&into, "driver_version", e->driver_version);
+        insert_number(&into, "nvrtc_version", e->nvrtc_version);
+        insert_text(&into, "template_hash", e->template_hash);
+        insert_text(&into, "cublas_version", e->cublas_version);
+        insert_text(&into, "clocks", e->clocks);
+        status = insert_row(&into, id, NULL);
+    }
+    insert_release(&into);
+    return status;
 }
 
 static enum mt_status insert_run(struct store *store, int64_t environment, const char *command, const char *missing) {
     int64_t started;
+    struct insert into;
     enum mt_status status = store_clock(store, "SELECT max(started) FROM run", &started);
     if (status != MT_OK)
         return status;
-    struct key key;
-    key_init(&key, "run");
-    key_number(&key, store->device);
-    key_number(&key, environment);
-    key_text(&key, command);
-    key_number(&key, started);
-    key_text(&key, missing);
-    store->run = key_finish(&key);
-    return store_insert(store, "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?)", "iiitit", store->run, store->device,
-                        environment, command, started, missing);
+    status = insert_begin(store, "run", &into);
+    if (status == MT_OK) {
+        insert_number(&into, "device", store->device);
+        insert_number(&into, "environment", environment);
+        insert_text(&into, "command", command);
+        insert_number(&into, "started", started);
+        insert_text(&into, "missing", missing);
+        status = insert_row(&into, &store->run, NULL);
+    }
+    insert_release(&into);
+    return status;
 }
 
 enum mt_status store_begin(struct store *store, const struct store_device *device, const struct store_environment *env,
@@ -202,7 +182,7 @@ enum mt_status store_begin(struct store *store, const struct store_device *devic
     if (status == MT_OK)
         status = insert_environment(store, &environment);
     if (status == MT_OK)
-        status = insert_run(store, environment, sql_text(command), sql_text(env->missing));
+        status = insert_run(store, environment, command, env->missing);
     status = store_unlock(store, status);
     if (status != MT_OK)
         forget_run(store);

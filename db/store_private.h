@@ -18,18 +18,11 @@ struct store {
  */
 enum mt_status store_clock(struct store *store, const char *newest_sql, int64_t *out);
 
-/* Runs an INSERT OR IGNORE whose parameters are `types` ("i" int64_t, "t" const char *, "r" double) in order. */
-enum mt_status store_insert(struct store *store, const char *sql, const char *types, ...);
-
 /* Begins and ends a write. store_end() commits when `status` is MT_OK and the commit succeeds, else rolls back. */
 enum mt_status store_lock(struct store *store);
 enum mt_status store_unlock(struct store *store, enum mt_status status);
 
 /* One row in `table` (knob, or one like it) for each "name=number" of a configuration's text. */
 enum mt_status store_insert_knobs(struct store *store, const char *table, int64_t config, const char *knobs);
-
-/* Keys of a layer and a configuration, from their content. */
-int64_t store_layer_key(const struct store_layer *layer);
-int64_t store_config_key(const struct store_measurement *m);
 
 #endif

@@ -1,5 +1,6 @@
 #include "t4.h"
 
+#include "db/columns.h"
 #include "db/merge.h"
 #include <ctype.h>
 #include <jansson.h>
@@ -30,7 +31,7 @@ struct reader {
     struct store *source;
     char where[64]; /* what is being read, for sentences: "results[3]" */
     struct keys devices, environments, runs, layers;
-    sqlite3_stmt *config, *measurement;
+    struct insert config, measurement;
 };
 
 /* ---- fields ---- */
@@ -86,13 +87,13 @@ static enum mt_status measured(const struct reader *r, const json_t *list, const
     return check_kind(r, *out, name, kind);
 }
 
-static void bind(sqlite3_stmt *insert, int column, const json_t *value) {
+static void put(const struct insert *into, const char *column, const json_t *value) {
     if (json_is_integer(value))
-        sqlite3_bind_int64(insert, column, json_integer_value(value));
+        insert_number(into, column, json_integer_value(value));
     else if (json_is_real(value))
-        sqlite3_bind_double(insert, column, json_real_value(value));
+        insert_real(into, column, json_real_value(value));
     else
-        sqlite3_bind_text(insert, column, json_string_value(value), -1, SQLITE_TRANSIENT);
+        insert_text(into, column, json_string_value(value));
 }
 
 /* "2026-11-23T13:05:00.123456789Z" -> nanoseconds since 1970. */
@@ -122,20 +123,12 @@ static enum mt_status reference(const struct reader *r, const json_t *value, con
     return MT_OK;
 }
 
-/* Adds the row whose columns are bound. */
-static enum mt_status add_row(const struct reader *r, sqlite3_stmt *insert, int64_t *key) {
-    enum mt_status status = MT_OK;
-    int rc = sqlite3_step(insert);
-    if (rc == SQLITE_ROW) {
-        *key = sqlite3_column_int64(insert, 0);
-        rc = sqlite3_step(insert);
-    }
-    if (rc != SQLITE_DONE)
-        status = fail(MT_FAILURE, "%s: %s cannot be a row of the database: %s", r->path, r->where,
-                      sqlite3_errmsg(store_handle(r->source)));
-    sqlite3_reset(insert);
-    sqlite3_clear_bindings(insert);
-    return status;
+/* Adds the row whose columns are set. */
+static enum mt_status add_row(const struct reader *r, const struct insert *into, int64_t *key) {
+    if (insert_row(into, key, NULL) == MT_OK)
+        return MT_OK;
+    return fail(MT_FAILURE, "%s: %s cannot be a row of the database: %s", r->path, r->where,
+                sqlite3_errmsg(store_handle(r->source)));
 }
 
 /* ---- metadata.mixtune ---- */
@@ -145,20 +138,20 @@ struct column {
     enum kind kind;
 };
 
-static enum mt_status bind_columns(const struct reader *r, sqlite3_stmt *insert, const json_t *row,
-                                   const struct column *columns) {
+static enum mt_status put_columns(const struct reader *r, const struct insert *into, const json_t *row,
+                                  const struct column *columns) {
     enum mt_status status = MT_OK;
     for (int c = 0; columns[c].name && status == MT_OK; c++) {
         const json_t *value;
         status = field(r, row, columns[c].name, columns[c].kind, &value);
         if (status == MT_OK)
-            bind(insert, c + 1, value);
+            put(into, columns[c].name, value);
     }
     return status;
 }
 
 /* A run refers to a device and an environment. */
-static enum mt_status bind_run(const struct reader *r, sqlite3_stmt *insert, const json_t *row) {
+static enum mt_status put_run(const struct reader *r, const struct insert *into, const json_t *row) {
     const json_t *device, *environment, *command, *started, *missing = json_object_get(row, "missing");
     int64_t keys[2], time;
     enum mt_status status = missing ? check_kind(r, missing, "missing", KIND_TEXT) : MT_OK;
@@ -170,16 +163,16 @@ static enum mt_status bind_run(const struct reader *r, sqlite3_stmt *insert, con
         (status = reference(r, environment, "environment", &r->environments, &keys[1])) ||
         (status = time_parse(r, started, "started", &time)))
         return status;
-    sqlite3_bind_int64(insert, 1, keys[0]);
-    sqlite3_bind_int64(insert, 2, keys[1]);
-    bind(insert, 3, command);
-    sqlite3_bind_int64(insert, 4, time);
-    sqlite3_bind_text(insert, 5, missing ? json_string_value(missing) : "", -1, SQLITE_TRANSIENT);
+    insert_number(into, "device", keys[0]);
+    insert_number(into, "environment", keys[1]);
+    put(into, "command", command);
+    insert_number(into, "started", time);
+    insert_text(into, "missing", json_string_value(missing));
     return MT_OK;
 }
 
 /* A limit refers to a run. */
-static enum mt_status bind_limit(const struct reader *r, sqlite3_stmt *insert, const json_t *row) {
+static enum mt_status put_limit(const struct reader *r, const struct insert *into, const json_t *row) {
     const json_t *run, *name, *value, *unit, *origin, *created;
     int64_t key, time;
     enum mt_status status;
@@ -189,37 +182,38 @@ static enum mt_status bind_limit(const struct reader *r, sqlite3_stmt *insert, c
         (status = field(r, row, "created", KIND_TEXT, &created)) ||
         (status = reference(r, run, "run", &r->runs, &key)) || (status = time_parse(r, created, "created", &time)))
         return status;
-    sqlite3_bind_int64(insert, 1, key);
-    bind(insert, 2, name);
-    sqlite3_bind_double(insert, 3, json_number_value(value));
-    bind(insert, 4, unit);
-    bind(insert, 5, origin);
-    sqlite3_bind_int64(insert, 6, time);
+    insert_number(into, "run", key);
+    put(into, "name", name);
+    insert_real(into, "value", json_number_value(value));
+    put(into, "unit", unit);
+    put(into, "origin", origin);
+    insert_number(into, "created", time);
     return MT_OK;
 }
 
-typedef enum mt_status (*row_binder)(const struct reader *r, sqlite3_stmt *insert, const json_t *row);
+typedef enum mt_status (*row_putter)(const struct reader *r, const struct insert *into, const json_t *row);
 
-/* One list into one table; without `columns` a row is bound by `bind_row`. */
+/* One list into one table; without `columns` a row is set by `put_row`. */
 static enum mt_status read_list(struct reader *r, const json_t *mixtune, const char *name, const char *table,
-                                const struct column *columns, row_binder bind_row, struct keys *out) {
+                                const struct column *columns, row_putter put_row, struct keys *out) {
     const json_t *list, *row;
-    sqlite3_stmt *insert;
+    struct insert into;
     snprintf(r->where, sizeof r->where, "metadata.mixtune");
     enum mt_status status = field(r, mixtune, name, KIND_ARRAY, &list);
-    if (status != MT_OK || (status = merge_insert(r->source, table, &insert)) != MT_OK)
+    if (status != MT_OK)
         return status;
+    status = insert_begin(r->source, table, &into);
     out->key = xcalloc(json_array_size(list) + 1, sizeof *out->key);
     size_t i;
     json_array_foreach(list, i, row) {
-        snprintf(r->where, sizeof r->where, "metadata.mixtune.%s[%zu]", name, i);
-        status = columns ? bind_columns(r, insert, row, columns) : bind_row(r, insert, row);
-        if (status == MT_OK)
-            status = add_row(r, insert, &out->key[out->count++]);
         if (status != MT_OK)
             break;
+        snprintf(r->where, sizeof r->where, "metadata.mixtune.%s[%zu]", name, i);
+        status = columns ? put_columns(r, &into, row, columns) : put_row(r, &into, row);
+        if (status == MT_OK)
+            status = add_row(r, &into, &out->key[out->count++]);
     }
-    sqlite3_finalize(insert);
+    insert_release(&into);
     return status;
 }
 
@@ -246,12 +240,12 @@ static enum mt_status read_metadata(struct reader *r, const json_t *root) {
             r->path);
     if ((status = read_list(r, mixtune, "devices", "device", device, NULL, &r->devices)) ||
         (status = read_list(r, mixtune, "environments", "environment", environment, NULL, &r->environments)) ||
-        (status = read_list(r, mixtune, "runs", "run", NULL, bind_run, &r->runs)) ||
+        (status = read_list(r, mixtune, "runs", "run", NULL, put_run, &r->runs)) ||
         (status = read_list(r, mixtune, "layers", "layer", layer, NULL, &r->layers)))
         return status;
     struct keys limits = {0}; /* nothing refers to them; older files have none */
     if (json_object_get(mixtune, "limits"))
-        status = read_list(r, mixtune, "limits", "device_limit", NULL, bind_limit, &limits);
+        status = read_list(r, mixtune, "limits", "device_limit", NULL, put_limit, &limits);
     free(limits.key);
     return status;
 }
@@ -274,9 +268,9 @@ static enum mt_status read_config(struct reader *r, const json_t *result, const 
     json_decref(same);
     if (status != MT_OK)
         return status;
-    bind(r->config, 1, family);
-    bind(r->config, 2, config);
-    return add_row(r, r->config, key);
+    put(&r->config, "family", family);
+    put(&r->config, "config", config);
+    return add_row(r, &r->config, key);
 }
 
 static enum mt_status check_validity(const struct reader *r, const json_t *result, const char *outcome, bool *good) {
@@ -298,15 +292,16 @@ static enum mt_status check_validity(const struct reader *r, const json_t *resul
     return MT_OK;
 }
 
-static enum mt_status bind_times(struct reader *r, const json_t *result, const json_t *list) {
-    static const char *const names[] = {"time", "time_low", "time_high"};
+static enum mt_status put_times(struct reader *r, const json_t *result, const json_t *list) {
+    static const char *const names[] = {"time", "time_low", "time_high"}, *const columns[] = {"median_ns", "low_ns",
+                                                                                              "high_ns"};
     const json_t *times, *runtimes, *value;
     enum mt_status status = field(r, result, "times", KIND_OBJECT, &times);
     if (status == MT_OK)
         status = field(r, times, "runtimes", KIND_ARRAY, &runtimes);
     for (int i = 0; i < 3 && status == MT_OK; i++)
         if ((status = measured(r, list, names[i], KIND_NUMBER, &value)) == MT_OK)
-            sqlite3_bind_double(r->measurement, 14 + i, json_number_value(value));
+            insert_real(&r->measurement, columns[i], json_number_value(value));
     if (status != MT_OK)
         return status;
     size_t i, count = json_array_size(runtimes);
@@ -318,33 +313,29 @@ static enum mt_status bind_times(struct reader *r, const json_t *result, const j
             status = fail(MT_FAILURE, "%s: `times.runtimes[%zu]` of %s is not a number", r->path, i, r->where);
         samples[i] = json_number_value(value);
     }
-    sqlite3_bind_blob(r->measurement, 13, store_encode_samples(samples, (int)count), (int)count * 8, free);
+    insert_samples(&r->measurement, "samples", samples, (int)count);
     free(samples);
     return status;
 }
 
 /* Of samples that were thrown away older files say nothing. */
-static enum mt_status bind_rejected(struct reader *r, const json_t *list) {
+static enum mt_status put_rejected(struct reader *r, const json_t *list) {
     const json_t *samples = find_measured(list, "rejected"), *clock = find_measured(list, "low_clock");
     enum mt_status status = samples ? check_kind(r, samples, "rejected", KIND_INTEGER) : MT_OK;
     if (status == MT_OK && clock)
         status = check_kind(r, clock, "low_clock", KIND_NUMBER);
-    sqlite3_bind_int64(r->measurement, 21, json_integer_value(samples));
+    insert_number(&r->measurement, "rejected", json_integer_value(samples));
     if (clock)
-        sqlite3_bind_double(r->measurement, 22, json_number_value(clock));
+        insert_real(&r->measurement, "low_clock", json_number_value(clock));
     return status;
 }
 
 static enum mt_status read_result(struct reader *r, const json_t *result) {
-    /* With the number of their column in merge_insert(). */
-    static const struct {
-        const char *name;
-        enum kind kind;
-        int column;
-    } plain[] = {{"m", KIND_INTEGER, 4},          {"group_size", KIND_INTEGER, 5},  {"scheme", KIND_TEXT, 6},
-                 {"dtype", KIND_TEXT, 7},         {"binary", KIND_TEXT, 8},         {"outcome", KIND_TEXT, 9},
-                 {"message", KIND_TEXT, 10},      {"origin", KIND_TEXT, 11},        {"cache_state", KIND_TEXT, 12},
-                 {"registers", KIND_INTEGER, 17}, {"smem_bytes", KIND_INTEGER, 18}, {"spill_bytes", KIND_INTEGER, 19}};
+    static const struct column plain[] = {
+        {"m", KIND_INTEGER},         {"group_size", KIND_INTEGER}, {"scheme", KIND_TEXT},
+        {"dtype", KIND_TEXT},        {"binary", KIND_TEXT},        {"outcome", KIND_TEXT},
+        {"message", KIND_TEXT},      {"origin", KIND_TEXT},        {"cache_state", KIND_TEXT},
+        {"registers", KIND_INTEGER}, {"smem_bytes", KIND_INTEGER}, {"spill_bytes", KIND_INTEGER}};
     const json_t *list, *run, *layer, *outcome, *timestamp, *value;
     int64_t keys[3], created, key;
     bool good;
@@ -358,17 +349,18 @@ static enum mt_status read_result(struct reader *r, const json_t *result) {
         (status = reference(r, layer, "layer", &r->layers, &keys[1])) ||
         (status = measured(r, list, "outcome", KIND_TEXT, &outcome)) ||
         (status = check_validity(r, result, json_string_value(outcome), &good)) ||
-        (good && (status = bind_times(r, result, list))) || (status = bind_rejected(r, list)))
+        (good && (status = put_times(r, result, list))) || (status = put_rejected(r, list)))
         return status;
-    for (int i = 0; i < 3; i++)
-        sqlite3_bind_int64(r->measurement, i + 1, keys[i]);
+    insert_number(&r->measurement, "run", keys[0]);
+    insert_number(&r->measurement, "layer", keys[1]);
+    insert_number(&r->measurement, "config", keys[2]);
+    insert_number(&r->measurement, "created", created);
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
         if ((status = measured(r, list, plain[i].name, plain[i].kind, &value)) != MT_OK)
             return status;
-        bind(r->measurement, plain[i].column, value);
+        put(&r->measurement, plain[i].name, value);
     }
-    sqlite3_bind_int64(r->measurement, 20, created);
-    return add_row(r, r->measurement, &key);
+    return add_row(r, &r->measurement, &key);
 }
 
 static enum mt_status read_results(struct reader *r, const json_t *root) {
@@ -376,17 +368,17 @@ static enum mt_status read_results(struct reader *r, const json_t *root) {
     snprintf(r->where, sizeof r->where, "the file");
     enum mt_status status = field(r, root, "results", KIND_ARRAY, &results);
     if (status == MT_OK)
-        status = merge_insert(r->source, "config", &r->config);
+        status = insert_begin(r->source, "config", &r->config);
     if (status == MT_OK)
-        status = merge_insert(r->source, "measurement", &r->measurement);
+        status = insert_begin(r->source, "measurement", &r->measurement);
     size_t i;
     json_array_foreach(results, i, result) {
         snprintf(r->where, sizeof r->where, "results[%zu]", i);
         if (status == MT_OK)
             status = read_result(r, result);
     }
-    sqlite3_finalize(r->config);
-    sqlite3_finalize(r->measurement);
+    insert_release(&r->config);
+    insert_release(&r->measurement);
     return status;
 }
 
