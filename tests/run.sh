@@ -7,7 +7,7 @@
 # its exit code decides, 77 meaning skipped. A crash, a time-out and a non-zero exit after only good cases are a failed case.
 # In a test's environment: MIXTUNE (the command), MIXTUNE_CACHE_DIR (shared by all tests), MIXTUNE_CONFIGS, BUILD, and TMPDIR,
 # a folder of its own that is removed afterwards. It starts in the root of the source tree.
-# BUILD is the build folder; TEST_TIMEOUT the seconds for one test, TEST_JOBS how many run at a time.
+# BUILD is the build folder; TEST_TIMEOUT the seconds after which a test hangs, TEST_JOBS how many run at a time.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=$(realpath "${BUILD:-build}")
@@ -24,7 +24,7 @@ run_one() { # test: leaves $work/NAME.{log,sum}, shows one line
     { TMPDIR=$log.tmp MIXTUNE=$BUILD/mixtune MIXTUNE_CACHE_DIR=$BUILD/test-cache MIXTUNE_CONFIGS=$PWD/configs \
         CMOCKA_MESSAGE_OUTPUT=TAP NO_COLOR=1 UBSAN_OPTIONS=print_stacktrace=1 \
         LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0 \
-        timeout --kill-after=5 "${TEST_TIMEOUT:-300}" "$test" >"$log.log" 2>&1 </dev/null
+        timeout --kill-after=5 "${TEST_TIMEOUT:=1800}" "$test" >"$log.log" 2>&1 </dev/null
     code=$?; } 2>/dev/null # the shell's own word on a killed test
     rm -rf "$log.tmp"
     counts=$(awk -v code="$code" '
@@ -47,7 +47,7 @@ report() { # name, exit code, log, seconds, "passed failed skipped"
     [ "$passed" -gt 0 ] || verdict=skip
     [ "$failed" = 0 ] || verdict=FAIL
     case $2 in
-    124 | 137) [ "$failed" = 0 ] || why=", timed out after ${TEST_TIMEOUT:-300} s" ;;
+    124 | 137) [ "$failed" = 0 ] || why=", timed out after $TEST_TIMEOUT s" ;;
     13[0-9] | 14[0-9]) why=", killed by signal $(($2 - 128))" ;;
     esac
     {

@@ -2,10 +2,13 @@
 # The fifteen minutes on a GPU, rehearsed on a software device: tests/gpu/check.sh as a whole, with kernels that hang, fault and compute wrong
 # numbers, without tools that a machine may lack, and killed at random moments. A compute-sanitizer stands by that only runs what it
 # is given.
+# shellcheck disable=SC2317 # a function called by name
 # shellcheck source=tests/cli/cases.sh
 . tests/cli/cases.sh
 # shellcheck source=tests/cli/real.sh
 . tests/cli/real.sh
+# shellcheck source=tests/cli/workers.sh
+. tests/cli/workers.sh
 
 # Tools that a machine with a GPU may lack: those that check.sh uses are there, others are not. Python is one of the others.
 tools=$TMPDIR/tools
@@ -21,7 +24,7 @@ sanitizer() { # exit code when --tool is memcheck
     chmod +x "$tools/compute-sanitizer"
 }
 # shellcheck disable=SC2054 # words with commas between them
-check=(env -u CUDA_HOME PATH="$tools" MIXTUNE_DEVICE=soft:h100-sxm REHEARSE=1 REFRESH=1 PATIENCE=3 ONLY=gate,timer,copy_,quantize
+check=(env -u CUDA_HOME PATH="$tools" LD_PRELOAD="$clock" MIXTUNE_DEVICE=soft:h100-sxm REHEARSE=1 REFRESH=1 PATIENCE=3 ONLY=gate,timer,copy_,quantize
     tests/gpu/check.sh)
 files() { find "$1" -type f | wc -l; }
 
@@ -36,7 +39,7 @@ for file in images/nvrtc modelled/h100-sxm.db modelled/h100-sxm-sample.db; do
 done
 sanitizer 0
 ln -s "$(command -v gnuplot)" "$tools/gnuplot"
-run 0 env STATE="$TMPDIR/state" MIXTUNE_CACHE_DIR="$TMPDIR/cache" "${check[@]}" all "$TMPDIR/whole" --budget 200
+run 0 env STATE="$TMPDIR/state" MIXTUNE_CACHE_DIR="$TMPDIR/cache" "${check[@]}" all "$TMPDIR/whole" --budget 3000
 [ ! -e "$TMPDIR/cache/kernels" ] || verdict="$verdict $(files "$TMPDIR/cache/kernels") kernels were compiled; "
 forbid '^failed' out
 grep -E '^(ok|skipped) ' "$TMPDIR/whole/summary.txt" | sed 's/^[a-z]* *[0-9.]* s  //; s/:.*//; s/ [0-9,]*$//; s/ of each problem//' | uniq >"$TMPDIR/order"
@@ -90,7 +93,7 @@ result "the rehearsal runs every step of both parts, in their order"
 
 sanitizer 9
 rm "$tools/gnuplot"
-run 1 env STATE="$TMPDIR/state" "${check[@]}" rest "$TMPDIR/poor" --budget 100
+run 1 env STATE="$TMPDIR/state" "${check[@]}" rest "$TMPDIR/poor" --budget 3000
 [ "$(grep -c '^failed' "$TMPDIR/out")" = 2 ] || verdict="$verdict not one failed step, once as it came and once in the table; "
 expect '^failed .* memcheck sm90: exit code 9' out
 expect '^skipped .* report: there is no gnuplot here; .*mixtune report --db poor/check.db' out
@@ -113,7 +116,7 @@ broken() { # folder, line
 dropped() {
     broken "$1" "$2"
     run 1 env STATE="$TMPDIR/state-$1" MIXTUNE_TEMPLATES="$TMPDIR/$1" SOFTGPU_WATCHDOG=1000000000000 PATIENCE=2 "${check[@]}" triage \
-        "$TMPDIR/$1-out" --budget 120
+        "$TMPDIR/$1-out" --budget 3000
     expect "^failed .* verify sm90 1,100,300" out
     expect '^ +sm90 is dropped' out
     expect '^skipped .* verify sm90 5,256,256: sm90 is dropped' out
@@ -127,7 +130,7 @@ expect 'hangs|no sign of life|timeout' hang-out/gpu-check.log
 result "a family that hangs is dropped, and the other has a whole table"
 
 run 1 env STATE="$TMPDIR/state-hang" MIXTUNE_TEMPLATES="$TMPDIR/hang" SOFTGPU_WATCHDOG=1000000000000 PATIENCE=1 "${check[@]}" rest \
-    "$TMPDIR/hang-out" --budget 120
+    "$TMPDIR/hang-out" --budget 3000
 expect 'why: sm90 as it is by default' out
 expect 'why: sm90 (promote=0|, other knobs)' out
 expect '^ok .* sweep, up to 3' out
@@ -147,16 +150,17 @@ result "a family of which nothing is right is dropped"
 # SIGKILL reaches nobody but the shell: a step that outlives it would hold the device.
 out=$TMPDIR/killed base=$TMPDIR/state-killed
 cp -R "$TMPDIR/state" "$base"
-"$MIXTUNE" probe --quiet --device soft:h100-sxm --db "$TMPDIR/limits.db" >"$TMPDIR/out" 2>"$TMPDIR/err"
+run 0 "$MIXTUNE" probe --quiet --device soft:h100-sxm --db "$TMPDIR/limits.db"
 finished() { sqlite3 -readonly "$1" "SELECT DISTINCT layer, m, scheme, family, config FROM current" 2>/dev/null | LC_ALL=C sort; }
 mkdir "$out"
 echo "$base" >"$TMPDIR/pattern"
+nothing_runs() { ! grep -qsaf "$TMPDIR/pattern" /proc/[0-9]*/cmdline; }
 echo "sweep_work=(--model qwen2.5-0.5b --layers qkv,o --m 1,16,64 --scheme w4a8)" >"$TMPDIR/longer"
 RANDOM=${KILL_SEED:-7}
 for ((round = 0; round < ${KILLS:-3}; round++)); do
     rm -f "$base"/*/{swept,check.db,copy.db,sample.db} # each has all sweeps to do
     cp "$TMPDIR/limits.db" "$(echo "$base"/*)/check.db"
-    env STATE="$base" PLAN="$TMPDIR/longer" "${check[@]}" rest "$out" --budget 100 >"$TMPDIR/out" 2>"$TMPDIR/err" &
+    env STATE="$base" PLAN="$TMPDIR/longer" "${check[@]}" rest "$out" --budget 3000 >"$TMPDIR/out" 2>"$TMPDIR/err" &
     pid=$!
     for ((i = RANDOM % 30 + 3; i > 0; i--)); do
         [ "$(files "$out")" -le 8 ] || verdict="$verdict over eight files; "
@@ -166,28 +170,22 @@ for ((round = 0; round < ${KILLS:-3}; round++)); do
     kill -KILL "$pid" 2>/dev/null # it may be done
     wait "$pid" 2>/dev/null
     rm -rf "${out:?}"/*
-    for ((i = 0; i < 100; i++)); do # the sweep that was running ends too
-        grep -qsaf "$TMPDIR/pattern" /proc/[0-9]*/cmdline || break
-        sleep 0.1
-    done
-    [ "$i" -lt 100 ] || verdict="$verdict a sweep outlived the check; "
+    await nothing_runs # the sweep that was running ends too
     [ "$(sqlite3 "$(echo "$base"/*/check.db)" 'PRAGMA integrity_check')" = ok ] || verdict="$verdict the database is damaged; "
     finished "$base"/*/check.db | LC_ALL=C comm -23 "$TMPDIR/before" - >"$TMPDIR/lost"
     [ ! -s "$TMPDIR/lost" ] || verdict="$verdict $(wc -l <"$TMPDIR/lost") candidates are lost; "
 done
-run 0 env STATE="$base" PLAN="$TMPDIR/longer" "${check[@]}" rest "$out" --budget 100
+run 0 env STATE="$base" PLAN="$TMPDIR/longer" "${check[@]}" rest "$out" --budget 3000
 expect '^ok .* finals' out
 [ "$(finished "$base"/*/check.db | wc -l)" -ge 30 ] || verdict="$verdict too few rows; "
 result "killed at random moments, with OUT emptied, it loses nothing and goes on"
 
 : >"$TMPDIR/out"
 env STATE="$TMPDIR/state-stopped" "${check[@]}" triage "$TMPDIR/stopped" >"$TMPDIR/out" 2>"$TMPDIR/err" &
-for ((i = 0; i < 400; i++)); do
-    grep -q '^ok .* verify sm80' "$TMPDIR/out" && break
-    sleep 0.05
-done
-kill -TERM $!
-wait $!
+pid=$!
+await has_said $pid '^ok .* verify sm80'
+kill -TERM $pid
+wait $pid
 code=$?
 [ "$code" = 75 ] || verdict+=" exit code $code, not 75; "
 expect 'results are in' out
@@ -208,8 +206,8 @@ SH
 known=$TMPDIR/state-real/rehearsal--software-device--modelled-times-
 mkdir -p "$known" && touch "$known/probed" # limits take a minute here
 run 0 env BUILD="$BUILD" REHEARSE=1 ONLY=gate PLAN="$TMPDIR/plan" tests/gpu/fill.sh "$FILLED" soft:a100-sxm-80g
-run 1 env -u CUDA_HOME PATH="$tools" LD_LIBRARY_PATH="$TMPDIR/lib" FAKE_CUBLAS=broken SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
-    STATE="$TMPDIR/state-real" PLAN="$TMPDIR/plan" REHEARSE=1 tests/gpu/check.sh rest "$TMPDIR/real" --budget 200
+run 1 env -u CUDA_HOME PATH="$tools" LD_PRELOAD="$clock" LD_LIBRARY_PATH="$TMPDIR/lib" FAKE_CUBLAS=broken SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
+    STATE="$TMPDIR/state-real" PLAN="$TMPDIR/plan" REHEARSE=1 tests/gpu/check.sh rest "$TMPDIR/real" --budget 3000
 expect '^failed .* cuBLAS, cuBLASLt and the gate: .*cuBLAS is no baseline \(cuBLAS: cublasCreate gives status 1\)' out
 for step in 'take in the modelled times of soft:a100-sxm-80g' 'sweep, up to 2' 'finals, in turns' 'correlate model and measurement'; do
     expect "^ok .* $step" out
@@ -223,8 +221,8 @@ result "without cuBLAS a step has failed, and the table is there"
 
 # A driver that takes no image at all: what tells why, and then no more.
 real_library tests/unit/gpu/fake_cuda.c "$TMPDIR/lib/libcuda.so.1" -DNOTHING_LOADS -Wl,--no-as-needed -L"$BUILD" -lsoftgpu -Wl,-rpath,"$(realpath "$BUILD")"
-run 1 env -u CUDA_HOME PATH="$tools" LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
-    STATE="$TMPDIR/state-none" REHEARSE=1 tests/gpu/check.sh all "$TMPDIR/nothing" --budget 200
+run 1 env -u CUDA_HOME PATH="$tools" LD_PRELOAD="$clock" LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" MIXTUNE_DEVICE=cuda:0 \
+    STATE="$TMPDIR/state-none" REHEARSE=1 tests/gpu/check.sh all "$TMPDIR/nothing" --budget 3000
 expect '^failed .* load a kernel: .*a kernel loads as fat binary: ' out
 for step in 'why: what the loader does' 'why: the bare cubin beside the fat binary' 'why: a verification that says all' "why: a program of nvcc's"; do
     expect "^(ok|failed|skipped) .* $step" out

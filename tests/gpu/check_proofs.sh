@@ -54,7 +54,7 @@ verify() { # family, name, options...
         skip "verify $2" "$1 is dropped"
         return
     fi
-    step "verify $2" $((40 * pace)) "$mixtune" verify --device "$device" --timeout "${patience}s" --give-up 2 "${@:3}" || [ "$stopped" = 1 ] || judge "$1"
+    step "verify $2" 40 "$mixtune" verify --device "$device" --timeout "${patience}s" --give-up 2 "${@:3}" || [ "$stopped" = 1 ] || judge "$1"
 }
 
 prove() { # family, options of its proofs
@@ -100,7 +100,7 @@ find_sanitizer() {
         skip compute-sanitizer "it is not installed (PATH, CUDA_HOME/bin)"
         return 1
     fi
-    timeout 30 "$tool" --tool memcheck --error-exitcode 9 "$mixtune" info --device "$device" >"$work/sanitizer" 2>&1 && return
+    timeout $((30 * pace)) "$tool" --tool memcheck --error-exitcode 9 "$mixtune" info --device "$device" >"$work/sanitizer" 2>&1 && return
     cat "$work/sanitizer" >>"$log"
     read -r line < <(grep -v '^ *$' "$work/sanitizer" | tail -n 1)
     tool=

@@ -113,13 +113,15 @@ driver_messages() {
     [[ $device == cuda* ]] && dmesg 2>/dev/null | grep -iE 'nvrm|xid|oom|killed process' | tail -n 20
 }
 
-# step NAME LIMIT COMMAND...: its output is in $said, and then in the log. Exit code $also is good, too. A step over its limit has failed.
+# step NAME LIMIT COMMAND...: its output is in $said, and then in the log. Exit code $also is good, too. A step over its limit has failed; a
+# software device has $pace times as long.
 said=$work/said
 step() {
     local name=$1 limit=$2 code=0 ms remark=
     shift 2
     [ "$stopped" = 0 ] || return 1
     look
+    limit=$((limit * pace))
     [ "$limit" -lt $((left - reserve)) ] || limit=$((left - reserve))
     : >"$said"
     [ "$limit" -gt 0 ] || { settle failed "$name" 0 "no time is left for it in $BUDGET s"; return 1; }
