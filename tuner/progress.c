@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,26 +57,38 @@ static void print_left(const struct progress *p, char out[32]) {
         snprintf(out, 32, "%.0f s left", left);
 }
 
+static const char *print_failed(const struct progress *p, char out[32]) {
+    *out = 0;
+    if (p->failed)
+        snprintf(out, 32, ", %ld failed", p->failed);
+    return out;
+}
+
+/* All columns but the last, behind which some terminals wrap. */
+static int terminal_room(void) {
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col - 1 : 79;
+}
+
+/* One line, which the next bar overwrites: where there is no room the note goes, then the bar gets shorter. */
 static void print_bar(const struct progress *p, const char *note) {
-    enum { WIDTH = 24 };
-    char left[32], bar[WIDTH + 1];
+    enum { WIDTH = 24, LEAST = 4 };
+    char left[32], failed[32], bar[WIDTH + 1];
     print_left(p, left);
-    for (int i = 0; i < WIDTH; i++)
-        bar[i] = (long)i * p->total < p->done * WIDTH ? '#' : '.';
-    bar[WIDTH] = 0;
+    print_failed(p, failed);
+    int room = terminal_room() - snprintf(NULL, 0, "%s [] %ld/%ld%s, %s", p->verb, p->done, p->total, failed, left);
+    int width = room < LEAST ? LEAST : room < WIDTH ? room : WIDTH;
+    if (note && snprintf(NULL, 0, ", %s", note) > room - width)
+        note = NULL;
+    for (int i = 0; i < width; i++)
+        bar[i] = (long)i * p->total < p->done * width ? '#' : '.';
+    bar[width] = 0;
     fprintf(stderr, "\r\033[K%s%s%s [%s] %ld/%ld", p->colour ? "\033[1m" : "", p->verb, p->colour ? "\033[0m" : "", bar,
             p->done, p->total);
     if (p->failed)
         fprintf(stderr, ", %s%ld failed%s", p->colour ? "\033[31m" : "", p->failed, p->colour ? "\033[0m" : "");
     fprintf(stderr, ", %s%s%s", left, note ? ", " : "", note ? note : "");
     fflush(stderr);
-}
-
-static const char *print_failed(const struct progress *p, char out[32]) {
-    *out = 0;
-    if (p->failed)
-        snprintf(out, 32, ", %ld failed", p->failed);
-    return out;
 }
 
 static void print_line(const struct progress *p, const char *note) {

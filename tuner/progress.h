@@ -15,7 +15,7 @@ struct progress {
 void progress_init(struct progress *p, const char *verb, long total, bool quiet);
 /* One more is done. `note` says what is best so far, or is NULL. Not for use by two threads at once. */
 void progress_step(struct progress *p, bool good, const char *note);
-/* Clears the bar; prints the last line where there is no terminal. */
+/* Clears the bar and prints the last line. */
 void progress_release(struct progress *p);
 
 /* Seconds of a clock that only goes forwards. */
