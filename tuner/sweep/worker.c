@@ -503,7 +503,7 @@ static enum mt_status open_result(const struct worker_message *message, const ch
 static enum store_outcome give_up(struct worker *w, enum wait_result why, char message[320]) {
     int exit_status = end_process(w);
     if (why == WAIT_HUNG) {
-        text_fit(message, 320, "no sign of life for %.3g s %s", w->options.patience, w->step);
+        text_fit(message, 320, "no sign of life for %g s %s", w->options.patience, w->step);
         return OUTCOME_TIMEOUT;
     }
     if (exit_status >= 0 && WIFSIGNALED(exit_status))
