@@ -98,6 +98,47 @@ done
 [ "$(find "$work/report" -name '*-time.svg' | wc -l)" = 4 ] || verdict+=" not four plots of times; "
 result "report draws every plot and marks what is modelled"
 
+# titled FOLDER MODEL: the two lines of each title of that model, of the script that draws it and in the picture.
+titled() {
+    local script line
+    for script in "$1"/data/*-"$2"-*.gp; do
+        sed -nE "s/^(what|where) = '(.*)'$/\2/p" "$script" >"$work/lines"
+        [ "$(wc -l <"$work/lines")" = 2 ] || verdict+=" not two lines in $script; "
+        while read -r line; do
+            has "$1/$(basename "$script" .gp).svg" ">$line<"
+        done <"$work/lines"
+        paste -sd '|' "$work/lines"
+    done >"$work/titles"
+}
+measured='measured on NVIDIA H100 80GB HBM3, group 128, cold cache'
+modelled='modelled on software device A100-SXM-80G, group 128, cold cache'
+titled "$work/report" tiny
+same - "$work/titles" <<END
+tiny, fp16: speed-up over the baseline (no speed-up of a real GPU)|$modelled
+tiny, fp16: time of the fastest configuration (no speed-up of a real GPU)|$modelled
+tiny, fp16: the fastest configuration of each layer (no speed-up of a real GPU)|$modelled
+tiny, fp16: speed-up over the baseline|$measured
+tiny, fp16: time of the fastest configuration|$measured
+tiny, fp16: the fastest configuration of each layer|$measured
+END
+titled "$work/report" shapes
+same - "$work/titles" <<END
+bare shapes, fp16: time of the fastest configuration (no speed-up of a real GPU)|$modelled
+bare shapes, fp16: the fastest configuration of each layer (no speed-up of a real GPU)|$modelled
+bare shapes, fp16: time of the fastest configuration|$measured
+bare shapes, fp16: the fastest configuration of each layer|$measured
+END
+cp "$db" "$work/parallel.db"
+sqlite3 "$work/parallel.db" "UPDATE layer SET tp = 4 WHERE model <> ''; UPDATE measurement SET group_size = 64, dtype = 'bf16', cache_state = 'hot'"
+run 0 "$MIXTUNE" report --db "$work/parallel.db" --out "$work/parallel" -q --gpu h100
+titled "$work/parallel" tiny
+same - "$work/titles" <<'END'
+tiny, bf16: speed-up over the baseline|measured on NVIDIA H100 80GB HBM3, group 64, hot cache, tensor parallel over 4
+tiny, bf16: time of the fastest configuration|measured on NVIDIA H100 80GB HBM3, group 64, hot cache, tensor parallel over 4
+tiny, bf16: the fastest configuration of each layer|measured on NVIDIA H100 80GB HBM3, group 64, hot cache, tensor parallel over 4
+END
+result "the titles say what is drawn and where it was measured"
+
 page=$work/report/index.html
 [ "$(grep -c 'src="data:image/svg+xml;base64,' "$page")" = 10 ] || verdict+=" not ten plots; "
 ! grep -oE '(src|href)="[^d][^"]{0,40}' "$page" >"$work/err" || verdict+=" it needs what is elsewhere; "

@@ -4,6 +4,7 @@
 set -u
 export MIXTUNE_LOG=info
 . tests/cli/cases.sh
+. tests/cli/workers.sh
 db=$TMPDIR/db
 
 cat >"$TMPDIR/small.yaml" <<'YAML'
@@ -44,10 +45,21 @@ expect "$((2 * (3 + 2) + 4 + 2)) candidates to measure, $total measured before" 
 result 'a wider workload measures only what is new'
 
 run 75 sweep "$TMPDIR/limited" "${work[@]}" --time-limit 0.001s
-expect 'same command goes on' err
+expect 'stopped at the time limit after compiling [0-9]+ of [0-9]+ kernels; the same command goes on from there' err
 run 0 sweep "$TMPDIR/limited" "${work[@]}" --json
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners"
 result 'a sweep stopped at its time limit goes on, to the same winners'
+
+# Many more candidates of the same kernels than a second is enough for, of the processor's time.
+many=("${work[@]}")
+for n in {4096..6144..64}; do
+    many+=(--shape "$n,8192")
+done
+LD_PRELOAD=$clock run 75 sweep "$TMPDIR/limited" "${many[@]}" --time-limit 1s
+expect '^mixtune: stopped at the time limit after [1-9][0-9]* of [0-9]+ candidates; the same command goes on from there$' err
+after=$(sed -n 's/.* after \([0-9]*\) of .*/\1/p' "$TMPDIR/err")
+[ "$(sqlite3 "$TMPDIR/limited" 'SELECT count(*) FROM measurement')" = $((total + after)) ] || verdict+=" not as many rows as it says; "
+result 'one stopped while it measures keeps what it has'
 
 # ^C while it compiles or measures, with so much to do that it cannot be through. No function: its shell would get the signal.
 "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/small.yaml" --db "$TMPDIR/broken_off" "${work[@]}" --shape 8192,8192 \
