@@ -100,6 +100,7 @@ static const struct {
     {"cuOccupancyMaxActiveBlocksPerMultiprocessor", 0, (void *)cuOccupancyMaxActiveBlocksPerMultiprocessor},
     {"cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags", 0,
      (void *)cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags},
+    {"cuOccupancyMaxActiveClusters", 0, (void *)cuOccupancyMaxActiveClusters},
     {"cuOccupancyMaxPotentialBlockSize", 0, (void *)cuOccupancyMaxPotentialBlockSize},
     {"cuPointerGetAttribute", 0, (void *)cuPointerGetAttribute},
     {"cuProfilerStart", 0, (void *)cuProfilerStart},

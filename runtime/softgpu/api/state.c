@@ -20,7 +20,7 @@
 
 struct cu_device cu_device;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static _Thread_local bool in_callback, locked;
+static _Thread_local bool in_callback; /* this thread holds the lock, and must not ask for it */
 
 /* A warp of a full-size GEMM issues less than 1e6 instructions. */
 #define WATCHDOG (1u << 24)
@@ -44,7 +44,6 @@ void cu_callback_end(void) {
 }
 
 static CUresult enter(void) {
-    locked = !in_callback;
     if (in_callback)
         return cu_fail(CUDA_ERROR_NOT_PERMITTED, "a host function of a stream must not call the driver");
     pthread_mutex_lock(&lock);
@@ -66,7 +65,7 @@ CUresult cu_enter(struct CUctx_st **context) {
 }
 
 CUresult cu_leave(CUresult result) {
-    if (locked)
+    if (!in_callback)
         pthread_mutex_unlock(&lock);
     return result;
 }

@@ -130,9 +130,11 @@ enum mt_status dev_profile_load(const char *name, struct dev_profile **out) {
     const cyaml_config_t config = reader_config(&complaints);
     cyaml_err_t error =
         cyaml_load_data((const uint8_t *)text.data, text.length, &config, &schema, (cyaml_data_t **)&profile, NULL);
-    if (error != CYAML_OK) {
+    if (error != CYAML_OK || !profile) {
         status = fail(MT_USAGE, "device file %s: %s", path.data,
-                      complaints.length ? complaints.data : cyaml_strerror(error));
+                      complaints.length ? complaints.data
+                      : error           ? cyaml_strerror(error)
+                                        : "it is empty; copy one from configs/devices/ and change its numbers");
         goto out;
     }
     if ((status = check_values(profile, path.data)) != MT_OK)
