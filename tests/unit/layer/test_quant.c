@@ -8,6 +8,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 /* after the above */
@@ -95,14 +96,29 @@ static void schemes_have_names(void **state) {
         assert_int_equal(scheme_parse(scheme_name((struct scheme){pct8}, text), &scheme), MT_OK);
         assert_int_equal(scheme.pct8, pct8);
     }
-    static const char *const unknown[] = {"",       "w",     "w4",      "w4a16", "w3a8", "w9a8",
-                                          "w8.4a8", "w4.a8", "w4.01a8", "w4a8 ", "fp16"};
-    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+    static const struct {
+        const char *name;
+        int pct8;
+    } others[] = {{"w5a8", 25}, {"w4.0a8", 0}, {"w4.00a8", 0}, {"w7.96a8", 99}, {"w4.36a8", 9}, {"w8.0a8", 100}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_int_equal(scheme_parse(others[i].name, &scheme), MT_OK);
+        assert_int_equal(scheme.pct8, others[i].pct8);
+    }
+    static const char *const unknown[] = {"",        "w",     "w4",     "w4a16",   "w3a8",    "w9a8",     "w8.4a8",
+                                          "w8.04a8", "w4.a8", "w4.:a8", "w4.01a8", "w4.0:a8", "w4.040a8", "w4.4",
+                                          "x4a8",    "w4a8 ", "fp16",   "W4a8",    "w4.-4a8", "w8.01a8"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         assert_int_equal(scheme_parse(unknown[i], &scheme), MT_USAGE);
+        assert_true(*unknown[i] == 0 || strstr(fail_message(), unknown[i]));
+        assert_non_null(strstr(fail_message(), "w4a8, w8a8"));
+    }
     enum dtype dtype;
     assert_int_equal(dtype_parse("bf16", &dtype), MT_OK);
     assert_int_equal(dtype, DTYPE_BF16);
+    assert_int_equal(dtype_parse("fp16", &dtype), MT_OK);
+    assert_int_equal(dtype, DTYPE_F16);
     assert_int_equal(dtype_parse("fp8", &dtype), MT_USAGE);
+    assert_string_equal(fail_message(), "unknown data type \"fp8\": fp16 or bf16");
 }
 
 static void problems_have_sizes(void **state) {
@@ -121,6 +137,62 @@ static void problems_have_sizes(void **state) {
     p = problem_of(0, 1, 1, 64, 50);
     assert_int_equal(problem_check(&p), MT_USAGE);
     assert_non_null(strstr(fail_message(), "M is 0"));
+}
+
+/* The first and the last value of each member, and what the next one says. */
+static void problems_have_limits(void **state) {
+    (void)state;
+    static const struct {
+        struct problem p;
+        const char *says; /* NULL: good */
+    } cases[] = {
+        {{.m = 1, .n = 1, .k = 1, .group = 64}, NULL},
+        {{.m = 1 << 24, .n = 1 << 24, .k = 1 << 24, .group = 256, .scheme = {100}}, NULL},
+        {{.m = 1, .n = 1, .k = 1, .group = 128}, NULL},
+        {{.m = 0, .n = 1, .k = 1, .group = 64}, "M is 0; it must be between 1 and 16777216"},
+        {{.m = 1, .n = 0, .k = 1, .group = 64}, "N is 0;"},
+        {{.m = 1, .n = 1, .k = 0, .group = 64}, "K is 0;"},
+        {{.m = 16777217, .n = 1, .k = 1, .group = 64}, "M is 16777217;"},
+        {{.m = 1, .n = 16777217, .k = 1, .group = 64}, "N is 16777217;"},
+        {{.m = 1, .n = 1, .k = 16777217, .group = 64}, "K is 16777217;"},
+        {{.m = 1, .n = 1, .k = 1, .group = 32}, "the group size is 32; it must be 64, 128 or 256"},
+        {{.m = 1, .n = 1, .k = 1, .group = 512}, "the group size is 512;"},
+        {{.m = 1, .n = 1, .k = 1, .group = 64, .scheme = {-1}}, "-1 percent of 8-bit features; it must be between 0"},
+        {{.m = 1, .n = 1, .k = 1, .group = 64, .scheme = {101}}, "101 percent of 8-bit features"},
+    };
+    struct quant_acts acts;
+    uint16_t x = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(problem_check(&cases[i].p), cases[i].says ? MT_USAGE : MT_OK);
+        if (!cases[i].says)
+            continue;
+        assert_ptr_equal(strstr(fail_message(), cases[i].says), fail_message());
+        assert_int_equal(quant_acts_init(&acts, &cases[i].p, &x), MT_USAGE);
+        assert_null(acts.q);
+    }
+    /* Half a feature is one. */
+    struct problem p = problem_of(1, 5, 1, 64, 10);
+    assert_int_equal(problem_rows8(&p), 1);
+    p.n = 4;
+    assert_int_equal(problem_rows8(&p), 0);
+    p = problem_of(1, 49, 1, 64, 1);
+    assert_int_equal(problem_rows8(&p), 0);
+    p.n = 50;
+    assert_int_equal(problem_rows8(&p), 1);
+    p = problem_of(1, 1 << 24, 1, 64, 100);
+    assert_int_equal(problem_rows8(&p), 1 << 24);
+}
+
+static void problems_are_compared_in_every_member(void **state) {
+    (void)state;
+    const struct problem p = {.m = 1, .n = 2, .k = 3, .group = 64, .scheme = {5}, .dtype = DTYPE_F16, .bias = 0};
+    struct problem q[7];
+    for (int i = 0; i < 7; i++)
+        q[i] = p;
+    q[0].m++, q[1].n++, q[2].k++, q[3].group++, q[4].scheme.pct8++, q[5].dtype = DTYPE_BF16, q[6].bias++;
+    assert_true(problem_equal(&p, &p));
+    for (int i = 0; i < 7; i++)
+        assert_false(problem_equal(&p, &q[i]));
 }
 
 /* ---- weights ---- */
@@ -168,6 +240,48 @@ static void weights_stay_within_half_a_step(void **state) {
             free(w);
         }
     }
+}
+
+/* Scale, zero point and codes as quant.h and ARCHITECTURE.md have them, in the same arithmetic. */
+static void weights_follow_the_formula(void **state) {
+    (void)state;
+    struct problem p = problem_of(1, 40, 300, 128, 50);
+    float w[40 * 300];
+    for (int at = 0; at < 40 * 300; at++) /* sizes that differ, groups above and below zero */
+        w[at] = (uniform() + (float)(at / 300 % 5 - 2)) * ldexpf(1, at / 300 % 7 - 4);
+    struct quant_layer layer;
+    assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_OK);
+    for (int i = 0; i < MT_PARTS; i++) {
+        const struct quant_part *part = &layer.part[i];
+        assert_int_equal(part->rows, 20);
+        for (int row = 0; row < part->rows; row++) {
+            for (int g = 0; g < 3; g++) {
+                const float *from = w + part->columns[row] * 300;
+                const int end = g < 2 ? (g + 1) * 128 : 300;
+                float low = 0, high = 0;
+                for (int k = g * 128; k < end; k++) {
+                    low = fminf(low, from[k]);
+                    high = fmaxf(high, from[k]);
+                }
+                const float step = part->bits == 4 ? (high - low) / 15 : fmaxf(high, -low) / 127;
+                const float s = half_to_float(half_from_float(step));
+                const int z = part->bits == 4 ? (int)rintf(fminf(15, -low / s)) : 0;
+                assert_true(half_to_float(part->scales[g * part->padded_rows + row]) == s);
+                assert_int_equal(part->zeros[g * part->padded_rows + row], z);
+                for (int k = g * 128; k < end; k++) {
+                    const int q = (int)rintf(from[k] / s) + z;
+                    const int want = part->bits == 4 ? q < 0    ? 0
+                                                       : q > 15 ? 15
+                                                                : q
+                                     : q < -127      ? -127
+                                     : q > 127       ? 127
+                                                     : q;
+                    assert_int_equal(part->q[row * layer.k_padded + k], want);
+                }
+            }
+        }
+    }
+    quant_layer_release(&layer);
 }
 
 static void zero_and_extreme_groups_are_finite(void **state) {
@@ -284,6 +398,13 @@ static void codes_can_be_imported(void **state) {
     int narrow = made.part[MT_PART_W4].columns[3], wide = made.part[MT_PART_W8].columns[2];
     q[narrow * 300 + 140] = 16;
     assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
+    assert_string_equal(fail_message() + strcspn(fail_message(), "("),
+                        "(codes 0..15 or -127..127, zero points 0..15, scales finite)");
+    char place[64];
+    snprintf(place, sizeof place, "feature %d, from input 128 on", narrow);
+    assert_non_null(strstr(fail_message(), place));
+    q[narrow * 300 + 140] = -1;
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
     q[narrow * 300 + 140] = 15;
     q[wide * 300 + 299] = -128;
     assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
@@ -294,6 +415,10 @@ static void codes_can_be_imported(void **state) {
     zeros[37 + narrow] = 16;
     assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
     zeros[37 + narrow] = 0;
+    codes.zeros = NULL;
+    assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_USAGE);
+    assert_string_equal(fail_message(), "4-bit features need zero points");
+    codes.zeros = zeros;
     assert_int_equal(quant_layer_import(&back, &p, &codes, is8), MT_OK);
     quant_layer_release(&back);
     quant_layer_release(&made);
@@ -327,6 +452,43 @@ static void random_layers_repeat_and_cover(void **state) {
     assert_memory_not_equal(a.part[0].packed, a.part[1].packed, 512);
     quant_layer_release(&a);
     quant_layer_release(&b);
+}
+
+/* The numbers are those of xoshiro256++ behind splitmix64, as another program draws them. */
+static void random_layers_are_as_published(void **state) {
+    (void)state;
+    static const struct {
+        int row, codes[12], last[8], scales[8], zeros[8];
+    } want[MT_PARTS] = {
+        {2,
+         {42, -62, -78, -124, -5, 72, -89, -120, -82, 100, 30, 44},
+         {-88, 19, 22, -12, 104, 42, 34, -11},
+         {0x1ac6, 0x19c0, 0x1e0f, 0x230b, 0x1a3d, 0x1889, 0x1b89, 0x1b66},
+         {0}},
+        {3,
+         {2, 15, 10, 12, 10, 13, 9, 1, 10, 15, 7, 10},
+         {1, 7, 3, 5, 15, 11, 12, 7},
+         {0x19f4, 0x1bf5, 0x1880, 0x19b2, 0x1d23, 0x1a55, 0x2318, 0x1e51},
+         {4, 0, 15, 14, 13, 13, 6, 14}},
+    };
+    struct problem p = problem_of(1, 70, 500, 64, 50);
+    struct quant_layer layer;
+    assert_int_equal(quant_layer_random(&layer, &p, 7), MT_OK);
+    for (int i = 0; i < MT_PARTS; i++) {
+        const struct quant_part *part = &layer.part[i];
+        const int8_t *q = part->q + want[i].row * layer.k_padded;
+        for (int k = 0; k < 12; k++)
+            assert_int_equal(q[k], want[i].codes[k]);
+        for (int k = 0; k < 8; k++)
+            assert_int_equal(q[492 + k], want[i].last[k]);
+        for (int k = 500; k < 512; k++)
+            assert_int_equal(q[k], want[i].zeros[7]);
+        for (int g = 0; g < 8; g++) {
+            assert_int_equal(part->scales[g * part->padded_rows + want[i].row], want[i].scales[g]);
+            assert_int_equal(part->zeros[g * part->padded_rows + want[i].row], want[i].zeros[g]);
+        }
+    }
+    quant_layer_release(&layer);
 }
 
 /* ---- activations ---- */
@@ -399,6 +561,10 @@ int main(void) {
         cmocka_unit_test(rounding_is_to_nearest_even),
         cmocka_unit_test(schemes_have_names),
         cmocka_unit_test(problems_have_sizes),
+        cmocka_unit_test(problems_have_limits),
+        cmocka_unit_test(problems_are_compared_in_every_member),
+        cmocka_unit_test(weights_follow_the_formula),
+        cmocka_unit_test(random_layers_are_as_published),
         cmocka_unit_test(weights_stay_within_half_a_step),
         cmocka_unit_test(zero_and_extreme_groups_are_finite),
         cmocka_unit_test(whole_groups_of_padding_have_scale_zero),
