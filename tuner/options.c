@@ -18,6 +18,10 @@ void int_list_add(struct int_list *list, int value) {
     list->value[list->count++] = value;
 }
 
+enum mt_status list_check(const char *text, const char *what) {
+    return text[strspn(text, ",")] ? MT_OK : fail(MT_USAGE, "%s: the list is empty", what);
+}
+
 enum mt_status int_parse(const char *text, const char *what, int min, int max, int *out) {
     char *end;
     errno = 0;
@@ -53,7 +57,7 @@ static enum mt_status range_parse(char *text, const char *what, struct int_list 
 }
 
 enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out) {
-    enum mt_status status = *text ? MT_OK : fail(MT_USAGE, "%s: the list is empty", what);
+    enum mt_status status = list_check(text, what);
     char *copy = xstrdup(text), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
         if (strchr(p, ':')) {
@@ -166,7 +170,7 @@ static enum mt_status shape_add(struct work_options *o, const char *text) {
 }
 
 static enum mt_status schemes_add(struct work_options *o, const char *text) {
-    enum mt_status status = MT_OK;
+    enum mt_status status = list_check(text, "--scheme");
     char *copy = xstrdup(text), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
         if (o->scheme_count == MAX_SCHEMES)
@@ -179,7 +183,7 @@ static enum mt_status schemes_add(struct work_options *o, const char *text) {
 }
 
 static enum mt_status dtypes_add(struct work_options *o, const char *text) {
-    enum mt_status status = MT_OK;
+    enum mt_status status = list_check(text, "--dtype");
     char *copy = xstrdup(text), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
         if (o->dtype_count == 2)

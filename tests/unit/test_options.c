@@ -57,8 +57,8 @@ static void test_seconds(void **state) {
 
 /* Parses `line` (split at spaces) as the options of a command that takes work. */
 static enum mt_status parse_line(const char *line, struct work_options *o) {
-    static char copy[512];
-    char *argv[32] = {"test"}, *save;
+    static char copy[2048];
+    char *argv[160] = {"test"}, *save;
     int argc = 1;
     snprintf(copy, sizeof copy, "%s", line);
     for (char *p = strtok_r(copy, " ", &save); p; p = strtok_r(NULL, " ", &save))
@@ -117,19 +117,64 @@ static void test_shapes(void **state) {
     workload_release(&w);
 }
 
+/* `word`, `count` times, with commas or spaces between. */
+static const char *repeated(const char *word, const char *between, int count) {
+    static char text[2048];
+    size_t at = 0;
+    for (int i = 0; i < count; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i ? between : "", word);
+    return text;
+}
+
+static void check_bad(const char *line, const char *sentence) {
+    struct work_options o;
+    struct workload w;
+    enum mt_status status = parse_line(line, &o);
+    if (!status && (status = workload_init(&w, &o)) == MT_OK)
+        workload_release(&w);
+    if (status != MT_USAGE || strcmp(fail_message(), sentence) != 0)
+        fail_msg("%s: status %d, `%s`, not `%s`", line, (int)status, fail_message(), sentence);
+    work_options_release(&o);
+}
+
 static void test_bad_options(void **state) {
     (void)state;
-    static const char *const bad[] = {"--shape 1,2,3,4", "--shape 4",     "--shape 1,0,5",
-                                      "--shape 1,2,x",   "--scheme w3a8", "--group 32",
-                                      "--dtype fp64",    "--tp 0",        "--m 1:2"};
+    static const char *const bad[][2] = {
+        {"--shape 1,2,3,4", "--shape: `1,2,3,4` is not M,N,K or N,K"},
+        {"--shape 4", "--shape: `4` is not M,N,K or N,K"},
+        {"--shape ,", "--shape: `,` is not M,N,K or N,K"},
+        {"--shape 1,0,5", "--shape: `0` is not a whole number from 1 to 2147483647"},
+        {"--shape 1,2,x", "--shape: `x` is not a whole number from 1 to 2147483647"},
+        {"--scheme w4a8,,w3a8", NULL},
+        {"--scheme ,", "--scheme: the list is empty"},
+        {"--group 32", "--group: 32 is not one of 64, 128, 256"},
+        {"--group 64,127", "--group: 127 is not one of 64, 128, 256"},
+        {"--group ,,", "--group: the list is empty"},
+        {"--dtype fp64", NULL},
+        {"--dtype fp16,bf16,fp16", "--dtype: fp16, bf16, or both"},
+        {"--dtype ,", "--dtype: the list is empty"},
+        {"--tp 0", "--tp: `0` is not a whole number from 1 to 1024"},
+        {"--tp 1025", "--tp: `1025` is not a whole number from 1 to 1024"},
+        {"--m 1:2", "--m: a range is first:last:step, such as 1:256:x2 or 64:256:64"},
+        {"--m 9:8:1", "--m: the range from 9 to 8 is empty"},
+        {"--m 1:8:x1", "--m: `1` is not a whole number from 2 to 2147483647"},
+        {"--m 1:100002:1", "--m: the range from 1 to 100002 in steps of 1 has over 100000 values"},
+        {"--m ,", "--m: the list is empty"},
+        {"--m 1", "nothing to do: give --model NAME or --shape M,N,K (see --help)"},
+        {"--model llama-3.1-8b --layers qkw", "--layers: there is no layer `qkw`; there are qkv, o, gate_up, down"},
+        {"--model llama-3.1-8b --layers ,", "--layers: the list is empty"},
+    };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct work_options o;
-        assert_int_equal(parse_line(bad[i], &o), MT_USAGE);
+        if (bad[i][1]) {
+            check_bad(bad[i][0], bad[i][1]);
+            continue;
+        }
+        assert_int_equal(parse_line(bad[i][0], &o), MT_USAGE); /* the sentence is the problem's own */
         assert_true(*fail_message());
         work_options_release(&o);
     }
-    static const char *const useless[] = {"--m 1", "--model no-such --m 1", "--model llama-3.1-8b --layers qkw",
-                                          "--model llama-3.1-8b --tp 5"};
+    static const char *const useless[] = {"--model no-such --m 1", "--model llama-3.1-8b --tp 5"};
     for (size_t i = 0; i < sizeof useless / sizeof *useless; i++) {
         struct work_options o;
         struct workload w;
@@ -139,10 +184,66 @@ static void test_bad_options(void **state) {
     }
 }
 
+/* At the limits, and one beyond. */
+static void test_limits(void **state) {
+    (void)state;
+    char line[2100];
+    struct work_options o;
+    snprintf(line, sizeof line, "--shape 1,8,8 --scheme %s", repeated("w8a8", ",", MAX_SCHEMES));
+    assert_int_equal(parse_line(line, &o), MT_OK);
+    assert_int_equal(o.scheme_count, MAX_SCHEMES);
+    work_options_release(&o);
+    snprintf(line, sizeof line, "--shape 1,8,8 --scheme %s", repeated("w8a8", ",", MAX_SCHEMES + 1));
+    check_bad(line, "--scheme: at most 16 schemes in one command");
+    assert_int_equal(parse_line(repeated("--shape 1,8,8", " ", MAX_SHAPES), &o), MT_OK);
+    assert_int_equal(o.shape_count, MAX_SHAPES);
+    work_options_release(&o);
+    check_bad(repeated("--shape 1,8,8", " ", MAX_SHAPES + 1), "--shape: at most 64 shapes in one command");
+    assert_int_equal(parse_line("--m 1:1000:1 --tp 1024 --dtype bf16,fp16", &o), MT_OK);
+    assert_int_equal(o.m.count, 1000);
+    assert_int_equal(o.tp, 1024);
+    assert_int_equal(o.dtype_count, 2);
+    work_options_release(&o);
+    int value;
+    assert_int_equal(int_parse("-5", "--x", -5, 7, &value), MT_OK);
+    assert_int_equal(value, -5);
+    assert_int_equal(int_parse("7", "--x", -5, 7, &value), MT_OK);
+    assert_int_equal(value, 7);
+    assert_int_equal(int_parse("8", "--x", -5, 7, &value), MT_USAGE);
+    assert_int_equal(int_parse("-6", "--x", -5, 7, &value), MT_USAGE);
+    assert_int_equal(value, 7);
+}
+
+/* Without --m the usual token counts; without formats w4a8, 128 and fp16. Every format with every other. */
+static void test_defaults(void **state) {
+    (void)state;
+    static const int usual[] = {1, 16, 64, 256, 1024, 4096};
+    struct workload w = good_workload("--shape 300,200", 6);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(w.item[i].problem.m, usual[i]);
+        assert_int_equal(w.item[i].problem.group, 128);
+        assert_int_equal(w.item[i].problem.dtype, DTYPE_F16);
+        assert_string_equal(w.item[i].scheme, "w4a8");
+        assert_int_equal(w.item[i].tp, 1);
+    }
+    workload_release(&w);
+    w = good_workload("--shape 3,8,8 --dtype fp16,bf16 --group 64,256 --scheme w8a8,w4.4a8", 8);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(w.item[i].problem.dtype, i / 4 ? DTYPE_BF16 : DTYPE_F16);
+        assert_int_equal(w.item[i].problem.group, i / 2 % 2 ? 256 : 64);
+        assert_string_equal(w.item[i].scheme, i % 2 ? "w4.4a8" : "w8a8");
+    }
+    assert_true(work_same_layer(&w.item[0], &w.item[0]));
+    assert_false(work_same_layer(&w.item[0], &w.item[2])); /* another group */
+    assert_false(work_same_layer(&w.item[0], &w.item[4])); /* another type */
+    workload_release(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lists),    cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_seconds),
         cmocka_unit_test(test_workload), cmocka_unit_test(test_shapes),    cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_limits),   cmocka_unit_test(test_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

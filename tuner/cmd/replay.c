@@ -34,7 +34,7 @@ static const struct argp_option replay_table[] = {
 };
 
 static enum mt_status strategies_parse(const char *text, struct replay *o) {
-    enum mt_status status = MT_OK;
+    enum mt_status status = list_check(text, "--strategy");
     char *copy = xstrdup(text), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
         enum search_strategy strategy = SEARCH_EXHAUSTIVE;

@@ -2,6 +2,7 @@
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/status.h"
+#include "tuner/options.h"
 #include <cyaml/cyaml.h>
 #include <limits.h>
 #include <stdio.h>
@@ -284,7 +285,7 @@ static enum mt_status add_space(struct config_list *list, const char *name) {
 
 enum mt_status config_list_read(const char *spaces, struct config_list *out) {
     *out = (struct config_list){0};
-    enum mt_status status = MT_OK;
+    enum mt_status status = list_check(spaces, "--space");
     char *copy = xstrdup(spaces), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save))
         status = add_space(out, p);

@@ -56,7 +56,7 @@ static bool listed(const char *list, const char *name) {
 
 /* Every name in --layers must be a layer. */
 static enum mt_status check_layers(const char *list, const struct model_layer *layers) {
-    enum mt_status status = MT_OK;
+    enum mt_status status = list_check(list, "--layers");
     char *copy = xstrdup(list), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
         bool known = false;

@@ -23,7 +23,7 @@ static const struct argp_option query_table[] = {
 };
 
 static enum mt_status schemes_add(struct query_options *o, const char *list) {
-    enum mt_status status = MT_OK;
+    enum mt_status status = list_check(list, "--scheme");
     char *copy = xstrdup(list), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
         if (o->scheme_count == MAX_SCHEMES)

@@ -169,6 +169,9 @@ static void test_wrong_files(void **state) {
     struct space space;
     assert_int_equal(space_read("/no/such/space.yaml", &space), MT_USAGE);
     assert_int_equal(space_read("no-such-space", &space), MT_USAGE);
+    struct config_list list;
+    assert_int_equal(config_list_read(",", &list), MT_USAGE);
+    assert_string_equal(fail_message(), "--space: the list is empty");
 }
 
 /* ---- what the proof spaces must hold ---- */

@@ -1,6 +1,6 @@
 /* What the software device's driver says of the device, its settings, contexts, and the names of errors and functions.
  */
-#include "soft_driver.h"
+#include "driver.h"
 #include <cudaProfiler.h>
 #include <dlfcn.h>
 #include <pthread.h>

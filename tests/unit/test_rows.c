@@ -1,0 +1,183 @@
+/* The rows of a query and their tables, byte for byte. */
+#include "tuner/report/rows.h"
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+/* after the above */
+#include <cmocka.h>
+
+static sqlite3 *db;
+
+static int open_memory(void **state) {
+    (void)state;
+    return sqlite3_open(":memory:", &db);
+}
+
+static int close_memory(void **state) {
+    (void)state;
+    return sqlite3_close(db);
+}
+
+static struct rows read_rows(const char *sql) {
+    struct rows rows;
+    if (rows_read(db, sql, NULL, &rows) != MT_OK)
+        fail_msg("%s", fail_message());
+    return rows;
+}
+
+static void test_reading(void **state) {
+    (void)state;
+    const char *const values[] = {":b", "two", ":unused", "x", ":a", "one", NULL};
+    struct rows rows;
+    assert_int_equal(
+        rows_read(db, "SELECT :a AS a, :b AS b, NULL AS c, 7 AS d UNION ALL SELECT 'A', 'B', 'C', 8", values, &rows),
+        MT_OK);
+    assert_int_equal(rows.count, 2);
+    assert_int_equal(rows.columns, 4);
+    assert_string_equal(rows_cell(&rows, 0, "a"), "one");
+    assert_string_equal(rows_cell(&rows, 0, "b"), "two");
+    assert_string_equal(rows_cell(&rows, 0, "c"), "");
+    assert_string_equal(rows_cell(&rows, 1, "c"), "C");
+    assert_string_equal(rows_cell(&rows, 1, "d"), "8");
+    assert_string_equal(rows_cell(&rows, 1, "e"), "");
+    assert_int_equal(rows_column(&rows, "a"), 0);
+    assert_int_equal(rows_column(&rows, "d"), 3);
+    assert_int_equal(rows_column(&rows, "e"), -1);
+    assert_true(rows.text[0] && rows.text[1] && rows.text[2] && !rows.text[3]);
+    rows_release(&rows);
+    rows = read_rows("SELECT 1 AS n WHERE 0");
+    assert_int_equal(rows.count, 0);
+    assert_int_equal(rows.columns, 1);
+    rows_release(&rows);
+}
+
+/* More rows than the first allocation holds, and than twice that. */
+static void test_many_rows(void **state) {
+    (void)state;
+    struct rows rows = read_rows("WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < 299) "
+                                 "SELECT n, n / 100 AS hundreds FROM c");
+    assert_int_equal(rows.count, 300);
+    assert_string_equal(rows_cell(&rows, 64, "n"), "64");
+    assert_string_equal(rows_cell(&rows, 299, "n"), "299");
+    assert_int_equal(rows_run_end(&rows, 0, "hundreds"), 100);
+    assert_int_equal(rows_run_end(&rows, 150, "hundreds"), 200);
+    assert_int_equal(rows_run_end(&rows, 299, "hundreds"), 300);
+    rows_release(&rows);
+}
+
+static void test_bad_queries(void **state) {
+    (void)state;
+    struct rows rows;
+    assert_int_equal(rows_read(db, "SELECT 1 FROM nowhere", NULL, &rows), MT_FAILURE);
+    assert_string_equal(fail_message(), "the query failed: no such table: nowhere");
+    /* The second row fails, when one is already read. */
+    assert_int_equal(
+        rows_read(db, "SELECT abs(x) FROM (SELECT 1 AS x UNION ALL SELECT -9223372036854775807 - 1)", NULL, &rows),
+        MT_FAILURE);
+    assert_string_equal(fail_message(), "the query failed: integer overflow");
+    assert_int_equal(rows.count, 0);
+}
+
+static const char numbers[] =
+    "SELECT 'llama' AS model, 'fp16' AS dtype, 'o' AS layer, 12345 AS N, 1.0 / 3 AS mean_us, 2 AS ratio_f16, "
+    "0 AS rejected, NULL AS missing, 'x' AS secret, 0 AS low_clock UNION ALL "
+    "SELECT 'llama', 'bf16', 'q\xc3\xbcv', 7, 1234.5, NULL, 0, '', 'y', 3";
+
+static void check_table(const struct rows *rows, const struct table_style *style, const char *want) {
+    struct str out = {0};
+    rows_print_table(rows, style, &out);
+    assert_string_equal(out.data, want);
+    str_release(&out);
+}
+
+/* Text to the left and numbers to the right, as wide as the widest; what all rows share stands above, if it is
+ * anything; nothing is said of what is hidden, and of rare things only where there are some. */
+static void test_table(void **state) {
+    (void)state;
+    struct rows rows = read_rows(numbers);
+    const struct table_style style = {
+        .lift = ",model,dtype,", .hide = ",secret,", .rare = ROWS_RARE, .first = 0, .last = 2};
+    check_table(&rows, &style,
+                "model llama\n"
+                "dtype  layer      N  mean_us  ratio_f16  low_clock\n"
+                "fp16   o      12345     0.33      2.00x          0\n"
+                "bf16   q\xc3\xbcv        7  1234.50          -          3\n");
+    struct table_style first = style;
+    first.last = 1;
+    check_table(&rows, &first,
+                "model llama, dtype fp16\n"
+                "layer      N  mean_us  ratio_f16\n"
+                "o      12345     0.33      2.00x\n");
+    check_table(&rows, &(struct table_style){.hide = ",dtype,N,mean_us,rejected,missing,low_clock,", .last = 1},
+                "model  layer  ratio_f16  secret\n"
+                "llama  o          2.00x  x\n");
+    rows_release(&rows);
+}
+
+/* What is lifted and says nothing is not shown at all. */
+static void test_lifted_nothing(void **state) {
+    (void)state;
+    struct rows rows = read_rows("SELECT '' AS model, 1 AS M UNION ALL SELECT NULL, 20");
+    check_table(&rows, &(struct table_style){.lift = ",model,", .last = 2}, " M\n 1\n20\n");
+    check_table(&rows, &(struct table_style){.hide = ",M,", .last = 2}, "model\n-\n-\n");
+    rows_release(&rows);
+}
+
+static void test_html(void **state) {
+    (void)state;
+    struct rows rows = read_rows("SELECT 'a<b & \"c\">' AS config, 'same' AS model, 1.5 AS time_us");
+    struct str out = {0};
+    rows_print_html(&rows, &(struct table_style){.lift = ",model,", .last = 1}, &out);
+    assert_string_equal(out.data, "<p class=\"shared\">model same</p>\n"
+                                  "<div class=\"scroll\"><table>\n"
+                                  "<thead><tr><th class=\"text\">config</th><th>time_us</th></tr></thead>\n<tbody>\n"
+                                  "<tr><td class=\"text\">a&lt;b &amp; &quot;c&quot;&gt;</td><td>1.50</td></tr>\n"
+                                  "</tbody></table></div>\n");
+    str_clear(&out);
+    rows_print_html(&rows, &(struct table_style){.hide = ",config,model,", .last = 0}, &out);
+    assert_string_equal(out.data, "<div class=\"scroll\"><table>\n<thead><tr><th>time_us</th></tr></thead>\n"
+                                  "<tbody>\n</tbody></table></div>\n");
+    str_release(&out);
+    rows_release(&rows);
+}
+
+/* RFC 4180: fields with commas, quotes or line ends are quoted, and quotes in them doubled. */
+static void test_csv(void **state) {
+    (void)state;
+    struct rows rows =
+        read_rows("SELECT 'a,b' AS config, 'say \"no\"' AS \"two, words\", 1.25 AS x, NULL AS y UNION ALL "
+                  "SELECT 'line' || char(10) || 'end', 'plain', -3, 'r' || char(13)");
+    struct str out = {0};
+    rows_print_csv(&rows, &out);
+    assert_string_equal(out.data, "config,\"two, words\",x,y\n"
+                                  "\"a,b\",\"say \"\"no\"\"\",1.25,\n"
+                                  "\"line\nend\",plain,-3,\"r\r\"\n");
+    str_release(&out);
+    rows_release(&rows);
+}
+
+/* Numbers stay numbers, whole ones whole; a column with some text is text. */
+static void test_json(void **state) {
+    (void)state;
+    struct rows rows = read_rows("SELECT 1 AS n, 0.1 AS real, 1e300 AS large, 9007199254740993 AS whole, '5' AS text, "
+                                 "NULL AS none, 6 AS mixed UNION ALL SELECT -2, 2.0, 5, 0, 'a\"b', NULL, 'six'");
+    struct str out = {0};
+    rows_print_json(&rows, &out);
+    assert_string_equal(out.data, "{\"n\":1,\"real\":0.1,\"large\":1e300,\"whole\":9007199254740993,\"text\":\"5\","
+                                  "\"none\":null,\"mixed\":\"6\"}\n"
+                                  "{\"n\":-2,\"real\":2.0,\"large\":5,\"whole\":0,\"text\":\"a\\\"b\",\"none\":null,"
+                                  "\"mixed\":\"six\"}\n");
+    str_release(&out);
+    rows_release(&rows);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reading), cmocka_unit_test(test_many_rows),      cmocka_unit_test(test_bad_queries),
+        cmocka_unit_test(test_table),   cmocka_unit_test(test_lifted_nothing), cmocka_unit_test(test_html),
+        cmocka_unit_test(test_csv),     cmocka_unit_test(test_json),
+    };
+    return cmocka_run_group_tests(tests, open_memory, close_memory);
+}
