@@ -25,6 +25,7 @@ static void test_lists(void **state) {
     check_list("1:256:x2", (int[]){1, 2, 4, 8, 16, 32, 64, 128, 256}, 9);
     check_list("3:100:x4", (int[]){3, 12, 48}, 3);
     check_list("64:256:64", (int[]){64, 128, 192, 256}, 4);
+    check_list("200000:200002:2", (int[]){200000, 200002}, 2);
     check_list("1,8:16:8,100:100:x2", (int[]){1, 8, 16, 100}, 4);
     check_list("1073741824:2147483647:x2", (int[]){1073741824}, 1); /* the next step would not fit an int */
 }

@@ -43,6 +43,26 @@ static void test_shift_and_scale(void **state) {
     assert_true(fabs(estimate_half_width(&x) - (x.high - x.low) / 2 / x.median) < 1e-12);
 }
 
+/* Of few samples every resample can be written down: of those of 1, 2, 4 ... 2^(n-1) these are the medians at 2.5 and
+ * 97.5 %. */
+static void test_exact_intervals(void **state) {
+    (void)state;
+    static const struct {
+        int count;
+        double median, low, high;
+    } exact[] = {{1, 1, 1, 1},  {2, 1.5, 1, 2},  {3, 2, 1, 4}, {4, 3, 1, 8},
+                 {5, 4, 1, 16}, {6, 6, 1.5, 24}, {7, 8, 2, 32}};
+    static const double samples[] = {1, 2, 4, 8, 16, 32, 64};
+    for (int i = 0; i < 7; i++) {
+        const struct estimate e = stats_estimate(samples, exact[i].count);
+        if (e.median != exact[i].median || e.low != exact[i].low || e.high != exact[i].high)
+            fail_msg("%d samples: %g (%g to %g), not %g (%g to %g)", exact[i].count, e.median, e.low, e.high,
+                     exact[i].median, exact[i].low, exact[i].high);
+    }
+    assert_true(estimate_half_width(&(struct estimate){8, 2, 32}) == 1.875);
+    assert_true(estimate_half_width(&(struct estimate){0, -1, 1}) == 0);
+}
+
 /* A heavy right tail, as timings have: exponential, median log 2. */
 static double draw_exponential(void) {
     return -log(1 - drand48());
@@ -83,9 +103,8 @@ static void test_coverage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_median),
-        cmocka_unit_test(test_equal_samples),
-        cmocka_unit_test(test_shift_and_scale),
+        cmocka_unit_test(test_median),          cmocka_unit_test(test_equal_samples),
+        cmocka_unit_test(test_shift_and_scale), cmocka_unit_test(test_exact_intervals),
         cmocka_unit_test(test_coverage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

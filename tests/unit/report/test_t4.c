@@ -61,6 +61,10 @@ static void make_strange(const char *path) {
     store_close(store);
     store = open_run(path, &soft, &other); /* measures nothing */
     store_close(store);
+    store = open_run(path, &soft, &env); /* what the device can do */
+    check_ok(store_record_limit(store, &(struct store_limit){"dram_read", "GB/s", 1.0 / 3, ORIGIN_MODELLED}));
+    check_ok(store_record_limit(store, &(struct store_limit){"launch", "us", 4, ORIGIN_MODELLED}));
+    store_close(store);
 }
 
 static void nothing_is_lost(void **state) {
@@ -279,6 +283,7 @@ static void what_contradicts_itself_is_refused(void **state) {
     CHANGED(2, json_object_set_new(result, "timestamp", json_string("yesterday")), "yesterday");
     CHANGED(2, json_object_set_new(result, "timestamp", json_string("2026-11-23T13:05:00.1234567Z")), "not a time");
     CHANGED(2, set_entry(result, "run", json_integer(9)), "`run` of results[2] is 9");
+    CHANGED(2, set_entry(result, "run", json_integer(2)), "`run` of results[2] is 2, and there are 2 of them");
     CHANGED(2, set_entry(result, "layer", json_integer(-1)), "`layer` of results[2] is -1");
     CHANGED(2, set_entry(result, "outcome", json_string("splendid")), "splendid");
     CHANGED(2, set_entry(result, "dtype", json_string("int3")), "CHECK");
