@@ -17,7 +17,9 @@
 #include <xxhash.h>
 
 #define SAMPLES     7
-#define CACHE_SLOTS 4096 /* a power of two; a slot keeps the last time that fell into it */
+#define CACHE_SLOTS 4096 /* a slot keeps the last time that fell into it */
+_Static_assert(SAMPLES >= 3, "the first, the middle and the last column are always run");
+_Static_assert((CACHE_SLOTS & (CACHE_SLOTS - 1)) == 0, "a hash is cut to a slot by a mask");
 
 struct cu_time_cache {
     struct {
@@ -98,7 +100,7 @@ static double host_seconds(void) {
 /* `counters` are of the whole grid. `ran`: by running it all, not by a sample. */
 static double model(struct cu_op *op, const struct sg_counters *counters, unsigned occupancy, bool ran, double took) {
     const struct CUfunc_st *f = op->function;
-    uint64_t ctas = (uint64_t)op->grid[0] * op->grid[1] * op->grid[2];
+    uint64_t ctas = sg_volume(op->grid);
     unsigned threads = op->block[0] * op->block[1] * op->block[2];
     const struct model_kernel kernel = {.counters = counters,
                                         .counted = ctas,
@@ -174,7 +176,7 @@ struct sample {
 
 /* Runs the column, of all CTAs of a cluster: clusters run as a whole. */
 static bool sample_run(const struct sg_launch *launch, struct sample *sample) {
-    uint32_t columns[CU_MAX_CLUSTER][2], cx = launch->cluster[0], cy = launch->cluster[1], wide = launch->grid[0] / cx;
+    uint32_t columns[MAX_CLUSTER][2], cx = launch->cluster[0], cy = launch->cluster[1], wide = launch->grid[0] / cx;
     for (uint32_t c = 0; c < cx * cy; c++) {
         columns[c][0] = (uint32_t)(sample->at % wide) * cx + c % cx;
         columns[c][1] = (uint32_t)(sample->at / wide) * cy + c / cx;

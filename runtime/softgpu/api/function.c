@@ -161,16 +161,17 @@ CU_API cuOccupancyMaxActiveClusters(int *out, CUfunction handle, const CUlaunchC
     if (result != CUDA_SUCCESS)
         return cu_leave(result);
     const uint32_t *own = handle->info.cluster;
-    unsigned size = own[0] ? own[0] * (own[1] ? own[1] : 1) * (own[2] ? own[2] : 1) : 1;
+    const uint32_t block[3] = {config->blockDimX, config->blockDimY, config->blockDimZ};
+    uint64_t size = own[0] ? sg_volume((uint32_t[3]){own[0], own[1] ? own[1] : 1, own[2] ? own[2] : 1}) : 1;
     for (unsigned i = 0; i < config->numAttrs; i++)
         if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
-            size = config->attrs[i].value.clusterDim.x * config->attrs[i].value.clusterDim.y *
-                   config->attrs[i].value.clusterDim.z;
-    const unsigned threads = config->blockDimX * config->blockDimY * config->blockDimZ;
-    if (size == 0 || size > CU_MAX_CLUSTER || threads == 0)
+            size = sg_volume((uint32_t[3]){config->attrs[i].value.clusterDim.x, config->attrs[i].value.clusterDim.y,
+                                           config->attrs[i].value.clusterDim.z});
+    const uint64_t threads = sg_volume(block);
+    if (size == 0 || size > MAX_CLUSTER || threads == 0 || threads > UINT32_MAX)
         return cu_leave(CUDA_ERROR_INVALID_VALUE);
-    const unsigned blocks = cu_function_occupancy(handle, threads, config->sharedMemBytes).blocks;
-    *out = (int)(blocks * cu_device.profile->sm_count / size);
+    const unsigned blocks = cu_function_occupancy(handle, (unsigned)threads, config->sharedMemBytes).blocks;
+    *out = (int)(blocks * cu_device.profile->sm_count / (unsigned)size);
     return cu_leave(CUDA_SUCCESS);
 }
 

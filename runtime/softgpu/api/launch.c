@@ -35,12 +35,12 @@ static CUresult check_shape(const struct cu_op *op) {
 
 static CUresult check_cluster(const struct cu_op *op) {
     const uint32_t *required = op->function->info.cluster;
-    uint32_t size = op->cluster[0] * op->cluster[1] * op->cluster[2];
+    const uint64_t size = sg_volume(op->cluster);
     if (size > 1 && cu_device.profile->compute_capability < 90)
         return cu_fail(CUDA_ERROR_INVALID_CLUSTER_SIZE, "%s: clusters need compute capability 9.0", op->function->name);
-    if (size > CU_MAX_CLUSTER)
-        return cu_fail(CUDA_ERROR_INVALID_CLUSTER_SIZE, "%s: a cluster of %u blocks, but %d are the most",
-                       op->function->name, size, CU_MAX_CLUSTER);
+    if (size > MAX_CLUSTER)
+        return cu_fail(CUDA_ERROR_INVALID_CLUSTER_SIZE, "%s: a cluster of %llu blocks, but %d are the most",
+                       op->function->name, (unsigned long long)size, MAX_CLUSTER);
     for (int i = 0; i < 3; i++)
         if (op->grid[i] % op->cluster[i] || (required[0] && op->cluster[i] != (required[i] ? required[i] : 1)))
             return cu_fail(CUDA_ERROR_INVALID_CLUSTER_SIZE,

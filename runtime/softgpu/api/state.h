@@ -107,8 +107,6 @@ int cu_function_max_threads(const struct CUfunc_st *function);
 /* cu_enter() for a function of the current context. */
 CUresult cu_function_enter(CUfunction handle, struct CUctx_st **context);
 
-#define CU_MAX_CLUSTER 16
-
 /* ---- operations: what a stream is asked to do ---- */
 enum cu_op_kind { CU_OP_LAUNCH, CU_OP_FILL, CU_OP_COPY, CU_OP_CALL, CU_OP_RECORD };
 struct cu_op {

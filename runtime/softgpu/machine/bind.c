@@ -1,5 +1,6 @@
 /* Which handler executes an instruction that is not arithmetic, and whether all its modifiers are understood. */
 #include "parts.h"
+#include "runtime/softgpu/memory/tensor_map.h"
 #include "runtime/softgpu/op/op.h"
 
 #include <stdio.h>
@@ -64,9 +65,10 @@ static bool bind_bulk(struct insn *i, char *error, size_t size) {
     }
     const struct operand *corner = &i->src[stores ? 1 : 2], *last = &i->src[stores && !tensor ? 1 : stores ? 2 : 3];
     i->run = stores ? bulk_store_op : tensor ? bulk_tensor_op : bulk_copy_op;
-    bool operands = i->srcs == (stores ? 3 : 4) + many + policy && i->src[0].kind == O_ADDRESS &&
-                    (stores || i->src[1].kind == O_ADDRESS) && last->kind == O_ADDRESS &&
-                    (!tensor || (corner->kind == O_VEC && i->num >= 1 && corner->count == i->num));
+    bool operands =
+        i->srcs == (stores ? 3 : 4) + many + policy && i->src[0].kind == O_ADDRESS &&
+        (stores || i->src[1].kind == O_ADDRESS) && last->kind == O_ADDRESS &&
+        (!tensor || (corner->kind == O_VEC && i->num >= 1 && i->num <= TENSOR_MAX_RANK && corner->count == i->num));
     bool between = i->space == SPACE_SHARED && i->space2 == SPACE_SHARED && (i->flags & F_REMOTE) && !many && !tensor;
     bool known = (tensor || i->boolop == SUB_NONE) && (stores || (i->space == SPACE_SHARED && loads) || between) &&
                  (!many || (i->flags & F_REMOTE));

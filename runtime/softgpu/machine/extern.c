@@ -126,7 +126,7 @@ static void call_printf(struct warp *w, const struct insn *i) {
                    &result, sizeof result);
     }
     if (out.data)
-        fputs(out.data, stdout);
+        fwrite(out.data, 1, out.length, stdout); /* a %c may be 0 */
     str_release(&out);
 }
 

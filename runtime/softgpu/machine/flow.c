@@ -11,7 +11,7 @@ void flow_bra(struct warp *w, const struct insn *i) {
 void flow_brx(struct warp *w, const struct insn *i) {
     const uint32_t *index = src_lanes(w, &i->src[0]);
     const struct sg_module *m = run_of(w)->module;
-    uint16_t stack = w->own->split[w->own->running].stack;
+    uint32_t stack = w->own->split[w->own->running].stack;
     for (uint32_t rest = w->exec; rest;) {
         int lane = __builtin_ctz(rest);
         uint32_t same = 0;
@@ -42,15 +42,16 @@ void flow_trap(struct warp *w, const struct insn *i) {
 }
 
 /* The number of this chain of callers; equal chains share one. */
-static uint16_t push_node(struct warp *w, uint32_t return_pc, uint32_t function) {
+static uint32_t push_node(struct warp *w, uint32_t return_pc, uint32_t function) {
     struct warp_private *own = w->own;
-    uint16_t parent = own->split[own->running].stack;
-    for (size_t k = 1; k < own->nodes; k++)
-        if (own->node[k].parent == parent && own->node[k].return_pc == return_pc && own->node[k].function == function)
-            return (uint16_t)k;
+    uint32_t parent = own->split[own->running].stack;
+    for (uint32_t k = own->node[parent].called; k; k = own->node[k].next)
+        if (own->node[k].return_pc == return_pc && own->node[k].function == function)
+            return k;
     array_grow(&own->node, &own->node_capacity, own->nodes, sizeof *own->node);
-    own->node[own->nodes] = (struct call_node){parent, (uint16_t)(own->node[parent].depth + 1), return_pc, function};
-    return (uint16_t)own->nodes++;
+    struct call_node *above = &own->node[parent];
+    own->node[own->nodes] = (struct call_node){parent, above->depth + 1, return_pc, function, 0, above->called};
+    return above->called = (uint32_t)own->nodes++;
 }
 
 static uint8_t *local_bytes(struct warp *w, int lane, uint64_t offset) {
@@ -86,8 +87,8 @@ static void call_function(struct warp *w, const struct insn *i, uint32_t index) 
         return;
     }
     const struct warp_private *own = w->own;
-    uint16_t stack = own->split[own->running].stack;
-    for (uint16_t k = stack; k; k = own->node[k].parent)
+    uint32_t stack = own->split[own->running].stack;
+    for (uint32_t k = stack; k; k = own->node[k].parent)
         if (own->node[k].function == index) {
             warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "a recursive call of %s", f->name);
             return;
@@ -116,7 +117,7 @@ void flow_call(struct warp *w, const struct insn *i) {
 
 void flow_ret(struct warp *w, const struct insn *i) {
     const struct warp_private *own = w->own;
-    uint16_t stack = own->split[own->running].stack;
+    uint32_t stack = own->split[own->running].stack;
     if (stack == 0) {
         flow_exit(w, i);
         return;

@@ -17,9 +17,11 @@ static bool refuse(struct sg_fault *fault, const struct sg_launch *l, const char
     return false;
 }
 
+_Static_assert(MAX_WARPS *LANES == 1024 && MAX_CLUSTER == 16 && RANK_SHIFT == 24, "the sentences below say so");
+
 static bool prepare_clusters(struct run *run, const struct sg_launch *l, struct sg_fault *fault) {
     const uint32_t *required = l->function->cluster;
-    run->cluster_ctas = 1;
+    const uint64_t ctas = sg_volume(l->cluster);
     for (int k = 0; k < 3; k++) {
         run->cluster[k] = l->cluster[k];
         if (l->cluster[k] == 0 || l->grid[k] % l->cluster[k])
@@ -27,10 +29,10 @@ static bool prepare_clusters(struct run *run, const struct sg_launch *l, struct 
         if (required[0] && l->cluster[k] != (required[k] ? required[k] : 1))
             return refuse(fault, l, "not the clusters that the kernel was compiled for (.reqnctapercluster)",
                           l->cluster[k]);
-        run->cluster_ctas *= l->cluster[k];
     }
-    if (run->cluster_ctas > MAX_CLUSTER)
-        return refuse(fault, l, "16 CTAs in a cluster are the most, this one has", run->cluster_ctas);
+    if (ctas > MAX_CLUSTER)
+        return refuse(fault, l, "16 CTAs in a cluster are the most, this one has", ctas);
+    run->cluster_ctas = (uint32_t)ctas;
     if (l->sample && (uint32_t)l->sample_count % (l->cluster[0] * l->cluster[1]))
         return refuse(fault, l, "a sample that is not of whole clusters, of columns", (uint64_t)l->sample_count);
     return true;
@@ -40,17 +42,12 @@ static bool prepare(struct run *run, const struct sg_launch *l, struct sg_fault 
     run->launch = l;
     run->function = l->function;
     run->module = l->function->module;
-    uint64_t threads = 1, ctas = 1;
-    for (int k = 0; k < 3; k++) {
-        threads *= l->block[k];
-        ctas *= l->grid[k];
-    }
+    const uint64_t threads = sg_volume(l->block);
     if (threads == 0 || threads > MAX_WARPS * LANES)
         return refuse(fault, l, "a block must have 1 to 1024 threads, this one has", threads);
     if (l->function->max_threads && threads > l->function->max_threads)
         return refuse(fault, l, "more threads in a block than the kernel was compiled for (.maxntid)", threads);
-    if (l->sample)
-        ctas = (uint64_t)l->sample_count * l->grid[2];
+    const uint64_t ctas = l->sample ? (uint64_t)l->sample_count * l->grid[2] : sg_volume(l->grid);
     if (ctas == 0 || ctas >= UINT32_MAX / 2)
         return refuse(fault, l, "impossible number of CTAs", ctas);
     if (!prepare_clusters(run, l, fault))
@@ -58,15 +55,18 @@ static bool prepare(struct run *run, const struct sg_launch *l, struct sg_fault 
     run->threads = (uint32_t)threads;
     run->clusters = (uint32_t)ctas / run->cluster_ctas;
     run->shared_static = function_shared_static(l->function);
-    run->shared_bytes = run->shared_static + l->shared_dynamic;
-    return true;
+    const uint64_t shared = (uint64_t)run->shared_static + l->shared_dynamic;
+    run->shared_bytes = (uint32_t)shared;
+    return shared <= 1u << RANK_SHIFT ||
+           refuse(fault, l, "16777216 bytes of shared memory are the most, these CTAs have", shared);
 }
 
 static void run_threads(struct run *run) {
     const struct sg_launch *l = run->launch;
-    pthread_t thread[256];
+    enum { MOST = 255 };
+    pthread_t thread[MOST];
     int extra = l->sample ? 0 : l->host_threads - 1, started = 0;
-    extra = extra > 255 ? 255 : extra >= (int)run->clusters ? (int)run->clusters - 1 : extra;
+    extra = extra > MOST ? MOST : extra >= (int)run->clusters ? (int)run->clusters - 1 : extra;
     while (started < extra && pthread_create(&thread[started], NULL, run_worker, run) == 0)
         started++;
     run_worker(run);

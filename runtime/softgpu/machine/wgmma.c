@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 enum { K_BYTES = 32, LINE = 64, MAX_N = 256 };
+_Static_assert(MAX_N / 2 <= UINT8_MAX, "operand.count holds every number of accumulators");
 
 /* The B tile of an instruction under way: where each row of K_BYTES is, and what it held. */
 struct wgmma_read {
@@ -122,7 +123,7 @@ static void note_access(struct warp *w, struct wgmma_register *r, bool written) 
         return;
     r->fences = fences;
     r->pc = w->pc - 1;
-    r->lane = (uint32_t)__builtin_ctz(w->exec);
+    r->lane = (uint8_t)__builtin_ctz(w->exec);
     r->written = written;
 }
 
@@ -194,10 +195,9 @@ static bool blame_access(struct warp *w, const struct insn *i, const struct wgmm
     const struct insn *other = &run_of(w)->module->code[r->pc];
     char name[32];
     register_name(i, is_sum ? 0 : 1, k, name);
-    warp_fault(w, i, (int)r->lane, SG_FAULT_ASYNC,
-               "%s %s was %s by PTX line %u '%.80s', and no wgmma.fence lies between the two",
-               is_sum ? "accumulator" : "register of A", name, r->written ? "written" : "read", other->line,
-               other->text);
+    warp_fault(
+        w, i, r->lane, SG_FAULT_ASYNC, "%s %s was %s by PTX line %u '%.80s', and no wgmma.fence lies between the two",
+        is_sum ? "accumulator" : "register of A", name, r->written ? "written" : "read", other->line, other->text);
     return false;
 }
 

@@ -119,7 +119,7 @@ bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t ad
                      uint32_t granule, struct bulk_box *box) {
     struct tensor_map map;
     int32_t at[TENSOR_MAX_RANK] = {0};
-    uint32_t rows = 1;
+    uint64_t rows = 1, bytes;
     if (!read_map(w, i, lane, address, &map))
         return false;
     if (box->shared % LINE) {
@@ -131,10 +131,16 @@ bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t ad
         at[k] = (int32_t)lane_u32(w, &corner->vec[k], lane);
         rows *= k ? map.box[k] : 1;
     }
-    box->bytes = rows * map.box[0] * map.element_bytes;
+    bytes = rows * map.box[0] * map.element_bytes; /* up to 2^43: boxes have up to 256 elements a side */
+    if (bytes > w->cta->shared_bytes) {
+        warp_fault(w, i, lane, SG_FAULT_OUT_OF_BOUNDS, "a bulk copy of %llu bytes at shared 0x%x of %u",
+                   (unsigned long long)bytes, box->shared, w->cta->shared_bytes);
+        return false;
+    }
+    box->bytes = (uint32_t)bytes;
     box->swizzle = map.swizzle;
     box->piece = xmalloc(rows * sizeof *box->piece);
-    box_pieces(&map, at, rows, granule, box);
+    box_pieces(&map, at, (uint32_t)rows, granule, box);
     return check_box(w, i, lane, box);
 }
 

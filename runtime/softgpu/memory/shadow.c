@@ -84,6 +84,11 @@ static void update_all(const struct cluster *cl, struct warp_private *own) {
     own->seen_all = least;
 }
 
+/* What comes after the last one that 32 bits count is taken as ordered: that errs towards silence. */
+static uint32_t next_generation(struct cluster *cl) {
+    return cl->generation < UINT32_MAX ? cl->generation++ : UINT32_MAX;
+}
+
 static void join(uint32_t *into, const uint32_t *from) {
     for (int u = 0; u < MAX_WARPS; u++)
         into[u] = from[u] > into[u] ? from[u] : into[u];
@@ -104,7 +109,7 @@ void shadow_barrier(struct cta *c, uint32_t participants, uint32_t waiters) {
         join(c->own[k].seen, all);
         update_all(c->cluster, &c->own[k]);
     }
-    c->cluster->generation++;
+    next_generation(c->cluster);
 }
 
 /* Fences order what they lie between, as far as one can tell without following the flags that carry the news:
@@ -115,7 +120,7 @@ void shadow_fence(struct warp *w) {
     cl->fenced[w->own->column] = cl->generation;
     join(w->own->seen, cl->fenced);
     update_all(cl, w->own);
-    cl->generation++;
+    next_generation(cl);
 }
 
 /* A proxy fence covers what is ordered before it: this warp's own stores, and those of others that a barrier has made
@@ -123,12 +128,12 @@ void shadow_fence(struct warp *w) {
 void shadow_fence_proxy(struct warp *w) {
     struct cluster *cl = w->cta->cluster;
     join(cl->proxy_fenced, w->own->seen);
-    cl->proxy_fenced[w->own->column] = cl->generation++;
+    cl->proxy_fenced[w->own->column] = next_generation(cl);
 }
 
 void shadow_publish(struct warp *w, uint32_t *into) {
     join(into, w->own->seen);
-    into[w->own->column] = w->cta->cluster->generation++;
+    into[w->own->column] = next_generation(w->cta->cluster);
 }
 
 void shadow_publish_start(const struct warp *w, uint32_t *into) {

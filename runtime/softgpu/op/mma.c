@@ -57,7 +57,7 @@ static void mma_int_op(struct warp *w, const struct insn *i) {
 
 static void mma_float_op(struct warp *w, const struct insn *i) {
     struct fragments f;
-    float tile[16 * 8];
+    float tile[MMA_MOST_M * 8];
     const struct mma_shape s = shape_of(i);
     if (!lanes_whole(w, i))
         return;
@@ -108,7 +108,7 @@ static op_fn *find_mma(const struct insn *i) {
     const int m = i->shape[0], k = i->shape[2], per = mma_register_k(a);
     const uint64_t allowed = F_SYNC | F_ALIGNED | F_ROW_A | F_COL_B | F_SATFINITE;
     if (i->types != 4 || i->srcs != 3 || (m != 8 && m != 16) || i->shape[1] != 8 || !per || k % per ||
-        k > 64 * (a == T_B1 ? 4 : 1) || mma_register_k(b) != per || (i->flags & ~allowed) ||
+        k > MMA_MOST_K * (a == T_B1 ? 4 : 1) || mma_register_k(b) != per || (i->flags & ~allowed) ||
         (i->flags & (F_ROW_A | F_COL_B)) != (F_ROW_A | F_COL_B))
         return NULL;
     const unsigned width = a == T_F64 ? 8 : 4;

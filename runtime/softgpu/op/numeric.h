@@ -192,6 +192,7 @@ uint32_t funnel(uint32_t low, uint32_t high, uint32_t amount, bool left, bool wr
  * the r/2-th 16 bytes of k; register r of B the r-th 16 bytes. Registers of C and D are the same with elements of 4
  * bytes: lane 4g + t holds columns 2t and 2t+1 of row g in two registers (f32, s32) or in the halves of one (f16). f64
  * elements take 8 bytes per lane and 4 k per register. */
+enum { MMA_MOST_M = 16, MMA_MOST_K = 64 /* but four times as many elements of b1 */ };
 struct mma_shape {
     int m, k;                /* m is 8 or 16, n is 8 */
     uint8_t a, b;            /* enum ptx_type of the elements */

@@ -6,8 +6,6 @@
 /* Eight columns of one row; the compiler maps it to whatever the host has. */
 typedef float row8 __attribute__((vector_size(32)));
 
-enum { MAX_K = 64, MAX_M = 16 };
-
 /* A fragment register as 8 rows of `count` floats, row-major. */
 static int unpack_rows(const uint32_t *reg, enum ptx_type type, float *out) {
     const uint8_t *bytes = (const uint8_t *)reg;
@@ -95,7 +93,7 @@ int mma_register_k(enum ptx_type type) {
  */
 static void multiply(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, row8 *out) {
     const int count = mma_register_k(s->a), blocks = count ? s->k / count : 0, halves = s->m / 8;
-    row8 right[MAX_K];
+    row8 right[MMA_MOST_K];
     unpack_columns(b, blocks, s->b, right);
     for (int h = 0; h < halves; h++) {
         row8 sum[8] = {{0}};
@@ -199,7 +197,7 @@ static void multiply_int(const struct mma_shape *s, const uint32_t *const *a, co
         multiply_bits(s, a, b, out);
         return;
     }
-    row8 rows[MAX_M];
+    row8 rows[MMA_MOST_M];
     multiply(s, a, b, rows);
     const float *x = (const float *)rows;
     for (int i = 0; i < 8 * s->m; i++)
@@ -208,9 +206,9 @@ static void multiply_int(const struct mma_shape *s, const uint32_t *const *a, co
 
 void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const int32_t *const *c,
              int32_t *const *d) {
-    int32_t product[MAX_M * 8];
+    int32_t product[MMA_MOST_M * 8];
     multiply_int(s, a, b, product);
-    int32_t sum[MAX_M / 4][32]; /* complete before d is written: its registers may be those of c in any order */
+    int32_t sum[MMA_MOST_M / 4][32]; /* complete before d is written: its registers may be those of c in any order */
     for (int r = 0; r < s->m / 4; r++) {
         const int32_t *p = product + r / 2 * 64 + r % 2;
         for (int lane = 0; lane < 32; lane++)
@@ -225,7 +223,7 @@ void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t
 
 void mma_float(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const float *c,
                float *d) {
-    row8 sum[MAX_M];
+    row8 sum[MMA_MOST_M];
     multiply(s, a, b, sum);
     const float *x = (const float *)sum;
     for (int i = 0; i < 8 * s->m; i++)
@@ -235,7 +233,7 @@ void mma_float(const struct mma_shape *s, const uint32_t *const *a, const uint32
 void mma_double(const struct mma_shape *s, const double *const *a, const double *const *b, const double *const *c,
                 double *const *d) {
     const int halves = s->m / 8;
-    double sum[MAX_M * 8];
+    double sum[MMA_MOST_M * 8];
     for (int row = 0; row < s->m; row++)
         for (int n = 0; n < 8; n++) {
             double x = c[row / 8 * 2 + n % 2][4 * (row % 8) + n / 2];

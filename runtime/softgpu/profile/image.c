@@ -54,7 +54,7 @@ const struct dev_kernel_facts *dev_image_facts(const struct dev_image *image, co
     return NULL;
 }
 
-/* The word after `directive` at the start of a line. */
+/* The word after `directive` at the start of a line; false if it is not there, or longer than `out`. */
 static bool directive_word(const char *text, const char *directive, char *out, size_t size) {
     size_t length = strlen(directive);
     for (const char *at = strstr(text, directive); at; at = strstr(at + length, directive)) {
@@ -65,7 +65,7 @@ static bool directive_word(const char *text, const char *directive, char *out, s
             at++;
         size_t count = strcspn(at, ", \t\r\n");
         snprintf(out, size, "%.*s", (int)count, at);
-        return count > 0;
+        return count > 0 && count < size;
     }
     return false;
 }

@@ -71,13 +71,12 @@ static void read_number(struct lexer *lex, struct token *t) {
         for (; q < end && is_digit(*q); q++)
             fits &= add_digit(&t->bits, base, (unsigned)(*q - '0'));
         if (q < end && (*q == '.' || (*q | 32) == 'e')) {
-            char text[64] = {0}, *stop = text;
-            memcpy(text, p, (size_t)(end - p) < 63 ? (size_t)(end - p) : 63);
-            double value = strtod(text, &stop);
+            char *stop;
+            double value = strtod(p, &stop);
             memcpy(&t->bits, &value, sizeof value);
             t->kind = TOK_FLOAT;
             fits = true;
-            q = p + (stop - text);
+            q = stop;
         }
         p = q;
     }

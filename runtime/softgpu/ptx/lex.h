@@ -25,7 +25,8 @@ struct lexer {
     struct token token; /* the current one */
 };
 
-void lexer_init(struct lexer *lex, const char *text, size_t length); /* the first token is current */
+/* The text ends with a 0 behind its length. The first token is current. */
+void lexer_init(struct lexer *lex, const char *text, size_t length);
 void lexer_next(struct lexer *lex);
 bool token_is(const struct token *token, const char *text); /* name, dot or punctuation equal to text */
 

@@ -31,6 +31,7 @@ static const struct {
                   {MOD_SUB, SUB_COUNT, sub_words},
                   {MOD_FLAG, FLAG_COUNT, flag_words}};
 
+_Static_assert((unsigned)SPACE_OF_CLUSTER > SPACE_REG, "not the number of a state space");
 /* All other words. */
 static const struct {
     const char *name;

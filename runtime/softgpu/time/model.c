@@ -1,8 +1,10 @@
 #include "model.h"
 #include <math.h>
 
-static const char *const names[MODEL_TERMS] = {"issue",  "alu",    "fma",    "half", "xu", "lsu",  "fp64",
-                                               "branch", "tensor", "shared", "port", "l2", "dram", "latency"};
+static const char *const names[] = {"issue",  "alu",    "fma",    "half", "xu", "lsu",  "fp64",
+                                    "branch", "tensor", "shared", "port", "l2", "dram", "latency"};
+
+_Static_assert(sizeof names / sizeof *names == MODEL_TERMS, "every term has its name, in the order of the enum");
 
 const char *model_term_name(enum model_term term) {
     return names[term];

@@ -16,9 +16,13 @@ enum {
     REGISTER_WAIT = 252, /* these stand for a barrier number: in a split that waits for registers (setmaxnreg), */
     CLUSTER_WAIT = 253,  /* for the barrier of the cluster, */
     MBARRIER_WAIT = 254, /* or for any mbarrier of the CTA to change */
-    MAX_CLUSTER = 16,    /* CTAs */
     RANK_SHIFT = 24      /* shared::cluster addresses: 1 + the CTA's rank above its own addresses; 0: the CTA at hand */
 };
+_Static_assert(MAX_WARPS <= 32, "a mask of warps or columns has 32 bits");
+_Static_assert(MAX_WARPS % 4 == 0, "warp groups are whole");
+_Static_assert(BARRIERS <= REGISTER_WAIT, "split.barrier tells a barrier from what stands for one");
+_Static_assert((MAX_CLUSTER + 1ull) << RANK_SHIFT <= UINT32_MAX, "shared::cluster addresses have 32 bits");
+_Static_assert(SPACE_MOST <= 1 << RANK_SHIFT, "static shared memory lies below the rank");
 
 /* A warp is a set of splits: lanes that are at the same instruction with the same callers. */
 enum split_state {
@@ -28,13 +32,14 @@ enum split_state {
 };
 struct split {
     uint32_t pc, mask;
-    uint16_t stack; /* of call_node; 0: in the entry */
+    uint32_t stack; /* of call_node; 0: in the entry */
     uint8_t state, barrier;
     uint64_t last_run; /* warp's clock */
 };
 struct call_node { /* equal callers have equal numbers, so that splits can be compared */
-    uint16_t parent, depth;
+    uint32_t parent, depth;
     uint32_t return_pc, function;
+    uint32_t called, next; /* the last node that has this one as parent, and the one before that; 0: none */
 };
 
 struct async_copy { /* one lane's cp.async */
@@ -50,8 +55,9 @@ struct wgmma_register {
     uint32_t sum, operand; /* 1 + the group under way whose accumulator it is, whose A it belongs to; 0: none */
     /* An access to it while watched, and how many wgmma.fence had come before: the last write or, without one, the
      * first read. */
-    uint32_t fences;
-    uint32_t pc : 26, lane : 5, written : 1;
+    uint32_t fences, pc;
+    uint8_t lane;
+    bool written;
 };
 
 /* wgmma of one warp: accumulators belong to the tensor core from the issue to the wait that covers them. */
@@ -87,7 +93,7 @@ struct bulk_store { /* one lane's copy to global memory, until its bytes are wri
 };
 
 struct warp_private {
-    struct split split[LANES];
+    struct split split[LANES]; /* enough: each has lanes of its own */
     int splits, running;
     uint32_t stop_pc; /* where another split waits on this one's way */
     bool forced;      /* no other split can move: a warp-wide instruction that lacks lanes is a fault */
@@ -237,7 +243,7 @@ void split_start(struct warp *w, uint32_t pc, uint32_t mask);
 bool split_choose(struct warp *w); /* merges, then picks the one to run; false: none can */
 void split_save(struct warp *w);   /* the running one, after its slice */
 void split_move(struct warp *w, uint32_t lanes, uint32_t pc,
-                uint16_t stack);                      /* lanes of the running split go elsewhere */
+                uint32_t stack);                      /* lanes of the running split go elsewhere */
 void split_release(struct warp *w, unsigned barrier); /* those waiting there run again */
 /* True if all `members` that live execute this instruction together; else waits for them (or faults) and returns false.
  */

@@ -38,6 +38,14 @@ struct sg_fault {
     char text[1024]; /* one sentence: kernel, CTA, warp, lane, PTX line and instruction, address, what is wrong */
 };
 
+enum { MAX_CLUSTER = 16 }; /* CTAs */
+
+/* How many a grid, a block or a cluster has; UINT64_MAX where they are more than 64 bits count. */
+static inline uint64_t sg_volume(const uint32_t size[3]) {
+    uint64_t all;
+    return __builtin_mul_overflow((uint64_t)size[0] * size[1], size[2], &all) ? UINT64_MAX : all;
+}
+
 struct sg_function;
 struct sg_launch {
     const struct sg_function *function;

@@ -16,7 +16,7 @@ void split_start(struct warp *w, uint32_t pc, uint32_t mask) {
     w->live = mask;
 }
 
-static void split_add(struct warp *w, uint32_t pc, uint32_t mask, uint16_t stack) {
+static void split_add(struct warp *w, uint32_t pc, uint32_t mask, uint32_t stack) {
     struct warp_private *own = w->own;
     own->split[own->splits++] = (struct split){.pc = pc, .mask = mask, .stack = stack};
 }
@@ -87,7 +87,7 @@ bool split_choose(struct warp *w) {
     return true;
 }
 
-void split_move(struct warp *w, uint32_t lanes, uint32_t pc, uint16_t stack) {
+void split_move(struct warp *w, uint32_t lanes, uint32_t pc, uint32_t stack) {
     struct warp_private *own = w->own;
     struct split *running = &own->split[own->running];
     w->event = own->splits > 1;

@@ -127,7 +127,52 @@ static void test_refusals(void **state) {
     assert_int_equal(cuModuleLoadData(&module, "no image"), CUDA_ERROR_INVALID_IMAGE);
     assert_int_equal(cuModuleLoadData(&module, ".version 8.0\n.target sm_80\n.address_size 64\nnonsense\n"),
                      CUDA_ERROR_INVALID_PTX);
+    good(cuModuleLoadData(&module, ptx_for("sm_80, texmode", ptx_body)));
+    assert_int_equal(cuModuleLoadData(&module, ptx_for("sm_80_and_much_more", ptx_body)), CUDA_ERROR_INVALID_IMAGE);
     good(cuCtxSynchronize());
+}
+
+/* Numbers whose product is 2^32, or 4 more, are no small numbers. */
+static void test_huge_clusters(void **state) {
+    struct fixture *f = *state;
+    const unsigned zero[3] = {65536, 32768, 2}, four[3] = {1300, 2501, 1321};
+    CUlaunchAttribute a = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION};
+    CUlaunchConfig config = {.gridDimX = zero[0],
+                             .gridDimY = zero[1],
+                             .gridDimZ = zero[2],
+                             .blockDimX = 32,
+                             .blockDimY = 1,
+                             .blockDimZ = 1,
+                             .attrs = &a,
+                             .numAttrs = 1};
+    CUdeviceptr x;
+    unsigned n = 1;
+    int clusters;
+    good(cuMemAlloc_v2(&x, 64));
+    void *params[] = {&x, &n, &n, &n};
+    a.value.clusterDim.x = zero[0], a.value.clusterDim.y = zero[1], a.value.clusterDim.z = zero[2];
+    assert_int_equal(cuLaunchKernelEx(&config, f->affine, params, NULL), CUDA_ERROR_INVALID_CLUSTER_SIZE);
+    a.value.clusterDim.x = four[0], a.value.clusterDim.y = four[1], a.value.clusterDim.z = four[2];
+    assert_int_equal(cuOccupancyMaxActiveClusters(&clusters, f->affine, &config), CUDA_ERROR_INVALID_VALUE);
+    a.value.clusterDim.x = 4, a.value.clusterDim.y = a.value.clusterDim.z = 1;
+    good(cuOccupancyMaxActiveClusters(&clusters, f->affine, &config));
+    assert_int_equal(clusters, 32 * 108 / 4); /* 32 blocks fit each of 108 SMs */
+    config.blockDimX = four[0], config.blockDimY = four[1], config.blockDimZ = four[2];
+    assert_int_equal(cuOccupancyMaxActiveClusters(&clusters, f->affine, &config), CUDA_ERROR_INVALID_VALUE);
+}
+
+static void test_many_contexts(void **state) {
+    struct fixture *f = *state; /* its context is the first of 64 */
+    CUcontext current;
+    for (int k = 1; k < 64; k++)
+        good(cuCtxPushCurrent_v2(f->context));
+    assert_int_equal(cuCtxPushCurrent_v2(f->context), CUDA_ERROR_INVALID_CONTEXT);
+    for (int k = 1; k < 64; k++) {
+        good(cuCtxPopCurrent_v2(&current));
+        assert_ptr_equal(current, f->context);
+    }
+    good(cuCtxGetCurrent(&current));
+    assert_ptr_equal(current, f->context);
 }
 
 /* ---- images ---- */
@@ -230,9 +275,10 @@ static void test_unpack_damaged(void **state) {
 int main(void) {
     setenv("SOFTGPU_DEVICE", "a100-sxm-80g", 1);
     const struct CMUnitTest tests[] = {
-        driver_test(test_allocation), driver_test(test_use_after_free), driver_test(test_out_of_bounds),
-        driver_test(test_misaligned), driver_test(test_fault_at_free),  driver_test(test_module_variable),
-        driver_test(test_refusals),   driver_test(test_images),         cmocka_unit_test(test_unpack_damaged),
+        driver_test(test_allocation),    driver_test(test_use_after_free),      driver_test(test_out_of_bounds),
+        driver_test(test_misaligned),    driver_test(test_fault_at_free),       driver_test(test_module_variable),
+        driver_test(test_huge_clusters), driver_test(test_many_contexts),       driver_test(test_refusals),
+        driver_test(test_images),        cmocka_unit_test(test_unpack_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

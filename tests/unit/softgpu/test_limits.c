@@ -1,7 +1,8 @@
 /* What a text may ask for has limits: one beyond each is a sentence, and never a number that was cut off. */
-#include "runtime/base/str.h"
+#include "hopper.h"
 #include "runtime/softgpu/ptx/module.h"
-#include "world.h"
+
+#include <unistd.h>
 
 /* NULL, and no sentence, if the text is good; else the sentence, until the next call. */
 static const char *complaint(const char *text) {
@@ -120,6 +121,8 @@ static void numbers(void **state) {
     expect_good(
         kernel("mov.b64 %d1, 01777777777777777777777; mov.b64 %d1, 0d3ff0000000000000; mov.b32 %r1, 0f3F800000;"));
     expect_good(kernel("add.f64 %d1, %d1, 100000000000000000000000.5;"));
+    /* 10^69 + 0.5 */
+    expect_good(kernel("add.f64 %d1, %d1, 1000000000000000000000000000000000000000000000000000000000000000000000.5;"));
 }
 
 static void variables(void **state) {
@@ -241,11 +244,225 @@ static void text_length(void **state) {
     assert_string_equal(error, "a PTX text of 2147483648 bytes: 2147483647 are possible");
 }
 
+/* ---- what a launch may ask for ---- */
+
+static void launches(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, PTX_HEAD ".visible .entry k() { .shared .b8 x[16]; ret; }\n");
+    const struct sg_launch one = w.launch;
+    const uint32_t huge[3] = {271968, 37171, 1824726041}; /* their product is 2^64 + 32 */
+    w.launch.shared_dynamic = (1u << 24) - 16;
+    world_run_good(&w, NULL);
+    w.launch.shared_dynamic++;
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "shared memory are the most, these CTAs have: 16777217");
+    w.launch.shared_dynamic = UINT32_MAX; /* 15 with the static ones, in 32 bits */
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "shared memory are the most, these CTAs have: 4294967311");
+    w.launch = one;
+    memcpy(w.launch.block, (uint32_t[3]){1024, 1, 1}, sizeof w.launch.block);
+    world_run_good(&w, NULL);
+    memcpy(w.launch.block, (uint32_t[3]){1025, 1, 1}, sizeof w.launch.block);
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "1 to 1024 threads, this one has: 1025");
+    memcpy(w.launch.block, huge, sizeof w.launch.block);
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "this one has: 18446744073709551615");
+    w.launch = one;
+    memcpy(w.launch.grid, huge, sizeof w.launch.grid);
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "impossible number of CTAs: 18446744073709551615");
+    memcpy(w.launch.grid, (uint32_t[3]){65536, 32768, 1}, sizeof w.launch.grid);
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "impossible number of CTAs: 2147483648");
+    w.launch = one;
+    memcpy(w.launch.grid, (uint32_t[3]){16, 1, 1}, sizeof w.launch.grid);
+    memcpy(w.launch.cluster, w.launch.grid, sizeof w.launch.grid);
+    world_run_good(&w, NULL);
+    memcpy(w.launch.grid, (uint32_t[3]){17, 1, 1}, sizeof w.launch.grid);
+    memcpy(w.launch.cluster, w.launch.grid, sizeof w.launch.grid);
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "16 CTAs in a cluster are the most, this one has: 17");
+    world_close(&w);
+}
+
+/* An estimate runs a few columns of a grid that may be larger, and their clusters may not be. */
+static void clusters_of_an_estimate(void **state) {
+    (void)state;
+    struct world w;
+    const uint32_t column[1][2] = {{0, 0}};
+    world_open(&w, PTX_HEAD ".visible .entry k() { ret; }\n");
+    memcpy(w.launch.grid, (uint32_t[3]){65536, 65536, 1}, sizeof w.launch.grid);
+    memcpy(w.launch.cluster, w.launch.grid, sizeof w.launch.grid); /* 0 of them, in 32 bits */
+    w.launch.sample = column;
+    w.launch.sample_count = 1;
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "16 CTAs in a cluster are the most, this one has: 4294967296");
+    world_close(&w);
+}
+
+/* ---- what a CTA and a warp may have ---- */
+
+static void barriers(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, kernel("bar.sync 15; mov.u32 %r1, 16; bar.sync %r1;"));
+    const uint64_t none[2] = {0};
+    world_run_bad(&w, none, SG_FAULT_DIVERGENT_BARRIER, "barrier 16 for 0 threads does not exist");
+    world_close(&w);
+    /* mbarriers at 0, 8, …: as many as %r1 says, by one thread */
+    for (int count = 64; count <= 65; count++) {
+        char body[512];
+        snprintf(body, sizeof body,
+                 ".shared .align 8 .b8 buf[1024]; mov.u32 %%r1, %%tid.x; setp.ne.u32 %%p1, %%r1, 0; @%%p1 exit;\n"
+                 "mov.u32 %%r2, 0; L: mbarrier.init.shared.b64 [%%r2], 1; mbarrier.init.shared.b64 [%%r2], 2;\n"
+                 "add.u32 %%r2, %%r2, 8; setp.lt.u32 %%p2, %%r2, %d; @%%p2 bra L;",
+                 8 * count);
+        world_open(&w, kernel(body));
+        if (count == 64)
+            world_run_good(&w, none);
+        else
+            world_run_bad(&w, none, SG_FAULT_UNSUPPORTED, "more than 64 mbarriers in a CTA");
+        world_close(&w);
+    }
+}
+
+/* f0 calls f1 twice, which calls f2 twice, …: 2^17 - 1 chains of callers, each of which finds its way back. */
+static void chains_of_callers(void **state) {
+    (void)state;
+    enum { DEEP = 17 };
+    struct str ptx = {0};
+    struct world w;
+    str_append(&ptx, PTX_HEAD);
+    for (int k = DEEP; k >= 0; k--) {
+        str_printf(&ptx, ".func (.param .b32 r) f%d()\n{ .reg .b32 %%r<4>; .param .b32 v; mov.u32 %%r3, 1;\n", k);
+        for (int twice = 1; twice <= 2 && k < DEEP; twice++)
+            str_printf(&ptx, "call (v), f%d; ld.param.b32 %%r%d, [v];\n", k + 1, twice);
+        str_append(&ptx, k < DEEP ? "add.u32 %r3, %r1, %r2; st.param.b32 [r], %r3; ret; }\n"
+                                  : "st.param.b32 [r], %r3; ret; }\n");
+    }
+    str_append(&ptx,
+               ".visible .entry k(.param .u64 out)\n{ .reg .b32 %r<2>; .reg .b64 %d<2>; .param .b32 v;\n"
+               "ld.param.u64 %d1, [out]; call (v), f0; ld.param.b32 %r1, [v]; st.global.u32 [%d1], %r1; ret; }\n");
+    world_open(&w, ptx.data);
+    uint32_t *out = world_alloc(&w, 4);
+    w.launch.block[0] = 1;
+    w.launch.max_warp_instructions = 0;
+    world_run_good(&w, &out);
+    assert_int_equal(*out, 1 << DEEP);
+    world_close(&w);
+    str_release(&ptx);
+}
+
+/* Lanes that call different functions from one place return with what each has computed. */
+static void callers_from_one_place(void **state) {
+    (void)state;
+    struct world w;
+    world_open(
+        &w, PTX_HEAD
+        ".func (.param .b32 r) f(.param .b32 x) { .reg .b32 %r<3>; ld.param.b32 %r1, [x]; add.u32 %r2, %r1, 100;\n"
+        "st.param.b32 [r], %r2; ret; }\n"
+        ".func (.param .b32 r) g(.param .b32 x) { .reg .b32 %r<3>; ld.param.b32 %r1, [x]; add.u32 %r2, %r1, 200;\n"
+        "st.param.b32 [r], %r2; ret; }\n"
+        ".visible .entry k(.param .u64 out)\n{ .reg .pred %p<2>; .reg .b32 %r<5>; .reg .b64 %d<6>;\n"
+        ".param .b32 a; .param .b32 v; mov.u32 %r1, %tid.x; and.b32 %r2, %r1, 1; setp.eq.u32 %p1, %r2, 0;\n"
+        "mov.b64 %d1, f; mov.b64 %d2, g; selp.b64 %d3, %d1, %d2, %p1; st.param.b32 [a], %r1;\n"
+        "P: .callprototype (.param .b32 _) _ (.param .b32 _);\ncall (v), %d3, (a), P;\n"
+        "ld.param.b32 %r3, [v]; ld.param.u64 %d4, [out]; mul.wide.u32 %d5, %r1, 4; add.u64 %d4, %d4, %d5;\n"
+        "st.global.u32 [%d4], %r3; ret; }\n");
+    uint32_t *out = world_alloc(&w, 128);
+    world_run_good(&w, &out);
+    for (uint32_t k = 0; k < 32; k++)
+        assert_int_equal(out[k], k + (k % 2 ? 200 : 100));
+    world_close(&w);
+}
+
+/* A box of 2^36 bytes is 0 in 32 bits. */
+static void boxes(void **state) {
+    (void)state;
+    struct str ptx = {0};
+    struct world w;
+    struct {
+        CUtensorMap map;
+        void *in, *out;
+    } p;
+    head(&ptx, ".param .align 64 .b8 map[128], " TWO_POINTERS);
+    str_append(&ptx, "mov.b64 %rd7, map; cvta.param.u64 %rd8, %rd7; mov.u32 %r3, 0;\n" INIT("1") FENCE
+               "bar.sync 0;\n"
+               "@%p1 cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%rd8, "
+               "{%r3, %r3, %r3, %r3, %r3}], [bar];\nret; }\n");
+    world_open(&w, ptx.data);
+    p.in = world_alloc(&w, 4096);
+    p.out = NULL;
+    const cuuint64_t size[] = {16, 256, 256, 256, 256}, stride[] = {16, 16, 16, 16};
+    const cuuint32_t box[] = {16, 256, 256, 256, 256}, step[] = {1, 1, 1, 1, 1};
+    assert_int_equal(cuTensorMapEncodeTiled(&p.map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 5, p.in, size, stride, box, step,
+                                            CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
+                                            CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                     CUDA_SUCCESS);
+    world_run_bad(&w, &p, SG_FAULT_OUT_OF_BOUNDS, "a bulk copy of 68719476736 bytes at shared 0x0 of");
+    world_close(&w);
+    str_release(&ptx);
+}
+
+/* Runs with standard output going to a file; what came out of it, 0-terminated, for the caller to free. */
+static char *printed(struct world *w, const void *params, size_t *length) {
+    FILE *file = tmpfile();
+    char *text = calloc(1, 4096);
+    assert_non_null(file);
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO);
+    dup2(fileno(file), STDOUT_FILENO);
+    world_run_good(w, params);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    rewind(file);
+    *length = fread(text, 1, 4095, file);
+    fclose(file);
+    return text;
+}
+
+/* A %s of 600 characters, a %900d, and the 0 of a %c come out whole. */
+static void prints(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w,
+               PTX_HEAD ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+                        ".visible .entry k(.param .u64 f, .param .u64 a)\n"
+                        "{ .reg .b64 %d<3>; .param .b64 p; .param .b64 q; .param .b32 v;\n"
+                        "ld.param.u64 %d1, [f]; ld.param.u64 %d2, [a]; st.param.b64 [p], %d1; st.param.b64 [q], %d2;\n"
+                        "call (v), vprintf, (p, q); ret; }\n");
+    char *format = world_alloc(&w, 64), *string = world_alloc(&w, 601), want[4096];
+    struct {
+        const char *string;
+        int number, letter;
+    } *arguments = world_alloc(&w, sizeof *arguments);
+    size_t length, wanted;
+    strcpy(format, "<%s><%900d><%c>\n");
+    memset(string, 'a', 600);
+    string[600] = '\0';
+    *arguments = (__typeof__(*arguments)){string, -7, 0};
+    const void *const params[] = {format, arguments};
+    w.launch.block[0] = 1;
+    char *got = printed(&w, params, &length);
+    wanted = (size_t)snprintf(want, sizeof want, format, string, -7, 0);
+    assert_int_equal(length, wanted);
+    assert_memory_equal(got, want, wanted);
+    free(got);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operands),  cmocka_unit_test(vectors_and_arguments), cmocka_unit_test(numbers),
-        cmocka_unit_test(variables), cmocka_unit_test(bounds_of_kernels),     cmocka_unit_test(registers),
-        cmocka_unit_test(banks),     cmocka_unit_test(text_length),
+        cmocka_unit_test(operands),
+        cmocka_unit_test(vectors_and_arguments),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(variables),
+        cmocka_unit_test(bounds_of_kernels),
+        cmocka_unit_test(registers),
+        cmocka_unit_test(banks),
+        cmocka_unit_test(text_length),
+        cmocka_unit_test(launches),
+        cmocka_unit_test(clusters_of_an_estimate),
+        cmocka_unit_test(barriers),
+        cmocka_unit_test(chains_of_callers),
+        cmocka_unit_test(callers_from_one_place),
+        cmocka_unit_test(boxes),
+        cmocka_unit_test(prints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

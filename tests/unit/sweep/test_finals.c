@@ -1,5 +1,5 @@
 /* Finals decided by hand: who wins, what a win is, and that drift between rounds changes nothing. */
-#include "tuner/finals.h"
+#include "tuner/sweep/finals.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
