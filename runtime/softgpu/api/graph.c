@@ -1,5 +1,6 @@
 /* Graphs: the operations of a capture in their order. A replay runs them one after the other, so what was captured on
  * several streams gets the sum of its times. */
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "state.h"
 #include <stdlib.h>
@@ -11,7 +12,7 @@ static void nodes_release(struct cu_nodes *nodes) {
 }
 
 static void nodes_append(struct cu_nodes *nodes, struct cu_op *op) {
-    nodes->op = xrealloc(nodes->op, (size_t)(nodes->count + 1) * sizeof(struct cu_op *));
+    array_grow(&nodes->op, &nodes->capacity, (size_t)nodes->count, sizeof(struct cu_op *));
     nodes->op[nodes->count++] = op;
 }
 

@@ -4,6 +4,7 @@
  * promises no more than that alignment, and an unmapped page follows it, so neighbours are never adjacent. Fresh pages
  * are copies on write of one small file full of poison: they cost nothing until they are written. Addresses are handed
  * out in rising order and come round again only at the end of the range, so an old pointer does not meet new data. */
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "state.h"
 #include <stdlib.h>
@@ -23,11 +24,12 @@ static struct {
     size_t size, cursor, high; /* cursor: next address to try, as an offset; high: the highest one so far */
     int poison;                /* file descriptor */
     struct cu_alloc **list;    /* by address; freed ones stay while operations refer to them */
-    int count, capacity;
+    int count;
+    size_t capacity;
     uint64_t used; /* bytes that the program holds on the device */
     uint32_t next_id;
     struct sg_alloc *table; /* answer of cu_memory_table() */
-    int table_capacity;
+    size_t table_capacity;
 } space = {.poison = -1};
 
 static int poison_file(void) {
@@ -137,10 +139,7 @@ CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struc
                               .birth = ++cu_device.sequence,
                               .death = CU_ALIVE,
                               .refs = 1};
-    if (space.count == space.capacity) {
-        space.capacity = space.capacity ? 2 * space.capacity : 64;
-        space.list = xrealloc(space.list, (size_t)space.capacity * sizeof *space.list);
-    }
+    array_grow(&space.list, &space.capacity, (size_t)space.count, sizeof(struct cu_alloc *));
     int index = index_from(at);
     memmove(space.list + index + 1, space.list + index, (size_t)(space.count - index) * sizeof *space.list);
     space.list[index] = made;
@@ -218,10 +217,7 @@ CUresult cu_memory_range(const struct CUctx_st *context, uint64_t address, size_
 }
 
 struct sg_memory cu_memory_table(const struct CUctx_st *context, uint64_t sequence) {
-    if (space.table_capacity < space.count) {
-        space.table_capacity = space.capacity;
-        space.table = xrealloc(space.table, (size_t)space.table_capacity * sizeof *space.table);
-    }
+    array_grow(&space.table, &space.table_capacity, (size_t)space.count, sizeof *space.table);
     int count = 0;
     for (int i = 0; i < space.count; i++) {
         const struct cu_alloc *a = space.list[i];

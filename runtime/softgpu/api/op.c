@@ -1,4 +1,5 @@
 /* One operation of a stream: what it may touch, and doing it. */
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "state.h"
 #include <stdio.h>
@@ -24,6 +25,7 @@ struct cu_op *cu_op_clone(const struct cu_op *op) {
     out->refs = 1;
     out->reach = NULL;
     out->reach_count = 0;
+    out->reach_capacity = 0;
     out->staged = bytes_copy(op->staged, op->bytes);
     if (op->function) {
         op->function->module->refs++;
@@ -51,7 +53,7 @@ static void touch(struct cu_op *op, struct cu_alloc *alloc) {
     for (int i = 0; i < op->reach_count; i++)
         if (op->reach[i] == alloc)
             return;
-    op->reach = xrealloc(op->reach, (size_t)(op->reach_count + 1) * sizeof *op->reach);
+    array_grow(&op->reach, &op->reach_capacity, (size_t)op->reach_count, sizeof(struct cu_alloc *));
     op->reach[op->reach_count++] = alloc;
     alloc->refs++;
 }

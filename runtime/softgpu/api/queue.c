@@ -22,6 +22,7 @@
  * module's variables. An allocation that was freed stays in place while such operations refer to it. A program that is
  * correct on hardware sees the same memory as if everything ran at once; a faulty launch reports at the call that makes
  * it run. Several identical launches in a row are run until one changes nothing. */
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "state.h"
 #include <stdlib.h>
@@ -289,10 +290,7 @@ CUresult cu_queue_submit(struct CUstream_st *stream, struct cu_op *op) {
         tick_remove(context, tick);
         return result;
     }
-    if (context->queued == context->queue_capacity) {
-        context->queue_capacity = context->queue_capacity ? 2 * context->queue_capacity : 64;
-        context->queue = xrealloc(context->queue, (size_t)context->queue_capacity * sizeof *context->queue);
-    }
+    array_grow(&context->queue, &context->queue_capacity, (size_t)context->queued, sizeof(struct cu_op *));
     op->refs++;
     context->queue[context->queued++] = op;
     return CUDA_SUCCESS;

@@ -122,6 +122,7 @@ struct cu_op {
     double seconds;          /* below zero: not known yet */
     struct cu_alloc **reach; /* allocations that it may touch; each holds a reference */
     int reach_count;
+    size_t reach_capacity;
     bool host_visible; /* its effect can be seen without a call */
 
     struct CUfunc_st *function; /* launch; holds its module */
@@ -206,6 +207,7 @@ void cu_queue_drop(struct CUctx_st *context, bool everything);
 struct cu_nodes { /* in the order of capture: each runs after the one before */
     struct cu_op **op;
     int count;
+    size_t capacity;
 };
 struct CUgraph_st {
     struct CUctx_st *context;
@@ -233,7 +235,8 @@ struct CUctx_st {
     struct CUgraphExec_st *executables;
     struct cu_tick *first, *last; /* timeline, in program order */
     struct cu_op **queue;         /* not yet run, in program order */
-    int queued, queue_capacity;
+    int queued;
+    size_t queue_capacity;
     double now; /* modelled time at which the host last waited until */
     struct cu_time_cache *times;
     uint64_t mark;

@@ -31,6 +31,8 @@ static bool bind_access(struct insn *i, char *error, size_t size) {
         if (o->kind == O_PRED || (o->kind != O_SINK && o->width < element))
             return refuse(error, size, "a register is narrower than the type");
     }
+    i->element = (uint8_t)element;
+    i->bytes = (uint8_t)(element * i->vec);
     bool fixed = i->space == SPACE_PARAM && i->aux[0] == PARAM_FIXED;
     i->run = i->op == OP_st ? mem_store : fixed ? mem_load_param : mem_load;
     return true;
@@ -49,6 +51,8 @@ static bool bind_atomic(struct insn *i, char *error, size_t size) {
         return refuse(error, size, "unknown atomic operation");
     if (i->space != SPACE_GENERIC && i->space != SPACE_GLOBAL && i->space != SPACE_SHARED)
         return refuse(error, size, "an atomic operation on this state space");
+    i->element = (uint8_t)bytes;
+    i->bytes = (uint8_t)(bytes * i->vec);
     i->run = mem_atomic;
     return true;
 }

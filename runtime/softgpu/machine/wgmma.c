@@ -349,8 +349,7 @@ void wgmma_wait_op(struct warp *w, const struct insn *i) {
 
 static void multiply(struct warp *w, const struct insn *i, const uint8_t *tile, bool accumulate) {
     static const int32_t zeros[LANES];
-    const struct mma_shape shape = {
-        .m = 16, .k = 32, .a = i->type[1], .b = i->type[2], .saturate = (i->flags & F_SATFINITE) != 0};
+    const struct mma_shape shape = shape_of(i);
     const uint32_t *a[4];
     for (int k = 0; k < 4; k++)
         a[k] = src_lanes(w, &i->src[0].vec[k]);
@@ -427,6 +426,11 @@ bool wgmma_bind(struct insn *i) {
         break;
     default:
         i->run = wgmma_mma_op;
+        shape_keep(i, (struct mma_shape){.m = 16, /* of each of the four warps */
+                                         .k = 32,
+                                         .a = i->type[1],
+                                         .b = i->type[2],
+                                         .saturate = (i->flags & F_SATFINITE) != 0});
         known = i->sub == SUB_MMA && i->types == 3 && i->type[0] == T_S32 &&
                 (i->type[1] == T_S8 || i->type[1] == T_U8) && (i->type[2] == T_S8 || i->type[2] == T_U8) &&
                 i->shape[0] == 64 && i->shape[2] == 32 && (n == 8 || n == 24 || (n % 16 == 0 && n <= MAX_N)) &&

@@ -128,11 +128,12 @@ static uint8_t *place(struct warp *w, const struct insn *i, int lane, uint64_t a
     return c->shared + address;
 }
 
-static void update_lane(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
+static void update_lane(struct warp *w, const struct insn *i, int lane, uint64_t address) {
+    const unsigned bytes = i->element;
     const struct operand *d = &i->dst[0];
     const struct operand *source = &i->src[1];
     bool global, returns = i->op == OP_atom;
-    uint8_t *host = place(w, i, lane, address, bytes * i->vec, &global);
+    uint8_t *host = place(w, i, lane, address, i->bytes, &global);
     for (unsigned k = 0; host && k < i->vec; k++) {
         const struct operand *b = source->kind == O_VEC ? &source->vec[k] : source;
         const struct operand *out = d->kind == O_VEC ? &d->vec[k] : d;
@@ -154,9 +155,8 @@ static void update_lane(struct warp *w, const struct insn *i, int lane, uint64_t
 
 void mem_atomic(struct warp *w, const struct insn *i) {
     struct access x;
-    unsigned bytes = type_size((enum ptx_type)i->type[0]);
     access_gather(w, &i->src[0], w->exec, &x);
-    x.bytes = bytes * i->vec;
+    x.bytes = i->bytes;
     x.contiguous = false;
     w->count.atomics++;
     warp_polls(w, 1);
@@ -172,7 +172,7 @@ void mem_atomic(struct warp *w, const struct insn *i) {
         global_count(w, &x, true);
     for (uint32_t rest = w->exec; rest && !run_of(w)->stop; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
-        update_lane(w, i, lane, x.address[lane], bytes);
+        update_lane(w, i, lane, x.address[lane]);
     }
     if (ordered && !run_of(w)->stop)
         shadow_fence(w);

@@ -64,7 +64,6 @@ static void store_lanes(uint8_t *const host[LANES], const uint8_t *s, uint32_t e
 
 static void load_registers(struct warp *w, const struct insn *i, const struct access *x,
                            const uint8_t *const host[LANES]) {
-    bool is_signed = type_is_signed((enum ptx_type)i->type[0]) && !type_is_float((enum ptx_type)i->type[0]);
     for (unsigned k = 0; k < i->vec; k++) {
         const struct operand *o = element_of(&i->dst[0], k);
         uint8_t *d = dst_lanes(w, o);
@@ -77,6 +76,7 @@ static void load_registers(struct warp *w, const struct insn *i, const struct ac
             load_lanes(d, host, x->exec, k * x->element, width);
             continue;
         }
+        bool is_signed = type_is_signed((enum ptx_type)i->type[0]) && !type_is_float((enum ptx_type)i->type[0]);
         for (uint32_t rest = x->exec; rest; rest &= rest - 1) {
             unsigned lane = (unsigned)__builtin_ctz(rest);
             put_value(d + lane * width, width, host[lane] + k * x->element, x->element, is_signed);
@@ -97,8 +97,8 @@ static void store_registers(struct warp *w, const struct insn *i, const struct a
 }
 
 static void access_shape(const struct insn *i, struct access *x) {
-    x->element = type_size((enum ptx_type)i->type[0]);
-    x->bytes = x->element * i->vec;
+    x->element = i->element;
+    x->bytes = i->bytes;
     x->contiguous = false;
 }
 

@@ -80,6 +80,17 @@ struct op_row {
     uint64_t flags;
     op_fn *run;
 };
+/* The shape of a multiplication, kept in insn.aux when it is bound. */
+_Static_assert(sizeof(struct mma_shape) <= sizeof((struct insn *)0)->aux, "insn.aux holds a shape");
+static inline void shape_keep(struct insn *i, struct mma_shape shape) {
+    memcpy(i->aux, &shape, sizeof shape);
+}
+static inline struct mma_shape shape_of(const struct insn *i) {
+    struct mma_shape shape;
+    memcpy(&shape, i->aux, sizeof shape);
+    return shape;
+}
+
 /* For instructions of a whole warp: false after a fault when a lane is missing. */
 bool lanes_whole(struct warp *w, const struct insn *i);
 

@@ -15,15 +15,6 @@ static void read_registers(const struct warp *w, const struct operand *o, const 
         reg[k] = src_lanes(w, &o->vec[k]);
 }
 
-static struct mma_shape shape_of(const struct insn *i) {
-    return (struct mma_shape){.m = i->shape[0],
-                              .k = i->shape[2],
-                              .a = i->type[1],
-                              .b = i->type[2],
-                              .saturate = (i->flags & F_SATFINITE) != 0,
-                              .popc_xor = i->sub == SUB_XOR};
-}
-
 struct fragments {
     const void *a[MAX_REGISTERS], *b[MAX_REGISTERS], *c[MAX_REGISTERS];
     void *d[MAX_REGISTERS];
@@ -37,8 +28,8 @@ static void read_fragments(const struct warp *w, const struct insn *i, struct fr
         f->d[k] = dst_lanes(w, &i->dst[0].vec[k]);
 }
 
-static uint64_t products(const struct insn *i) {
-    return (uint64_t)i->shape[0] * i->shape[1] * i->shape[2];
+static uint64_t products(const struct mma_shape *s) {
+    return 8u * s->m * s->k;
 }
 
 static void mma_int_op(struct warp *w, const struct insn *i) {
@@ -50,9 +41,9 @@ static void mma_int_op(struct warp *w, const struct insn *i) {
     mma_int(&s, (const uint32_t *const *)f.a, (const uint32_t *const *)f.b, (const int32_t *const *)f.c,
             (int32_t *const *)f.d);
     if (s.a == T_S8 || s.a == T_U8)
-        w->count.mma_ops_int8 += products(i);
+        w->count.mma_ops_int8 += products(&s);
     else
-        w->count.mma_ops_other += products(i);
+        w->count.mma_ops_other += products(&s);
 }
 
 static void mma_float_op(struct warp *w, const struct insn *i) {
@@ -72,9 +63,9 @@ static void mma_float_op(struct warp *w, const struct insn *i) {
     else
         mma_tile_to_f32(tile, s.m, (float *const *)f.d);
     if (s.a == T_F16 || s.a == T_BF16)
-        w->count.mma_ops_f16 += products(i);
+        w->count.mma_ops_f16 += products(&s);
     else
-        w->count.mma_ops_other += products(i);
+        w->count.mma_ops_other += products(&s);
 }
 
 static void mma_double_op(struct warp *w, const struct insn *i) {
@@ -85,7 +76,7 @@ static void mma_double_op(struct warp *w, const struct insn *i) {
     read_fragments(w, i, &f);
     mma_double(&s, (const double *const *)f.a, (const double *const *)f.b, (const double *const *)f.c,
                (double *const *)f.d);
-    w->count.mma_ops_other += products(i);
+    w->count.mma_ops_other += products(&s);
 }
 
 static void movmatrix_op(struct warp *w, const struct insn *i) {
@@ -103,7 +94,7 @@ static bool is_fragment(const struct operand *o, int count, unsigned width) {
     return true;
 }
 
-static op_fn *find_mma(const struct insn *i) {
+static op_fn *find_mma(struct insn *i) {
     const enum ptx_type d = i->type[0], a = i->type[1], b = i->type[2], c = i->type[3];
     const int m = i->shape[0], k = i->shape[2], per = mma_register_k(a);
     const uint64_t allowed = F_SYNC | F_ALIGNED | F_ROW_A | F_COL_B | F_SATFINITE;
@@ -117,6 +108,12 @@ static op_fn *find_mma(const struct insn *i) {
         !is_fragment(&i->src[2], c == T_F16 ? m / 8 : m / 4, width) ||
         !is_fragment(&i->dst[0], d == T_F16 ? m / 8 : m / 4, width))
         return NULL;
+    shape_keep(i, (struct mma_shape){.m = (uint16_t)m,
+                                     .k = (uint16_t)k,
+                                     .a = i->type[1],
+                                     .b = i->type[2],
+                                     .saturate = (i->flags & F_SATFINITE) != 0,
+                                     .popc_xor = i->sub == SUB_XOR});
     if (a == T_B1 && !(i->sub == SUB_XOR || i->sub == SUB_AND))
         return NULL;
     if (is_int)

@@ -194,7 +194,7 @@ uint32_t funnel(uint32_t low, uint32_t high, uint32_t amount, bool left, bool wr
  * elements take 8 bytes per lane and 4 k per register. */
 enum { MMA_MOST_M = 16, MMA_MOST_K = 64 /* but four times as many elements of b1 */ };
 struct mma_shape {
-    int m, k;                /* m is 8 or 16, n is 8 */
+    uint16_t m, k;           /* m is 8 or 16, n is 8 */
     uint8_t a, b;            /* enum ptx_type of the elements */
     bool saturate, popc_xor; /* of integers: clamp; of b1: xor instead of and */
 };

@@ -3,6 +3,7 @@
  * A cubin is an ELF64 file. Its section ".nv.info" is a list of attributes {format, attribute, 16-bit value or size};
  * format 4 is followed by `size` bytes. EIATTR_REGCOUNT and EIATTR_FRAME_SIZE carry {symbol index, number}. */
 #include "image.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include <elf.h>
 #include <stdlib.h>
@@ -57,7 +58,7 @@ static struct dev_kernel_facts *facts_of(struct dev_image *image, const char *na
     for (size_t i = 0; i < image->fact_count; i++)
         if (!strcmp(image->facts[i].name, name))
             return &image->facts[i];
-    image->facts = xrealloc(image->facts, (image->fact_count + 1) * sizeof *image->facts);
+    array_grow(&image->facts, &image->fact_capacity, image->fact_count, sizeof *image->facts);
     struct dev_kernel_facts *made = &image->facts[image->fact_count++];
     *made = (struct dev_kernel_facts){.name = xstrdup(name)};
     return made;

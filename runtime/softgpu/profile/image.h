@@ -21,7 +21,7 @@ struct dev_image {
     unsigned version;    /* of the text: 90 for PTX 9.0 */
     unsigned cubin_arch; /* of the cubin that the facts come from; 0 if the image has none */
     struct dev_kernel_facts *facts;
-    size_t fact_count;
+    size_t fact_count, fact_capacity;
 };
 
 /* Picks the PTX that a device of compute capability `cc` would compile (the newest that is not newer than the device)

@@ -140,6 +140,7 @@ struct insn {
     uint8_t boolop;    /* enum ptx_sub: SUB_AND, SUB_OR, SUB_XOR of setp and set */
     uint16_t shape[3]; /* m, n, k of mma; ldmatrix m8n8: {8, 8, 0} */
     uint8_t dsts, srcs;
+    uint8_t element, bytes; /* ld, st, atom, red, once bound: of one element, and of all that a lane moves */
     uint64_t flags;
     uint32_t line;               /* of the PTX text */
     uint16_t select[4];          /* video operands: of dst[0], src[0..2]; see SELECT below */
@@ -160,11 +161,28 @@ _Static_assert(T_COUNT <= UINT8_MAX && CMP_COUNT <= UINT8_MAX && RND_COUNT <= UI
     ((s) >> (2 * (k)) & 3) /* k = 0: the rightmost digit. Vmad-like: values 4 … 7 are not used                       \
                             */
 
+struct ptx_type_facts { /* a row of PTX_TYPES */
+    const char *name;
+    uint8_t size;
+    bool is_float, is_signed;
+};
+extern const struct ptx_type_facts ptx_type_facts[T_COUNT];
+
 /* Bytes of one value of a type in a register (1 for the 8-bit types), 0 for T_NONE and T_PRED. */
-unsigned type_size(enum ptx_type type);
-bool type_is_float(enum ptx_type type); /* f16, bf16, f32, f64 and their pairs */
-bool type_is_signed(enum ptx_type type);
-const char *type_name(enum ptx_type type);
-const char *op_name(enum ptx_op op);
+static inline unsigned type_size(enum ptx_type type) {
+    return ptx_type_facts[type].size;
+}
+static inline bool type_is_float(enum ptx_type type) { /* f16, bf16, f32, f64 and their pairs */
+    return ptx_type_facts[type].is_float;
+}
+static inline bool type_is_signed(enum ptx_type type) {
+    return ptx_type_facts[type].is_signed;
+}
+static inline const char *type_name(enum ptx_type type) {
+    return ptx_type_facts[type].name;
+}
+static inline const char *op_name(enum ptx_op op) {
+    return ptx_op_facts[op].name;
+}
 
 #endif

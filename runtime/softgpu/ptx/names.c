@@ -5,12 +5,8 @@
 #define OP_FACTS(name, pipe, exec, group) [OP_##name] = {#name, SG_PIPE_##pipe, EXEC_##exec, GROUP_##group},
 const struct ptx_op_facts ptx_op_facts[OP_COUNT] = {PTX_OPS(OP_FACTS)};
 
-#define TYPE_ROW(name, word, size, is_float, is_signed) [T_##name] = {word, size, is_float, is_signed},
-static const struct {
-    const char *name;
-    uint8_t size;
-    bool is_float, is_signed;
-} type_table[T_COUNT] = {[T_NONE] = {"", 0, false, false}, PTX_TYPES(TYPE_ROW)};
+#define TYPE_FACTS(name, word, size, is_float, is_signed) [T_##name] = {word, size, is_float, is_signed},
+const struct ptx_type_facts ptx_type_facts[T_COUNT] = {[T_NONE] = {"", 0, false, false}, PTX_TYPES(TYPE_FACTS)};
 
 #define SPECIAL_ROW(name, word) [SR_##name] = word,
 static const char *const special_table[SR_COUNT] = {[SR_NONE] = "", PTX_SPECIALS(SPECIAL_ROW)};
@@ -77,26 +73,6 @@ static const struct {
     {"unified", MOD_IGNORE, 0},
 };
 
-unsigned type_size(enum ptx_type type) {
-    return type_table[type].size;
-}
-
-bool type_is_float(enum ptx_type type) {
-    return type_table[type].is_float;
-}
-
-bool type_is_signed(enum ptx_type type) {
-    return type_table[type].is_signed;
-}
-
-const char *type_name(enum ptx_type type) {
-    return type_table[type].name;
-}
-
-const char *op_name(enum ptx_op op) {
-    return ptx_op_facts[op].name;
-}
-
 static bool same(const char *name, const char *text, size_t length) {
     return strncmp(name, text, length) == 0 && name[length] == '\0';
 }
@@ -110,7 +86,7 @@ enum ptx_op op_find(const char *text, size_t length) {
 
 enum ptx_type type_find(const char *text, size_t length) {
     for (int t = T_PRED; t < T_COUNT; t++)
-        if (same(type_table[t].name, text, length))
+        if (same(ptx_type_facts[t].name, text, length))
             return (enum ptx_type)t;
     return T_NONE;
 }
