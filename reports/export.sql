@@ -12,8 +12,8 @@ WITH library AS (
     WHERE device_name = :device AND cc = CAST(:cc AS INTEGER) AND sm_count = CAST(:sm_count AS INTEGER)
           AND origin = :origin AND cache_state = 'cold' AND template_hash = :templates AND nvrtc_version = CAST(:nvrtc AS INTEGER)
 )
-SELECT c.model, c.tp, c.layer, c.n AS "N", c.k AS "K", c.group_size AS "group", c.scheme, c.dtype, c.m AS "M", x.family, x.config,
-       x.binary, x.median_ns, library_family, library_ns, x.driver_version AS driver, c.software
+SELECT c.model, c.tp, c.layer, c.n, c.k, c.group_size, c.scheme, c.dtype, c.m, x.family, x.config,
+       x.binary, x.median_ns, library_family, library_ns, x.driver_version, c.software
 FROM candidate AS c
 JOIN asked_fact AS x USING (device, layer_id, m, scheme, group_size, dtype, cache_state, origin)
 WHERE c.place = 1 AND x.state = 'current' AND x.outcome = 'ok' AND NOT x.is_baseline AND NOT x.is_peer

@@ -1,5 +1,5 @@
 -- The types of GPU with cold winners, and how many of them these kernel templates and this compiler made.
-SELECT device_name AS device, cc, sm_count, origin,
+SELECT device_name, cc, sm_count, origin,
        sum(template_hash = :templates AND nvrtc_version = CAST(:nvrtc AS INTEGER)) AS usable
 FROM asked
 WHERE cache_state = 'cold'

@@ -1,5 +1,5 @@
 -- How many candidates ended how.
-SELECT origin, device_name AS device, outcome, count(*) AS candidates
+SELECT origin, device_name, outcome, count(*) AS candidates
 FROM asked_fact
 WHERE state = 'current'
 GROUP BY origin, device_name, outcome

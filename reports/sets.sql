@@ -1,4 +1,4 @@
 -- What one set of plots shows: one device, origin, model and format; measured and modelled times are never in one set.
-SELECT DISTINCT origin, device_name AS device, uuid, model, tp, dtype, group_size AS "group", cache_state AS cache
+SELECT DISTINCT origin, device_name, uuid, model, tp, dtype, group_size, cache_state
 FROM asked
 ORDER BY origin, device_name, uuid, model, tp, dtype, group_size, cache_state;

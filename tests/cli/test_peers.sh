@@ -90,7 +90,7 @@ awk -F, 'NR > 1 { n[$11 " " $7]++; losses += $15 < 1; one = $6 == 1024 && $11 ==
          END { print n["torch-fp16 w4a8"], n["torch-fp16 w8a8"], n["torch-int4pack w8a8"], n["triton-w4a8 w4a8"], n["triton-w4a8 w8a8"] + 0,
                losses, four, sprintf("%.3f", one), NR - 1 }' "$TMPDIR/out" >"$TMPDIR/counts"
 [ "$(cat "$TMPDIR/counts")" = "11 11 11 11 0 2 11 0.247 55" ] || verdict="$verdict counts: $(cat "$TMPDIR/counts"); "
-expect 'tiny,1,o,4096,4096,1024,w4a8,128,fp16,cold,triton-w4a8,fp16,0.5,2.024,' out
+expect 'tiny,1,o,4096,4096,1024,w4a8,128,fp16,cold,triton-w4a8,fp16,500.0,2024.0,' out
 result "--peers has every peer beside its winners, losses included"
 
 run 0 "$MIXTUNE" show --db "$db" --peers --m 1024 --scheme w4a8

@@ -69,7 +69,7 @@ for strategy in random guided; do
     run 0 sweep "$TMPDIR/$strategy" "${work[@]}" --strategy $strategy --max-configs 8
     measured=$("$MIXTUNE" show --db "$TMPDIR/$strategy" --all --format csv 2>/dev/null | grep -c ',sm80,')
     [ "$measured" -ge 16 ] && [ "$measured" -lt 26 ] || verdict="$verdict $measured configurations were measured; "
-    [ "$(grep -cE '200x1100 +(9|17) w4a8' "$TMPDIR/out")" = 2 ] || verdict="$verdict not two winners; "
+    [ "$(grep -cE '200x1100 +200 +1100 +(9|17) +w4a8' "$TMPDIR/out")" = 2 ] || verdict="$verdict not two winners; "
     result "a $strategy search measures a part and has winners"
 
     run 0 sweep "$TMPDIR/$strategy" "${work[@]}" --strategy $strategy --max-configs 8

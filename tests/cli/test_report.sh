@@ -58,7 +58,7 @@ result "winners as tables, measured and modelled apart"
 
 show --format csv --gpu h100 --layer qkv --m 16 --scheme w4a8 -q
 lines 2
-has "$work/out" 'tiny,1,qkv,1024,512,16,w4a8,128,fp16,cold,16.1,14.49,17.71,f16,48.0,2.98136645962733,'
+has "$work/out" 'tiny,1,qkv,1024,512,16,w4a8,128,fp16,cold,16100.0,14490.0,17710.0,f16,48000.0,2.98136645962733,'
 has "$work/out" ',measured,NVIDIA H100 80GB HBM3,GPU-1,sm80,"stages=2,split_k=1",new'
 result "winners as CSV, filtered"
 
@@ -158,8 +158,8 @@ same "$work/embedded" "$work/pictures"
 result "the page holds the plots as they are"
 
 show --format csv --model tiny --gpu software -q
-awk -F, 'NR > 1 { print $3, $7, $6, $11, $16 }' "$work/out" | sort >"$work/table"
-awk -F, 'NR > 1 { print $1, $2, $5, $6, $10 }' "$work"/report/data/*tiny*modelled.csv | sort >"$work/plot"
+awk -F, 'NR > 1 { print $3, $7, $6, $11 / 1000, $16 }' "$work/out" | sort >"$work/table"
+awk -F, 'NR > 1 { print $1, $2, $5, $6 + 0, $10 }' "$work"/report/data/*tiny*modelled.csv | sort >"$work/plot"
 [ "$(wc -l <"$work/plot")" = 12 ] || verdict+=" not twelve points; "
 same "$work/table" "$work/plot"
 result "plots and tables show the same numbers"
@@ -207,9 +207,9 @@ has "$work/err" "modelled times"
 sqlite3 :memory: >"$work/same" <<SQL
 ATTACH '$work/s.mixtune' AS b;
 .import --csv $work/winners.csv w
-SELECT count(*), sum(abs(e.expected_ns / 1000 - w.time_us) < 1e-6 AND e.config = w.config AND e.origin = 'modelled'
+SELECT count(*), sum(abs(e.expected_ns - w.median_ns) < 1e-6 AND e.config = w.config AND e.origin = 'modelled'
                      AND i.hash IS NOT NULL)
-FROM w LEFT JOIN b.entry e ON e.m = w."M" AND e.kind = 'kernel' LEFT JOIN b.image i ON i.hash = e.image;
+FROM w LEFT JOIN b.entry e ON e.m = w.m AND e.kind = 'kernel' LEFT JOIN b.image i ON i.hash = e.image;
 SELECT count(*) FROM b.fallback WHERE family IN ('sm80', 'quantize');
 SQL
 printf '2|2\n2\n' >"$work/counts"

@@ -60,15 +60,16 @@ winners() { # file
             n = split($0, cell, ",")
         }
         NR == 1 { for (i = 1; i <= n; i++) at[cell[i]] = i; next }
-        cell[at["origin"]] != origin || cell[at["cache"]] != "cold" { next }
+        cell[at["origin"]] != origin || cell[at["cache_state"]] != "cold" { next }
         {
             knobs = ";" cell[at["config"]]
             gsub(/;[a-z0-9_]+=0/, "", knobs)
             gsub(/;(blocks|cluster|cluster_k|ctas|split_k|raster|warps_m)=1/, "", knobs)
             sub(/^;/, "", knobs)
             gsub(/;/, ",", knobs)
-            printf "%-8s %5d %-6s %10.2f %10.2f %-13s %6.2f  %s %s\n", cell[at["layer"]], cell[at["M"]], cell[at["scheme"]],
-                cell[at["time_us"]], cell[at["baseline_us"]], cell[at["baseline"]], cell[at["ratio"]], cell[at["family"]], knobs
+            printf "%-8s %5d %-6s %10.2f %10.2f %-13s %6.2f  %s %s\n", cell[at["layer"]], cell[at["m"]], cell[at["scheme"]],
+                cell[at["median_ns"]] / 1000, cell[at["baseline_ns"]] / 1000, cell[at["baseline_family"]], cell[at["ratio"]],
+                cell[at["family"]], knobs
         }' "$1"
 }
 

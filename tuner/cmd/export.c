@@ -56,7 +56,7 @@ struct choice {
 };
 
 static bool same_type(const struct rows *gpus, int a, int b) {
-    return !strcmp(rows_cell(gpus, a, "device"), rows_cell(gpus, b, "device")) &&
+    return !strcmp(rows_cell(gpus, a, "device_name"), rows_cell(gpus, b, "device_name")) &&
            !strcmp(rows_cell(gpus, a, "cc"), rows_cell(gpus, b, "cc")) &&
            !strcmp(rows_cell(gpus, a, "sm_count"), rows_cell(gpus, b, "sm_count"));
 }
@@ -76,7 +76,7 @@ static enum mt_status choose_row(const struct rows *gpus, const char *origin, in
     for (int r = 0; r < gpus->count; r++) {
         if (strcmp(rows_cell(gpus, r, "origin"), origin) != 0 || (*out >= 0 && same_type(gpus, r, *out)))
             continue;
-        str_printf(&names, "%s%s (%s SMs)", types++ ? ", " : "", rows_cell(gpus, r, "device"),
+        str_printf(&names, "%s%s (%s SMs)", types++ ? ", " : "", rows_cell(gpus, r, "device_name"),
                    rows_cell(gpus, r, "sm_count"));
         *out = r;
     }
@@ -114,9 +114,9 @@ static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice 
                       "the winners on %s were found with other kernel templates or another NVRTC than this mixtune has "
                       "(NVRTC %d.%d): "
                       "sweep again with this one, or export with the one that swept",
-                      rows_cell(gpus, row, "device"), nvrtc / 100, nvrtc % 100 / 10);
+                      rows_cell(gpus, row, "device_name"), nvrtc / 100, nvrtc % 100 / 10);
     if (status == MT_OK) {
-        c->device = rows_cell(gpus, row, "device");
+        c->device = rows_cell(gpus, row, "device_name");
         c->cc = rows_cell(gpus, row, "cc");
         c->sm_count = rows_cell(gpus, row, "sm_count");
     }
@@ -128,7 +128,7 @@ static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice 
 static enum mt_status write_draft(const struct draft *d, const struct choice *c, const char *path) {
     int driver = 0;
     for (int r = 0; r < d->rows->count; r++) {
-        int version = atoi(rows_cell(d->rows, r, "driver"));
+        int version = atoi(rows_cell(d->rows, r, "driver_version"));
         driver = version > driver ? version : driver;
     }
     const struct bundle bundle = {

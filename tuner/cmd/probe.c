@@ -8,7 +8,7 @@
 #include "tuner/options.h"
 #include "tuner/progress.h"
 #include "tuner/sweep/lock.h"
-#include "tuner/sweep/worker.h"
+#include "tuner/sweep/run.h"
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,23 +71,6 @@ struct probing {
     bool wrong; /* a kernel did not do its work */
 };
 
-static enum mt_status begin_run(const struct probing *p) {
-    const struct device *dev = p->dev;
-    const struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
-    struct store_environment env = {.driver_version = dev->driver_version};
-    struct str clocks = {0};
-    char templates[33];
-    if (!dev->software)
-        nvml_describe(dev->uuid, &clocks);
-    env.clocks = str_text(&clocks);
-    env.template_hash = templates;
-    enum mt_status status = template_hash(templates);
-    if (!status && !(status = nvrtc_version(&env.nvrtc_version)))
-        status = store_begin(p->store, &device, &env, p->options->command);
-    str_release(&clocks);
-    return status;
-}
-
 /* ---- printing ---- */
 
 static void print_heading(const struct probing *p) {
@@ -99,8 +82,8 @@ static void print_heading(const struct probing *p) {
 /* `missing` says why there is no value; NULL: there is. */
 static void print_limit(const struct probing *p, const struct limit *l, const char *missing) {
     if (p->options->common.json) {
-        json_t *object = json_pack("{ss ss ss}", "device", p->dev->name, "origin", store_origin_name(origin_of(p->dev)),
-                                   "name", l->name);
+        json_t *object = json_pack("{ss ss ss}", "device_name", p->dev->name, "origin",
+                                   store_origin_name(origin_of(p->dev)), "name", l->name);
         if (missing)
             json_object_set_new(object, "missing", json_string(missing));
         else
@@ -185,7 +168,7 @@ static enum mt_status probe(const struct probe_options *o) {
     if (processes > 1)
         log_warn("%d other processes compute on %s: the measured limits will be too low", processes - 1, p.dev->name);
     if (!(status = store_open(o->db, &p.store)) && !(status = lock_take(p.dev, o->db, true, 0, &lock)) &&
-        !(status = probe_compile(p.dev)) && !(status = begin_run(&p))) {
+        !(status = probe_compile(p.dev)) && !(status = run_begin(p.store, p.worker, o->command))) {
         print_heading(&p);
         status = measure_limits(&p);
     }

@@ -151,7 +151,7 @@ static void print_number(double value, const char *unit, int width) {
 static void print_json(const struct replay *o, int first, bool total, int strategy, const struct outcome *r) {
     const struct rows *rows = &o->set.rows;
     const struct replay_problem *p = &o->set.item[first];
-    static const char *const sweep_names[] = {"origin", "device", "model"};
+    static const char *const sweep_names[] = {"origin", "device_name", "model"};
     static const char *const names[] = {"layer", "scheme", "dtype"};
     json_t *row = json_object();
     for (int i = 0; i < 3; i++)

@@ -78,16 +78,19 @@ static void append_warning(const char *what, struct str *page) {
 
 /* Rows of the page, one table for each origin. */
 static void append_rows(const struct rows *rows, int last, struct str *page) {
-    static const char lift[] =
-        ",origin,model,tp,group,dtype,cache,device,uuid,family,templates,clocks,baseline_lacks,missing,";
+    static const char lift[] = ",origin,model,tp,group_size,dtype,cache_state,device_name,uuid,family,template_hash,"
+                               "clocks,baseline_lacks,missing,";
     for (int first = 0, end; first < last; first = end) {
         end = rows_run_end(rows, first, "origin");
         end = end < last ? end : last;
         bool modelled = !strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED));
         /* An interval of a modelled time has no meaning. */
-        struct table_style style = {lift, modelled ? ",low_us,high_us,ratio_low,ratio_high," : ",low_us,high_us,",
-                                    ROWS_RARE, first, end};
-        if (modelled && (rows_column(rows, "time_us") >= 0 || rows_column(rows, "ratio") >= 0))
+        struct table_style style = {.lift = lift,
+                                    .hide = modelled ? ",low_ns,high_ns,ratio_low,ratio_high," : ",low_ns,high_ns,",
+                                    .rare = ROWS_RARE,
+                                    .first = first,
+                                    .last = end};
+        if (modelled && (rows_column(rows, "median_ns") >= 0 || rows_column(rows, "ratio") >= 0))
             append_warning("this table", page);
         rows_print_html(rows, &style, page);
     }

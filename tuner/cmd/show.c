@@ -5,6 +5,7 @@
 #include "tuner/report/query.h"
 #include "tuner/report/rows.h"
 #include "tuner/report/t4.h"
+#include "tuner/report/tables.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,66 +74,6 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
     }
 }
 
-static int count_cells(const struct rows *rows, int first, int last, const char *name, const char *part) {
-    int count = 0;
-    for (int r = first; r < last; r++)
-        count += strstr(rows_cell(rows, r, name), part) != NULL;
-    return count;
-}
-
-/* What a reader of the table would otherwise take for granted. */
-static void print_notes(const struct rows *rows, int first, int last, struct str *out) {
-    const int all = last - first, baselines = count_cells(rows, first, last, "baseline_lacks", "cublas"),
-              gates = count_cells(rows, first, last, "missing", "gate");
-    if (baselines)
-        str_printf(out,
-                   "In %d of %d rows the baseline is not the fastest of all libraries: there is no time of those in "
-                   "baseline_lacks, and over them the ratio may be lower.\n",
-                   baselines, all);
-    if (gates)
-        str_printf(out,
-                   "%d of %d rows were measured without the gate: their times can hold time in which the device waited "
-                   "for the host.\n",
-                   gates, all);
-    int samples = 0, rejected = 0, low = 0;
-    for (int r = first; r < last; r++) {
-        const int these = atoi(rows_cell(rows, r, "rejected"));
-        samples += these;
-        rejected += these > 0;
-        low += *rows_cell(rows, r, "low_clock") != 0;
-    }
-    if (rejected)
-        str_printf(out, "Of %d rows %d samples were thrown away: the clock was low, or the host was late.\n", rejected,
-                   samples);
-    if (low)
-        str_printf(
-            out,
-            "On the way to %d rows the SM clock was too low: low_clock is the lowest, over the device's highest. "
-            "Where it stayed so, the times are those of that clock.\n",
-            low);
-}
-
-/* One table for each origin, so that measured and modelled times never stand under each other. */
-static void print_tables(const struct rows *rows, struct str *out) {
-    static const char lift[] =
-        ",model,tp,group,dtype,cache,device,templates,driver,nvrtc,cublas,samples,state,family,peer_dtype,"
-        "baseline_lacks,missing,";
-    static const char hide[] = ",uuid,low_us,high_us,ratio_low,ratio_high,";
-    for (int first = 0, last; first < rows->count; first = last) {
-        last = rows_run_end(rows, first, "origin");
-        if (first)
-            str_append(out, "\n");
-        if (!strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED)) &&
-            rows_column(rows, "time_us") >= 0)
-            str_append(out,
-                       "MODELLED: every time and ratio in this table is modelled on a software device. They compare "
-                       "configurations with each other and are no speed-up of a real GPU.\n");
-        struct table_style style = {lift, hide, ROWS_RARE, first, last};
-        rows_print_table(rows, &style, out);
-        print_notes(rows, first, last, out);
-    }
-}
-
 static enum mt_status print_t4(struct store *store, const struct show *o) {
     const struct query_options *q = &o->query;
     bool everything = !o->failed && !q->model && !q->layers && !q->gpu && !q->m.count && !q->scheme_count;
@@ -160,14 +101,13 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
                     path);
     if (!rows->count)
         return query_nothing(&o->query, o->all ? "measurements" : o->peers ? "times of peers" : "winners");
+    const bool json = o->format == FORMAT_JSON || o->query.common.json;
     struct str out = {0};
-    if (o->format == FORMAT_JSON || o->query.common.json)
-        rows_print_json(rows, &out);
-    else if (o->format == FORMAT_CSV)
-        rows_print_csv(rows, &out);
+    if (json || o->format == FORMAT_TABLE)
+        tables_print(rows, json);
     else
-        print_tables(rows, &out);
-    fwrite(out.data, 1, out.length, stdout);
+        rows_print_csv(rows, &out);
+    fwrite(str_text(&out), 1, out.length, stdout);
     str_release(&out);
     return MT_OK;
 }

@@ -159,9 +159,10 @@ static enum mt_status default_configs(struct verification *v) {
 static void print_json(const struct work_item *item, const char *family, const char *config, const char *verdict,
                        double worst, const char *message) {
     const struct problem *p = &item->problem;
-    json_t *row = json_pack("{ss ss si si si ss si ss ss sf ss}", "family", family, "config", config, "m", p->m, "n",
-                            p->n, "k", p->k, "scheme", item->scheme, "group", p->group, "dtype", dtype_name(p->dtype),
-                            "verdict", verdict, "worst", worst < 1e300 ? worst : 1e300, "message", message);
+    json_t *row =
+        json_pack("{ss ss si si si ss si ss ss sf ss}", "family", family, "config", config, "m", p->m, "n", p->n, "k",
+                  p->k, "scheme", item->scheme, "group_size", p->group, "dtype", dtype_name(p->dtype), "verdict",
+                  verdict, "worst", worst < 1e300 ? worst : 1e300, "message", message);
     char *text = json_dumps(row, JSON_COMPACT);
     puts(text);
     free(text);

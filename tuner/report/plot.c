@@ -77,7 +77,7 @@ bool plot_set_modelled(const struct plot_set *set) {
 
 /* "A100-SXM-80G" of "A100-SXM-80G (software device, modelled times)". Appends. */
 static void short_device(const struct plot_set *set, struct str *out) {
-    const char *name = field(set, "device");
+    const char *name = field(set, "device_name");
     const char *end = strstr(name, " (software device");
     str_append_bytes(out, name, end ? (size_t)(end - name) : strlen(name));
 }
@@ -91,8 +91,8 @@ void plot_set_name(const struct plot_set *set, struct str *out) {
     struct str text = {0};
     short_device(set, &text);
     str_printf(&text, " %s tp%s %s g%s %s %.12s %s", *field(set, "model") ? field(set, "model") : "shapes",
-               field(set, "tp"), field(set, "dtype"), field(set, "group"), field(set, "cache"), field(set, "uuid"),
-               field(set, "origin"));
+               field(set, "tp"), field(set, "dtype"), field(set, "group_size"), field(set, "cache_state"),
+               field(set, "uuid"), field(set, "origin"));
     bool dash = true; /* no dash at the start, nor two in a row */
     for (const char *p = text.data; *p; p++) {
         bool keep = isalnum((unsigned char)*p) || *p == '.';
@@ -137,7 +137,7 @@ static void set_baseline(struct str *out, const struct plot_set *set, const stru
     struct str words = {0}, text = {0};
     char *save;
     int count = 0;
-    list_words(curves, "baseline", &words);
+    list_words(curves, "baseline_family", &words);
     str_printf(&text, "%s baseline", field(set, "dtype"));
     for (char *w = strtok_r(words.data, " ", &save); w; w = strtok_r(NULL, " ", &save))
         str_printf(&text, "%s%s", count++ ? ", " : " (", w);
@@ -154,7 +154,7 @@ static int compare_numbers(const void *a, const void *b) {
 
 /* The batch sizes in increasing order; the ticks of the axis. */
 static void set_batch_sizes(struct str *out, const struct rows *rows) {
-    int column = rows_column(rows, "M");
+    int column = rows_column(rows, "m");
     const char **m = xcalloc((size_t)rows->count, sizeof *m);
     for (int r = 0; r < rows->count; r++)
         m[r] = rows->cell[r * rows->columns + column];
@@ -182,7 +182,7 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
     str_clear(&text);
     plot_set_where(set, &text);
     set_variable(script, "times", plot_set_modelled(set) ? "modelled" : "measured");
-    str_printf(&text, ", group %s, %s cache%s%s", field(set, "group"), field(set, "cache"),
+    str_printf(&text, ", group %s, %s cache%s%s", field(set, "group_size"), field(set, "cache_state"),
                atoi(field(set, "tp")) > 1 ? ", tensor parallel over " : "",
                atoi(field(set, "tp")) > 1 ? field(set, "tp") : "");
     set_variable(script, "where", text.data);
@@ -243,10 +243,23 @@ static bool has_baseline(const struct rows *curves) {
 /* The kinds from `first` to before `end`, from the rows of `sql`, which go to DIR/data/BASE.csv. */
 static enum mt_status draw_kinds(struct sqlite3 *db, const char *dir, const struct plot_set *set, const char *sql,
                                  const char *base, int first, int end, char *names[PLOT_KINDS]) {
-    const char *const values[] = {
-        ":origin", field(set, "origin"), ":uuid",  field(set, "uuid"),  ":device", field(set, "device"),
-        ":model",  field(set, "model"),  ":tp",    field(set, "tp"),    ":dtype",  field(set, "dtype"),
-        ":group",  field(set, "group"),  ":cache", field(set, "cache"), NULL};
+    const char *const values[] = {":origin",
+                                  field(set, "origin"),
+                                  ":uuid",
+                                  field(set, "uuid"),
+                                  ":device_name",
+                                  field(set, "device_name"),
+                                  ":model",
+                                  field(set, "model"),
+                                  ":tp",
+                                  field(set, "tp"),
+                                  ":dtype",
+                                  field(set, "dtype"),
+                                  ":group_size",
+                                  field(set, "group_size"),
+                                  ":cache_state",
+                                  field(set, "cache_state"),
+                                  NULL};
     struct rows curves;
     struct str path = {0}, csv = {0}, set_name = {0};
     enum mt_status status = rows_read(db, sql, values, &curves);

@@ -91,23 +91,37 @@ static char *conditions(const struct query_options *o) {
     return sqlite3_str_finish(sql);
 }
 
-static enum mt_status make_tables(sqlite3 *db, const struct query_options *o) {
-    char *where = conditions(o);
-    char *sql = sqlite3_mprintf(
-        "PRAGMA temp_store = MEMORY;"
-        "CREATE TEMP TABLE swept AS SELECT layer AS layer_id, min(created) AS layer_order FROM measurement GROUP BY "
-        "layer;"
-        "CREATE TEMP TABLE newest AS SELECT id FROM current UNION ALL SELECT id FROM current_peer;"
-        "CREATE INDEX temp.newest_id ON newest (id);"
-        "CREATE TEMP TABLE asked AS SELECT * FROM speedup JOIN swept USING (layer_id) WHERE %s;"
-        "CREATE TEMP TABLE asked_peer AS SELECT * FROM peer JOIN swept USING (layer_id) WHERE %s;"
-        "CREATE TEMP TABLE asked_fact AS SELECT *, CASE WHEN stale THEN 'stale' WHEN id IN newest THEN 'current' "
-        "ELSE 'replaced' END AS state FROM fact JOIN swept USING (layer_id) WHERE %s;",
-        where, where, where);
+/* Runs `sql` and frees it. */
+static enum mt_status run(sqlite3 *db, char *sql) {
     enum mt_status status = MT_OK;
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
         status = fail(MT_FAILURE, "%s: cannot read it: %s", sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
     sqlite3_free(sql);
+    return status;
+}
+
+enum mt_status query_ask(sqlite3 *db, const char *where) {
+    return run(db, sqlite3_mprintf("PRAGMA temp_store = MEMORY;"
+                                   "CREATE TEMP TABLE swept AS SELECT layer AS layer_id, min(created) AS layer_order "
+                                   "FROM measurement GROUP BY layer;"
+                                   "CREATE TEMP TABLE asked AS SELECT * FROM speedup JOIN swept USING (layer_id) "
+                                   "WHERE %s;",
+                                   where));
+}
+
+static enum mt_status make_tables(sqlite3 *db, const struct query_options *o) {
+    char *where = conditions(o);
+    enum mt_status status = query_ask(db, where);
+    if (status == MT_OK)
+        status = run(db, sqlite3_mprintf("CREATE TEMP TABLE newest AS SELECT id FROM current UNION ALL SELECT id FROM "
+                                         "current_peer;"
+                                         "CREATE INDEX temp.newest_id ON newest (id);"
+                                         "CREATE TEMP TABLE asked_peer AS SELECT * FROM peer JOIN swept USING "
+                                         "(layer_id) WHERE %s;"
+                                         "CREATE TEMP TABLE asked_fact AS SELECT *, CASE WHEN stale THEN 'stale' WHEN "
+                                         "id IN newest THEN 'current' ELSE 'replaced' END AS state "
+                                         "FROM fact JOIN swept USING (layer_id) WHERE %s;",
+                                         where, where));
     sqlite3_free(where);
     return status;
 }

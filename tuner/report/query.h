@@ -21,6 +21,8 @@ void query_options_release(struct query_options *o);
  * with `state`: current, replaced or stale), all with `layer_order`, the order in which the layers were first swept.
  * Says on standard error what does not count and why. */
 enum mt_status query_open(const struct query_options *o, struct store **out);
+/* Of these only `asked`, for the rows where the SQL `where` holds. Once in a connection. */
+enum mt_status query_ask(struct sqlite3 *db, const char *where);
 
 /* MT_FAILURE: the database has nothing ("winners") that matches the options. */
 enum mt_status query_nothing(const struct query_options *o, const char *what);

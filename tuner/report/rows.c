@@ -86,13 +86,21 @@ static bool ends_with(const char *text, const char *end) {
     return a >= b && !strcmp(text + a - b, end);
 }
 
-void rows_format_cell(const struct rows *rows, int row, int column, struct str *out) {
-    const char *cell = cell_at(rows, row, column), *name = rows->name[column];
-    if (!cell || !*cell)
+/* A column's name stands where a row would: times are in ns, and shown in us. */
+enum { HEADING = -1 };
+
+static void format_cell(const struct rows *rows, int row, int column, struct str *out) {
+    const char *name = rows->name[column], *cell = row == HEADING ? name : cell_at(rows, row, column);
+    const bool is_time = ends_with(name, "_ns");
+    if (row == HEADING && is_time)
+        str_printf(out, "%.*sus", (int)strlen(name) - 2, name);
+    else if (row == HEADING)
+        str_append(out, name);
+    else if (!cell || !*cell)
         str_append(out, "-");
-    else if (ends_with(name, "_us"))
-        str_printf(out, "%.2f", strtod(cell, NULL));
-    else if (!strncmp(name, "ratio", 5))
+    else if (is_time)
+        str_printf(out, "%.2f", strtod(cell, NULL) / 1e3);
+    else if (!strncmp(name, "ratio", 5) || !strcmp(name, "over_floor"))
         str_printf(out, "%.2fx", strtod(cell, NULL));
     else
         str_append(out, cell);
@@ -142,8 +150,10 @@ static bool print_lifted(const struct rows *rows, const struct table_style *styl
     bool any = false;
     for (int c = 0; c < rows->columns && style->first < style->last; c++)
         if (place_of(rows, style, c) == PLACE_ABOVE) {
-            str_printf(out, "%s%s ", any ? ", " : "", rows->name[c]);
-            rows_format_cell(rows, style->first, c, out);
+            str_append(out, any ? ", " : "");
+            format_cell(rows, HEADING, c, out);
+            str_append(out, " ");
+            format_cell(rows, style->first, c, out);
             any = true;
         }
     return any;
@@ -156,34 +166,44 @@ static void print_padded(const char *text, int width, bool left, bool last, stru
                last ? "\n" : "  ");
 }
 
+static int widest(const struct rows *rows, const struct table_style *style, int column) {
+    struct str cell = {0};
+    format_cell(rows, HEADING, column, &cell);
+    int width = width_of(cell.data);
+    for (int r = style->first; r < style->last; r++) {
+        str_clear(&cell);
+        format_cell(rows, r, column, &cell);
+        int w = width_of(cell.data);
+        width = w > width ? w : width;
+    }
+    str_release(&cell);
+    return width > style->least ? width : style->least;
+}
+
+static void print_line(const struct rows *rows, int row, const int *width, int last, struct str *out) {
+    struct str cell = {0};
+    for (int c = 0; c <= last; c++)
+        if (width[c]) {
+            str_clear(&cell);
+            format_cell(rows, row, c, &cell);
+            print_padded(cell.data, width[c], rows->text[c], c == last, out);
+        }
+    str_release(&cell);
+}
+
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out) {
     int *width = xcalloc((size_t)rows->columns, sizeof *width), last = -1;
-    struct str cell = {0};
-    for (int c = 0; c < rows->columns; c++) {
-        if (place_of(rows, style, c) != PLACE_COLUMN)
-            continue;
-        last = c;
-        width[c] = width_of(rows->name[c]);
-        for (int r = style->first; r < style->last; r++) {
-            str_clear(&cell);
-            rows_format_cell(rows, r, c, &cell);
-            int w = width_of(cell.data);
-            width[c] = w > width[c] ? w : width[c];
-        }
-    }
-    if (print_lifted(rows, style, out))
-        str_append(out, "\n");
     for (int c = 0; c < rows->columns; c++)
-        if (width[c])
-            print_padded(rows->name[c], width[c], rows->text[c], c == last, out);
+        if (place_of(rows, style, c) == PLACE_COLUMN) {
+            width[c] = widest(rows, style, c);
+            last = c;
+        }
+    if (!style->headless) {
+        str_append(out, print_lifted(rows, style, out) ? "\n" : "");
+        print_line(rows, HEADING, width, last, out);
+    }
     for (int r = style->first; r < style->last; r++)
-        for (int c = 0; c < rows->columns; c++)
-            if (width[c]) {
-                str_clear(&cell);
-                rows_format_cell(rows, r, c, &cell);
-                print_padded(cell.data, width[c], rows->text[c], c == last, out);
-            }
-    str_release(&cell);
+        print_line(rows, r, width, last, out);
     free(width);
 }
 
@@ -201,6 +221,21 @@ void html_escape(const char *text, struct str *out) {
     }
 }
 
+static void print_html_cells(const struct rows *rows, const struct table_style *style, int row, struct str *out) {
+    const char *tag = row == HEADING ? "th" : "td";
+    struct str cell = {0};
+    for (int c = 0; c < rows->columns; c++) {
+        if (place_of(rows, style, c) != PLACE_COLUMN)
+            continue;
+        str_clear(&cell);
+        format_cell(rows, row, c, &cell);
+        str_printf(out, "<%s%s>", tag, rows->text[c] ? " class=\"text\"" : "");
+        html_escape(cell.data, out);
+        str_printf(out, "</%s>", tag);
+    }
+    str_release(&cell);
+}
+
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out) {
     struct str cell = {0};
     if (print_lifted(rows, style, &cell)) {
@@ -209,21 +244,11 @@ void rows_print_html(const struct rows *rows, const struct table_style *style, s
         str_append(out, "</p>\n");
     }
     str_append(out, "<div class=\"scroll\"><table>\n<thead><tr>");
-    for (int c = 0; c < rows->columns; c++)
-        if (place_of(rows, style, c) == PLACE_COLUMN)
-            str_printf(out, "<th%s>%s</th>", rows->text[c] ? " class=\"text\"" : "", rows->name[c]);
+    print_html_cells(rows, style, HEADING, out);
     str_append(out, "</tr></thead>\n<tbody>\n");
     for (int r = style->first; r < style->last; r++) {
         str_append(out, "<tr>");
-        for (int c = 0; c < rows->columns; c++) {
-            if (place_of(rows, style, c) != PLACE_COLUMN)
-                continue;
-            str_clear(&cell);
-            rows_format_cell(rows, r, c, &cell);
-            str_append(out, rows->text[c] ? "<td class=\"text\">" : "<td>");
-            html_escape(cell.data, out);
-            str_append(out, "</td>");
-        }
+        print_html_cells(rows, style, r, out);
         str_append(out, "</tr>\n");
     }
     str_append(out, "</tbody></table></div>\n");

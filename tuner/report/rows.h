@@ -29,15 +29,16 @@ const char *rows_cell(const struct rows *rows, int row, const char *name);
 /* The end of the run of rows that have the same cell as row `first`: the index after the last of them. */
 int rows_run_end(const struct rows *rows, int first, const char *name);
 
-/* Times as the tables show them: columns that end in _us, and ratios, with two decimals. */
-void rows_format_cell(const struct rows *rows, int row, int column, struct str *out);
-
 /* Appends. A table for people: columns of `lift` (",model,dtype,") that are the same in every row move into one line
  * above it, those of `hide` are left out, and those of `rare` where all rows have 0 or nothing; `first`..`last` are the
- * rows that it shows. */
+ * rows that it shows. Times, whose columns end in _ns, are shown in us with two decimals, and so are ratios.
+ * Rows that are printed one by one stand under each other when their columns are at least so wide, and only the first
+ * has the heading. */
 struct table_style {
     const char *lift, *hide, *rare;
     int first, last;
+    int least; /* width of each column */
+    bool headless;
 };
 /* What a good measurement has nothing of. */
 #define ROWS_RARE ",baseline_lacks,missing,rejected,low_clock,"

@@ -88,8 +88,8 @@ void winner_set_choose(const double *ns, int problems, int kernels, int *chosen)
 
 /* ---- on rows ---- */
 
-static const char *const layer_columns[] = {"model", "tp", "layer", "N", "K", "group", "scheme", "dtype", NULL};
-static const char *const problem_columns[] = {"M", NULL};
+static const char *const layer_columns[] = {"model", "tp", "layer", "n", "k", "group_size", "scheme", "dtype", NULL};
+static const char *const problem_columns[] = {"m", NULL};
 static const char *const kernel_columns[] = {"family", "binary", NULL};
 
 static bool same(const struct rows *rows, int a, int b, const char *const *columns) {

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /* What makes a problem one; `sweep` is what makes a sweep one. */
-static const char *const sweep_columns[] = {"origin", "device", "uuid", "cache", "model", "tp", NULL};
-static const char *const problem_columns[] = {"layer", "N", "K", "group", "scheme", "dtype", "M", NULL};
+static const char *const sweep_columns[] = {"origin", "device_name", "uuid", "cache_state", "model", "tp", NULL};
+static const char *const problem_columns[] = {"layer", "n", "k", "group_size", "scheme", "dtype", "m", NULL};
 
 static bool same_cells(const struct rows *rows, int a, int b, const char *const *columns) {
     for (; *columns; columns++)
@@ -22,10 +22,10 @@ bool replay_same_sweep(const struct replay_set *set, int a, int b) {
 }
 
 static enum mt_status read_problem(const struct rows *rows, int row, struct problem *out) {
-    *out = (struct problem){.m = atoi(rows_cell(rows, row, "M")),
-                            .n = atoi(rows_cell(rows, row, "N")),
-                            .k = atoi(rows_cell(rows, row, "K")),
-                            .group = atoi(rows_cell(rows, row, "group"))};
+    *out = (struct problem){.m = atoi(rows_cell(rows, row, "m")),
+                            .n = atoi(rows_cell(rows, row, "n")),
+                            .k = atoi(rows_cell(rows, row, "k")),
+                            .group = atoi(rows_cell(rows, row, "group_size"))};
     enum mt_status status = scheme_parse(rows_cell(rows, row, "scheme"), &out->scheme);
     return status ? status : dtype_parse(rows_cell(rows, row, "dtype"), &out->dtype);
 }

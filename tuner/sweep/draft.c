@@ -36,10 +36,10 @@ static const char *cell(const struct draft *d, int row, const char *name) {
 }
 
 static enum mt_status problem_of(const struct draft *d, int row, struct problem *p) {
-    *p = (struct problem){.m = atoi(cell(d, row, "M")),
-                          .n = atoi(cell(d, row, "N")),
-                          .k = atoi(cell(d, row, "K")),
-                          .group = atoi(cell(d, row, "group"))};
+    *p = (struct problem){.m = atoi(cell(d, row, "m")),
+                          .n = atoi(cell(d, row, "n")),
+                          .k = atoi(cell(d, row, "k")),
+                          .group = atoi(cell(d, row, "group_size"))};
     enum mt_status status = scheme_parse(cell(d, row, "scheme"), &p->scheme);
     return status == MT_OK ? dtype_parse(cell(d, row, "dtype"), &p->dtype) : status;
 }
@@ -49,7 +49,8 @@ static const struct family *family_of(const struct draft *d, int row) {
 }
 
 static bool same_formats(const struct draft *d, int a, int b) {
-    return !strcmp(cell(d, a, "group"), cell(d, b, "group")) && !strcmp(cell(d, a, "dtype"), cell(d, b, "dtype"));
+    return !strcmp(cell(d, a, "group_size"), cell(d, b, "group_size")) &&
+           !strcmp(cell(d, a, "dtype"), cell(d, b, "dtype"));
 }
 
 static bool same_default(const struct draft *d, int a, int b) {
@@ -58,7 +59,7 @@ static bool same_default(const struct draft *d, int a, int b) {
 }
 
 static bool same_layer(const struct draft *d, int a, int b) {
-    static const char *const names[] = {"model", "tp", "layer", "N", "K", "group", "scheme", "dtype"};
+    static const char *const names[] = {"model", "tp", "layer", "n", "k", "group_size", "scheme", "dtype"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(cell(d, a, names[i]), cell(d, b, names[i])) != 0)
             return false;
@@ -123,7 +124,7 @@ static void add_fallback(struct draft *d, const char *family, const char *config
                                                                  .config = config,
                                                                  .scheme = scheme,
                                                                  .dtype = cell(d, row, "dtype"),
-                                                                 .group = atoi(cell(d, row, "group")),
+                                                                 .group = atoi(cell(d, row, "group_size")),
                                                                  .image_hash = image->hash};
 }
 
@@ -176,9 +177,9 @@ static void add_layer(struct draft *d, int row) {
     d->layers[d->layer_count++] = (struct bundle_layer){.name = cell(d, row, "layer"),
                                                         .model = cell(d, row, "model"),
                                                         .tp = atoi(cell(d, row, "tp")),
-                                                        .n = atoi(cell(d, row, "N")),
-                                                        .k = atoi(cell(d, row, "K")),
-                                                        .group = atoi(cell(d, row, "group")),
+                                                        .n = atoi(cell(d, row, "n")),
+                                                        .k = atoi(cell(d, row, "k")),
+                                                        .group = atoi(cell(d, row, "group_size")),
                                                         .scheme = cell(d, row, "scheme"),
                                                         .dtype = cell(d, row, "dtype")};
 }
@@ -198,7 +199,7 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
             layer_row = r;
         }
         struct bundle_entry entry = {.layer = d->layer_count - 1,
-                                     .m = atoi(cell(d, r, "M")),
+                                     .m = atoi(cell(d, r, "m")),
                                      .kind = BUNDLE_KERNEL,
                                      .family = cell(d, r, "family"),
                                      .config = cell(d, r, "config"),

@@ -3,12 +3,11 @@
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "winners.h"
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of the item of winners_bind(). */
+/* Rows of the item of bind_item(). */
 #define OF_ITEM                                                                                                        \
     "uuid = ?1 AND origin = ?2 AND cache_state = 'cold' AND model = ?3 AND layer = ?4 AND tp = ?5 AND n = ?6 "         \
     "AND k = ?7 AND m = ?8 AND scheme = ?9 AND group_size = ?10 AND dtype = ?11 AND outcome = 'ok' "
@@ -25,6 +24,22 @@ static const char baselines_sql[] =
     "AND n = ?6 AND k = ?7 AND m = ?8 AND dtype = ?11 AND outcome = 'ok' AND is_baseline AND family <> 'quantize' "
     "GROUP BY family";
 
+static void bind_item(sqlite3_stmt *s, const struct device *dev, const struct work_item *item) {
+    const struct problem *p = &item->problem;
+    enum store_origin origin = dev->software ? ORIGIN_MODELLED : ORIGIN_MEASURED;
+    sqlite3_bind_text(s, 1, dev->uuid, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, store_origin_name(origin), -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 3, item->model, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 4, item->layer, -1, SQLITE_STATIC);
+    sqlite3_bind_int(s, 5, item->tp);
+    sqlite3_bind_int(s, 6, p->n);
+    sqlite3_bind_int(s, 7, p->k);
+    sqlite3_bind_int(s, 8, p->m);
+    sqlite3_bind_text(s, 9, item->scheme, -1, SQLITE_STATIC);
+    sqlite3_bind_int(s, 10, p->group);
+    sqlite3_bind_text(s, 11, dtype_name(p->dtype), -1, SQLITE_STATIC);
+}
+
 struct field {
     struct candidate *item;
     int count, configs; /* the configurations come first, then the baselines */
@@ -36,7 +51,7 @@ static enum mt_status prepare(const struct rounds *r, const struct work_item *it
     struct sqlite3 *db = store_handle(r->store);
     if (sqlite3_prepare_v2(db, sql, -1, out, NULL) != SQLITE_OK)
         return fail(MT_FAILURE, "the database cannot be read: %s", sqlite3_errmsg(db));
-    winners_bind(*out, worker_device(r->worker), item);
+    bind_item(*out, worker_device(r->worker), item);
     return MT_OK;
 }
 

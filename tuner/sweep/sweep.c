@@ -4,6 +4,7 @@
 #include "lock.h"
 #include "quarantine.h"
 #include "rounds.h"
+#include "run.h"
 #include "runtime/base/log.h"
 #include "runtime/gpu/nvml.h"
 #include "tuner/plan/plan.h"
@@ -22,8 +23,6 @@ struct sweep {
     const struct device *dev; /* the worker's */
     struct binaries binaries;
     struct store *store;
-    char templates[33];
-    int nvrtc_version;
     int lock;
     struct quarantine quarantine;
     struct plan plan;
@@ -62,32 +61,16 @@ static enum mt_status fit_space(struct sweep *s) {
 
 /* What is recorded from here on belongs to a new run, with the state that the device is in now. */
 static enum mt_status begin_run(struct sweep *s, const char *prefix) {
-    const struct device *dev = s->dev;
-    const struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
-    struct str clocks = {0}, command = {0}, missing = {0};
-    missing_names(worker_missing(s->worker), &missing);
-    if (!dev->software)
-        nvml_describe(dev->uuid, &clocks);
+    struct str command = {0};
     str_printf(&command, "%s%s", prefix, s->options->command);
-    const struct store_environment env = {.driver_version = dev->driver_version,
-                                          .nvrtc_version = s->nvrtc_version,
-                                          .template_hash = s->templates,
-                                          .cublas_version = worker_cublas_version(s->worker),
-                                          .clocks = str_text(&clocks),
-                                          .missing = str_text(&missing)};
-    enum mt_status status = store_begin(s->store, &device, &env, command.data);
-    str_release(&clocks);
+    enum mt_status status = run_begin(s->store, s->worker, command.data);
     str_release(&command);
-    str_release(&missing);
     return status;
 }
 
 static enum mt_status open_store(struct sweep *s) {
-    enum mt_status status;
-    if ((status = store_open(s->options->db, &s->store)) || (status = template_hash(s->templates)) ||
-        (status = nvrtc_version(&s->nvrtc_version)))
-        return status;
-    return begin_run(s, "");
+    enum mt_status status = store_open(s->options->db, &s->store);
+    return status ? status : begin_run(s, "");
 }
 
 static void say_what_was_rejected(const struct sweep *s) {

@@ -103,8 +103,8 @@ static void test_ties_go_to_the_first(void **state) {
 
 /* ---- on rows ---- */
 
-static const char *const names[] = {"model", "tp", "layer",  "N",      "K",      "group",    "scheme",
-                                    "dtype", "M",  "family", "config", "binary", "median_ns"};
+static const char *const names[] = {"model", "tp", "layer",  "n",      "k",      "group_size", "scheme",
+                                    "dtype", "m",  "family", "config", "binary", "median_ns"};
 enum { COLUMNS = sizeof names / sizeof *names };
 
 static void add_row(struct rows *rows, const char *layer, const char *m, const char *config, const char *binary,
@@ -134,7 +134,7 @@ static void test_rows_of_two_layers(void **state) {
     assert_int_equal(rows.count, 3);
     for (int r = 0; r < 3; r++) {
         assert_string_equal(rows_cell(&rows, r, "layer"), kept[r][0]);
-        assert_string_equal(rows_cell(&rows, r, "M"), kept[r][1]);
+        assert_string_equal(rows_cell(&rows, r, "m"), kept[r][1]);
         assert_string_equal(rows_cell(&rows, r, "config"), kept[r][2]);
         assert_string_equal(rows_cell(&rows, r, "binary"), kept[r][3]);
     }

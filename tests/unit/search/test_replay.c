@@ -68,7 +68,7 @@ static void fill(const char *path) {
 
 static const struct replay_problem *problem_at(const struct replay_set *set, const char *device, int m) {
     for (int i = 0; i < set->count; i++)
-        if (!strcmp(rows_cell(&set->rows, set->item[i].row, "device"), device) && set->item[i].problem.m == m)
+        if (!strcmp(rows_cell(&set->rows, set->item[i].row, "device_name"), device) && set->item[i].problem.m == m)
             return &set->item[i];
     fail_msg("no problem m=%d on %s", m, device);
     return NULL;

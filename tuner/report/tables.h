@@ -1,0 +1,14 @@
+/* Winners and measurements as all commands print them. */
+#ifndef MT_TABLES_H
+#define MT_TABLES_H
+
+#include "rows.h"
+
+/* On standard output: one JSON object a line, or tables for people, one for each origin with what is to be known of its
+ * times. */
+void tables_print(const struct rows *rows, bool json);
+
+/* The line that stands above every table of modelled times. */
+extern const char tables_modelled[];
+
+#endif
