@@ -61,7 +61,7 @@ struct store_measurement {
 };
 
 /* Opens or creates. WAL, foreign keys, migrations by user_version. A database from a newer version, a file that is not
- * a database, a read-only folder or a full disk: one sentence, MT_FAILURE. */
+ * a database, a read-only folder or a full disk: one sentence, MT_FAILURE. ":memory:" is gone when it is closed. */
 enum mt_status store_open(const char *path, struct store **out);
 void store_close(struct store *store);
 

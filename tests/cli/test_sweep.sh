@@ -29,8 +29,9 @@ run 0 sweep "$db" "${work[@]}"
 expect "$total candidates to measure, 0 measured before" err
 forbid '[1-9][0-9]* failed' err
 expect MODELLED out
-[ "$(grep -cE '200x300 +(1|17) w[48]a8' "$TMPDIR/out")" = 4 ] || verdict="$verdict not 4 winners"
-expect ' f16 .* sm80 tile_n=' out
+[ "$(grep -cE '200x300 +200 +300 +(1|17) +w[48]a8' "$TMPDIR/out")" = 4 ] || verdict="$verdict not 4 winners"
+expect 'family sm80' out
+expect '  f16 .*  modelled  tile_n=' out
 result 'a small sweep finds a winner for every problem'
 
 run 0 sweep "$db" "${work[@]}" --json
@@ -40,9 +41,50 @@ expect '"baseline_family":"f16"' out
 cp "$TMPDIR/out" "$TMPDIR/winners"
 result 'a second run measures nothing and has the same winners at hand'
 
+# One winner, printed by three commands: the names are those of the views, and the values are equal.
+columns() { sqlite3 "$db" "SELECT name FROM pragma_table_info('$1')"; } # view
+run 0 "$MIXTUNE" show --db "$db" --json
+diff "$TMPDIR/winners" "$TMPDIR/out" >>"$TMPDIR/err" || verdict="$verdict show prints other winners than sweep; "
+config=$(sed -n 's/.*"m":17,"scheme":"w4a8".*"config":"\([^"]*\)".*/\1/p' "$TMPDIR/winners")
+[ -z "$verdict" ] && run 0 "$MIXTUNE" bench --quick --json --device soft:a100-sxm-80g --shape 17,200,300 --config "$config"
+python3 - "$TMPDIR/winners" "$TMPDIR/out" "$(columns speedup)" >>"$TMPDIR/err" <<'PY' || verdict="$verdict the rows differ; "
+import json, sys
+
+winner = next(r for r in map(json.loads, open(sys.argv[1])) if r["m"] == 17 and r["scheme"] == "w4a8")
+rows = [json.loads(line) for line in open(sys.argv[2])]
+row = next(r for r in rows if r["config"] == winner["config"] and r["family"] == winner["family"])
+view = set(sys.argv[3].split())
+wrong = [f"{name} is no column of the view" for name in winner if name not in view]
+wrong += [f"bench's {name} is no column of the view" for name in row if name not in view | {"gb_per_s"}]
+both = ("model tp layer n k m scheme group_size dtype cache_state median_ns low_ns high_ns baseline_family baseline_ns ratio baseline_lacks"
+        " missing rejected low_clock origin device_name uuid family config template_hash").split()
+wrong += [f"{name}: {winner.get(name, 'missing')} and {row.get(name, 'missing')}" for name in both
+          if name not in winner or name not in row or winner[name] != row[name]]
+print("\n".join(wrong))
+sys.exit(len(wrong) > 0 or winner["median_ns"] <= 0 or winner["baseline_ns"] <= 0)
+PY
+result 'sweep, show and bench print a winner in the same words'
+
+run 0 "$MIXTUNE" show --db "$db"
+cp "$TMPDIR/out" "$TMPDIR/table"
+run 0 sweep "$db" "${work[@]}"
+diff "$TMPDIR/table" "$TMPDIR/out" >>"$TMPDIR/err" || verdict="$verdict another table; "
+[ "$(head -n 1 "$TMPDIR/out" | grep -c '^MODELLED: ')" = 1 ] || verdict="$verdict no heading; "
+us=$(sed -n 's/.*"m":17,"scheme":"w4a8".*"median_ns":\([0-9.]*\),.*"baseline_ns":\([0-9.]*\),.*/\1 \2/p' "$TMPDIR/winners" |
+    awk '{ printf "%.2f +f16 +%.2f +%.2fx", $1 / 1000, $2 / 1000, $2 / $1 }')
+expect "^200x300 +200 +300 +17 +w4a8 +$us " out
+result 'the table of sweep is that of show, in microseconds'
+
 run 0 sweep "$db" "${work[@]}" --shape 64,128
 expect "$((2 * (3 + 2) + 4 + 2)) candidates to measure, $total measured before" err # one K step cannot be split
 result 'a wider workload measures only what is new'
+
+run 0 sweep "$db" "${work[@]}" --json
+diff "$TMPDIR/winners" "$TMPDIR/out" >>"$TMPDIR/err" || verdict="$verdict winners that were not asked for; "
+before=$verdict
+run 0 "$MIXTUNE" sweep --device soft:l40s --quick --space "$TMPDIR/small.yaml" --db "$db" --shape 1,200,300 --scheme w4a8 --max-configs 1 --json
+[ "$(wc -l <"$TMPDIR/out")" = 1 ] && expect '"device_name":"L40S' out || verdict="$verdict winners of another device; "
+result "$before$verdict" 'a sweep prints the winners of its workload and device'
 
 run 75 sweep "$TMPDIR/limited" "${work[@]}" --time-limit 0.001s
 expect 'stopped at the time limit after compiling [0-9]+ of [0-9]+ kernels; the same command goes on from there' err
@@ -133,9 +175,9 @@ expect '3 configurations without split-K compared bit for bit' out
 result 'verify: every configuration of a space'
 
 run 0 "$MIXTUNE" bench --quick --device soft:a100-sxm-80g --shape 17,200,300 --config tile_m=16,stages=3
-expect ' MODELLED ' out
-expect 'fp16 .* f16 tile_n=' out
-expect 'w4a8 .* sm80 tile_n=' out
+expect '^MODELLED: ' out
+expect 'fp16 .* f16 +tile_n=' out
+expect 'w4a8 .* sm80 +tile_n=' out
 result 'bench: a configuration beside the baseline'
 
 run 0 "$MIXTUNE" info --device soft:a100-sxm-80g

@@ -2,12 +2,18 @@
 #include "tuner/measure/operands.h"
 #include "tuner/plan/plan.h"
 #include "tuner/progress.h"
-#include "tuner/sweep/worker.h"
-#include <jansson.h>
+#include "tuner/report/files.h"
+#include "tuner/report/tables.h"
+#include "tuner/sweep/run.h"
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_QUICK, MAX_CONFIGS = 64 };
+
+/* Columns of reports/bench.sql that its table does without. */
+#define BENCH_HIDDEN                                                                                                   \
+    ",uuid,template_hash,baseline_family,baseline_ns,baseline_lacks,missing,rejected,low_clock,registers,smem_bytes,"  \
+    "spill_bytes,"
 
 struct bench_options {
     struct common_options common;
@@ -87,77 +93,81 @@ static enum mt_status check_allowed(const struct config_list *configs, const str
     return MT_OK;
 }
 
-static void print_heading(const struct device *dev) {
-    printf("%s, %s times, cold cache\n", dev->name, dev->software ? "MODELLED (not measured)" : "measured");
-    printf("%-9s %6s %6s %6s %-6s %-5s %11s %23s %7s %9s  %s\n", "layer", "m", "n", "k", "scheme", "dtype", "us",
-           "95 % interval", "samples", "GB/s", "configuration");
-}
-
-static void print_row(const struct store_measurement *row, double bytes) {
-    const double us = row->median_ns / 1e3;
-    printf("%-9s %6d %6d %6d %-6s %-5s ", row->layer.layer, row->m, row->layer.n, row->layer.k, row->scheme,
-           row->dtype);
-    if (row->outcome == OUTCOME_OK)
-        printf("%11.2f %11.2f .. %8.2f %7d %9.1f  ", us, row->low_ns / 1e3, row->high_ns / 1e3, row->sample_count,
-               bytes / row->median_ns);
-    else
-        printf("%s: %s  ", store_outcome_name(row->outcome), row->message);
-    printf("%s %s\n", row->family, row->config);
-    fflush(stdout);
-}
-
-static void print_json(const struct store_measurement *row, const struct device *dev) {
-    json_t *object =
-        json_pack("{ss ss si si si ss si ss ss ss ss ss ss si}", "device", dev->name, "layer", row->layer.layer, "m",
-                  row->m, "n", row->layer.n, "k", row->layer.k, "scheme", row->scheme, "group", row->group, "dtype",
-                  row->dtype, "family", row->family, "config", row->config, "origin", store_origin_name(row->origin),
-                  "outcome", store_outcome_name(row->outcome), "message", row->message, "samples", row->sample_count);
-    if (row->outcome == OUTCOME_OK) {
-        json_object_set_new(object, "median_ns", json_real(row->median_ns));
-        json_object_set_new(object, "low_ns", json_real(row->low_ns));
-        json_object_set_new(object, "high_ns", json_real(row->high_ns));
-    }
-    char *text = json_dumps(object, JSON_COMPACT);
-    puts(text);
-    free(text);
-    json_decref(object);
-}
-
 /* Bytes that a launch must move at the least: for the bandwidth that people compare with the device's. */
 static double least_bytes(const struct candidate *candidate) {
     struct operands shape = {.problem = candidate->item->problem, .quantised = !candidate->baseline};
     shape.ldw = shape.problem.k;
-    return (double)operands_traffic(&shape);
+    return candidate->library == LIBRARY_QUANTIZE ? 0 : (double)operands_traffic(&shape);
 }
 
-static enum mt_status run_plan(const struct bench_options *o, struct worker *worker, const struct plan *plan,
-                               const struct binaries *binaries) {
-    const struct device *dev = worker_device(worker);
-    enum mt_status status = MT_OK;
-    int wrong = 0, failed = 0;
-    if (!o->common.json)
-        print_heading(dev);
-    for (int i = 0; i < plan->count && !status; i++) {
+/* What is running: `store` holds what was measured so far, in memory only. */
+struct benching {
+    const struct bench_options *options;
+    struct worker *worker;
+    struct store *store;
+    const struct plan *plan;
+    const struct binaries *binaries;
+    int wrong, failed;
+};
+
+/* A line as soon as it is known; the first has the heading. A line that failed ends with why. */
+static void print_row(const struct rows *row, bool first, bool json) {
+    const bool failed = strcmp(rows_cell(row, 0, "outcome"), store_outcome_name(OUTCOME_OK)) != 0;
+    const struct table_style style = {
+        .lift = ",model,tp,cache_state,origin,device_name,",
+        .hide = failed ? BENCH_HIDDEN : BENCH_HIDDEN "outcome,message,",
+        .last = 1,
+        .least = 8,
+        .headless = !first,
+    };
+    struct str out = {0};
+    if (json)
+        rows_print_json(row, &out);
+    else if (first && !strcmp(rows_cell(row, 0, "origin"), store_origin_name(ORIGIN_MODELLED)))
+        str_append(&out, tables_modelled);
+    if (!json)
+        rows_print_table(row, &style, &out);
+    fwrite(out.data, 1, out.length, stdout);
+    fflush(stdout);
+    str_release(&out);
+}
+
+static enum mt_status record(struct benching *b, int at, const struct measured *measured) {
+    const struct candidate *candidate = &b->plan->item[at];
+    struct store_measurement row;
+    struct str config = {0};
+    struct rows newest;
+    char bytes[32];
+    measured_row(candidate, measured, worker_device(b->worker)->software, &config, &row);
+    b->wrong += row.outcome == OUTCOME_WRONG;
+    b->failed += row.outcome != OUTCOME_OK;
+    enum mt_status status = store_record(b->store, &row);
+    str_release(&config);
+    snprintf(bytes, sizeof bytes, "%.0f", least_bytes(candidate));
+    const char *const values[] = {":bytes", bytes, NULL};
+    if (status || (status = rows_read(store_handle(b->store), report_bench_sql, values, &newest)))
+        return status;
+    print_row(&newest, at == 0, b->options->common.json);
+    rows_release(&newest);
+    return MT_OK;
+}
+
+static enum mt_status run_plan(struct benching *b) {
+    enum mt_status status;
+    if ((status = store_open(":memory:", &b->store)) || (status = run_begin(b->store, b->worker, "mixtune bench")))
+        return status;
+    for (int i = 0; i < b->plan->count && !status; i++) {
         struct measured measured;
-        struct store_measurement row;
-        struct str config = {0};
         if (interrupted())
-            return fail(MT_INTERRUPTED, "interrupted after %d of %d candidates", i, plan->count);
-        if ((status = worker_measure(worker, &plan->item[i], binaries, &measured)))
+            return fail(MT_INTERRUPTED, "interrupted after %d of %d candidates", i, b->plan->count);
+        if ((status = worker_measure(b->worker, &b->plan->item[i], b->binaries, &measured)))
             return status;
-        measured_row(&plan->item[i], &measured, dev->software, &config, &row);
-        wrong += row.outcome == OUTCOME_WRONG;
-        failed += row.outcome != OUTCOME_OK;
-        if (o->common.json)
-            print_json(&row, dev);
-        else
-            print_row(&row, least_bytes(&plan->item[i]));
-        str_release(&config);
+        status = record(b, i, &measured);
         measured_release(&measured);
     }
-    if (failed)
-        return fail(wrong ? MT_WRONG : MT_FAILURE, "%d of %d candidates failed, %d of them with wrong results", failed,
-                    plan->count, wrong);
+    if (!status && b->failed)
+        status = fail(b->wrong ? MT_WRONG : MT_FAILURE, "%d of %d candidates failed, %d of them with wrong results",
+                      b->failed, b->plan->count, b->wrong);
     return status;
 }
 
@@ -184,8 +194,11 @@ static enum mt_status bench(const struct bench_options *o, struct workload *work
     if (!(status = workload_init(workload, &o->work)) && !(status = read_configs(o, configs)) &&
         !(status = open_worker(&how, &worker)) && !(status = check_allowed(configs, workload, worker_device(worker))) &&
         !(status = make_plan(&plan, workload, configs, worker, &binaries)) &&
-        !(status = binaries_compile(&binaries, worker_device(worker), o->common.quiet)))
-        status = run_plan(o, worker, &plan, &binaries);
+        !(status = binaries_compile(&binaries, worker_device(worker), o->common.quiet))) {
+        struct benching b = {.options = o, .worker = worker, .plan = &plan, .binaries = &binaries};
+        status = run_plan(&b);
+        store_close(b.store);
+    }
     plan_release(&plan);
     worker_close(worker);
     binaries_release(&binaries, NULL);

@@ -6,6 +6,7 @@ EMBED_FILE(report_winners_sql, "reports/winners.sql");
 EMBED_FILE(report_measurements_sql, "reports/measurements.sql");
 EMBED_FILE(report_failures_sql, "reports/failures.sql");
 EMBED_FILE(report_floor_sql, "reports/floor.sql");
+EMBED_FILE(report_bench_sql, "reports/bench.sql");
 EMBED_FILE(report_sets_sql, "reports/sets.sql");
 EMBED_FILE(report_curves_sql, "reports/curves.sql");
 EMBED_FILE(report_devices_sql, "reports/devices.sql");
