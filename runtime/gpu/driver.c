@@ -1,4 +1,5 @@
 #include "driver.h"
+#include "runtime/base/symbols.h"
 #include <dlfcn.h>
 #include <stddef.h>
 #include <string.h>
@@ -6,10 +7,7 @@
 /* cuda.h maps plain names to the newest version of a function; what is exported, and since when, is the versioned name.
  * The versions below have the signatures of struct driver and are in every driver since 12.0: cuCtxCreate_v2 and
  * cuEventElapsedTime are no longer what cuda.h of CUDA 13 calls by these names. */
-static const struct {
-    size_t member;
-    const char *symbol;
-} symbols[] = {
+static const struct symbol symbols[] = {
 #define FUNCTION(name, symbol)                                                                                         \
     { offsetof(struct driver, name), symbol }
     FUNCTION(Init, "cuInit"),
@@ -73,16 +71,12 @@ enum mt_status driver_open(struct driver *drv, const char *path, int flags) {
     drv->library = dlopen(path, flags);
     if (!drv->library)
         return fail(MT_NO_DEVICE, "%s", dlerror());
-    for (int i = 0; i < SYMBOLS; i++) {
-        void *function = dlsym(drv->library, symbols[i].symbol);
-        if (!function) {
-            driver_close(drv);
-            return fail(MT_NO_DEVICE, "the driver %s has no function %s; mixtune needs a driver of CUDA 12.4 or later",
-                        path, symbols[i].symbol);
-        }
-        memcpy((char *)drv + symbols[i].member, &function, sizeof function);
-    }
-    return MT_OK;
+    const char *lacking = symbols_find(drv->library, symbols, SYMBOLS, drv);
+    if (!lacking)
+        return MT_OK;
+    driver_close(drv);
+    return fail(MT_NO_DEVICE, "the driver %s has no function %s; mixtune needs a driver of CUDA 12.4 or later", path,
+                lacking);
 }
 
 void driver_close(struct driver *drv) {

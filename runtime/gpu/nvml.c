@@ -1,4 +1,5 @@
 #include "nvml.h"
+#include "runtime/base/symbols.h"
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -29,10 +30,7 @@ static struct nvml {
 } nvml;
 static bool is_open; /* and every function is there */
 
-static const struct {
-    size_t member;
-    const char *symbol;
-} symbols[] = {
+static const struct symbol symbols[] = {
     {offsetof(struct nvml, init), "nvmlInit_v2"},
     {offsetof(struct nvml, by_uuid), "nvmlDeviceGetHandleByUUID"},
     {offsetof(struct nvml, driver_version), "nvmlSystemGetDriverVersion"},
@@ -59,13 +57,7 @@ static const struct {
 /* Starting it is slow, and a sweep asks before every problem: it is started once and stays. */
 static void start(void) {
     void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    bool complete = library;
-    for (size_t i = 0; complete && i < sizeof symbols / sizeof *symbols; i++) {
-        void *address = dlsym(library, symbols[i].symbol);
-        memcpy((char *)&nvml + symbols[i].member, &address, sizeof address);
-        complete = address;
-    }
-    is_open = complete && nvml.init() == 0;
+    is_open = library && !symbols_find(library, symbols, sizeof symbols / sizeof *symbols, &nvml) && nvml.init() == 0;
     if (library && !is_open)
         dlclose(library);
 }

@@ -1,7 +1,7 @@
 #include "compiler.h"
 #include "runtime/base/log.h"
+#include "runtime/base/symbols.h"
 #include "toolkit.h"
-#include <dlfcn.h>
 #include <nvrtc.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct {
+static struct nvrtc {
     nvrtcResult (*version)(int *, int *);
     const char *(*error)(nvrtcResult);
     nvrtcResult (*create)(nvrtcProgram *, const char *, const char *, int, const char *const *, const char *const *);
@@ -23,21 +23,18 @@ static struct {
     nvrtcResult (*ptx)(nvrtcProgram, char *);
 } nvrtc;
 
-static const struct {
-    void *pointer; /* of a member of `nvrtc` */
-    const char *symbol;
-} symbols[] = {
-    {&nvrtc.version, "nvrtcVersion"},
-    {&nvrtc.error, "nvrtcGetErrorString"},
-    {&nvrtc.create, "nvrtcCreateProgram"},
-    {&nvrtc.destroy, "nvrtcDestroyProgram"},
-    {&nvrtc.compile, "nvrtcCompileProgram"},
-    {&nvrtc.log_size, "nvrtcGetProgramLogSize"},
-    {&nvrtc.log, "nvrtcGetProgramLog"},
-    {&nvrtc.cubin_size, "nvrtcGetCUBINSize"},
-    {&nvrtc.cubin, "nvrtcGetCUBIN"},
-    {&nvrtc.ptx_size, "nvrtcGetPTXSize"},
-    {&nvrtc.ptx, "nvrtcGetPTX"},
+static const struct symbol symbols[] = {
+    {offsetof(struct nvrtc, version), "nvrtcVersion"},
+    {offsetof(struct nvrtc, error), "nvrtcGetErrorString"},
+    {offsetof(struct nvrtc, create), "nvrtcCreateProgram"},
+    {offsetof(struct nvrtc, destroy), "nvrtcDestroyProgram"},
+    {offsetof(struct nvrtc, compile), "nvrtcCompileProgram"},
+    {offsetof(struct nvrtc, log_size), "nvrtcGetProgramLogSize"},
+    {offsetof(struct nvrtc, log), "nvrtcGetProgramLog"},
+    {offsetof(struct nvrtc, cubin_size), "nvrtcGetCUBINSize"},
+    {offsetof(struct nvrtc, cubin), "nvrtcGetCUBIN"},
+    {offsetof(struct nvrtc, ptx_size), "nvrtcGetPTXSize"},
+    {offsetof(struct nvrtc, ptx), "nvrtcGetPTX"},
 };
 
 static bool is_open;
@@ -46,13 +43,9 @@ static struct str include_option; /* "--include-path=..." when there is a toolki
 
 /* True when all functions were found in the library. */
 static bool library_fits(void *library, const char *path) {
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *function = dlsym(library, symbols[i].symbol);
-        if (!function)
-            return false;
-        memcpy(symbols[i].pointer, &function, sizeof function);
-    }
     int major, minor;
+    if (symbols_find(library, symbols, sizeof symbols / sizeof *symbols, &nvrtc))
+        return false;
     if (nvrtc.version(&major, &minor) != NVRTC_SUCCESS)
         return false;
     version_number = major * 100 + minor * 10;

@@ -2,6 +2,7 @@
 #include "runtime/base/str.h"
 #include <dlfcn.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 const char *const *toolkit_homes(void) {
@@ -34,4 +35,16 @@ void *toolkit_open(const char *const *names, bool (*fits)(void *library, const c
         for (const char *const *name = names; *name && !library; name++)
             library = open_one(*home, *name, fits);
     return library;
+}
+
+enum mt_status toolkit_load(const char *name, const struct symbol *symbols, size_t count, void *functions) {
+    char newest[32], older[32];
+    const char *const names[] = {newest, older, NULL};
+    snprintf(newest, sizeof newest, "lib%s.so.13", name);
+    snprintf(older, sizeof older, "lib%s.so.12", name);
+    void *library = toolkit_open(names, NULL);
+    if (!library)
+        return fail(MT_NO_DEVICE, "no %s or .12; install the CUDA toolkit, or set CUDA_HOME to where it is", newest);
+    const char *lacking = symbols_find(library, symbols, count, functions);
+    return lacking ? fail(MT_NO_DEVICE, "lib%s has no %s; install CUDA 12.4 or later", name, lacking) : MT_OK;
 }

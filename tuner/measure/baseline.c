@@ -2,7 +2,6 @@
 #include "runtime/base/str.h"
 #include "runtime/jit/toolkit.h"
 #include <cublas_v2.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,7 +9,6 @@
 enum { WORKSPACE_BYTES = 32 << 20 };
 
 struct cublas {
-    void *library;
     struct device *dev;
     struct memory memory;
     CUdeviceptr workspace;
@@ -26,28 +24,14 @@ struct cublas {
                            cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
 };
 
-static enum mt_status open_library(struct cublas *cublas) {
-    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", NULL};
-    if (!(cublas->library = toolkit_open(names, NULL)))
-        return fail(MT_NO_DEVICE,
-                    "no libcublas.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
-    const struct {
-        void *target;
-        const char *name;
-    } symbols[] = {{&cublas->create, "cublasCreate_v2"},
-                   {&cublas->destroy, "cublasDestroy_v2"},
-                   {&cublas->get_version, "cublasGetVersion_v2"},
-                   {&cublas->set_stream, "cublasSetStream_v2"},
-                   {&cublas->set_workspace, "cublasSetWorkspace_v2"},
-                   {&cublas->gemm, "cublasGemmEx"}};
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *address = dlsym(cublas->library, symbols[i].name);
-        if (!address)
-            return fail(MT_NO_DEVICE, "libcublas has no %s; install CUDA 12.4 or later", symbols[i].name);
-        *(void **)symbols[i].target = address;
-    }
-    return MT_OK;
-}
+static const struct symbol symbols[] = {
+    {offsetof(struct cublas, create), "cublasCreate_v2"},
+    {offsetof(struct cublas, destroy), "cublasDestroy_v2"},
+    {offsetof(struct cublas, get_version), "cublasGetVersion_v2"},
+    {offsetof(struct cublas, set_stream), "cublasSetStream_v2"},
+    {offsetof(struct cublas, set_workspace), "cublasSetWorkspace_v2"},
+    {offsetof(struct cublas, gemm), "cublasGemmEx"},
+};
 
 static enum mt_status check(cublasStatus_t result, const char *what) {
     return result == CUBLAS_STATUS_SUCCESS ? MT_OK : fail(MT_FAILURE, "cuBLAS: %s gives status %d", what, (int)result);
@@ -70,7 +54,7 @@ enum mt_status cublas_open(struct device *dev, struct cublas **out) {
         return fail(MT_NO_DEVICE, "cuBLAS does not run on a software device");
     struct cublas *cublas = xcalloc(1, sizeof *cublas);
     cublas->dev = dev;
-    enum mt_status status = open_library(cublas);
+    enum mt_status status = toolkit_load("cublas", symbols, sizeof symbols / sizeof *symbols, cublas);
     if (!status)
         status = open_handle(cublas);
     if (status)

@@ -3,14 +3,12 @@
 #include "runtime/base/str.h"
 #include "runtime/jit/toolkit.h"
 #include <cublasLt.h>
-#include <dlfcn.h>
 #include <stdlib.h>
 
 /* As for cuBLAS: what NVIDIA advises for cc 9.0. */
 enum { WORKSPACE_BYTES = 32 << 20 };
 
 struct cublaslt {
-    void *library;
     struct device *dev;
     struct memory memory;
     CUdeviceptr workspace;
@@ -48,34 +46,20 @@ static enum mt_status check(cublasStatus_t result, const char *what) {
                                            : fail(MT_FAILURE, "cuBLASLt: %s gives status %d", what, (int)result);
 }
 
-static enum mt_status open_library(struct cublaslt *lt) {
-    static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
-    if (!(lt->library = toolkit_open(names, NULL)))
-        return fail(MT_NO_DEVICE,
-                    "no libcublasLt.so.13 or .12; install the CUDA toolkit, or set CUDA_HOME to where it is");
-    const struct {
-        void *target;
-        const char *name;
-    } symbols[] = {{&lt->create, "cublasLtCreate"},
-                   {&lt->destroy, "cublasLtDestroy"},
-                   {&lt->desc_create, "cublasLtMatmulDescCreate"},
-                   {&lt->desc_destroy, "cublasLtMatmulDescDestroy"},
-                   {&lt->desc_set, "cublasLtMatmulDescSetAttribute"},
-                   {&lt->layout_create, "cublasLtMatrixLayoutCreate"},
-                   {&lt->layout_destroy, "cublasLtMatrixLayoutDestroy"},
-                   {&lt->preference_create, "cublasLtMatmulPreferenceCreate"},
-                   {&lt->preference_destroy, "cublasLtMatmulPreferenceDestroy"},
-                   {&lt->preference_set, "cublasLtMatmulPreferenceSetAttribute"},
-                   {&lt->heuristic, "cublasLtMatmulAlgoGetHeuristic"},
-                   {&lt->matmul, "cublasLtMatmul"}};
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *address = dlsym(lt->library, symbols[i].name);
-        if (!address)
-            return fail(MT_NO_DEVICE, "libcublasLt has no %s; install CUDA 12.4 or later", symbols[i].name);
-        *(void **)symbols[i].target = address;
-    }
-    return MT_OK;
-}
+static const struct symbol symbols[] = {
+    {offsetof(struct cublaslt, create), "cublasLtCreate"},
+    {offsetof(struct cublaslt, destroy), "cublasLtDestroy"},
+    {offsetof(struct cublaslt, desc_create), "cublasLtMatmulDescCreate"},
+    {offsetof(struct cublaslt, desc_destroy), "cublasLtMatmulDescDestroy"},
+    {offsetof(struct cublaslt, desc_set), "cublasLtMatmulDescSetAttribute"},
+    {offsetof(struct cublaslt, layout_create), "cublasLtMatrixLayoutCreate"},
+    {offsetof(struct cublaslt, layout_destroy), "cublasLtMatrixLayoutDestroy"},
+    {offsetof(struct cublaslt, preference_create), "cublasLtMatmulPreferenceCreate"},
+    {offsetof(struct cublaslt, preference_destroy), "cublasLtMatmulPreferenceDestroy"},
+    {offsetof(struct cublaslt, preference_set), "cublasLtMatmulPreferenceSetAttribute"},
+    {offsetof(struct cublaslt, heuristic), "cublasLtMatmulAlgoGetHeuristic"},
+    {offsetof(struct cublaslt, matmul), "cublasLtMatmul"},
+};
 
 enum mt_status cublaslt_open(struct device *dev, struct cublaslt **out) {
     *out = NULL;
@@ -83,7 +67,7 @@ enum mt_status cublaslt_open(struct device *dev, struct cublaslt **out) {
         return fail(MT_NO_DEVICE, "cuBLASLt does not run on a software device");
     struct cublaslt *lt = xcalloc(1, sizeof *lt);
     lt->dev = dev;
-    enum mt_status status = open_library(lt);
+    enum mt_status status = toolkit_load("cublasLt", symbols, sizeof symbols / sizeof *symbols, lt);
     if (!status)
         status = check(lt->create(&lt->handle), "cublasLtCreate");
     if (!status)

@@ -1,11 +1,13 @@
-/* Sentences, strings, arrays, files, host loops. */
+/* Sentences, strings, arrays, files, symbols, host loops. */
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/status.h"
 #include "runtime/base/str.h"
+#include "runtime/base/symbols.h"
 #include <dirent.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -167,6 +169,26 @@ static void arrays_grow(void **state) {
     for (size_t i = 0; i < capacity; i++)
         assert_int_equal(array[i], i < 1000 ? (int)i + 1 : 0);
     free(array);
+}
+
+/* ---- symbols ---- */
+
+static void symbols_are_found_or_named(void **state) {
+    (void)state;
+    struct functions {
+        size_t (*length)(const char *);
+        int (*absolute)(int), (*untouched)(int);
+    } functions = {0};
+    static const struct symbol known[] = {{offsetof(struct functions, absolute), "abs"},
+                                          {offsetof(struct functions, length), "strlen"},
+                                          {offsetof(struct functions, untouched), "no_such_function"}};
+    void *library = dlopen(NULL, RTLD_NOW);
+    assert_null(symbols_find(library, known, 2, &functions));
+    assert_int_equal(functions.absolute(-3), 3);
+    assert_int_equal(functions.length("four"), 4);
+    assert_string_equal(symbols_find(library, known, 3, &functions), "no_such_function");
+    assert_null(functions.untouched);
+    dlclose(library);
 }
 
 /* ---- files ---- */
@@ -378,6 +400,7 @@ int main(void) {
         cmocka_unit_test(strings_grow),
         cmocka_unit_test(an_empty_string_is_a_text),
         cmocka_unit_test(arrays_grow),
+        cmocka_unit_test(symbols_are_found_or_named),
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(readers_never_see_half_a_file),
         cmocka_unit_test(failures_are_sentences),
