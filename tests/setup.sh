@@ -14,7 +14,8 @@ libxxhash-dev xxhash.h
 libzstd-dev zstd.h
 sqlite3 !sqlite3
 gnuplot-nox !gnuplot"
-    [test]="libcmocka-dev cmocka.h"
+    [test]="libcmocka-dev cmocka.h
+python3 !python3"
     [lint]="clang !clang
 clang-format !clang-format
 clang-tidy !clang-tidy

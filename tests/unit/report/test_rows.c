@@ -81,9 +81,9 @@ static void test_bad_queries(void **state) {
 }
 
 static const char numbers[] =
-    "SELECT 'llama' AS model, 'fp16' AS dtype, 'o' AS layer, 12345 AS N, 1.0 / 3 AS mean_us, 2 AS ratio_f16, "
+    "SELECT 'llama' AS model, 'fp16' AS dtype, 'o' AS layer, 12345 AS N, 1000.0 / 3 AS mean_ns, 2 AS ratio_f16, "
     "0 AS rejected, NULL AS missing, 'x' AS secret, 0 AS low_clock UNION ALL "
-    "SELECT 'llama', 'bf16', 'q\xc3\xbcv', 7, 1234.5, NULL, 0, '', 'y', 3";
+    "SELECT 'llama', 'bf16', 'q\xc3\xbcv', 7, 1234500.0, NULL, 0, '', 'y', 3";
 
 static void check_table(const struct rows *rows, const struct table_style *style, const char *want) {
     struct str out = {0};
@@ -110,7 +110,7 @@ static void test_table(void **state) {
                 "model llama, dtype fp16\n"
                 "layer      N  mean_us  ratio_f16\n"
                 "o      12345     0.33      2.00x\n");
-    check_table(&rows, &(struct table_style){.hide = ",dtype,N,mean_us,rejected,missing,low_clock,", .last = 1},
+    check_table(&rows, &(struct table_style){.hide = ",dtype,N,mean_ns,rejected,missing,low_clock,", .last = 1},
                 "model  layer  ratio_f16  secret\n"
                 "llama  o          2.00x  x\n");
     rows_release(&rows);
@@ -127,7 +127,7 @@ static void test_lifted_nothing(void **state) {
 
 static void test_html(void **state) {
     (void)state;
-    struct rows rows = read_rows("SELECT 'a<b & \"c\">' AS config, 'same' AS model, 1.5 AS time_us");
+    struct rows rows = read_rows("SELECT 'a<b & \"c\">' AS config, 'same' AS model, 1500 AS time_ns");
     struct str out = {0};
     rows_print_html(&rows, &(struct table_style){.lift = ",model,", .last = 1}, &out);
     assert_string_equal(out.data, "<p class=\"shared\">model same</p>\n"
