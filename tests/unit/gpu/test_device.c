@@ -110,8 +110,7 @@ static void a_long_spec_is_kept_whole_or_refused(void **state) {
         while (spec.length + strlen("d.yaml") < length)
             str_append(&spec, spec.length % 2 ? "/" : ".");
         while (spec.length < length)
-            str_append(&spec, "d.yaml" + spec.length + strlen("d.yaml") - length);
-        spec.data[spec.length = length] = 0;
+            str_append(&spec, &"d.yaml"[spec.length + strlen("d.yaml") - length]);
         assert_int_equal(file_read(MT_SOURCE_DIR "/configs/devices/l40s.yaml", &file), MT_OK);
         assert_int_equal(file_write_atomic(spec.data + 5, file.data, file.length), MT_OK);
         if (length == longest) {
