@@ -53,7 +53,7 @@ expect ', best [0-9.]+ us$' bars
 expect "$escape\[1msweep$escape\[0m \[" out
 tr '\r' '\n' <"$TMPDIR/out" | tail -n 5 >"$TMPDIR/end"
 expect "^$escape\[Ksweep: ([0-9]+) of \1 in [0-9.]+ s$" end
-expect '200x300 .* sm80 tile_n=' table
+expect '^200x300 .* tile_n=' table
 result 'a bar on a terminal, with what is best so far, and a line in its place at the end'
 
 on_terminal 120 env NO_COLOR=1 "${sweep[@]}" --db "$TMPDIR/plain"

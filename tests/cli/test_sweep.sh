@@ -84,7 +84,8 @@ diff "$TMPDIR/winners" "$TMPDIR/out" >>"$TMPDIR/err" || verdict="$verdict winner
 before=$verdict
 run 0 "$MIXTUNE" sweep --device soft:l40s --quick --space "$TMPDIR/small.yaml" --db "$db" --shape 1,200,300 --scheme w4a8 --max-configs 1 --json
 [ "$(wc -l <"$TMPDIR/out")" = 1 ] && expect '"device_name":"L40S' out || verdict="$verdict winners of another device; "
-result "$before$verdict" 'a sweep prints the winners of its workload and device'
+verdict="$before$verdict"
+result 'a sweep prints the winners of its workload and device'
 
 run 75 sweep "$TMPDIR/limited" "${work[@]}" --time-limit 0.001s
 expect 'stopped at the time limit after compiling [0-9]+ of [0-9]+ kernels; the same command goes on from there' err
