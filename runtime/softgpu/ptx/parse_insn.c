@@ -234,7 +234,9 @@ static bool parse_scalar(struct parser *p, struct context c, struct operand *o) 
     const struct symbol *s = symbol_find(p, t.text, t.length, &range);
     if (s && s->kind == SYM_REGS) {
         make_register(p, o, s->index + range);
-        o->negated = negated;
+        o->negated = negated || minus;
+        if (flip || (negated && o->kind != O_PRED) || (minus && p->m->code[at].op != OP_vmad))
+            return parse_error(p, "register %.*s cannot be negated here", (int)t.length, t.text);
         return p->lex.token.kind != TOK_DOT || parse_select(p, c.select);
     }
     if (t.text[0] == '%') {
