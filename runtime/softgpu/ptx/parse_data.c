@@ -131,7 +131,7 @@ static bool read_initialiser(struct parser *p, const struct declaration *d, stru
         }
         while (depth > 0 && parse_accept(p, "}"))
             depth--;
-    } while (parse_accept(p, ","));
+    } while (depth > 0 && parse_accept(p, ","));
     return depth == 0 || parse_error(p, "a brace of the initialiser of %s is not closed", var->name);
 }
 
