@@ -123,6 +123,12 @@ static void schemes_have_names(void **state) {
 
 static void problems_have_sizes(void **state) {
     (void)state;
+    static const int padded[][2] = {{1, 128}, {127, 128}, {128, 128}, {129, 256}, {384, 384}, {385, 512}};
+    for (size_t i = 0; i < sizeof padded / sizeof *padded; i++) {
+        struct problem q = problem_of(1, 1, padded[i][0], 256, 0);
+        assert_int_equal(problem_k_padded(&q), padded[i][1]);
+        assert_int_equal(problem_groups(&q), (padded[i][1] + 255) / 256);
+    }
     struct problem p = problem_of(3, 100, 300, 256, 10);
     assert_int_equal(problem_k_padded(&p), 384);
     assert_int_equal(problem_groups(&p), 2);
@@ -303,16 +309,27 @@ static void zero_and_extreme_groups_are_finite(void **state) {
         }
     }
     struct problem p = problem_of(1, 2, 3, 64, 0);
-    float w[6] = {1, 2, 3, 4, NAN, 6};
+    float w[6] = {1, 2, 3, 4, 5, NAN};
     struct quant_layer layer;
     assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_USAGE);
-    assert_non_null(strstr(fail_message(), "[1][1]"));
-    w[4] = INFINITY;
+    assert_string_equal(fail_message(), "weight [1][2] is not a finite number and cannot be quantised");
+    w[5] = -INFINITY;
     assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_USAGE);
+    w[0] = NAN;
+    w[5] = 6;
+    assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "weight [0][0]"));
 }
 
 static void whole_groups_of_padding_have_scale_zero(void **state) {
     (void)state;
+    for (int n = 15; n <= 17; n++) {
+        struct problem q = problem_of(1, n, 64, 64, 100);
+        struct quant_layer sized;
+        assert_int_equal(quant_layer_random(&sized, &q, 1), MT_OK);
+        assert_int_equal(sized.part[MT_PART_W8].padded_rows, n <= 16 ? 16 : 32);
+        quant_layer_release(&sized);
+    }
     struct problem p = problem_of(1, 17, 40, 64, 0);
     float w[17 * 40];
     for (int at = 0; at < 17 * 40; at++)
@@ -493,9 +510,9 @@ static void random_layers_are_as_published(void **state) {
 
 /* ---- activations ---- */
 
-static void activations_follow_the_formula(void **state) {
-    (void)state;
-    struct problem p = problem_of(9, 1, 300, 128, 0);
+static void check_activations(int group) {
+    struct problem p = problem_of(9, 1, 300, group, 0);
+    const int groups = (384 + group - 1) / group;
     for (int type = DTYPE_F16; type <= DTYPE_BF16; type++) {
         p.dtype = (enum dtype)type;
         uint16_t x[9 * 300];
@@ -509,16 +526,16 @@ static void activations_follow_the_formula(void **state) {
                 x[m * 300 + k] = (uint16_t)(largest[m] - (k ? 0x400 : 0));
         struct quant_acts acts;
         assert_int_equal(quant_acts_init(&acts, &p, x), MT_OK);
-        assert_int_equal(acts.groups, 3);
+        assert_int_equal(acts.groups, groups);
         for (int m = 0; m < p.m; m++) {
-            for (int g = 0; g < 3; g++) {
+            for (int g = 0; g < groups; g++) {
                 float amax = 0;
                 int sum = 0;
-                for (int k = g * 128; k < (g + 1) * 128 && k < p.k; k++)
+                for (int k = g * group; k < (g + 1) * group && k < p.k; k++)
                     amax = fmaxf(amax, fabsf(dtype_to_float(p.dtype, x[m * p.k + k])));
-                volatile float s = amax / 127.0f;
+                volatile float s = fmaxf(amax / 127.0f, FLT_MIN);
                 assert_true(acts.scales[g * p.m + m] == s);
-                for (int k = g * 128; k < (g + 1) * 128; k++) {
+                for (int k = g * group; k < (g + 1) * group && k < acts.k_padded; k++) {
                     float v = k < p.k ? dtype_to_float(p.dtype, x[m * p.k + k]) : 0;
                     int want = (int)fmaxf(-127, fminf(127, rintf(v / s)));
                     assert_int_equal(acts.q[m * acts.k_padded + k], want);
@@ -529,6 +546,13 @@ static void activations_follow_the_formula(void **state) {
         }
         quant_acts_release(&acts);
     }
+}
+
+static void activations_follow_the_formula(void **state) {
+    (void)state;
+    check_activations(64);
+    check_activations(128);
+    check_activations(256);
 }
 
 static void activations_without_size_give_zeros(void **state) {
