@@ -81,10 +81,8 @@ result 'a wider workload measures only what is new'
 
 run 0 sweep "$db" "${work[@]}" --json
 diff "$TMPDIR/winners" "$TMPDIR/out" >>"$TMPDIR/err" || verdict="$verdict winners that were not asked for; "
-before=$verdict
 run 0 "$MIXTUNE" sweep --device soft:l40s --quick --space "$TMPDIR/small.yaml" --db "$db" --shape 1,200,300 --scheme w4a8 --max-configs 1 --json
 [ "$(wc -l <"$TMPDIR/out")" = 1 ] && expect '"device_name":"L40S' out || verdict="$verdict winners of another device; "
-verdict="$before$verdict"
 result 'a sweep prints the winners of its workload and device'
 
 run 75 sweep "$TMPDIR/limited" "${work[@]}" --time-limit 0.001s

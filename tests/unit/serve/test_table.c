@@ -1,5 +1,6 @@
 /* Dispatch without a device: which kernel a table answers with, and where from. */
 #include "runtime/base/str.h"
+#include "runtime/layer/quant.h"
 #include "runtime/serve/table.h"
 #include <math.h>
 #include <setjmp.h>
@@ -394,6 +395,184 @@ static void other_devices_and_bundles_are_refused(void **state) {
     assert_non_null(strstr(fail_message(), "can run on this GPU"));
 }
 
+/* ---- what needs no table ---- */
+
+static void *another_thread(void *is_quiet) {
+    *(bool *)is_quiet = *mt_error_message() == 0;
+    return NULL;
+}
+
+static void the_library_tells_version_and_failures(void **state) {
+    (void)state;
+    struct sample s;
+    struct mt_table *table = table_of(&s, 0);
+    const struct mt_layer *layer;
+    pthread_t thread;
+    bool is_quiet = false;
+    assert_int_equal(mt_api_version(), 1);
+    assert_int_equal(mt_api_version(), MT_API_VERSION);
+    assert_int_equal(mt_table_layer_named(table, NULL, "nothing", NULL, &layer), MT_USAGE);
+    assert_string_equal(mt_error_message(), "the bundle has no layer nothing; mt_table_layer_at() lists those it has");
+    assert_int_equal(pthread_create(&thread, NULL, another_thread, &is_quiet), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(is_quiet);
+    table_release(table);
+    mt_table_close(NULL);
+    mt_packed_free(NULL);
+}
+
+static void numbers_are_converted(void **state) {
+    (void)state;
+    static const struct {
+        float value;
+        uint16_t bits[2];
+        float back[2];
+    } cases[] = {
+        {1, {0x3c00, 0x3f80}, {1, 1}},
+        {-2.5f, {0xc100, 0xc020}, {-2.5f, -2.5f}},
+        {65519, {0x7bff, 0x4780}, {65504, 65536}},
+        {65520, {0x7c00, 0x4780}, {INFINITY, 65536}},
+        {0x1p-24f, {0x0001, 0x3380}, {0x1p-24f, 0x1p-24f}},
+        {0x1p-126f, {0, 0x0080}, {0, 0x1p-126f}},
+        {1.00390625f, {0x3c04, 0x3f80}, {1.00390625f, 1}},         /* half way in bf16: to even */
+        {1.01171875f, {0x3c0c, 0x3f82}, {1.01171875f, 1.015625f}}, /* likewise */
+    };
+    enum { COUNT = sizeof cases / sizeof *cases };
+    float from[COUNT], to[COUNT + 1];
+    uint16_t bits[COUNT + 1];
+    for (int i = 0; i < COUNT; i++)
+        from[i] = cases[i].value;
+    for (int type = MT_FP16; type <= MT_BF16; type++) {
+        bits[COUNT] = 0x1234;
+        to[COUNT] = 5;
+        mt_from_float((enum mt_dtype)type, from, bits, COUNT);
+        mt_to_float((enum mt_dtype)type, bits, to, COUNT);
+        for (int i = 0; i < COUNT; i++) {
+            assert_int_equal(bits[i], cases[i].bits[type]);
+            assert_true(to[i] == cases[i].back[type]);
+        }
+        assert_true(bits[COUNT] == 0x1234 && to[COUNT] == 5);
+    }
+}
+
+/* ---- packing ---- */
+
+static void assert_same_part(const struct mt_packed_part *a, const struct mt_packed_part *b) {
+    assert_int_equal(a->rows, b->rows);
+    assert_int_equal(a->padded_rows, b->padded_rows);
+    assert_true(a->weights_bytes == b->weights_bytes && a->scales_bytes == b->scales_bytes &&
+                a->zeros_bytes == b->zeros_bytes && a->columns_bytes == b->columns_bytes);
+    assert_memory_equal(a->weights, b->weights, a->weights_bytes);
+    assert_memory_equal(a->scales, b->scales, a->scales_bytes);
+    assert_memory_equal(a->zeros, b->zeros, a->zeros_bytes);
+    assert_memory_equal(a->columns, b->columns, a->columns_bytes);
+}
+
+/* A layer's codes, scales and zero points as another program would have them. */
+struct foreign {
+    int8_t codes[100 * 300];
+    uint16_t scales[5 * 100];
+    uint8_t zeros[5 * 100], is8[100];
+};
+
+static void take_apart(const struct quant_layer *layer, struct foreign *out) {
+    *out = (struct foreign){0};
+    for (int i = 0; i < 2; i++) {
+        const struct quant_part *part = &layer->part[i];
+        for (int row = 0; row < part->rows; row++) {
+            int column = part->columns[row];
+            out->is8[column] = part->bits == 8;
+            memcpy(out->codes + column * 300, part->q + row * layer->k_padded, 300);
+            for (int g = 0; g < 5; g++) {
+                out->scales[g * 100 + column] = part->scales[g * part->padded_rows + row];
+                out->zeros[g * 100 + column] = part->zeros[g * part->padded_rows + row];
+            }
+        }
+    }
+}
+
+/* 100 features of 300 inputs, a tenth of them in 8 bits; groups of 64. */
+static void codes_are_packed_as_floats_are(void **state) {
+    (void)state;
+    static const struct mt_packed_part sizes[2] = {{.rows = 10,
+                                                    .padded_rows = 16,
+                                                    .weights_bytes = 16 * 384,
+                                                    .scales_bytes = 6 * 16 * 2,
+                                                    .zeros_bytes = 6 * 16,
+                                                    .columns_bytes = 10 * 4},
+                                                   {.rows = 90,
+                                                    .padded_rows = 96,
+                                                    .weights_bytes = 96 * 192,
+                                                    .scales_bytes = 6 * 96 * 2,
+                                                    .zeros_bytes = 6 * 96,
+                                                    .columns_bytes = 90 * 4}};
+    struct sample s;
+    struct mt_table *table = table_of(&s, 0);
+    struct problem p = {.n = 100, .k = 300, .group = 64, .scheme = {10}, .dtype = DTYPE_BF16};
+    struct mt_layer *layer;
+    struct mt_packed *from_floats, *from_codes;
+    struct quant_layer quantised;
+    struct foreign *foreign = xmalloc(sizeof *foreign);
+    float *w = xmalloc(100 * 300 * sizeof *w);
+    for (int i = 0; i < 100 * 300; i++)
+        w[i] = (float)(i * 7919 % 1000 - 500) / 700;
+    assert_int_equal(layer_derive(table, &p, &layer), MT_OK);
+    assert_int_equal(mt_pack_float(layer, w, NULL, &from_floats), MT_OK);
+    p.m = 1;
+    assert_int_equal(quant_layer_init(&quantised, &p, w, NULL), MT_OK);
+    take_apart(&quantised, foreign);
+    for (int spread = 0; spread < 2; spread++) {
+        assert_int_equal(mt_pack_codes(layer, foreign->codes, foreign->scales, foreign->zeros,
+                                       spread ? NULL : foreign->is8, &from_codes),
+                         MT_OK);
+        for (int i = 0; i < 2; i++) {
+            const struct mt_packed_part *part = &from_codes->part[i];
+            assert_true(part->rows == sizes[i].rows && part->padded_rows == sizes[i].padded_rows);
+            assert_int_equal(part->weights_bytes, sizes[i].weights_bytes);
+            assert_int_equal(part->scales_bytes, sizes[i].scales_bytes);
+            assert_int_equal(part->zeros_bytes, sizes[i].zeros_bytes);
+            assert_int_equal(part->columns_bytes, sizes[i].columns_bytes);
+            assert_same_part(part, &from_floats->part[i]);
+        }
+        mt_packed_free(from_codes);
+    }
+    /* What cannot be packed leaves nothing. */
+    foreign->scales[99] = 0x7c00;
+    assert_int_equal(mt_pack_codes(layer, foreign->codes, foreign->scales, foreign->zeros, foreign->is8, &from_codes),
+                     MT_USAGE);
+    assert_null(from_codes);
+    assert_non_null(strstr(mt_error_message(), "feature 99, from input 0 on"));
+    foreign->is8[5] ^= 1;
+    assert_int_equal(mt_pack_float(layer, w, foreign->is8, &from_codes), MT_USAGE);
+    assert_null(from_codes);
+    quant_layer_release(&quantised);
+    mt_packed_free(from_floats);
+    layer_release(layer);
+    table_release(table);
+    free(foreign);
+    free(w);
+}
+
+/* All features of one width: no columns, and nothing of the other. */
+static void a_layer_of_one_width(void **state) {
+    (void)state;
+    struct sample s;
+    struct mt_table *table = table_of(&s, 0);
+    static float w[64 * 64];
+    struct mt_packed *packed;
+    w[0] = 1;
+    assert_int_equal(mt_pack_float(mt_table_layer_at(table, 1), w, NULL, &packed), MT_OK);
+    assert_true(packed->part[0].rows == 0 && packed->part[0].weights_bytes == 0 && packed->part[0].scales_bytes == 0 &&
+                packed->part[0].zeros_bytes == 0 && !packed->part[0].weights);
+    assert_true(packed->part[1].rows == 64 && packed->part[1].padded_rows == 64 && !packed->part[1].columns &&
+                packed->part[1].columns_bytes == 0);
+    /* Lane 0's first word has k 0..3 of feature 0, of which the first is 15 of 15 steps. */
+    assert_int_equal(*(const unsigned char *)packed->part[1].weights & 15, 15);
+    assert_int_equal(*(const uint16_t *)packed->part[1].scales, half_from_float(1 / 15.0f));
+    mt_packed_free(packed);
+    table_release(table);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_step_says_which_it_is),
@@ -404,6 +583,10 @@ int main(void) {
         cmocka_unit_test(workspace_is_enough_for_every_m),
         cmocka_unit_test(layers_are_found),
         cmocka_unit_test(other_devices_and_bundles_are_refused),
+        cmocka_unit_test(the_library_tells_version_and_failures),
+        cmocka_unit_test(numbers_are_converted),
+        cmocka_unit_test(codes_are_packed_as_floats_are),
+        cmocka_unit_test(a_layer_of_one_width),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* What the driver answers for modules, functions, launches, streams, events and graphs: right values, and for each
  * wrong argument its code and its sentence. */
-#include "soft_driver.h"
+#include "driver.h"
 
 /* Two kernels with shapes of their own: `bounded` has limits and static shared memory, `clustered` a cluster. */
 static const char shaped_body[] =

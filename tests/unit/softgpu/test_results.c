@@ -1,5 +1,5 @@
 /* What integer instructions compute in forms that kernels seldom use, and operands in every way to write them. */
-#include "soft_lines.h"
+#include "lines.h"
 
 /* ---- bits ---- */
 

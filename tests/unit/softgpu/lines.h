@@ -3,9 +3,9 @@
 #ifndef TEST_SOFT_LINES_H
 #define TEST_SOFT_LINES_H
 
-#include "../../runtime/base/str.h"
-#include "soft_world.h"
-#include "softgpu/numeric.h"
+#include "runtime/base/str.h"
+#include "runtime/softgpu/op/numeric.h"
+#include "world.h"
 
 typedef uint32_t word;
 typedef uint64_t wide;

@@ -1,7 +1,7 @@
 /* The PTX text itself: directives, comments, variables with their initialisers, and what is said of a text that is
  * wrong, with its line. */
-#include "../../runtime/base/str.h"
-#include "soft_world.h"
+#include "runtime/base/str.h"
+#include "world.h"
 
 static struct sg_module *parse(const char *text, char error[512]) {
     error[0] = '\0';

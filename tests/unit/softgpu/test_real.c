@@ -1,5 +1,5 @@
 /* What floating-point instructions, comparisons and conversions compute in forms that kernels seldom use. */
-#include "soft_lines.h"
+#include "lines.h"
 
 /* ---- f32 and f64 ---- */
 
