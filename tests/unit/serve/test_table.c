@@ -553,6 +553,77 @@ static void codes_are_packed_as_floats_are(void **state) {
     free(w);
 }
 
+/* Device memory that is only noted down. */
+static struct {
+    size_t bytes;
+    int copies, frees;
+    CUdeviceptr to[8];
+    const void *from[8];
+    size_t size[8];
+} upload;
+
+static CUresult note_alloc(CUdeviceptr *out, size_t bytes) {
+    upload.bytes = bytes;
+    *out = 0x10000;
+    return CUDA_SUCCESS;
+}
+
+static CUresult note_copy(CUdeviceptr to, const void *from, size_t bytes) {
+    assert_true(upload.copies < 8);
+    upload.to[upload.copies] = to;
+    upload.from[upload.copies] = from;
+    upload.size[upload.copies++] = bytes;
+    return CUDA_SUCCESS;
+}
+
+static CUresult note_free(CUdeviceptr address) {
+    assert_int_equal(address, 0x10000);
+    upload.frees++;
+    return CUDA_SUCCESS;
+}
+
+/* One allocation, in which each tensor begins at a multiple of 256. */
+static void tensors_lie_one_behind_another(void **state) {
+    (void)state;
+    static char tensor[7];
+    static const size_t size[7] = {256, 257, 255, 1, 1000, 512, 300};
+    static const CUdeviceptr at[7] = {0x10000, 0x10100, 0x10300, 0x10400, 0x10500, 0x10900, 0x10b00};
+    const struct mt_packed packed = {{{.weights = &tensor[0],
+                                       .scales = &tensor[1],
+                                       .zeros = &tensor[2],
+                                       .columns = &tensor[3],
+                                       .weights_bytes = 256,
+                                       .scales_bytes = 257,
+                                       .zeros_bytes = 255,
+                                       .columns_bytes = 1},
+                                      {.weights = &tensor[4],
+                                       .scales = &tensor[5],
+                                       .zeros = &tensor[6],
+                                       .weights_bytes = 1000,
+                                       .scales_bytes = 512,
+                                       .zeros_bytes = 300}}};
+    struct mt_table table = {.dev.drv = {.MemAlloc = note_alloc, .MemcpyHtoD = note_copy, .MemFree = note_free}};
+    struct mt_weights weights;
+    assert_int_equal(mt_weights_upload(&table, &packed, &weights), MT_OK);
+    assert_int_equal(upload.bytes, 0x10d00 - 0x10000);
+    assert_int_equal(upload.copies, 7);
+    for (int i = 0; i < 7; i++) {
+        assert_int_equal(upload.to[i], at[i]);
+        assert_int_equal(upload.size[i], size[i]);
+        assert_ptr_equal(upload.from[i], &tensor[i]);
+    }
+    assert_int_equal(weights.memory, 0x10000);
+    assert_true(weights.part[0].weights == at[0] && weights.part[0].scales == at[1] && weights.part[0].zeros == at[2] &&
+                weights.part[0].columns == at[3]);
+    assert_true(weights.part[1].weights == at[4] && weights.part[1].scales == at[5] && weights.part[1].zeros == at[6] &&
+                weights.part[1].columns == 0);
+    mt_weights_free(&table, &weights);
+    assert_int_equal(upload.frees, 1);
+    assert_int_equal(weights.memory + weights.part[0].weights, 0);
+    mt_weights_free(&table, &weights);
+    assert_int_equal(upload.frees, 1);
+}
+
 /* All features of one width: no columns, and nothing of the other. */
 static void a_layer_of_one_width(void **state) {
     (void)state;
@@ -587,6 +658,7 @@ int main(void) {
         cmocka_unit_test(numbers_are_converted),
         cmocka_unit_test(codes_are_packed_as_floats_are),
         cmocka_unit_test(a_layer_of_one_width),
+        cmocka_unit_test(tensors_lie_one_behind_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
