@@ -106,9 +106,7 @@ CU_API cuCtxSetCurrent(CUcontext handle) {
 }
 
 CU_API cuCtxGetCurrent(CUcontext *out) {
-    CUresult result = cu_enter(NULL);
-    if (result == CUDA_SUCCESS && !out)
-        result = CUDA_ERROR_INVALID_VALUE;
+    CUresult result = cu_needs(cu_enter(NULL), out);
     if (result == CUDA_SUCCESS)
         *out = cu_context_current();
     return cu_leave(result);
@@ -135,9 +133,7 @@ CU_API cuCtxPopCurrent_v2(CUcontext *out) {
 
 CU_API cuCtxGetDevice(CUdevice *out) {
     struct CUctx_st *context;
-    CUresult result = cu_enter_quietly(&context);
-    if (result == CUDA_SUCCESS && !out)
-        result = CUDA_ERROR_INVALID_VALUE;
+    CUresult result = cu_needs(cu_enter_quietly(&context), out);
     if (result == CUDA_SUCCESS)
         *out = 0;
     return cu_leave(result);
@@ -145,9 +141,7 @@ CU_API cuCtxGetDevice(CUdevice *out) {
 
 CU_API cuCtxGetFlags(unsigned *out) {
     struct CUctx_st *context;
-    CUresult result = cu_enter_quietly(&context);
-    if (result == CUDA_SUCCESS && !out)
-        result = CUDA_ERROR_INVALID_VALUE;
+    CUresult result = cu_needs(cu_enter_quietly(&context), out);
     if (result == CUDA_SUCCESS)
         *out = context->flags;
     return cu_leave(result);

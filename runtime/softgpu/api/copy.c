@@ -11,9 +11,7 @@ static CUresult copy(uint64_t dst, enum side to, uint64_t src, enum side from, s
                      bool wait) {
     struct CUctx_st *context;
     struct CUstream_st *stream = NULL;
-    CUresult result = cu_enter(&context);
-    if (result == CUDA_SUCCESS)
-        result = cu_stream_find(context, handle, &stream);
+    CUresult result = cu_stream_enter(handle, &context, &stream);
     if (result != CUDA_SUCCESS || bytes == 0)
         return cu_leave(result);
     const struct cu_alloc *a = cu_memory_find(context, dst, cu_device.sequence);
@@ -72,9 +70,7 @@ CU_API cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream st
 static CUresult fill(CUdeviceptr dst, uint32_t value, uint32_t width, size_t count, CUstream handle) {
     struct CUctx_st *context;
     struct CUstream_st *stream = NULL;
-    CUresult result = cu_enter(&context);
-    if (result == CUDA_SUCCESS)
-        result = cu_stream_find(context, handle, &stream);
+    CUresult result = cu_stream_enter(handle, &context, &stream);
     if (result == CUDA_SUCCESS && dst % width)
         result =
             cu_fail(CUDA_ERROR_INVALID_VALUE, "a fill with values of %u bytes starts at the unaligned address 0x%llx",

@@ -196,19 +196,6 @@ static bool differ(const struct sample *a, const struct sample *b) {
     return fabs(x - y) > 0.02 * (x + y) / 2 || fabs(p - q) > 0.02 * (p + q) / 2;
 }
 
-/* Adds the sample `weight` times; the members that are maxima stay maxima. */
-static void counters_add(struct sg_counters *sum, const struct sg_counters *one, uint64_t weight) {
-    uint64_t total[sizeof *sum / sizeof(uint64_t)], part[sizeof *sum / sizeof(uint64_t)];
-    uint64_t inflight = sum->max_inflight_bytes, longest = sum->max_warp_instructions;
-    memcpy(total, sum, sizeof total);
-    memcpy(part, one, sizeof part);
-    for (size_t i = 0; i < sizeof total / sizeof *total; i++)
-        total[i] += weight * part[i];
-    memcpy(sum, total, sizeof total);
-    sum->max_inflight_bytes = one->max_inflight_bytes > inflight ? one->max_inflight_bytes : inflight;
-    sum->max_warp_instructions = one->max_warp_instructions > longest ? one->max_warp_instructions : longest;
-}
-
 /* Counters of the whole grid, from samples in order: each stands for the columns up to half way to its neighbours. */
 static void samples_combine(const struct sample *sample, int count, uint64_t columns, struct sg_counters *out) {
     memset(out, 0, sizeof *out);

@@ -115,9 +115,7 @@ CU_API cuFuncSetCacheConfig(CUfunction handle, CUfunc_cache config) {
 
 CU_API cuFuncGetModule(CUmodule *out, CUfunction handle) {
     struct CUctx_st *context;
-    CUresult result = cu_function_enter(handle, &context);
-    if (result == CUDA_SUCCESS && !out)
-        result = CUDA_ERROR_INVALID_VALUE;
+    CUresult result = cu_needs(cu_function_enter(handle, &context), out);
     if (result == CUDA_SUCCESS)
         *out = handle->module;
     return cu_leave(result);
@@ -125,9 +123,7 @@ CU_API cuFuncGetModule(CUmodule *out, CUfunction handle) {
 
 CU_API cuFuncGetName(const char **out, CUfunction handle) {
     struct CUctx_st *context;
-    CUresult result = cu_function_enter(handle, &context);
-    if (result == CUDA_SUCCESS && !out)
-        result = CUDA_ERROR_INVALID_VALUE;
+    CUresult result = cu_needs(cu_function_enter(handle, &context), out);
     if (result == CUDA_SUCCESS)
         *out = handle->name;
     return cu_leave(result);

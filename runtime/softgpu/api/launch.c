@@ -110,32 +110,31 @@ static CUresult launch(const CUlaunchConfig *c, const uint32_t cluster[3], bool 
     return result;
 }
 
+static CUresult launch_plain(const unsigned grid[3], const unsigned block[3], unsigned shared, CUstream stream,
+                             bool cooperative, CUfunction function, void **params, void **extra) {
+    const CUlaunchConfig config = {.gridDimX = grid[0],
+                                   .gridDimY = grid[1],
+                                   .gridDimZ = grid[2],
+                                   .blockDimX = block[0],
+                                   .blockDimY = block[1],
+                                   .blockDimZ = block[2],
+                                   .sharedMemBytes = shared,
+                                   .hStream = stream};
+    return cu_leave(launch(&config, (uint32_t[3]){0}, cooperative, function, params, extra));
+}
+
 CU_API cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                       unsigned block_y, unsigned block_z, unsigned shared, CUstream stream, void **params,
                       void **extra) {
-    const CUlaunchConfig config = {.gridDimX = grid_x,
-                                   .gridDimY = grid_y,
-                                   .gridDimZ = grid_z,
-                                   .blockDimX = block_x,
-                                   .blockDimY = block_y,
-                                   .blockDimZ = block_z,
-                                   .sharedMemBytes = shared,
-                                   .hStream = stream};
-    return cu_leave(launch(&config, (uint32_t[3]){0}, false, function, params, extra));
+    return launch_plain((unsigned[]){grid_x, grid_y, grid_z}, (unsigned[]){block_x, block_y, block_z}, shared, stream,
+                        false, function, params, extra);
 }
 
 CU_API cuLaunchCooperativeKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                                  unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared, CUstream stream,
                                  void **params) {
-    const CUlaunchConfig config = {.gridDimX = grid_x,
-                                   .gridDimY = grid_y,
-                                   .gridDimZ = grid_z,
-                                   .blockDimX = block_x,
-                                   .blockDimY = block_y,
-                                   .blockDimZ = block_z,
-                                   .sharedMemBytes = shared,
-                                   .hStream = stream};
-    return cu_leave(launch(&config, (uint32_t[3]){0}, true, function, params, NULL));
+    return launch_plain((unsigned[]){grid_x, grid_y, grid_z}, (unsigned[]){block_x, block_y, block_z}, shared, stream,
+                        true, function, params, NULL);
 }
 
 /* Attributes other than these two only change when hardware starts or schedules the kernel. */

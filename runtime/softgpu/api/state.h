@@ -38,6 +38,10 @@ CUresult cu_enter(struct CUctx_st **context);
 CUresult cu_leave(CUresult result);
 /* cu_enter() that lets a context with a sticky error pass, for tearing down. */
 CUresult cu_enter_quietly(struct CUctx_st **context);
+/* What came of entering, and CUDA_ERROR_INVALID_VALUE if an argument that must be there is NULL. */
+static inline CUresult cu_needs(CUresult entered, const void *argument) {
+    return entered == CUDA_SUCCESS && !argument ? CUDA_ERROR_INVALID_VALUE : entered;
+}
 /* One sentence on standard error; returns `result`. */
 CUresult cu_fail(CUresult result, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A host function is running on this thread: no driver function may be called from it. */
@@ -165,17 +169,17 @@ struct CUevent_st {
     struct CUctx_st *context;
     struct CUevent_st *next;
     unsigned flags;
-    struct cu_record *record;   /* the last one; NULL if none */
-    struct CUgraph_st *capture; /* recorded last in a capture */
+    struct cu_record *record; /* the last one; NULL if none */
+    struct cu_graph *capture; /* recorded last in a capture */
 };
 struct CUstream_st {
     struct CUctx_st *context;
     struct CUstream_st *next;
     unsigned flags;
     int priority;
-    double clock;               /* modelled seconds */
-    uint64_t first_timing;      /* sequence of its first timing event; 0 if none */
-    struct CUgraph_st *capture; /* being captured into it */
+    double clock;             /* modelled seconds */
+    uint64_t first_timing;    /* sequence of its first timing event; 0 if none */
+    struct cu_graph *capture; /* being captured into it */
     bool captures_origin;
     bool needed;
 };
@@ -204,23 +208,22 @@ CUresult cu_queue_settle(struct CUctx_st *context, struct CUstream_st *stream, s
 void cu_queue_drop(struct CUctx_st *context, bool everything);
 
 /* ---- graphs ---- */
-struct cu_nodes { /* in the order of capture: each runs after the one before */
-    struct cu_op **op;
+/* Of both kinds: the handle of one is its address. */
+struct cu_graph {
+    struct CUctx_st *context;
+    struct cu_graph *next;
+    struct cu_op **op; /* in the order of capture: each runs after the one before */
     int count;
     size_t capacity;
-};
-struct CUgraph_st {
-    struct CUctx_st *context;
-    struct CUgraph_st *next;
-    struct cu_nodes nodes;
     bool broken; /* a call that cannot be captured was made meanwhile */
 };
-struct CUgraphExec_st {
-    struct CUctx_st *context;
-    struct CUgraphExec_st *next;
-    struct cu_nodes nodes;
+struct CUgraph_st {
+    struct cu_graph graph;
 };
-void cu_graph_add(struct CUgraph_st *graph, struct cu_op *op); /* takes over `op` */
+struct CUgraphExec_st {
+    struct cu_graph graph;
+};
+void cu_graph_add(struct cu_graph *graph, struct cu_op *op); /* takes over `op` */
 void cu_graph_free_all(struct CUctx_st *context);
 
 /* ---- contexts ---- */
@@ -231,8 +234,7 @@ struct CUctx_st {
     struct CUmod_st *modules;
     struct CUstream_st *streams, null_stream;
     struct CUevent_st *events;
-    struct CUgraph_st *graphs;
-    struct CUgraphExec_st *executables;
+    struct cu_graph *graphs, *executables;
     struct cu_tick *first, *last; /* timeline, in program order */
     struct cu_op **queue;         /* not yet run, in program order */
     int queued;
@@ -245,6 +247,7 @@ CUcontext cu_context_current(void);                 /* of the calling thread; ma
 struct CUctx_st *cu_context_find(CUcontext handle); /* NULL unless it is alive */
 /* NULL (the default stream), a stream of the context, or CUDA_ERROR_INVALID_HANDLE. */
 CUresult cu_stream_find(struct CUctx_st *context, CUstream handle, struct CUstream_st **out);
+CUresult cu_stream_enter(CUstream handle, struct CUctx_st **context, struct CUstream_st **out); /* cu_enter(), too */
 CUresult cu_event_find(struct CUctx_st *context, CUevent handle);
 /* CUDA_SUCCESS unless a capture forbids to wait for, or to use uncaptured, `stream` (NULL: the context); then the
  * capture is broken. */

@@ -12,6 +12,11 @@ CUresult cu_stream_find(struct CUctx_st *context, CUstream handle, struct CUstre
     return *out ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
+CUresult cu_stream_enter(CUstream handle, struct CUctx_st **context, struct CUstream_st **out) {
+    CUresult result = cu_enter(context);
+    return result == CUDA_SUCCESS ? cu_stream_find(*context, handle, out) : result;
+}
+
 CUresult cu_event_find(struct CUctx_st *context, CUevent handle) {
     struct CUevent_st *e = context->events;
     while (e && e != handle)
@@ -46,12 +51,6 @@ CUresult cu_stream_push(struct CUstream_st *stream, struct cu_op *op) {
         return cu_queue_submit(stream, op);
     cu_op_unref(op);
     return result;
-}
-
-/* Enters, and finds the context and the stream. */
-static CUresult enter_stream(CUstream handle, struct CUctx_st **context, struct CUstream_st **stream) {
-    CUresult result = cu_enter(context);
-    return result == CUDA_SUCCESS ? cu_stream_find(*context, handle, stream) : result;
 }
 
 CU_API cuStreamCreateWithPriority(CUstream *out, unsigned flags, int priority) {
@@ -89,7 +88,7 @@ void cu_stream_free_all(struct CUctx_st *context) {
 CU_API cuStreamDestroy_v2(CUstream handle) {
     struct CUctx_st *context;
     struct CUstream_st *stream = NULL;
-    CUresult result = enter_stream(handle, &context, &stream);
+    CUresult result = cu_stream_enter(handle, &context, &stream);
     if (result == CUDA_SUCCESS && stream == &context->null_stream)
         result = CUDA_ERROR_INVALID_HANDLE;
     if (result == CUDA_SUCCESS)
@@ -102,7 +101,7 @@ CU_API cuStreamDestroy_v2(CUstream handle) {
 CU_API cuStreamSynchronize(CUstream handle) {
     struct CUctx_st *context;
     struct CUstream_st *stream = NULL;
-    CUresult result = enter_stream(handle, &context, &stream);
+    CUresult result = cu_stream_enter(handle, &context, &stream);
     if (result == CUDA_SUCCESS)
         result = cu_capture_forbid(context, stream);
     if (result == CUDA_SUCCESS)
@@ -115,34 +114,31 @@ CU_API cuStreamQuery(CUstream handle) {
     return cuStreamSynchronize(handle);
 }
 
-CU_API cuStreamGetFlags(CUstream handle, unsigned *flags) {
+/* Enters for a question about a stream, whose answer goes to `out`. */
+static CUresult ask(CUstream handle, const void *out, struct CUstream_st **stream) {
     struct CUctx_st *context;
-    struct CUstream_st *stream = NULL;
-    CUresult result = enter_stream(handle, &context, &stream);
-    if (result == CUDA_SUCCESS && !flags)
-        result = CUDA_ERROR_INVALID_VALUE;
+    return cu_needs(cu_stream_enter(handle, &context, stream), out);
+}
+
+CU_API cuStreamGetFlags(CUstream handle, unsigned *flags) {
+    struct CUstream_st *stream;
+    CUresult result = ask(handle, flags, &stream);
     if (result == CUDA_SUCCESS)
         *flags = stream->flags;
     return cu_leave(result);
 }
 
 CU_API cuStreamGetPriority(CUstream handle, int *priority) {
-    struct CUctx_st *context;
-    struct CUstream_st *stream = NULL;
-    CUresult result = enter_stream(handle, &context, &stream);
-    if (result == CUDA_SUCCESS && !priority)
-        result = CUDA_ERROR_INVALID_VALUE;
+    struct CUstream_st *stream;
+    CUresult result = ask(handle, priority, &stream);
     if (result == CUDA_SUCCESS)
         *priority = stream->priority;
     return cu_leave(result);
 }
 
 CU_API cuStreamGetCtx(CUstream handle, CUcontext *out) {
-    struct CUctx_st *context;
-    struct CUstream_st *stream = NULL;
-    CUresult result = enter_stream(handle, &context, &stream);
-    if (result == CUDA_SUCCESS && !out)
-        result = CUDA_ERROR_INVALID_VALUE;
+    struct CUstream_st *stream;
+    CUresult result = ask(handle, out, &stream);
     if (result == CUDA_SUCCESS)
         *out = stream->context;
     return cu_leave(result);
@@ -151,7 +147,7 @@ CU_API cuStreamGetCtx(CUstream handle, CUcontext *out) {
 CU_API cuLaunchHostFunc(CUstream handle, CUhostFn call, void *argument) {
     struct CUctx_st *context;
     struct CUstream_st *stream = NULL;
-    CUresult result = enter_stream(handle, &context, &stream);
+    CUresult result = cu_stream_enter(handle, &context, &stream);
     if (result == CUDA_SUCCESS && !call)
         result = CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS) {
@@ -167,7 +163,7 @@ CU_API cuLaunchHostFunc(CUstream handle, CUhostFn call, void *argument) {
 CU_API cuStreamWaitEvent(CUstream handle, CUevent event, unsigned flags) {
     struct CUctx_st *context;
     struct CUstream_st *stream = NULL;
-    CUresult result = enter_stream(handle, &context, &stream);
+    CUresult result = cu_stream_enter(handle, &context, &stream);
     (void)flags;
     if (result == CUDA_SUCCESS)
         result = cu_event_find(context, event);

@@ -80,16 +80,6 @@ static enum turn run_warp(struct warp *w) {
     return TURN_BLOCKED;
 }
 
-static void merge_counters(struct sg_counters *into, const struct sg_counters *from) {
-    uint64_t longest = into->max_warp_instructions, inflight = into->max_inflight_bytes;
-    uint64_t *a = (uint64_t *)into;
-    const uint64_t *b = (const uint64_t *)from;
-    for (size_t k = 0; k < sizeof *into / sizeof *a; k++)
-        a[k] += b[k];
-    into->max_warp_instructions = from->warp_instructions > longest ? from->warp_instructions : longest;
-    into->max_inflight_bytes = from->max_inflight_bytes > inflight ? from->max_inflight_bytes : inflight;
-}
-
 /* ---- CTAs ---- */
 
 static void *aligned_bytes(size_t size) {
@@ -197,8 +187,10 @@ static void cta_finish(struct cta *c) {
         inflight += c->own[k].max_inflight;
     c->warp[0].count.max_inflight_bytes = inflight;
     pthread_mutex_lock(&c->run->lock);
-    for (int k = 0; k < c->warps; k++)
-        merge_counters(&c->run->total, &c->warp[k].count);
+    for (int k = 0; k < c->warps; k++) {
+        c->warp[k].count.max_warp_instructions = c->warp[k].count.warp_instructions;
+        counters_add(&c->run->total, &c->warp[k].count, 1);
+    }
     pthread_mutex_unlock(&c->run->lock);
 }
 

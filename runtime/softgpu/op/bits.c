@@ -135,7 +135,8 @@ LANES_3(prmt_rc8, uint32_t, uint32_t, prmt(a, b, c, SUB_RC8))
 LANES_3(prmt_ecl, uint32_t, uint32_t, prmt(a, b, c, SUB_ECL))
 LANES_3(prmt_ecr, uint32_t, uint32_t, prmt(a, b, c, SUB_ECR))
 LANES_3(prmt_rc16, uint32_t, uint32_t, prmt(a, b, c, SUB_RC16))
-static op_fn *const prmt_mode[] = {prmt_f4e, prmt_b4e, prmt_rc8, prmt_ecl, prmt_ecr, prmt_rc16};
+static op_fn *const prmt_mode[SUB_COUNT] = {[SUB_F4E] = prmt_f4e, [SUB_B4E] = prmt_b4e, [SUB_RC8] = prmt_rc8,
+                                            [SUB_ECL] = prmt_ecl, [SUB_ECR] = prmt_ecr, [SUB_RC16] = prmt_rc16};
 
 static void logic_pred(struct warp *w, const struct insn *i) {
     const uint32_t a = src_pred(w, &i->src[0]), b = i->srcs > 1 ? src_pred(w, &i->src[1]) : 0;
@@ -206,6 +207,6 @@ op_fn *op_bits_find(struct insn *i) {
     if (run == lop3_op && i->src[3].kind != O_IMM)
         return NULL;
     if (run == prmt_general && i->sub)
-        return i->sub >= SUB_F4E && i->sub <= SUB_RC16 ? prmt_mode[i->sub - SUB_F4E] : NULL;
+        return prmt_mode[i->sub];
     return run;
 }

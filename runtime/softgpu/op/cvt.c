@@ -227,6 +227,7 @@ static void float_to_int(struct warp *w, const struct insn *i) {
 }
 
 static void int_to_float(struct warp *w, const struct insn *i) {
+    const struct float_format *f = format_of(i->type[0]);
     const bool sign = type_is_signed(i->type[1]);
     uint64_t x[LANES];
     load_int(w, i, x);
@@ -235,7 +236,7 @@ static void int_to_float(struct warp *w, const struct insn *i) {
         uint64_t m = negative ? -x[l] : x[l];
         if (i->flags & F_SAT) /* [0, 1] */
             m = negative ? 0 : m ? 1 : 0;
-        x[l] = float_round(format_of(i->type[0]), negative && m, m, 0, i->rnd, false);
+        x[l] = float_round(f, negative && m, m, 0, i->rnd, false);
     }
     store_bits(w, i, x);
 }

@@ -51,57 +51,35 @@ static void pin(void *x) {
     __asm__ volatile("" : : "r"(x) : "memory");
 }
 
-static void compute_f32(enum ptx_op op, const float *a, const float *b, const float *c, float *r) {
-    for (int l = 0; l < LANES; l++)
-        switch (op) {
-        case OP_add:
-            r[l] = a[l] + b[l];
-            break;
-        case OP_sub:
-            r[l] = a[l] - b[l];
-            break;
-        case OP_mul:
-            r[l] = a[l] * b[l];
-            break;
-        case OP_div:
-            r[l] = a[l] / b[l];
-            break;
-        case OP_rcp:
-            r[l] = 1 / a[l];
-            break;
-        case OP_sqrt:
-            r[l] = sqrtf(a[l]);
-            break;
-        default:
-            r[l] = f32_fma(a[l], b[l], c[l]);
-        }
-}
-
-static void compute_f64(enum ptx_op op, const double *a, const double *b, const double *c, double *r) {
-    for (int l = 0; l < LANES; l++)
-        switch (op) {
-        case OP_add:
-            r[l] = a[l] + b[l];
-            break;
-        case OP_sub:
-            r[l] = a[l] - b[l];
-            break;
-        case OP_mul:
-            r[l] = a[l] * b[l];
-            break;
-        case OP_div:
-            r[l] = a[l] / b[l];
-            break;
-        case OP_rcp:
-            r[l] = 1 / a[l];
-            break;
-        case OP_sqrt:
-            r[l] = sqrt(a[l]);
-            break;
-        default:
-            r[l] = fma(a[l], b[l], c[l]);
-        }
-}
+/* All lanes of one operation, which the host rounds; fma stands for mad, too. */
+#define COMPUTE(name, T, root, fused)                                                                                  \
+    static void name(enum ptx_op op, const T *a, const T *b, const T *c, T *r) {                                       \
+        for (int l = 0; l < LANES; l++)                                                                                \
+            switch (op) {                                                                                              \
+            case OP_add:                                                                                               \
+                r[l] = a[l] + b[l];                                                                                    \
+                break;                                                                                                 \
+            case OP_sub:                                                                                               \
+                r[l] = a[l] - b[l];                                                                                    \
+                break;                                                                                                 \
+            case OP_mul:                                                                                               \
+                r[l] = a[l] * b[l];                                                                                    \
+                break;                                                                                                 \
+            case OP_div:                                                                                               \
+                r[l] = a[l] / b[l];                                                                                    \
+                break;                                                                                                 \
+            case OP_rcp:                                                                                               \
+                r[l] = 1 / a[l];                                                                                       \
+                break;                                                                                                 \
+            case OP_sqrt:                                                                                              \
+                r[l] = root(a[l]);                                                                                     \
+                break;                                                                                                 \
+            default:                                                                                                   \
+                r[l] = fused(a[l], b[l], c[l]);                                                                        \
+            }                                                                                                          \
+    }
+COMPUTE(compute_f32, float, sqrtf, f32_fma)
+COMPUTE(compute_f64, double, sqrt, fma)
 
 static void rounded_f32(struct warp *w, const struct insn *i) {
     const bool ftz = (i->flags & F_FTZ) != 0, sat = (i->flags & F_SAT) != 0;

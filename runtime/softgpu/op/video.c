@@ -2,6 +2,7 @@
 #include "lanes.h"
 
 enum video_op {
+    VIDEO_NONE,
     VIDEO_ADD,
     VIDEO_SUB,
     VIDEO_ABSDIFF,
@@ -10,64 +11,20 @@ enum video_op {
     VIDEO_AVERAGE,
     VIDEO_SET,
     VIDEO_SHL,
-    VIDEO_SHR,
-    VIDEO_NONE
+    VIDEO_SHR
 };
 struct video {
-    enum video_op op;
-    int parts; /* 1, 2 or 4 elements in a register */
+    uint8_t op;    /* enum video_op */
+    uint8_t parts; /* 1, 2 or 4 elements in a register */
 };
 
-static struct video video_of(enum ptx_op op) {
-    switch (op) {
-    case OP_vadd:
-        return (struct video){VIDEO_ADD, 1};
-    case OP_vsub:
-        return (struct video){VIDEO_SUB, 1};
-    case OP_vabsdiff:
-        return (struct video){VIDEO_ABSDIFF, 1};
-    case OP_vmin:
-        return (struct video){VIDEO_MIN, 1};
-    case OP_vmax:
-        return (struct video){VIDEO_MAX, 1};
-    case OP_vset:
-        return (struct video){VIDEO_SET, 1};
-    case OP_vshl:
-        return (struct video){VIDEO_SHL, 1};
-    case OP_vshr:
-        return (struct video){VIDEO_SHR, 1};
-    case OP_vadd2:
-        return (struct video){VIDEO_ADD, 2};
-    case OP_vsub2:
-        return (struct video){VIDEO_SUB, 2};
-    case OP_vabsdiff2:
-        return (struct video){VIDEO_ABSDIFF, 2};
-    case OP_vmin2:
-        return (struct video){VIDEO_MIN, 2};
-    case OP_vmax2:
-        return (struct video){VIDEO_MAX, 2};
-    case OP_vavrg2:
-        return (struct video){VIDEO_AVERAGE, 2};
-    case OP_vset2:
-        return (struct video){VIDEO_SET, 2};
-    case OP_vadd4:
-        return (struct video){VIDEO_ADD, 4};
-    case OP_vsub4:
-        return (struct video){VIDEO_SUB, 4};
-    case OP_vabsdiff4:
-        return (struct video){VIDEO_ABSDIFF, 4};
-    case OP_vmin4:
-        return (struct video){VIDEO_MIN, 4};
-    case OP_vmax4:
-        return (struct video){VIDEO_MAX, 4};
-    case OP_vavrg4:
-        return (struct video){VIDEO_AVERAGE, 4};
-    case OP_vset4:
-        return (struct video){VIDEO_SET, 4};
-    default:
-        return (struct video){VIDEO_NONE, 1};
-    }
-}
+#define IN_PARTS(name, op) [OP_##name##2] = {op, 2}, [OP_##name##4] = {op, 4}
+#define IN_ALL(name, op)   [OP_##name] = {op, 1}, IN_PARTS(name, op)
+static const struct video video_table[OP_COUNT] = {
+    IN_ALL(vadd, VIDEO_ADD),        IN_ALL(vsub, VIDEO_SUB),    IN_ALL(vabsdiff, VIDEO_ABSDIFF),
+    IN_ALL(vmin, VIDEO_MIN),        IN_ALL(vmax, VIDEO_MAX),    IN_ALL(vset, VIDEO_SET),
+    IN_PARTS(vavrg, VIDEO_AVERAGE), [OP_vshl] = {VIDEO_SHL, 1}, [OP_vshr] = {VIDEO_SHR, 1},
+};
 
 /* `bits` bits of x from `pos`, extended. */
 static int64_t field(uint32_t x, int pos, int bits, bool sign) {
@@ -182,7 +139,7 @@ static uint32_t video_simd(const struct insn *i, struct video v, uint32_t a, uin
 }
 
 static void video_op(struct warp *w, const struct insn *i) {
-    const struct video v = video_of(i->op);
+    const struct video v = video_table[i->op];
     const uint32_t *pa = src_lanes(w, &i->src[0]), *pb = src_lanes(w, &i->src[1]);
     const uint32_t *pc = src_lanes(w, &i->src[i->srcs > 2 ? 2 : 0]);
     uint32_t r[LANES];
@@ -224,7 +181,7 @@ static bool is_word(enum ptx_type type) {
 
 op_fn *op_video_find(struct insn *i) {
     const bool words = is_word(i->type[0]) && is_word(i->type[1]) && (i->types < 3 || is_word(i->type[2]));
-    const struct video v = video_of(i->op);
+    const struct video v = video_table[i->op];
     if (!words)
         return NULL;
     if (i->op == OP_dp4a || i->op == OP_dp2a)

@@ -17,6 +17,7 @@ struct sg_counters {
     uint64_t spill_accesses;        /* local loads and stores */
     uint64_t max_warp_instructions; /* longest warp: for the latency bound */
 };
-_Static_assert(sizeof(struct sg_counters) % sizeof(uint64_t) == 0, "counters are summed as an array of 64-bit numbers");
+/* Adds one of them `weight` times; the members that are maxima stay maxima. */
+void counters_add(struct sg_counters *sum, const struct sg_counters *one, uint64_t weight);
 
 #endif

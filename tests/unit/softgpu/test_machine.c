@@ -33,6 +33,8 @@ static void test_vector_add(void **state) {
     assert_int_equal(w.counters.global_bytes_written, 4 * N);
     assert_int_equal(w.counters.global_requests, 3 * 32);
     assert_int_equal(w.counters.global_sectors, 3 * ((N * 4 + 31) / 32));
+    assert_int_equal(w.counters.warp_instructions, 32 * 20); /* each of 32 warps has 20 */
+    assert_int_equal(w.counters.max_warp_instructions, 20);
     /* the same addition in estimate mode changes nothing */
     memset(c, 0x5a, N * 4);
     const uint32_t column[2][2] = {{1, 0}, {7, 0}};
@@ -378,6 +380,42 @@ static void test_registers_share_slots(void **state) {
     world_close(&w);
 }
 
+/* out[lane] = the four words of in[lane], the last one first; then two floats are added to sum[lane]. */
+static const char vectors[] = PTX_HEAD
+    ".visible .entry k(.param .u64 in, .param .u64 out, .param .u64 sum)\n"
+    "{ .reg .b32 %r<9>; .reg .b64 %d<9>; mov.u32 %r1, %tid.x; mul.wide.u32 %d4, %r1, 16; mul.wide.u32 %d5, %r1, 8;\n"
+    "ld.param.u64 %d1, [in]; ld.param.u64 %d2, [out]; ld.param.u64 %d3, [sum]; add.u64 %d1, %d1, %d4;\n"
+    "add.u64 %d2, %d2, %d4; add.u64 %d3, %d3, %d5; ld.global.v4.u32 {%r2, %r3, %r4, %r5}, [%d1];\n"
+    "st.global.v4.u32 [%d2], {%r5, %r4, %r3, %r2}; red.global.add.v2.f32 [%d3], {0f3F800000, 0f40000000}; ret; }\n";
+
+static void test_vectors(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, vectors);
+    uint32_t *in = world_alloc(&w, 32 * 16), *out = world_alloc(&w, 32 * 16);
+    float *sum = world_alloc(&w, 32 * 8);
+    struct {
+        void *in, *out, *sum;
+    } p = {in, out, sum};
+    memset(sum, 0, 32 * 8);
+    world_run_good(&w, &p);
+    for (int k = 0; k < 128; k++)
+        assert_int_equal(out[k], in[k ^ 3]);
+    for (int k = 0; k < 64; k++)
+        assert_true(sum[k] == (float)(1 + k % 2));
+    assert_int_equal(w.counters.global_bytes_read, 32 * 16);
+    assert_int_equal(w.counters.global_bytes_written, 32 * 16 + 32 * 8);
+    p.in = in + 2; /* all of a lane's bytes must be aligned together, and inside */
+    world_run_bad(&w, &p, SG_FAULT_MISALIGNED, "is not a multiple of 16");
+    p.in = in;
+    p.sum = sum + 1;
+    world_run_bad(&w, &p, SG_FAULT_MISALIGNED, "is not a multiple of 8");
+    p.sum = sum;
+    w.launch.block[0] = 33;
+    world_run_bad(&w, &p, SG_FAULT_OUT_OF_BOUNDS, "16 bytes at");
+    world_close(&w);
+}
+
 /* Every CTA of a column counts itself and traps unless it finds what those before it have left. */
 static const char estimate[] = PTX_HEAD
     ".visible .entry k(.param .u64 count)\n"
@@ -436,6 +474,7 @@ int main(void) {
         cmocka_unit_test(test_async_copies),
         cmocka_unit_test(test_bank_conflicts),
         cmocka_unit_test(test_registers_share_slots),
+        cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_estimate),
         cmocka_unit_test(test_unknown_text),
         cmocka_unit_test(test_ctas_wait_for_each_other),

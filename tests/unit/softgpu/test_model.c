@@ -235,6 +235,26 @@ static void test_memory(void **state) {
     dev_profile_free(h);
 }
 
+/* Sums with weights, but for the two members that are the most of anything. */
+static void test_counters_add(void **state) {
+    (void)state;
+    struct sg_counters sum = {.lane_instructions = 5, .max_inflight_bytes = 7, .max_warp_instructions = 30};
+    const struct sg_counters one = {.warp_instructions = 2,
+                                    .lane_instructions = 3,
+                                    .pipe = {[SG_PIPE_TENSOR] = 4},
+                                    .spill_accesses = 6,
+                                    .max_inflight_bytes = 9,
+                                    .max_warp_instructions = 20};
+    counters_add(&sum, &one, 10);
+    const struct sg_counters want = {.warp_instructions = 20,
+                                     .lane_instructions = 35,
+                                     .pipe = {[SG_PIPE_TENSOR] = 40},
+                                     .spill_accesses = 60,
+                                     .max_inflight_bytes = 9,
+                                     .max_warp_instructions = 30};
+    assert_memory_equal(&sum, &want, sizeof sum);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_device_has_a_sheet),
@@ -244,6 +264,7 @@ int main(void) {
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_overlap),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_counters_add),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,7 @@ struct pieces {
     const char *wait;       /* before D is read */
     const char *scale;      /* sets %p3, whether the first step adds */
     const char *descriptor; /* changes %rd7 */
+    const char *saturates;  /* ".satfinite": D begins with the ends of its range, and there is one step */
 };
 
 static const struct pieces right = {
@@ -31,6 +32,7 @@ static const struct pieces right = {
     .wait = "wgmma.wait_group.sync.aligned 0;",
     .scale = "",
     .descriptor = "",
+    .saturates = "",
 };
 
 static const char *piece(const char *given, const char *fallback) {
@@ -73,8 +75,9 @@ static void build(struct str *ptx, const struct wgmma_case *t, const struct piec
                piece(p->scale, right.scale), piece(p->load, right.load), piece(p->descriptor, right.descriptor),
                piece(p->fence, right.fence));
     for (int s = 0; s < t->steps; s++) {
-        str_printf(ptx, "add.u64 %%rd9, %%rd7, %u; wgmma.mma_async.sync.aligned.m64n%dk32.s32.%s.%s ",
-                   (unsigned)s * step_bytes(t) / 16, t->n, t->a_signed ? "s8" : "u8", t->b_signed ? "s8" : "u8");
+        str_printf(ptx, "add.u64 %%rd9, %%rd7, %u; wgmma.mma_async.sync.aligned.m64n%dk32%s.s32.%s.%s ",
+                   (unsigned)s * step_bytes(t) / 16, t->n, piece(p->saturates, right.saturates),
+                   t->a_signed ? "s8" : "u8", t->b_signed ? "s8" : "u8");
         list(ptx, "d", 0, t->n / 2);
         str_append(ptx, ", ");
         list(ptx, "a", s * 4, 4);
@@ -135,13 +138,15 @@ static void open_case(struct world *w, struct params *p, const struct wgmma_case
     p->b = world_alloc(w, 2 * IMAGE);
     p->a = world_alloc(w, (size_t)t->steps * 2048);
     p->d = world_alloc(w, MAX_N / 2 * 512);
+    for (int k = 0; pieces->saturates && k < MAX_N / 2 * 128; k++)
+        ((int32_t *)p->d)[k] = k % 2 ? INT32_MAX : INT32_MIN;
     p->out = world_alloc(w, MAX_N / 2 * 512);
     p->descriptor = descriptor_of(t);
     w->launch.block[0] = 128;
     w->launch.shared_dynamic = MBARRIER + 8;
 }
 
-static void compare(const struct params *p, const struct wgmma_case *t) {
+static void compare(const struct params *p, const struct wgmma_case *t, bool saturates) {
     for (int row = 0; row < M; row++)
         for (int n = 0; n < t->n; n++) {
             const int at = d_index(row, n);
@@ -149,6 +154,8 @@ static void compare(const struct params *p, const struct wgmma_case *t) {
             for (int k = 0; k < t->steps * K; k++)
                 sum += value_of(a_byte(p->a, row, k), t->a_signed) *
                        value_of(((uint8_t *)p->b)[image_place(t, n, k)], t->b_signed);
+            if (saturates)
+                sum = sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : sum;
             if (((uint32_t *)p->out)[at] != (uint32_t)sum)
                 fail_msg("n %d, width %u: D[%d, %d] is %d, not %d", t->n, t->width, row, n, ((int32_t *)p->out)[at],
                          (int32_t)sum);
@@ -163,7 +170,7 @@ static void check_good(const struct wgmma_case *t, const struct pieces *pieces) 
         w.launch.seed = seed;
         w.launch.eager_async = seed % 2;
         world_run_good(&w, &p);
-        compare(&p, t);
+        compare(&p, t, pieces->saturates != NULL);
         assert_int_equal(w.counters.mma_ops_int8, (uint64_t)M * (uint64_t)t->n * K * (uint64_t)t->steps);
         world_close(&w);
     }
@@ -181,6 +188,8 @@ static void test_products(void **state) {
     static const struct pieces none = {0};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         check_good(&cases[k], &none);
+    check_good(&(struct wgmma_case){16, 1, 128, 16, 1024, true, true, true},
+               &(struct pieces){.saturates = ".satfinite"});
 }
 
 /* ---- faults ---- */
