@@ -14,6 +14,9 @@ static bool only_flags(const struct insn *i, uint64_t allowed) {
     return (i->flags & ~allowed) == 0;
 }
 
+_Static_assert(SUB_XOR - SUB_ADD == 7 && SUB_CAS - SUB_XOR == 2 && SUB_BALLOT - SUB_ALL == 3 && SUB_IDX - SUB_UP == 3,
+               "add to xor and cas, all to ballot, and up to idx are ranges below");
+
 #define F_ORDER (F_VOLATILE | F_STRONG | F_ACQUIRE | F_RELEASE | F_CLUSTER | F_REMOTE)
 
 static bool bind_access(struct insn *i, char *error, size_t size) {

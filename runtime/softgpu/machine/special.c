@@ -18,6 +18,12 @@ static uint64_t clock_of(const struct warp *w) {
     return sum + 1;
 }
 
+#define TRIPLE(name) (SR_##name##_Y == SR_##name##_X + 1 && SR_##name##_Z == SR_##name##_X + 2)
+_Static_assert(TRIPLE(TID) && TRIPLE(NTID) && TRIPLE(CTAID) && TRIPLE(NCTAID) && TRIPLE(CLUSTERID) &&
+                   TRIPLE(NCLUSTERID) && TRIPLE(CLUSTER_CTAID) && TRIPLE(CLUSTER_NCTAID),
+               "x, y and z follow each other");
+_Static_assert(SR_LANEMASK_GT - SR_LANEMASK_EQ == 4, "the masks of lanes are a range");
+
 static uint64_t uniform_special(const struct warp *w, enum ptx_special number) {
     const struct cta *c = w->cta;
     const struct sg_launch *l = c->run->launch;

@@ -267,6 +267,9 @@ static void testp_op(struct warp *w, const struct insn *i) {
     dst_pred(w, &i->dst[0], mask);
 }
 
+_Static_assert(CMP_GE - CMP_EQ == 5 && CMP_HS - CMP_GE == 4 && CMP_EQU - CMP_HS == 1 && CMP_NAN - CMP_EQU == 7,
+               "the comparisons of all numbers, of unsigned ones and of floats are ranges");
+_Static_assert(SUB_SUBNORMAL - SUB_FINITE == 5, "what testp tests is a range");
 static bool comparable(enum ptx_type type, enum ptx_compare cmp) {
     const bool is_bits = type == T_B16 || type == T_B32 || type == T_B64;
     const bool is_int = is_bits || (!type_is_float(type) && type_size(type) >= 2 && type <= T_S64);

@@ -329,6 +329,9 @@ static bool is_number(enum ptx_type type) {
     return type == T_F16 || type == T_BF16 || type == T_F32 || type == T_F64;
 }
 
+_Static_assert(T_S64 - T_U8 == 7, "the integers are a range");
+_Static_assert(RND_RP - RND_RN == 3 && RND_RPI - RND_RNI == 3 && RND_RPI + 1 == RND_COUNT,
+               "rounding to a type begins the list, rounding to an integer ends it");
 static bool is_integer(enum ptx_type type) {
     return type >= T_U8 && type <= T_S64;
 }

@@ -189,8 +189,7 @@
     X(MULTICAST, "multicast::cluster")
 
 /* What an instruction with variants does: atom.add, vote.any, shfl.bfly, vadd.….max, setp.….and, mma.….xor.popc: X(name,
- * words). NULL: as above. bind.c goes by the order of ADD … XOR … CAS, ALL … BALLOT, UP … IDX; op/ by that of FINITE … and
- * F4E …. */
+ * words). NULL: as above. Where bind.c and op/ go by their order, a _Static_assert says so. */
 #define PTX_SUBS(X) \
     X(ADD, "add") X(MIN, "min") X(MAX, "max") X(INC, "inc") X(DEC, "dec") X(AND, "and") X(OR, "or") X(XOR, "xor") \
     X(EXCH, "exch") X(CAS, "cas") X(POPC, "popc") X(ALL, "all") X(ANY, "any") X(UNI, NULL) X(BALLOT, "ballot") \
