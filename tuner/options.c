@@ -109,19 +109,19 @@ static const struct argp_option common_table[] = {
      "Run the compiled kernels of DIR, whatever NVRTC is here: an unpacked archive of `make gpu-archive` has them in "
      "images/ (default: $MIXTUNE_IMAGES)",
      90},
+    {0},
+};
+
+static const struct argp_option output_table[] = {
     {"json", 'j', NULL, 0, "Print results as JSON, one object a line", 91},
     {"quiet", 'q', NULL, 0, "No progress and no notes on standard error", 91},
     {0},
 };
 
-static error_t common_parse(int key, char *arg, struct argp_state *state) {
+static error_t output_parse(int key, char *arg, struct argp_state *state) {
     struct common_options *o = state->input;
+    (void)arg;
     switch (key) {
-    case 'd':
-        o->device = arg;
-        return 0;
-    case KEY_IMAGES: /* by the environment, so that it holds for every process and thread */
-        return setenv(IMAGES_VARIABLE, arg, 1);
     case 'j':
         o->json = true;
         return 0;
@@ -133,7 +133,26 @@ static error_t common_parse(int key, char *arg, struct argp_state *state) {
     }
 }
 
-const struct argp common_argp = {.options = common_table, .parser = common_parse};
+const struct argp output_argp = {.options = output_table, .parser = output_parse};
+
+static error_t common_parse(int key, char *arg, struct argp_state *state) {
+    struct common_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = o;
+        return 0;
+    case 'd':
+        o->device = arg;
+        return 0;
+    case KEY_IMAGES: /* by the environment, so that it holds for every process and thread */
+        return setenv(IMAGES_VARIABLE, arg, 1);
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child common_children[] = {{&output_argp, 0, NULL, 0}, {0}};
+const struct argp common_argp = {.options = common_table, .parser = common_parse, .children = common_children};
 
 /* ---- work ---- */
 
@@ -169,14 +188,14 @@ static enum mt_status shape_add(struct work_options *o, const char *text) {
     return status;
 }
 
-static enum mt_status schemes_add(struct work_options *o, const char *text) {
+enum mt_status schemes_parse(const char *text, struct scheme out[MAX_SCHEMES], int *count) {
     enum mt_status status = list_check(text, "--scheme");
     char *copy = xstrdup(text), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
-        if (o->scheme_count == MAX_SCHEMES)
+        if (*count == MAX_SCHEMES)
             status = fail(MT_USAGE, "--scheme: at most %d schemes in one command", MAX_SCHEMES);
         else
-            status = scheme_parse(p, &o->scheme[o->scheme_count++]);
+            status = scheme_parse(p, &out[(*count)++]);
     }
     free(copy);
     return status;
@@ -221,7 +240,7 @@ static error_t work_parse(int key, char *arg, struct argp_state *state) {
     case KEY_M:
         return options_error(int_list_parse(arg, "--m", &o->m));
     case KEY_SCHEME:
-        return options_error(schemes_add(o, arg));
+        return options_error(schemes_parse(arg, o->scheme, &o->scheme_count));
     case KEY_GROUP:
         return options_error(groups_add(o, arg));
     case KEY_DTYPE:

@@ -40,6 +40,8 @@ struct common_options {
     bool json, quiet;
 };
 extern const struct argp common_argp;
+/* --json and --quiet alone, for commands without a device; its input is a struct common_options too. */
+extern const struct argp output_argp;
 
 /* ---- what to compute: --model, --shape, --m, --scheme, --group, --dtype ---- */
 enum { MAX_SHAPES = 64, MAX_SCHEMES = 16 };
@@ -59,6 +61,8 @@ struct work_options {
     int dtype_count;
 };
 extern const struct argp work_argp;
+/* Appends "w4a8,w8a8", the argument of --scheme. */
+enum mt_status schemes_parse(const char *text, struct scheme out[MAX_SCHEMES], int *count);
 void work_options_init(struct work_options *work);
 void work_options_release(struct work_options *work);
 

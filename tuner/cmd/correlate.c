@@ -1,10 +1,10 @@
 /* mixtune correlate: how well the time model of a software device ranks what was measured on the GPU. */
 #include "cmd.h"
+#include "json_line.h"
 #include "runtime/base/str.h"
 #include "tuner/report/query.h"
 #include "tuner/report/rows.h"
 #include "tuner/search/rank.h"
-#include <jansson.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -33,8 +33,6 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case KEY_MODEL_DEVICE:
         o->model_device = arg;
         return 0;
-    case ARGP_KEY_ARG:
-        return options_error(fail(MT_USAGE, "correlate takes options only, not `%s`; --help lists them", arg));
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -204,10 +202,7 @@ static void print_json(const struct finding *f, const char *gpu, const char *mod
                   number_or_null(f->low), "high", number_or_null(f->high), "rho_within", number_or_null(f->within),
                   "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst), "pruned_mean",
                   number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));
-    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    puts(text);
-    free(text);
-    json_decref(object);
+    json_line(object);
 }
 
 static void print_heading(const char *gpu, const char *model) {

@@ -1,11 +1,11 @@
 /* mixtune export: the bundle of one type of GPU: its winners, with their kernels, as libmixtune dispatches them. */
 #include "cmd.h"
+#include "json_line.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
 #include "tuner/report/query.h"
 #include "tuner/report/winner_set.h"
 #include "tuner/sweep/draft.h"
-#include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,8 +39,6 @@ static error_t export_parse(int key, char *arg, struct argp_state *state) {
     case KEY_MODELLED:
         o->modelled = true;
         return 0;
-    case ARGP_KEY_ARG:
-        return options_error(fail(MT_USAGE, "export takes options only, not `%s`; --help lists them", arg));
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -157,10 +155,7 @@ static void print_summary(const struct draft *d, const struct choice *c, const s
         json_t *summary =
             json_pack("{ss ss ss si si si si}", "file", o->out, "gpu", c->device, "origin", c->origin, "layers",
                       d->layer_count, "winners", kernels, "cublas_wins", d->library_wins, "images", d->image_count);
-        char *text = json_dumps(summary, JSON_COMPACT);
-        puts(text ? text : "{}");
-        free(text);
-        json_decref(summary);
+        json_line(summary);
         return;
     }
     printf("%s: %d winners of %d layers on %s (%s), cuBLAS faster at %d of them, %d kernel images\n", o->out, kernels,

@@ -1,11 +1,11 @@
 #include "cmd.h"
+#include "json_line.h"
 #include "runtime/base/file.h"
 #include "runtime/gpu/launch.h"
 #include "runtime/jit/compile.h"
 #include "tuner/options.h"
 #include <dirent.h>
 #include <ftw.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,13 +206,10 @@ int cmd_info(int argc, char **argv) {
                              cache_json(), "families", families_json(), "spaces", names_json("spaces", "sm80", "yaml"),
                              "models", names_json("models", "llama-3.1-8b", "json"), "devices",
                              names_json("devices", "a100-sxm-80g", "yaml"));
-    if (o.json) {
-        char *text = json_dumps(info, JSON_COMPACT);
-        puts(text);
-        free(text);
-    } else {
+    if (!o.json)
         print_text(info);
-    }
+    else
+        json_line(json_incref(info));
     json_decref(info);
     return status;
 }

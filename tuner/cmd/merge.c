@@ -1,13 +1,13 @@
 /* mixtune merge: databases of many machines, and T4 files, into one. */
 #include "db/merge.h"
 #include "cmd.h"
+#include "json_line.h"
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/options.h"
 #include "tuner/report/t4.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,22 +23,17 @@ enum { KEY_INTO = 0x300 };
 
 static const struct argp_option merge_table[] = {
     {"into", KEY_INTO, "FILE", 0, "The database that receives the rows; made when it is not there", 20},
-    {"json", 'j', NULL, 0, "Print what was added as a JSON object", 91},
-    {"quiet", 'q', NULL, 0, "No notes on standard error", 91},
     {0},
 };
 
 static error_t merge_parse(int key, char *arg, struct argp_state *state) {
     struct merge *o = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
     case KEY_INTO:
         o->into = arg;
-        return 0;
-    case 'j':
-        o->common.json = true;
-        return 0;
-    case 'q':
-        o->common.quiet = true;
         return 0;
     case ARGP_KEY_ARG:
         array_grow(&o->path, &o->capacity, (size_t)o->count, sizeof *o->path);
@@ -68,10 +63,7 @@ static void print_summary(const struct merge *o, const struct merge_count *count
         json_pack("{ss si sI sI sI sI}", "file", o->into, "sources", o->count, "measurements_added",
                   (json_int_t)count->measurements, "measurements_read", (json_int_t)count->measurements_read,
                   "runs_added", (json_int_t)count->runs, "runs_read", (json_int_t)count->runs_read);
-    char *text = json_dumps(summary, JSON_COMPACT);
-    puts(text ? text : "{}");
-    free(text);
-    json_decref(summary);
+    json_line(summary);
 }
 
 /* Every source is read and checked before the target is so much as opened. */
@@ -98,9 +90,11 @@ static enum mt_status merge(const struct merge *o) {
 
 int cmd_merge(int argc, char **argv) {
     struct merge o = {0};
+    const struct argp_child children[] = {{&output_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = merge_table,
         .parser = merge_parse,
+        .children = children,
         .args_doc = "FILE...",
         .doc = "Adds the measurements of other databases to one, with all their samples, runs, devices and "
                "environments. A "

@@ -1,6 +1,7 @@
 /* mixtune probe: what the device can do at best, into the database. */
 #include "cmd.h"
 #include "db/store.h"
+#include "json_line.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/gpu/nvml.h"
@@ -9,7 +10,6 @@
 #include "tuner/progress.h"
 #include "tuner/sweep/lock.h"
 #include "tuner/sweep/run.h"
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -88,10 +88,7 @@ static void print_limit(const struct probing *p, const struct limit *l, const ch
             json_object_set_new(object, "missing", json_string(missing));
         else
             json_object_update_new(object, json_pack("{sf ss}", "value", l->value, "unit", l->unit));
-        char *text = json_dumps(object, JSON_COMPACT);
-        puts(text);
-        free(text);
-        json_decref(object);
+        json_line(object);
     } else if (missing) {
         printf("%-16s %12s  %s\n", l->name, "-", missing);
     } else {

@@ -1,12 +1,12 @@
 /* mixtune replay: how near a search comes to the best of a stored exhaustive sweep, and after how many measurements. */
 #include "tuner/search/replay.h"
 #include "cmd.h"
+#include "json_line.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
 #include "tuner/report/plot.h"
 #include "tuner/report/query.h"
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,8 +60,6 @@ static error_t replay_parse(int key, char *arg, struct argp_state *state) {
     case 'o':
         o->out = arg;
         return 0;
-    case ARGP_KEY_ARG:
-        return options_error(fail(MT_USAGE, "replay takes options only, not `%s`; --help lists them", arg));
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -171,10 +169,7 @@ static void print_json(const struct replay *o, int first, bool total, int strate
     json_object_set_new(row, "needed", r->within ? json_real(r->needed) : json_null());
     json_object_set_new(row, "mean_percent", isfinite(r->mean) ? json_real(r->mean) : json_null());
     json_object_set_new(row, "worst_percent", isfinite(r->worst) ? json_real(r->worst) : json_null());
-    char *text = json_dumps(row, JSON_COMPACT);
-    puts(text);
-    free(text);
-    json_decref(row);
+    json_line(row);
 }
 
 static void print_outcome(const struct replay *o, int first, bool total, int strategy, const struct outcome *r) {

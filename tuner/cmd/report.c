@@ -1,11 +1,11 @@
 /* mixtune report: CSV files, plots and one self-contained HTML page of what a database holds. */
 #include "cmd.h"
+#include "json_line.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
 #include "tuner/report/plot.h"
 #include "tuner/report/query.h"
-#include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +32,6 @@ static error_t report_parse(int key, char *arg, struct argp_state *state) {
     case 'o':
         o->out = arg;
         return 0;
-    case ARGP_KEY_ARG:
-        return options_error(fail(MT_USAGE, "report takes options only, not `%s`; --help lists them", arg));
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -221,11 +219,9 @@ static enum mt_status draw_all(sqlite3 *db, const char *dir, const struct rows *
     return status;
 }
 
-static void print_written(const json_t *written, bool json) {
-    char *text = json ? json_dumps(written, JSON_COMPACT) : NULL;
-    if (text)
-        puts(text);
-    free(text);
+static void print_written(json_t *written, bool json) {
+    if (json)
+        json_line(json_incref(written));
     for (size_t i = 0; !json && i < json_array_size(written); i++)
         puts(json_string_value(json_array_get(written, i)));
 }

@@ -67,8 +67,6 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
     case KEY_FLOOR:
         o->floor = true;
         return 0;
-    case ARGP_KEY_ARG:
-        return options_error(fail(MT_USAGE, "show takes options only, not `%s`; --help lists them", arg));
     default:
         return ARGP_ERR_UNKNOWN;
     }

@@ -1,11 +1,11 @@
 #include "cmd.h"
+#include "json_line.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/plan/space.h"
 #include "tuner/progress.h"
 #include "tuner/sweep/worker.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,10 +163,7 @@ static void print_json(const struct work_item *item, const char *family, const c
         json_pack("{ss ss si si si ss si ss ss sf ss}", "family", family, "config", config, "m", p->m, "n", p->n, "k",
                   p->k, "scheme", item->scheme, "group_size", p->group, "dtype", dtype_name(p->dtype), "verdict",
                   verdict, "worst", worst < 1e300 ? worst : 1e300, "message", message);
-    char *text = json_dumps(row, JSON_COMPACT);
-    puts(text);
-    free(text);
-    json_decref(row);
+    json_line(row);
 }
 
 static void print_text(const struct work_item *item, const char *family, const char *config, const char *verdict,

@@ -17,27 +17,15 @@ static const struct argp_option query_table[] = {
     {"m", KEY_M, "LIST", 0, "Only these numbers of tokens: 1,16,4096 or 1:256:x2", 11},
     {"scheme", KEY_SCHEME, "LIST", 0, "Only these schemes: w4a8,w8a8", 11},
     {"gpu", KEY_GPU, "NAME", 0, "Only devices with NAME in their name", 11},
-    {"json", 'j', NULL, 0, "Print results as JSON", 91},
-    {"quiet", 'q', NULL, 0, "No notes on standard error", 91},
     {0},
 };
-
-static enum mt_status schemes_add(struct query_options *o, const char *list) {
-    enum mt_status status = list_check(list, "--scheme");
-    char *copy = xstrdup(list), *save;
-    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
-        if (o->scheme_count == MAX_SCHEMES)
-            status = fail(MT_USAGE, "--scheme: at most %d schemes in one command", MAX_SCHEMES);
-        else
-            status = scheme_parse(p, &o->scheme[o->scheme_count++]);
-    }
-    free(copy);
-    return status;
-}
 
 static error_t query_parse(int key, char *arg, struct argp_state *state) {
     struct query_options *o = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
     case KEY_DB:
         o->db = arg;
         return 0;
@@ -50,22 +38,19 @@ static error_t query_parse(int key, char *arg, struct argp_state *state) {
     case KEY_GPU:
         o->gpu = arg;
         return 0;
-    case 'j':
-        o->common.json = true;
-        return 0;
-    case 'q':
-        o->common.quiet = true;
-        return 0;
     case KEY_M:
         return options_error(int_list_parse(arg, "--m", &o->m));
     case KEY_SCHEME:
-        return options_error(schemes_add(o, arg));
+        return options_error(schemes_parse(arg, o->scheme, &o->scheme_count));
+    case ARGP_KEY_ARG:
+        return options_error(fail(MT_USAGE, "%s takes options only, not `%s`; --help lists them", state->name, arg));
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-const struct argp query_argp = {.options = query_table, .parser = query_parse};
+static const struct argp_child query_children[] = {{&output_argp, 0, NULL, 0}, {0}};
+const struct argp query_argp = {.options = query_table, .parser = query_parse, .children = query_children};
 
 void query_options_release(struct query_options *o) {
     int_list_release(&o->m);

@@ -1,5 +1,6 @@
 /* Dispatch without a device: which kernel a table answers with, and where from. */
 #include "runtime/base/str.h"
+#include "runtime/layer/half.h"
 #include "runtime/layer/quant.h"
 #include "runtime/serve/table.h"
 #include <math.h>
