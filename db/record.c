@@ -27,6 +27,10 @@ const char *store_origin_name(enum store_origin origin) {
     return origin == ORIGIN_MODELLED ? "modelled" : "measured";
 }
 
+enum store_origin store_origin_of(int software) {
+    return software ? ORIGIN_MODELLED : ORIGIN_MEASURED;
+}
+
 static const char *cache_state(const struct store_measurement *m) {
     return m->cache_state && *m->cache_state ? m->cache_state : "cold";
 }

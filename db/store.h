@@ -97,5 +97,7 @@ struct sqlite3 *store_handle(struct store *store);
 
 const char *store_outcome_name(enum store_outcome outcome);
 const char *store_origin_name(enum store_origin origin);
+/* Of the times of a device: those of a software one are modelled. */
+enum store_origin store_origin_of(int software);
 
 #endif

@@ -6,7 +6,6 @@
 #include "tuner/report/tables.h"
 #include "tuner/sweep/run.h"
 #include <stdio.h>
-#include <string.h>
 
 enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_QUICK, MAX_CONFIGS = 64 };
 
@@ -112,7 +111,7 @@ struct benching {
 
 /* A line as soon as it is known; the first has the heading. A line that failed ends with why. */
 static void print_row(const struct rows *row, bool first, bool json) {
-    const bool failed = strcmp(rows_cell(row, 0, "outcome"), store_outcome_name(OUTCOME_OK)) != 0;
+    const bool failed = !rows_is(row, 0, "outcome", store_outcome_name(OUTCOME_OK));
     const struct table_style style = {
         .lift = ",model,tp,cache_state,origin,device_name,",
         .hide = failed ? BENCH_HIDDEN : BENCH_HIDDEN "outcome,message,",
@@ -123,7 +122,7 @@ static void print_row(const struct rows *row, bool first, bool json) {
     struct str out = {0};
     if (json)
         rows_print_json(row, &out);
-    else if (first && !strcmp(rows_cell(row, 0, "origin"), store_origin_name(ORIGIN_MODELLED)))
+    else if (first && rows_is(row, 0, "origin", store_origin_name(ORIGIN_MODELLED)))
         str_append(&out, tables_modelled);
     if (!json)
         rows_print_table(row, &style, &out);

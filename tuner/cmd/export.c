@@ -54,15 +54,14 @@ struct choice {
 };
 
 static bool same_type(const struct rows *gpus, int a, int b) {
-    return !strcmp(rows_cell(gpus, a, "device_name"), rows_cell(gpus, b, "device_name")) &&
-           !strcmp(rows_cell(gpus, a, "cc"), rows_cell(gpus, b, "cc")) &&
-           !strcmp(rows_cell(gpus, a, "sm_count"), rows_cell(gpus, b, "sm_count"));
+    static const char *const names[] = {"device_name", "cc", "sm_count", NULL};
+    return rows_same(gpus, a, b, names);
 }
 
 static int count_origin(const struct rows *gpus, const char *origin) {
     int count = 0;
     for (int r = 0; r < gpus->count; r++)
-        count += !strcmp(rows_cell(gpus, r, "origin"), origin);
+        count += rows_is(gpus, r, "origin", origin);
     return count;
 }
 
@@ -72,7 +71,7 @@ static enum mt_status choose_row(const struct rows *gpus, const char *origin, in
     *out = -1;
     int types = 0;
     for (int r = 0; r < gpus->count; r++) {
-        if (strcmp(rows_cell(gpus, r, "origin"), origin) != 0 || (*out >= 0 && same_type(gpus, r, *out)))
+        if (!rows_is(gpus, r, "origin", origin) || (*out >= 0 && same_type(gpus, r, *out)))
             continue;
         str_printf(&names, "%s%s (%s SMs)", types++ ? ", " : "", rows_cell(gpus, r, "device_name"),
                    rows_cell(gpus, r, "sm_count"));

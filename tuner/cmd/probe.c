@@ -58,10 +58,6 @@ static const struct argp argp = {
            "kept as it comes; one whose kernel hangs, crashes or does not do its work costs no other.\v"
            "Example: mixtune probe --device cuda:0"};
 
-static enum store_origin origin_of(const struct device *dev) {
-    return dev->software ? ORIGIN_MODELLED : ORIGIN_MEASURED;
-}
-
 struct probing {
     const struct probe_options *options;
     struct worker *worker;
@@ -83,7 +79,7 @@ static void print_heading(const struct probing *p) {
 static void print_limit(const struct probing *p, const struct limit *l, const char *missing) {
     if (p->options->common.json) {
         json_t *object = json_pack("{ss ss ss}", "device_name", p->dev->name, "origin",
-                                   store_origin_name(origin_of(p->dev)), "name", l->name);
+                                   store_origin_name(store_origin_of(p->dev->software)), "name", l->name);
         if (missing)
             json_object_set_new(object, "missing", json_string(missing));
         else
@@ -103,7 +99,7 @@ static enum mt_status keep(struct probing *p, const struct limits *found) {
     enum mt_status status = MT_OK;
     for (int i = 0; i < found->count && !status; i++) {
         const struct limit *l = &found->item[i];
-        const struct store_limit row = {l->name, l->unit, l->value, origin_of(p->dev)};
+        const struct store_limit row = {l->name, l->unit, l->value, store_origin_of(p->dev->software)};
         if ((status = store_record_limit(p->store, &row)))
             break;
         p->kept++;

@@ -81,7 +81,7 @@ static void append_rows(const struct rows *rows, int last, struct str *page) {
     for (int first = 0, end; first < last; first = end) {
         end = rows_run_end(rows, first, "origin");
         end = end < last ? end : last;
-        bool modelled = !strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED));
+        bool modelled = rows_is(rows, first, "origin", store_origin_name(ORIGIN_MODELLED));
         /* An interval of a modelled time has no meaning. */
         struct table_style style = {.lift = lift,
                                     .hide = modelled ? ",low_ns,high_ns,ratio_low,ratio_high," : ",low_ns,high_ns,",

@@ -676,20 +676,23 @@ void measured_unpack(struct measured *measured, const char *bytes) {
     }
 }
 
+static void row_times(struct store_measurement *row, const struct timing *timing) {
+    row->samples_ns = timing->samples_ns;
+    row->sample_count = timing->count;
+    row->median_ns = timing->estimate.median;
+    row->low_ns = timing->estimate.low;
+    row->high_ns = timing->estimate.high;
+    row->rejected = timing->rejected.samples;
+    row->low_clock = timing->rejected.clock;
+}
+
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
                   struct str *config_text, struct store_measurement *out) {
-    const struct timing *timing = &measured->timing;
     candidate_row(candidate, software, config_text, out);
     out->binary = measured->binary;
     out->outcome = measured->outcome;
     out->message = measured->message;
-    out->samples_ns = timing->samples_ns;
-    out->sample_count = timing->count;
-    out->median_ns = timing->estimate.median;
-    out->low_ns = timing->estimate.low;
-    out->high_ns = timing->estimate.high;
-    out->rejected = timing->rejected.samples;
-    out->low_clock = timing->rejected.clock;
+    row_times(out, &measured->timing);
     out->registers = measured->registers;
     out->smem_bytes = measured->smem_bytes;
     out->spill_bytes = measured->spill_bytes;
@@ -697,17 +700,10 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
 
 bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,
                       struct store_measurement *out) {
-    const struct timing *hot = &measured->hot;
-    if (hot->count == 0)
+    if (measured->hot.count == 0)
         return false;
     *out = *cold;
     out->cache_state = "hot";
-    out->samples_ns = hot->samples_ns;
-    out->sample_count = hot->count;
-    out->median_ns = hot->estimate.median;
-    out->low_ns = hot->estimate.low;
-    out->high_ns = hot->estimate.high;
-    out->rejected = hot->rejected.samples;
-    out->low_clock = hot->rejected.clock;
+    row_times(out, &measured->hot);
     return true;
 }

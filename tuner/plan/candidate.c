@@ -23,7 +23,7 @@ void candidate_row(const struct candidate *candidate, bool software, struct str 
         .binary = "",
         .outcome = OUTCOME_OK,
         .message = "",
-        .origin = software ? ORIGIN_MODELLED : ORIGIN_MEASURED,
+        .origin = store_origin_of(software),
         .cache_state = "cold",
     };
 }

@@ -72,7 +72,7 @@ static const char *field(const struct plot_set *set, const char *name) {
 }
 
 bool plot_set_modelled(const struct plot_set *set) {
-    return !strcmp(field(set, "origin"), store_origin_name(ORIGIN_MODELLED));
+    return rows_is(set->sets, set->row, "origin", store_origin_name(ORIGIN_MODELLED));
 }
 
 /* "A100-SXM-80G" of "A100-SXM-80G (software device, modelled times)". Appends. */

@@ -73,10 +73,28 @@ const char *rows_cell(const struct rows *rows, int row, const char *name) {
     return cell ? cell : "";
 }
 
+bool rows_is(const struct rows *rows, int row, const char *name, const char *text) {
+    return !strcmp(rows_cell(rows, row, name), text);
+}
+
+bool rows_same(const struct rows *rows, int a, int b, const char *const *columns) {
+    while (*columns && rows_is(rows, a, *columns, rows_cell(rows, b, *columns)))
+        columns++;
+    return !*columns;
+}
+
+enum mt_status rows_problem(const struct rows *rows, int row, struct problem *out) {
+    *out = (struct problem){.m = atoi(rows_cell(rows, row, "m")),
+                            .n = atoi(rows_cell(rows, row, "n")),
+                            .k = atoi(rows_cell(rows, row, "k")),
+                            .group = atoi(rows_cell(rows, row, "group_size"))};
+    enum mt_status status = scheme_parse(rows_cell(rows, row, "scheme"), &out->scheme);
+    return status ? status : dtype_parse(rows_cell(rows, row, "dtype"), &out->dtype);
+}
+
 int rows_run_end(const struct rows *rows, int first, const char *name) {
-    const char *cell = rows_cell(rows, first, name);
     int end = first;
-    while (end < rows->count && !strcmp(cell, rows_cell(rows, end, name)))
+    while (end < rows->count && rows_is(rows, end, name, rows_cell(rows, first, name)))
         end++;
     return end;
 }

@@ -4,6 +4,7 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/str.h"
+#include "runtime/layer/problem.h"
 #include <stdbool.h>
 
 struct sqlite3;
@@ -25,6 +26,11 @@ void rows_release(struct rows *rows);
 /* The index of a column, -1 if there is none; a cell, "" for NULL. */
 int rows_column(const struct rows *rows, const char *name);
 const char *rows_cell(const struct rows *rows, int row, const char *name);
+bool rows_is(const struct rows *rows, int row, const char *name, const char *text);
+/* Whether two rows have the same cells in columns whose names are a NULL-terminated list. */
+bool rows_same(const struct rows *rows, int a, int b, const char *const *columns);
+/* The columns m, n, k, group_size, scheme and dtype as a problem. Fails for a scheme or type that there is not. */
+enum mt_status rows_problem(const struct rows *rows, int row, struct problem *out);
 
 /* The end of the run of rows that have the same cell as row `first`: the index after the last of them. */
 int rows_run_end(const struct rows *rows, int first, const char *name);

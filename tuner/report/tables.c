@@ -57,8 +57,7 @@ static void print_tables(const struct rows *rows, struct str *out) {
         last = rows_run_end(rows, first, "origin");
         if (first)
             str_append(out, "\n");
-        if (!strcmp(rows_cell(rows, first, "origin"), store_origin_name(ORIGIN_MODELLED)) &&
-            rows_column(rows, "median_ns") >= 0)
+        if (rows_is(rows, first, "origin", store_origin_name(ORIGIN_MODELLED)) && rows_column(rows, "median_ns") >= 0)
             str_append(out, tables_modelled);
         struct table_style style = {.lift = lift, .hide = hide, .rare = ROWS_RARE, .first = first, .last = last};
         rows_print_table(rows, &style, out);

@@ -88,23 +88,16 @@ void winner_set_choose(const double *ns, int problems, int kernels, int *chosen)
 
 /* ---- on rows ---- */
 
-static const char *const layer_columns[] = {"model", "tp", "layer", "n", "k", "group_size", "scheme", "dtype", NULL};
+const char *const winner_set_layer[] = {"model", "tp", "layer", "n", "k", "group_size", "scheme", "dtype", NULL};
 static const char *const problem_columns[] = {"m", NULL};
 static const char *const kernel_columns[] = {"family", "binary", NULL};
-
-static bool same(const struct rows *rows, int a, int b, const char *const *columns) {
-    for (; *columns; columns++)
-        if (strcmp(rows_cell(rows, a, *columns), rows_cell(rows, b, *columns)) != 0)
-            return false;
-    return true;
-}
 
 /* Numbers of equal rows are equal, counted from 0 in their order of appearance. The count of numbers. */
 static int number_rows(const struct rows *rows, int begin, int end, const char *const *columns, int *number) {
     int count = 0;
     for (int r = begin; r < end; r++) {
         int before = begin;
-        while (!same(rows, before, r, columns))
+        while (!rows_same(rows, before, r, columns))
             before++;
         number[r] = before < r ? number[before] : count++;
     }
@@ -135,7 +128,7 @@ void winner_set_keep(struct rows *rows) {
     bool *keep = xcalloc((size_t)rows->count + 1, sizeof *keep);
     int *number = xcalloc(2 * (size_t)rows->count + 1, sizeof *number), kept = 0;
     for (int begin = 0, end; begin < rows->count; begin = end) {
-        for (end = begin; end < rows->count && same(rows, begin, end, layer_columns); end++)
+        for (end = begin; end < rows->count && rows_same(rows, begin, end, winner_set_layer); end++)
             ;
         keep_of_layer(rows, begin, end, number, keep);
     }

@@ -11,6 +11,9 @@
  * few are chosen in all: greedy set cover, less what it took too many. */
 void winner_set_choose(const double *ns, int problems, int kernels, int *chosen);
 
+/* What makes a layer one in those rows: names of columns, up to a NULL. */
+extern const char *const winner_set_layer[];
+
 /* Keeps one of the rows of each problem of reports/export.sql. */
 void winner_set_keep(struct rows *rows);
 

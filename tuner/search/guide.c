@@ -42,8 +42,7 @@ enum mt_status guide_read(struct sqlite3 *db, const struct problem *problem, int
         str_clear(&text);
         config_format(&config[i], &text);
         for (int r = 0; r < rows.count && ns[i] <= 0; r++)
-            if (!strcmp(rows_cell(&rows, r, "config"), text.data) &&
-                !strcmp(rows_cell(&rows, r, "family"), config[i].family->name))
+            if (rows_is(&rows, r, "config", text.data) && rows_is(&rows, r, "family", config[i].family->name))
                 ns[i] = strtod(rows_cell(&rows, r, "ns"), NULL);
         known += ns[i] > 0;
     }

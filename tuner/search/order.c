@@ -73,11 +73,11 @@ void order_close(struct order *o) {
 
 static bool known_of(const struct rows *rows, int row, const struct work_item *item) {
     const struct problem *p = &item->problem;
-    return !strcmp(rows_cell(rows, row, "model"), item->model) && !strcmp(rows_cell(rows, row, "layer"), item->layer) &&
-           !strcmp(rows_cell(rows, row, "scheme"), item->scheme) && atoi(rows_cell(rows, row, "m")) == p->m &&
+    return rows_is(rows, row, "model", item->model) && rows_is(rows, row, "layer", item->layer) &&
+           rows_is(rows, row, "scheme", item->scheme) && atoi(rows_cell(rows, row, "m")) == p->m &&
            atoi(rows_cell(rows, row, "n")) == p->n && atoi(rows_cell(rows, row, "k")) == p->k &&
            atoi(rows_cell(rows, row, "tp")) == item->tp && atoi(rows_cell(rows, row, "group_size")) == p->group &&
-           !strcmp(rows_cell(rows, row, "dtype"), dtype_name(p->dtype));
+           rows_is(rows, row, "dtype", dtype_name(p->dtype));
 }
 
 static bool in_pool(const struct config_list *pool, const struct config *config) {
@@ -160,16 +160,13 @@ static enum mt_status group_open(struct order *o, int begin) {
 static void remember(struct order *o) {
     const int first = o->known.count > MAX_REMEMBERED ? o->known.count - MAX_REMEMBERED : 0;
     for (int r = first; r < o->known.count; r++) {
-        struct problem p = {.m = atoi(rows_cell(&o->known, r, "m")),
-                            .n = atoi(rows_cell(&o->known, r, "n")),
-                            .k = atoi(rows_cell(&o->known, r, "k")),
-                            .group = atoi(rows_cell(&o->known, r, "group_size"))};
+        struct problem p;
         const double ns = strtod(rows_cell(&o->known, r, "median_ns"), NULL);
         const struct family *family = family_find(rows_cell(&o->known, r, "family"));
         struct config config;
         struct model_point point;
         if (ns <= 0 || !family || config_parse(family, rows_cell(&o->known, r, "config"), &config) ||
-            scheme_parse(rows_cell(&o->known, r, "scheme"), &p.scheme))
+            rows_problem(&o->known, r, &p))
             continue;
         model_point_init(&point, &config, &p, o->dev->sm_count, o->dev->smem_per_sm, 0);
         samples_add(&o->memory, &point, ns);
@@ -187,8 +184,8 @@ enum mt_status order_open(const struct order_rules *rules, const struct plan *pl
     if (!searched(o))
         return MT_OK;
     want_on_demand(o);
-    const char *const values[] = {":uuid", dev->uuid, ":origin",
-                                  store_origin_name(dev->software ? ORIGIN_MODELLED : ORIGIN_MEASURED), NULL};
+    const char *const values[] = {":uuid", dev->uuid, ":origin", store_origin_name(store_origin_of(dev->software)),
+                                  NULL};
     status = rows_read(store_handle(store), known_query, values, &o->known);
     if (status) {
         order_close(o);

@@ -10,24 +10,8 @@
 static const char *const sweep_columns[] = {"origin", "device_name", "uuid", "cache_state", "model", "tp", NULL};
 static const char *const problem_columns[] = {"layer", "n", "k", "group_size", "scheme", "dtype", "m", NULL};
 
-static bool same_cells(const struct rows *rows, int a, int b, const char *const *columns) {
-    for (; *columns; columns++)
-        if (strcmp(rows_cell(rows, a, *columns), rows_cell(rows, b, *columns)) != 0)
-            return false;
-    return true;
-}
-
 bool replay_same_sweep(const struct replay_set *set, int a, int b) {
-    return same_cells(&set->rows, set->item[a].row, set->item[b].row, sweep_columns);
-}
-
-static enum mt_status read_problem(const struct rows *rows, int row, struct problem *out) {
-    *out = (struct problem){.m = atoi(rows_cell(rows, row, "m")),
-                            .n = atoi(rows_cell(rows, row, "n")),
-                            .k = atoi(rows_cell(rows, row, "k")),
-                            .group = atoi(rows_cell(rows, row, "group_size"))};
-    enum mt_status status = scheme_parse(rows_cell(rows, row, "scheme"), &out->scheme);
-    return status ? status : dtype_parse(rows_cell(rows, row, "dtype"), &out->dtype);
+    return rows_same(&set->rows, set->item[a].row, set->item[b].row, sweep_columns);
 }
 
 static enum mt_status read_configs(const struct rows *rows, int begin, int end, struct replay_problem *p) {
@@ -59,7 +43,7 @@ static void problem_release(struct replay_problem *p) {
 
 /* Modelled times guide the search for measured ones; on a software device they are what is searched. */
 static enum mt_status read_guide(struct sqlite3 *db, const struct rows *rows, struct replay_problem *p) {
-    if (strcmp(rows_cell(rows, p->row, "origin"), store_origin_name(ORIGIN_MEASURED)) != 0)
+    if (!rows_is(rows, p->row, "origin", store_origin_name(ORIGIN_MEASURED)))
         return MT_OK;
     return guide_read(db, &p->problem, atoi(rows_cell(rows, p->row, "cc")), p->sm_count, p->config, p->count,
                       &p->modelled_ns);
@@ -73,13 +57,13 @@ enum mt_status replay_read(struct sqlite3 *db, struct replay_set *out) {
         return status;
     out->item = xcalloc((size_t)rows->count + 1, sizeof *out->item);
     for (int begin = 0, end; begin < rows->count && !status; begin = end) {
-        for (end = begin; end < rows->count && same_cells(rows, begin, end, sweep_columns) &&
-                          same_cells(rows, begin, end, problem_columns);
+        for (end = begin; end < rows->count && rows_same(rows, begin, end, sweep_columns) &&
+                          rows_same(rows, begin, end, problem_columns);
              end++)
             ;
         struct replay_problem *p = &out->item[out->count];
         *p = (struct replay_problem){.row = begin, .sm_count = atoi(rows_cell(rows, begin, "sm_count"))};
-        if (!(status = read_problem(rows, begin, &p->problem)) && !(status = read_configs(rows, begin, end, p)))
+        if (!(status = rows_problem(rows, begin, &p->problem)) && !(status = read_configs(rows, begin, end, p)))
             status = read_guide(db, rows, p);
         if (!status && p->best_ns > 0)
             out->count++;

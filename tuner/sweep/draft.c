@@ -1,4 +1,5 @@
 #include "draft.h"
+#include "tuner/report/winner_set.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,35 +36,18 @@ static const char *cell(const struct draft *d, int row, const char *name) {
     return rows_cell(d->rows, row, name);
 }
 
-static enum mt_status problem_of(const struct draft *d, int row, struct problem *p) {
-    *p = (struct problem){.m = atoi(cell(d, row, "m")),
-                          .n = atoi(cell(d, row, "n")),
-                          .k = atoi(cell(d, row, "k")),
-                          .group = atoi(cell(d, row, "group_size"))};
-    enum mt_status status = scheme_parse(cell(d, row, "scheme"), &p->scheme);
-    return status == MT_OK ? dtype_parse(cell(d, row, "dtype"), &p->dtype) : status;
-}
-
 static const struct family *family_of(const struct draft *d, int row) {
     return family_find(cell(d, row, "family"));
 }
 
 static bool same_formats(const struct draft *d, int a, int b) {
-    return !strcmp(cell(d, a, "group_size"), cell(d, b, "group_size")) &&
-           !strcmp(cell(d, a, "dtype"), cell(d, b, "dtype"));
+    static const char *const names[] = {"group_size", "dtype", NULL};
+    return rows_same(d->rows, a, b, names);
 }
 
 static bool same_default(const struct draft *d, int a, int b) {
-    return same_formats(d, a, b) && !strcmp(cell(d, a, "scheme"), cell(d, b, "scheme")) &&
-           !strcmp(cell(d, a, "family"), cell(d, b, "family"));
-}
-
-static bool same_layer(const struct draft *d, int a, int b) {
-    static const char *const names[] = {"model", "tp", "layer", "n", "k", "group_size", "scheme", "dtype"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(cell(d, a, names[i]), cell(d, b, names[i])) != 0)
-            return false;
-    return true;
+    static const char *const names[] = {"group_size", "dtype", "scheme", "family", NULL};
+    return rows_same(d->rows, a, b, names);
 }
 
 /* The first row before `row` that is the same in one of these ways; -1 if none. */
@@ -91,7 +75,7 @@ static enum mt_status collect_binaries(struct draft *d) {
                 MT_FAILURE,
                 "this mixtune has no kernel family `%s`, which the database names: export with the mixtune that swept",
                 cell(d, r, "family"));
-        enum mt_status status = problem_of(d, r, &p);
+        enum mt_status status = rows_problem(d->rows, r, &p);
         if (status == MT_OK)
             status = config_parse(family, cell(d, r, "config"), &config);
         if (status != MT_OK)
@@ -132,7 +116,7 @@ static void add_fallback(struct draft *d, const char *family, const char *config
 static enum mt_status add_default(struct draft *d, int row) {
     struct problem p;
     struct config config;
-    enum mt_status status = problem_of(d, row, &p);
+    enum mt_status status = rows_problem(d->rows, row, &p);
     if (status != MT_OK)
         return status;
     config_default(family_of(d, row), &config);
@@ -150,7 +134,7 @@ static enum mt_status add_default(struct draft *d, int row) {
 /* The activation quantisation for the formats of a row. */
 static enum mt_status add_quantize(struct draft *d, int row) {
     struct problem p;
-    enum mt_status status = problem_of(d, row, &p);
+    enum mt_status status = rows_problem(d->rows, row, &p);
     if (status != MT_OK)
         return status;
     struct image *image = &d->quantize[d->quantize_count];
@@ -190,11 +174,11 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
     int layer_row = -1;
     for (int r = 0; r < d->rows->count; r++) {
         const struct binary *b = &d->binaries.item[d->binary[r]];
-        if (b->status != MT_OK || strcmp(b->image.hash, cell(d, r, "binary")) != 0) {
+        if (b->status != MT_OK || !rows_is(d->rows, r, "binary", b->image.hash)) {
             d->changed++;
             continue;
         }
-        if (layer_row < 0 || !same_layer(d, layer_row, r)) {
+        if (layer_row < 0 || !rows_same(d->rows, layer_row, r, winner_set_layer)) {
             add_layer(d, r);
             layer_row = r;
         }

@@ -26,9 +26,8 @@ static const char baselines_sql[] =
 
 static void bind_item(sqlite3_stmt *s, const struct device *dev, const struct work_item *item) {
     const struct problem *p = &item->problem;
-    enum store_origin origin = dev->software ? ORIGIN_MODELLED : ORIGIN_MEASURED;
     sqlite3_bind_text(s, 1, dev->uuid, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, store_origin_name(origin), -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, store_origin_name(store_origin_of(dev->software)), -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 3, item->model, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 4, item->layer, -1, SQLITE_STATIC);
     sqlite3_bind_int(s, 5, item->tp);
