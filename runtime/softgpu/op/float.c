@@ -53,7 +53,8 @@ static void pin(void *x) {
 
 /* All lanes of one operation, which the host rounds; fma stands for mad, too. */
 #define COMPUTE(name, T, root, fused)                                                                                  \
-    static void name(enum ptx_op op, const T *a, const T *b, const T *c, T *r) {                                       \
+    static void name(enum ptx_op op, const T *a, const T *b, const T *c,                                               \
+                     T *r) { /* NOLINT(bugprone-macro-parentheses) */                                                  \
         for (int l = 0; l < LANES; l++)                                                                                \
             switch (op) {                                                                                              \
             case OP_add:                                                                                               \

@@ -8,7 +8,7 @@ const struct ptx_op_facts ptx_op_facts[OP_COUNT] = {PTX_OPS(OP_FACTS)};
 #define TYPE_FACTS(name, word, size, is_float, is_signed) [T_##name] = {word, size, is_float, is_signed},
 const struct ptx_type_facts ptx_type_facts[T_COUNT] = {[T_NONE] = {"", 0, false, false}, PTX_TYPES(TYPE_FACTS)};
 
-#define SPECIAL_ROW(name, word) [SR_##name] = word,
+#define SPECIAL_ROW(name, word) [SR_##name] = (word),
 static const char *const special_table[SR_COUNT] = {[SR_NONE] = "", PTX_SPECIALS(SPECIAL_ROW)};
 
 /* The words that mean a round, comparison, sub or flag, by its number. */

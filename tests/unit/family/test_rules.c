@@ -384,6 +384,10 @@ static void knobs_of_sm90(void **state) {
         {"blocks8=1", LAYER8, "only a mixed layer*blocks8 must be 0"},
     };
     CHECK("sm90", rules, &h100);
+}
+
+static void devices_of_sm90(void **state) {
+    (void)state;
     static const struct device_limits others[] = {{89, 132, 232448, 233472, 65536, 2048},
                                                   {100, 132, 232448, 233472, 65536, 2048}};
     static const struct rule other[] = {{"", LAYER, "compute capability 9.0 only; this device has 8.9"},
@@ -537,6 +541,7 @@ int main(void) {
         cmocka_unit_test(rules_of_sm80),
         cmocka_unit_test(registers_of_sm80),
         cmocka_unit_test(knobs_of_sm90),
+        cmocka_unit_test(devices_of_sm90),
         cmocka_unit_test(work_of_sm90),
         cmocka_unit_test(resources_of_sm90),
     };

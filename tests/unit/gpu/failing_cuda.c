@@ -45,7 +45,7 @@ static bool makes(const char *name) {
 }
 
 #define REALLY(name, params)                                                                                           \
-    CUresult(*really) params;                                                                                          \
+    CUresult(*really) params; /* NOLINT(bugprone-macro-parentheses) */                                                 \
     void *symbol = dlsym(library, #name);                                                                              \
     memcpy(&really, &symbol, sizeof really)
 

@@ -489,7 +489,8 @@ static void test_copies(void **state) {
     good(cuMemsetD16Async(x + 4, 0x1234, 2, NULL));
     good(cuMemsetD32Async(x + 8, 0xdeadbeef, 1, NULL));
     good(cuMemcpy((CUdeviceptr)(uintptr_t)got, x, 64));
-    memcpy(host + 1, "\xab\xab\xab\x34\x12\x34\x12\xef\xbe\xad\xde", 11);
+    static const uint8_t filled[] = {0xab, 0xab, 0xab, 0x34, 0x12, 0x34, 0x12, 0xef, 0xbe, 0xad, 0xde};
+    memcpy(host + 1, filled, sizeof filled);
     assert_memory_equal(got, host, 64);
     good(cuMemcpyDtoD_v2(x + 8, x, 16)); /* overlapping */
     good(cuMemcpyDtoH_v2(got, x, 64));

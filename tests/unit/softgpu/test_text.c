@@ -129,10 +129,11 @@ static void test_initialisers(void **state) {
 
 /* ---- errors ---- */
 
-static void test_errors(void **state) {
-    (void)state;
 #define HEAD ".version 8.0\n.target sm_80\n"
 #define BODY HEAD ".entry k(.param .u64 p)\n{\n"
+
+static void test_errors(void **state) {
+    (void)state;
     static const struct {
         const char *text, *error;
     } wrong[] = {
