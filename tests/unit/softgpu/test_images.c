@@ -1,5 +1,5 @@
 /* Kernel images: which PTX of a fat binary a device takes, what it refuses, and the facts that it reads off a cubin. */
-#include "runtime/softgpu/dev_image.h"
+#include "runtime/softgpu/profile/image.h"
 #include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>

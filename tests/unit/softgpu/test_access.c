@@ -1,7 +1,7 @@
 /* Loads, stores and atomics of every width in every state space, what they count, and how wrong ones are reported. */
-#include "../../runtime/base/str.h"
-#include "soft_world.h"
-#include "softgpu/numeric.h"
+#include "runtime/base/str.h"
+#include "runtime/softgpu/op/numeric.h"
+#include "world.h"
 
 enum { BYTES = 4096 };
 

@@ -1,7 +1,7 @@
 /* What a thread can ask of its place, and what the threads of a warp and of a CTA do together: barriers with results,
  * votes, matches, reductions, and the instructions that take a whole warp. */
-#include "../../runtime/base/str.h"
-#include "soft_world.h"
+#include "runtime/base/str.h"
+#include "world.h"
 
 /* Code between: it sets %r9 of each thread, which is stored at out[thread + 64 * CTA]; %r1 is the thread of the CTA,
  * %r2 the lane, %p1 whether the lane is below 12. */
