@@ -83,11 +83,13 @@ static void print_bar(const struct progress *p, const char *note) {
     for (int i = 0; i < width; i++)
         bar[i] = (long)i * p->total < p->done * width ? '#' : '.';
     bar[width] = 0;
-    fprintf(stderr, "\r\033[K%s%s%s [%s] %ld/%ld", p->colour ? "\033[1m" : "", p->verb, p->colour ? "\033[0m" : "", bar,
-            p->done, p->total);
+    char coloured[48] = "";
     if (p->failed)
-        fprintf(stderr, ", %s%ld failed%s", p->colour ? "\033[31m" : "", p->failed, p->colour ? "\033[0m" : "");
-    fprintf(stderr, ", %s%s%s", left, note ? ", " : "", note ? note : "");
+        snprintf(coloured, sizeof coloured, ", %s%ld failed%s", p->colour ? "\033[31m" : "", p->failed,
+                 p->colour ? "\033[0m" : "");
+    /* In one piece, so that no half of a bar is ever seen. */
+    fprintf(stderr, "\r\033[K%s%s%s [%s] %ld/%ld%s, %s%s%s", p->colour ? "\033[1m" : "", p->verb,
+            p->colour ? "\033[0m" : "", bar, p->done, p->total, coloured, left, note ? ", " : "", note ? note : "");
     fflush(stderr);
 }
 
