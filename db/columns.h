@@ -1,5 +1,5 @@
-/* The columns of every table, written once: what adds rows, computes keys, checks them and joins databases is made from this
- * list. db/schema.sql says what a new column means. */
+/* The columns of every table, written once: what adds rows, computes keys, checks them and joins databases is made
+ * from this list. db/schema.sql says what a new column means. */
 #ifndef MT_COLUMNS_H
 #define MT_COLUMNS_H
 

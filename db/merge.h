@@ -8,9 +8,9 @@
 
 #include "store.h"
 
-/* A private copy of the database at `path`, consistent even while a sweep writes to it, brought up to date and checked
- * (merge_check()). MT_FAILURE with a sentence that names the file and what is wrong with it. Close with store_close().
- */
+/* A private copy of the database at `path`, consistent even while a sweep writes to it, brought up to date and
+ * checked (merge_check()). MT_FAILURE with a sentence that names the file and what is wrong with it. Close with
+ * store_close(). */
 enum mt_status merge_source_open(const char *path, struct store **out);
 
 /* A source without rows, gone when it is closed. The caller fills it (columns.h) and ends with merge_check().

@@ -1,7 +1,7 @@
 /* The SQLite store of measurements. Plain values only: the database knows nothing of kernels or devices.
  *
- * Every measurement keeps all its samples, its environment and its origin; winners are derived by query, never stored.
- */
+ * Every measurement keeps all its samples, its environment and its origin; winners are derived by query, never
+ * stored. */
 #ifndef MT_STORE_H
 #define MT_STORE_H
 

@@ -14,8 +14,8 @@ struct store {
     int retry_failed;             /* store_has() finds good measurements only */
 };
 
-/* Nanoseconds since 1970, later than every row of the table so far: a clock that steps back must not make new rows old.
- */
+/* Nanoseconds since 1970, later than every row of the table so far: a clock that steps back must not make new rows
+ * old. */
 enum mt_status store_clock(struct store *store, const char *newest_sql, int64_t *out);
 
 /* Begins and ends a write. store_end() commits when `status` is MT_OK and the commit succeeds, else rolls back. */

@@ -53,8 +53,8 @@ struct mt_layer; /* a linear layer in a table */
 enum mt_flags {
     /* Lookups may answer "cuBLAS in fp16 or bf16 is faster here"; without it they give the best kernel of ours. */
     MT_ALLOW_CUBLAS = 1,
-    /* Take a bundle that was tuned on another GPU: correct, but not the fastest. Without it such a bundle is refused.
-     */
+    /* Take a bundle that was tuned on another GPU: correct, but not the fastest. Without it such a bundle is
+     * refused. */
     MT_ALLOW_OTHER_GPU = 2
 };
 
@@ -163,8 +163,8 @@ MT_API enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *
                                     const uint8_t *zeros, const uint8_t *is8, struct mt_packed **packed);
 MT_API void mt_packed_free(struct mt_packed *packed);
 
-/* A packed layer in device memory. Filled by mt_weights_upload(), or by hand: weights and scales aligned to 16 bytes.
- */
+/* A packed layer in device memory. Filled by mt_weights_upload(), or by hand: weights and scales aligned to 16
+ * bytes. */
 struct mt_weights {
     struct {
         CUdeviceptr weights, scales, zeros, columns;

@@ -4,9 +4,9 @@
 
 #include <stddef.h>
 
-/* Makes room in *array (the address of a pointer to elements; NULL to begin with) for element number `count`: afterwards
- * *capacity > count. Doubles, so that adding one by one costs little. All new bytes are zero. The array is the caller's to
- * free(). */
+/* Makes room in *array (the address of a pointer to elements; NULL to begin with) for element number `count`:
+ * afterwards *capacity > count. Doubles, so that adding one by one costs little. All new bytes are zero. The array
+ * is the caller's to free(). */
 void array_grow(void *array, size_t *capacity, size_t count, size_t element);
 
 #endif

@@ -184,8 +184,8 @@ static void served_release(struct served *s, const struct mt_table *table) {
     mt_weights_free(table, &s->gemm.weights);
 }
 
-/* Quantisation and GEMM as one CUDA graph, launched twice: the second launch finds the workspace as the first left it.
- */
+/* Quantisation and GEMM as one CUDA graph, launched twice: the second launch finds the workspace as the first left
+ * it. */
 static void served_run(const struct served *s, const struct mt_table *table, const struct mt_layer *layer) {
     CUstream stream;
     CUgraph graph;

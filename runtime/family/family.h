@@ -63,8 +63,8 @@ struct family {
     void (*options)(const struct config *c, const struct problem *p, struct str *options);
 };
 
-/* Every family, the newest first. NAME stands for runtime/family/NAME.c, templates/gemm_NAME.cu and its kernel gemm_NAME;
- * configs/spaces/NAME.yaml is its whole space. */
+/* Every family, the newest first. NAME stands for runtime/family/NAME.c, templates/gemm_NAME.cu and its kernel
+ * gemm_NAME; configs/spaces/NAME.yaml is its whole space. */
 #define FAMILY_LIST(FAMILY) FAMILY(sm90) FAMILY(sm80) FAMILY(f16)
 
 #define FAMILY_DECLARED(name) extern const struct family family_##name;
@@ -72,8 +72,8 @@ struct family {
 FAMILY_LIST(FAMILY_DECLARED)
 enum { FAMILY_LIST(FAMILY_NUMBERED) FAMILY_COUNT };
 
-/* Defines family_NAME with the array of its knobs; the rest are initialisers of struct family. A name that is not in the
- * list and more knobs than a configuration can hold do not compile. */
+/* Defines family_NAME with the array of its knobs; the rest are initialisers of struct family. A name that is not
+ * in the list and more knobs than a configuration can hold do not compile. */
 #define DEFINE_FAMILY(which, list, ...)                                                                                \
     _Static_assert(FAMILY_##which < FAMILY_COUNT, "family " #which " is not in FAMILY_LIST (family.h)");               \
     _Static_assert(sizeof(list) / sizeof *(list) <= MT_MAX_KNOBS, "more knobs than MT_MAX_KNOBS (family.h)");          \

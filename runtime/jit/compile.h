@@ -1,9 +1,9 @@
 /* Kernel templates -> machine code, with NVRTC (opened at run time) and an on-disk cache.
  *
  * An image is a fat binary with the cubin and the PTX of one kernel: the real driver takes the cubin, the software
- * device takes the PTX and reads registers off the cubin. The cache key is a content hash of source, headers, options,
- * architecture and NVRTC version; files are written by atomic rename, so any number of processes may share the folder.
- */
+ * device takes the PTX and reads registers off the cubin. The cache key is a content hash of source, headers,
+ * options, architecture and NVRTC version; files are written by atomic rename, so any number of processes may share
+ * the folder. */
 #ifndef MT_COMPILE_H
 #define MT_COMPILE_H
 

@@ -6,8 +6,8 @@
  * Those below hold the index of the kernel's symbol and a number; compare `ptxas -v`. */
 enum { FORMAT_SIZED = 4, ATTRIBUTE_FRAME_SIZE = 0x11, ATTRIBUTE_MIN_STACK_SIZE = 0x12, ATTRIBUTE_REGISTERS = 0x2f };
 
-/* The bytes that the driver keeps at the start of shared memory on sm_90 and later; ptxas counts them into .nv.shared.
- */
+/* The bytes that the driver keeps at the start of shared memory on sm_90 and later; ptxas counts them into
+ * .nv.shared. */
 #define RESERVED_SHARED 1024
 
 struct elf {

@@ -3,8 +3,7 @@
  * While one warp promotes sums, it issues a multiply-add every clock, and the scheduler prefers the warp that it is at:
  * the wgmma of another warp group waits for the end of the run. ptxas asks for no change. Set the bit that does in
  * every second multiply-add, and the two overlap; results do not change. Seen on H100: 4 to 8 % of a prefill
- * (templates/README.md).
- */
+ * (templates/README.md). */
 #ifndef MT_YIELD_H
 #define MT_YIELD_H
 

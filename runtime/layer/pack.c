@@ -1,5 +1,5 @@
-/* The packed layout: blocks of 512 bytes, each the A fragment of one tensor-core instruction (8-bit) or of two (4-bit).
- */
+/* The packed layout: blocks of 512 bytes, each the A fragment of one tensor-core instruction (8-bit) or of two
+ * (4-bit). */
 #include "pack.h"
 #include "runtime/base/parallel.h"
 #include "templates/gemm_args.h"

@@ -1,5 +1,5 @@
-/* How long one configuration takes to compile, cold and from the cache, and how many compile per second on all cores.
- */
+/* How long one configuration takes to compile, cold and from the cache, and how many compile per second on all
+ * cores. */
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "runtime/family/family.h"

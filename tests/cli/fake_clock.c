@@ -1,6 +1,6 @@
 /* A clock for tests, by LD_PRELOAD: CLOCK_MONOTONIC shows the processor time of the process and its children. What a
- * test limits in seconds is then work, of which a busy machine makes no more; who waits for a sleeper waits for ever.
- */
+ * test limits in seconds is then work, of which a busy machine makes no more; who waits for a sleeper waits for
+ * ever. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

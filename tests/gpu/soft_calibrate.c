@@ -4,8 +4,7 @@
  *     SOFTGPU_TRACE=trace mixtune sweep --device soft:h100-sxm ... --db modelled.db
  *     soft_calibrate --trace trace --device h100-sxm --db measured.db
  *     soft_calibrate --trace trace --device h100-sxm --simulate altered.yaml   (SIMULATED: which constants can be found
- *                                                                               in such a sweep at all)
- */
+ *                                                                               in such a sweep at all) */
 #include "model_fit.h"
 #include "runtime/base/log.h"
 #include "runtime/softgpu/time/trace.h"

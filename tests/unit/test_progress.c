@@ -45,7 +45,8 @@ static void listen_to(int columns) {
     now = 1000;
 }
 
-/* All that was written since the last time: up to a mark that is sent behind it, for a terminal hands on when it likes. */
+/* All that was written since the last time: up to a mark that is sent behind it, for a terminal hands on when it
+ * likes. */
 static const char *heard(void) {
     static char text[4096];
     const char mark = 1;

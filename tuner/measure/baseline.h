@@ -1,5 +1,5 @@
-/* cuBLAS, which quantised kernels are compared with: family "cublas" is cublasGemmEx with its default algorithm, where the
- * library can be opened and the device is real. */
+/* cuBLAS, which quantised kernels are compared with: family "cublas" is cublasGemmEx with its default algorithm,
+ * where the library can be opened and the device is real. */
 #ifndef MT_BASELINE_H
 #define MT_BASELINE_H
 

@@ -1,8 +1,7 @@
 /* Proves and times candidates on one device.
  *
- * Whatever becomes of a candidate is an outcome; only trouble that is not the candidate's (memory for the operands) is a
- * failure. This is what a worker process does
- * (worker.h). */
+ * Whatever becomes of a candidate is an outcome; only trouble that is not the candidate's (memory for the
+ * operands) is a failure. This is what a worker process does (worker.h). */
 #ifndef MT_MEASURE_H
 #define MT_MEASURE_H
 
@@ -69,8 +68,8 @@ void measured_unpack(struct measured *measured, const char *bytes);
 enum mt_status measure_rounds(struct measurer *m, const struct candidate *candidates, int count, int rounds, double *ns,
                               struct rejected *rejected);
 
-/* The row that the store keeps, candidate_row() with what was measured; `config_text` (appended to) holds the configuration and must live as long as the row.
- */
+/* The row that the store keeps, candidate_row() with what was measured; `config_text` (appended to) holds the
+ * configuration and must live as long as the row. */
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
                   struct str *config_text, struct store_measurement *out);
 /* The second row of a candidate that was also timed with a hot cache; false if it was not. `cold` is its first row. */

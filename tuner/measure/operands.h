@@ -1,8 +1,9 @@
-/* The buffers that timing runs on: several sets of weights and tokens, so that no launch finds its inputs in the cache.
+/* The buffers that timing runs on: several sets of weights and tokens, so that no launch finds its inputs in the
+ * cache.
  *
- * Contents are random and in a sane range, never zeros. Right numbers are the proof's business (proof.h), so the host
- * keeps no copy. Outputs are written but never read back on a software device, where timed launches are only estimated.
- */
+ * Contents are random and in a sane range, never zeros. Right numbers are the proof's business (proof.h), so the
+ * host keeps no copy. Outputs are written but never read back on a software device, where timed launches are only
+ * estimated. */
 #ifndef MT_OPERANDS_H
 #define MT_OPERANDS_H
 

@@ -1,7 +1,7 @@
 /* Times a launch: CUDA events, samples until their median is known well enough.
  *
- * Nothing here knows whether the device is real: on a software one the same calls give modelled times, without a gate.
- */
+ * Nothing here knows whether the device is real: on a software one the same calls give modelled times, without a
+ * gate. */
 #ifndef MT_TIMER_H
 #define MT_TIMER_H
 

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Bytes before and after Y, and elements after each of its rows: an odd margin would hide nothing that N does not show.
- */
+/* Bytes before and after Y, and elements after each of its rows: an odd margin would hide nothing that N does not
+ * show. */
 enum { GUARD = 512, MARGIN = 8, GUARD_BYTE = 0xC5, POISON_BYTE = 0xFF /* NaN in fp16 and bf16 */ };
 
 void check_failure(struct device *dev, struct check *out) {

@@ -21,8 +21,8 @@ struct candidate {
 /* "cublas", "cublaslt-best", or the name of the family: as the store has it. */
 const char *candidate_family(const struct candidate *candidate);
 
-/* What the store knows of a candidate before it is measured; `config_text` (appended to) holds the configuration and must
- * live as long as the row. */
+/* What the store knows of a candidate before it is measured; `config_text` (appended to) holds the configuration
+ * and must live as long as the row. */
 void candidate_row(const struct candidate *candidate, bool software, struct str *config_text,
                    struct store_measurement *out);
 /* Appends "family|config|m|n|k|scheme|group|dtype": what tells a candidate from all others, on any device. */

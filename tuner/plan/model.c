@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Reads a positive whole number. `fallback` >= 1 stands in for an absent (or null) field; 0: the field must be there.
- */
+/* Reads a positive whole number. `fallback` >= 1 stands in for an absent (or null) field; 0: the field must be
+ * there. */
 static enum mt_status read_field(const json_t *root, const char *path, const char *field, int fallback, int *out) {
     const json_t *value = json_object_get(root, field);
     if ((!value || json_is_null(value)) && fallback > 0) {

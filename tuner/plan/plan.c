@@ -109,9 +109,9 @@ static enum mt_status quick_configs(const struct problem *p, struct config_list 
     return MT_OK;
 }
 
-/* Quantised kernels are compared with fp16/bf16 GEMMs of the same shape. Those of family f16 run everywhere: appends the
- * configurations that a baseline for `p` is the best of: those of configs/spaces/f16.yaml,
- * or, when `quick`, the default with the token tile that fits m and each feature tile. */
+/* Quantised kernels are compared with fp16/bf16 GEMMs of the same shape. Those of family f16 run everywhere:
+ * appends the configurations that a baseline for `p` is the best of: those of configs/spaces/f16.yaml, or, when
+ * `quick`, the default with the token tile that fits m and each feature tile. */
 static enum mt_status baseline_configs(const struct problem *p, const struct device_limits *limits, bool quick,
                                        struct config_list *out) {
     struct config_list all = {0};

@@ -12,7 +12,8 @@ struct query_options {
     struct scheme scheme[MAX_SCHEMES];
     int scheme_count;
 };
-/* --db, --model, --layer, --m, --scheme, --gpu, --json, --quiet, and no bare words; its input is a struct query_options. */
+/* --db, --model, --layer, --m, --scheme, --gpu, --json, --quiet, and no bare words; its input is a struct
+ * query_options. */
 extern const struct argp query_argp;
 void query_options_release(struct query_options *o);
 

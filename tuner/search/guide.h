@@ -1,5 +1,5 @@
-/* Modelled times as a guide for measured ones: what software devices of the same kind of GPU said of the same kernels.
- */
+/* Modelled times as a guide for measured ones: what software devices of the same kind of GPU said of the same
+ * kernels. */
 #ifndef MT_SEARCH_GUIDE_H
 #define MT_SEARCH_GUIDE_H
 

@@ -22,8 +22,8 @@ struct replay_set {
     int count;
 };
 
-/* Reads what query_open() has selected; problems without a good configuration are left out. MT_FAILURE if none is left.
- */
+/* Reads what query_open() has selected; problems without a good configuration are left out. MT_FAILURE if none is
+ * left. */
 enum mt_status replay_read(struct sqlite3 *db, struct replay_set *out);
 void replay_release(struct replay_set *set);
 

@@ -27,8 +27,8 @@ void draft_init(struct draft *d, const struct rows *rows, int cc);
 void draft_release(struct draft *d);
 
 /* Compiles the winners (or takes them from the cache) and fills layers, entries, fallbacks and images. A winner that
- * does not compile to the very binary that was timed is left out and counted in `changed`; MT_FAILURE if none is left.
- */
+ * does not compile to the very binary that was timed is left out and counted in `changed`; MT_FAILURE if none is
+ * left. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
 
 #endif

@@ -5,8 +5,8 @@
 #include "runtime/gpu/device.h"
 #include "tuner/plan/workload.h"
 
-/* Prints the fastest configuration of every problem beside its baseline, as `mixtune show` does. Problems without a good
- * configuration are left out. */
+/* Prints the fastest configuration of every problem beside its baseline, as `mixtune show` does. Problems without
+ * a good configuration are left out. */
 enum mt_status winners_print(struct store *store, const struct device *dev, const struct workload *workload, bool json);
 
 #endif

@@ -197,8 +197,8 @@ struct cu_tick { /* an entry of the timeline */
 };
 /* Adds to a stream, or to the graph that it is captured into. Takes over `op`, also on failure. */
 CUresult cu_stream_push(struct CUstream_st *stream, struct cu_op *op);
-/* Adds to a stream. Takes over `op`, whose reach is known. A fill or copy that has nothing before it happens at once.
- */
+/* Adds to a stream. Takes over `op`, whose reach is known. A fill or copy that has nothing before it happens at
+ * once. */
 CUresult cu_queue_submit(struct CUstream_st *stream, struct cu_op *op);
 void cu_queue_record(struct CUstream_st *stream, struct CUevent_st *event);
 void cu_queue_wait(struct CUstream_st *stream, struct cu_record *record);

@@ -70,7 +70,7 @@ static bool print_one(struct warp *w, const struct insn *i, int lane, const char
     if (kind == 's') {
         struct str s = {0};
         bool good = read_string(w, i, lane, value, &s);
-        str_printf(out, format, s.data ? s.data : "");
+        str_printf(out, format, str_text(&s));
         str_release(&s);
         return good;
     }
@@ -93,7 +93,7 @@ static bool print_lane(struct warp *w, const struct insn *i, int lane, struct st
     uint64_t buffer = argument(w, i, lane, 1);
     unsigned at = 0;
     bool good = read_string(w, i, lane, argument(w, i, lane, 0), &format);
-    const char *p = good && format.data ? format.data : "";
+    const char *p = good ? str_text(&format) : "";
     while (good && *p) {
         size_t plain = strcspn(p, "%");
         str_append_bytes(out, p, plain);
@@ -137,8 +137,8 @@ static void call_assert(struct warp *w, const struct insn *i) {
     if (read_string(w, i, lane, argument(w, i, lane, 0), &message) &&
         read_string(w, i, lane, argument(w, i, lane, 1), &file) &&
         read_string(w, i, lane, argument(w, i, lane, 3), &function))
-        warp_fault(w, i, lane, SG_FAULT_ASSERT, "assertion '%s' failed in %s, %s:%u", message.data ? message.data : "",
-                   function.data ? function.data : "", file.data ? file.data : "", (unsigned)argument(w, i, lane, 2));
+        warp_fault(w, i, lane, SG_FAULT_ASSERT, "assertion '%s' failed in %s, %s:%u", str_text(&message),
+                   str_text(&function), str_text(&file), (unsigned)argument(w, i, lane, 2));
     str_release(&message);
     str_release(&file);
     str_release(&function);

@@ -1,5 +1,5 @@
-/* The software device's processor: runs a module of PTX, warp by warp, on the host. The driver (contexts, memory, streams,
- * time model) calls it. */
+/* The software device's processor: runs a module of PTX, warp by warp, on the host. The driver (contexts, memory,
+ * streams, time model) calls it. */
 #ifndef SG_MACHINE_H
 #define SG_MACHINE_H
 

@@ -22,8 +22,8 @@ void wgmma_free(struct warp *w);
 static inline bool wgmma_watches(const struct warp *w) {
     return w->own->wgmma.fenced || w->own->wgmma.pending;
 }
-/* Does this instruction touch a register that is the tensor core's? Faults if so, and else remembers what it touches.
- */
+/* Does this instruction touch a register that is the tensor core's? Faults if so, and else remembers what it
+ * touches. */
 void wgmma_guard(struct warp *w, const struct insn *i);
 /* The warp executes the next instruction of its group; false after a fault: it is not that of the others. */
 bool group_step(struct warp *w, const struct insn *i);

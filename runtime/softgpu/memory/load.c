@@ -29,8 +29,8 @@ static inline void collect_words(uint8_t *d, const uint32_t *s, unsigned stride,
         memcpy(d + (unsigned)lane * stride + at, &s[lane], 4);
 }
 
-/* Lanes of a register that is as wide as the element; the sizes are spelt out so that the copies become single moves.
- */
+/* Lanes of a register that is as wide as the element; the sizes are spelt out so that the copies become single
+ * moves. */
 static void load_lanes(uint8_t *d, const uint8_t *const host[LANES], uint32_t exec, unsigned at, unsigned size) {
     for (uint32_t rest = exec; rest; rest &= rest - 1) {
         unsigned lane = (unsigned)__builtin_ctz(rest);

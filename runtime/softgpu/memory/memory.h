@@ -1,4 +1,5 @@
-/* Memory as warps reach it: loads, stores and atomics, asynchronous copies, mbarriers, and the watch over shared memory. */
+/* Memory as warps reach it: loads, stores and atomics, asynchronous copies, mbarriers, and the watch over shared
+ * memory. */
 #ifndef SG_MEMORY_H
 #define SG_MEMORY_H
 

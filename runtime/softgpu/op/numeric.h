@@ -89,9 +89,9 @@ struct float_format {
 };
 extern const struct float_format format_f16, format_bf16, format_tf32, format_e4m3, format_e5m2, format_f32, format_f64;
 
-/* Rounds (-1)^negative * m * 2^e to the format: exact integer arithmetic, every rounding mode (RND_RN, RZ, RM, RP, RNA
- * = ties away from zero). Overflow gives infinity or, with `finite` or when the direction says so, the largest number.
- */
+/* Rounds (-1)^negative * m * 2^e to the format: exact integer arithmetic, every rounding mode (RND_RN, RZ, RM, RP,
+ * RNA = ties away from zero). Overflow gives infinity or, with `finite` or when the direction says so, the largest
+ * number. */
 uint64_t float_round(const struct float_format *f, bool negative, uint64_t m, int e, enum ptx_round rnd, bool finite);
 /* The same for a double, NaN and infinity included. With `finite` an infinity becomes the largest number. */
 uint64_t float_from_double(const struct float_format *f, double x, enum ptx_round rnd, bool finite);

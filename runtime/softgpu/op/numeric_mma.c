@@ -89,8 +89,8 @@ int mma_register_k(enum ptx_type type) {
     }
 }
 
-/* out [m][8] = A * B. Sums in float, along k: exact for the integer types, as 64 * 15 * 15 and 32 * 255 * 255 < 2^24.
- */
+/* out [m][8] = A * B. Sums in float, along k: exact for the integer types, as 64 * 15 * 15 and 32 * 255 * 255 <
+ * 2^24. */
 static void multiply(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, row8 *out) {
     const int count = mma_register_k(s->a), blocks = count ? s->k / count : 0, halves = s->m / 8;
     row8 right[MMA_MOST_K];

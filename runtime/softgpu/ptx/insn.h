@@ -32,7 +32,8 @@ enum ptx_round { RND_NONE, PTX_ROUNDS(PTX_ENUM_ROUND) RND_COUNT };
 enum ptx_compare { CMP_NONE, PTX_COMPARES(PTX_ENUM_COMPARE) CMP_COUNT };
 enum ptx_sub { SUB_NONE, PTX_SUBS(PTX_ENUM_SUB) SUB_COUNT };
 enum ptx_special { SR_NONE, PTX_SPECIALS(PTX_ENUM_SPECIAL) SR_COUNT };
-/* The number of each flag, and the flag itself, F_…: enumerators of 64 bits are in C23, and in gcc and clang before it. */
+/* The number of each flag, and the flag itself, F_…: enumerators of 64 bits are in C23, and in gcc and clang
+ * before it. */
 enum ptx_flag_bit { PTX_FLAGS(PTX_ENUM_BIT) FLAG_COUNT };
 #define PTX_ENUM_FLAG(name, ...) F_##name = 1ull << BIT_##name,
 enum ptx_flag { PTX_FLAGS(PTX_ENUM_FLAG) };
@@ -157,9 +158,8 @@ _Static_assert(T_COUNT <= UINT8_MAX && CMP_COUNT <= UINT8_MAX && RND_COUNT <= UI
 /* Byte or halfword selectors of the video instructions: r.b0, r.h1, r.b3210, r.h10. 0: none. */
 #define SELECT_IS_HALF(s) ((s) >> 12 == 2)
 #define SELECT_COUNT(s)   ((s) >> 8 & 15)
-#define SELECT_DIGIT(s, k)                                                                                             \
-    ((s) >> (2 * (k)) & 3) /* k = 0: the rightmost digit. Vmad-like: values 4 … 7 are not used                       \
-                            */
+/* k = 0: the rightmost digit. Values 4 … 7, of vmad and its like, are not used. */
+#define SELECT_DIGIT(s, k) ((s) >> (2 * (k)) & 3)
 
 struct ptx_type_facts { /* a row of PTX_TYPES */
     const char *name;

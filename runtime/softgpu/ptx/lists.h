@@ -188,8 +188,8 @@
     X(REMOTE, NULL) /* .shared::cluster: an address in any CTA of the cluster */ \
     X(MULTICAST, "multicast::cluster")
 
-/* What an instruction with variants does: atom.add, vote.any, shfl.bfly, vadd.….max, setp.….and, mma.….xor.popc: X(name,
- * words). NULL: as above. Where bind.c and op/ go by their order, a _Static_assert says so. */
+/* What an instruction with variants does: atom.add, vote.any, shfl.bfly, vadd.….max, setp.….and, mma.….xor.popc:
+ * X(name, words). NULL: as above. Where bind.c and op/ go by their order, a _Static_assert says so. */
 #define PTX_SUBS(X) \
     X(ADD, "add") X(MIN, "min") X(MAX, "max") X(INC, "inc") X(DEC, "dec") X(AND, "and") X(OR, "or") X(XOR, "xor") \
     X(EXCH, "exch") X(CAS, "cas") X(POPC, "popc") X(ALL, "all") X(ANY, "any") X(UNI, NULL) X(BALLOT, "ballot") \
@@ -208,8 +208,8 @@
     X(RN, "rn") X(RZ, "rz") X(RM, "rm") X(RP, "rp") X(RNA, "rna") X(RS, "rs") X(RNI, "rni") X(RZI, "rzi") \
     X(RMI, "rmi") X(RPI, "rpi")
 
-/* Comparisons: X(name, word). LO … HS are the unsigned ones, the …U ones are true if an operand is NaN. NULL: .lo and .hi
- * are flags elsewhere. */
+/* Comparisons: X(name, word). LO … HS are the unsigned ones, the …U ones are true if an operand is NaN. NULL: .lo
+ * and .hi are flags elsewhere. */
 #define PTX_COMPARES(X) \
     X(EQ, "eq") X(NE, "ne") X(LT, "lt") X(LE, "le") X(GT, "gt") X(GE, "ge") X(LO, NULL) X(LS, "ls") X(HI, NULL) \
     X(HS, "hs") X(EQU, "equ") X(NEU, "neu") X(LTU, "ltu") X(LEU, "leu") X(GTU, "gtu") X(GEU, "geu") X(NUM, "num") \

@@ -13,7 +13,8 @@
 #define FUNCTION_ADDRESS(index) (((uint64_t)(index) + 1) * 16)
 #define WINDOW_MASK             0xff00000000000000ull
 
-/* What a text may ask for: beyond these it is refused, so that the numbers below, in 31 or 32 bits, hold all there is. */
+/* What a text may ask for: beyond these it is refused, so that the numbers below, in 31 or 32 bits, hold all there
+ * is. */
 enum {
     TEXT_MOST = INT32_MAX,    /* bytes: it has fewer instructions, symbols and lines */
     REGISTERS_MOST = 1 << 21, /* of a function */
@@ -60,8 +61,8 @@ struct sg_function {
     bool entry, defined;
     uint32_t first, end; /* instructions */
     uint32_t index;
-    /* Parameters of an entry: offsets in the parameter block. Of a .func: offsets in its local memory, returns first.
-     */
+    /* Parameters of an entry: offsets in the parameter block. Of a .func: offsets in its local memory, returns
+     * first. */
     uint32_t params, returns;
     uint32_t *param_offset, *param_size;
     uint32_t param_bytes;

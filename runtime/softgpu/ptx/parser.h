@@ -79,8 +79,8 @@ struct insn *insn_emit(struct parser *p, enum ptx_op op, uint32_t line);
 bool parse_operand_symbol(struct parser *p, const struct token *name, unsigned width, struct operand *o);
 uint64_t float_literal(const struct token *t, enum ptx_type type,
                        bool minus); /* bits in `type`; bit types keep the literal's */
-/* Gives the registers of a function places in the frame, from 0, and rewrites its operands. Also finds opaque_pointers.
- */
+/* Gives the registers of a function places in the frame, from 0, and rewrites its operands. Also finds
+ * opaque_pointers. */
 void function_allocate_registers(struct sg_function *f);
 void function_rebase(struct sg_function *f); /* moves its frame to frame_base */
 /* Operands of an instruction, vector elements one by one. */

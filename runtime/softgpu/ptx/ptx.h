@@ -18,8 +18,8 @@ void sg_module_free(struct sg_module *module);
 const struct sg_function *sg_module_function(const struct sg_module *module, const char *name); /* NULL if none */
 int sg_module_function_count(const struct sg_module *module);
 const char *sg_module_function_name(const struct sg_module *module, int index);
-/* Module-scope .global and .const variables: the driver allocates each and tells the address before the first launch.
- */
+/* Module-scope .global and .const variables: the driver allocates each and tells the address before the first
+ * launch. */
 int sg_module_variable_count(const struct sg_module *module);
 const char *sg_module_variable(const struct sg_module *module, int index, size_t *size, size_t *align,
                                const void **init /* NULL: zero */);

@@ -245,13 +245,13 @@ void split_save(struct warp *w);   /* the running one, after its slice */
 void split_move(struct warp *w, uint32_t lanes, uint32_t pc,
                 uint32_t stack);                      /* lanes of the running split go elsewhere */
 void split_release(struct warp *w, unsigned barrier); /* those waiting there run again */
-/* True if all `members` that live execute this instruction together; else waits for them (or faults) and returns false.
- */
+/* True if all `members` that live execute this instruction together; else waits for them (or faults) and returns
+ * false. */
 bool split_converge(struct warp *w, const struct insn *i, uint32_t members);
 
 /* ---- fault.c ---- */
-/* It may be waiting for another warp or CTA: strong loads, atomics and sleep are what waiting is made of, and enough of them
- * end the slice. */
+/* It may be waiting for another warp or CTA: strong loads, atomics and sleep are what waiting is made of, and
+ * enough of them end the slice. */
 void warp_polls(struct warp *w, unsigned weight);
 enum { POLL_LIMIT = 16 }; /* in a slice */
 

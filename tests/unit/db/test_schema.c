@@ -1,4 +1,5 @@
-/* The schema, db/current.sql, and the list of columns that rows and keys are made from. `test_schema --print` writes db/current.sql. */
+/* The schema, db/current.sql, and the list of columns that rows and keys are made from. `test_schema --print`
+ * writes db/current.sql. */
 #include "test_store.h"
 
 #include "db/columns.h"

@@ -3,8 +3,8 @@
 #include <cuda.h>
 #include <dlfcn.h>
 
-/* The gate of tuner/measure/gate.c is all that is asked for in memory that host and device share, and begins with the word that
- * opens it. */
+/* The gate of tuner/measure/gate.c is all that is asked for in memory that host and device share, and begins with
+ * the word that opens it. */
 static volatile unsigned *gate;
 
 CUresult cuMemHostAlloc(void **out, size_t size, unsigned flags) {

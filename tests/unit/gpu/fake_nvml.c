@@ -1,5 +1,5 @@
-/* An NVML that knows every GPU but "GPU-another", for tests. Numbers and units as the library's documentation has them.
- */
+/* An NVML that knows every GPU but "GPU-another", for tests. Numbers and units as the library's documentation has
+ * them. */
 #include <string.h>
 
 int open_count;

@@ -107,8 +107,8 @@ static void every_part_is_in_the_hash(void **state) {
 #undef TAKE
     assert_string_equal(hash[count - 1], hash[0]);
 
-    /* The stamp of tuned data: a changed template of the library's changes it, a file that no kernel includes does not.
-     */
+    /* The stamp of tuned data: a changed template of the library's changes it, a file that no kernel includes does
+     * not. */
     const char *text;
     struct str changed = {0};
     assert_int_equal(template_hash(before), MT_OK);

@@ -1,5 +1,5 @@
-/* Marking multiply-adds in machine code (yield.h): only they change, only in the bits that it is about, and only once.
- */
+/* Marking multiply-adds in machine code (yield.h): only they change, only in the bits that it is about, and only
+ * once. */
 #include "runtime/base/str.h"
 #include "runtime/jit/compiler.h"
 #include "runtime/jit/yield.h"

@@ -1,5 +1,5 @@
-/* What replay reads of a database: problems with their configurations, and the modelled times that guide measured ones.
- */
+/* What replay reads of a database: problems with their configurations, and the modelled times that guide measured
+ * ones. */
 #include "tuner/report/query.h"
 #include "tuner/search/guide.h"
 #include "tuner/search/replay.h"

@@ -386,8 +386,8 @@ static void test_aside(void **state) {
     enum { WORDS = 20000 };
     static const uint32_t column[1][2] = {{0, 0}};
     struct world w;
-    /* each thread writes every 32nd word, then reads its neighbour's and adds them up; half of a word is written again
-     */
+    /* each thread writes every 32nd word, then reads its neighbour's and adds them up; half of a word is written
+     * again */
     world_open(
         &w, PTX_HEAD
         ".visible .entry k(.param .u64 data, .param .u64 sum)\n"

@@ -1,5 +1,5 @@
-/* What the software device's driver says of the device, its settings, contexts, and the names of errors and functions.
- */
+/* What the software device's driver says of the device, its settings, contexts, and the names of errors and
+ * functions. */
 #include "driver.h"
 #include <cudaProfiler.h>
 #include <dlfcn.h>
@@ -467,8 +467,8 @@ static void test_errors(void **state) {
     assert_int_equal(cuGetErrorString(CUDA_SUCCESS, NULL), CUDA_ERROR_INVALID_VALUE);
 }
 
-/* The newest version that the program knows; every function that is exported can be found, and is the one of that name.
- */
+/* The newest version that the program knows; every function that is exported can be found, and is the one of that
+ * name. */
 static void test_addresses(void **state) {
     (void)state;
     void *at = state;

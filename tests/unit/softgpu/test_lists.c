@@ -105,8 +105,8 @@ static void modifiers(void **state) {
     assert_int_equal(word(OP_add, "").kind, MOD_UNKNOWN);
 }
 
-/* One instruction of each kind as it is bound: its pipe, and whether the lanes of the warp must execute it together. For
- * mnemonics whose pipe depends on more, a row for each way. SG_PIPE_NONE: it is refused. */
+/* One instruction of each kind as it is bound: its pipe, and whether the lanes of the warp must execute it
+ * together. For mnemonics whose pipe depends on more, a row for each way. SG_PIPE_NONE: it is refused. */
 static const struct row {
     enum ptx_op op;
     enum sg_pipe pipe;

@@ -195,8 +195,8 @@ static void test_atomics(void **state) {
     assert_int_equal(out[9], 63);
     assert_int_equal(out[10], 0);
     assert_int_equal(out[11], 3 * 384);
-    /* In an estimate the sampled CTAs see each other's writes, and the memory sees none: the lock would hang otherwise.
-     */
+    /* In an estimate the sampled CTAs see each other's writes, and the memory sees none: the lock would hang
+     * otherwise. */
     uint32_t before[16];
     const uint32_t columns[2][2] = {{0, 0}, {4, 0}};
     memcpy(before, out, 64);

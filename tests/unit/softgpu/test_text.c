@@ -233,7 +233,7 @@ static void test_damaged(void **state) {
                 struct str text = {0};
                 str_append_bytes(&text, texts[t], cut);
                 str_append(&text, gap && cut < strlen(texts[t]) ? texts[t] + cut + 1 : "");
-                struct sg_module *m = parse(text.data ? text.data : "", error);
+                struct sg_module *m = parse(str_text(&text), error);
                 if (!m && strncmp(error, "PTX line ", 9) != 0)
                     fail_msg("after %zu bytes: '%s'", cut, error);
                 taken += m != NULL;

@@ -448,8 +448,8 @@ static void test_turns_tell_what_they_threw_away(void **state) {
     assert_int_equal(timer_sample(timer, &sample), MT_OK);
     assert_int_equal(timer_rejected(timer)->samples, 5);
     assert_true(fabs(timer_rejected(timer)->clock - 0.6) < 1e-6);
-    /* After five seconds, a third of the limit, it no longer waits for a device that stays so; only once it recovers.
-     */
+    /* After five seconds, a third of the limit, it no longer waits for a device that stays so; only once it
+     * recovers. */
     while (world.now < 5.2e9)
         assert_int_equal(timer_sample(timer, &sample), MT_OK);
     const int before = timer_rejected(timer)->samples;
@@ -529,8 +529,7 @@ static void test_the_same_winner(void **state) {
 }
 
 /* Other true times in every sweep, also some at the very edge of the band: there half a percent is what timing
- * resolves.
- */
+ * resolves. */
 static void test_any_times(void **state) {
     (void)state;
     int in_band = 0, nearly = 0;
