@@ -388,6 +388,42 @@ static void test_long_group(void **state) {
                                                 "add.u32 %r20, %r20, 1; setp.lt.u32 %p5, %r20, 9000; @%p5 bra LONG;"});
 }
 
+/* `turns` turns of a loop of three instructions; then warp 3 executes `own` where the others executed a fence. With
+ * `held` it begins when they are done, or else it goes along with them. */
+static void run_apart(int turns, bool held, const char *own, const char *text) {
+    char wait[1600];
+    snprintf(wait, sizeof wait,
+             "wgmma.wait_group.sync.aligned 0; @%%p1 st.shared.u32 [%%r2+20480], 0; bar.sync 0;\n"
+             "shr.u32 %%r20, %%r1, 5; setp.eq.u32 %%p5, %%r20, 3; mov.u32 %%r21, 0; %s\n\n"
+             "LONG: wgmma.fence.sync.aligned; wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;\n"
+             "add.u32 %%r21, %%r21, 1; setp.lt.u32 %%p6, %%r21, %d; @%%p6 bra LONG; @%%p5 bra OTHER;\n"
+             "/*here*/ wgmma.fence.sync.aligned;\n"
+             "red.relaxed.cta.shared.add.u32 [%%r2+20480], 1; bra DONE;\n"
+             "HOLD: ld.relaxed.cta.shared.u32 %%r22, [%%r2+20480]; setp.lt.u32 %%p6, %%r22, 96; @%%p6 bra HOLD;\n"
+             "bra LONG; OTHER: %s\nDONE: wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;\n",
+             held ? "@%p5 bra HOLD;" : "", turns, own);
+    const struct pieces pieces = {.wait = wait};
+    struct str ptx = {0};
+    char line[96];
+    int at = 1;
+    build(&ptx, &plain, &pieces);
+    for (const char *c = ptx.data; c < strstr(ptx.data, "/*here*/"); c++)
+        at += *c == '\n';
+    snprintf(line, sizeof line, "another warp of its warp group executes PTX line %d in its place", at);
+    str_release(&ptx);
+    if (held) /* or else warp 3 may be the first of them */
+        check_bad(&pieces, SG_FAULT_ASYNC, line);
+    check_bad(&pieces, SG_FAULT_ASYNC, text);
+}
+
+static void test_far_apart(void **state) {
+    (void)state;
+    run_apart(10, true, "wgmma.commit_group.sync.aligned;", "warp 3, PTX line");
+    run_apart(3000, true, "wgmma.commit_group.sync.aligned;", "'wgmma.commit_group.sync.aligned'");
+    run_apart(3000, true, "wgmma.wait_group.sync.aligned 0;", "'wgmma.wait_group.sync.aligned 0'");
+    run_apart(3000, false, "wgmma.commit_group.sync.aligned;", "all four must do the same");
+}
+
 /* ---- setmaxnreg ---- */
 
 /* Three warp groups of 168 registers: the first gives, the others take. */
@@ -450,6 +486,8 @@ static void test_descriptors(void **state) {
     check_bad(&(struct pieces){.descriptor = "and.b32 %r6, %r1, 1; shl.b32 %r6, %r6, 6; cvt.u64.u32 %rd10, %r6; "
                                              "add.u64 %rd7, %rd7, %rd10;"},
               SG_FAULT_ASYNC, "differs from that of lane 0");
+    check_bad(&(struct pieces){.descriptor = "or.b64 %rd7, %rd7, 0x2000000000000;"}, SG_FAULT_UNSUPPORTED,
+              "a matrix descriptor with a base offset");
     check_bad(&(struct pieces){.scale = "setp.lt.u32 %p3, %r1, 100;"}, SG_FAULT_ASYNC, "differs from that of lane 0");
 }
 
@@ -475,8 +513,8 @@ int main(void) {
         cmocka_unit_test(test_registers_of_a), cmocka_unit_test(test_fence_and_accumulators),
         cmocka_unit_test(test_fence_and_a),    cmocka_unit_test(test_fence_and_groups),
         cmocka_unit_test(test_warp_group),     cmocka_unit_test(test_long_group),
-        cmocka_unit_test(test_registers),      cmocka_unit_test(test_descriptors),
-        cmocka_unit_test(test_unknown_forms),
+        cmocka_unit_test(test_far_apart),      cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_descriptors),    cmocka_unit_test(test_unknown_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
