@@ -268,6 +268,29 @@ static void test_unpack_damaged(void **state) {
     for (size_t size = 0; size < sizeof packed; size++)
         assert_false(dev_unpack_lz4(packed, size, out, sizeof out));
     assert_false(dev_unpack_lz4(packed, sizeof packed, out, 12));
+    /* lengths of 15 and more go on: 16 and 273 literals, a match of 19 + 255 + 0 bytes */
+    uint8_t long_one[600], long_out[600];
+    size_t used = 0;
+    long_one[used++] = 0xf0 | 15;
+    long_one[used++] = 255;
+    long_one[used++] = 3;
+    for (int k = 0; k < 273; k++)
+        long_one[used++] = (uint8_t)(7 * k);
+    long_one[used++] = 17; /* from 273 back */
+    long_one[used++] = 1;
+    long_one[used++] = 255;
+    long_one[used++] = 0;
+    long_one[used++] = 0xf0;
+    long_one[used++] = 1;
+    for (int k = 0; k < 16; k++)
+        long_one[used++] = 'e';
+    assert_true(dev_unpack_lz4(long_one, used, long_out, 273 + 274 + 16));
+    for (int k = 0; k < 273 + 274; k++)
+        assert_int_equal(long_out[k], (uint8_t)(7 * (k % 273)));
+    assert_int_equal(long_out[273 + 274 + 15], 'e');
+    const uint8_t endless[] = {0xf0, 255, 255}, endless_match[] = {0x1f, 'a', 1, 0, 255};
+    assert_false(dev_unpack_lz4(endless, sizeof endless, long_out, sizeof long_out));
+    assert_false(dev_unpack_lz4(endless_match, sizeof endless_match, long_out, sizeof long_out));
     const uint8_t before_start[] = {0x15, 'a', 2, 0, 0x10, 'z'};
     assert_false(dev_unpack_lz4(before_start, sizeof before_start, out, 11));
 }

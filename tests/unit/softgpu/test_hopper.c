@@ -97,6 +97,62 @@ static void test_wrong_arrivals(void **state) {
                    SG_FAULT_UNINITIALIZED, "never written");
 }
 
+/* An mbarrier that is invalidated is one no more; the memory can hold another one. */
+#define GONE "bar.sync 0; @%p1 mbarrier.inval.shared::cta.b64 [bar]; bar.sync 0;\n"
+static void test_inval(void **state) {
+    (void)state;
+    const char *none = "there is no initialised mbarrier at shared 0x2000";
+    check_exchange(INIT("7") GONE INIT("96"), ARRIVE, TRY_PARITY, SG_FAULT_NONE, "");
+    check_exchange(INIT("96") GONE, ARRIVE, TRY_PARITY, SG_FAULT_UNINITIALIZED, none);
+    check_exchange("bar.sync 0; @%p1 mbarrier.inval.shared::cta.b64 [bar];", ARRIVE, TRY_PARITY, SG_FAULT_UNINITIALIZED,
+                   none);
+    /* of two the other one stays */
+    check_exchange("@%p1 mbarrier.init.shared::cta.b64 [bar+8], 5;\n" INIT(
+                       "96") "bar.sync 0; @%p1 mbarrier.inval.shared::cta.b64 [bar+8];\n",
+                   ARRIVE, TRY_PARITY, SG_FAULT_NONE, "");
+}
+
+static void test_limits(void **state) {
+    (void)state;
+    check_exchange(INIT("96") "@%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 1048576;\n", ARRIVE,
+                   TRY_PARITY, SG_FAULT_ASYNC, "1048576 bytes announced at mbarrier 0x2000; 2^20 - 1 are the most");
+    check_exchange(INIT("96") "@%p1 mbarrier.complete_tx.relaxed.cta.shared::cta.b64 [bar], 1048576;\n", ARRIVE,
+                   TRY_PARITY, SG_FAULT_ASYNC, "-1048576 bytes announced");
+    check_exchange(INIT("96") "@%p1 mbarrier.complete_tx.relaxed.cta.shared::cta.b64 [bar], 1048575;\n"
+                              "@%p1 mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [bar], 1048575;\n",
+                   ARRIVE, TRY_PARITY, SG_FAULT_NONE, "");
+    check_exchange("@%p1 mbarrier.init.shared::cta.b64 [bar], 1048576;\n", ARRIVE, TRY_PARITY, SG_FAULT_ASYNC,
+                   "an mbarrier for 1048576 arrivals; 1 to 2^20 - 1 are possible");
+    /* as many as a CTA can have, and one more */
+    for (int count = 63; count <= 64; count++) {
+        struct str ptx = {0}, init = {0};
+        struct world w;
+        str_append(&init, INIT("96"));
+        for (int k = 0; k < count; k++)
+            str_printf(&init, "@%%p1 mbarrier.init.shared::cta.b64 [%%r2+%d], 1;\n", 8 * k);
+        build_exchange(&ptx, init.data, "trap;", "");
+        world_open(&w, ptx.data);
+        struct pointers p = {world_alloc(&w, 8192), world_alloc(&w, 8192)};
+        w.launch.block[0] = THREADS;
+        if (count == 63)
+            world_run_bad(&w, &p, SG_FAULT_TRAP, "");
+        else
+            world_run_bad(&w, &p, SG_FAULT_UNSUPPORTED, "more than 64 mbarriers in a CTA");
+        world_close(&w);
+        str_release(&ptx);
+        str_release(&init);
+    }
+}
+
+/* A generic address of an mbarrier is as good as one of the window. */
+static void test_generic(void **state) {
+    (void)state;
+    const char *generic = "mov.u64 %rd10, bar; cvta.shared.u64 %rd10, %rd10; mbarrier.arrive.b64 %rd9, [%rd10];";
+    check_exchange(INIT("96"), generic, "A: mbarrier.try_wait.b64 %p8, [%rd10], %rd9; @!%p8 bra A;", SG_FAULT_NONE, "");
+    check_exchange("mov.u64 %rd10, bar; cvta.shared.u64 %rd10, %rd10; @%p1 mbarrier.init.b64 [%rd10], 96;\n", ARRIVE,
+                   TRY_PARITY, SG_FAULT_NONE, "");
+}
+
 /* Initialised, but only thread 0's warp can know. */
 static void test_init_without_barrier(void **state) {
     (void)state;
@@ -390,13 +446,146 @@ static void test_wrong_tensors(void **state) {
     str_release(&ptx);
 }
 
+/* What is refused when a map is made, each by itself. */
+struct map_case {
+    CUtensorMapDataType type;
+    cuuint32_t rank;
+    uintptr_t address;
+    cuuint64_t size[5], stride[4];
+    cuuint32_t box[5], step[5];
+    CUtensorMapSwizzle swizzle;
+    CUtensorMapInterleave interleave;
+    CUtensorMapFloatOOBfill fill;
+};
+
+static CUresult encode_case(CUtensorMap *map, const struct map_case *c) {
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): no memory is looked at */
+    return cuTensorMapEncodeTiled(map, c->type, c->rank, (void *)c->address, c->size, c->rank > 1 ? c->stride : NULL,
+                                  c->box, c->step, c->interleave, c->swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                                  c->fill);
+}
+
+static void check_map(struct map_case c, CUresult want) {
+    static CUtensorMap map; /* aligned as its type is */
+    if (encode_case(&map, &c) != want)
+        fail_msg("a map of rank %u, type %d, box %u x %u, step %u, swizzle %d gives not %d", c.rank, (int)c.type,
+                 c.box[0], c.box[1], c.step[0], (int)c.swizzle, (int)want);
+}
+
+static void test_maps(void **state) {
+    (void)state;
+    const struct map_case good = {.type = CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                                  .rank = 2,
+                                  .address = 4096,
+                                  .size = {100, 50},
+                                  .stride = {208},
+                                  .box = {64, 8},
+                                  .step = {1, 1},
+                                  .swizzle = CU_TENSOR_MAP_SWIZZLE_128B};
+    struct map_case c = good;
+#define BAD(change)  (c = good, change, check_map(c, CUDA_ERROR_INVALID_VALUE))
+#define GOOD(change) (c = good, change, check_map(c, CUDA_SUCCESS))
+    GOOD((void)0);
+    BAD(c.box[0] = 72); /* 144 bytes, wider than the swizzle spans */
+    BAD(c.box[0] = 60); /* 120 bytes, no multiple of 16 */
+    BAD(c.address += 8);
+    BAD(c.address = 0);
+    BAD(c.rank = 0);
+    BAD(c.rank = 6);
+    BAD(c.size[0] = 0);
+    BAD(c.size[1] = 1ull << 32);
+    GOOD(c.size[1] = (1ull << 32) - 1);
+    BAD(c.box[1] = 0);
+    BAD(c.box[1] = 257);
+    GOOD(c.box[1] = 256);
+    BAD(c.step[1] = 2);
+    BAD(c.step[0] = 0);
+    BAD(c.stride[0] = 216);
+    BAD(c.stride[0] = 1ull << 40);
+    GOOD(c.stride[0] = (1ull << 40) - 16);
+    BAD(c.interleave = CU_TENSOR_MAP_INTERLEAVE_16B);
+    BAD(c.fill = CU_TENSOR_MAP_FLOAT_OOB_FILL_NAN_REQUEST_ZERO_FMA);
+    BAD(c.type = (CUtensorMapDataType)99);
+    BAD(c.swizzle = (CUtensorMapSwizzle)77);
+    GOOD((c.swizzle = CU_TENSOR_MAP_SWIZZLE_64B, c.box[0] = 32));
+    BAD((c.swizzle = CU_TENSOR_MAP_SWIZZLE_64B, c.box[0] = 40));
+    GOOD((c.swizzle = CU_TENSOR_MAP_SWIZZLE_32B, c.box[0] = 16));
+    BAD((c.swizzle = CU_TENSOR_MAP_SWIZZLE_32B, c.box[0] = 24));
+    GOOD((c.swizzle = CU_TENSOR_MAP_SWIZZLE_NONE, c.box[0] = 256));
+    GOOD((c.type = CU_TENSOR_MAP_DATA_TYPE_FLOAT64, c.box[0] = 16));
+    BAD((c.type = CU_TENSOR_MAP_DATA_TYPE_INT64, c.box[0] = 18));
+    GOOD((c.type = CU_TENSOR_MAP_DATA_TYPE_TFLOAT32, c.box[0] = 32));
+    BAD((c.type = CU_TENSOR_MAP_DATA_TYPE_INT32, c.box[0] = 36));
+    GOOD((c.type = CU_TENSOR_MAP_DATA_TYPE_UINT8, c.box[0] = 128));
+    GOOD(c.rank = 1);
+    static CUtensorMap maps[2];
+    assert_int_equal(encode_case(NULL, &good), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(encode_case((CUtensorMap *)(void *)((char *)maps + 32), &good), CUDA_ERROR_INVALID_VALUE);
+}
+
+/* A map in global memory, and what is wrong with the place of a copy. */
+static void test_places_of_tensors(void **state) {
+    (void)state;
+    static const struct {
+        const char *map, *to;
+        int rank;
+        enum sg_fault_kind kind;
+        const char *text;
+    } cases[] = {
+        {"%rd2", "%r2", 2, SG_FAULT_NONE, ""},
+        {"%rd2", "%r5", 2, SG_FAULT_MISALIGNED, "a tensor copy at shared 0x40, which is not a multiple of 128"},
+        {"%rd3", "%r2", 2, SG_FAULT_OUT_OF_BOUNDS, "of allocation"},
+        {"%rd4", "%r2", 2, SG_FAULT_ASYNC, "no 2-dimensional tensor map at 0x"},
+        {"%rd2", "%r2", 1, SG_FAULT_ASYNC, "no 1-dimensional tensor map at 0x"}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct str ptx = {0};
+        struct world w;
+        head(&ptx, TWO_POINTERS);
+        str_append(&ptx, INIT("1") FENCE);
+        str_printf(
+            &ptx,
+            "bar.sync 0; add.u64 %%rd3, %%rd2, 8192; add.u64 %%rd4, %%rd2, 32; add.u32 %%r5, %%r2, 64;\n"
+            "@%%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 1024; mov.u32 %%r6, 0;\n"
+            "@%%p1 cp.async.bulk.tensor.%dd.shared::cluster.global.mbarrier::complete_tx::bytes [%s], [%s, {%s}], "
+            "[bar];\n",
+            cases[k].rank, cases[k].to, cases[k].map, cases[k].rank == 1 ? "%r6" : "%r6, %r6");
+        wait_parity(&ptx, "WAIT", "0");
+        str_append(&ptx,
+                   "shl.b32 %r7, %r1, 2; cvt.u64.u32 %rd5, %r7; add.u32 %r7, %r2, %r7; ld.shared.u32 %r8, [%r7];\n"
+                   "add.u64 %rd5, %rd2, %rd5; st.global.u32 [%rd5+1024], %r8; ret; }\n");
+        world_open(&w, ptx.data);
+        uint8_t *in = world_alloc(&w, TENSOR_ROWS * PITCH), *out = world_alloc(&w, 8192);
+        struct pointers p = {in, out};
+        const struct tensor_case t = {CU_TENSOR_MAP_SWIZZLE_NONE, 128, 8, 0, 0};
+        assert_int_equal(encode((CUtensorMap *)(void *)out, in, &t), CUDA_SUCCESS);
+        if (cases[k].kind == SG_FAULT_NONE) {
+            world_run_good(&w, &p);
+            assert_memory_equal(out + 1024, in, 128); /* of 32 threads the first row */
+        } else {
+            world_run_bad(&w, &p, cases[k].kind, cases[k].text);
+        }
+        world_close(&w);
+        str_release(&ptx);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_phases),           cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_wrong_arrivals),   cmocka_unit_test(test_init_without_barrier),
-        cmocka_unit_test(test_cp_async_arrives), cmocka_unit_test(test_bulk),
-        cmocka_unit_test(test_wrong_bulk),       cmocka_unit_test(test_stage_reused),
-        cmocka_unit_test(test_end_in_flight),    cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_inval),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_generic),
+        cmocka_unit_test(test_maps),
+        cmocka_unit_test(test_places_of_tensors),
+        cmocka_unit_test(test_phases),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_wrong_arrivals),
+        cmocka_unit_test(test_init_without_barrier),
+        cmocka_unit_test(test_cp_async_arrives),
+        cmocka_unit_test(test_bulk),
+        cmocka_unit_test(test_wrong_bulk),
+        cmocka_unit_test(test_stage_reused),
+        cmocka_unit_test(test_end_in_flight),
+        cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_wrong_tensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

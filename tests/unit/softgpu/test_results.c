@@ -241,6 +241,12 @@ F(video_min) {
 F(video_max) {
     return (c & 0xffff00ffu) | ((a & 0xff) > b ? a & 0xff : b & 0xff) << 8;
 }
+F(video_sat_half) {
+    return (c & 0xffff) | (word)clamp((int64_t)(int32_t)a + (int32_t)b, INT16_MIN, INT16_MAX) << 16;
+}
+F(video_sat_byte) {
+    return (c & 0xff00ffffu) | (word)clamp((int64_t)a + (int64_t)b, 0, 255) << 16;
+}
 F(video_shl) {
     return b < 32 ? (word)((wide)a << b) : 0;
 }
@@ -275,6 +281,8 @@ static void test_video(void **state) {
         {"vabsdiff.u32.u32.s32.sat %r9, %r1.h1, %r2;", video_diff},
         {"vmin.s32.s32.s32.min %r9, %r1.h0, %r2, %r3;", video_min},
         {"vmax.u32.u32.u32 %r9.b1, %r1.b0, %r2, %r3;", video_max},
+        {"vadd.s32.s32.s32.sat %r9.h1, %r1, %r2, %r3;", video_sat_half},
+        {"vadd.u32.u32.u32.sat %r9.b2, %r1, %r2, %r3;", video_sat_byte},
         {"vshl.u32.u32.u32.clamp %r9, %r1, %r2;", video_shl},
         {"vshl.u32.u32.u32.wrap %r9, %r1, %r2;", video_shl_wrap},
         {"vshr.s32.s32.u32.clamp %r9, %r1, %r2;", video_shr},
