@@ -331,11 +331,111 @@ static void mma_handler(void **unused) {
     assert_false(op_bind(&i, error, sizeof error));
 }
 
+/* Every other kind of mma: the registers of the instruction, in its order, against the function that multiplies them,
+ * and the counter that the work is added to. */
+struct mma_kind {
+    enum ptx_type d, a, b, c;
+    int m, k, as, bs, cs, ds; /* registers */
+    enum ptx_sub sub;
+    size_t counter;
+};
+
+static void fill_vector(struct operand *o, struct operand *vec, int first, int count, unsigned width) {
+    for (int k = 0; k < count; k++)
+        vec[k] = reg(first + k, width);
+    *o = (struct operand){.kind = O_VEC, .count = (uint8_t)count, .vec = vec};
+}
+
+/* The same from the frame as it was. */
+static void multiply(const struct mma_kind *t, uint8_t *from, uint8_t *want) {
+    const struct mma_shape s = {.m = t->m,
+                                .k = t->k,
+                                .a = (uint8_t)t->a,
+                                .b = (uint8_t)t->b,
+                                .saturate = t->a == T_U8,
+                                .popc_xor = t->sub == SUB_XOR};
+    const void *a[8], *b[8], *c[8];
+    void *d[8];
+    float tile[16 * 8];
+    for (int k = 0; k < 8; k++) {
+        a[k] = from + k * SLOT;
+        b[k] = from + (8 + k) * SLOT;
+        c[k] = from + (12 + k) * SLOT;
+        d[k] = want + k * SLOT;
+    }
+    if (t->d == T_S32)
+        mma_int(&s, (const uint32_t *const *)a, (const uint32_t *const *)b, (const int32_t *const *)c,
+                (int32_t *const *)d);
+    else if (t->d == T_F64)
+        mma_double(&s, (const double *const *)a, (const double *const *)b, (const double *const *)c,
+                   (double *const *)d);
+    if (t->d == T_S32 || t->d == T_F64)
+        return;
+    if (t->c == T_F16)
+        mma_tile_of_f16((const uint16_t *const *)c, t->m, tile);
+    else
+        mma_tile_of_f32((const float *const *)c, t->m, tile);
+    mma_float(&s, (const uint32_t *const *)a, (const uint32_t *const *)b, tile, tile);
+    if (t->d == T_F16)
+        mma_tile_to_f16(tile, t->m, (uint16_t *const *)d);
+    else
+        mma_tile_to_f32(tile, t->m, (float *const *)d);
+}
+
+static void mma_kinds(void **unused) {
+    (void)unused;
+    const size_t f16 = offsetof(struct sg_counters, mma_ops_f16), other = offsetof(struct sg_counters, mma_ops_other),
+                 int8 = offsetof(struct sg_counters, mma_ops_int8);
+    const struct mma_kind kinds[] = {
+        {T_F32, T_F16, T_F16, T_F32, 16, 16, 4, 2, 4, 4, SUB_NONE, f16},
+        {T_F16, T_F16, T_F16, T_F16, 16, 8, 2, 1, 2, 2, SUB_NONE, f16},
+        {T_F16, T_F16, T_F16, T_F32, 16, 16, 4, 2, 4, 2, SUB_NONE, f16},
+        {T_F32, T_BF16, T_BF16, T_F32, 16, 16, 4, 2, 4, 4, SUB_NONE, f16},
+        {T_F32, T_TF32, T_TF32, T_F32, 16, 8, 4, 2, 4, 4, SUB_NONE, other},
+        {T_F32, T_E4M3, T_E5M2, T_F32, 16, 32, 4, 2, 4, 4, SUB_NONE, other},
+        {T_F64, T_F64, T_F64, T_F64, 8, 4, 1, 1, 2, 2, SUB_NONE, other},
+        {T_S32, T_S4, T_U4, T_S32, 16, 64, 4, 2, 4, 4, SUB_NONE, other},
+        {T_S32, T_U8, T_S8, T_S32, 8, 16, 1, 1, 2, 2, SUB_NONE, int8},
+        {T_S32, T_B1, T_B1, T_S32, 16, 256, 4, 2, 4, 4, SUB_XOR, other},
+        {T_S32, T_B1, T_B1, T_S32, 16, 128, 2, 1, 4, 4, SUB_AND, other},
+    };
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
+        const struct mma_kind *t = &kinds[n];
+        const unsigned width = t->a == T_F64 ? 8 : 4;
+        struct operand a[8], b[8], c[8], d[8];
+        struct insn i = make(OP_mma, t->d, F_SYNC | F_ALIGNED | F_ROW_A | F_COL_B, 3, 4);
+        static uint8_t before[sizeof frame], want[sizeof frame];
+        uint64_t count;
+        i.types = 4;
+        i.type[1] = (uint8_t)t->a;
+        i.type[2] = (uint8_t)t->b;
+        i.type[3] = (uint8_t)t->c;
+        i.sub = (uint8_t)t->sub;
+        i.flags |= t->a == T_U8 ? F_SATFINITE : 0;
+        memcpy(i.shape, (uint16_t[]){(uint16_t)t->m, 8, (uint16_t)t->k}, sizeof i.shape);
+        fill_vector(&i.src[0], a, 0, t->as, width);
+        fill_vector(&i.src[1], b, 8, t->bs, width);
+        fill_vector(&i.src[2], c, 12, t->cs, width);
+        fill_vector(&i.dst[0], d, 18, t->ds, width);
+        randomise();
+        memcpy(before, frame, sizeof frame);
+        memset(&warp.count, 0, sizeof warp.count);
+        run(&i);
+        multiply(t, before, want);
+        for (int k = 0; k < t->ds; k++)
+            assert_memory_equal(frame + (18 + k) * SLOT, want + k * SLOT, width * LANES);
+        assert_memory_equal(frame, before, 18 * SLOT);
+        memcpy(&count, (const char *)&warp.count + t->counter, sizeof count);
+        assert_int_equal(count, t->m * 8 * t->k);
+        assert_int_equal(warp.count.mma_ops_f16 + warp.count.mma_ops_int8 + warp.count.mma_ops_other, count);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(video_simd),     cmocka_unit_test(video_scalar), cmocka_unit_test(approximations),
-        cmocka_unit_test(division_forms), cmocka_unit_test(extremes),     cmocka_unit_test(classes),
-        cmocka_unit_test(mma_handler),    cmocka_unit_test(tf32),
+        cmocka_unit_test(mma_kinds),      cmocka_unit_test(video_simd),     cmocka_unit_test(video_scalar),
+        cmocka_unit_test(approximations), cmocka_unit_test(division_forms), cmocka_unit_test(extremes),
+        cmocka_unit_test(classes),        cmocka_unit_test(mma_handler),    cmocka_unit_test(tf32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
