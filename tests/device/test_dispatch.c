@@ -14,7 +14,7 @@
 /* after the above */
 #include <cmocka.h>
 
-enum { TUNED = 3, LAYERS = 3, GAP = 3 /* elements between rows of X and Y */ };
+enum { TUNED = 3, LAYERS = 4, GAP = 3 /* elements between rows of X and Y */ };
 
 static struct device dev;
 static char path[] = "/tmp/mixtune-dispatch-XXXXXX";
@@ -23,6 +23,7 @@ static const struct bundle_layer layers[LAYERS] = {
     {"a", "", 1, 100, 300, 128, "w4a8", "fp16"},
     {"b", "", 1, 130, 520, 64, "w4.4a8", "bf16"},
     {"c", "", 1, 48, 640, 128, "w8a8", "fp16"},
+    {"d", "", 1, 49, 384, 64, "w4a8", "fp16"}, /* one more than a multiple of 16 */
 };
 static const int tuned_m[TUNED] = {1, 16, 64};
 static const char *const configs[TUNED] = {
@@ -88,7 +89,7 @@ static void parts_add_layer(struct parts *p, int index) {
     take(kernel_compile(&dev, &config, &problem, &image));
     struct bundle_fallback fallback = {"sm80", "", layer->scheme, layer->dtype, layer->group, parts_add(p, image)};
     p->fallbacks[p->bundle.fallback_count++] = fallback;
-    if (index == 2) /* the formats of layer 0 again */
+    if (index >= 2) /* the formats of layer 0 again; left to be compiled when the table is opened */
         return;
     take(kernel_load_quantize(&dev, &problem, &quantize));
     fallback = (struct bundle_fallback){"quantize", "", "", layer->dtype, layer->group, parts_add(p, quantize.image)};
@@ -336,6 +337,93 @@ static void other_layers_are_right(void **state) {
     mt_table_close(table);
 }
 
+/* Without quantisation in the bundle each group size and type gets its own, compiled when the table is opened. */
+static void quantisation_is_compiled_where_it_lacks(void **state) {
+    const struct parts *parts = *state;
+    struct bundle_fallback fallbacks[2 * LAYERS];
+    struct bundle poorer = parts->bundle;
+    struct mt_table *table;
+    size_t bytes;
+    poorer.fallbacks = fallbacks;
+    poorer.fallback_count = 0;
+    for (int i = 0; i < parts->bundle.fallback_count; i++)
+        if (strcmp(parts->fallbacks[i].family, "quantize") != 0)
+            fallbacks[poorer.fallback_count++] = parts->fallbacks[i];
+    assert_int_equal(poorer.fallback_count, parts->bundle.fallback_count - 2);
+    take(bundle_write(path, &poorer));
+    take(mt_table_open(path, 0, &table));
+    CUdeviceptr workspace = workspace_for(table, 5, &bytes);
+    for (int layer = 0; layer < LAYERS; layer++)
+        run(table, mt_table_layer_at(table, layer), 5, workspace, bytes);
+    dev.drv.MemFree(workspace);
+    mt_table_close(table);
+    take(bundle_write(path, &parts->bundle));
+}
+
+static void gemm_refused(const struct mt_table *table, const struct mt_layer *layer, const struct mt_gemm_operands *o,
+                         const char *says) {
+    assert_int_equal(mt_gemm_launch(table, layer, o, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), says);
+}
+
+static void quantize_refused(const struct mt_table *table, const struct mt_quantize_operands *o, const char *says) {
+    assert_int_equal(mt_quantize_launch(table, mt_table_layer_at(table, 0), o, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), says);
+}
+
+/* Each address that must not be null, in a layer of both widths. */
+static void null_addresses_are_refused(void **state) {
+    (void)state;
+    static const char gemm_says[] = "mt_gemm_launch: the address of the activations or of y is null",
+                      quantize_says[] = "mt_quantize_launch: the address of x or of the output is null",
+                      wide[] = "mt_gemm_launch: the layer has 13 8-bit features, but their weights have a null address",
+                      narrow[] =
+                          "mt_gemm_launch: the layer has 117 4-bit features, but their weights have a null address";
+    struct mt_table *table;
+    take(mt_table_open(path, 0, &table));
+    const struct mt_layer *layer = mt_table_layer_at(table, 1);
+    struct mt_gemm_operands o = {.m = 1, .ldy = 130, .y = 256, .x = {256, 256, 256}};
+    for (int i = 0; i < 2; i++)
+        o.weights.part[i].weights = o.weights.part[i].scales = o.weights.part[i].zeros = 256;
+    const struct {
+        CUdeviceptr *address;
+        const char *says;
+    } addresses[] = {
+        {&o.y, gemm_says},
+        {&o.x.codes, gemm_says},
+        {&o.x.scales, gemm_says},
+        {&o.x.sums, gemm_says},
+        {&o.weights.part[0].weights, wide},
+        {&o.weights.part[0].scales, wide},
+        {&o.weights.part[1].weights, narrow},
+        {&o.weights.part[1].scales, narrow},
+        {&o.weights.part[1].zeros, narrow},
+    };
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        *addresses[i].address = 0;
+        gemm_refused(table, layer, &o, addresses[i].says);
+        *addresses[i].address = 256;
+    }
+    o.weights.part[0].zeros = 0; /* not read: it is the workspace that lacks */
+    gemm_refused(
+        table, layer, &o,
+        "mt_gemm_launch: the workspace has 0 bytes; 274432 are needed at m = 1"); /* 2^18 + 3 x 2 x 64 x 8 x 4 */
+
+    struct mt_quantize_operands q = {.m = 1, .x = 256, .ldx = 300, .out = {256, 256, 256}};
+    CUdeviceptr *const outputs[] = {&q.x, &q.out.codes, &q.out.scales, &q.out.sums};
+    for (int i = 0; i < 4; i++) {
+        *outputs[i] = 0;
+        quantize_refused(table, &q, quantize_says);
+        *outputs[i] = 256;
+    }
+    q.ldx = 299;
+    quantize_refused(table, &q, "mt_quantize_launch: m is 1 and ldx 299; they must be at least 1 and 300");
+    q.ldx = 300;
+    q.m = 0;
+    quantize_refused(table, &q, "mt_quantize_launch: m is 0 and ldx 300; they must be at least 1 and 300");
+    mt_table_close(table);
+}
+
 static void impossible_launches_are_refused(void **state) {
     (void)state;
     struct mt_table *table;
@@ -347,25 +435,16 @@ static void impossible_launches_are_refused(void **state) {
         256;
     struct mt_gemm_operands o = good;
     o.m = 0;
-    assert_int_equal(mt_gemm_launch(table, layer, &o, NULL), MT_USAGE);
+    gemm_refused(table, layer, &o, "mt_gemm_launch: m is 0 and ldy 100; they must be at least 1 and 100");
     o = good;
     o.ldy = 99;
-    assert_int_equal(mt_gemm_launch(table, layer, &o, NULL), MT_USAGE);
-    o = good;
-    o.x.sums = 0;
-    assert_int_equal(mt_gemm_launch(table, layer, &o, NULL), MT_USAGE);
-    o = good;
-    o.weights.part[MT_PART_W4].zeros = 0;
-    assert_int_equal(mt_gemm_launch(table, layer, &o, NULL), MT_USAGE);
+    gemm_refused(table, layer, &o, "mt_gemm_launch: m is 1 and ldy 99; they must be at least 1 and 100");
     o = good;
     o.workspace_bytes = mt_workspace_bytes(table, layer, 1) - 1;
-    assert_int_equal(mt_gemm_launch(table, layer, &o, NULL), MT_USAGE);
-    assert_non_null(strstr(mt_error_message(), "workspace"));
-    struct mt_quantize_operands q = {.m = 1, .x = 256, .ldx = 299, .out = {256, 256, 256}};
-    assert_int_equal(mt_quantize_launch(table, layer, &q, NULL), MT_USAGE);
-    q.ldx = 300;
-    q.out.scales = 0;
-    assert_int_equal(mt_quantize_launch(table, layer, &q, NULL), MT_USAGE);
+    gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 270335 bytes; 270336 are needed at m = 1");
+    o = good;
+    o.workspace = 0;
+    gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 1073741824 bytes; 270336 are needed at m = 1");
     mt_table_close(table);
 }
 
@@ -404,6 +483,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tuned_layers_are_right),
         cmocka_unit_test(other_layers_are_right),
+        cmocka_unit_test(quantisation_is_compiled_where_it_lacks),
+        cmocka_unit_test(null_addresses_are_refused),
         cmocka_unit_test(impossible_launches_are_refused),
         cmocka_unit_test(other_bundles_are_refused),
     };

@@ -400,6 +400,8 @@ static void write_bundle(void) {
     take(template_hash(hash));
     const struct bundle_layer layer = {"one", "", 1, decode.n, decode.k, decode.group, "w6a8", "bf16"};
     const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", SM80, image.hash, 1000, BUNDLE_MODELLED};
+    /* Other formats than the layer's, never run: a layer of these needs its own quantisation. */
+    const struct bundle_fallback fallback = {"sm80", SM80, "w4a8", "fp16", 128, image.hash};
     const struct bundle_image images = {image.hash,      image.data,        image.size,
                                         image.registers, image.spill_bytes, image.smem_static};
     const struct bundle bundle = {
@@ -408,6 +410,8 @@ static void write_bundle(void) {
         .layer_count = 1,
         .entries = &entry,
         .entry_count = 1,
+        .fallbacks = &fallback,
+        .fallback_count = 1,
         .images = &images,
         .image_count = 1};
     str_clear(&bundle_path);
@@ -422,6 +426,12 @@ static enum mt_status open_table(void) {
     assert_true((status == MT_OK) == (table != NULL));
     if (status != MT_OK)
         assert_non_null(strstr(mt_error_message(), bundle_path.data));
+    if (status == MT_OK) {
+        const struct mt_shape shape = {64, 512, 128, MT_FP16, "w4a8"};
+        const struct mt_layer *shaped;
+        status = mt_table_layer_shaped(table, &shape, &shaped);
+        assert_true((status == MT_OK) == (shaped != NULL));
+    }
     mt_table_close(table);
     return status;
 }

@@ -346,6 +346,22 @@ static void layers_are_found(void **state) {
     assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_USAGE);
     assert_null(layer);
 
+    static const struct {
+        struct mt_shape shape;
+        const char *says;
+    } wrong[] = {
+        {{0, 4000, 128, MT_FP16, "w4a8"}, "N is 0"},
+        {{5000, 0, 128, MT_FP16, "w4a8"}, "K is 0"},
+        {{5000, 4000, 256, MT_FP16, "w4a8"}, "no kernel for w4a8, group 256, fp16"},
+        {{5000, 4000, 128, MT_BF16, "w4a8"}, "no kernel for w4a8, group 128, bf16"},
+        {{5000, 4000, 128, MT_FP16, "w8a8"}, "no kernel for w8a8, group 128, fp16"},
+        {{4, 4000, 64, MT_BF16, "w4.4a8"}, "4 features are too few for a mix of widths"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(mt_table_layer_shaped(table, &wrong[i].shape, &layer), MT_USAGE);
+        assert_null(layer);
+        assert_non_null(strstr(mt_error_message(), wrong[i].says));
+    }
     shape = (struct mt_shape){5000, 4000, 128, MT_FP16, "w4a8"};
     const struct mt_layer *again;
     assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_OK);
