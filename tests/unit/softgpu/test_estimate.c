@@ -1,6 +1,6 @@
 /* Launches that are only timed: which CTAs stand for the grid, what is logged and traced of them, when one is run after
  * all; and the code of each kind of fault. */
-#include "soft_driver.h"
+#include "driver.h"
 #include <math.h>
 
 /* Threads of CTA x of column (x, y) loop once and, where bit x of `heavy` is set, 100 times more. It counts the CTAs
