@@ -156,19 +156,24 @@ static enum mt_status encode_maps(const struct device *dev, const struct launch_
     return device_check(dev, result, "the tensor maps of activations and output cannot be made");
 }
 
+enum mt_status launch_gemm_as(const struct device *dev, const struct kernel *kernel, struct launch_shape *shape,
+                              const struct mt_gemm_args *args, CUstream stream) {
+    struct mt_gemm_args own = *args;
+    own.split_k = shape->split_k;
+    own.stream_k = shape->stream_k;
+    own.raster = shape->raster;
+    const unsigned room = (unsigned)(kernel->clusters * shape->cluster);
+    if (room && shape->grid[0] > room)
+        shape->grid[0] = room;
+    enum mt_status status = kernel->config.family->tensor_map ? encode_maps(dev, shape, &own) : MT_OK;
+    return status ? status : launch(dev, kernel, shape, &own, "the GEMM cannot be launched", stream);
+}
+
 enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                            const struct mt_gemm_args *args, CUstream stream) {
-    struct mt_gemm_args own = *args;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, p, dev->sm_count, &shape);
-    own.split_k = shape.split_k;
-    own.stream_k = shape.stream_k;
-    own.raster = shape.raster;
-    const unsigned room = (unsigned)(kernel->clusters * shape.cluster);
-    if (room && shape.grid[0] > room)
-        shape.grid[0] = room;
-    enum mt_status status = kernel->config.family->tensor_map ? encode_maps(dev, &shape, &own) : MT_OK;
-    return status ? status : launch(dev, kernel, &shape, &own, "the GEMM cannot be launched", stream);
+    return launch_gemm_as(dev, kernel, &shape, args, stream);
 }
 
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,

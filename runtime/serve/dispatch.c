@@ -245,26 +245,24 @@ struct mt_choice mt_table_lookup(const struct mt_table *table, const struct mt_l
 
 /* ---- launches ---- */
 
-/* The kernel of a slot for one problem, without split-K where its counters have no room. */
-static void slot_kernel(const struct slot *slot, const struct problem *p, int sm_count, struct kernel *kernel,
-                        struct launch_shape *shape) {
+/* How a slot's kernel is launched for one problem: without split-K where its counters have no room. */
+static void slot_shape(const struct slot *slot, const struct problem *p, int sm_count, struct launch_shape *shape) {
     const struct family *family = slot->kernel.config.family;
-    *kernel = slot->kernel;
-    family->shape(&kernel->config, p, sm_count, shape);
+    family->shape(&slot->kernel.config, p, sm_count, shape);
     if (shape->counters_bytes <= COUNTERS_BYTES)
         return;
+    struct config config = slot->kernel.config;
     for (int i = 0; i < family->knob_count; i++)
         if (!strcmp(family->knobs[i].name, "split_k"))
-            kernel->config.value[i] = 1;
-    family->shape(&kernel->config, p, sm_count, shape);
+            config.value[i] = 1;
+    family->shape(&config, p, sm_count, shape);
 }
 
 static size_t slot_partials_at(const struct mt_layer *layer, const struct slot *slot, int sm_count, int m) {
     struct problem p = layer->problem;
-    struct kernel kernel;
     struct launch_shape shape;
     p.m = m;
-    slot_kernel(slot, &p, sm_count, &kernel, &shape);
+    slot_shape(slot, &p, sm_count, &shape);
     return shape.partials_bytes;
 }
 
@@ -326,11 +324,11 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
     if (status != MT_OK)
         return status;
     struct problem p = layer->problem;
-    struct kernel kernel;
+    const struct slot *slot = &layer->slots[layer_slot(layer, o->m)];
     struct launch_shape shape;
     p.m = o->m;
     p.bias = o->bias != 0;
-    slot_kernel(&layer->slots[layer_slot(layer, p.m)], &p, table->limits.sm_count, &kernel, &shape);
+    slot_shape(slot, &p, table->limits.sm_count, &shape);
     if (shape.partials_bytes > 0 && (!o->workspace || o->workspace_bytes < COUNTERS_BYTES + shape.partials_bytes))
         return fail(MT_USAGE, "mt_gemm_launch: the workspace has %zu bytes; %zu are needed at m = %d",
                     o->workspace_bytes, COUNTERS_BYTES + shape.partials_bytes, p.m);
@@ -350,7 +348,7 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
         .groups = layer->info.groups,
         .ldy = o->ldy,
     };
-    return launch_gemm(&table->dev, &kernel, &p, &args, stream);
+    return launch_gemm_as(&table->dev, &slot->kernel, &shape, &args, stream);
 }
 
 enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
