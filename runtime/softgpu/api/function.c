@@ -158,7 +158,7 @@ CU_API cuOccupancyMaxActiveClusters(int *out, CUfunction handle, const CUlaunchC
         return cu_leave(result);
     const uint32_t *own = handle->info.cluster;
     const uint32_t block[3] = {config->blockDimX, config->blockDimY, config->blockDimZ};
-    uint64_t size = own[0] ? sg_volume((uint32_t[3]){own[0], own[1] ? own[1] : 1, own[2] ? own[2] : 1}) : 1;
+    uint64_t size = own[0] ? sg_volume(own) : 1;
     for (unsigned i = 0; i < config->numAttrs; i++)
         if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
             size = sg_volume((uint32_t[3]){config->attrs[i].value.clusterDim.x, config->attrs[i].value.clusterDim.y,

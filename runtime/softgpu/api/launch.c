@@ -42,7 +42,7 @@ static CUresult check_cluster(const struct cu_op *op) {
         return cu_fail(CUDA_ERROR_INVALID_CLUSTER_SIZE, "%s: a cluster of %llu blocks, but %d are the most",
                        op->function->name, (unsigned long long)size, MAX_CLUSTER);
     for (int i = 0; i < 3; i++)
-        if (op->grid[i] % op->cluster[i] || (required[0] && op->cluster[i] != (required[i] ? required[i] : 1)))
+        if (op->grid[i] % op->cluster[i] || (required[0] && op->cluster[i] != required[i]))
             return cu_fail(CUDA_ERROR_INVALID_CLUSTER_SIZE,
                            "%s: the cluster must divide the grid and be the one that the kernel was compiled for",
                            op->function->name);

@@ -189,6 +189,59 @@ static void test_bytes(void **state) {
     }
 }
 
+/* Warp 0 writes, then publishes; warp 1 waits until all 32 lanes have, and reads. `publish` adds 1 to [%r3] or, by lane
+ * 0 alone (%p2), stores 32; `wait` loads %r7 from there. */
+static void check_flag(const char *publish, const char *wait, bool good) {
+    char text[1600];
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        struct world w;
+        snprintf(text, sizeof text,
+                 PTX_HEAD
+                 ".visible .entry k(.param .u64 out)\n"
+                 "{ .shared .align 16 .b8 buf[512]; .reg .pred %%p<4>; .reg .b32 %%r<12>; .reg .b64 %%rd<9>;\n"
+                 "mov.u32 %%r1, %%tid.x; mov.u32 %%r2, buf; add.u32 %%r3, %%r2, 256; setp.eq.u32 %%p2, %%r1, 0;\n"
+                 "@%%p2 st.shared.u32 [%%r3], 0; bar.sync 0; shl.b32 %%r4, %%r1, 2; add.u32 %%r4, %%r2, %%r4;\n"
+                 "setp.lt.u32 %%p1, %%r1, 32; @!%%p1 bra READER; st.shared.u32 [%%r4], %%r1; %s bra END;\n"
+                 "READER: %s setp.ne.u32 %%p3, %%r7, 32; @%%p3 bra READER; ld.shared.u32 %%r6, [%%r4+-128];\n"
+                 "ld.param.u64 %%rd1, [out]; mul.wide.u32 %%rd2, %%r1, 4; add.u64 %%rd1, %%rd1, %%rd2;\n"
+                 "st.global.u32 [%%rd1], %%r6; END: ret; }\n",
+                 publish, wait);
+        world_open(&w, text);
+        uint32_t *out = world_alloc(&w, 256);
+        w.launch.block[0] = 64;
+        w.launch.seed = seed;
+        if (good) {
+            world_run_good(&w, &out);
+            for (uint32_t k = 0; k < 32; k++)
+                assert_int_equal(out[32 + k], k);
+        } else {
+            world_run_bad(&w, &out, SG_FAULT_RACE, "no barrier lies between");
+        }
+        world_close(&w);
+    }
+}
+
+static void test_flags(void **state) {
+    (void)state;
+    const char *acquires = "ld.acquire.cta.shared.u32 %r7, [%r3];", *relaxed = "ld.relaxed.cta.shared.u32 %r7, [%r3];";
+    check_flag("red.release.cta.shared.add.u32 [%r3], 1;", acquires, true);
+    check_flag("red.acq_rel.cta.shared.add.u32 [%r3], 1;", "atom.acquire.cta.shared.or.b32 %r7, [%r3], 0;", true);
+    check_flag("fence.acq_rel.cta; red.relaxed.cta.shared.add.u32 [%r3], 1;",
+               "ld.relaxed.cta.shared.u32 %r7, [%r3]; fence.acq_rel.cta;", true);
+    check_flag("membar.cta; red.shared.add.u32 [%r3], 1;", "ld.volatile.shared.u32 %r7, [%r3]; membar.cta;", true);
+    check_flag("bar.warp.sync -1; @%p2 st.release.cta.shared.u32 [%r3], 32;", acquires, true);
+    /* the same without an order */
+    check_flag("red.relaxed.cta.shared.add.u32 [%r3], 1;", acquires, false);
+    check_flag("red.shared.add.u32 [%r3], 1;", relaxed, false);
+    check_flag("red.release.cta.shared.add.u32 [%r3], 1;", relaxed, false);
+    check_flag("red.relaxed.cta.shared.add.u32 [%r3], 1;", "atom.shared.or.b32 %r7, [%r3], 0;", false);
+    check_flag("@%p2 st.volatile.shared.u32 [%r3], 32;", acquires, false);
+    check_flag("bar.warp.sync -1; @%p2 st.release.cta.shared.u32 [%r3], 32;", relaxed, false);
+    check_flag("fence.acq_rel.cta; red.relaxed.cta.shared.add.u32 [%r3], 1;", relaxed, false);
+    check_flag("fence.proxy.async; red.relaxed.cta.shared.add.u32 [%r3], 1;",
+               "ld.relaxed.cta.shared.u32 %r7, [%r3]; fence.proxy.async;", false);
+}
+
 static void test_launch(void **state) {
     (void)state;
     struct world w;
@@ -213,6 +266,7 @@ int main(void) {
         cmocka_unit_test(test_async),
         cmocka_unit_test(test_async_without_barrier),
         cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_flags),
         cmocka_unit_test(test_launch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
