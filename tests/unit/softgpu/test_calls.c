@@ -70,6 +70,11 @@ static void test_indirect(void **state) {
     (void)state;
     check_values(PTX_HEAD FUNCTIONS HEAD "mov.u64 %rd3, square;\n" CALL_RD3 TAIL, of_square);
     check_values(PTX_HEAD FUNCTIONS HEAD
+                 "mov.u64 %rd3, square; { .param .b32 a; .param .b32 v; st.param.b32 [a], %r1;\n"
+                 "T: .calltargets twice, square;\ncall (v), %rd3, (a), T; "
+                 "ld.param.b32 %r2, [v]; }\n" TAIL,
+                 of_square);
+    check_values(PTX_HEAD FUNCTIONS HEAD
                  "mov.u64 %rd4, square; mov.u64 %rd5, twice; selp.b64 %rd3, %rd5, %rd4, %p1;\n" CALL_RD3 TAIL,
                  of_mixed);
     check_values(PTX_HEAD FUNCTIONS ".global .align 8 .u64 table[3] = {twice, square, generic(twice)};\n" HEAD
@@ -169,6 +174,8 @@ static void test_wrong_text(void **state) {
         {"call (v) twice, (v);", "expected ',' before 'twice'"},
         {"call (7), twice, (v);", "argument 7 of a call is not a .param variable"},
         {"call (v), twice, (v) P;", "expected ';' before 'P'"},
+        {"P: .callprototype _ (.param .b32 _); bra P;", "label P is not defined"},
+        {"P: .calltargets twice; bra P;", "label P is not defined"},
         {"LABEL: .callprototype (.param .b32 _) _", "expected ';' before ''"},
     };
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {

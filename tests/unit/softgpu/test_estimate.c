@@ -2,6 +2,7 @@
  * all; and the code of each kind of fault. */
 #include "driver.h"
 #include <math.h>
+#include "soft_driver.h"
 
 /* Threads of CTA x of column (x, y) loop once and, where bit x of `heavy` is set, 100 times more. It counts the CTAs
  * that ran at `seen`, which an estimate leaves alone. `trap`: the word at `gate` must not be zero. */
@@ -132,30 +133,53 @@ static void test_trace(void **state) {
     assert_non_null(strstr(got, "},\"seconds\":"));
 }
 
-/* Which columns are run: all of few; of many those at the ends and in the middle, and more where they differ. */
+/* The warp instructions that an estimate of the whole grid was made with. */
+static uint64_t traced_work(const struct timed *t, unsigned grid, unsigned deep, uint64_t heavy) {
+    char path[] = "/tmp/soft-estimate-XXXXXX", line[2048] = "";
+    close(mkstemp(path));
+    setenv("SOFTGPU_TRACE", path, 1);
+    time_work(t, grid, deep, 0, heavy);
+    unsetenv("SOFTGPU_TRACE");
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(line, sizeof line, file));
+    fclose(file);
+    unlink(path);
+    const char *at = strstr(line, "\"warp_instructions\":");
+    assert_non_null(at);
+    return strtoull(at + strlen("\"warp_instructions\":"), NULL, 10);
+}
+
+/* Columns at the ends and in the middle are run, and more where neighbours differ, seven at most. Each stands for those
+ * up to half way to the next. So many of 60 columns are taken to be heavy: */
 static void test_samples(void **state) {
     (void)state;
     struct timed t = open_timed();
-    for (unsigned grid = 1; grid <= 3; grid++) {
-        const float sampled = time_work(&t, grid, 3, 0, 1ull << (grid - 1));
-        struct timed other = open_timed(); /* of another module nothing is known */
-        good(cuEventRecord(other.begin, NULL));
-        good(launch_work(&other, grid, 3, 0, 1ull << (grid - 1)));
-        good(cuCtxSynchronize());
-        good(cuEventRecord(other.end, NULL));
-        float ms;
-        good(cuEventSynchronize(other.end));
-        good(cuEventElapsedTime(&ms, other.begin, other.end));
-        assert_true(fabsf(sampled - ms * 1000) < 1e-3f * sampled);
+    const uint64_t light = traced_work(&t, 1, 1, 0), more = traced_work(&t, 1, 1, 1) - light;
+    static const struct {
+        uint64_t heavy;
+        unsigned grid, columns;
+    } cases[] = {
+        {0, 60, 0},
+        {~0ull, 60, 60},
+        {1ull << 17, 60, 0},        /* no sample meets it */
+        {1, 60, 1},                 /* 0, 1, 3, 7, 15, 30, 59 */
+        {1ull << 59, 60, 1},        /* 0, 30, 44, 51, 55, 57, 59: from 59 on */
+        {1ull << 30, 60, 7},        /* 0, 15, 22, 30, 37, 44, 59: 27 to 33 */
+        {(1ull << 30) - 1, 60, 30}, /* 0, 15, 22, 26, 28, 30, 59: up to 29 */
+        {(1ull << 20) - 1, 60, 20}, /* 0, 15, 18, 20, 22, 30, 59: up to 19 */
+        {1, 1, 1},
+        {2, 2, 1},
+        {5, 3, 2},
+        {6, 4, 2},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        const uint64_t got = traced_work(&t, cases[k].grid, 2, cases[k].heavy);
+        const uint64_t want = 2 * (cases[k].grid * light + cases[k].columns * more);
+        if (got != want)
+            fail_msg("heavy columns %llx of %u: %llu were taken for heavy, not %u", (unsigned long long)cases[k].heavy,
+                     cases[k].grid, (unsigned long long)((got / 2 - cases[k].grid * light) / more), cases[k].columns);
     }
-    const float light = time_work(&t, 60, 1, 0, 0), heavy = time_work(&t, 60, 1, 0, ~0ull);
-    assert_true(heavy > 2 * light);
-    /* one heavy column that no sample meets changes nothing; at an end or in the middle it does */
-    assert_true(time_work(&t, 60, 1, 0, 1ull << 17) == light);
-    assert_true(time_work(&t, 60, 1, 0, 1) > light);
-    assert_true(time_work(&t, 60, 1, 0, 1ull << 59) > light);
-    assert_true(time_work(&t, 60, 1, 0, 1ull << 30) > light);
-    good(cuCtxSynchronize());
 }
 
 /* A kernel that faults in a sample, for its input is not there yet: it is run, behind what it depends on. */

@@ -242,6 +242,42 @@ static void test_flags(void **state) {
                "ld.relaxed.cta.shared.u32 %r7, [%r3]; fence.proxy.async;", false);
 }
 
+/* Warp 1 writes, and tells warp 0 by a barrier; warp 0 publishes what it has not written itself. */
+static void test_flag_of_another(void **state) {
+    (void)state;
+    static const char *const publish[] = {"red.release.cta.shared.add.u32 [%r3], 1;",
+                                          "fence.acq_rel.cta; red.relaxed.cta.shared.add.u32 [%r3], 1;",
+                                          "red.relaxed.cta.shared.add.u32 [%r3], 1;"};
+    char text[1600];
+    for (uint64_t k = 0; k < 18; k++) {
+        struct world w;
+        snprintf(text, sizeof text,
+                 PTX_HEAD
+                 ".visible .entry k(.param .u64 out)\n"
+                 "{ .shared .align 16 .b8 buf[512]; .reg .pred %%p<5>; .reg .b32 %%r<12>; .reg .b64 %%rd<9>;\n"
+                 "mov.u32 %%r1, %%tid.x; mov.u32 %%r2, buf; add.u32 %%r3, %%r2, 256; setp.eq.u32 %%p2, %%r1, 0;\n"
+                 "@%%p2 st.shared.u32 [%%r3], 0; bar.sync 0; and.b32 %%r4, %%r1, 31; shl.b32 %%r4, %%r4, 2;\n"
+                 "add.u32 %%r4, %%r2, %%r4; shr.u32 %%r5, %%r1, 5; setp.eq.u32 %%p1, %%r5, 1;\n"
+                 "@%%p1 bra WRITER; setp.eq.u32 %%p1, %%r5, 2; @%%p1 bra READER; bar.sync 1, 64; %s bra END;\n"
+                 "WRITER: st.shared.u32 [%%r4], %%r1; bar.sync 1, 64; bra END;\n"
+                 "READER: ld.acquire.cta.shared.u32 %%r7, [%%r3]; setp.ne.u32 %%p3, %%r7, 32; @%%p3 bra READER;\n"
+                 "ld.shared.u32 %%r6, [%%r4]; ld.param.u64 %%rd1, [out]; mul.wide.u32 %%rd2, %%r1, 4;\n"
+                 "add.u64 %%rd1, %%rd1, %%rd2; st.global.u32 [%%rd1], %%r6; END: ret; }\n",
+                 publish[k % 3]);
+        world_open(&w, text);
+        uint32_t *out = world_alloc(&w, 384);
+        w.launch.block[0] = 96;
+        w.launch.seed = k / 3;
+        if (k % 3 == 2)
+            world_run_bad(&w, &out, SG_FAULT_RACE, "no barrier lies between");
+        else
+            world_run_good(&w, &out);
+        for (uint32_t t = 0; t < 32 && k % 3 != 2; t++)
+            assert_int_equal(out[64 + t], 32 + t);
+        world_close(&w);
+    }
+}
+
 static void test_launch(void **state) {
     (void)state;
     struct world w;
@@ -267,6 +303,7 @@ int main(void) {
         cmocka_unit_test(test_async_without_barrier),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_flag_of_another),
         cmocka_unit_test(test_launch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
