@@ -69,9 +69,9 @@ static enum mt_status copy_once(const char *path, bool immutable, sqlite3 *copy)
     enum mt_status status = open_reading(path, immutable, &from);
     if (status == MT_OK) {
         sqlite3_backup *backup = sqlite3_backup_init(copy, "main", from, "main");
-        if (backup)
-            sqlite3_backup_step(backup, -1);
-        if (!backup || sqlite3_backup_finish(backup) != SQLITE_OK)
+        /* To finish is said to be good even where a step found the file locked. */
+        const bool whole = backup && sqlite3_backup_step(backup, -1) == SQLITE_DONE;
+        if (!backup || sqlite3_backup_finish(backup) != SQLITE_OK || !whole)
             status = sql_fail(copy, path, "cannot make a temporary copy of it");
     }
     sqlite3_close_v2(from);

@@ -43,8 +43,8 @@ static enum mt_status check_owner(sqlite3 *db, const char *path, int count, int 
         status = sql_number(db, path, "PRAGMA application_id", &application);
     if (status == MT_OK)
         status = sql_number(db, path, "PRAGMA user_version", &user);
-    if (alone)
-        sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    if (alone && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK && status == MT_OK)
+        status = sql_fail(db, path, "cannot read it");
     if (status != MT_OK)
         return status;
     if (application != SCHEMA_APPLICATION && (application != 0 || user != 0 || objects != 0))
