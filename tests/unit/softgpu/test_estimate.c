@@ -2,7 +2,6 @@
  * all; and the code of each kind of fault. */
 #include "driver.h"
 #include <math.h>
-#include "soft_driver.h"
 
 /* Threads of CTA x of column (x, y) loop once and, where bit x of `heavy` is set, 100 times more. It counts the CTAs
  * that ran at `seen`, which an estimate leaves alone. `trap`: the word at `gate` must not be zero. */
