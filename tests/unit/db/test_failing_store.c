@@ -5,6 +5,7 @@
 #include "tests/unit/report/test_rows.h"
 
 #include "db/bundle.h"
+#include "db/columns.h"
 #include "db/key.h"
 #include "db/merge.h"
 #include "db/schema.h"
@@ -426,16 +427,15 @@ static void is_merged(bool succeeded) {
 }
 
 static enum mt_status insert_by_hand(void) {
-    sqlite3_stmt *insert;
-    enum mt_status status = merge_insert(source, "config", &insert);
-    if (status == MT_OK) { /* the caller steps */
-        sqlite3_bind_text(insert, 1, "sm80", -1, SQLITE_STATIC);
-        sqlite3_bind_text(insert, 2, "tile_n=1,stages=2", -1, SQLITE_STATIC);
-        failing.watch = WATCH_NOTHING;
-        assert_int_equal(sqlite3_step(insert), SQLITE_ROW);
-        failing.watch = WATCH_SQL;
+    struct insert insert;
+    int64_t key;
+    enum mt_status status = insert_begin(source, "config", &insert);
+    if (status == MT_OK) {
+        insert_text(&insert, "family", "sm80");
+        insert_text(&insert, "config", "tile_n=1,stages=2");
+        status = insert_row(&insert, &key, NULL);
     }
-    sqlite3_finalize(insert);
+    insert_release(&insert);
     return status ? status : merge_insert_knobs(source);
 }
 
