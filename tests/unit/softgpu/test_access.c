@@ -358,6 +358,9 @@ static void test_counts(void **state) {
         {"shl.b32 %r3, %r1, 3; add.u32 %r3, %r2, %r3; st.shared.u64 [%r3], %rd1;", 0, 0, 0, 0, 2, 0, 0},
         {"shl.b32 %r3, %r1, 5; add.u32 %r3, %r2, %r3; st.shared.v4.u64 [%r3], {%rd1, %rd1, %rd1, %rd1};", 0, 0, 0, 0, 8,
          0, 0},
+        {"shl.b32 %r3, %r1, 5; add.u32 %r3, %r2, %r3; mov.u32 %r4, 4; @%p1 cp.async.ca.shared.global [%r3], [%rd3], 8, "
+         "%r4;\ncp.async.wait_all;",
+         1, 12, 48, 0, 4, 2, 0},
         {"st.local.u32 [%rd5], %r1; ld.local.u32 %r3, [%rd5];", 0, 0, 0, 0, 0, 0, 2},
     };
     for (size_t k = 0; k < sizeof table / sizeof *table; k++) {

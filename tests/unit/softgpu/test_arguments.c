@@ -715,6 +715,46 @@ static void test_graph_nodes(void **state) {
     assert_int_equal(cuGraphExecDestroy(exec), CUDA_ERROR_INVALID_VALUE);
 }
 
+/* Things go in another order than they came. */
+static void test_any_order(void **state) {
+    const struct fixture *f = *state;
+    CUmodule module[3];
+    CUstream stream[3];
+    CUevent event[3];
+    CUgraph graph[3];
+    CUgraphExec exec[3];
+    CUfunction function;
+    unsigned flags;
+    size_t count;
+    for (int k = 0; k < 3; k++) {
+        good(cuModuleLoadData(&module[k], ptx_for("sm_80", shaped_body)));
+        good(cuStreamCreate(&stream[k], CU_STREAM_NON_BLOCKING));
+        good(cuEventCreate(&event[k], 0));
+        good(cuStreamBeginCapture_v2(stream[k], CU_STREAM_CAPTURE_MODE_RELAXED));
+        good(cuStreamEndCapture(stream[k], &graph[k]));
+        good(cuGraphInstantiateWithFlags(&exec[k], graph[k], 0));
+    }
+    static const int order[3] = {1, 0, 2};
+    for (int k = 0; k < 3; k++) {
+        good(cuModuleUnload(module[order[k]]));
+        good(cuStreamDestroy_v2(stream[order[k]]));
+        good(cuEventDestroy_v2(event[order[k]]));
+        good(cuGraphDestroy(graph[order[k]]));
+        good(cuGraphExecDestroy(exec[order[k]]));
+        for (int left = 0; left < 3; left++) {
+            const bool gone = order[0] == left || (k > 0 && order[1] == left) || k == 2;
+            assert_int_equal(cuModuleGetFunction(&function, module[left], "huge"),
+                             gone ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS);
+            assert_int_equal(cuStreamGetFlags(stream[left], &flags), gone ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS);
+            assert_int_equal(cuEventQuery(event[left]), gone ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS);
+            assert_int_equal(cuGraphGetNodes(graph[left], NULL, &count),
+                             gone ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS);
+            assert_int_equal(cuGraphUpload(exec[left], NULL), gone ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS);
+        }
+    }
+    good(cuModuleGetFunction(&function, f->module, "affine"));
+}
+
 /* After a fault the context says so at every call, and can still be taken down. */
 static void test_sticky(void **state) {
     struct fixture *f = *state;
@@ -769,6 +809,7 @@ int main(void) {
         driver_test(test_capture_errors),
         driver_test(test_graph_nodes),
         driver_test(test_sticky),
+        driver_test(test_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

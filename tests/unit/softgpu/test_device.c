@@ -318,6 +318,29 @@ static void test_stack_ends(void **state) {
     assert_null(current());
 }
 
+static void test_contexts_in_any_order(void **state) {
+    (void)state;
+    CUcontext a[3];
+    CUdeviceptr x[3];
+    for (int k = 0; k < 3; k++) {
+        good(cuCtxCreate_v2(&a[k], 0, 0));
+        good(cuMemAlloc_v2(&x[k], 64));
+        good(cuCtxPopCurrent_v2(NULL));
+    }
+    good(cuCtxDestroy_v2(a[1]));
+    assert_int_equal(cuCtxSetCurrent(a[1]), CUDA_ERROR_INVALID_CONTEXT);
+    for (int k = 0; k < 3; k += 2) {
+        good(cuCtxSetCurrent(a[k]));
+        good(cuMemGetAddressRange_v2(NULL, NULL, x[k]));
+        good(cuCtxSetCurrent(NULL));
+    }
+    good(cuCtxDestroy_v2(a[0]));
+    good(cuCtxSetCurrent(a[2]));
+    good(cuMemFree_v2(x[2]));
+    good(cuCtxDestroy_v2(a[2]));
+    assert_null(current());
+}
+
 static void *other_thread(void *context) {
     CUcontext seen = context, popped = NULL;
     good(cuCtxGetCurrent(&seen));
@@ -565,11 +588,14 @@ int main(void) {
     close(mkstemp(device_path));
     setenv("SOFTGPU_DEVICE", device_path, 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_settings),      cmocka_unit_test(test_init),       cmocka_unit_test(test_device),
-        cmocka_unit_test(test_uuid),          cmocka_unit_test(test_attributes), cmocka_unit_test(test_stack),
-        cmocka_unit_test(test_stack_ends),    cmocka_unit_test(test_threads),    cmocka_unit_test(test_primary),
-        cmocka_unit_test(test_context_facts), cmocka_unit_test(test_callback),   cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_exports),
+        cmocka_unit_test(test_settings),      cmocka_unit_test(test_init),
+        cmocka_unit_test(test_device),        cmocka_unit_test(test_uuid),
+        cmocka_unit_test(test_attributes),    cmocka_unit_test(test_stack),
+        cmocka_unit_test(test_stack_ends),    cmocka_unit_test(test_contexts_in_any_order),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_primary),
+        cmocka_unit_test(test_context_facts), cmocka_unit_test(test_callback),
+        cmocka_unit_test(test_errors),        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_exports),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(device_path);

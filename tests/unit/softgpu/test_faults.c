@@ -189,6 +189,21 @@ static void test_bytes(void **state) {
     }
 }
 
+/* Nothing happens behind a fault. */
+static void test_stops(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, PTX_HEAD ".visible .entry k(.param .u64 out)\n"
+                            "{ .reg .b32 %r<4>; .reg .b64 %rd<4>; ld.param.u64 %rd1, [out]; st.global.u32 [%rd1], 1;\n"
+                            "st.global.u32 [%rd1+64], 2; st.global.u32 [%rd1+4], 3; ret; }\n");
+    uint32_t *out = world_alloc(&w, 64);
+    memset(out, 0, 64);
+    world_run_bad(&w, &out, SG_FAULT_OUT_OF_BOUNDS, "'st.global.u32 [%rd1+64], 2'");
+    assert_int_equal(out[0], 1);
+    assert_int_equal(out[1], 0);
+    world_close(&w);
+}
+
 /* Warp 0 writes, then publishes; warp 1 waits until all 32 lanes have, and reads. `publish` adds 1 to [%r3] or, by lane
  * 0 alone (%p2), stores 32; `wait` loads %r7 from there. */
 static void check_flag(const char *publish, const char *wait, bool good) {
@@ -302,6 +317,7 @@ int main(void) {
         cmocka_unit_test(test_async),
         cmocka_unit_test(test_async_without_barrier),
         cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_stops),
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_flag_of_another),
         cmocka_unit_test(test_launch),

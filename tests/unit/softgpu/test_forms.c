@@ -599,6 +599,8 @@ static void test_modifiers(void **state) {
         {"add.u32 %r1, %r2, buffer;", "buffer is not declared"},
         {"add.u32 %r1, %r2, ]3;", "unknown operand ']'"},
         {"add.u32 %r1, %r2, %tid.q;", "unknown register %tid.q"},
+        {"ld.global.u32 %r1, [nowhere];", "nowhere is not declared"},
+        {"add.u32 %r1, %r2, {%r3, nowhere};", "nowhere is not declared"},
         {"ld.global.u32 %r1, [%h1];", "register %h1 is too narrow for an address"},
         {"ld.global.u32 %r1, [%p1];", "register %p1 is too narrow for an address"},
         {"ld.global.u32 %r1, [%rd1+%r2];", "expected a number before '%r2'"},

@@ -121,6 +121,8 @@ static void test_repeats(void **state) {
     launch_affine(f, NULL, dx, COUNT, 2, 1);
     affine_host(x, 2, 1);
     expect(dx, x);
+    assert_int_equal(f->context->queued, 0); /* also those that were not run */
+    expect(dx, x);
 }
 
 static void test_dropped(void **state) {

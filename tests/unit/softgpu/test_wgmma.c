@@ -357,6 +357,28 @@ static void test_fence_and_groups(void **state) {
               "reads an accumulator");
 }
 
+/* A wait for all groups but one: what only the groups that are done have read is free, the rest is not. The second
+ * product reads the first 32 bytes of each row, the first one reads 128. */
+#define TWO "wgmma.commit_group.sync.aligned; " SECOND(8, OTHERS, SAME_A)
+static void test_groups_and_tiles(void **state) {
+    (void)state;
+    const char *text = "overwritten before wgmma.wait_group";
+    check_runs(&(struct pieces){.fence = SET FENCE,
+                                .commit = TWO "wgmma.wait_group.sync.aligned 1; bar.sync 0;\n"
+                                              "@%p1 st.shared.u32 [%r2+96], %r1; bar.sync 0;"});
+    check_bad(&(struct pieces){.fence = SET FENCE,
+                               .commit = TWO "wgmma.wait_group.sync.aligned 2; bar.sync 0;\n"
+                                             "@%p1 st.shared.u32 [%r2+96], %r1; bar.sync 0;"},
+              SG_FAULT_ASYNC, text);
+    check_bad(&(struct pieces){.fence = SET FENCE,
+                               .commit = TWO "wgmma.wait_group.sync.aligned 1; bar.sync 0;\n"
+                                             "@%p1 st.shared.u32 [%r2+16], %r1; bar.sync 0;"},
+              SG_FAULT_ASYNC, text);
+    check_bad(&(struct pieces){.fence = SET FENCE, .commit = TWO "wgmma.wait_group.sync.aligned 1; mov.b32 %d20, 0;"},
+              SG_FAULT_ASYNC, "writes an accumulator");
+    check_runs(&(struct pieces){.fence = SET FENCE, .commit = TWO "wgmma.wait_group.sync.aligned 1; mov.b32 %d0, 0;"});
+}
+
 /* The four warps of a group must do the same. */
 #define WARP_2 "shr.u32 %r20, %r1, 5; setp.eq.u32 %p5, %r20, 2; "
 
@@ -513,8 +535,9 @@ int main(void) {
         cmocka_unit_test(test_registers_of_a), cmocka_unit_test(test_fence_and_accumulators),
         cmocka_unit_test(test_fence_and_a),    cmocka_unit_test(test_fence_and_groups),
         cmocka_unit_test(test_warp_group),     cmocka_unit_test(test_long_group),
-        cmocka_unit_test(test_far_apart),      cmocka_unit_test(test_registers),
-        cmocka_unit_test(test_descriptors),    cmocka_unit_test(test_unknown_forms),
+        cmocka_unit_test(test_far_apart),      cmocka_unit_test(test_groups_and_tiles),
+        cmocka_unit_test(test_registers),      cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_unknown_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
