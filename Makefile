@@ -48,6 +48,9 @@ DEVT  := $(wildcard tests/device/test_*.c)
 COMPARE := $(wildcard tests/gpu/compare*.c)
 CLIT  := $(wildcard tests/cli/test_*.sh)
 BENCH := $(wildcard tests/bench/bench_*.c)
+# What `make test` runs once more under AddressSanitizer and UBSan: what takes seconds there, and not minutes.
+SANITIZED := $(UNIT) $(filter-out $(patsubst %,tests/device/test_%.c,families faults_shared faults_sm90),$(DEVT))
+SANITIZED_CLI := $(patsubst %,tests/cli/test_%.sh,correlate errors finals merge real replay report sweep)
 # What the sources take in as text (runtime/base/embed.h): the compiler does not list these as dependencies.
 EMBEDDED  := $(filter-out %.md db/current.sql,$(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*))
 EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
@@ -111,6 +114,7 @@ db/current.sql: $(BUILD)/tests/unit/db/test_schema
 
 example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
 unit-tests: $(call exe,$(UNIT))
+sanitized-tests: all $(call exe,$(SANITIZED))
 tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare $(BUILD)/tests/gpu/soft_calibrate
 
 # ---- what people call ----
@@ -125,8 +129,9 @@ run:
 test:
 	$(Q)tests/setup.sh build test
 	$(Q)$(MAKE) tests
-	$(Q)$(MAKE) $(ASAN) unit-tests
-	$(Q)BUILD=$(BUILD) tests/run.sh "$(T)" $(call exe,$(UNIT) $(DEVT)) $(CLIT) $(patsubst %.c,$(BUILD)/asan/%,$(UNIT))
+	$(Q)$(MAKE) $(ASAN) sanitized-tests
+	$(Q)BUILD=$(BUILD) tests/run.sh "$(T)" $(call exe,$(UNIT) $(DEVT)) $(CLIT) $(patsubst %.c,$(BUILD)/asan/%,$(SANITIZED)) \
+	    $(addprefix $(BUILD)/asan/,$(SANITIZED_CLI))
 
 lint:
 	$(Q)tests/setup.sh build test lint
@@ -189,7 +194,7 @@ dist:
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests example db/current.sql lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
+.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)

@@ -5,6 +5,7 @@
 #
 # A test writes TAP: `ok 1 - name`, `not ok 2 - name`, `ok 3 # SKIP why`. One that writes none of these is a single case that
 # its exit code decides, 77 meaning skipped. A crash, a time-out and a non-zero exit after only good cases are a failed case.
+# A test below BUILD/asan is run with the programs there, whether it is one of them or a shell script of this tree.
 # In a test's environment: MIXTUNE (the command), MIXTUNE_CACHE_DIR (shared by all tests), MIXTUNE_CONFIGS, BUILD, and TMPDIR,
 # a folder of its own that is removed afterwards. It starts in the root of the source tree.
 # BUILD is the build folder; TEST_TIMEOUT the seconds after which a test hangs, TEST_JOBS how many run at a time.
@@ -15,13 +16,15 @@ export BUILD
 work=$BUILD/test-run
 
 run_one() { # test: leaves $work/NAME.{log,sum}, shows one line
-    local test=$1 name=${1#"$PWD"/} log code begin counts
+    local test=$1 name=${1#"$PWD"/} root=$BUILD cache=$BUILD/test-cache log code begin counts
+    [[ $test == "$BUILD"/asan/* ]] && root=$BUILD/asan
+    [ -e "$test" ] || test=$PWD/${test#"$root"/}
     name=${name#"${BUILD#"$PWD"/}"/}
     name=${name/tests\//}
     log=$work/${name//\//-}
     begin=$EPOCHREALTIME
     mkdir -p "$log.tmp"
-    { TMPDIR=$log.tmp MIXTUNE=$BUILD/mixtune MIXTUNE_CACHE_DIR=$BUILD/test-cache MIXTUNE_CONFIGS=$PWD/configs \
+    { TMPDIR=$log.tmp BUILD=$root MIXTUNE=$root/mixtune MIXTUNE_CACHE_DIR=$cache MIXTUNE_CONFIGS=$PWD/configs \
         CMOCKA_MESSAGE_OUTPUT=TAP NO_COLOR=1 UBSAN_OPTIONS=print_stacktrace=1 \
         LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0 \
         timeout --kill-after=5 "${TEST_TIMEOUT:=1800}" "$test" >"$log.log" 2>&1 </dev/null
@@ -70,7 +73,7 @@ rm -rf "$work"
 mkdir -p "$work"
 chosen=()
 for test in "$@"; do
-    [[ $test == *"$word"* ]] && chosen+=("$(realpath -s "$test")")
+    [[ $test == *"$word"* ]] && chosen+=("$(realpath -ms "$test")")
 done
 if [ ${#chosen[@]} = 0 ]; then
     echo "no test has '$word' in its path" >&2

@@ -31,7 +31,8 @@ static enum mt_status image_load(struct mt_table *table, int index) {
     if (strlen(from->hash) >= sizeof table->images[index].kernel.image.hash)
         return fail(MT_FAILURE, "kernel image %s of the bundle has a name that is no hash; export it again",
                     from->hash);
-    struct image image = {.data = xmalloc(from->size),
+    /* The driver is told no size, and reads what is no fat binary up to a zero: here is one. */
+    struct image image = {.data = xcalloc(from->size + 1, 1),
                           .size = from->size,
                           .registers = from->registers,
                           .spill_bytes = from->spill_bytes,
