@@ -53,6 +53,66 @@ check 'a database in a folder that is not there' 1 'nowhere' \
 check 'a configuration that cannot run' 64 'tile' \
     "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128 --config tile_n=48
 
+check 'a configuration of a space that has no value' 64 'space.yaml|line 4|tile_n' \
+    "${sweep[@]}" --space "$(space 'family: sm80\nconfigs:\n  - stages=3\n  - tile_n\n')"
+check 'a space that lists nothing' 64 'space.yaml|values|configs' "${sweep[@]}" --space "$(space 'family: sm80\n')"
+check 'a list of spaces without one' 64 '--space|empty' "${sweep[@]}" --space ,
+check 'a config.json that is a list' 64 'tiny/config.json|not a JSON object' "$MIXTUNE" sweep --quiet --model "$(model '[64]')"
+check 'a config.json with a broken number' 64 'tiny/config.json|hidden_size|at least 1' \
+    "$MIXTUNE" sweep --quiet --model "$(model '{"hidden_size": 0, "intermediate_size": 128, "num_attention_heads": 2, "vocab_size": 9}')"
+check 'heads that are not shared evenly' 64 'tiny/config.json|num_attention_heads (6)|num_key_value_heads (4)' "$MIXTUNE" sweep --quiet \
+    --model "$(model '{"hidden_size": 96, "intermediate_size": 128, "num_attention_heads": 6, "num_key_value_heads": 4, "vocab_size": 9}')"
+check 'layers beyond every size' 64 'tiny/config.json|2147483647' "$MIXTUNE" sweep --quiet \
+    --model "$(model '{"hidden_size": 96, "intermediate_size": 2000000000, "num_attention_heads": 6, "vocab_size": 9}')"
+check 'a format that is not there' 64 'xml|table, json, csv, t4' "$MIXTUNE" show --format xml
+check 'a strategy that is not there' 64 'best|exhaustive, random, guided or sample' "${sweep[@]}" --strategy best
+check 'a patience that is not there' 64 'slow|quick, normal or exhaustive' "${sweep[@]}" --patience slow
+check 'a family that bench does not have' 64 'sm70' "$MIXTUNE" bench --quiet --device "$soft" --shape 8,64,128 --family sm70
+check 'a configuration that bench cannot run' 64 'configuration 2|M=8 N=64 K=128|48' \
+    "$MIXTUNE" bench --quiet --device "$soft" --shape 8,64,128 --config tile_m=16 --config tile_n=48
+check 'nothing to merge into' 64 '--into' "$MIXTUNE" merge a.db
+check 'nothing to merge' 64 'merge --into all.db' "$MIXTUNE" merge --into all.db
+for command in correlate export probe replay report show; do
+    check "a word that $command does not take" 64 "$command takes options only|stray" "$MIXTUNE" $command stray
+done
+for command in correlate export replay report show; do
+    check "$command of a database that is not there" 1 "no database $TMPDIR/none|--db" "$MIXTUNE" $command --quiet --db "$TMPDIR/none"
+done
+
+# A database whose page of one table is overwritten: whoever reads the table says so, and says nothing else.
+"$MIXTUNE" sweep --quiet --device "$soft" --shape 8,64,128 --quick --space "$(space 'family: sm80\nvalues:\n  tile_n: [64]\n  stages: [3]\n')" \
+    --db "$TMPDIR/whole" >/dev/null 2>&1
+"$MIXTUNE" probe --quiet --device "$soft" --db "$TMPDIR/whole" >/dev/null 2>&1
+sqlite3 "$TMPDIR/whole" 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null
+damaged() { # table: sets $TMPDIR/damaged.db
+    local page
+    page=$(sqlite3 "$TMPDIR/whole" "SELECT rootpage FROM sqlite_master WHERE name = '$1'")
+    rm -f "$TMPDIR"/damaged.db*
+    cp "$TMPDIR/whole" "$TMPDIR/damaged.db"
+    head -c 4096 /dev/zero | tr '\0' '\245' | dd of="$TMPDIR/damaged.db" bs=4096 seek=$((page - 1)) conv=notrunc status=none
+}
+reads() { # table, command...: the command fails and prints nothing
+    local table=$1
+    shift
+    damaged "$table"
+    check "$* of a database whose table $table is damaged" 1 'damaged.db|damaged or cut short' "$MIXTUNE" "$@" --quiet --db "$TMPDIR/damaged.db"
+    [ ! -s "$TMPDIR/out" ] || result 'it printed something' "$* prints nothing"
+}
+for table in measurement config layer run device environment; do
+    reads $table show
+done
+for command in 'show --format t4' 'show --all --json' export report replay correlate; do
+    # shellcheck disable=SC2086 # a command and its options
+    reads measurement $command
+done
+reads measurement sweep --device "$soft" --shape 8,64,128 --space quick-sm80-decode
+reads measurement sweep --device "$soft" --shape 8,64,128 --space quick-sm80-decode --strategy guided
+reads device probe --device "$soft"
+reads device_limit show --floor
+reads device_limit show --format t4
+damaged config
+check 'merging a damaged database' 1 'nothing was merged|damaged.db is damaged' "$MIXTUNE" merge --quiet --into "$TMPDIR/whole" "$TMPDIR/damaged.db"
+
 # A cache folder that cannot be written (a file is in its way, which stops root, too) costs time, not results.
 echo occupied >"$TMPDIR/occupied"
 check 'a cache that cannot be written' 0 'cache|occupied' env MIXTUNE_CACHE_DIR="$TMPDIR/occupied/cache" \

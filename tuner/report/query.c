@@ -80,7 +80,7 @@ static char *conditions(const struct query_options *o) {
 static enum mt_status run(sqlite3 *db, char *sql) {
     enum mt_status status = MT_OK;
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        status = fail(MT_FAILURE, "%s: cannot read it: %s", sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+        status = rows_unreadable(db);
     sqlite3_free(sql);
     return status;
 }

@@ -1,13 +1,14 @@
 #include "rows.h"
 #include "runtime/base/array.h"
 
+#include "db/sql.h"
 #include <jansson.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
-static enum mt_status refuse(sqlite3 *db) {
-    return fail(MT_FAILURE, "the query failed: %s", sqlite3_errmsg(db));
+enum mt_status rows_unreadable(sqlite3 *db) {
+    return sql_fail(db, sqlite3_db_filename(db, "main"), "cannot read it");
 }
 
 static void add_row(struct rows *rows, sqlite3_stmt *query) {
@@ -24,7 +25,7 @@ enum mt_status rows_read(sqlite3 *db, const char *sql, const char *const *values
     *out = (struct rows){0};
     sqlite3_stmt *query;
     if (sqlite3_prepare_v2(db, sql, -1, &query, NULL) != SQLITE_OK)
-        return refuse(db);
+        return rows_unreadable(db);
     for (int i = 0; values && values[i]; i += 2) {
         int at = sqlite3_bind_parameter_index(query, values[i]);
         if (at)
@@ -42,7 +43,7 @@ enum mt_status rows_read(sqlite3 *db, const char *sql, const char *const *values
     if (rc == SQLITE_DONE)
         return MT_OK;
     rows_release(out);
-    return refuse(db);
+    return rows_unreadable(db);
 }
 
 void rows_release(struct rows *rows) {

@@ -18,7 +18,10 @@ struct rows {
     bool *text;      /* [columns]: some cell is text */
 };
 
-/* Runs `sql` (one statement). MT_FAILURE with SQLite's reason. Its parameters :a, :b ... are bound to `values` by name:
+/* MT_FAILURE: that the database cannot be read, why, and what to do about it. */
+enum mt_status rows_unreadable(struct sqlite3 *db);
+
+/* Runs `sql` (one statement); fails with rows_unreadable(). Its parameters :a, :b ... are bound to `values` by name:
  * a NULL-terminated list of name, value, name, value; NULL for none. */
 enum mt_status rows_read(struct sqlite3 *db, const char *sql, const char *const *values, struct rows *out);
 void rows_release(struct rows *rows);

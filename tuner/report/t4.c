@@ -1,5 +1,6 @@
 #include "t4.h"
 
+#include "rows.h"
 #include "tuner/options.h"
 #include <errno.h>
 #include <jansson.h>
@@ -153,7 +154,7 @@ static enum mt_status append_list(sqlite3 *db, const char *sql, json_t *(*elemen
     if (rc == SQLITE_OK)
         rc = sqlite3_finalize(query);
     if (status == MT_OK && rc != SQLITE_OK)
-        status = fail(MT_FAILURE, "%s: cannot read it: %s", sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+        status = rows_unreadable(db);
     return status;
 }
 
@@ -177,7 +178,7 @@ static enum mt_status make_lists(sqlite3 *db, const struct t4_choice *choice) {
         choice->failed, choice->empty_runs);
     enum mt_status status = MT_OK;
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        status = fail(MT_FAILURE, "%s: cannot read it: %s", sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+        status = rows_unreadable(db);
     sqlite3_free(sql);
     return status;
 }
@@ -224,7 +225,7 @@ static enum mt_status append_metadata(sqlite3 *db, struct str *out) {
     }
     sqlite3_finalize(query);
     if (!common)
-        return fail(MT_FAILURE, "%s: cannot read it: %s", sqlite3_db_filename(db, "main"), sqlite3_errmsg(db));
+        return rows_unreadable(db);
     append_json(out, common);
     out->data[--out->length] = 0; /* the brace: one more member follows */
     str_append(out, ",\n\"mixtune\":{");

@@ -1,5 +1,6 @@
 #include "quarantine.h"
 #include "runtime/base/array.h"
+#include "tuner/report/rows.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ enum mt_status quarantine_init(struct quarantine *q, struct store *store, const 
         rc = SQLITE_OK;
     }
     sqlite3_finalize(rows);
-    return rc == SQLITE_DONE ? MT_OK : fail(MT_FAILURE, "the database cannot be read: %s", sqlite3_errmsg(db));
+    return rc == SQLITE_DONE ? MT_OK : rows_unreadable(db);
 }
 
 void quarantine_release(struct quarantine *q) {

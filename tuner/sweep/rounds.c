@@ -3,6 +3,7 @@
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
+#include "tuner/report/rows.h"
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static enum mt_status prepare(const struct rounds *r, const struct work_item *it
                               sqlite3_stmt **out) {
     struct sqlite3 *db = store_handle(r->store);
     if (sqlite3_prepare_v2(db, sql, -1, out, NULL) != SQLITE_OK)
-        return fail(MT_FAILURE, "the database cannot be read: %s", sqlite3_errmsg(db));
+        return rows_unreadable(db);
     bind_item(*out, worker_device(r->worker), item);
     return MT_OK;
 }
@@ -70,7 +71,8 @@ static enum mt_status add_rows(const struct rounds *r, const struct work_item *i
                                struct field *field) {
     sqlite3_stmt *rows = NULL;
     enum mt_status status = prepare(r, item, baselines ? baselines_sql : finalists_sql, &rows);
-    while (!status && sqlite3_step(rows) == SQLITE_ROW) {
+    int rc = SQLITE_DONE;
+    while (!status && (rc = sqlite3_step(rows)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(rows, 0);
         const struct family *family = family_find(name);
         enum library library = strcmp(name, "cublaslt-best") ? LIBRARY_CUBLAS : LIBRARY_CUBLASLT;
@@ -80,6 +82,8 @@ static enum mt_status add_rows(const struct rounds *r, const struct work_item *i
         if (baselines || sqlite3_column_int(rows, 2) <= ROUNDS_BEST || config_is_default(&config))
             add(r, item, &config, library, baselines, field);
     }
+    if (!status && rc != SQLITE_DONE)
+        status = rows_unreadable(store_handle(r->store));
     sqlite3_finalize(rows);
     return status;
 }
@@ -89,9 +93,12 @@ static enum mt_status choose(const struct rounds *r, const struct work_item *ite
     enum mt_status status = prepare(r, item, done_sql, &row);
     if (status)
         return status;
-    bool done = sqlite3_step(row) == SQLITE_ROW && sqlite3_column_int(row, 0);
+    const int rc = sqlite3_step(row);
+    const bool done = rc == SQLITE_ROW && sqlite3_column_int(row, 0);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        status = rows_unreadable(store_handle(r->store));
     sqlite3_finalize(row);
-    if (done || (status = add_rows(r, item, false, field)))
+    if (status || done || (status = add_rows(r, item, false, field)))
         return status;
     field->configs = field->count;
     return add_rows(r, item, true, field);

@@ -4,20 +4,31 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 /* after the above */
 #include <cmocka.h>
 
 static sqlite3 *db;
+static char path[] = "/tmp/mixtune-rows-XXXXXX";
 
-static int open_memory(void **state) {
+static int open_file(void **state) {
     (void)state;
-    return sqlite3_open(":memory:", &db);
+    int fd = mkstemp(path);
+    return fd < 0 || close(fd) || sqlite3_open(path, &db);
 }
 
-static int close_memory(void **state) {
+static int close_file(void **state) {
     (void)state;
-    return sqlite3_close(db);
+    return sqlite3_close(db) || unlink(path);
+}
+
+static void check_sentence(const char *why) {
+    char want[200];
+    snprintf(want, sizeof want, "%s: cannot read it: the database refused it (SQLite: %s)", path, why);
+    assert_string_equal(fail_message(), want);
 }
 
 static struct rows read_rows(const char *sql) {
@@ -71,12 +82,12 @@ static void test_bad_queries(void **state) {
     (void)state;
     struct rows rows;
     assert_int_equal(rows_read(db, "SELECT 1 FROM nowhere", NULL, &rows), MT_FAILURE);
-    assert_string_equal(fail_message(), "the query failed: no such table: nowhere");
+    check_sentence("no such table: nowhere");
     /* The second row fails, when one is already read. */
     assert_int_equal(
         rows_read(db, "SELECT abs(x) FROM (SELECT 1 AS x UNION ALL SELECT -9223372036854775807 - 1)", NULL, &rows),
         MT_FAILURE);
-    assert_string_equal(fail_message(), "the query failed: integer overflow");
+    check_sentence("integer overflow");
     assert_int_equal(rows.count, 0);
 }
 
@@ -179,5 +190,5 @@ int main(void) {
         cmocka_unit_test(test_table),   cmocka_unit_test(test_lifted_nothing), cmocka_unit_test(test_html),
         cmocka_unit_test(test_csv),     cmocka_unit_test(test_json),
     };
-    return cmocka_run_group_tests(tests, open_memory, close_memory);
+    return cmocka_run_group_tests(tests, open_file, close_file);
 }

@@ -105,6 +105,36 @@ static void what_is_no_message_closes_the_link(void **state) {
     free(bytes);
 }
 
+/* The head of an empty message that claims `size` bytes. */
+static void send_claim(uint64_t size) {
+    char head[64];
+    assert_int_equal(link_send(&there, 7, "", 0, seconds_now() + 1), LINK_OK);
+    const ssize_t length = recv(here.fd, head, sizeof head, 0);
+    assert_int_equal(length, 16);
+    memcpy(head + 8, &size, sizeof size);
+    assert_int_equal(send(there.fd, head, (size_t)length, 0), length);
+}
+
+static void a_message_too_large_to_be_one_closes_the_link(void **state) {
+    (void)state;
+    struct worker_message message;
+    send_claim((uint64_t)1 << 30); /* the largest: the rest may come */
+    assert_int_equal(link_receive(&here, seconds_now() + 0.05, &message), LINK_LATE);
+    links_close(NULL);
+    links_open(NULL);
+    send_claim(((uint64_t)1 << 30) + 1);
+    assert_int_equal(link_receive(&here, seconds_now() + 5, &message), LINK_CLOSED);
+}
+
+static void an_end_within_a_message_closes_the_link(void **state) {
+    (void)state;
+    struct worker_message message;
+    send_claim(100);
+    close(there.fd);
+    there.fd = 0;
+    assert_int_equal(link_receive(&here, seconds_now() + 5, &message), LINK_CLOSED);
+}
+
 static void nobody_reading_is_late_and_nobody_there_is_closed(void **state) {
     (void)state;
     char *bytes = random_bytes(4 << 20);
@@ -117,9 +147,10 @@ static void nobody_reading_is_late_and_nobody_there_is_closed(void **state) {
 
 /* ---- the lock ---- */
 
+/* The lock of a GPU is the machine's: a second run of this test has other GPUs. */
 static struct device device_called(const char *uuid, bool software) {
     struct device dev = {.software = software};
-    snprintf(dev.uuid, sizeof dev.uuid, "%s", uuid);
+    snprintf(dev.uuid, sizeof dev.uuid, "%s-%d", uuid, (int)getpid());
     snprintf(dev.name, sizeof dev.name, "Test GPU");
     return dev;
 }
@@ -225,6 +256,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(messages_arrive_as_they_were_sent, links_open, links_close),
         cmocka_unit_test_setup_teardown(half_a_message_is_late_and_then_whole, links_open, links_close),
         cmocka_unit_test_setup_teardown(what_is_no_message_closes_the_link, links_open, links_close),
+        cmocka_unit_test_setup_teardown(a_message_too_large_to_be_one_closes_the_link, links_open, links_close),
+        cmocka_unit_test_setup_teardown(an_end_within_a_message_closes_the_link, links_open, links_close),
         cmocka_unit_test_setup_teardown(nobody_reading_is_late_and_nobody_there_is_closed, links_open, links_close),
         cmocka_unit_test(a_lock_keeps_others_off_the_same_gpu),
         cmocka_unit_test(software_devices_lock_one_database),
