@@ -37,7 +37,7 @@ static bool fails(int kind, const char *name, const char *text) {
 }
 
 #define REALLY(result, name, params)                                                                                   \
-    result(*really) params;                                                                                            \
+    result(*really) params; /* NOLINT(bugprone-macro-parentheses) */                                                   \
     void *symbol = dlsym(RTLD_NEXT, #name);                                                                            \
     memcpy(&really, &symbol, sizeof really)
 
