@@ -232,6 +232,8 @@ static void test_occupancy(void **state) {
     assert_int_equal(blocks, 0);
     good(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, s.bounded, 193, 0));
     assert_int_equal(blocks, 0);
+    good(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, f->affine, 1, 0));
+    assert_int_equal(blocks, 32);
     assert_int_equal(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, s.bounded, 0, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuOccupancyMaxActiveBlocksPerMultiprocessor(NULL, s.bounded, 1, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, NULL, 1, 0), CUDA_ERROR_INVALID_HANDLE);

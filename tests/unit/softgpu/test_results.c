@@ -197,15 +197,42 @@ F(insert_imm) {
     return (b & ~0x3f00u) | (a & 0x3f) << 8;
 }
 
+F(wide_carry) { /* the upper half of 128 bits; the carry of the lower halves */
+    const unsigned __int128 x = (unsigned __int128)pair(a, b) + pair(c, a);
+    return pair(b, c) + pair(a, b) + (wide)(x >> 64);
+}
+F(wide_borrow) {
+    return pair(b, c) - pair(a, b) - (pair(a, b) < pair(c, a));
+}
+F(wide_high) {
+    const unsigned __int128 x = (unsigned __int128)pair(a, b) * pair(c, a);
+    const unsigned __int128 low = (unsigned __int128)(wide)x + pair(b, c);
+    return (wide)(x >> 64) + 5 + (wide)(low >> 64);
+}
+F(wide_high_signed) {
+    return (wide)((__int128)(int64_t)pair(a, b) * (int64_t)pair(c, a) >> 64) + pair(b, c);
+}
+
 static void test_integers(void **state) {
     (void)state;
     static const struct line table[] = {
-        {"mad24.hi.sat.s32 %r9, %r1, %r2, %r3;", mad24_sat}, {"max.relu.s16x2 %r9, %r1, %r2;", max_relu},
-        {"min.relu.s16x2 %r9, %r1, %r2;", min_relu},         {"dp4a.s32.u32 %r9, %r1, %r2, %r3;", dot4_su},
-        {"dp4a.u32.s32 %r9, %r1, %r2, %r3;", dot4_us},       {"dp2a.lo.s32.u32 %r9, %r1, %r2, %r3;", dot2_lo},
-        {"dp2a.hi.u32.s32 %r9, %r1, %r2, %r3;", dot2_hi},    {"mad.wide.u32 %rd9, %r1, %r2, 0x123456789ab;", wide_imm},
-        {"mad.wide.s32 %rd9, %r1, %r2, -5;", wide_neg},      {"bfe.u32 %r9, %r1, 3, 5;", field_imm},
-        {"bfe.s64 %rd9, %rd1, 34, 10;", field_signed},       {"bfi.b32 %r9, %r1, %r2, 8, 6;", insert_imm},
+        {"add.cc.u64 %rd5, %rd1, %rd2; addc.u64 %rd9, %rd3, %rd1;", wide_carry},
+        {"sub.cc.u64 %rd5, %rd1, %rd2; subc.u64 %rd9, %rd3, %rd1;", wide_borrow},
+        {"mad.lo.cc.u64 %rd5, %rd1, %rd2, %rd3; madc.hi.u64 %rd9, %rd1, %rd2, 5;", wide_high},
+        {"mad.hi.s64 %rd9, %rd1, %rd2, %rd3;", wide_high_signed},
+        {"mad.hi.cc.s64 %rd9, %rd1, %rd2, %rd3;", wide_high_signed},
+        {"mad24.hi.sat.s32 %r9, %r1, %r2, %r3;", mad24_sat},
+        {"max.relu.s16x2 %r9, %r1, %r2;", max_relu},
+        {"min.relu.s16x2 %r9, %r1, %r2;", min_relu},
+        {"dp4a.s32.u32 %r9, %r1, %r2, %r3;", dot4_su},
+        {"dp4a.u32.s32 %r9, %r1, %r2, %r3;", dot4_us},
+        {"dp2a.lo.s32.u32 %r9, %r1, %r2, %r3;", dot2_lo},
+        {"dp2a.hi.u32.s32 %r9, %r1, %r2, %r3;", dot2_hi},
+        {"mad.wide.u32 %rd9, %r1, %r2, 0x123456789ab;", wide_imm},
+        {"mad.wide.s32 %rd9, %r1, %r2, -5;", wide_neg},
+        {"bfe.u32 %r9, %r1, 3, 5;", field_imm},
+        {"bfe.s64 %rd9, %rd1, 34, 10;", field_signed},
+        {"bfi.b32 %r9, %r1, %r2, 8, 6;", insert_imm},
     };
     CHECK(table);
 }
@@ -226,6 +253,15 @@ F(video_mad_plus) {
 }
 F(video_set) {
     return ((int8_t)(a >> 24) >= (int32_t)b) + c;
+}
+F(video_more) {
+    return ((int16_t)a > (int16_t)b ? 1 : 0) | ((int16_t)(a >> 16) > (int16_t)(b >> 16) ? 0x10000 : 0);
+}
+F(video_most) {
+    return (uint8_t)a <= b;
+}
+F(video_other) {
+    return c + (a != b);
 }
 F(video_sub) {
     return (word)((int64_t)(int32_t)a - (int64_t)(uint8_t)(b >> 16));
@@ -277,6 +313,9 @@ static void test_video(void **state) {
         {"vmad.u32.u32.u32 %r9, %r1.b0, %r2.b0, -%r3;", video_mad_sub},
         {"vmad.u32.u32.u32.po.sat %r9, %r1.h0, %r2.h0, %r3;", video_mad_plus},
         {"vset.s32.s32.ge.add %r9, %r1.b3, %r2, %r3;", video_set},
+        {"vset2.s32.s32.gt %r9, %r1, %r2, %r3;", video_more},
+        {"vset.u32.u32.le %r9, %r1.b0, %r2;", video_most},
+        {"vset.u32.u32.ne.add %r9, %r1, %r2, %r3;", video_other},
         {"vsub.s32.s32.u32 %r9, %r1, %r2.b2;", video_sub},
         {"vabsdiff.u32.u32.s32.sat %r9, %r1.h1, %r2;", video_diff},
         {"vmin.s32.s32.s32.min %r9, %r1.h0, %r2, %r3;", video_min},
@@ -322,6 +361,12 @@ F(four_taken) {
 F(shifted) {
     return pair(a, b) << 33;
 }
+F(backwards) { /* the bytes of a, from the last to the first */
+    return __builtin_bswap32(a);
+}
+F(behind) {
+    return a & 1 ? 3 : 1;
+}
 F(in_a_scope) {
     return a + 12;
 }
@@ -340,6 +385,8 @@ static void test_operands(void **state) {
         {"mov.b32 {_, %h9}, %r1;", high_taken},
         {"mov.b64 {%h5, _, _, %h6}, %rd1; cvt.u32.u16 %r5, %h5; cvt.u32.u16 %r6, %h6; add.u32 %r9, %r5, %r6;",
          four_taken},
+        {"{ .reg .b8 %b<4>; mov.b32 {%b0, %b1, %b2, %b3}, %r1; mov.b32 %r9, {%b3, %b2, %b1, %b0}; }", backwards},
+        {"{ { @%p1 bra AHEAD; } mov.u32 %r9, 1; bra NEXT; } AHEAD: mov.u32 %r9, 3; NEXT:", behind},
         {"shl.b64 %rd9, %rd1, 33;", shifted},
         {"{ .reg .b32 %r1, %x; mov.u32 %x, 12; mov.u32 %r1, %x; { add.u32 %r9, %r1, 0; } } add.u32 %r9, %r9, %r1;",
          in_a_scope},
