@@ -618,6 +618,13 @@ static void test_arithmetic(void **state) {
          {"min.sat.f16 %h1, %h2, %h3;", "min.f16 %h1, %h2;", "min.f16 %h1, %h2, %h3, %h4, %h5;"}},
         {"neg.f16 %h1, %h2;", "div.f16" ARITHMETIC, {"div.f16 %h1, %h2, %h3;"}},
         {"abs.bf16x2 %r1, %r2;", "add.f16.f32" ARITHMETIC, {"add.f16.f32 %h1, %h2, %f3;"}},
+    };
+    CHECK(table);
+}
+
+static void test_moves_and_bits(void **state) {
+    (void)state;
+    static const struct forms table[] = {
         {"mov.b64 {%r1, %r2}, %rd1;",
          "mov.b64" ARITHMETIC,
          {"mov.b64 {%h1, %r2}, %rd1;", "mov.b64 {%r1, %r2, %r3}, %rd1;", "mov.b64 {%rd1}, %rd2;",
@@ -633,6 +640,13 @@ static void test_arithmetic(void **state) {
          {"shf.l.b32 %r1, %r2, %r3, %r4;", "shf.wrap.b32 %r1, %r2, %r3, %r4;", "shf.l.r.wrap.b32 %r1, %r2, %r3, %r4;"}},
         {"and.pred %p1, %p2, %p3;", "and.f32" ARITHMETIC, {"and.f32 %f1, %f2, %f3;"}},
         {"bfind.shiftamt.u32 %r1, %r2;", "bfind.b32" ARITHMETIC, {"bfind.b32 %r1, %r2;"}},
+    };
+    CHECK(table);
+}
+
+static void test_comparisons_and_video(void **state) {
+    (void)state;
+    static const struct forms table[] = {
         {"setp.lt.and.ftz.f32 %p1|%p2, %f1, %f2, %p3;",
          "setp.f32" ARITHMETIC,
          {"setp.lo.f32 %p1, %f1, %f2;", "setp.f32 %p1, %f1, %f2;", "setp.lt.sat.f32 %p1, %f1, %f2;"}},
@@ -742,11 +756,21 @@ static void test_modifiers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matrices),           cmocka_unit_test(test_mma),         cmocka_unit_test(test_wgmma),
-        cmocka_unit_test(test_loads_and_stores),   cmocka_unit_test(test_atomics),     cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_bulk_copies),        cmocka_unit_test(test_barriers),    cmocka_unit_test(test_warp_wide),
-        cmocka_unit_test(test_addresses_and_flow), cmocka_unit_test(test_conversions), cmocka_unit_test(test_modifiers),
+        cmocka_unit_test(test_matrices),
+        cmocka_unit_test(test_mma),
+        cmocka_unit_test(test_wgmma),
+        cmocka_unit_test(test_loads_and_stores),
+        cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_bulk_copies),
+        cmocka_unit_test(test_barriers),
+        cmocka_unit_test(test_warp_wide),
+        cmocka_unit_test(test_addresses_and_flow),
+        cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_modifiers),
         cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_moves_and_bits),
+        cmocka_unit_test(test_comparisons_and_video),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
