@@ -255,6 +255,91 @@ static void test_counters_add(void **state) {
     assert_memory_equal(&sum, &want, sizeof sum);
 }
 
+/* A device of round numbers: a clock is a nanosecond, and memory moves a byte in one. */
+static struct dev_profile *round_device(void) {
+    struct dev_profile *p = load("a100-sxm-80g");
+    p->clock_mhz = 1000;
+    p->sm_count = 100;
+    p->memory_gbs = 2;
+    p->memory_efficiency = 0.5;
+    p->memory_latency_ns = 500;
+    p->l2_latency_clocks = 200;
+    p->l2_kib = 1024;
+    p->warp_interval_clocks = 2;
+    p->loads_in_flight = 4;
+    p->launch_us = 3;
+    p->host_link_gbs = 0.25;
+    p->overlap_exponent = 1000;
+    return p;
+}
+
+/* How long a CTA waits for memory, in nanoseconds. */
+static void test_latency(void **state) {
+    (void)state;
+    struct dev_profile *p = round_device();
+    static const struct {
+        uint64_t read, asynchronous, written, requests, inflight, longest, footprint, ctas;
+        unsigned threads, per_sm;
+        double dram, latency; /* of a grid of `ctas`, each of which does the above */
+    } cases[] = {
+        /* 1000 loads of each of 4 warps, 4 in flight at a time, all from memory, or a quarter of them */
+        {1000, 0, 0, 4000, 0, 10, 1000, 1, 128, 1, 1000, 10 * 2 + 250 * 500},
+        {1000, 0, 0, 4000, 0, 10, 250, 1, 128, 1, 250, 10 * 2 + 250 * (200 + 75)},
+        {1000, 0, 1000, 4000, 0, 10, 500, 1, 128, 1, 1000, 10 * 2 + 250 * (200 + 150)},
+        /* half of the bytes come by copies: half of the requests do not wait */
+        {1000, 500, 0, 4000, 0, 10, 1000, 1, 128, 1, 1000, 10 * 2 + 125 * 500},
+        /* copies in flight bound a stream */
+        {1000, 1000, 0, 4000, 100, 10, 1000, 1, 128, 1, 1000, 10 * 500},
+        {1000, 1000, 0, 4000, 100, 9000, 1000, 1, 128, 1, 1000, 9000 * 2},
+        /* 33 threads are two warps; 201 CTAs on 100 SMs with one each are three rounds */
+        {1000, 0, 0, 4000, 0, 10, 1000, 1, 33, 1, 1000, 10 * 2 + 500 * 500},
+        {10, 0, 0, 40, 0, 10, 5000000, 201, 128, 1, 2010, 3 * (10 * 2 + 2.5 * 500)},
+        {10, 0, 0, 40, 0, 10, 5000000, 201, 128, 2, 2010, 2 * (10 * 2 + 2.5 * 500)},
+        /* what is larger than L2 is loaded again by each of the CTAs that do not run together */
+        {1000000, 0, 0, 0, 0, 10, 2000000, 100, 128, 1, 1e8 / 10, 20},
+        {1000000, 0, 500000, 0, 0, 10, 2000000, 4, 128, 1, 4e6, 20},
+        {1000000, 0, 0, 0, 0, 10, 1000000, 100, 128, 1, 1e6, 20},
+        /* nothing is moved */
+        {0, 0, 0, 4000, 0, 10, 1000, 1, 128, 1, 0, 20},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        const struct sg_counters c = {.global_bytes_read = cases[n].read * cases[n].ctas,
+                                      .async_bytes = cases[n].asynchronous * cases[n].ctas,
+                                      .global_bytes_written = cases[n].written * cases[n].ctas,
+                                      .global_requests = cases[n].requests * cases[n].ctas,
+                                      .max_inflight_bytes = cases[n].inflight,
+                                      .max_warp_instructions = cases[n].longest};
+        const struct model_kernel k = {.counters = &c,
+                                       .counted = cases[n].ctas,
+                                       .ctas = cases[n].ctas,
+                                       .threads = cases[n].threads,
+                                       .ctas_per_sm = cases[n].per_sm,
+                                       .footprint = cases[n].footprint};
+        struct model_time t;
+        model_kernel_time(p, &k, &t);
+        near(t.term[MODEL_DRAM] * 1e9, cases[n].dram, 1e-9);
+        near(t.term[MODEL_LATENCY] * 1e9, cases[n].latency, 1e-9);
+    }
+    p->l2_latency_clocks = 700; /* memory is never nearer than L2 */
+    const struct sg_counters c = {.global_bytes_read = 1000, .global_requests = 4000, .max_warp_instructions = 10};
+    const struct model_kernel k = {
+        .counters = &c, .counted = 1, .ctas = 1, .threads = 128, .ctas_per_sm = 1, .footprint = 1000};
+    struct model_time t;
+    model_kernel_time(p, &k, &t);
+    near(t.term[MODEL_LATENCY] * 1e9, 10 * 2 + 250 * 700, 1e-9);
+    dev_profile_free(p);
+}
+
+static void test_copies(void **state) {
+    (void)state;
+    struct dev_profile *p = round_device();
+    near(model_copy_seconds(p, MODEL_COPY_HOST, 1000), 3e-6 + 4000e-9, 1e-9);
+    near(model_copy_seconds(p, MODEL_FILL, 1000), 3e-6 + 1000e-9, 1e-9);
+    near(model_copy_seconds(p, MODEL_COPY_DEVICE, 1000), 3e-6 + 2000e-9, 1e-9);
+    near(model_copy_seconds(p, MODEL_FILL, 0), 3e-6, 1e-9);
+    dev_profile_free(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_device_has_a_sheet),
@@ -265,6 +350,8 @@ int main(void) {
         cmocka_unit_test(test_overlap),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_counters_add),
+        cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

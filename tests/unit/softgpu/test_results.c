@@ -91,6 +91,45 @@ F(nth_set) {
     }
     return ~0u;
 }
+F(left_16) {
+    return b < 16 ? (a & 0xffff) << b & 0xffff : 0;
+}
+F(left_32) {
+    return b < 32 ? a << b : 0;
+}
+F(left_64) {
+    return c < 64 ? pair(a, b) << c : 0;
+}
+F(right_u16) {
+    return b < 16 ? (a & 0xffff) >> b : 0;
+}
+F(right_s16) {
+    return (uint16_t)((int16_t)a >> (b < 15 ? b : 15));
+}
+F(right_u32) {
+    return b < 32 ? a >> b : 0;
+}
+F(right_s32) {
+    return (word)((int32_t)a >> (b < 31 ? b : 31));
+}
+F(right_u64) {
+    return c < 64 ? pair(a, b) >> c : 0;
+}
+F(right_s64) {
+    return (wide)((int64_t)pair(a, b) >> (c < 63 ? c : 63));
+}
+F(funnel_left) {
+    return (word)((pair(a, b) << (c & 31)) >> 32);
+}
+F(funnel_right) {
+    return (word)(c < 32 ? pair(a, b) >> c : b);
+}
+F(field_u32) { /* positions and lengths beyond the end */
+    wide r = 0;
+    for (word k = 0; k < (c & 255) && k < 32; k++)
+        r |= (wide)((b & 255) + k < 32 ? a >> ((b & 255) + k) & 1 : 0) << k;
+    return r;
+}
 F(logic) {
     return ((a & 1) && (b & 1)) ^ ((a & 1) || !(b & 1));
 }
@@ -126,6 +165,18 @@ static void test_bits(void **state) {
         {"szext.clamp.s32 %r9, %r1, %r2;", extend_clamp_s},
         {"szext.wrap.u32 %r9, %r1, %r2;", extend_wrap_u},
         {"szext.wrap.s32 %r9, %r1, %r2;", extend_wrap_s},
+        {"shl.b16 %h9, %h1, %r2;", left_16},
+        {"shl.b32 %r9, %r1, %r2;", left_32},
+        {"shl.b64 %rd9, %rd1, %r3;", left_64},
+        {"shr.u16 %h9, %h1, %r2;", right_u16},
+        {"shr.s16 %h9, %h1, %r2;", right_s16},
+        {"shr.b32 %r9, %r1, %r2;", right_u32},
+        {"shr.s32 %r9, %r1, %r2;", right_s32},
+        {"shr.u64 %rd9, %rd1, %r3;", right_u64},
+        {"shr.s64 %rd9, %rd1, %r3;", right_s64},
+        {"shf.l.wrap.b32 %r9, %r1, %r2, %r3;", funnel_left},
+        {"shf.r.clamp.b32 %r9, %r1, %r2, %r3;", funnel_right},
+        {"bfe.u32 %r9, %r1, %r2, %r3;", field_u32},
         {"and.b32 %r5, %r2, 31; rem.u32 %r6, %r3, 9; sub.s32 %r6, %r6, 4; fns.b32 %r9, %r1, %r5, %r6;", nth_set},
         {"and.pred %p3, %p1, %p2; not.pred %p4, %p2; or.pred %p5, %p1, %p4; xor.pred %p9, %p3, %p5;", logic},
         {"mov.pred %p9, !%p1;", moved},
