@@ -11,6 +11,13 @@
 #include "db/schema.h"
 #include "runtime/base/log.h"
 #include "runtime/jit/cache.h"
+#include "../../db/bundle.h"
+#include "../../db/key.h"
+#include "../../db/merge.h"
+#include "../../db/schema.h"
+#include "../../db/sql.h"
+#include "../../runtime/base/log.h"
+#include "../../runtime/cache.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +31,10 @@ enum { WATCH_NOTHING = 0, WATCH_SQL = 1, WATCH_FILES = 2 };
 
 static struct {
     int watch, at, calls;
-    const char *name; /* of the call that failed; NULL: none has */
-    char text[64];    /* and of what */
+    const char *name;      /* of the call that failed; NULL: none has */
+    char text[64];         /* and of what */
+    bool begun, committed; /* the transaction of a writer */
+    int read_only, code;   /* what SQLite says; code 0: it is asked */
 } failing;
 
 static bool fails(int kind, const char *name, const char *text) {
@@ -57,7 +66,20 @@ int sqlite3_exec(sqlite3 *db, const char *sql, int (*row)(void *, int, char **, 
     REALLY(int, sqlite3_exec, (sqlite3 *, const char *, int (*)(void *, int, char **, char **), void *, char **));
     if (fails(WATCH_SQL, "sqlite3_exec", sql))
         return SQLITE_IOERR;
-    return really(db, sql, row, context, error);
+    const int rc = really(db, sql, row, context, error);
+    failing.committed |= failing.begun && !strcmp(sql, "COMMIT") && rc == SQLITE_OK;
+    failing.begun |= !strcmp(sql, "BEGIN IMMEDIATE") && rc == SQLITE_OK;
+    return rc;
+}
+
+int sqlite3_db_readonly(sqlite3 *db, const char *name) {
+    (void)db, (void)name;
+    return failing.read_only;
+}
+
+int sqlite3_extended_errcode(sqlite3 *db) {
+    REALLY(int, sqlite3_extended_errcode, (sqlite3 *));
+    return failing.code ? failing.code : really(db);
 }
 
 int sqlite3_prepare_v2(sqlite3 *db, const char *sql, int size, sqlite3_stmt **out, const char **tail) {
@@ -276,7 +298,7 @@ static void is_migrated_or_not(bool succeeded) {
     assert_int_equal(sqlite3_step(query), SQLITE_ROW);
     const int version = sqlite3_column_int(query, 0);
     assert_int_equal(sqlite3_column_int(query, 1), version > 3);
-    assert_true(version == 6 || (version == 3 && !succeeded));
+    assert_int_equal(version, failing.committed ? 6 : 3);
     sqlite3_finalize(query);
     sqlite3_close(db);
     is_empty_database(succeeded);
@@ -290,6 +312,10 @@ static void opening(void **state) {
         &(struct path){"opening a database", WATCH_SQL, open_store, nothing, is_empty_database, f->path, NULL});
     every_call_fails(&(struct path){"migrating a database", WATCH_SQL, open_store, make_version_3, is_migrated_or_not,
                                     f->path, NULL});
+    failing.read_only = 1;
+    assert_int_equal(open_store(), MT_FAILURE);
+    failing.read_only = 0;
+    assert_non_null(strstr(fail_message(), "cannot be written: make the file and its folder writable"));
 }
 
 static int rows[5];
@@ -380,6 +406,48 @@ static void recording(void **state) {
     check_ok(store_record(store, &m));
     store_close(store);
     every_call_fails(&(struct path){"asking", WATCH_SQL, ask, forget_query, close_store, f->path, NULL});
+}
+
+/* What to do depends on why it failed, and SQLite has finer reasons than are told apart here. */
+static void advice(void **state) {
+    f = *state;
+    static const struct {
+        int code;
+        const char *advice;
+    } known[] = {
+        {SQLITE_NOTADB, "it is not a database: name a different file with --db"},
+        {SQLITE_CORRUPT_SEQUENCE, "the file is damaged or cut short: restore a copy"},
+        {SQLITE_FULL, "the disk is full: free some space"},
+        {SQLITE_READONLY_DIRECTORY, "it cannot be written: make the file and its folder writable"},
+        {SQLITE_PERM, "it cannot be written: make the file and its folder writable"},
+        {SQLITE_CANTOPEN_ISDIR, "its folder does not exist or cannot be written: create it"},
+        {SQLITE_BUSY_SNAPSHOT, "another process keeps it locked: wait"},
+        {SQLITE_LOCKED_SHAREDCACHE, "another process keeps it locked: wait"},
+        {SQLITE_IOERR_WRITE, "reading or writing failed: check that the disk is neither full nor failing"},
+        {SQLITE_NOMEM, "the database refused it"},
+        {SQLITE_CONSTRAINT_CHECK, "the database refused it"},
+    };
+    sqlite3 *db;
+    int64_t value = 7;
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char want[160];
+        failing.code = known[i].code;
+        assert_int_equal(sql_fail(db, "the file", "cannot do it"), MT_FAILURE);
+        snprintf(want, sizeof want, "the file: cannot do it: %s", known[i].advice);
+        assert_ptr_equal(strstr(fail_message(), want), fail_message());
+        assert_non_null(strstr(fail_message(), " (SQLite: "));
+    }
+    failing.code = 0;
+    check_ok(sql_number(db, f->path, "SELECT 5", &value));
+    assert_int_equal(value, 5);
+    check_ok(sql_number(db, f->path, "SELECT 5 WHERE 0", &value));
+    assert_int_equal(value, 0);
+    assert_int_equal(sql_number(db, f->path, "SELECT no_such_thing", &value), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "no_such_thing"));
+    assert_string_equal(sql_text(NULL), "");
+    assert_string_equal(sql_text("x"), "x");
+    sqlite3_close(db);
 }
 
 /* ---- merging ---- */
@@ -611,7 +679,7 @@ static void caching(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
     const struct CMUnitTest tests[] = {
-        TEST(opening), TEST(recording), TEST(merging), TEST(bundles), TEST(caching),
+        TEST(opening), TEST(recording), TEST(advice), TEST(merging), TEST(bundles), TEST(caching),
     };
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

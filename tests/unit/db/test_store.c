@@ -1,8 +1,11 @@
 /* The store: what goes in comes out, resuming, staleness, migrations, and every file that is not a database of ours. */
 #include "test_store.h"
 
+#include "db/key.h"
 #include "db/schema.h"
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static void samples_come_back_bit_for_bit(void **state) {
     struct fixture *f = *state;
@@ -177,6 +180,85 @@ static void a_repeated_measurement_replaces_in_queries_only(void **state) {
     store_close(store);
 }
 
+/* Nanoseconds since 1970, and always later than what is there: a clock may be put back. */
+static void rows_have_times_that_grow(void **state) {
+    struct fixture *f = *state;
+    struct timespec now;
+    double sample = 5000;
+    struct store_measurement m = good(&sample, 1);
+    const struct store_limit limit = {"fma", "lanes", 128, ORIGIN_MEASURED};
+    clock_gettime(CLOCK_REALTIME, &now);
+    const int64_t before = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    struct store *store = open_run(f->path, &gpu, &env);
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(store_record_limit(store, &limit), MT_OK);
+    clock_gettime(CLOCK_REALTIME, &now);
+    const int64_t after = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    const int64_t started = number(store, "SELECT started FROM run"),
+                  created = number(store, "SELECT created FROM measurement");
+    assert_true(before <= started && started <= created && created <= after);
+    assert_true(created <= number(store, "SELECT created FROM device_limit"));
+    assert_true(number(store, "SELECT created FROM device_limit") <= after);
+
+    assert_int_equal(sqlite3_exec(store_handle(store),
+                                  "UPDATE run SET started = 9000000000000000000; UPDATE measurement SET created = "
+                                  "8000000000000000000; UPDATE device_limit SET created = 7000000000000000000",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(store_begin(store, &gpu, &env, "a second run"), MT_OK);
+    assert_int_equal(number(store, "SELECT max(started) FROM run"), 9000000000000000001);
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(number(store, "SELECT max(created) FROM measurement"), 8000000000000000001);
+    assert_int_equal(store_record_limit(store, &limit), MT_OK);
+    assert_int_equal(number(store, "SELECT max(created) FROM device_limit"), 7000000000000000001);
+    store_close(store);
+}
+
+/* What `open` writes to standard error while the file is opened. */
+static void said_while_opening(const char *path, const char *log, struct str *out) {
+    fflush(stderr);
+    int kept = dup(2), fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(kept >= 0 && fd >= 0);
+    dup2(fd, 2);
+    struct store *store;
+    enum mt_status status = store_open(path, &store);
+    fflush(stderr);
+    dup2(kept, 2);
+    close(kept);
+    close(fd);
+    assert_int_equal(status, MT_OK);
+    store_close(store);
+    assert_int_equal(file_read(log, out), MT_OK);
+}
+
+/* A database that was brought up to date is told of, a new one and one of today are not. */
+static void a_migration_is_told(void **state) {
+    struct fixture *f = *state;
+    char log[112], old[112];
+    sqlite3 *db;
+    struct str said = {0}, want = {0};
+    snprintf(log, sizeof log, "%s/log", f->folder);
+    snprintf(old, sizeof old, "%s/old.db", f->folder);
+    said_while_opening(f->path, log, &said);
+    said_while_opening(f->path, log, &said);
+    assert_string_equal(said.data, "");
+    assert_int_equal(sqlite3_open(old, &db), SQLITE_OK);
+    key_register(db);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(sqlite3_exec(db, schema_steps(NULL)[i], NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 5; PRAGMA application_id = 1296652372", NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    said_while_opening(old, log, &said);
+    str_printf(&want, "%s: brought from database version 5 to 6\n", old);
+    assert_string_equal(said.data, want.data);
+    str_clear(&said);
+    said_while_opening(old, log, &said);
+    assert_string_equal(said.data, "");
+    str_release(&said);
+    str_release(&want);
+}
+
 static void copying_rows_twice_changes_nothing(void **state) {
     struct fixture *f = *state;
     struct store *store = open_run(f->path, &gpu, &env);
@@ -272,6 +354,11 @@ static void what_is_no_database_of_ours_is_refused(void **state) {
     refused(f->folder, "is a folder");
     refused("/proc/self/t.db", "folder does not exist or cannot be written");
     refused("/dev/full", "/dev/full");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(store_open(i ? "" : NULL, &store), MT_USAGE);
+        assert_null(store);
+        assert_string_equal(fail_message(), "a database needs a file name: give one with --db");
+    }
 }
 
 static void a_truncated_file_is_refused(void **state) {
@@ -322,6 +409,8 @@ int main(void) {
         TEST(resuming_skips_what_is_there),
         TEST(stale_rows_stay_and_do_not_count),
         TEST(a_repeated_measurement_replaces_in_queries_only),
+        TEST(rows_have_times_that_grow),
+        TEST(a_migration_is_told),
         TEST(copying_rows_twice_changes_nothing),
         TEST(what_is_no_database_of_ours_is_refused),
         TEST(a_truncated_file_is_refused),
