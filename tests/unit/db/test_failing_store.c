@@ -2,22 +2,16 @@
  * one sentence that names the file, what was there stays, and the same works once nothing fails any more.
  *
  * This program has functions by the names of theirs, which the code under test is linked with. */
-#include "tests/unit/report/test_rows.h"
+#include "test_rows.h"
 
 #include "db/bundle.h"
 #include "db/columns.h"
 #include "db/key.h"
 #include "db/merge.h"
 #include "db/schema.h"
+#include "db/sql.h"
 #include "runtime/base/log.h"
 #include "runtime/jit/cache.h"
-#include "../../db/bundle.h"
-#include "../../db/key.h"
-#include "../../db/merge.h"
-#include "../../db/schema.h"
-#include "../../db/sql.h"
-#include "../../runtime/base/log.h"
-#include "../../runtime/cache.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* What a device can do at best: recorded, merged, exported and imported; and the floors that follow from it. */
-#include "tests/unit/report/test_rows.h"
+#include "test_rows.h"
 
 #include "db/merge.h"
 #include "runtime/gpu/launch.h"

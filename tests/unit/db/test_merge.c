@@ -1,5 +1,5 @@
 /* Merging: the union of rows, whatever the order and however often; a damaged source changes nothing. */
-#include "tests/unit/report/test_rows.h"
+#include "test_rows.h"
 
 #include "db/key.h"
 #include "db/merge.h"

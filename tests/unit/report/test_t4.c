@@ -1,5 +1,5 @@
 /* T4: what is written has the fields of the schema, comes back as the same rows, and is refused when it was changed. */
-#include "test_rows.h"
+#include "tests/unit/db/test_rows.h"
 
 #include "db/merge.h"
 #include "tuner/report/query.h"

@@ -2,7 +2,7 @@
 #ifndef MT_TEST_ROWS_H
 #define MT_TEST_ROWS_H
 
-#include "tests/unit/db/test_store.h"
+#include "test_store.h"
 
 static inline void check_ok(enum mt_status status) {
     if (status != MT_OK)
