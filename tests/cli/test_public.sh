@@ -6,19 +6,16 @@ set -u
 
 header=runtime/mixtune.h
 declared=$(sed -n 's/^MT_API .*[ *]\(mt_[a-z0-9_]*\)(.*/\1/p' "$header" | sort)
-verdict=
 [ "$(wc -w <<<"$declared")" = "$(grep -c '^MT_API ' "$header")" ] || verdict='a line that begins with MT_API was not understood'
-result "$verdict" 'the functions of mixtune.h are known'
+result 'the functions of mixtune.h are known'
 
-verdict=
 for name in $declared; do
-    grep -q "\<$name(" tests/unit/test_*.c tests/device/test_*.c || verdict="$verdict $name,"
+    grep -rq --include='test_*.c' "\<$name(" tests/unit tests/device || verdict+=" no test calls $name; "
 done
-result "${verdict:+no test calls$verdict}" 'each function of mixtune.h is called by a test'
+result 'each function of mixtune.h is called by a test'
 
 exported=$(nm -D --defined-only "$BUILD/libmixtune.so" | awk '$2 == "T" || $2 == "D" || $2 == "B" || $2 == "R" { print $3 }' | sort)
-verdict=
 diff <(echo "$declared") <(echo "$exported") >"$TMPDIR/err" || verdict='the library exports other functions than mixtune.h has'
-result "$verdict" 'libmixtune.so exports what mixtune.h has'
+result 'libmixtune.so exports what mixtune.h has'
 
 finish

@@ -26,7 +26,7 @@ no_watchdog() { export SOFTGPU_WATCHDOG=1000000000000; }
 # What is limited in seconds is limited in processor time of the command and its worker when the command runs with LD_PRELOAD=$clock: a kernel
 # that hangs uses it up, and on a busy machine no other does.
 clock=$TMPDIR/clock.so
-cc -std=c11 -D_GNU_SOURCE -shared -fPIC -Wall -Wextra -Werror -o "$clock" tests/unit/fake_clock.c || exit 1
+cc -std=c11 -D_GNU_SOURCE -shared -fPIC -Wall -Wextra -Werror -o "$clock" tests/cli/fake_clock.c || exit 1
 # Under a sanitizer: it comes after the clock, and a worker that is signalled dies of the signal.
 export ASAN_OPTIONS=verify_asan_link_order=0:handle_segv=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}
 

@@ -1,7 +1,7 @@
 /* mixtune correlate: how well the time model of a software device ranks what was measured on the GPU. */
 #include "cmd.h"
-#include "json_line.h"
 #include "runtime/base/str.h"
+#include "tuner/report/json_line.h"
 #include "tuner/report/query.h"
 #include "tuner/report/rows.h"
 #include "tuner/search/rank.h"

@@ -1,8 +1,8 @@
 /* mixtune export: the bundle of one type of GPU: its winners, with their kernels, as libmixtune dispatches them. */
 #include "cmd.h"
-#include "json_line.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
+#include "tuner/report/json_line.h"
 #include "tuner/report/query.h"
 #include "tuner/report/winner_set.h"
 #include "tuner/sweep/draft.h"

@@ -1,9 +1,9 @@
 #include "cmd.h"
-#include "json_line.h"
 #include "runtime/base/file.h"
 #include "runtime/gpu/launch.h"
 #include "runtime/jit/compile.h"
 #include "tuner/options.h"
+#include "tuner/report/json_line.h"
 #include <dirent.h>
 #include <ftw.h>
 #include <stdio.h>

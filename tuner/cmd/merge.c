@@ -1,11 +1,11 @@
 /* mixtune merge: databases of many machines, and T4 files, into one. */
 #include "db/merge.h"
 #include "cmd.h"
-#include "json_line.h"
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/options.h"
+#include "tuner/report/json_line.h"
 #include "tuner/report/t4.h"
 #include <inttypes.h>
 #include <stdio.h>

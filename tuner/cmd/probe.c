@@ -1,13 +1,13 @@
 /* mixtune probe: what the device can do at best, into the database. */
 #include "cmd.h"
 #include "db/store.h"
-#include "json_line.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/gpu/nvml.h"
 #include "runtime/jit/compile.h"
 #include "tuner/options.h"
 #include "tuner/progress.h"
+#include "tuner/report/json_line.h"
 #include "tuner/sweep/lock.h"
 #include "tuner/sweep/run.h"
 #include <stdio.h>

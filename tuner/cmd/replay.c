@@ -1,10 +1,10 @@
 /* mixtune replay: how near a search comes to the best of a stored exhaustive sweep, and after how many measurements. */
 #include "tuner/search/replay.h"
 #include "cmd.h"
-#include "json_line.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
+#include "tuner/report/json_line.h"
 #include "tuner/report/plot.h"
 #include "tuner/report/query.h"
 #include <math.h>

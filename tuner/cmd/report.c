@@ -1,9 +1,9 @@
 /* mixtune report: CSV files, plots and one self-contained HTML page of what a database holds. */
 #include "cmd.h"
-#include "json_line.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
+#include "tuner/report/json_line.h"
 #include "tuner/report/plot.h"
 #include "tuner/report/query.h"
 #include <sqlite3.h>

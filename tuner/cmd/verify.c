@@ -1,9 +1,9 @@
 #include "cmd.h"
-#include "json_line.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/plan/space.h"
 #include "tuner/progress.h"
+#include "tuner/report/json_line.h"
 #include "tuner/sweep/worker.h"
 #include <inttypes.h>
 #include <stdio.h>
