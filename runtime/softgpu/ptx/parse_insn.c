@@ -474,7 +474,6 @@ static bool parse_operands(struct parser *p) {
             if (srcs == MAX_SRC)
                 return parse_error(p, "too many operands");
             src[srcs++] = p->coordinates;
-            p->coordinates = (struct operand){0};
         }
         more = parse_accept(p, ",");
     }

@@ -9,7 +9,7 @@ enum { BYTES = 4096 };
  * is %rd4. 1 KiB of shared memory at %r2 = buf, 64 bytes of local memory at %rd5 = depot. */
 static const char before[] =
     ".version 8.6\n.target sm_90a\n.address_size 64\n"
-    ".visible .entry k(.param .u64 in, .param .u64 out, .param .align 16 .b8 s[48])\n"
+    ".visible .entry k(.param .u64 in, .param .u64 out, .param .align 16 .b8 s[52])\n"
     "{ .shared .align 128 .b8 buf[1024]; .local .align 16 .b8 depot[64];\n"
     ".reg .pred %p<9>; .reg .b16 %h<9>; .reg .b32 %r<24>; .reg .b64 %rd<20>; .reg .b128 %q<4>; .reg .f32 %f<9>;\n"
     "ld.param.u64 %rd1, [in]; ld.param.u64 %rd2, [out]; mov.u32 %r1, %tid.x; mul.wide.u32 %rd3, %r1, 32;\n"
@@ -18,7 +18,7 @@ static const char before[] =
 
 struct params {
     uint8_t *in, *out;
-    uint8_t s[48];
+    uint8_t s[52];
 };
 
 static void open_code(struct world *w, struct params *p, const char *code) {
@@ -196,10 +196,10 @@ static void test_spaces(void **state) {
           parameter);
     check_bad("mov.u64 %rd7, s; ld.param.u32 %r4, [%rd7+2];", SG_FAULT_MISALIGNED,
               "parameter offset 18 is not a multiple of 4");
-    check_bad("mov.u64 %rd7, s; ld.param.u32 %r4, [%rd7+48];", SG_FAULT_OUT_OF_BOUNDS,
-              "4 bytes at offset 64 of 64 parameter bytes");
+    check_bad("mov.u64 %rd7, s; ld.param.u32 %r4, [%rd7+52];", SG_FAULT_OUT_OF_BOUNDS,
+              "4 bytes at offset 68 of 68 parameter bytes");
     check_bad("mov.u64 %rd7, s; cvta.param.u64 %rd7, %rd7; ld.u64 %rd6, [%rd7+48];", SG_FAULT_OUT_OF_BOUNDS,
-              "8 bytes at offset 64 of 64 parameter bytes");
+              "8 bytes at offset 64 of 68 parameter bytes");
     check_bad("mov.u64 %rd7, s; cvta.param.u64 %rd7, %rd7; st.u32 [%rd7], %r1;", SG_FAULT_OUT_OF_BOUNDS,
               "kernel parameters cannot be written");
     check_bad("ld.local.u32 %r3, [%rd5+2];", SG_FAULT_MISALIGNED, "local address 0x2 is not a multiple of 4");

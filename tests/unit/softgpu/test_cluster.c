@@ -504,6 +504,9 @@ static void test_between(void **state) {
                  SEND_INIT "fence.proxy.async;\n" CLUSTER_SYNC SEND RECEIVE CLUSTER_SYNC "st.shared.u32 [%r5], %r1;\n",
                  predecessor);
     check_wrong(SEND_INIT CLUSTER_SYNC SEND RECEIVE CLUSTER_SYNC, SG_FAULT_ASYNC, "no fence.proxy.async followed");
+    check_wrong(SEND_INIT "fence.proxy.async;\n" CLUSTER_SYNC "@%p1 " BETWEEN
+                          "[%r24+4096], [%r2+16384], 256, [%r11];\n",
+                SG_FAULT_OUT_OF_BOUNDS, "a bulk copy of 256 bytes from shared 0x4000 of ");
     check_wrong(SEND_INIT "fence.proxy.async;\n" CLUSTER_SYNC SEND
                           "@%p1 st.shared.u32 [%r5], %r1;\n" CLUSTER_SYNC RECEIVE,
                 SG_FAULT_ASYNC, "may still be reading it");

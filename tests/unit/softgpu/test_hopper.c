@@ -256,6 +256,8 @@ static void test_bulk(void **state) {
     assert_int_equal(w.counters.async_bytes, 4096);
     assert_int_equal(w.counters.global_bytes_read, 4096);
     assert_int_equal(w.counters.max_inflight_bytes, 4096);
+    assert_int_equal(w.counters.global_sectors, 128 + 128);  /* and what the threads write */
+    assert_int_equal(w.counters.shared_wavefronts, 32 + 32); /* written by the copies, read by the threads */
     world_close(&w);
     str_release(&ptx);
 }
@@ -316,6 +318,20 @@ static void test_stage_reused(void **state) {
         str_release(&ptx);
         str_release(&whole);
     }
+}
+
+/* Both warps read the same word, at different times; who waits for both may write there, who does not may not. */
+#define READ_AND_ARRIVE                                                                                                \
+    "setp.eq.u32 %p3, %r3, 1; @%p3 fence.acq_rel.cta; @%p3 fence.acq_rel.cta; ld.shared.u32 %r12, [%r2];\n"            \
+    "mbarrier.arrive.shared::cta.b64 _, [bar+8]; @!%p1 bra OVER;\n"
+#define WAIT_FOR_BOTH "AGAIN: mbarrier.try_wait.parity.shared::cta.b64 %p4, [bar+8], 0; @!%p4 bra AGAIN;\n"
+static void test_readers(void **state) {
+    (void)state;
+    const char *init = INIT("1") "@%p1 mbarrier.init.shared::cta.b64 [bar+8], 64;\n" FENCE;
+    check_bulk(init, EXPECT("4096") ONE_COPY, "",
+               READ_AND_ARRIVE WAIT_FOR_BOTH "st.shared.u32 [%r2], 0; OVER:", SG_FAULT_NONE, "");
+    check_bulk(init, EXPECT("4096") ONE_COPY, "", READ_AND_ARRIVE "st.shared.u32 [%r2], 0; OVER:", SG_FAULT_RACE,
+               "and no barrier lies between");
 }
 
 static void test_end_in_flight(void **state) {
@@ -576,6 +592,7 @@ int main(void) {
         cmocka_unit_test(test_generic),
         cmocka_unit_test(test_maps),
         cmocka_unit_test(test_places_of_tensors),
+        cmocka_unit_test(test_readers),
         cmocka_unit_test(test_phases),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_wrong_arrivals),
