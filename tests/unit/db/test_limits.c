@@ -157,6 +157,21 @@ static void a_software_device_measures_nothing(void **state) {
     store_close(store);
 }
 
+static void a_limit_belongs_to_a_run(void **state) {
+    struct fixture *f = *state;
+    const struct store_limit one = {"fma", NULL, 128, ORIGIN_MEASURED};
+    struct store *store;
+    check_ok(store_open(f->path, &store));
+    assert_int_equal(store_record_limit(store, &one), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "a limit belongs to a run, and none was begun: call store_begin() first"));
+    check_ok(store_begin(store, &gpu, &env, "probe"));
+    check_ok(store_record_limit(store, &one));
+    assert_int_equal(number(store, "SELECT count(*) FROM device_limit JOIN run ON run.id = run WHERE command = 'probe' "
+                                   "AND name = 'fma' AND value = 128 AND unit = '' AND origin = 'measured'"),
+                     1);
+    store_close(store);
+}
+
 static void merged_and_exported(void **state) {
     struct fixture *f = *state;
     struct store *source, *target;
@@ -213,6 +228,7 @@ int main(void) {
         CASE(reasons),
         CASE(no_limit_of_another),
         CASE(the_bytes_of_the_operands),
+        CASE(a_limit_belongs_to_a_run),
         CASE(merged_and_exported),
         CASE(a_software_device_measures_nothing),
         CASE(an_edited_limit_is_refused),

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <xxhash.h>
 
 static void samples_come_back_bit_for_bit(void **state) {
     struct fixture *f = *state;
@@ -40,6 +41,125 @@ static void samples_come_back_bit_for_bit(void **state) {
     assert_int_equal(sqlite3_step(query), SQLITE_DONE);
     sqlite3_finalize(query);
     assert_int_equal(number(store, "SELECT value FROM knob WHERE name = 'stages'"), 4);
+    store_close(store);
+}
+
+/* Each number another one, so that none stands in the place of another. */
+static void every_column_is_what_was_given(void **state) {
+    struct fixture *f = *state;
+    const struct store_device device = {"uuid", "name", 91, 133, 0};
+    const struct store_environment environment = {13001, 1301, "templates", "cublas", "clocks", "gate"};
+    const double samples[3] = {5, 6.5, 7};
+    struct store *store;
+    assert_int_equal(store_open(f->path, &store), MT_OK);
+    assert_int_equal(store_begin(store, &device, &environment, "command"), MT_OK);
+    struct store_measurement m = {.layer = {"model", "layer", 101, 102, 3},
+                                  .m = 104,
+                                  .group = 105,
+                                  .scheme = "scheme",
+                                  .dtype = "bf16",
+                                  .family = "family",
+                                  .config = "a=1,b=2",
+                                  .config_hash = "hash",
+                                  .cache_state = "hot",
+                                  .message = "of no use",
+                                  .samples_ns = samples,
+                                  .sample_count = 3,
+                                  .median_ns = 6.5,
+                                  .low_ns = 6.25,
+                                  .high_ns = 6.75,
+                                  .registers = 106,
+                                  .smem_bytes = 107,
+                                  .spill_bytes = 108,
+                                  .rejected = 109,
+                                  .low_clock = 0.5};
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(
+        number(
+            store,
+            "SELECT count(*) FROM measurement AS x JOIN run ON run.id = run JOIN device ON device.id = device JOIN "
+            "environment AS e ON e.id = environment JOIN layer ON layer.id = x.layer JOIN config ON config.id = "
+            "x.config WHERE uuid = 'uuid' AND name = 'name' AND cc = 91 AND sm_count = 133 AND software = 0 AND "
+            "driver_version = 13001 AND nvrtc_version = 1301 AND template_hash = 'templates' AND cublas_version = "
+            "'cublas' AND clocks = 'clocks' AND missing = 'gate' AND command = 'command' AND model = 'model' AND "
+            "layer.layer = 'layer' AND n = 101 AND k = 102 AND tp = 3 AND m = 104 AND group_size = 105 AND scheme = "
+            "'scheme' AND dtype = 'bf16' AND family = 'family' AND config.config = 'a=1,b=2' AND binary = 'hash' "
+            "AND cache_state = 'hot' AND outcome = 'ok' AND message = '' AND origin = 'measured' AND median_ns = 6.5 "
+            "AND low_ns = 6.25 AND high_ns = 6.75 AND registers = 106 AND smem_bytes = 107 AND spill_bytes = 108 AND "
+            "rejected = 109 AND low_clock = 0.5 AND length(samples) = 24"),
+        1);
+    sqlite3_stmt *query;
+    assert_int_equal(sqlite3_prepare_v2(store_handle(store), "SELECT samples FROM measurement", -1, &query, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(query), SQLITE_ROW);
+    for (int i = 0; i < 3; i++)
+        assert_true(store_decode_sample(sqlite3_column_blob(query, 0), i) == samples[i]);
+    sqlite3_finalize(query);
+
+    /* What is not given. */
+    m = (struct store_measurement){.layer = {NULL, NULL, 1, 1, 0},
+                                   .m = 1,
+                                   .scheme = "s",
+                                   .dtype = "fp16",
+                                   .family = "g",
+                                   .outcome = OUTCOME_REFUSED,
+                                   .message = "why",
+                                   .origin = ORIGIN_MODELLED};
+    assert_int_equal(store_record(store, &m), MT_OK);
+    m.cache_state = "";
+    m.layer.tp = 1;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(number(store,
+                            "SELECT count(*) FROM fact WHERE model = '' AND layer = '' AND tp = 1 AND config = '' "
+                            "AND binary = '' AND cache_state = 'cold' AND message = 'why' AND outcome = 'refused' "
+                            "AND origin = 'modelled' AND median_ns IS NULL AND sample_count IS NULL"),
+                     2);
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement WHERE low_clock IS NULL AND rejected = 0"), 2);
+    assert_int_equal(number(store, "SELECT count(*) FROM layer"), 2);
+    store_close(store);
+}
+
+/* What is no number is no knob. */
+static void knobs_are_taken_from_the_text(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    double sample = 5000;
+    struct store_measurement m = good(&sample, 1);
+    m.config = "a=1,,word,b=,c=3x,d=-5,e=0,f=99999999999";
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(number(store, "SELECT count(*) FROM knob"), 4);
+    assert_int_equal(number(store, "SELECT sum(value) FROM knob WHERE name IN ('a', 'd', 'e')"), -4);
+    assert_int_equal(number(store, "SELECT value FROM knob WHERE name = 'f'"), 99999999999);
+    store_close(store);
+}
+
+/* A key is the hash of a row's contents: numbers by eight bytes, the lowest first, all else by its size and bytes. */
+static void keys_are_hashes_of_contents(void **state) {
+    struct fixture *f = *state;
+    struct store *store;
+    struct key key;
+    static const char bytes[] =
+        "\5\0\0\0\0\0\0\0table\2\0\0\0\0\0\0\0ab\0\0\0\0\0\0\0\0\xfe\xff\xff\xff\xff\xff\xff\xff"
+        "\3\0\0\0\0\0\0\0x\0y";
+    key_init(&key, "table");
+    key_text(&key, "ab");
+    key_text(&key, "");
+    key_number(&key, -2);
+    key_bytes(&key, "x\0y", 3);
+    assert_int_equal(key_finish(&key), (int64_t)XXH3_64bits(bytes, sizeof bytes - 1));
+    key_init(&key, "table");
+    key_text(&key, "ab");
+    key_text(&key, "");
+    key_number(&key, -2);
+    key_bytes(&key, "x\0y", 3);
+    key_number(&key, 0x3ff8000000000000); /* 1.5 */
+    key_number(&key, 0);
+    const int64_t want = key_finish(&key);
+    assert_int_equal(store_open(f->path, &store), MT_OK);
+    assert_int_equal(number(store, "SELECT content_key('table', 'ab', NULL, -2, x'780079', 1.5, -0.0)"), want);
+    assert_int_equal(number(store, "SELECT content_key('table', 'ab', '', -2, x'780079', 1.5, 0.0)"), want);
+    assert_int_equal(number(store, "SELECT content_key('a', 'bc') = content_key('ab', 'c')"), 0);
+    assert_int_equal(number(store, "SELECT content_key(1) = content_key('1')"), 0);
     store_close(store);
 }
 
@@ -404,6 +524,9 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
     const struct CMUnitTest tests[] = {
         TEST(samples_come_back_bit_for_bit),
+        TEST(every_column_is_what_was_given),
+        TEST(knobs_are_taken_from_the_text),
+        TEST(keys_are_hashes_of_contents),
         TEST(every_outcome_is_a_row),
         TEST(nonsense_is_refused),
         TEST(resuming_skips_what_is_there),
