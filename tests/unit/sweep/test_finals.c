@@ -1,5 +1,6 @@
 /* Finals decided by hand: who wins, what a win is, and that drift between rounds changes nothing. */
 #include "tuner/sweep/finals.h"
+#include "tuner/sweep/rounds.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,12 +75,28 @@ static void an_unsure_lead_is_none(void **state) {
     assert_int_equal(finals_winner(&f), 1);
 }
 
+/* What was thrown away of all: samples add up, the lowest clock counts, and so do candidates that lost either. */
+static void what_was_rejected_adds_up(void **state) {
+    (void)state;
+    struct tally tally = {0};
+    tally_add(&tally, &(struct rejected){0, 0});
+    assert_true(tally.candidates == 0 && tally.rejected.samples == 0 && tally.rejected.clock == 0);
+    tally_add(&tally, &(struct rejected){3, 0});
+    tally_add(&tally, &(struct rejected){0, 0.8});
+    tally_add(&tally, &(struct rejected){1, 0.7});
+    tally_add(&tally, &(struct rejected){2, 0.9});
+    assert_int_equal(tally.candidates, 4);
+    assert_int_equal(tally.rejected.samples, 6);
+    assert_true(tally.rejected.clock == 0.7);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_ratio_is_of_times_within_a_round),
         cmocka_unit_test(a_win_is_one_percent_and_sure),
         cmocka_unit_test(the_simplest_that_is_not_beaten_wins),
         cmocka_unit_test(an_unsure_lead_is_none),
+        cmocka_unit_test(what_was_rejected_adds_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
