@@ -577,6 +577,9 @@ static void test_events(void **state) {
     assert_int_equal(cuEventElapsedTime(NULL, a, b), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuEventElapsedTime(&ms, none, b), CUDA_ERROR_INVALID_HANDLE);
     assert_int_equal(cuEventElapsedTime(&ms, a, none), CUDA_ERROR_INVALID_HANDLE);
+    struct CUevent_st alike = *b; /* recorded, but nobody's */
+    assert_int_equal(cuEventElapsedTime(&ms, a, &alike), CUDA_ERROR_INVALID_HANDLE);
+    assert_int_equal(cuEventElapsedTime(&ms, &alike, b), CUDA_ERROR_INVALID_HANDLE);
     assert_int_equal(cuEventRecord(none, NULL), CUDA_ERROR_INVALID_HANDLE);
     assert_int_equal(cuEventRecord(a, (CUstream)state), CUDA_ERROR_INVALID_HANDLE);
     assert_int_equal(cuEventSynchronize(none), CUDA_ERROR_INVALID_HANDLE);

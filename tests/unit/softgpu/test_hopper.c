@@ -322,7 +322,8 @@ static void test_stage_reused(void **state) {
 
 /* Both warps read the same word, at different times; who waits for both may write there, who does not may not. */
 #define READ_AND_ARRIVE                                                                                                \
-    "setp.eq.u32 %p3, %r3, 1; @%p3 fence.acq_rel.cta; @%p3 fence.acq_rel.cta; ld.shared.u32 %r12, [%r2];\n"            \
+    "bar.sync 0; setp.eq.u32 %p3, %r3, 1; @%p3 fence.acq_rel.cta; @%p3 fence.acq_rel.cta; ld.shared.u32 %r12, "        \
+    "[%r2];\n"                                                                                                         \
     "mbarrier.arrive.shared::cta.b64 _, [bar+8]; @!%p1 bra OVER;\n"
 #define WAIT_FOR_BOTH "AGAIN: mbarrier.try_wait.parity.shared::cta.b64 %p4, [bar+8], 0; @!%p4 bra AGAIN;\n"
 static void test_readers(void **state) {

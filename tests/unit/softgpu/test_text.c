@@ -176,6 +176,8 @@ static void test_errors(void **state) {
         {BODY ".reg .b32 %r<3>; { .reg .b32 %x; } mov.u32 %r1, %x; ret; }\n", "PTX line 5: unknown register %x"},
         {BODY "/* a\nb */ .pragma \"x\ny\"; frob;\n}\n", "PTX line 7: unknown instruction 'frob;'"},
         {BODY ".loc 1 2 3\n// frob\nfrob;\n}\n", "PTX line 7: unknown instruction 'frob;'"},
+        {BODY ".reg .b32 %r<3>; add.u8   %r1,\n\t%r2,  %r1; }\n",
+         "PTX line 5: add.u8: this combination of types and modifiers is not known in 'add.u8 %r1, %r2, %r1'"},
         {BODY "ret; \n", "PTX line 6: unknown instruction ''"},
         {BODY "ret? }\n", "PTX line 5: unknown operand '?'"},
         {HEAD ".global .b32;\n", "PTX line 3: the name of a variable is missing"},
