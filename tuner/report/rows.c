@@ -1,4 +1,5 @@
 #include "rows.h"
+#include "json_line.h"
 #include "runtime/base/array.h"
 
 #include "db/sql.h"
@@ -308,9 +309,6 @@ void rows_print_json(const struct rows *rows, struct str *out) {
                 value = json_integer(strtoll(cell, &end, 10));
             json_object_set_new(object, rows->name[c], value ? value : json_null());
         }
-        char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15));
-        str_printf(out, "%s\n", text ? text : "{}");
-        free(text);
-        json_decref(object);
+        json_line_append(object, out);
     }
 }
