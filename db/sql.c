@@ -1,7 +1,7 @@
 #include "sql.h"
-#include "runtime/base/str.h"
 #include <sqlite3.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* What to do about an error, by its primary code. Recorded rows are whole in every one of these cases but a damaged
@@ -58,10 +58,9 @@ enum mt_status sql_number(sqlite3 *db, const char *path, const char *sql, int64_
 }
 
 int sql_parameter(sqlite3_stmt *statement, const char *name) {
-    struct str full = {0};
-    str_printf(&full, ":%s", name);
-    const int at = sqlite3_bind_parameter_index(statement, full.data);
-    str_release(&full);
+    char full[64]; /* on the stack: a row binds some fifty of them */
+    snprintf(full, sizeof full, ":%s", name);
+    const int at = sqlite3_bind_parameter_index(statement, full);
     return at ? at : (abort(), 0); /* a misspelt column in our own code */
 }
 

@@ -151,8 +151,7 @@ static enum mt_status read_listed(const char *path, const struct str *text, cons
             continue;
         struct yaml_error error = {.line = 1};
         find_line(text, config, &error);
-        snprintf(error.reason, sizeof error.reason, "%s", fail_message());
-        return fail(MT_USAGE, "space file %s, line %d: %s", path, error.line, error.reason);
+        return fail_context(MT_USAGE, "space file %s, line %d", path, error.line);
     }
     return MT_OK;
 }
