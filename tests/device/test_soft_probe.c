@@ -59,10 +59,10 @@ static void compare(const char *name) {
     near(&found, "int8_mma", tops * d->tensor_int8_macs * d->mma_sync_fraction, 0.01);
     near(&found, "f16_mma", tops * d->tensor_f16_macs * d->mma_sync_fraction, 0.01);
     near(&found, "fma", d->fma_lanes < issue ? d->fma_lanes : issue, 0.02);
-    near(&found, "mad", d->fma_lanes < issue ? d->fma_lanes : issue, 0.02);
-    near(&found, "add", d->alu_lanes, 0.02);
+    near(&found, "mad", d->imad_lanes, 0.02);
+    near(&found, "add", d->alu_lanes + d->imad_lanes, 0.06); /* the compiler makes every second one a multiply-add */
     near(&found, "lop3", d->alu_lanes, 0.02);
-    near(&found, "convert", d->xu_lanes, 0.01);
+    near(&found, "convert", d->compute_capability > 80 ? d->alu_lanes : d->xu_lanes, 0.02); /* I2FP from 8.6 on */
     near(&found, "clock", d->clock_mhz, 1e-9);
     near(&found, "shared_read", 128, 0.01);
     near(&found, "shared_quad", 128, 0.01); /* a quarter of a warp at a time, whatever it asks for */

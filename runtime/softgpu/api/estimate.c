@@ -126,7 +126,7 @@ static double model(struct cu_op *op, const struct sg_counters *counters, unsign
 }
 
 static unsigned launch_prepare(const struct cu_op *op, const struct sg_memory *memory, struct sg_launch *out) {
-    const struct CUfunc_st *f = op->function;
+    struct CUfunc_st *f = op->function;
     unsigned blocks = cu_function_occupancy(f, op->block[0] * op->block[1] * op->block[2], op->shared).blocks;
     if (blocks == 0)
         blocks = 1;
@@ -134,6 +134,7 @@ static unsigned launch_prepare(const struct cu_op *op, const struct sg_memory *m
                               .params = op->params,
                               .shared_dynamic = op->shared,
                               .registers = f->registers_estimated ? 0 : f->registers,
+                              .expansion = cu_function_expansion(f),
                               .memory = memory,
                               .host_threads = cu_device.host_threads,
                               .resident_ctas = (int)(blocks * cu_device.profile->sm_count),

@@ -1,4 +1,8 @@
-/* Attributes and occupancy of kernels. */
+/* Attributes and occupancy of kernels, and their machine code. */
+#include "runtime/base/log.h"
+#include "runtime/base/str.h"
+#include "runtime/softgpu/profile/regions.h"
+#include "runtime/softgpu/profile/sass.h"
 #include "state.h"
 
 struct model_occupancy cu_function_occupancy(const struct CUfunc_st *function, unsigned threads, size_t dynamic) {
@@ -11,6 +15,25 @@ int cu_function_max_threads(const struct CUfunc_st *function) {
     while (threads > 32 && !model_occupancy(cu_device.profile, (unsigned)threads, function->registers, 0).blocks)
         threads -= 32;
     return threads;
+}
+
+const struct expansion *cu_function_expansion(struct CUfunc_st *function) {
+    const struct dev_image *image = &function->module->image;
+    const struct dev_kernel_facts *facts = dev_image_facts(image, function->name);
+    if (function->expansion || !facts || !facts->code)
+        return function->expansion;
+    struct flow machine;
+    unsigned unknown;
+    sass_read(facts->code, facts->code_bytes, image->cubin_arch, &machine, &unknown);
+    if (unknown)
+        log_warn(
+            "softgpu: %s: %u of %zu instructions of its machine code are of no known kind; each counts as an issue "
+            "slot, so its modelled time may be short",
+            function->name, unknown, machine.steps);
+    function->expansion = xcalloc(1, sizeof *function->expansion);
+    regions_find(function->code, &machine, function->expansion);
+    flow_free(&machine);
+    return function->expansion;
 }
 
 static bool function_alive(const struct CUctx_st *context, CUfunction handle) {

@@ -9,8 +9,10 @@
 void cu_module_unref(struct CUmod_st *module) {
     if (--module->refs > 0)
         return;
-    for (int i = 0; i < module->function_count; i++)
+    for (int i = 0; i < module->function_count; i++) {
         free(module->functions[i].name);
+        free(module->functions[i].expansion);
+    }
     free(module->functions);
     free(module->variables);
     dev_image_release(&module->image);

@@ -88,7 +88,8 @@ struct CUfunc_st {
     char *name;
     unsigned registers, local_bytes;
     bool registers_estimated;
-    int dynamic_limit; /* bytes of dynamic shared memory that a launch may ask for */
+    struct expansion *expansion; /* of its PTX to the machine code beside it; NULL until cu_function_expansion() */
+    int dynamic_limit;           /* bytes of dynamic shared memory that a launch may ask for */
     int carveout;
 };
 struct CUmod_st {
@@ -108,6 +109,8 @@ void cu_module_unref(struct CUmod_st *module);
 void cu_module_unload_all(struct CUctx_st *context);
 struct model_occupancy cu_function_occupancy(const struct CUfunc_st *function, unsigned threads, size_t dynamic);
 int cu_function_max_threads(const struct CUfunc_st *function);
+/* Found when it is first asked for; NULL if the image has no machine code. */
+const struct expansion *cu_function_expansion(struct CUfunc_st *function);
 /* cu_enter() for a function of the current context. */
 CUresult cu_function_enter(CUfunction handle, struct CUctx_st **context);
 

@@ -10,6 +10,9 @@ bool machine_bind(struct insn *i, char *error, size_t error_size);
 /* ---- sched.c ---- */
 void *run_worker(void *run);
 
+/* ---- count.c ---- */
+void count_machine_code(struct warp *w); /* when it has ended */
+
 /* ---- cluster.c ---- */
 void cluster_start(struct cluster *cl); /* its barrier; its CTAs have started */
 void cluster_exit(struct warp *w, uint32_t lanes);

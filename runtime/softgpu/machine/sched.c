@@ -31,12 +31,16 @@ static void run_split(struct warp *w, uint64_t limit) {
     uint32_t active = w->active;
     const bool guarded = wgmma_watches(w);
     uint64_t issued = 0, lanes = 0;
+    unsigned region = w->in_region;
     w->event = false;
     while (issued < limit && w->pc != stop && !w->event) {
         const struct insn *i = code + w->pc++;
         uint32_t exec = active;
         issued++;
         w->count.pipe[i->pipe]++;
+        w->region[i->region].steps++;
+        if (i->region != region)
+            w->region[region = i->region].entries++;
         if (i->guarded & GUARD_PREDICATE)
             exec &= *(const uint32_t *)(const void *)(frame + i->guard_slot) ^ i->guard_xor;
         lanes += (uint32_t)__builtin_popcount(exec);
@@ -48,6 +52,7 @@ static void run_split(struct warp *w, uint64_t limit) {
     }
     w->count.warp_instructions += issued;
     w->count.lane_instructions += lanes;
+    w->in_region = (uint8_t)region;
     split_save(w);
 }
 
@@ -170,6 +175,8 @@ static void cta_start(struct cta *c, uint32_t linear) {
         struct warp *w = &c->warp[k];
         uint32_t lanes = run->threads - (uint32_t)k * LANES;
         memset(&w->count, 0, sizeof w->count);
+        memset(w->region, 0, sizeof w->region);
+        w->in_region = 0;
         w->carry = 0;
         c->own[k].cluster_arrived = c->own[k].cluster_passed = 0;
         c->own[k].registers = (l->registers + 7) / 8 * 8;
@@ -188,7 +195,7 @@ static void cta_finish(struct cta *c) {
     c->warp[0].count.max_inflight_bytes = inflight;
     pthread_mutex_lock(&c->run->lock);
     for (int k = 0; k < c->warps; k++) {
-        c->warp[k].count.max_warp_instructions = c->warp[k].count.warp_instructions;
+        count_machine_code(&c->warp[k]);
         counters_add(&c->run->total, &c->warp[k].count, 1);
     }
     pthread_mutex_unlock(&c->run->lock);

@@ -83,7 +83,7 @@ enum sg_pipe op_pipe(const struct insn *i) {
             return SG_PIPE_HALF;
         if (type == T_F64)
             return SG_PIPE_FP64;
-        return type == T_F32 || pipe == SG_PIPE_BY_PRODUCT ? SG_PIPE_FMA : SG_PIPE_ALU;
+        return type == T_F32 ? SG_PIPE_FMA : pipe == SG_PIPE_BY_PRODUCT ? SG_PIPE_IMAD : SG_PIPE_ALU;
     case SG_PIPE_BY_ORDER:
         return type == T_F64 ? SG_PIPE_FP64 : SG_PIPE_ALU;
     case SG_PIPE_BY_CONVERSION:
@@ -92,6 +92,7 @@ enum sg_pipe op_pipe(const struct insn *i) {
         return i->sub == SUB_MMA ? SG_PIPE_TENSOR : SG_PIPE_BRANCH;
     case SG_PIPE_ALU:
     case SG_PIPE_FMA:
+    case SG_PIPE_IMAD:
     case SG_PIPE_HALF:
     case SG_PIPE_XU:
     case SG_PIPE_LSU:

@@ -40,18 +40,20 @@ struct choice {
 };
 
 void dev_image_release(struct dev_image *image) {
-    for (size_t i = 0; i < image->fact_count; i++)
+    for (size_t i = 0; i < image->fact_count; i++) {
         free(image->facts[i].name);
+        free(image->facts[i].code);
+    }
     free(image->facts);
     free(image->ptx);
     *image = (struct dev_image){0};
 }
 
 const struct dev_kernel_facts *dev_image_facts(const struct dev_image *image, const char *kernel) {
-    for (size_t i = 0; i < image->fact_count; i++)
-        if (!strcmp(image->facts[i].name, kernel))
-            return &image->facts[i];
-    return NULL;
+    const struct dev_kernel_facts wanted = {.name = (char *)(uintptr_t)kernel};
+    return image->fact_count
+               ? bsearch(&wanted, image->facts, image->fact_count, sizeof wanted, dev_kernel_facts_by_name)
+               : NULL;
 }
 
 /* The word after `directive` at the start of a line; false if it is not there, or longer than `out`. */

@@ -12,16 +12,18 @@ struct dev_kernel_facts {
     char *name;
     unsigned registers;   /* per thread */
     unsigned local_bytes; /* stack frame per thread, spills included */
+    uint8_t *code;        /* its machine code; owned; NULL if the cubin has none */
+    size_t code_bytes;
 };
 
 struct dev_image {
     char *ptx; /* owned; 0-terminated text */
     size_t ptx_length;
-    char target[16];     /* of the text: "sm_80", "sm_90a" */
-    unsigned version;    /* of the text: 90 for PTX 9.0 */
-    unsigned cubin_arch; /* of the cubin that the facts come from; 0 if the image has none */
-    struct dev_kernel_facts *facts;
-    size_t fact_count, fact_capacity;
+    char target[16];                /* of the text: "sm_80", "sm_90a" */
+    unsigned version;               /* of the text: 90 for PTX 9.0 */
+    unsigned cubin_arch;            /* of the cubin that the facts come from; 0 if the image has none */
+    struct dev_kernel_facts *facts; /* sorted by name */
+    size_t fact_count;
 };
 
 /* Picks the PTX that a device of compute capability `cc` would compile (the newest that is not newer than the device)
@@ -31,7 +33,8 @@ CUresult dev_image_read(const void *data, unsigned cc, struct dev_image *out, ch
 void dev_image_release(struct dev_image *image);
 const struct dev_kernel_facts *dev_image_facts(const struct dev_image *image, const char *kernel); /* NULL if none */
 
-/* Adds the kernels of one cubin (ELF) to the image's facts; false if it is damaged. */
+int dev_kernel_facts_by_name(const void *a, const void *b);
+/* Reads the kernels of one cubin (ELF) into the image's facts; false if it is damaged. */
 bool dev_cubin_read(const uint8_t *elf, size_t size, struct dev_image *image);
 
 /* Fat binary payloads. False unless exactly `out_size` bytes come out. */

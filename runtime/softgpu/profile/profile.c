@@ -33,6 +33,7 @@ static const cyaml_schema_field_t fields[] = {
     COUNT(schedulers_per_sm),
     NUMBER(alu_lanes),
     NUMBER(fma_lanes),
+    NUMBER(imad_lanes),
     NUMBER(half_lanes),
     NUMBER(xu_lanes),
     NUMBER(lsu_lanes),

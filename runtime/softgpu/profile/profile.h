@@ -26,7 +26,7 @@ struct dev_profile {
     unsigned warps_per_sm, blocks_per_sm, schedulers_per_sm;
 
     /* Lanes that one SM starts per clock. */
-    double alu_lanes, fma_lanes, half_lanes, xu_lanes, lsu_lanes, fp64_lanes, branch_lanes;
+    double alu_lanes, fma_lanes, imad_lanes, half_lanes, xu_lanes, lsu_lanes, fp64_lanes, branch_lanes;
     /* Dense multiply-accumulates per clock and SM, at the tensor core's full rate. */
     double tensor_int8_macs, tensor_f16_macs, tensor_other_macs;
     double mma_sync_fraction; /* part of that rate that mma.sync reaches; wgmma reaches all of it */

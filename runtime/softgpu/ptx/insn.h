@@ -43,6 +43,7 @@ enum ptx_space { SPACE_GENERIC, SPACE_GLOBAL, SPACE_SHARED, SPACE_LOCAL, SPACE_P
 enum sg_pipe {
     SG_PIPE_ALU,
     SG_PIPE_FMA,
+    SG_PIPE_IMAD, /* integer multiply-add: on a part of the FMA pipe */
     SG_PIPE_HALF,
     SG_PIPE_XU,
     SG_PIPE_LSU,
@@ -132,6 +133,7 @@ struct insn {
     uint16_t op;         /* enum ptx_op */
     uint8_t guarded;     /* GUARD_… */
     uint8_t pipe;        /* enum sg_pipe: set when the instruction is bound */
+    uint8_t region;      /* of its kernel, once profile/regions.h has divided it; else 0 */
     uint8_t type[4];     /* in the order of the text: cvt.dst.src, set.dst.src, mma.d.a.b.c */
     uint8_t types;
     uint8_t cmp, rnd, sub, space;

@@ -40,8 +40,8 @@
     X(cvta,           ALU,           ALONE,    ADDRESS) \
     X(discard,        LSU,           ALONE,    HINT) \
     X(div,            XU,            ALONE,    NUMBER) \
-    X(dp2a,           FMA,           ALONE,    VIDEO) \
-    X(dp4a,           FMA,           ALONE,    VIDEO) \
+    X(dp2a,           IMAD,          ALONE,    VIDEO) \
+    X(dp4a,           IMAD,          ALONE,    VIDEO) \
     X(elect,          ALU,           BY_FORM,  WARP) \
     X(ex2,            XU,            ALONE,    APPROX) \
     X(exit,           BRANCH,        ALONE,    FLOW) \
@@ -58,8 +58,8 @@
     X(lg2,            XU,            ALONE,    APPROX) \
     X(lop3,           ALU,           ALONE,    BITS) \
     X(mad,            BY_PRODUCT,    ALONE,    NUMBER) \
-    X(mad24,          FMA,           ALONE,    INT) \
-    X(madc,           FMA,           ALONE,    CARRY) \
+    X(mad24,          IMAD,          ALONE,    INT) \
+    X(madc,           IMAD,          ALONE,    CARRY) \
     X(mapa,           ALU,           ALONE,    ADDRESS) \
     X(match,          LSU,           BY_FORM,  WARP) \
     X(max,            BY_ORDER,      ALONE,    NUMBER) \
@@ -70,7 +70,7 @@
     X(mov,            ALU,           ALONE,    MOVE) \
     X(movmatrix,      ALU,           TOGETHER, MMA) \
     X(mul,            BY_PRODUCT,    ALONE,    NUMBER) \
-    X(mul24,          FMA,           ALONE,    INT) \
+    X(mul24,          IMAD,          ALONE,    INT) \
     X(multimem,       NONE,          ALONE,    NOBODY) \
     X(nanosleep,      LSU,           ALONE,    PAUSE) \
     X(neg,            ALU,           ALONE,    NUMBER) \

@@ -17,19 +17,19 @@ static double larger(double a, double b) {
 /* Terms of the busiest SM's pipes, in clocks for one CTA. */
 static void pipe_clocks(const struct dev_profile *d, const struct model_kernel *k, double per_cta, double *clocks) {
     const struct sg_counters *c = k->counters;
-    const double lanes[] = {
-        [SG_PIPE_ALU] = d->alu_lanes,      [SG_PIPE_FMA] = d->fma_lanes, [SG_PIPE_HALF] = d->half_lanes,
-        [SG_PIPE_XU] = d->xu_lanes,        [SG_PIPE_LSU] = d->lsu_lanes, [SG_PIPE_FP64] = d->fp64_lanes,
-        [SG_PIPE_BRANCH] = d->branch_lanes};
-    static const enum model_term term[] = {
-        [SG_PIPE_ALU] = MODEL_ALU, [SG_PIPE_FMA] = MODEL_FMA,   [SG_PIPE_HALF] = MODEL_HALF,    [SG_PIPE_XU] = MODEL_XU,
-        [SG_PIPE_LSU] = MODEL_LSU, [SG_PIPE_FP64] = MODEL_FP64, [SG_PIPE_BRANCH] = MODEL_BRANCH};
-    for (unsigned p = 0; p < sizeof lanes / sizeof *lanes; p++)
-        clocks[term[p]] = 32.0 * (double)c->pipe[p] * per_cta / lanes[p];
+    const uint64_t *n = c->machine_pipe, multiplied = n[SG_PIPE_FMA] + n[SG_PIPE_IMAD];
+    const double warp = 32 * per_cta, imad = (double)n[SG_PIPE_IMAD] / d->imad_lanes;
+    clocks[MODEL_ALU] = warp * (double)n[SG_PIPE_ALU] / d->alu_lanes;
+    clocks[MODEL_FMA] = warp * larger((double)multiplied / d->fma_lanes, imad);
+    clocks[MODEL_HALF] = warp * (double)n[SG_PIPE_HALF] / d->half_lanes;
+    clocks[MODEL_XU] = warp * (double)n[SG_PIPE_XU] / d->xu_lanes;
+    clocks[MODEL_LSU] = warp * (double)n[SG_PIPE_LSU] / d->lsu_lanes;
+    clocks[MODEL_FP64] = warp * (double)n[SG_PIPE_FP64] / d->fp64_lanes;
+    clocks[MODEL_BRANCH] = warp * (double)n[SG_PIPE_BRANCH] / d->branch_lanes;
     double macs = (double)c->mma_ops_int8 / d->tensor_int8_macs + (double)c->mma_ops_f16 / d->tensor_f16_macs +
                   (double)c->mma_ops_other / d->tensor_other_macs;
     clocks[MODEL_TENSOR] = macs * per_cta / (k->wgmma ? 1.0 : d->mma_sync_fraction);
-    clocks[MODEL_ISSUE] = (double)c->warp_instructions * per_cta / d->schedulers_per_sm;
+    clocks[MODEL_ISSUE] = (double)c->machine_instructions * per_cta / d->schedulers_per_sm;
     clocks[MODEL_SHARED] = (double)c->shared_wavefronts * per_cta;
     clocks[MODEL_PORT] = 32.0 * (double)c->global_sectors * per_cta / d->sm_l2_bytes_per_clock;
 }

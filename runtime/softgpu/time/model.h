@@ -3,8 +3,9 @@
  * n are the counts of one CTA (mean), G the CTAs of the grid, S the SMs, o the CTAs that fit an SM, and
  * B = ceil(G / S) the CTAs of the busiest SM. The terms are, in clocks:
  *
- *   issue    B * n.warp_instructions / schedulers
- *   pipe p   B * 32 * n.pipe[p] / lanes[p]          (programming guide, "arithmetic instruction throughput")
+ *   issue    B * n.machine_instructions / schedulers
+ *   pipe p   B * 32 * n.machine_pipe[p] / lanes[p]  (programming guide, "arithmetic instruction throughput"; integer
+ *                                                   multiply-adds share the FMA pipe, at imad_lanes at most)
  *   tensor   B * sum over types (n.macs / macs per clock) / fraction
  *                                                   (fraction is 1 for wgmma, else mma_sync_fraction)
  *   shared   B * n.shared_wavefronts                (one 128-byte wavefront per clock and SM)

@@ -8,18 +8,31 @@
     { #member, offsetof(struct sg_counters, member) }
 #define PIPE(name, which)                                                                                              \
     { "pipe_" name, offsetof(struct sg_counters, pipe) + (which) * sizeof(uint64_t) }
+#define MACHINE(name, which)                                                                                           \
+    { "machine_" name, offsetof(struct sg_counters, machine_pipe) + (which) * sizeof(uint64_t) }
 
 const struct model_counter model_counters[] = {
     COUNTER(warp_instructions),
     COUNTER(lane_instructions),
     PIPE("alu", SG_PIPE_ALU),
     PIPE("fma", SG_PIPE_FMA),
+    PIPE("imad", SG_PIPE_IMAD),
     PIPE("half", SG_PIPE_HALF),
     PIPE("xu", SG_PIPE_XU),
     PIPE("lsu", SG_PIPE_LSU),
     PIPE("fp64", SG_PIPE_FP64),
     PIPE("branch", SG_PIPE_BRANCH),
     PIPE("tensor", SG_PIPE_TENSOR),
+    COUNTER(machine_instructions),
+    MACHINE("alu", SG_PIPE_ALU),
+    MACHINE("fma", SG_PIPE_FMA),
+    MACHINE("imad", SG_PIPE_IMAD),
+    MACHINE("half", SG_PIPE_HALF),
+    MACHINE("xu", SG_PIPE_XU),
+    MACHINE("lsu", SG_PIPE_LSU),
+    MACHINE("fp64", SG_PIPE_FP64),
+    MACHINE("branch", SG_PIPE_BRANCH),
+    MACHINE("tensor", SG_PIPE_TENSOR),
     COUNTER(mma_ops_int8),
     COUNTER(mma_ops_f16),
     COUNTER(mma_ops_other),

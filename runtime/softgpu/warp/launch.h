@@ -47,12 +47,14 @@ static inline uint64_t sg_volume(const uint32_t size[3]) {
 }
 
 struct sg_function;
+struct expansion;
 struct sg_launch {
     const struct sg_function *function;
     const void *params; /* param_bytes of them */
     uint32_t grid[3], block[3], cluster[3];
     uint32_t shared_dynamic;
-    uint32_t registers; /* of a thread at the start; 0: unknown, then setmaxnreg is not watched */
+    uint32_t registers;                /* of a thread at the start; 0: unknown, then setmaxnreg is not watched */
+    const struct expansion *expansion; /* of its PTX to machine code (profile/regions.h); NULL: there is none */
     const struct sg_memory *memory;
     int host_threads;               /* CTAs run in parallel over these */
     int resident_ctas;              /* CTAs that may wait for each other at a time, >= 1 (occupancy x SMs) */

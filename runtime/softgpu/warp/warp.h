@@ -3,6 +3,7 @@
 #define SG_WARP_H
 
 #include "launch.h"
+#include "runtime/softgpu/profile/regions.h"
 #include "runtime/softgpu/ptx/insn.h"
 #include "runtime/softgpu/time/counters.h"
 
@@ -18,10 +19,14 @@ struct warp {
     uint32_t active;           /* lanes of the running split */
     uint32_t carry;            /* CC.CF, a bit per lane: add.cc, addc, sub.cc, subc, mad.cc, madc */
     bool event;                /* leave the inner loop: splits changed, blocked, fault */
+    uint8_t in_region;         /* of its last instruction */
     uint8_t index;             /* in its CTA */
     uint32_t live;             /* lanes that exist and have not exited */
     struct cta *cta;
     struct sg_counters count; /* merged into the launch's when the warp ends */
+    struct {
+        uint64_t steps, entries; /* PTX instructions in it, and times that it was entered */
+    } region[REGIONS_MOST];
     struct warp_private *own; /* scheduler, memory and strictness state: warp/cta.h */
 };
 

@@ -13,7 +13,7 @@ static const char device_text[] =
     "memory_efficiency: 0.9\nmemory_latency_ns: 300\nl2_kib: 333\nl2_bytes_per_clock: 4000\nsm_l2_bytes_per_clock: 64\n"
     "l2_latency_clocks: 200\nshared_per_sm_kib: 99\nshared_per_block_kib: 88\nshared_reserved_bytes: 777\n"
     "registers_per_sm: 55555\nregister_granule: 256\nwarps_per_sm: 44\nblocks_per_sm: 21\nschedulers_per_sm: 4\n"
-    "alu_lanes: 64\nfma_lanes: 128\nhalf_lanes: 128\nxu_lanes: 16\nlsu_lanes: 32\nfp64_lanes: 64\nbranch_lanes: 64\n"
+    "alu_lanes: 64\nfma_lanes: 128\nimad_lanes: 64\nhalf_lanes: 128\nxu_lanes: 16\nlsu_lanes: 32\nfp64_lanes: 64\nbranch_lanes: 64\n"
     "tensor_int8_macs: 4096\ntensor_f16_macs: 2048\ntensor_other_macs: 1024\nmma_sync_fraction: 0.66\n"
     "warp_interval_clocks: 2\nloads_in_flight: 4\noverlap_exponent: 3\natomic_us: 2\nwgmma_setup_us: 2\nlaunch_us: "
     "1.8\n"

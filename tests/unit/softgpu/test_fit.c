@@ -53,9 +53,9 @@ static void make_point(const struct dev_profile *d, int limit, struct fit_point 
     struct sg_counters *c = &p->counters;
     p->kernel =
         (struct model_kernel){.counted = (uint64_t)ctas, .ctas = (uint64_t)ctas, .threads = 256, .ctas_per_sm = 1};
-    c->pipe[SG_PIPE_XU] = (uint64_t)(part(limit, BY_XU, clocks) * d->xu_lanes / 32 * ctas);
-    c->pipe[SG_PIPE_LSU] = (uint64_t)(part(limit, BY_LSU, clocks) * d->lsu_lanes / 32 * ctas);
-    c->pipe[SG_PIPE_BRANCH] = (uint64_t)(part(limit, BY_BRANCH, clocks) * d->branch_lanes / 32 * ctas);
+    c->machine_pipe[SG_PIPE_XU] = (uint64_t)(part(limit, BY_XU, clocks) * d->xu_lanes / 32 * ctas);
+    c->machine_pipe[SG_PIPE_LSU] = (uint64_t)(part(limit, BY_LSU, clocks) * d->lsu_lanes / 32 * ctas);
+    c->machine_pipe[SG_PIPE_BRANCH] = (uint64_t)(part(limit, BY_BRANCH, clocks) * d->branch_lanes / 32 * ctas);
     c->mma_ops_int8 = (uint64_t)(part(limit, BY_TENSOR, clocks) * d->tensor_int8_macs * d->mma_sync_fraction * ctas);
     c->global_sectors = (uint64_t)(limit == BY_PORT ? clocks * d->sm_l2_bytes_per_clock / 32 * ctas
                                                     : part(limit, BY_L2, clocks) * d->l2_bytes_per_clock / 32);
@@ -158,7 +158,7 @@ static void what_the_times_do_not_say_stays(void **unused) {
         if (*fit_value(&fitted, c) != *fit_value(stock, c)) /* one of a thousand may */
             fail_msg("%s moved to %g", fit_constants[c].name, *fit_value(&fitted, c));
     for (int i = 0; i < POINTS; i++)
-        points.item[i].counters.pipe[SG_PIPE_XU] = 0;
+        points.item[i].counters.machine_pipe[SG_PIPE_XU] = 0;
     truth.xu_lanes *= 2;
     truth.memory_efficiency *= 0.8;
     measure(&points, &truth, 0.03);

@@ -149,14 +149,14 @@ static void test_limits(void **state) {
         unsigned times;    /* the counter is this multiple of big */
         double l2, clocks; /* L2's bytes per clock; clocks for one unit of big */
     } table[MODEL_TERMS] = {
-        [MODEL_ISSUE] = {COUNTER(warp_instructions), 1, 5120, 6 / 4.0},
-        [MODEL_ALU] = {COUNTER(pipe[SG_PIPE_ALU]), 1, 5120, 6 * 32 / 64.0},
-        [MODEL_FMA] = {COUNTER(pipe[SG_PIPE_FMA]), 1, 5120, 6 * 32 / 64.0},
-        [MODEL_HALF] = {COUNTER(pipe[SG_PIPE_HALF]), 1, 5120, 6 * 32 / 128.0},
-        [MODEL_XU] = {COUNTER(pipe[SG_PIPE_XU]), 1, 5120, 6 * 32 / 16.0},
-        [MODEL_LSU] = {COUNTER(pipe[SG_PIPE_LSU]), 1, 5120, 6 * 32 / 32.0},
-        [MODEL_FP64] = {COUNTER(pipe[SG_PIPE_FP64]), 1, 5120, 6 * 32 / 32.0},
-        [MODEL_BRANCH] = {COUNTER(pipe[SG_PIPE_BRANCH]), 1, 5120, 6 * 32 / 64.0},
+        [MODEL_ISSUE] = {COUNTER(machine_instructions), 1, 5120, 6 / 4.0},
+        [MODEL_ALU] = {COUNTER(machine_pipe[SG_PIPE_ALU]), 1, 5120, 6 * 32 / 64.0},
+        [MODEL_FMA] = {COUNTER(machine_pipe[SG_PIPE_FMA]), 1, 5120, 6 * 32 / 64.0},
+        [MODEL_HALF] = {COUNTER(machine_pipe[SG_PIPE_HALF]), 1, 5120, 6 * 32 / 128.0},
+        [MODEL_XU] = {COUNTER(machine_pipe[SG_PIPE_XU]), 1, 5120, 6 * 32 / 16.0},
+        [MODEL_LSU] = {COUNTER(machine_pipe[SG_PIPE_LSU]), 1, 5120, 6 * 32 / 32.0},
+        [MODEL_FP64] = {COUNTER(machine_pipe[SG_PIPE_FP64]), 1, 5120, 6 * 32 / 32.0},
+        [MODEL_BRANCH] = {COUNTER(machine_pipe[SG_PIPE_BRANCH]), 1, 5120, 6 * 32 / 64.0},
         [MODEL_TENSOR] = {COUNTER(mma_ops_int8), 2048, 5120, 6},
         [MODEL_SHARED] = {COUNTER(shared_wavefronts), 1, 5120, 6},
         [MODEL_PORT] = {COUNTER(global_sectors), 1, 1e6, 6 * 32 / 64.0},
@@ -167,7 +167,7 @@ static void test_limits(void **state) {
     struct dev_profile *p = load("a100-sxm-80g");
     p->overlap_exponent = 1000;
     for (enum model_term limit = 0; limit < MODEL_TERMS; limit++) {
-        struct sg_counters c = {.warp_instructions = 10, .max_warp_instructions = 10};
+        struct sg_counters c = {.machine_instructions = 10, .max_warp_instructions = 10};
         struct model_kernel k = {
             .counters = &c, .counted = 2, .ctas = 648, .threads = 128, .ctas_per_sm = 2, .footprint = 1 << 30};
         /* All but the longest warp are sums over the two CTAs that were counted. */
@@ -186,7 +186,7 @@ static void test_limits(void **state) {
 static void test_overlap(void **state) {
     (void)state;
     struct dev_profile *p = load("h100-sxm");
-    struct sg_counters c = {.mma_ops_int8 = 4096 * 1000000ull, .warp_instructions = 4 * 1000000ull};
+    struct sg_counters c = {.mma_ops_int8 = 4096 * 1000000ull, .machine_instructions = 4 * 1000000ull};
     struct model_kernel k = {
         .counters = &c, .counted = 1, .ctas = 132, .threads = 384, .ctas_per_sm = 1, .footprint = 1, .wgmma = true};
     struct model_time t;
@@ -211,7 +211,7 @@ static void test_overlap(void **state) {
 static void test_memory(void **state) {
     (void)state;
     struct dev_profile *p = load("a100-sxm-80g");
-    struct sg_counters c = {.warp_instructions = 10,
+    struct sg_counters c = {.machine_instructions = 10,
                             .max_warp_instructions = 10,
                             .global_bytes_read = 1 << 20,
                             .async_bytes = 1 << 20,
@@ -224,7 +224,7 @@ static void test_memory(void **state) {
     c.max_inflight_bytes /= 4;
     model_kernel_time(p, &k, &slower);
     near(slower.term[MODEL_LATENCY], 4 * t.term[MODEL_LATENCY], 1e-6);
-    struct sg_counters m = {.warp_instructions = 1, .mma_ops_int8 = 1ull << 40};
+    struct sg_counters m = {.machine_instructions = 1, .mma_ops_int8 = 1ull << 40};
     struct dev_profile *h = load("h100-sxm");
     k = (struct model_kernel){.counters = &m, .counted = 132, .ctas = 132, .threads = 128, .ctas_per_sm = 1};
     model_kernel_time(h, &k, &t);
