@@ -31,23 +31,23 @@ extern "C" __global__ void nested(int *out, int n, int m) {
     out[blockIdx.x * blockDim.x + threadIdx.x] = d[0] + d[1] + d[2] + d[3] + (int)x;
 }
 
-// Threads of CTA 1 wait for CTA 0, which works `n` times before it says so.
+// Warp 0 waits for warp 1, which works `n` times before it says so.
 extern "C" __global__ void waits(int *out, int *flag, int n) {
-    float x = 1.0f;
-    if (blockIdx.x == 0) {
+    if (threadIdx.x >= 32) {
+        float x = 1.0f;
 #pragma unroll 1
         for (int i = 0; i < n; i++)
             ONE_EX2(x);
         out[threadIdx.x] = (int)x;
         __threadfence();
-        if (threadIdx.x == 0)
+        if (threadIdx.x == 32)
             asm volatile("st.release.gpu.global.s32 [%0], 1;" ::"l"(flag) : "memory");
     } else {
         int seen;
         do
             asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(seen) : "l"(flag) : "memory");
         while (!seen);
-        out[blockDim.x + threadIdx.x] = seen;
+        out[threadIdx.x] = seen;
     }
 }
 
