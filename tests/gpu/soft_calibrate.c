@@ -94,6 +94,7 @@ static enum mt_status read_line(const char *line, const char *path, struct fit_p
                                             .ctas = member(object, "ctas"),
                                             .threads = (unsigned)member(object, "threads"),
                                             .ctas_per_sm = (unsigned)member(object, "ctas_per_sm"),
+                                            .distinct = member(object, "distinct"),
                                             .footprint = member(object, "footprint"),
                                             .wgmma = json_is_true(json_object_get(object, "wgmma"))};
     }

@@ -73,21 +73,31 @@ static void time_put(struct CUctx_st *context, XXH128_hash_t key, double seconds
     context->times->slot[at].seconds = seconds;
 }
 
-/* Bytes of the allocations within reach, from the lowest pointer into each. */
-static uint64_t footprint(const struct cu_op *op) {
-    uint64_t sum = 0;
-    for (int i = 0; i < op->reach_count; i++) {
-        const struct cu_alloc *a = op->reach[i];
-        uint64_t from = a->size;
-        for (uint32_t at = 0; at + 8 <= op->function->info.param_bytes; at += 8) {
-            uint64_t word;
-            memcpy(&word, op->params + at, sizeof word);
-            if (word - a->base < from)
-                from = word - a->base;
-        }
-        sum += from < a->size ? a->size - from : a->size; /* no pointer into it: a variable of the module */
+/* Bytes of an allocation that the launch can mean: from the lowest pointer into it. */
+static uint64_t bytes_meant(const struct cu_op *op, const struct sg_alloc *a) {
+    uint64_t from = a->size;
+    for (uint32_t at = 0; at + 8 <= op->function->info.param_bytes; at += 8) {
+        uint64_t word;
+        memcpy(&word, op->params + at, sizeof word);
+        if (word - a->base < from)
+            from = word - a->base;
     }
-    return sum;
+    return from < a->size ? a->size - from : a->size; /* no pointer into it: a variable of the module */
+}
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+/* What was moved at least once, and all that was touched: no more of an allocation than it has. */
+static void distinct_bytes(const struct cu_op *op, const struct sg_memory *memory, const struct sg_traffic *traffic,
+                           struct model_kernel *out) {
+    for (int k = 0; k < memory->count; k++) {
+        const struct sg_traffic *t = &traffic[k];
+        const uint64_t most = t->read || t->written ? bytes_meant(op, &memory->alloc[k]) : 0;
+        out->distinct += least(t->read, most) + least(t->written, most);
+        out->footprint += least(t->read + t->written, most);
+    }
 }
 
 /* For the log alone: modelled times never depend on it. */
@@ -97,19 +107,20 @@ static double host_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* `counters` are of the whole grid. `ran`: by running it all, not by a sample. */
-static double model(struct cu_op *op, const struct sg_counters *counters, unsigned occupancy, bool ran, double took) {
+/* Counters and traffic are of the whole grid. `ran`: by running it all, not by a sample. */
+static double model(struct cu_op *op, const struct sg_launch *launch, const struct sg_counters *counters,
+                    unsigned occupancy, bool ran, double took) {
     const struct CUfunc_st *f = op->function;
     uint64_t ctas = sg_volume(op->grid);
     unsigned threads = op->block[0] * op->block[1] * op->block[2];
-    const struct model_kernel kernel = {.counters = counters,
-                                        .counted = ctas,
-                                        .ctas = ctas,
-                                        .threads = threads,
-                                        .ctas_per_sm = occupancy,
-                                        .footprint = footprint(op),
-                                        .wgmma = f->module->wgmma};
+    struct model_kernel kernel = {.counters = counters,
+                                  .counted = ctas,
+                                  .ctas = ctas,
+                                  .threads = threads,
+                                  .ctas_per_sm = occupancy,
+                                  .wgmma = f->module->wgmma};
     struct model_time time;
+    distinct_bytes(op, launch->memory, launch->traffic, &kernel);
     model_kernel_time(cu_device.profile, &kernel, &time);
     const char *trace = ran ? NULL : getenv("SOFTGPU_TRACE"), *label = getenv("SOFTGPU_TRACE_LABEL");
     if (trace && *trace)
@@ -157,14 +168,19 @@ bool cu_launch_run(struct cu_op *op, struct sg_fault *fault) {
     struct sg_launch launch;
     double seconds;
     unsigned blocks = launch_prepare(op, &memory, &launch);
-    double begin = host_seconds();
-    if (!sg_run(&launch, &counters, fault))
-        return false;
     XXH128_hash_t key = launch_key(op);
-    if (!time_get(op->context, key, &seconds)) {
-        seconds = model(op, &counters, blocks, true, host_seconds() - begin);
+    const bool known = time_get(op->context, key, &seconds);
+    if (!known)
+        launch.traffic = xcalloc((size_t)memory.count + 1, sizeof *launch.traffic);
+    double begin = host_seconds();
+    const bool good = sg_run(&launch, &counters, fault);
+    if (good && !known) {
+        seconds = model(op, &launch, &counters, blocks, true, host_seconds() - begin);
         time_put(op->context, key, seconds);
     }
+    free(launch.traffic);
+    if (!good)
+        return false;
     if (op->seconds < 0)
         op->seconds = seconds;
     return true;
@@ -173,6 +189,7 @@ bool cu_launch_run(struct cu_op *op, struct sg_fault *fault) {
 struct sample {
     uint64_t at; /* a column of the grid of clusters */
     struct sg_counters counters;
+    struct sg_traffic *traffic;
 };
 
 /* Runs the column, of all CTAs of a cluster: clusters run as a whole. */
@@ -187,6 +204,7 @@ static bool sample_run(const struct sg_launch *launch, struct sample *sample) {
     one.sample = columns;
     one.sample_count = (int)(cx * cy);
     memset(&sample->counters, 0, sizeof sample->counters);
+    one.traffic = sample->traffic = xcalloc((size_t)launch->memory->count + 1, sizeof *sample->traffic);
     return sg_run(&one, &sample->counters, &fault);
 }
 
@@ -197,48 +215,58 @@ static bool differ(const struct sample *a, const struct sample *b) {
     return fabs(x - y) > 0.02 * (x + y) / 2 || fabs(p - q) > 0.02 * (p + q) / 2;
 }
 
-/* Counters of the whole grid, from samples in order: each stands for the columns up to half way to its neighbours. */
-static void samples_combine(const struct sample *sample, int count, uint64_t columns, struct sg_counters *out) {
+/* Counters and traffic of the whole grid, from samples in order: each stands for the columns up to half way to its
+ * neighbours. */
+static void samples_combine(const struct sg_launch *launch, const struct sample *sample, int count, uint64_t columns,
+                            struct sg_counters *out) {
     memset(out, 0, sizeof *out);
     for (int i = 0; i < count; i++) {
         uint64_t from = i ? (sample[i - 1].at + sample[i].at) / 2 + 1 : 0;
         uint64_t to = i + 1 < count ? (sample[i].at + sample[i + 1].at) / 2 + 1 : columns;
         counters_add(out, &sample[i].counters, to - from);
+        for (int k = 0; k < launch->memory->count; k++) {
+            launch->traffic[k].read += (to - from) * sample[i].traffic[k].read;
+            launch->traffic[k].written += (to - from) * sample[i].traffic[k].written;
+        }
     }
+}
+
+/* Between which two samples another is run; -1: nowhere. */
+static int widest_gap(const struct sample *sample, int count) {
+    int widest = -1;
+    for (int i = 0; i + 1 < count && count < SAMPLES; i++) {
+        uint64_t gap = sample[i + 1].at - sample[i].at;
+        if (gap > 1 && differ(&sample[i], &sample[i + 1]) &&
+            (widest < 0 || gap > sample[widest + 1].at - sample[widest].at))
+            widest = i;
+    }
+    return widest;
 }
 
 /* Samples the launch; false on a fault. */
 static bool grid_sample(const struct sg_launch *launch, struct sg_counters *out) {
-    struct sample sample[SAMPLES];
+    struct sample sample[SAMPLES] = {{0}};
     uint64_t columns = (uint64_t)(launch->grid[0] / launch->cluster[0]) * (launch->grid[1] / launch->cluster[1]);
     const uint64_t first[3] = {0, columns / 2, columns - 1};
     int count = 0;
-    for (int i = 0; i < 3; i++) {
+    bool good = true;
+    for (int i = 0; i < 3 && good; i++) {
         if (i && first[i] == first[i - 1])
             continue;
         sample[count].at = first[i];
-        if (!sample_run(launch, &sample[count++]))
-            return false;
+        good = sample_run(launch, &sample[count++]);
     }
-    for (;;) {
-        int widest = -1;
-        for (int i = 0; i + 1 < count; i++) {
-            uint64_t gap = sample[i + 1].at - sample[i].at;
-            if (gap > 1 && differ(&sample[i], &sample[i + 1]) &&
-                (widest < 0 || gap > sample[widest + 1].at - sample[widest].at))
-                widest = i;
-        }
-        if (widest < 0 || count == SAMPLES)
-            break;
+    for (int widest; good && (widest = widest_gap(sample, count)) >= 0; count++) {
         struct sample middle = {.at = (sample[widest].at + sample[widest + 1].at) / 2};
-        if (!sample_run(launch, &middle))
-            return false;
+        good = sample_run(launch, &middle);
         memmove(sample + widest + 2, sample + widest + 1, (size_t)(count - widest - 1) * sizeof *sample);
         sample[widest + 1] = middle;
-        count++;
     }
-    samples_combine(sample, count, columns, out);
-    return true;
+    if (good)
+        samples_combine(launch, sample, count, columns, out);
+    for (int i = 0; i < count; i++)
+        free(sample[i].traffic);
+    return good;
 }
 
 bool cu_launch_estimate(struct cu_op *op) {
@@ -249,10 +277,13 @@ bool cu_launch_estimate(struct cu_op *op) {
     struct sg_memory memory = cu_memory_table(op->context, op->sequence);
     struct sg_launch launch;
     unsigned blocks = launch_prepare(op, &memory, &launch);
+    launch.traffic = xcalloc((size_t)memory.count + 1, sizeof *launch.traffic);
     double begin = host_seconds();
-    if (!grid_sample(&launch, &counters))
-        return false;
-    op->seconds = model(op, &counters, blocks, false, host_seconds() - begin);
-    time_put(op->context, key, op->seconds);
-    return true;
+    const bool good = grid_sample(&launch, &counters);
+    if (good) {
+        op->seconds = model(op, &launch, &counters, blocks, false, host_seconds() - begin);
+        time_put(op->context, key, op->seconds);
+    }
+    free(launch.traffic);
+    return good;
 }

@@ -196,6 +196,7 @@ static void cta_finish(struct cta *c) {
     pthread_mutex_lock(&c->run->lock);
     for (int k = 0; k < c->warps; k++) {
         count_machine_code(&c->warp[k]);
+        global_moved_end(&c->warp[k]);
         counters_add(&c->run->total, &c->warp[k].count, 1);
     }
     pthread_mutex_unlock(&c->run->lock);

@@ -141,16 +141,48 @@ static unsigned count_sectors(const struct access *x) {
     return count;
 }
 
-void global_count(struct warp *w, const struct access *x, bool write) {
+void global_count_requests(struct warp *w, const struct access *x) {
     unsigned sectors =
         x->contiguous ? (unsigned)((x->address[31] + x->bytes - 1) / 32 - x->address[0] / 32 + 1) : count_sectors(x);
-    uint64_t bytes = (uint64_t)__builtin_popcount(x->exec) * x->bytes;
     w->count.global_requests++;
     w->count.global_sectors += sectors;
-    if (write)
-        w->count.global_bytes_written += bytes;
-    else
-        w->count.global_bytes_read += bytes;
+}
+
+void global_count(struct warp *w, const struct access *x, bool write) {
+    uint64_t bytes = (uint64_t)__builtin_popcount(x->exec) * x->bytes;
+    global_count_requests(w, x);
+    if (bytes)
+        global_moved(w, x->address[__builtin_ctz(x->exec)], bytes, write);
+}
+
+static void traffic_tell(const struct sg_launch *l, struct traffic_slot *slot) {
+    struct sg_traffic *all = slot->alloc ? &l->traffic[slot->alloc - l->memory->alloc] : NULL;
+    if (all) {
+        __atomic_fetch_add(&all->read, slot->moved.read, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&all->written, slot->moved.written, __ATOMIC_RELAXED);
+    }
+    *slot = (struct traffic_slot){0};
+}
+
+void global_moved(struct warp *w, uint64_t address, uint64_t bytes, bool write) {
+    const struct sg_launch *l = run_of(w)->launch;
+    *(write ? &w->count.global_bytes_written : &w->count.global_bytes_read) += bytes;
+    if (!l->traffic)
+        return;
+    const struct sg_alloc *a = w->own->recent;
+    if (!alloc_holds(a, address, 1) && !alloc_holds(a = find_alloc(l->memory, address), address, 1))
+        return;
+    struct traffic_slot *slot = &w->own->traffic[(size_t)(a - l->memory->alloc) % TRAFFIC_SLOTS];
+    if (slot->alloc != a) {
+        traffic_tell(l, slot);
+        slot->alloc = a;
+    }
+    *(write ? &slot->moved.written : &slot->moved.read) += bytes;
+}
+
+void global_moved_end(struct warp *w) {
+    for (int k = 0; k < TRAFFIC_SLOTS && run_of(w)->launch->traffic; k++)
+        traffic_tell(run_of(w)->launch, &w->own->traffic[k]);
 }
 
 void global_read(struct warp *w, void *target, uint64_t address, unsigned bytes) {

@@ -67,7 +67,8 @@ static bool issue_lane(struct warp *w, const struct insn *i, int lane, uint64_t 
         move_bytes(w, c);
     async_flight(w, bytes);
     w->count.async_bytes += wanted;
-    w->count.global_bytes_read += wanted;
+    if (wanted)
+        global_moved(w, source, wanted, false);
     return true;
 }
 
@@ -81,9 +82,7 @@ void async_copy_issue(struct warp *w, const struct insn *i) {
     if (!shared_check(w, i, &to))
         return;
     shared_count(w, &to);
-    uint64_t read = w->count.global_bytes_read;
-    global_count(w, &from, false);
-    w->count.global_bytes_read = read; /* counted lane by lane: some may read less */
+    global_count_requests(w, &from); /* bytes are counted lane by lane: some may read less */
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         if (!issue_lane(w, i, lane, to.address[lane], from.address[lane]))

@@ -333,7 +333,8 @@ static void count_source(struct warp *w, const struct bulk_box *box) {
     }
     async_flight(w, box->bytes);
     w->count.async_bytes += box->moved;
-    w->count.global_bytes_read += box->moved;
+    if (box->pieces)
+        global_moved(w, box->piece->global, box->moved, false);
     w->count.global_sectors += (box->moved + 31) / 32;
     w->count.global_requests++;
 }

@@ -83,7 +83,8 @@ void bulk_store_end(struct cta *c) {
 static void count_store(struct warp *w, const struct bulk_box *box) {
     for (const struct bulk_piece *p = box->piece; p < box->piece + box->pieces; p++)
         w->count.global_sectors += (p->global + p->bytes - 1) / 32 - p->global / 32 + 1;
-    w->count.global_bytes_written += box->moved;
+    if (box->pieces)
+        global_moved(w, box->piece->global, box->moved, true);
     w->count.global_requests++;
     w->count.shared_wavefronts += (box->bytes + 127) / 128;
 }

@@ -18,6 +18,11 @@ void access_gather(const struct warp *w, const struct operand *o, uint32_t exec,
 uint8_t *global_pointer(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes);
 bool global_check(struct warp *w, const struct insn *i, struct access *x);
 void global_count(struct warp *w, const struct access *x, bool write);
+/* Without the bytes. */
+void global_count_requests(struct warp *w, const struct access *x);
+/* Bytes moved, in the counters and for the allocation that holds `address`. */
+void global_moved(struct warp *w, uint64_t address, uint64_t bytes, bool write);
+void global_moved_end(struct warp *w); /* it has ended: the launch learns the rest */
 bool shared_check(struct warp *w, const struct insn *i, struct access *x);
 void shared_count(struct warp *w, const struct access *x);
 uint8_t *local_pointer(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes);

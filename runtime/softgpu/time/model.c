@@ -34,18 +34,11 @@ static void pipe_clocks(const struct dev_profile *d, const struct model_kernel *
     clocks[MODEL_PORT] = 32.0 * (double)c->global_sectors * per_cta / d->sm_l2_bytes_per_clock;
 }
 
-static double smaller(double a, double b) {
-    return a < b ? a : b;
-}
-
-/* Bytes that memory moves when the CTAs read and write so many, `resident` of them at a time. */
-static double memory_bytes(const struct dev_profile *d, const struct model_kernel *k, double reads, double writes,
-                           double resident) {
-    double footprint = (double)k->footprint;
-    double once = smaller(reads, footprint) + smaller(writes, footprint);
-    if (footprint <= d->l2_kib * 1024.0)
-        return once;
-    return larger(once, (reads + writes) / sqrt(resident));
+/* Bytes that memory moves for so much traffic of the CTAs, `resident` of them at a time. */
+static double memory_bytes(const struct dev_profile *d, const struct model_kernel *k, double traffic, double resident) {
+    if ((double)k->footprint <= d->l2_kib * 1024.0)
+        return (double)k->distinct;
+    return larger((double)k->distinct, traffic / sqrt(resident));
 }
 
 /* Clocks that one CTA cannot be faster than, however idle the SM is. */
@@ -87,7 +80,7 @@ void model_kernel_time(const struct dev_profile *device, const struct model_kern
 
     double reads = (double)c->global_bytes_read * per_cta * ctas;
     double writes = (double)c->global_bytes_written * per_cta * ctas;
-    double traffic = reads + writes, bytes = memory_bytes(device, kernel, reads, writes, resident);
+    double traffic = reads + writes, bytes = memory_bytes(device, kernel, traffic, resident);
     t[MODEL_DRAM] = bytes / (device->memory_gbs * 1e9 * device->memory_efficiency);
 
     double near = device->l2_latency_clocks, far = device->memory_latency_ns * 1e-9 * hertz;

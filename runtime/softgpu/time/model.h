@@ -14,10 +14,11 @@
  *   dram     D / (bandwidth * efficiency)
  *   latency  ceil(G / (S * o)) * max(chain, stream)
  *
- * D: the bytes that memory has to move from a cold cache. R and W are the whole traffic of reads and writes, T = R + W,
- * and F the bytes of the allocations that the kernel was given. If F fits L2, D = min(R, F) + min(W, F). If it does not,
- * every wave of C = min(G, S * o) CTAs loads its operands again, and a wave shares operands as a square of tiles does:
- * D is the larger of that sum and T / sqrt(C).
+ * D: the bytes that memory has to move from a cold cache. R and W are the whole traffic of reads and writes, T = R + W;
+ * U is the same if each byte is read once and written once, F the bytes that are touched at all: of an allocation no
+ * more than it has, and no more than its traffic. If F fits L2, D = U. If it does not, every wave of C = min(G, S * o)
+ * CTAs loads its operands again, and a wave shares operands as a square of tiles does: D is the larger of U and
+ * T / sqrt(C).
  *
  * chain: the longest warp alone, its instructions times warp_interval_clocks, plus one latency for every loads_in_flight
  * of its plain loads.
@@ -54,7 +55,8 @@ struct model_kernel {
     uint64_t counted, ctas;             /* CTAs that were run, CTAs of the grid; counted >= 1 */
     unsigned threads;                   /* per CTA */
     unsigned ctas_per_sm;               /* >= 1 */
-    uint64_t footprint;                 /* bytes of the allocations within reach */
+    uint64_t distinct;                  /* bytes moved if each is read once and written once */
+    uint64_t footprint;                 /* bytes touched */
     bool wgmma;
 };
 

@@ -72,10 +72,12 @@ void model_trace(const char *path, const char *label, const char *name, const st
     str_append(&line, ",\"kernel\":");
     append_text(&line, name);
     str_printf(&line,
-               ",\"counted\":%llu,\"ctas\":%llu,\"threads\":%u,\"ctas_per_sm\":%u,\"footprint\":%llu,\"wgmma\":%s,"
+               ",\"counted\":%llu,\"ctas\":%llu,\"threads\":%u,\"ctas_per_sm\":%u,\"distinct\":%llu,\"footprint\":%llu,"
+               "\"wgmma\":%s,"
                "\"counters\":{",
                (unsigned long long)kernel->counted, (unsigned long long)kernel->ctas, kernel->threads,
-               kernel->ctas_per_sm, (unsigned long long)kernel->footprint, kernel->wgmma ? "true" : "false");
+               kernel->ctas_per_sm, (unsigned long long)kernel->distinct, (unsigned long long)kernel->footprint,
+               kernel->wgmma ? "true" : "false");
     for (const struct model_counter *c = model_counters; c->name; c++)
         str_printf(&line, "%s\"%s\":%llu", c == model_counters ? "" : ",", c->name,
                    (unsigned long long)*(const uint64_t *)((const char *)kernel->counters + c->offset));

@@ -3,7 +3,7 @@
  *
  *   label        what the program said of itself in SOFTGPU_TRACE_LABEL when the launch was estimated; "" if nothing
  *   kernel       its name
- *   counted, ctas, threads, ctas_per_sm, footprint, wgmma   of struct model_kernel
+ *   counted, ctas, threads, ctas_per_sm, distinct, footprint, wgmma   of struct model_kernel
  *   counters     of struct sg_counters, by the names of `model_counters`
  *   seconds      what model_kernel_time() made of it */
 #ifndef SG_TIME_TRACE_H

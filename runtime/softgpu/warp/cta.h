@@ -92,6 +92,7 @@ struct bulk_store { /* one lane's copy to global memory, until its bytes are wri
     uint8_t *held; /* owned: the bytes of the pieces, once read */
 };
 
+enum { TRAFFIC_SLOTS = 8 };
 struct warp_private {
     struct split split[LANES]; /* enough: each has lanes of its own */
     int splits, running;
@@ -102,6 +103,10 @@ struct warp_private {
     size_t nodes, node_capacity;
     uint8_t *local; /* LANES x local_bytes */
     const struct sg_alloc *recent;
+    struct traffic_slot {
+        const struct sg_alloc *alloc;
+        struct sg_traffic moved;
+    } traffic[TRAFFIC_SLOTS]; /* what the launch does not know yet */
     uint64_t polls; /* strong loads and atomics of this slice: a warp that does little else waits for somebody */
     struct async_copy *copy;
     size_t copies, copy_capacity, first_copy;

@@ -46,6 +46,11 @@ static inline uint64_t sg_volume(const uint32_t size[3]) {
     return __builtin_mul_overflow((uint64_t)size[0] * size[1], size[2], &all) ? UINT64_MAX : all;
 }
 
+/* Bytes that a launch moved from and to one allocation. */
+struct sg_traffic {
+    uint64_t read, written;
+};
+
 struct sg_function;
 struct expansion;
 struct sg_launch {
@@ -68,6 +73,7 @@ struct sg_launch {
      * NULL: run everything. */
     const uint32_t (*sample)[2];
     int sample_count;
+    struct sg_traffic *traffic; /* added to, one for each of memory->alloc; NULL: not asked for */
 };
 
 #endif

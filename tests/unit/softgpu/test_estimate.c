@@ -111,7 +111,7 @@ static void test_trace(void **state) {
     good(launch_work(&t, 2, 1, 0, 0));
     good(cuCtxSynchronize());
     unsetenv("SOFTGPU_TRACE_LABEL");
-    time_work(&t, 6, 1, 0, 0);
+    time_work(&t, 6, 1, t.gate, 0);
     unsetenv("SOFTGPU_TRACE");
     time_work(&t, 7, 1, 0, 0);
     FILE *file = fopen(path, "r");
@@ -121,11 +121,12 @@ static void test_trace(void **state) {
     unlink(path);
     const char *first =
         "{\"label\":\"tile=\\\"8\\\\\\\"\\u0009\",\"kernel\":\"work\",\"counted\":4,\"ctas\":4,\"threads\":1,"
-        "\"ctas_per_sm\":32,\"footprint\":7,\"wgmma\":false,\"counters\":{\"warp_instructions\":";
+        "\"ctas_per_sm\":32,\"distinct\":4,\"footprint\":4,\"wgmma\":false,\"counters\":{\"warp_instructions\":";
     assert_memory_equal(got, first, strlen(first));
     char *second = strchr(got, '\n') + 1;
     const char *next = "{\"label\":\"\",\"kernel\":\"work\",\"counted\":6,\"ctas\":6,";
     assert_memory_equal(second, next, strlen(next));
+    assert_non_null(strstr(second, "\"distinct\":8,\"footprint\":8,")); /* what is only within reach does not count */
     assert_null(strchr(strchr(second, '\n') + 1, '\n')); /* two lines */
     assert_non_null(strstr(got, "\"atomics\":4,"));
     assert_non_null(strstr(second, "\"atomics\":6,"));

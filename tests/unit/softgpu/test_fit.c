@@ -65,7 +65,7 @@ static void make_point(const struct dev_profile *d, int limit, struct fit_point 
     c->atomics = (uint64_t)(part(limit, BY_ATOMICS, clocks) / (d->atomic_us * d->clock_mhz) * ctas);
     p->kernel.wgmma = uniform(0, 1) < 0.3;
     const bool from_l2 = (limit == BY_LOADS || limit == BY_STREAM) && uniform(0, 1) < 0.5;
-    p->kernel.footprint = (uint64_t)(from_l2 ? bytes / 20 : bytes);
+    p->kernel.distinct = p->kernel.footprint = (uint64_t)(from_l2 ? bytes / 20 : bytes);
     c->global_bytes_read = (uint64_t)bytes;
     c->max_warp_instructions = (uint64_t)(part(limit, BY_CHAIN, clocks) / d->warp_interval_clocks);
     const double latency = from_l2 ? d->l2_latency_clocks : d->memory_latency_ns * d->clock_mhz / 1e3;

@@ -217,7 +217,7 @@ static void test_memory(void **state) {
                             .async_bytes = 1 << 20,
                             .max_inflight_bytes = 65536};
     struct model_kernel k = {
-        .counters = &c, .counted = 1, .ctas = 1000, .threads = 128, .ctas_per_sm = 1, .footprint = 20 << 20};
+        .counters = &c, .counted = 1, .ctas = 1000, .threads = 128, .ctas_per_sm = 1, .distinct = 20 << 20, .footprint = 20 << 20};
     struct model_time t, slower;
     model_kernel_time(p, &k, &t);
     near(t.term[MODEL_DRAM], (20 << 20) / (2039e9 * 0.9), 1e-6);
@@ -273,12 +273,16 @@ static struct dev_profile *round_device(void) {
     return p;
 }
 
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
 /* How long a CTA waits for memory, in nanoseconds. */
 static void test_latency(void **state) {
     (void)state;
     struct dev_profile *p = round_device();
     static const struct {
-        uint64_t read, asynchronous, written, requests, inflight, longest, footprint, ctas;
+        uint64_t read, asynchronous, written, requests, inflight, longest, touched, ctas;
         unsigned threads, per_sm;
         double dram, latency; /* of a grid of `ctas`, each of which does the above */
     } cases[] = {
@@ -314,7 +318,9 @@ static void test_latency(void **state) {
                                        .ctas = cases[n].ctas,
                                        .threads = cases[n].threads,
                                        .ctas_per_sm = cases[n].per_sm,
-                                       .footprint = cases[n].footprint};
+                                       .distinct = least(c.global_bytes_read, cases[n].touched) +
+                                                   least(c.global_bytes_written, cases[n].touched),
+                                       .footprint = cases[n].touched};
         struct model_time t;
         model_kernel_time(p, &k, &t);
         near(t.term[MODEL_DRAM] * 1e9, cases[n].dram, 1e-9);
@@ -323,7 +329,7 @@ static void test_latency(void **state) {
     p->l2_latency_clocks = 700; /* memory is never nearer than L2 */
     const struct sg_counters c = {.global_bytes_read = 1000, .global_requests = 4000, .max_warp_instructions = 10};
     const struct model_kernel k = {
-        .counters = &c, .counted = 1, .ctas = 1, .threads = 128, .ctas_per_sm = 1, .footprint = 1000};
+        .counters = &c, .counted = 1, .ctas = 1, .threads = 128, .ctas_per_sm = 1, .distinct = 1000, .footprint = 1000};
     struct model_time t;
     model_kernel_time(p, &k, &t);
     near(t.term[MODEL_LATENCY] * 1e9, 10 * 2 + 250 * 700, 1e-9);
