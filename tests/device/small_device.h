@@ -9,22 +9,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Writes `where`/NAME.yaml, the device of configs/devices/ with another number for `key`, and its spec. */
-static inline bool altered_device(const char *name, const char *key, int value, const char *where, char spec[64]) {
+/* Writes `where`/NAME.yaml, the device of configs/devices/ with another number for each of the `keys`, which spaces part; and its spec. */
+static inline bool altered_device(const char *name, const char *keys, int value, const char *where, char spec[64]) {
     struct str path = {0}, text = {0}, changed = {0}, target = {0}, line = {0};
-    const char *at;
-    bool good = false;
-    str_printf(&line, "\n%s: ", key);
-    if (config_find("devices", name, "yaml", &path) || file_read(path.data, &text) ||
-        !(at = strstr(text.data, line.data)))
-        goto out;
-    at += line.length;
-    str_append_bytes(&changed, text.data, (size_t)(at - text.data));
-    str_printf(&changed, "%d%s", value, at + strspn(at, "0123456789."));
+    bool good = config_find("devices", name, "yaml", &path) == MT_OK && file_read(path.data, &text) == MT_OK;
+    for (const char *key = keys; good && *key; key += strcspn(key, " "), key += *key == ' ') {
+        line.length = changed.length = 0;
+        str_printf(&line, "\n%.*s: ", (int)strcspn(key, " "), key);
+        const char *at = strstr(text.data, line.data);
+        if ((good = at != NULL)) {
+            at += line.length;
+            str_append_bytes(&changed, text.data, (size_t)(at - text.data));
+            str_printf(&changed, "%d%s", value, at + strspn(at, "0123456789."));
+            text.length = 0;
+            str_append(&text, changed.data);
+        }
+    }
     str_printf(&target, "%s/%s.yaml", where, name);
-    good = file_write_atomic(target.data, changed.data, changed.length) == MT_OK &&
+    good = good && file_write_atomic(target.data, text.data, text.length) == MT_OK &&
            snprintf(spec, 64, "soft:%s", target.data) < 64;
-out:
     str_release(&path);
     str_release(&text);
     str_release(&changed);

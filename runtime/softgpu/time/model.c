@@ -54,7 +54,7 @@ static double cta_latency(const struct dev_profile *d, const struct model_kernel
 }
 
 /* Terms that keep a kernel busy side by side: those of the issue slots and of the ways to L2 are alternatives. */
-static double overlapped(const struct dev_profile *d, const double *t) {
+static double overlapped(const double *t, double exponent) {
     double slots = t[MODEL_ISSUE], paths = larger(t[MODEL_PORT], t[MODEL_L2]), largest = 0, sum = 0;
     for (int i = MODEL_ALU; i <= MODEL_BRANCH; i++)
         slots = larger(slots, t[i]);
@@ -62,8 +62,8 @@ static double overlapped(const struct dev_profile *d, const double *t) {
     for (unsigned i = 0; i < sizeof terms / sizeof *terms; i++)
         largest = larger(largest, terms[i]);
     for (unsigned i = 0; i < sizeof terms / sizeof *terms && largest > 0; i++)
-        sum += pow(terms[i] / largest, d->overlap_exponent);
-    return largest > 0 ? largest * pow(sum, 1 / d->overlap_exponent) : 0;
+        sum += pow(terms[i] / largest, exponent);
+    return largest > 0 ? largest * pow(sum, 1 / exponent) : 0;
 }
 
 void model_kernel_time(const struct dev_profile *device, const struct model_kernel *kernel, struct model_time *out) {
@@ -91,7 +91,8 @@ void model_kernel_time(const struct dev_profile *device, const struct model_kern
     for (int i = 1; i < MODEL_TERMS; i++)
         if (t[i] > t[out->limit])
             out->limit = (enum model_term)i;
-    out->seconds = device->memory_latency_ns * 1e-9 + overlapped(device, t) +
+    out->seconds = device->memory_latency_ns * 1e-9 +
+                   overlapped(t, kernel->wgmma ? device->wgmma_overlap_exponent : device->overlap_exponent) +
                    ceil(ctas / slots) * (double)c->atomics * per_cta * device->atomic_us * 1e-6 +
                    (kernel->wgmma ? device->wgmma_setup_us * 1e-6 : 0);
 }

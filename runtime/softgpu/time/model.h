@@ -26,7 +26,7 @@
  * The latency is the mean of L2's and memory's, weighted with D / T.
  *
  * Time = one memory latency, to fill the pipeline
- *      + (sum of terms^p)^(1/p), where p is overlap_exponent; of issue and the pipes only the largest is a term, and so
+ *      + (sum of terms^p)^(1/p), where p is overlap_exponent, or wgmma's own; of issue and the pipes only the largest is a term, and so
  *        of port and l2
  *      + ceil(G / (S * o)) * n.atomics * atomic_us
  *      + wgmma_setup_us for kernels with wgmma.

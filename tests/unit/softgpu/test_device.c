@@ -15,7 +15,7 @@ static const char device_text[] =
     "registers_per_sm: 55555\nregister_granule: 256\nwarps_per_sm: 44\nblocks_per_sm: 21\nschedulers_per_sm: 4\n"
     "alu_lanes: 64\nfma_lanes: 128\nimad_lanes: 64\nhalf_lanes: 128\nxu_lanes: 16\nlsu_lanes: 32\nfp64_lanes: 64\nbranch_lanes: 64\n"
     "tensor_int8_macs: 4096\ntensor_f16_macs: 2048\ntensor_other_macs: 1024\nmma_sync_fraction: 0.66\n"
-    "warp_interval_clocks: 2\nloads_in_flight: 4\noverlap_exponent: 3\natomic_us: 2\nwgmma_setup_us: 2\nlaunch_us: "
+    "warp_interval_clocks: 2\nloads_in_flight: 4\noverlap_exponent: 3\nwgmma_overlap_exponent: 3\natomic_us: 2\nwgmma_setup_us: 2\nlaunch_us: "
     "1.8\n"
     "graph_node_us: 0.8\nhost_link_gbs: 50\n";
 static char device_path[64];

@@ -111,7 +111,7 @@ static void test_errors(void **state) {
         assert_null(strchr(fail_message(), '\n'));
     }
     assert_int_equal(load_text("clock_mhz", "clock_mhz: fast\n"), MT_USAGE);
-    assert_non_null(strstr(fail_message(), "line: 6"));
+    assert_non_null(strstr(fail_message(), "line: 7"));
 }
 
 /* Values of the CUDA occupancy calculator. */
@@ -161,11 +161,11 @@ static void test_limits(void **state) {
         [MODEL_SHARED] = {COUNTER(shared_wavefronts), 1, 5120, 6},
         [MODEL_PORT] = {COUNTER(global_sectors), 1, 1e6, 6 * 32 / 64.0},
         [MODEL_L2] = {COUNTER(global_sectors), 1, 512, 648 * 32 / 512.0},
-        [MODEL_DRAM] = {COUNTER(global_bytes_read), 8192, 5120, 648 * 8192 / 14.696938456699069 / (2039 * 0.9) * 1.41},
+        [MODEL_DRAM] = {COUNTER(global_bytes_read), 8192, 5120, 648 * 8192 / 14.696938456699069 / (2039 * 0.87) * 1.41},
         [MODEL_LATENCY] = {COUNTER(max_warp_instructions), 1, 5120, 3 * 2.5},
     };
     struct dev_profile *p = load("a100-sxm-80g");
-    p->overlap_exponent = 1000;
+    p->overlap_exponent = p->wgmma_overlap_exponent = 1000;
     for (enum model_term limit = 0; limit < MODEL_TERMS; limit++) {
         struct sg_counters c = {.machine_instructions = 10, .max_warp_instructions = 10};
         struct model_kernel k = {
@@ -193,7 +193,7 @@ static void test_overlap(void **state) {
     const double clock = 1 / (p->clock_mhz * 1e6), fixed = p->memory_latency_ns * 1e-9 + p->wgmma_setup_us * 1e-6;
     model_kernel_time(p, &k, &t);
     near(t.seconds, fixed + 1e6 * clock * cbrt(2), 1e-6);
-    p->overlap_exponent = 1;
+    p->overlap_exponent = p->wgmma_overlap_exponent = 1;
     model_kernel_time(p, &k, &t);
     near(t.seconds, fixed + 2e6 * clock, 1e-6);
     k.ctas = 264; /* two rounds, with 5 atomics in each CTA */
@@ -220,7 +220,7 @@ static void test_memory(void **state) {
         .counters = &c, .counted = 1, .ctas = 1000, .threads = 128, .ctas_per_sm = 1, .distinct = 20 << 20, .footprint = 20 << 20};
     struct model_time t, slower;
     model_kernel_time(p, &k, &t);
-    near(t.term[MODEL_DRAM], (20 << 20) / (2039e9 * 0.9), 1e-6);
+    near(t.term[MODEL_DRAM], (20 << 20) / (2039e9 * 0.87), 1e-6);
     c.max_inflight_bytes /= 4;
     model_kernel_time(p, &k, &slower);
     near(slower.term[MODEL_LATENCY], 4 * t.term[MODEL_LATENCY], 1e-6);
@@ -269,7 +269,7 @@ static struct dev_profile *round_device(void) {
     p->loads_in_flight = 4;
     p->launch_us = 3;
     p->host_link_gbs = 0.25;
-    p->overlap_exponent = 1000;
+    p->overlap_exponent = p->wgmma_overlap_exponent = 1000;
     return p;
 }
 
