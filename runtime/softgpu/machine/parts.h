@@ -21,6 +21,12 @@ void cluster_explain(const struct cluster *cl, char *text, size_t size);
 /* ---- wgmma.c ---- */
 void wgmma_reset(struct warp *w, size_t frame_bytes);
 void wgmma_free(struct warp *w);
+/* ---- wgmma_operand.c: tiles in shared memory. All false after a fault. ---- */
+enum { WGMMA_K_BYTES = 32, WGMMA_MAX_N = 256 };
+/* Copies the tile as rows of WGMMA_K_BYTES; it will be looked at again by the wait for the group that is open. */
+bool wgmma_operand_read(struct warp *w, const struct insn *i, const struct wgmma_tile *t, uint8_t *tile);
+bool wgmma_operands_settle(struct warp *w, uint32_t done); /* of the first `done` groups */
+void wgmma_operand_free(struct warp *w);
 /* Registers are watched from a wgmma.fence to the wait for the last wgmma after it. */
 static inline bool wgmma_watches(const struct warp *w) {
     return w->own->wgmma.fenced || w->own->wgmma.pending;

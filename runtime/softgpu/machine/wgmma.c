@@ -2,8 +2,8 @@
  *
  * The sums are formed at issue. What asynchrony allows to go wrong is watched: accumulators and the registers of A
  * belong to the tensor core until the wait that covers their group, nobody touches them between a wgmma.fence and the
- * wgmma, and the B tile in shared memory is read once more at that wait, so that whoever overwrites it too early is
- * found. The four warps of a group must do the same in the same order. */
+ * wgmma, and the tiles in shared memory are read once more at that wait, so that whoever overwrites them too early is
+ * found (wgmma_operand.c). The four warps of a group must do the same in the same order. */
 #include "parts.h"
 #include "runtime/base/array.h"
 #include "runtime/base/str.h"
@@ -13,16 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { K_BYTES = 32, LINE = 64, MAX_N = 256 };
-_Static_assert(MAX_N / 2 <= UINT8_MAX, "operand.count holds every number of accumulators");
-
-/* The B tile of an instruction under way: where each row of K_BYTES is, and what it held. */
-struct wgmma_read {
-    uint32_t group, pc;
-    uint64_t descriptor;
-    uint32_t rows;
-    uint64_t hash;
-};
+enum { LINE = 64, WARPS = 4, WARP_ROWS = 16 };
+_Static_assert(WGMMA_MAX_N / 2 <= UINT8_MAX, "operand.count holds every number of accumulators");
 
 void wgmma_reset(struct warp *w, size_t frame_bytes) {
     struct wgmma_state *s = &w->own->wgmma;
@@ -36,78 +28,7 @@ void wgmma_reset(struct warp *w, size_t frame_bytes) {
 
 void wgmma_free(struct warp *w) {
     free(w->own->wgmma.line);
-    free(w->own->wgmma.read);
-}
-
-/* ---- B in shared memory: PTX ISA, "Matrix Descriptor Format" ---- */
-
-struct layout {
-    uint32_t start, leading, stride; /* bytes */
-    unsigned width;                  /* of a swizzled row: 128, 64, 32; 16: no swizzle */
-};
-
-static bool read_layout(struct warp *w, const struct insn *i, uint64_t descriptor, struct layout *l) {
-    static const unsigned widths[] = {16, 128, 64, 32};
-    *l = (struct layout){.start = (uint32_t)(descriptor & 0x3fff) << 4,
-                         .leading = (uint32_t)(descriptor >> 16 & 0x3fff) << 4,
-                         .stride = (uint32_t)(descriptor >> 32 & 0x3fff) << 4,
-                         .width = widths[descriptor >> 62]};
-    if (descriptor >> 49 & 7) {
-        warp_fault(w, i, -1, SG_FAULT_UNSUPPORTED, "a matrix descriptor with a base offset (0x%llx)",
-                   (unsigned long long)descriptor);
-        return false;
-    }
-    /* Rows lie in groups of 8; the pattern of a swizzle repeats after 8 rows, so groups must start at its multiples. */
-    if (l->width > 16 && (l->stride % (8 * l->width) || (l->start % (8 * l->width)) + K_BYTES > l->width)) {
-        warp_fault(w, i, -1, SG_FAULT_ASYNC,
-                   "a matrix descriptor of %u-byte swizzle with start 0x%x and %u bytes between groups of 8 rows; both "
-                   "must be "
-                   "multiples of %u, but for the offset along k",
-                   l->width, l->start, l->stride, 8 * l->width);
-        return false;
-    }
-    return true;
-}
-
-/* Shared address of 16 bytes: half 0 or 1 of the 32 bytes along k of row n. */
-static uint32_t row_address(const struct layout *l, unsigned n, unsigned half) {
-    if (l->width == 16)
-        return l->start + half * l->leading + n / 8 * l->stride + n % 8 * 16;
-    uint32_t address = l->start + n / 8 * l->stride + n % 8 * l->width + half * 16;
-    return address ^ ((address >> 7 & (l->width / 16 - 1)) << 4);
-}
-
-/* Copies the tile [n][K_BYTES] out of shared memory. */
-static bool copy_tile(struct warp *w, const struct insn *i, const struct layout *l, unsigned rows, uint8_t *tile) {
-    for (unsigned n = 0; n < rows; n++)
-        for (unsigned half = 0; half < 2; half++) {
-            uint32_t address = row_address(l, n, half);
-            if (address + 16 > w->cta->shared_bytes) {
-                warp_fault(w, i, -1, SG_FAULT_OUT_OF_BOUNDS, "row %u of B lies at shared 0x%x of %u bytes", n, address,
-                           w->cta->shared_bytes);
-                return false;
-            }
-            memcpy(tile + n * K_BYTES + half * 16, w->cta->shared + address, 16);
-        }
-    return true;
-}
-
-/* The tensor core reads the tile now. */
-static bool watch_tile(struct warp *w, const struct insn *i, const struct layout *l, unsigned rows) {
-    for (unsigned n = 0; n < rows; n++)
-        for (unsigned half = 0; half < 2; half++)
-            if (!shadow_access(w, i, -1, row_address(l, n, half), 16, USE_PROXY_READ))
-                return false;
-    return true;
-}
-
-static uint64_t hash_tile(const uint8_t *tile, size_t bytes) { /* FNV-1a over words */
-    uint64_t hash = 0xcbf29ce484222325ull, word;
-    for (size_t k = 0; k < bytes; k += sizeof word) {
-        memcpy(&word, tile + k, sizeof word);
-        hash = (hash ^ word) * 0x100000001b3ull;
-    }
-    return hash;
+    wgmma_operand_free(w);
 }
 
 /* ---- registers under way ---- */
@@ -213,7 +134,8 @@ static bool is_fenced(struct warp *w, const struct insn *i) {
     const struct insn *code = run_of(w)->module->code;
     for (int k = 0; k < i->dst[0].count; k++) {
         const struct wgmma_register *r = register_of(s, &i->dst[0].vec[k]);
-        if (r->fences == s->fences && (code[r->pc].op != OP_wgmma || code[r->pc].shape[1] != i->shape[1]))
+        if (r->fences == s->fences &&
+            (code[r->pc].op != OP_wgmma || code[r->pc].shape[1] != i->shape[1] || code[r->pc].shape[2] != i->shape[2]))
             return blame_access(w, i, r, true, k);
     }
     for (int k = 0; k < i->src[0].count; k++) {
@@ -226,7 +148,7 @@ static bool is_fenced(struct warp *w, const struct insn *i) {
 
 /* ---- the four warps of a group ---- */
 
-enum { WARPS = 4, LOG_MOST = 1024 };
+enum { LOG_MOST = 1024 };
 
 void group_reset(struct cta *c) {
     for (int k = 0; k < MAX_WARPS / WARPS; k++)
@@ -305,19 +227,6 @@ void wgmma_commit_op(struct warp *w, const struct insn *i) {
     w->own->wgmma.open = 0;
 }
 
-/* What a group read has not changed since, and nobody may have begun to change it: it is read up to here. */
-static bool still_there(struct warp *w, const struct wgmma_read *r) {
-    uint8_t tile[MAX_N * K_BYTES];
-    const struct insn *i = &run_of(w)->module->code[r->pc];
-    struct layout l;
-    if (!read_layout(w, i, r->descriptor, &l) || !copy_tile(w, i, &l, r->rows, tile))
-        return false;
-    if (hash_tile(tile, r->rows * K_BYTES) == r->hash)
-        return watch_tile(w, i, &l, r->rows);
-    warp_fault(w, i, -1, SG_FAULT_ASYNC, "its B tile in shared memory was overwritten before wgmma.wait_group");
-    return false;
-}
-
 static void release(struct wgmma_state *s, uint32_t *group, uint32_t done) {
     if (*group && *group <= done) {
         *group = 0;
@@ -329,16 +238,8 @@ static void release(struct wgmma_state *s, uint32_t *group, uint32_t done) {
 void wgmma_wait_op(struct warp *w, const struct insn *i) {
     struct wgmma_state *s = &w->own->wgmma;
     uint32_t keep = (uint32_t)i->src[0].imm, done = s->committed > keep ? s->committed - keep : 0;
-    size_t kept = 0;
-    if (!group_step(w, i))
+    if (!group_step(w, i) || !wgmma_operands_settle(w, done))
         return;
-    for (size_t k = 0; k < s->reads; k++) {
-        if (s->read[k].group >= done)
-            s->read[kept++] = s->read[k];
-        else if (is_strict(w) && !still_there(w, &s->read[k]))
-            return;
-    }
-    s->reads = kept;
     for (size_t k = 0; s->pending && k < w->cta->frame_stride / LINE + 1; k++) {
         release(s, &s->line[k].sum, done);
         release(s, &s->line[k].operand, done);
@@ -347,71 +248,213 @@ void wgmma_wait_op(struct warp *w, const struct insn *i) {
     w->event = true;
 }
 
-static void multiply(struct warp *w, const struct insn *i, const uint8_t *tile, bool accumulate) {
+/* ---- the multiplication ---- */
+
+/* Where the operands are that come behind D: A (a vector of registers, or a descriptor), the descriptor of B, scale-d
+ * (whether to add to D), then the immediates: signs of A and B, and whether A (if in shared memory) and B are
+ * transposed. */
+enum { SRC_A, SRC_B, SRC_ADDS, SRC_SIGN_A, SRC_SIGN_B, SRC_TRANS };
+
+static bool has_descriptor(const struct insn *i) { /* of A */
+    return i->src[SRC_A].kind == O_REG;
+}
+
+static bool is_transposed(const struct insn *i, bool of_a) {
+    const int at = of_a ? SRC_TRANS : SRC_TRANS + has_descriptor(i);
+    return i->srcs > at && i->src[at].imm;
+}
+
+static bool is_negative(const struct insn *i) { /* the product */
+    return i->srcs > SRC_SIGN_B && (i->src[SRC_SIGN_A].imm < 0) != (i->src[SRC_SIGN_B].imm < 0);
+}
+
+/* The tile of one half of 16 bytes of 8 rows, as a fragment register has it. */
+static void fragment_of(const uint8_t *tile, unsigned row, unsigned half, uint32_t fragment[LANES]) {
+    for (unsigned n = 0; n < 8; n++)
+        memcpy((uint8_t *)fragment + n * 16, tile + (row + n) * WGMMA_K_BYTES + half * 16, 16);
+}
+
+/* The four registers of A: the warp's own, or made of its 16 rows in shared memory. */
+struct left {
+    uint32_t made[4][LANES];
+    const uint32_t *a[4];
+};
+
+static bool read_left(struct warp *w, const struct insn *i, struct left *l) {
+    uint8_t tile[WARP_ROWS * WGMMA_K_BYTES];
+    for (int k = 0; k < 4; k++)
+        l->a[k] = has_descriptor(i) ? l->made[k] : src_lanes(w, &i->src[SRC_A].vec[k]);
+    if (!has_descriptor(i))
+        return true;
+    const struct wgmma_tile t = {.descriptor = *(const uint64_t *)src_lanes(w, &i->src[SRC_A]),
+                                 .first = (uint16_t)(w->index % WARPS * WARP_ROWS),
+                                 .rows = WARP_ROWS,
+                                 .extent = WARPS * WARP_ROWS,
+                                 .name = 'A',
+                                 .across = is_transposed(i, true)};
+    if (!wgmma_operand_read(w, i, &t, tile))
+        return false;
+    for (unsigned k = 0; k < 4; k++)
+        fragment_of(tile, k % 2 * 8, k / 2, l->made[k]);
+    w->count.shared_wavefronts += sizeof tile / 128;
+    return true;
+}
+
+static void multiply_int(struct warp *w, const struct insn *i, const struct left *l, const uint8_t *tile,
+                         bool accumulate) {
     static const int32_t zeros[LANES];
     const struct mma_shape shape = shape_of(i);
-    const uint32_t *a[4];
-    for (int k = 0; k < 4; k++)
-        a[k] = src_lanes(w, &i->src[0].vec[k]);
-    for (int n = 0; n < i->shape[1]; n += 8) {
+    for (unsigned n = 0; n < i->shape[1]; n += 8) {
         uint32_t b[2][LANES];
         const uint32_t *columns[2] = {b[0], b[1]};
         const int32_t *c[4];
         int32_t *d[4];
-        for (int row = 0; row < 8; row++) {
-            memcpy((uint8_t *)b[0] + row * 16, tile + (n + row) * K_BYTES, 16);
-            memcpy((uint8_t *)b[1] + row * 16, tile + (n + row) * K_BYTES + 16, 16);
-        }
+        fragment_of(tile, n, 0, b[0]);
+        fragment_of(tile, n, 1, b[1]);
         for (int k = 0; k < 4; k++) {
-            d[k] = dst_lanes(w, &i->dst[0].vec[n / 2 + k]);
+            d[k] = dst_lanes(w, &i->dst[0].vec[n / 2 + (unsigned)k]);
             c[k] = accumulate ? d[k] : zeros;
         }
-        mma_int(&shape, a, columns, c, d);
+        mma_int(&shape, l->a, columns, c, d);
     }
 }
 
-/* Every thread must give the same descriptor and the same choice whether to add. */
+/* D holds eight columns in four registers of floats, or in two of pairs of f16. */
+static void multiply_float(struct warp *w, const struct insn *i, const struct left *l, const uint8_t *tile,
+                           bool accumulate) {
+    const struct mma_shape shape = shape_of(i);
+    const bool half = i->type[0] == T_F16;
+    const unsigned registers = half ? 2 : 4;
+    float product[WGMMA_MAX_N * WARP_ROWS], sum[8 * WARP_ROWS];
+    mma_float_wide(&shape, is_negative(i), l->a, tile, i->shape[1], product);
+    for (unsigned n = 0; n < i->shape[1] / 8u; n++) {
+        void *d[4];
+        for (unsigned k = 0; k < registers; k++)
+            d[k] = dst_lanes(w, &i->dst[0].vec[n * registers + k]);
+        if (half)
+            mma_tile_of_f16((const uint16_t *const *)d, WARP_ROWS, sum);
+        else
+            mma_tile_of_f32((const float *const *)d, WARP_ROWS, sum);
+        for (int k = 0; k < 8 * WARP_ROWS; k++)
+            sum[k] = f32_canonical((accumulate ? sum[k] : 0) + product[n * 8 * WARP_ROWS + (unsigned)k]);
+        if (half)
+            mma_tile_to_f16(sum, WARP_ROWS, (uint16_t *const *)d);
+        else
+            mma_tile_to_f32(sum, WARP_ROWS, (float *const *)d);
+    }
+}
+
+static uint32_t adds_to_d(const struct warp *w, const struct insn *i) { /* of each lane */
+    const struct operand *o = &i->src[SRC_ADDS];
+    return o->kind == O_PRED ? src_pred(w, o) : o->imm ? UINT32_MAX : 0;
+}
+
+/* Every thread must give the same descriptors and the same choice whether to add. */
 static bool is_uniform(struct warp *w, const struct insn *i) {
-    const uint64_t *descriptor = src_lanes(w, &i->src[1]);
-    const uint32_t adds = src_pred(w, &i->src[2]);
+    const uint64_t *b = src_lanes(w, &i->src[SRC_B]), *a = has_descriptor(i) ? src_lanes(w, &i->src[SRC_A]) : b;
+    const uint32_t adds = adds_to_d(w, i);
     for (int lane = 1; lane < LANES; lane++)
-        if (descriptor[lane] != descriptor[0] || (adds >> lane & 1) != (adds & 1)) {
+        if (a[lane] != a[0] || b[lane] != b[0] || (adds >> lane & 1) != (adds & 1)) {
             warp_fault(w, i, lane, SG_FAULT_ASYNC, "its descriptor or scale-d differs from that of lane 0");
             return false;
         }
     return true;
 }
 
-/* wgmma.mma_async: D, A (registers), descriptor of B, whether to add to D */
+static void count_products(struct warp *w, const struct insn *i) {
+    const uint64_t products = (uint64_t)WARP_ROWS * i->shape[1] * i->shape[2];
+    if (i->type[1] == T_F16 || i->type[1] == T_BF16)
+        w->count.mma_ops_f16 += products;
+    else if (i->type[1] == T_TF32)
+        w->count.mma_ops_other += products;
+    else
+        w->count.mma_ops_int8 += products; /* those of 8 bits, which run at one rate */
+}
+
+/* wgmma.mma_async: D, A, descriptor of B, whether to add to D … */
 void wgmma_mma_op(struct warp *w, const struct insn *i) {
-    struct wgmma_state *s = &w->own->wgmma;
-    uint8_t tile[MAX_N * K_BYTES];
-    const unsigned rows = i->shape[1];
-    struct layout l;
+    uint8_t tile[WGMMA_MAX_N * WGMMA_K_BYTES];
+    struct left left;
     if (!lanes_whole(w, i) || !is_uniform(w, i) || !group_step(w, i))
         return;
     if (!is_fenced(w, i))
         return;
-    const uint64_t descriptor = *(const uint64_t *)src_lanes(w, &i->src[1]);
-    if (!read_layout(w, i, descriptor, &l) || !copy_tile(w, i, &l, rows, tile) ||
-        (is_strict(w) && !watch_tile(w, i, &l, rows)))
+    const struct wgmma_tile b = {.descriptor = *(const uint64_t *)src_lanes(w, &i->src[SRC_B]),
+                                 .rows = i->shape[1],
+                                 .extent = i->shape[1],
+                                 .name = 'B',
+                                 .across = is_transposed(i, false)};
+    if (!wgmma_operand_read(w, i, &b, tile) || !read_left(w, i, &left))
         return;
-    multiply(w, i, tile, src_pred(w, &i->src[2]) & 1);
+    (type_is_float((enum ptx_type)i->type[1]) ? multiply_float : multiply_int)(w, i, &left, tile, adds_to_d(w, i) & 1);
     mark_registers(w, i);
-    if (is_strict(w)) {
-        array_grow(&s->read, &s->read_capacity, s->reads, sizeof *s->read);
-        s->read[s->reads++] =
-            (struct wgmma_read){s->committed, w->pc - 1, descriptor, rows, hash_tile(tile, rows * K_BYTES)};
-    }
-    s->open++;
-    w->count.mma_ops_int8 += 16ull * rows * 32;
-    if (w->index % 4 == 0) /* B is read once for the four warps of the group */
-        w->count.shared_wavefronts += rows * K_BYTES / 128;
+    w->own->wgmma.open++;
+    count_products(w, i);
+    if (w->index % WARPS == 0) /* B is read once for the four warps of the group */
+        w->count.shared_wavefronts += b.rows * WGMMA_K_BYTES / 128u;
     w->event = true;
 }
 
+/* ---- which forms there are: PTX ISA, "wgmma.mma_async" ---- */
+
+static bool is_byte(unsigned type, bool is_float) {
+    return is_float ? type == T_E4M3 || type == T_E5M2 : type == T_S8 || type == T_U8;
+}
+
+/* Types of D, A and B, and the number of columns that go with them. */
+static bool are_types(const struct insn *i) {
+    const unsigned d = i->type[0], a = i->type[1], b = i->type[2], n = i->shape[1];
+    if (i->types != 3 || n < 8 || n > WGMMA_MAX_N || n % 8)
+        return false;
+    if (is_byte(a, false))
+        return is_byte(b, false) && d == T_S32 && (n % 16 == 0 || n == 8 || n == 24);
+    if (i->flags & F_SATFINITE)
+        return false;
+    if (is_byte(a, true))
+        return is_byte(b, true) && (d == T_F32 || d == T_F16);
+    return a == b && ((a == T_F16 && (d == T_F32 || d == T_F16)) || ((a == T_BF16 || a == T_TF32) && d == T_F32));
+}
+
+static bool is_number(const struct operand *o, int64_t one, int64_t other) {
+    return o->kind == O_IMM && (o->imm == one || o->imm == other);
+}
+
+static bool are_operands(const struct insn *i) {
+    const unsigned a = i->type[1], count = i->shape[1] / (i->type[0] == T_F16 ? 4u : 2u);
+    const bool is_float = type_is_float((enum ptx_type)a), turns = a == T_F16 || a == T_BF16;
+    const int srcs = !is_float ? SRC_SIGN_A : !turns ? SRC_TRANS : SRC_TRANS + 1 + has_descriptor(i);
+    if (i->srcs != srcs || i->dst[0].kind != O_VEC || i->dst[0].count != count || i->src[SRC_B].width != 8 ||
+        !(i->src[SRC_ADDS].kind == O_PRED || is_number(&i->src[SRC_ADDS], 0, 1)))
+        return false;
+    if (has_descriptor(i) ? i->src[SRC_A].width != 8 : i->src[SRC_A].kind != O_VEC || i->src[SRC_A].count != 4)
+        return false;
+    for (unsigned k = 0; k < count; k++)
+        if (i->dst[0].vec[k].kind != O_REG || i->dst[0].vec[k].width != 4)
+            return false;
+    for (int k = 0; k < 4 && !has_descriptor(i); k++)
+        if (i->src[SRC_A].vec[k].kind != O_REG || i->src[SRC_A].vec[k].width != 4)
+            return false;
+    for (int k = SRC_SIGN_A; k < i->srcs; k++)
+        if (!is_number(&i->src[k], 1, k < SRC_TRANS ? -1 : 0))
+            return false;
+    return true;
+}
+
+static bool bind_mma(struct insn *i) {
+    i->run = wgmma_mma_op;
+    const unsigned bytes = type_size((enum ptx_type)i->type[1]);
+    if (i->sub != SUB_MMA || i->shape[0] != WARPS * WARP_ROWS || !are_types(i) ||
+        i->shape[2] != WGMMA_K_BYTES / bytes || !are_operands(i))
+        return false;
+    shape_keep(i, (struct mma_shape){.m = WARP_ROWS, /* of each of the four warps */
+                                     .k = i->shape[2],
+                                     .a = i->type[1],
+                                     .b = i->type[2],
+                                     .saturate = (i->flags & F_SATFINITE) != 0});
+    return true;
+}
+
 bool wgmma_bind(struct insn *i) {
-    const unsigned n = i->shape[1];
     bool known = true;
     switch (i->sub) {
     case SUB_FENCE:
@@ -425,17 +468,7 @@ bool wgmma_bind(struct insn *i) {
         known = i->srcs == 1 && i->src[0].kind == O_IMM;
         break;
     default:
-        i->run = wgmma_mma_op;
-        shape_keep(i, (struct mma_shape){.m = 16, /* of each of the four warps */
-                                         .k = 32,
-                                         .a = i->type[1],
-                                         .b = i->type[2],
-                                         .saturate = (i->flags & F_SATFINITE) != 0});
-        known = i->sub == SUB_MMA && i->types == 3 && i->type[0] == T_S32 &&
-                (i->type[1] == T_S8 || i->type[1] == T_U8) && (i->type[2] == T_S8 || i->type[2] == T_U8) &&
-                i->shape[0] == 64 && i->shape[2] == 32 && (n == 8 || n == 24 || (n % 16 == 0 && n <= MAX_N)) &&
-                i->srcs == 3 && i->dst[0].kind == O_VEC && i->dst[0].count == n / 2 && i->src[0].kind == O_VEC &&
-                i->src[0].count == 4 && i->src[1].width == 8 && i->src[2].kind == O_PRED;
+        known = bind_mma(i);
         break;
     }
     return known && !(i->flags & ~(F_SYNC | F_ALIGNED | F_SATFINITE));

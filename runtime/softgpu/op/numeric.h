@@ -200,11 +200,16 @@ struct mma_shape {
 };
 /* Elements of k that one register of A or B holds per row; 0 if the tensor core has no such type. */
 int mma_register_k(enum ptx_type type);
+/* A fragment register as 8 rows of so many numbers each, row-major; returns how many. */
+int mma_unpack_rows(const uint32_t *reg, enum ptx_type type, float *out);
 /* Integer: d = a * b + c, wrapping in 32 bits or clamped. c and d may be the same registers. */
 void mma_int(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const int32_t *const *c,
              int32_t *const *d);
 /* d = a * b + c for a, b f16, bf16, tf32, e4m3, e5m2; c and d float, row-major [m][8], may be the same. */
 void mma_float(const struct mma_shape *s, const uint32_t *const *a, const uint32_t *const *b, const float *c, float *d);
+/* wgmma's product of floats, [n / 8][16][8]: A in four fragment registers, B as n rows of 32 bytes, each a column. */
+void mma_float_wide(const struct mma_shape *s, bool negate, const uint32_t *const *a, const uint8_t *tile, int n,
+                    float *product);
 void mma_double(const struct mma_shape *s, const double *const *a, const double *const *b, const double *const *c,
                 double *const *d);
 /* Fragment registers (two per 8 rows) <-> row-major [m][8]. */

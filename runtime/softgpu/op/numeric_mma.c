@@ -6,8 +6,7 @@
 /* Eight columns of one row; the compiler maps it to whatever the host has. */
 typedef float row8 __attribute__((vector_size(32)));
 
-/* A fragment register as 8 rows of `count` floats, row-major. */
-static int unpack_rows(const uint32_t *reg, enum ptx_type type, float *out) {
+int mma_unpack_rows(const uint32_t *reg, enum ptx_type type, float *out) {
     const uint8_t *bytes = (const uint8_t *)reg;
     switch (type) {
     case T_S8:
@@ -58,7 +57,7 @@ static int unpack_rows(const uint32_t *reg, enum ptx_type type, float *out) {
 static void unpack_columns(const uint32_t *const *reg, int registers, enum ptx_type type, row8 *out) {
     float column[8 * 32];
     for (int r = 0, k0 = 0; r < registers; r++) {
-        const int count = unpack_rows(reg[r], type, column);
+        const int count = mma_unpack_rows(reg[r], type, column);
         for (int k = 0; k < count; k++)
             for (int n = 0; n < 8; n++)
                 ((float *)&out[k0 + k])[n] = column[n * count + k];
@@ -99,7 +98,7 @@ static void multiply(const struct mma_shape *s, const uint32_t *const *a, const 
         row8 sum[8] = {{0}};
         for (int block = 0; block < blocks; block++) {
             float left[8 * 32];
-            unpack_rows(a[block * halves + h], s->a, left);
+            mma_unpack_rows(a[block * halves + h], s->a, left);
             for (int k = 0; k < count; k++)
                 for (int row = 0; row < 8; row++)
                     sum[row] += left[row * count + k] * right[block * count + k];

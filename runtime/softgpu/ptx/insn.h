@@ -123,7 +123,7 @@ struct operand {
     };
 };
 
-enum { MAX_DST = 2, MAX_SRC = 6 };
+enum { MAX_DST = 2, MAX_SRC = 7 };
 /* Bits of insn.guarded: @p stands before it; all lanes of the warp must execute it together (.sync.aligned). */
 enum { GUARD_PREDICATE = 1, GUARD_TOGETHER = 2 };
 struct insn {

@@ -60,6 +60,20 @@ struct wgmma_register {
     bool written;
 };
 
+/* A tile of an operand of wgmma in shared memory. */
+struct wgmma_tile {
+    uint64_t descriptor;
+    uint16_t first, rows; /* what the warp reads */
+    uint16_t extent;      /* rows that the warp group reads */
+    char name;            /* A or B: whose "rows" are columns of the product */
+    bool across;          /* MN-major: rows lie side by side, not k */
+};
+struct wgmma_read { /* by an instruction under way, and what it held */
+    struct wgmma_tile tile;
+    uint32_t group, pc;
+    uint64_t hash;
+};
+
 /* wgmma of one warp: accumulators belong to the tensor core from the issue to the wait that covers them. */
 struct wgmma_state {
     bool fenced;                 /* wgmma.fence since the last wait */
@@ -68,7 +82,7 @@ struct wgmma_state {
     uint32_t committed;          /* groups so far */
     struct wgmma_register *line; /* NULL before the first fence */
     uint64_t steps;              /* wgmma and setmaxnreg instructions so far */
-    struct wgmma_read *read;     /* B tiles of the instructions under way */
+    struct wgmma_read *read;     /* tiles of the instructions under way */
     size_t reads, read_capacity;
 };
 

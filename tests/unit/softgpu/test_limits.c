@@ -43,8 +43,9 @@ static void operands(void **state) {
     } list[] = {
         {"cvt.s32.s32.s32.s32.s32 %r1, %r2;", "too many types"},
         {"setp.lt.u32 %p1|%p2|%p3, %r1, %r2;", "too many destinations"},
-        {"lop3.b32 %r1, %r2, %r2, %r2, %r2, %r2, %r2, %r2;", "too many operands"},
-        {"cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], 0, 0, 0, 0, [%d1, {%r2}];",
+        {"lop3.b32 %r1, %r2, %r2, %r2, %r2, %r2, %r2, %r2, %r2;", "too many operands"},
+        {"cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], 0, 0, 0, 0, 0, [%d1, "
+         "{%r2}];",
          "too many operands"},
         /* selectors belong to the first three operands of video instructions */
         {"add.u32 %r1, %r2.b0, %r3;", "add takes no selector .b0"},
