@@ -5,27 +5,34 @@
 #include <stdio.h>
 #include <string.h>
 
-static unsigned element_bytes(CUtensorMapDataType type) {
+/* What is stored is the bits; what is reduced is these. T_NONE: this device has no such elements. */
+static enum ptx_type element_type(CUtensorMapDataType type) {
     switch (type) {
     case CU_TENSOR_MAP_DATA_TYPE_UINT8:
-        return 1;
+        return T_U8;
     case CU_TENSOR_MAP_DATA_TYPE_UINT16:
+        return T_U16;
     case CU_TENSOR_MAP_DATA_TYPE_FLOAT16:
+        return T_F16;
     case CU_TENSOR_MAP_DATA_TYPE_BFLOAT16:
-        return 2;
+        return T_BF16;
     case CU_TENSOR_MAP_DATA_TYPE_INT64:
+        return T_S64;
     case CU_TENSOR_MAP_DATA_TYPE_UINT64:
+        return T_U64;
     case CU_TENSOR_MAP_DATA_TYPE_FLOAT64:
-        return 8;
+        return T_F64;
     case CU_TENSOR_MAP_DATA_TYPE_INT32:
+        return T_S32;
     case CU_TENSOR_MAP_DATA_TYPE_UINT32:
+        return T_U32;
     case CU_TENSOR_MAP_DATA_TYPE_FLOAT32:
     case CU_TENSOR_MAP_DATA_TYPE_FLOAT32_FTZ:
     case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32:
     case CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ:
-        return 4;
+        return T_F32;
     default:
-        return 0;
+        return T_NONE;
     }
 }
 
@@ -60,7 +67,8 @@ CU_API cuTensorMapEncodeTiled(CUtensorMap *out, CUtensorMapDataType type, cuuint
                               const cuuint32_t *element_stride, CUtensorMapInterleave interleave,
                               CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion,
                               CUtensorMapFloatOOBfill fill) {
-    const unsigned bytes = element_bytes(type);
+    const enum ptx_type element = element_type(type);
+    const unsigned bytes = type_size(element);
     unsigned span = 0;
     const int bits = swizzle_bits(swizzle, &span);
     (void)promotion; /* changes speed alone */
@@ -77,6 +85,7 @@ CU_API cuTensorMapEncodeTiled(CUtensorMap *out, CUtensorMapDataType type, cuuint
                              .rank = (uint8_t)rank,
                              .element_bytes = (uint8_t)bytes,
                              .swizzle = (uint8_t)bits,
+                             .type = (uint8_t)element,
                              .address = (uint64_t)(uintptr_t)address};
     for (unsigned k = 0; k < rank; k++) {
         if (size[k] == 0 || size[k] > UINT32_MAX || box[k] == 0 || box[k] > 256 || element_stride[k] != 1)

@@ -60,10 +60,39 @@ static bool bind_atomic(struct insn *i, char *error, size_t size) {
     return true;
 }
 
-/* Bulk copies; a tensor's coordinates are an operand of their own, which comes before [source] in a store. */
+static bool is_corner(const struct insn *i, const struct operand *o) { /* coordinates of a tensor */
+    return o->kind == O_VEC && i->num <= TENSOR_MAX_RANK && o->count == i->num;
+}
+
+/* cp.async.bulk.prefetch: [source], bytes, or [tensor map, {coordinates}] */
+static bool bind_bulk_prefetch(struct insn *i, char *error, size_t size) {
+    const bool tensor = bulk_is_tensor(i), policy = (i->flags & F_POLICY) != 0;
+    i->run = bulk_prefetch_op;
+    return (i->space == SPACE_GLOBAL && i->space2 == 0 && i->boolop == (tensor ? SUB_TENSOR : SUB_NONE) &&
+            i->types == 0 && i->srcs == 2 + policy && i->src[0].kind == O_ADDRESS &&
+            (tensor ? is_corner(i, &i->src[1]) : i->src[1].kind != O_ADDRESS && i->src[1].kind != O_VEC) &&
+            only_flags(i, F_BULK | F_PREFETCH | F_POLICY)) ||
+           refuse(error, size, "unknown form of a bulk prefetch");
+}
+
+/* Of a tensor the map knows the type. */
+static bool is_reduction(const struct insn *i, bool to_global) {
+    const struct reduction r = {i->boolop, bulk_is_tensor(i) ? T_U32 : i->type[0]};
+    const bool bits = i->boolop == SUB_AND || i->boolop == SUB_OR || i->boolop == SUB_XOR;
+    const bool half = i->boolop == SUB_ADD && (r.type == T_F16 || r.type == T_BF16);
+    if (bulk_is_tensor(i))
+        return to_global && i->types == 0 && (bits || reduction_exists(r, true)) && !(i->flags & F_NOFTZ);
+    return i->types == 1 && reduction_exists(r, to_global) && half == ((i->flags & F_NOFTZ) != 0);
+}
+
+/* Bulk copies and reductions; a tensor's coordinates are an operand of their own, which comes before [source] in a
+ * store. */
 static bool bind_bulk(struct insn *i, char *error, size_t size) {
-    bool tensor = i->boolop == SUB_TENSOR, policy = (i->flags & F_POLICY) != 0, many = (i->flags & F_MULTICAST) != 0;
+    bool tensor = bulk_is_tensor(i), policy = (i->flags & F_POLICY) != 0, many = (i->flags & F_MULTICAST) != 0;
     bool stores = i->space == SPACE_GLOBAL && i->space2 == SPACE_SHARED, loads = i->space2 == SPACE_GLOBAL;
+    bool reduces = (i->flags & F_REDUCE) != 0;
+    if (i->flags & F_PREFETCH)
+        return bind_bulk_prefetch(i, error, size);
     if (i->boolop == SUB_COMMIT_GROUP || i->boolop == SUB_WAIT_GROUP) {
         bool commit = i->boolop == SUB_COMMIT_GROUP;
         i->run = commit ? bulk_store_commit : bulk_store_wait;
@@ -72,17 +101,20 @@ static bool bind_bulk(struct insn *i, char *error, size_t size) {
     }
     const struct operand *corner = &i->src[stores ? 1 : 2], *last = &i->src[stores && !tensor ? 1 : stores ? 2 : 3];
     i->run = stores ? bulk_store_op : tensor ? bulk_tensor_op : bulk_copy_op;
-    bool operands =
-        i->srcs == (stores ? 3 : 4) + many + policy && i->src[0].kind == O_ADDRESS &&
-        (stores || i->src[1].kind == O_ADDRESS) && last->kind == O_ADDRESS &&
-        (!tensor || (corner->kind == O_VEC && i->num >= 1 && i->num <= TENSOR_MAX_RANK && corner->count == i->num));
+    bool operands = i->srcs == (stores ? 3 : 4) + many + policy && i->src[0].kind == O_ADDRESS &&
+                    (stores || i->src[1].kind == O_ADDRESS) && last->kind == O_ADDRESS &&
+                    (!tensor || is_corner(i, corner));
     bool between = i->space == SPACE_SHARED && i->space2 == SPACE_SHARED && (i->flags & F_REMOTE) && !many && !tensor;
-    bool known = (tensor || i->boolop == SUB_NONE) && (stores || (i->space == SPACE_SHARED && loads) || between) &&
-                 (!many || (i->flags & F_REMOTE));
-    return (known && operands && only_flags(i, F_BULK | F_POLICY | (stores ? 0 : F_REMOTE | F_MULTICAST))) ||
+    bool known = (reduces ? is_reduction(i, stores) && (stores || between)
+                          : i->boolop == (tensor ? SUB_TENSOR : SUB_NONE) && i->types == 0) &&
+                 (stores || (i->space == SPACE_SHARED && loads) || between) && (!many || (i->flags & F_REMOTE));
+    uint64_t allowed = F_BULK | F_POLICY | (reduces ? F_REDUCE | F_NOFTZ : 0) | (stores ? 0 : F_REMOTE | F_MULTICAST);
+    return (known && operands && only_flags(i, allowed)) ||
            refuse(error, size,
-                  "unknown form of a bulk copy; those from global to shared memory with an mbarrier, between shared "
-                  "memories, and from shared to global memory are known");
+                  reduces ? "unknown form of a bulk reduction; those from shared memory to global memory, and to the "
+                            "shared memory of a CTA of the cluster, are known"
+                          : "unknown form of a bulk copy; those from global to shared memory with an mbarrier, between "
+                            "shared memories, and from shared to global memory are known");
 }
 
 static bool bind_mbarrier(struct insn *i, char *error, size_t size) {
@@ -223,6 +255,18 @@ static bool bind_registers(struct insn *i, char *error, size_t size) {
            refuse(error, size, "setmaxnreg needs .inc or .dec and a number");
 }
 
+/* prefetch, prefetchu, applypriority, discard: [address]{, 128} */
+static bool bind_hint(struct insn *i, char *error, size_t size) {
+    const bool whole = i->op == OP_discard || i->op == OP_applypriority, map = (i->flags & F_TENSORMAP) != 0;
+    const bool space = i->space == SPACE_GENERIC || (i->space == SPACE_GLOBAL && i->op != OP_prefetchu) ||
+                       (i->op == OP_prefetch && i->space == (map ? SPACE_PARAM : SPACE_LOCAL));
+    i->run = i->op == OP_discard ? mem_discard : mem_prefetch;
+    return (space && i->types == 0 && i->srcs == 1 + whole && i->src[0].kind == O_ADDRESS &&
+            (!whole || (i->src[1].kind == O_IMM && i->src[1].imm == 128)) &&
+            only_flags(i, i->op == OP_prefetch ? F_TENSORMAP : 0)) ||
+           refuse(error, size, "unknown form of a cache hint");
+}
+
 static bool bind_group(struct insn *i, char *error, size_t size) {
     switch (ptx_op_facts[i->op].group) {
     case GROUP_NUMBER:
@@ -252,8 +296,7 @@ static bool bind_group(struct insn *i, char *error, size_t size) {
     case GROUP_ADDRESS:
         return bind_address(i, error, size);
     case GROUP_HINT:
-        i->run = mem_prefetch;
-        return true;
+        return bind_hint(i, error, size);
     case GROUP_POLICY:
         i->run = addr_policy;
         return i->sub == SUB_FRACTIONAL || i->sub == SUB_NONE || refuse(error, size, "unknown cache policy");

@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-static uint64_t integer_result(const struct insn *i, uint64_t old, uint64_t b, uint64_t c, unsigned bytes) {
-    bool is_signed = type_is_signed((enum ptx_type)i->type[0]);
+static uint64_t integer_result(struct reduction r, uint64_t old, uint64_t b, uint64_t c, unsigned bytes) {
+    bool is_signed = type_is_signed((enum ptx_type)r.type);
     bool below = bytes == 8 ? (is_signed ? (int64_t)b < (int64_t)old : b < old)
                             : (is_signed ? (int32_t)b < (int32_t)old : (uint32_t)b < (uint32_t)old);
-    switch (i->sub) {
+    switch (r.what) {
     case SUB_ADD:
         return old + b;
     case SUB_MIN:
@@ -46,24 +46,24 @@ static uint16_t half_result(enum ptx_type type, uint8_t sub, uint16_t a, uint16_
     return f16_of_f32(pick_f32(sub, f16_to_f32(a), f16_to_f32(b)));
 }
 
-static uint64_t float_result(const struct insn *i, uint64_t old, uint64_t b) {
-    enum ptx_type type = (enum ptx_type)i->type[0];
+static uint64_t float_result(struct reduction r, uint64_t old, uint64_t b) {
+    enum ptx_type type = (enum ptx_type)r.type;
     if (type == T_F32)
-        return f32_bits(pick_f32(i->sub, f32_of((uint32_t)old), f32_of((uint32_t)b)));
+        return f32_bits(pick_f32(r.what, f32_of((uint32_t)old), f32_of((uint32_t)b)));
     if (type == T_F64)
         return f64_bits(f64_of(old) + f64_of(b));
     if (type == T_F16 || type == T_BF16)
-        return half_result(type, i->sub, (uint16_t)old, (uint16_t)b);
+        return half_result(type, r.what, (uint16_t)old, (uint16_t)b);
     enum ptx_type half = type == T_BF16X2 ? T_BF16 : T_F16;
-    return half_result(half, i->sub, (uint16_t)old, (uint16_t)b) |
-           (uint32_t)half_result(half, i->sub, (uint16_t)(old >> 16), (uint16_t)(b >> 16)) << 16;
+    return half_result(half, r.what, (uint16_t)old, (uint16_t)b) |
+           (uint32_t)half_result(half, r.what, (uint16_t)(old >> 16), (uint16_t)(b >> 16)) << 16;
 }
 
-static uint64_t new_value(const struct insn *i, uint64_t old, uint64_t b, uint64_t c, unsigned bytes) {
-    bool bits = i->sub == SUB_EXCH || i->sub == SUB_CAS;
-    if (!bits && type_is_float((enum ptx_type)i->type[0]))
-        return float_result(i, old, b);
-    return integer_result(i, old, b, c, bytes);
+static uint64_t new_value(struct reduction r, uint64_t old, uint64_t b, uint64_t c, unsigned bytes) {
+    bool bits = r.what == SUB_EXCH || r.what == SUB_CAS;
+    if (!bits && type_is_float((enum ptx_type)r.type))
+        return float_result(r, old, b);
+    return integer_result(r, old, b, c, bytes);
 }
 
 static uint64_t load_bits(const void *p, unsigned bytes) {
@@ -77,10 +77,10 @@ static uint64_t mask_bits(unsigned bytes) {
 }
 
 /* Replaces and returns what was there. */
-static uint64_t update_host(const struct insn *i, uint8_t *host, uint64_t b, uint64_t c, unsigned bytes) {
+static uint64_t update_host(struct reduction r, uint8_t *host, uint64_t b, uint64_t c, unsigned bytes) {
     uint64_t old = load_bits(host, bytes);
     for (;;) {
-        uint64_t next = new_value(i, old, b, c, bytes) & mask_bits(bytes);
+        uint64_t next = new_value(r, old, b, c, bytes) & mask_bits(bytes);
         bool done;
         if (bytes == 8) {
             done = __atomic_compare_exchange_n((uint64_t *)(void *)host, &old, next, false, __ATOMIC_SEQ_CST,
@@ -98,6 +98,52 @@ static uint64_t update_host(const struct insn *i, uint8_t *host, uint64_t b, uin
         }
         if (done)
             return old;
+    }
+}
+
+/* The same of global memory, as the launch sees it. */
+static uint64_t update_global(struct warp *w, struct reduction r, uint64_t address, uint64_t b, uint64_t c,
+                              unsigned bytes) {
+    uint64_t old = 0;
+    if (!run_of(w)->overlay)
+        return update_host(r, (uint8_t *)(uintptr_t)address, b, c, bytes);
+    global_read(w, &old, address, bytes);
+    uint64_t next = new_value(r, old, b, c, bytes);
+    global_write(w, address, &next, bytes);
+    return old;
+}
+
+void reduce_shared(struct reduction r, uint8_t *host, const uint8_t *with, uint32_t count) {
+    const unsigned bytes = type_size((enum ptx_type)r.type);
+    for (uint32_t at = 0; at < count; at += bytes)
+        update_host(r, host + at, load_bits(with + at, bytes), 0, bytes);
+}
+
+void reduce_global(struct warp *w, struct reduction r, uint64_t address, const uint8_t *with, uint32_t count) {
+    const unsigned bytes = type_size((enum ptx_type)r.type);
+    for (uint32_t at = 0; at < count; at += bytes)
+        update_global(w, r, address + at, load_bits(with + at, bytes), 0, bytes);
+}
+
+/* PTX ISA, "cp.reduce.async.bulk": what the copy engine does to which types, in global memory and in shared memory. */
+bool reduction_exists(struct reduction r, bool global) {
+    const unsigned type = r.type;
+    const bool word = type == T_U32 || type == T_S32, half = type == T_F16 || type == T_BF16;
+    switch (r.what) {
+    case SUB_ADD:
+        return word || type == T_U64 || (global && (half || type == T_F32 || type == T_F64));
+    case SUB_MIN:
+    case SUB_MAX:
+        return word || (global && (half || type == T_U64 || type == T_S64));
+    case SUB_INC:
+    case SUB_DEC:
+        return type == T_U32;
+    case SUB_AND:
+    case SUB_OR:
+    case SUB_XOR:
+        return type == T_B32 || (global && type == T_B64);
+    default:
+        return false;
     }
 }
 
@@ -129,6 +175,7 @@ static uint8_t *place(struct warp *w, const struct insn *i, int lane, uint64_t a
 }
 
 static void update_lane(struct warp *w, const struct insn *i, int lane, uint64_t address) {
+    const struct reduction r = {i->sub, i->type[0]};
     const unsigned bytes = i->element;
     const struct operand *d = &i->dst[0];
     const struct operand *source = &i->src[1];
@@ -141,13 +188,8 @@ static void update_lane(struct warp *w, const struct insn *i, int lane, uint64_t
                  old = 0;
         if (i->sub == SUB_CAS)
             other = load_bits((const uint8_t *)src_lanes(w, &i->src[2]) + (unsigned)lane * i->src[2].width, bytes);
-        if (global && run_of(w)->overlay) {
-            global_read(w, &old, address + k * bytes, bytes);
-            uint64_t next = new_value(i, old, value, other, bytes);
-            global_write(w, address + k * bytes, &next, bytes);
-        } else {
-            old = update_host(i, host + k * bytes, value, other, bytes);
-        }
+        old = global ? update_global(w, r, address + k * bytes, value, other, bytes)
+                     : update_host(r, host + k * bytes, value, other, bytes);
         if (returns && out->kind == O_REG)
             memcpy((uint8_t *)dst_lanes(w, out) + (unsigned)lane * out->width, &old, bytes);
     }

@@ -50,20 +50,38 @@ static bool check_box(struct warp *w, const struct insn *i, int lane, struct bul
     return good;
 }
 
+struct reduction bulk_reduction(const struct insn *i, const struct bulk_box *box) {
+    const bool bits = i->boolop == SUB_AND || i->boolop == SUB_OR || i->boolop == SUB_XOR;
+    uint8_t type = box->type;
+    if (!bulk_is_tensor(i))
+        return (struct reduction){i->boolop, i->type[0]};
+    if (bits && (type == T_U32 || type == T_S32))
+        type = T_B32;
+    if (bits && (type == T_U64 || type == T_S64))
+        type = T_B64;
+    if (i->boolop == SUB_ADD && type == T_S64) /* the same sum */
+        type = T_U64;
+    return (struct reduction){i->boolop, type};
+}
+
 static void add_piece(struct bulk_box *box, struct bulk_piece piece) {
     box->piece[box->pieces++] = piece;
     box->moved += piece.bytes;
 }
 
+static bool linear_is_aligned(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t bytes) {
+    if (bytes && bytes % CHUNK == 0 && global % CHUNK == 0)
+        return true;
+    warp_fault(w, i, lane, SG_FAULT_MISALIGNED,
+               "a bulk copy of %u bytes, other side 0x%llx: both must be multiples of 16", bytes,
+               (unsigned long long)global);
+    return false;
+}
+
 bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t bytes,
                      struct bulk_box *box) {
-    if (bytes % CHUNK || global % CHUNK || bytes == 0) {
-        warp_fault(w, i, lane, SG_FAULT_MISALIGNED,
-                   "a bulk copy of %u bytes, other side 0x%llx: both must be "
-                   "multiples of 16",
-                   bytes, (unsigned long long)global);
+    if (!linear_is_aligned(w, i, lane, global, bytes))
         return false;
-    }
     box->bytes = bytes;
     box->piece = xmalloc(sizeof *box->piece);
     add_piece(box, (struct bulk_piece){global, 0, bytes});
@@ -139,6 +157,7 @@ bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t ad
     }
     box->bytes = (uint32_t)bytes;
     box->swizzle = map.swizzle;
+    box->type = map.type;
     box->piece = xmalloc(rows * sizeof *box->piece);
     box_pieces(&map, at, (uint32_t)rows, granule, box);
     return check_box(w, i, lane, box);
@@ -239,9 +258,19 @@ void bulk_end(struct cta *c) {
 
 /* ---- into shared memory ---- */
 
+static bool reduces(const struct cta *c, const struct deferred *d) {
+    return c->run->module->code[d->pc].flags & F_REDUCE;
+}
+
 static void move_bytes(struct cta *c, const struct deferred *d) {
+    const struct insn *i = &c->run->module->code[d->pc];
     const struct bulk_box *box = &d->box;
     uint32_t shared;
+    if (reduces(c, d)) { /* between CTAs, in one piece */
+        reduce_shared(bulk_reduction(i, box), c->shared + box->shared, box->from->shared + box->piece[0].global,
+                      box->bytes);
+        return;
+    }
     for (uint32_t at = 0; at < box->bytes && box->moved < box->bytes; at += CHUNK)
         memset(c->shared + swizzled(box->shared + at, box->swizzle), 0, CHUNK);
     for (const struct bulk_piece *p = box->piece; p < box->piece + box->pieces; p++)
@@ -270,7 +299,7 @@ bool bulk_land(struct cta *c, const struct deferred *d) {
         move_bytes(c, d);
     if (d->box.from && !bulk_return(d->box.from, d->warp, d->pc, d->lane, &d->box))
         return false;
-    return watch_target(c, d, USE_LAND);
+    return watch_target(c, d, reduces(c, d) ? USE_REDUCE : USE_LAND);
 }
 
 struct destination { /* the CTAs, and where in each */
@@ -343,8 +372,8 @@ static void count_source(struct warp *w, const struct bulk_box *box) {
 static bool issue(struct cta *c, struct warp *w, int lane, uint32_t mbarrier, uint32_t flight, struct bulk_box box) {
     struct deferred d = {
         .mbarrier = mbarrier, .warp = w, .lane = (uint8_t)lane, .pc = w->pc - 1, .flight = flight, .box = box};
-    bool good =
-        watch_target(c, &d, USE_ISSUE) && (!box.from || bulk_watch_source(box.from, w, d.pc, lane, &box, USE_LEND));
+    bool good = watch_target(c, &d, reduces(c, &d) ? USE_REDUCE : USE_ISSUE) &&
+                (!box.from || bulk_watch_source(box.from, w, d.pc, lane, &box, USE_LEND));
     if (!good) {
         bulk_box_free(&d.box);
         return false;
@@ -370,7 +399,8 @@ static bool issue_all(struct warp *w, int lane, const struct destination *to, st
     return good;
 }
 
-/* cp.async.bulk.shared.global [target], [source], bytes, [mbarrier]{, mask}; also .shared::cluster.shared::cta */
+/* cp.async.bulk.shared.global [target], [source], bytes, [mbarrier]{, mask}; also .shared::cluster.shared::cta, which can
+ * be a cp.reduce.async.bulk */
 void bulk_copy_op(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
@@ -401,4 +431,17 @@ void bulk_tensor_op(struct warp *w, const struct insn *i) {
             return;
     }
     w->event = true;
+}
+
+/* cp.async.bulk.prefetch.L2.global [source], bytes; cp.async.bulk.prefetch.tensor.Nd.L2.global [map, {coordinates}]: a
+ * hint, whose operands must be right. */
+void bulk_prefetch_op(struct warp *w, const struct insn *i) {
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        const int lane = __builtin_ctz(rest);
+        const uint64_t address = lane_address(w, &i->src[0], lane);
+        struct tensor_map map;
+        if (bulk_is_tensor(i) ? !read_map(w, i, lane, address, &map)
+                              : !linear_is_aligned(w, i, lane, address, lane_u32(w, &i->src[1], lane)))
+            return;
+    }
 }

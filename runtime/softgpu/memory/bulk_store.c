@@ -1,4 +1,5 @@
-/* cp.async.bulk and cp.async.bulk.tensor to global memory: copies out of shared memory in groups.
+/* cp.async.bulk and cp.async.bulk.tensor to global memory, and cp.reduce.async.bulk, which combines what is there with
+ * what comes: copies out of shared memory in groups.
  *
  * Both ends happen at the last moment that PTX allows: shared memory is read when the issuing thread waits for the
  * group
@@ -11,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Seen on H100: a row whose end is no multiple of 16 bytes is overwritten up to the next one. */
+/* Seen on H100: a row whose end is no multiple of 16 bytes is overwritten up to the next one. Of reductions that has not
+ * been seen. */
 enum { STORE_GRANULE = 16 };
 enum { HELD_MOST = 256 }; /* stores of a warp that are read and not written: a persistent kernel has no end of them */
 
@@ -41,9 +43,13 @@ static void read_shared(struct warp *w, struct bulk_store *s) {
 
 /* Once. */
 static void write_global(struct warp *w, struct bulk_store *s) {
+    const struct insn *i = &run_of(w)->module->code[s->pc];
     const uint8_t *from = s->held;
     for (const struct bulk_piece *p = s->box.piece; from && p < s->box.piece + s->box.pieces; from += p->bytes, p++)
-        global_write(w, p->global, from, p->bytes);
+        if (i->flags & F_REDUCE)
+            reduce_global(w, bulk_reduction(i, &s->box), p->global, from, p->bytes);
+        else
+            global_write(w, p->global, from, p->bytes);
     free(s->held);
     s->held = NULL;
 }
@@ -89,19 +95,33 @@ static void count_store(struct warp *w, const struct bulk_box *box) {
     w->count.shared_wavefronts += (box->bytes + 127) / 128;
 }
 
+/* A tensor's elements are known only now. */
+static bool check_reduction(struct warp *w, const struct insn *i, int lane, struct bulk_box *box) {
+    if (reduction_exists(bulk_reduction(i, box), true))
+        return true;
+    warp_fault(w, i, lane, SG_FAULT_ASYNC, "the tensor map's elements are %s, and they cannot be reduced so",
+               type_name((enum ptx_type)box->type));
+    bulk_box_free(box);
+    return false;
+}
+
 /* cp.async.bulk.global.shared::cta.bulk_group [target], [source], bytes
- * cp.async.bulk.tensor.Nd.global.shared::cta.bulk_group [map, {coordinates}], [source] */
+ * cp.async.bulk.tensor.Nd.global.shared::cta.bulk_group [map, {coordinates}], [source]
+ * cp.reduce.async.bulk…: the same with an operation and, but for tensors, a type */
 void bulk_store_op(struct warp *w, const struct insn *i) {
     struct warp_private *own = w->own;
-    bool tensor = i->boolop == SUB_TENSOR;
+    const bool tensor = bulk_is_tensor(i);
+    const uint32_t granule = i->flags & F_REDUCE ? 1 : STORE_GRANULE;
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         uint64_t global = lane_address(w, &i->src[0], lane);
         uint64_t shared = lane_address(w, &i->src[tensor ? 2 : 1], lane) & ~WINDOW_MASK;
         struct bulk_store s = {
             .pc = w->pc - 1, .group = own->store_groups[lane], .lane = (uint8_t)lane, .box.shared = (uint32_t)shared};
-        if (tensor ? !bulk_box_tensor(w, i, lane, global, &i->src[1], STORE_GRANULE, &s.box)
+        if (tensor ? !bulk_box_tensor(w, i, lane, global, &i->src[1], granule, &s.box)
                    : !bulk_box_linear(w, i, lane, global, lane_u32(w, &i->src[2], lane), &s.box))
+            return;
+        if ((i->flags & F_REDUCE) && !check_reduction(w, i, lane, &s.box))
             return;
         array_grow(&own->store, &own->store_capacity, own->stores, sizeof s);
         own->store[own->stores++] = s;

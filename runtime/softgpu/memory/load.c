@@ -325,6 +325,25 @@ void mem_load_param(struct warp *w, const struct insn *i) {
     load_registers(w, i, &x, host);
 }
 
+/* discard.L2: nobody may use what was there. */
+void mem_discard(struct warp *w, const struct insn *i) {
+    enum { LINE = 128 };
+    uint8_t poison[LINE];
+    memset(poison, 0xff, sizeof poison);
+    for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
+        const int lane = __builtin_ctz(rest);
+        const uint64_t address = lane_address(w, &i->src[0], lane);
+        if (address % LINE) {
+            warp_fault(w, i, lane, SG_FAULT_MISALIGNED, "address 0x%llx is not a multiple of %d",
+                       (unsigned long long)address, LINE);
+            return;
+        }
+        if (!global_pointer(w, i, lane, address, LINE))
+            return;
+        global_write(w, address, poison, LINE);
+    }
+}
+
 /* Nothing moves, and a prefetch may name any address. */
 void mem_prefetch(struct warp *w, const struct insn *i) {
     (void)w;

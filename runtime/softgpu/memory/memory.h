@@ -30,6 +30,15 @@ uint8_t *local_pointer(struct warp *w, const struct insn *i, int lane, uint64_t 
 void global_read(struct warp *w, void *target, uint64_t address, unsigned bytes);
 void global_write(struct warp *w, uint64_t address, const void *source, unsigned bytes);
 
+/* ---- atomic.c ---- */
+struct reduction {
+    uint8_t what, type; /* enum ptx_sub, enum ptx_type */
+};
+bool reduction_exists(struct reduction r, bool global);
+/* `count` bytes of elements, each atomically; the place has been checked. */
+void reduce_shared(struct reduction r, uint8_t *host, const uint8_t *with, uint32_t count);
+void reduce_global(struct warp *w, struct reduction r, uint64_t address, const uint8_t *with, uint32_t count);
+
 /* ---- overlay.c ---- */
 struct overlay *overlay_new(void);
 void overlay_free(struct overlay *o);
@@ -45,10 +54,11 @@ enum shadow_use {
     USE_STRONG_READ, /* volatile, relaxed …: no race among themselves and with atomics */
     USE_STRONG_WRITE,
     USE_ATOMIC,
-    USE_ISSUE, /* of an asynchronous copy */
-    USE_LAND,  /* by the wait for it */
-    USE_LEND,  /* to the copy engine, which reads it between now */
-    USE_RETURN /* and then */
+    USE_REDUCE, /* an atomic by the copy engine */
+    USE_ISSUE,  /* of an asynchronous copy */
+    USE_LAND,   /* by the wait for it */
+    USE_LEND,   /* to the copy engine, which reads it between now */
+    USE_RETURN  /* and then */
 };
 
 /* ---- peer.c: the shared memory of other CTAs of the cluster ---- */
@@ -85,6 +95,12 @@ bool bulk_box_linear(struct warp *w, const struct insn *i, int lane, uint64_t gl
 bool bulk_box_tensor(struct warp *w, const struct insn *i, int lane, uint64_t map, const struct operand *corner,
                      uint32_t granule, struct bulk_box *box);
 void bulk_box_free(struct bulk_box *box);
+/* What a reduction does to the elements of this box. */
+struct reduction bulk_reduction(const struct insn *i, const struct bulk_box *box);
+/* Of a tensor, whose number of dimensions its name has. */
+static inline bool bulk_is_tensor(const struct insn *i) {
+    return i->num != 0;
+}
 /* The next bytes of a piece from `at` on that are contiguous in shared memory too, and where they lie there. */
 uint32_t bulk_run(const struct bulk_box *box, const struct bulk_piece *piece, uint32_t at, uint32_t *shared);
 /* The same use of all that a copy out of shared memory reads there; what falls outside of a tensor is not read. */
@@ -123,10 +139,10 @@ void shadow_publish(struct warp *w, uint32_t *into);
 void shadow_learn(struct warp *w, const uint32_t *from);
 
 /* ---- handlers of instructions ---- */
-op_fn mem_load, mem_load_param, mem_store, mem_atomic, mem_prefetch;
+op_fn mem_load, mem_load_param, mem_store, mem_atomic, mem_prefetch, mem_discard;
 op_fn mbarrier_init_op, mbarrier_inval_op, mbarrier_arrive_op, mbarrier_tx_op, mbarrier_arrive_async_op,
     mbarrier_wait_op;
-op_fn bulk_copy_op, bulk_tensor_op, bulk_store_op, bulk_store_commit, bulk_store_wait;
+op_fn bulk_copy_op, bulk_tensor_op, bulk_prefetch_op, bulk_store_op, bulk_store_commit, bulk_store_wait;
 op_fn async_copy_issue, async_commit, async_wait;
 
 #endif

@@ -208,7 +208,7 @@ static bool report_race(const struct use *u, const char *what, unsigned column, 
 }
 
 static bool is_write(enum shadow_use how) {
-    return how == USE_WRITE || how == USE_STRONG_WRITE || how == USE_ATOMIC || how == USE_ISSUE;
+    return how == USE_WRITE || how == USE_STRONG_WRITE || how == USE_ATOMIC || how == USE_REDUCE || how == USE_ISSUE;
 }
 
 static bool is_read(enum shadow_use how) {
@@ -235,14 +235,15 @@ static bool check_state(const struct use *u, const struct shadow_cell *s) {
                    u->address, s->write_line, who(u->c->cluster, s->writer, text));
         return false;
     }
-    if ((u->how == USE_PROXY_READ || u->how == USE_LEND) && (s->state & CELL_GENERIC) &&
+    if ((u->how == USE_PROXY_READ || u->how == USE_LEND || u->how == USE_REDUCE) && (s->state & CELL_GENERIC) &&
         s->write_stamp > u->c->cluster->proxy_fenced[s->writer]) {
         warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
                    "shared 0x%x: %s wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
                    u->address, who(u->c->cluster, s->writer, text), s->write_line);
         return false;
     }
-    if (!(s->state & CELL_INIT) && (is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC)) {
+    if (!(s->state & CELL_INIT) &&
+        (is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC || u->how == USE_REDUCE)) {
         warp_fault(u->w, u->i, u->lane, SG_FAULT_UNINITIALIZED, "shared 0x%x was never written", u->address);
         return false;
     }
@@ -250,7 +251,8 @@ static bool check_state(const struct use *u, const struct shadow_cell *s) {
 }
 
 static bool check_writer(const struct use *u, const struct shadow_cell *s) {
-    bool strong = u->how == USE_ATOMIC || u->how == USE_STRONG_READ || u->how == USE_STRONG_WRITE;
+    bool strong =
+        u->how == USE_ATOMIC || u->how == USE_REDUCE || u->how == USE_STRONG_READ || u->how == USE_STRONG_WRITE;
     if (s->write_stamp == 0 || ordered(u->w, s->writer, s->write_stamp) || (strong && (s->state & CELL_ATOMIC)))
         return true;
     return report_race(u, "wrote", s->writer, s->write_line);
@@ -297,6 +299,8 @@ static void note_reader(const struct use *u, struct shadow_cell *s) {
 static uint8_t state_after(enum shadow_use how, uint8_t before) {
     if (how == USE_ISSUE)
         return CELL_FLIGHT | (before & CELL_INIT);
+    if (how == USE_REDUCE)
+        return CELL_INIT | CELL_ATOMIC;
     return how == USE_WRITE ? CELL_INIT | CELL_GENERIC : CELL_INIT | CELL_GENERIC | CELL_ATOMIC;
 }
 

@@ -11,7 +11,7 @@ struct tensor_map {
     uint32_t magic;
     uint8_t rank, element_bytes;
     uint8_t swizzle; /* address bits 4.. that are exclusive-ored with bits 7..: 0, 1 (32 bytes), 3 (64), 7 (128) */
-    uint8_t spare;
+    uint8_t type;    /* enum ptx_type, for reductions */
     uint64_t address;
     uint32_t size[TENSOR_MAX_RANK]; /* elements */
     uint16_t box[TENSOR_MAX_RANK];  /* elements, at most 256 */

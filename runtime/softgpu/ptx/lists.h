@@ -186,7 +186,9 @@
     X(TENSORMAP, "tensormap") \
     X(READ, "read") /* cp.async.bulk.wait_group.read */ \
     X(REMOTE, NULL) /* .shared::cluster: an address in any CTA of the cluster */ \
-    X(MULTICAST, "multicast::cluster")
+    X(MULTICAST, "multicast::cluster") \
+    X(REDUCE, "reduce") /* cp.reduce.async.bulk */ \
+    X(PREFETCH, "prefetch") /* cp.async.bulk.prefetch */
 
 /* What an instruction with variants does: atom.add, vote.any, shfl.bfly, vadd.….max, setp.….and, mma.….xor.popc:
  * X(name, words). NULL: as above. Where bind.c and op/ go by their order, a _Static_assert says so. */

@@ -95,6 +95,7 @@ struct bulk_box {
     uint32_t shared, bytes;   /* all of it in shared memory; what no piece covers lies outside of the tensor */
     uint32_t pieces, moved;   /* bytes of all pieces */
     uint8_t swizzle;          /* address bits that are exclusive-ored: 0, 1, 3 or 7 */
+    uint8_t type;             /* enum ptx_type of what a reduction adds; of a tensor, its map's */
     struct cta *from;         /* not NULL: the other side is this CTA's shared memory, not global memory */
     struct bulk_piece *piece; /* owned */
 };

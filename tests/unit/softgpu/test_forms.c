@@ -412,6 +412,58 @@ static void test_bulk_copies(void **state) {
     CHECK(table);
 }
 
+#define REDUCTION_SENTENCE                                                                                             \
+    "unknown form of a bulk reduction; those from shared memory to global memory, and to the shared memory of a CTA "  \
+    "of "                                                                                                              \
+    "the cluster, are known"
+#define REDUCE  "cp.reduce.async.bulk.global.shared::cta.bulk_group"
+#define BETWEEN "cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes"
+
+static void test_bulk_reductions(void **state) {
+    (void)state;
+    static const struct forms table[] = {
+        {REDUCE ".L2::cache_hint.add.noftz.bf16 [%rd1], [%r1], %r2, %rd3;",
+         REDUCTION_SENTENCE,
+         {REDUCE ".add.bf16 [%rd1], [%r1], %r2;", REDUCE ".add.noftz.f32 [%rd1], [%r1], %r2;",
+          REDUCE ".add.s64 [%rd1], [%r1], %r2;", REDUCE ".min.f32 [%rd1], [%r1], %r2;",
+          REDUCE ".max.b32 [%rd1], [%r1], %r2;", REDUCE ".inc.s32 [%rd1], [%r1], %r2;",
+          REDUCE ".and.u32 [%rd1], [%r1], %r2;", REDUCE ".exch.b32 [%rd1], [%r1], %r2;",
+          REDUCE ".u32 [%rd1], [%r1], %r2;", REDUCE ".add [%rd1], [%r1], %r2;", REDUCE ".add.u32 [%rd1], [%r1];",
+          REDUCE ".add.u32.u32 [%rd1], [%r1], %r2;",
+          "cp.reduce.async.bulk.shared::cta.global.bulk_group.add.u32 [%r1], [%rd1], %r2;"}},
+        {BETWEEN ".xor.b32 [%r1], [%r2], 64, [%r3];",
+         REDUCTION_SENTENCE,
+         {BETWEEN ".xor.b64 [%r1], [%r2], 64, [%r3];", BETWEEN ".add.f32 [%r1], [%r2], 64, [%r3];",
+          BETWEEN ".min.u64 [%r1], [%r2], 64, [%r3];", BETWEEN ".xor.b32 [%r1], [%r2], 64;",
+          BETWEEN ".multicast::cluster.xor.b32 [%r1], [%r2], 64, [%r3], %h1;"}},
+        {"cp.reduce.async.bulk.tensor.2d.global.shared::cta.dec.tile.bulk_group [%rd1, {%r1, %r2}], [%r3];",
+         REDUCTION_SENTENCE,
+         {"cp.reduce.async.bulk.tensor.2d.global.shared::cta.dec.tile.bulk_group [%rd1, {%r1}], [%r3];",
+          "cp.reduce.async.bulk.tensor.1d.global.shared::cta.add.bulk_group.u32 [%rd1, {%r1}], [%r3];",
+          "cp.reduce.async.bulk.tensor.1d.global.shared::cta.cas.bulk_group [%rd1, {%r1}], [%r3];",
+          "cp.reduce.async.bulk.tensor.1d.global.shared::cta.bulk_group [%rd1, {%r1}], [%r3];"}},
+        {"cp.async.bulk.prefetch.L2.global.L2::cache_hint [%rd1], %r1, %rd2;",
+         "unknown form of a bulk prefetch",
+         {"cp.async.bulk.prefetch.L2.global [%rd1];", "cp.async.bulk.prefetch.L2.shared [%r1], 64;",
+          "cp.async.bulk.prefetch.L2.global %rd1, 64;", "cp.async.bulk.prefetch.L2.global [%rd1], 64, %rd2;",
+          "cp.async.bulk.prefetch.L2.global [%rd1], [%rd1];"}},
+        {"cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%rd1, {%r1, %r2, %r3}];",
+         "unknown form of a bulk prefetch",
+         {"cp.async.bulk.prefetch.tensor.3d.L2.global [%rd1, {%r1, %r2}];",
+          "cp.async.bulk.prefetch.tensor.L2.global [%rd1, {%r1}];", "cp.async.bulk.prefetch.3d.L2.global [%rd1], 64;"}},
+        {"prefetch.local.L1 [%rd1];",
+         "unknown form of a cache hint",
+         {"prefetch.shared.L1 [%r1];", "prefetch.global.L1 %rd1;", "prefetch.global.L1 [%rd1], 128;",
+          "prefetchu.global.L1 [%rd1];", "prefetch.global.L1.u32 [%rd1];", "discard.global.L2 [%rd1];",
+          "discard.global.L2 [%rd1], 64;", "discard.shared.L2 [%r1], 128;",
+          "applypriority.global.L2::evict_normal [%rd1], %r1;"}},
+        {"prefetch.param.tensormap [in];", "", {NULL}},
+        {"discard.L2 [%rd1], 128;", "", {NULL}},
+        {"applypriority.global.L2::evict_normal [%rd1+128], 128;", "", {NULL}},
+    };
+    CHECK(table);
+}
+
 static void test_barriers(void **state) {
     (void)state;
     static const struct forms table[] = {
@@ -719,8 +771,6 @@ static void test_modifiers(void **state) {
         const char *code, *error;
     } wrong[] = {
         {"cp.async.bulk.im2col.shared::cluster.global [%r1], [%rd1], 16, [%r3];", "unknown modifier .im2col of cp"},
-        {"cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd1], [%r1], 16;",
-         "unknown modifier .reduce of cp"},
         {"mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 " D4 ", " A4 ", " B2 ", " C4 ";",
          "unknown modifier .sp::ordered_metadata of mma"},
         {"ldmatrix.sync.aligned.m8n8n8.x1.shared.b16 %r1, [%r2];", "unknown modifier .m8n8n8 of ldmatrix"},
@@ -783,6 +833,7 @@ int main(void) {
         cmocka_unit_test(test_atomics),
         cmocka_unit_test(test_copies),
         cmocka_unit_test(test_bulk_copies),
+        cmocka_unit_test(test_bulk_reductions),
         cmocka_unit_test(test_barriers),
         cmocka_unit_test(test_warp_wide),
         cmocka_unit_test(test_addresses_and_flow),
