@@ -69,12 +69,35 @@ CU_API cuDeviceComputeCapability(int *major, int *minor, CUdevice device) {
     return cu_leave(result);
 }
 
+static const char bus_id[] = "ffff:ff:1f.0"; /* no bus has it */
+
 CU_API cuDeviceGetPCIBusId(char *id, int size, CUdevice device) {
     CUresult result = enter_device(device, id);
     if (result == CUDA_SUCCESS && size < 13)
         result = CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS)
-        snprintf(id, (size_t)size, "ffff:ff:1f.0"); /* no bus has it */
+        snprintf(id, (size_t)size, "%s", bus_id);
+    return cu_leave(result);
+}
+
+CU_API cuDeviceGetByPCIBusId(CUdevice *device, const char *id) {
+    CUresult result = enter_device(0, device);
+    if (result == CUDA_SUCCESS && !id)
+        result = CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS && strcmp(id, bus_id))
+        result = CUDA_ERROR_INVALID_DEVICE;
+    if (result == CUDA_SUCCESS)
+        *device = 0;
+    return cu_leave(result);
+}
+
+/* There is one device, and none is its own peer. */
+CU_API cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
+    CUresult result = enter_device(device, can);
+    if (result == CUDA_SUCCESS && peer != 0)
+        result = CUDA_ERROR_INVALID_DEVICE;
+    if (result == CUDA_SUCCESS)
+        *can = 0;
     return cu_leave(result);
 }
 

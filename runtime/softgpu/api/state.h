@@ -29,6 +29,7 @@ struct cu_device {
     uint64_t sequence; /* of operations, allocations and frees, in program order */
     struct CUctx_st *primary;
     int primary_uses;
+    unsigned primary_flags;
 };
 extern struct cu_device cu_device;
 
@@ -230,10 +231,14 @@ void cu_graph_add(struct cu_graph *graph, struct cu_op *op); /* takes over `op` 
 void cu_graph_free_all(struct CUctx_st *context);
 
 /* ---- contexts ---- */
+enum { CU_LIMITS = CU_LIMIT_PERSISTING_L2_CACHE_SIZE + 1 }; /* those that a context can set */
 struct CUctx_st {
     struct CUctx_st *next;
     CUresult error; /* sticky: set by a fault, stays */
     unsigned flags;
+    uint64_t id; /* no two contexts of a process have the same */
+    size_t limit[CU_LIMITS];
+    CUfunc_cache cache_config;
     struct CUmod_st *modules;
     struct CUstream_st *streams, null_stream;
     struct CUevent_st *events;

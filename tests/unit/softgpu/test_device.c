@@ -138,6 +138,15 @@ static void test_device(void **state) {
     assert_int_equal(cuDeviceComputeCapability(&major, &minor, 3), CUDA_ERROR_INVALID_DEVICE);
     good(cuDeviceGetPCIBusId(text, 13, 0));
     assert_string_equal(text, "ffff:ff:1f.0");
+    device = 9;
+    good(cuDeviceGetByPCIBusId(&device, text));
+    assert_int_equal(device, 0);
+    assert_int_equal(cuDeviceGetByPCIBusId(&device, "0000:01:00.0"), CUDA_ERROR_INVALID_DEVICE);
+    assert_int_equal(cuDeviceGetByPCIBusId(&device, NULL), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuDeviceGetByPCIBusId(NULL, text), CUDA_ERROR_INVALID_VALUE);
+    good(cuDeviceCanAccessPeer(&number, 0, 0));
+    assert_int_equal(number, 0);
+    assert_int_equal(cuDeviceCanAccessPeer(&number, 0, 1), CUDA_ERROR_INVALID_DEVICE);
     assert_int_equal(cuDeviceGetPCIBusId(text, 12, 0), CUDA_ERROR_INVALID_VALUE);
     assert_int_equal(cuDeviceGetPCIBusId(text, 13, 1), CUDA_ERROR_INVALID_DEVICE);
     assert_int_equal(cuDeviceGetPCIBusId(NULL, 13, 0), CUDA_ERROR_INVALID_VALUE);
@@ -309,11 +318,17 @@ static void test_stack_ends(void **state) {
     CUexecAffinityParam affinity = {0};
     assert_int_equal(cuCtxCreate_v3(&a, &affinity, 1, 0, 0), CUDA_ERROR_NOT_SUPPORTED);
 #if CUDA_VERSION >= 12050
-    CUctxCreateParams params = {0};
+    CUctxCreateParams params = {.numExecAffinityParams = 1, .execAffinityParams = &affinity};
     assert_int_equal(cuCtxCreate_v4(&a, &params, 0, 0), CUDA_ERROR_NOT_SUPPORTED);
-    good(cuCtxCreate_v4(&a, NULL, 0, 0));
-    assert_ptr_equal(current(), a);
-    good(cuCtxDestroy_v2(a));
+    CUctxCigParam graphics = {0};
+    params = (CUctxCreateParams){.cigParams = &graphics};
+    assert_int_equal(cuCtxCreate_v4(&a, &params, 0, 0), CUDA_ERROR_NOT_SUPPORTED);
+    params = (CUctxCreateParams){0};
+    for (int k = 0; k < 2; k++) { /* parameters that ask for nothing, and none */
+        good(cuCtxCreate_v4(&a, k ? NULL : &params, 0, 0));
+        assert_ptr_equal(current(), a);
+        good(cuCtxDestroy_v2(a));
+    }
 #endif
     assert_null(current());
 }
@@ -375,6 +390,11 @@ static void test_primary(void **state) {
     good(cuDevicePrimaryCtxGetState(0, &flags, &active));
     assert_int_equal(flags, 0);
     assert_int_equal(active, 0);
+    good(cuDevicePrimaryCtxSetFlags_v2(0, CU_CTX_SCHED_SPIN)); /* for the one to come, or the one there is */
+    good(cuDevicePrimaryCtxGetState(0, &flags, &active));
+    assert_int_equal(flags, CU_CTX_SCHED_SPIN);
+    assert_int_equal(active, 0);
+    assert_int_equal(cuDevicePrimaryCtxSetFlags_v2(1, 0), CUDA_ERROR_INVALID_DEVICE);
     assert_int_equal(cuDevicePrimaryCtxRelease_v2(0), CUDA_ERROR_INVALID_CONTEXT);
     good(cuDevicePrimaryCtxRetain(&a, 0));
     assert_null(current()); /* it is not pushed */
@@ -430,6 +450,45 @@ static void test_context_facts(void **state) {
     assert_int_equal(cuCtxGetStreamPriorityRange(&least, &greatest), CUDA_ERROR_ASSERT);
     good(cuCtxGetDevice(&device));
     good(cuCtxGetFlags(&flags));
+    good(cuCtxDestroy_v2(a));
+}
+
+/* What a context keeps: limits, a preference for caches, a number. */
+static void test_context_keeps(void **state) {
+    (void)state;
+    CUcontext a, b;
+    size_t value = 9;
+    unsigned version = 0;
+    unsigned long long first = 0, second = 0;
+    CUfunc_cache cache;
+    assert_int_equal(cuCtxGetLimit(&value, CU_LIMIT_STACK_SIZE), CUDA_ERROR_INVALID_CONTEXT);
+    assert_int_equal(cuCtxSetLimit(CU_LIMIT_STACK_SIZE, 1), CUDA_ERROR_INVALID_CONTEXT);
+    assert_int_equal(cuCtxGetId(NULL, &first), CUDA_ERROR_INVALID_CONTEXT);
+    good(cuCtxCreate_v2(&a, 0, 0));
+    good(cuCtxGetLimit(&value, CU_LIMIT_MALLOC_HEAP_SIZE));
+    assert_int_equal(value, 8 << 20);
+    good(cuCtxSetLimit(CU_LIMIT_STACK_SIZE, 4096));
+    good(cuCtxGetLimit(&value, CU_LIMIT_STACK_SIZE));
+    assert_int_equal(value, 4096);
+    assert_int_equal(cuCtxGetLimit(NULL, CU_LIMIT_STACK_SIZE), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(cuCtxGetLimit(&value, (CUlimit)CU_LIMITS), CUDA_ERROR_UNSUPPORTED_LIMIT);
+    assert_int_equal(cuCtxSetLimit((CUlimit)-1, 1), CUDA_ERROR_UNSUPPORTED_LIMIT);
+    good(cuCtxSetCacheConfig(CU_FUNC_CACHE_PREFER_L1));
+    good(cuCtxGetCacheConfig(&cache));
+    assert_int_equal(cache, CU_FUNC_CACHE_PREFER_L1);
+    good(cuCtxGetId(NULL, &first));
+    good(cuCtxCreate_v2(&b, 0, 0));
+    good(cuCtxGetLimit(&value, CU_LIMIT_STACK_SIZE)); /* each has its own */
+    assert_int_equal(value, 1024);
+    good(cuCtxGetId(NULL, &second));
+    assert_true(first != second);
+    good(cuCtxGetId(a, &second));
+    assert_true(first == second);
+    good(cuCtxGetApiVersion(a, &version));
+    assert_int_equal(version, 3020);
+    good(cuCtxDestroy_v2(b));
+    assert_int_equal(cuCtxGetApiVersion(b, &version), CUDA_ERROR_INVALID_CONTEXT);
+    assert_int_equal(cuCtxGetId(a, NULL), CUDA_ERROR_INVALID_VALUE);
     good(cuCtxDestroy_v2(a));
 }
 
@@ -501,7 +560,8 @@ static void test_addresses(void **state) {
         int version;
         void *address;
     } some[] = {
-        {"cuCtxCreate", 12040, (void *)cuCtxCreate_v2},
+        {"cuCtxCreate", 11030, (void *)cuCtxCreate_v2},
+        {"cuCtxCreate", 12040, (void *)cuCtxCreate_v3},
 #if CUDA_VERSION >= 12050
         {"cuCtxCreate", 12050, (void *)cuCtxCreate_v4},
 #endif
@@ -550,8 +610,8 @@ static void test_exports(void **state) {
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     assert_true(length > 0);
     self[length] = 0;
-    for (int k = 0; k < 3; k++)
-        *strrchr(self, '/') = 0; /* …/tests/unit/test */
+    for (int k = 0; k < 4; k++)
+        *strrchr(self, '/') = 0; /* …/tests/unit/softgpu/test */
     snprintf(command, sizeof command, "%s/libsoftgpu.so", self);
     void *library = access(command, R_OK) == 0 ? dlopen(command, RTLD_NOW | RTLD_LOCAL) : NULL;
     snprintf(command, sizeof command, "nm -D --defined-only %s/libsoftgpu.so", self);
@@ -593,9 +653,9 @@ int main(void) {
         cmocka_unit_test(test_attributes),    cmocka_unit_test(test_stack),
         cmocka_unit_test(test_stack_ends),    cmocka_unit_test(test_contexts_in_any_order),
         cmocka_unit_test(test_threads),       cmocka_unit_test(test_primary),
-        cmocka_unit_test(test_context_facts), cmocka_unit_test(test_callback),
-        cmocka_unit_test(test_errors),        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_exports),
+        cmocka_unit_test(test_context_facts), cmocka_unit_test(test_context_keeps),
+        cmocka_unit_test(test_callback),      cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_exports),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(device_path);
