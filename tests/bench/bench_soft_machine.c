@@ -128,7 +128,7 @@ int main(void) {
                                .seed = 1};
     printf("the software device, gemm_sm80 w4a8 17 x 4096 x 4096, median of %d\n", RUNS);
     run(&launch, "one thread");
-    launch.strict = true;
+    launch.checks = SG_CHECKS_ALL;
     run(&launch, "one thread, strict");
     launch.host_threads = parallel_threads();
     run(&launch, "all cores, strict");

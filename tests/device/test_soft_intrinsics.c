@@ -446,7 +446,7 @@ static void run(const char *name, const struct output *outputs, bool floats) {
                                      .resident_ctas = 1,
                                      .sm_count = 108,
                                      .seed = 5,
-                                     .strict = true};
+                                     .checks = SG_CHECKS_ALL};
     randomise(floats);
     if (!sg_run(&launch, NULL, &fault))
         fail_msg("%s", fault.text);

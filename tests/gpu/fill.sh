@@ -57,7 +57,7 @@ if [ "${MODEL:-1}" = 0 ]; then # else what is modelled is compiled, and no more
 fi
 
 say "the modelled times of all candidates"
-export SOFTGPU_STRICT=0 # times are the same, and the kernels have been proved
+export SOFTGPU_CHECK=none # times are the same, and the kernels have been proved
 export SOFTGPU_TRACE=$folder/modelled/$name.trace
 "$mixtune" sweep "${sweep_work[@]}" --space "$space" --quick --finals 0 --db "$folder/modelled/$name.db" >/dev/null
 spaces whole

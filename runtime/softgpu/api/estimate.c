@@ -152,7 +152,7 @@ static unsigned launch_prepare(const struct cu_op *op, const struct sg_memory *m
                               .sm_count = cu_device.profile->sm_count,
                               .seed = cu_device.seed,
                               .eager_async = cu_device.eager_async,
-                              .strict = cu_device.strict,
+                              .checks = cu_device.checks,
                               .max_warp_instructions = cu_device.watchdog};
     for (int i = 0; i < 3; i++) {
         out->grid[i] = op->grid[i];

@@ -3,7 +3,7 @@
  *   SOFTGPU_DEVICE    name or path of a device file (a100-sxm-80g)
  *   SOFTGPU_SEED      draws the order of the warps (1)
  *   SOFTGPU_ASYNC     asynchronous copies land late, when they must have, or eager, at once (late)
- *   SOFTGPU_STRICT    0 switches the checks of shared memory off (1)
+ *   SOFTGPU_CHECK     which strict checks there are (all): a list of names, or -names; all, none (warp/launch.h)
  *   SOFTGPU_THREADS   host threads that run CTAs (the number of cores)
  *   SOFTGPU_WATCHDOG  instructions of one warp after which a kernel counts as hung (16777216)
  *   SOFTGPU_LOG       1: a line on standard error for each launch that is run or estimated
@@ -84,16 +84,18 @@ static uint64_t number_from(const char *name, uint64_t fallback) {
 }
 
 static CUresult settings_read(void) {
-    const char *name = getenv("SOFTGPU_DEVICE"), *async = getenv("SOFTGPU_ASYNC");
+    const char *name = getenv("SOFTGPU_DEVICE"), *async = getenv("SOFTGPU_ASYNC"), *check = getenv("SOFTGPU_CHECK");
+    char error[600];
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     enum mt_status status = dev_profile_load(name && *name ? name : "a100-sxm-80g", &cu_device.profile);
     if (status != MT_OK)
         return cu_fail(status == MT_NO_DEVICE ? CUDA_ERROR_NO_DEVICE : CUDA_ERROR_INVALID_VALUE, "%s", fail_message());
     if (async && *async && strcmp(async, "late") && strcmp(async, "eager"))
         return cu_fail(CUDA_ERROR_INVALID_VALUE, "SOFTGPU_ASYNC=%s is unknown: give late or eager", async);
+    if (!sg_checks_parse(check ? check : "", &cu_device.checks, error, sizeof error))
+        return cu_fail(CUDA_ERROR_INVALID_VALUE, "SOFTGPU_CHECK=%s: %s", check, error);
     cu_device.eager_async = async && !strcmp(async, "eager");
     cu_device.seed = number_from("SOFTGPU_SEED", 1);
-    cu_device.strict = number_from("SOFTGPU_STRICT", 1) != 0;
     cu_device.log = number_from("SOFTGPU_LOG", 0) != 0;
     cu_device.watchdog = number_from("SOFTGPU_WATCHDOG", WATCHDOG);
     cu_device.host_threads = (int)number_from("SOFTGPU_THREADS", cores > 0 ? (uint64_t)cores : 1);

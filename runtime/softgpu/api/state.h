@@ -25,7 +25,8 @@ struct cu_device {
     struct dev_profile *profile;
     int host_threads;
     uint64_t seed, watchdog; /* warp instructions of one warp before a kernel counts as hung */
-    bool eager_async, strict, log;
+    bool eager_async, log;
+    uint32_t checks;
     uint64_t sequence; /* of operations, allocations and frees, in program order */
     struct CUctx_st *primary;
     int primary_uses;

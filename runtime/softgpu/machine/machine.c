@@ -83,7 +83,7 @@ bool sg_run(const struct sg_launch *launch, struct sg_counters *counters, struct
     struct sg_launch estimate;
     if (launch->sample) {
         estimate = *launch;
-        estimate.strict = false;
+        estimate.checks &= ~SG_CHECKS_WATCHED;
         run.launch = &estimate;
         run.overlay = overlay_new();
     }

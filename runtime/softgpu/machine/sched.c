@@ -169,7 +169,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
     memset(c->shared, 0xff, c->shared_bytes);
     mbarrier_reset(c);
     group_reset(c);
-    if (l->strict)
+    if (l->checks & SG_CHECKS_WATCHED)
         shadow_reset(c);
     for (int k = 0; k < c->warps; k++) {
         struct warp *w = &c->warp[k];

@@ -76,17 +76,14 @@ static void check_operand(struct guard_check *g, const struct operand *o, bool w
     if (o->bank != BANK_FRAME || (o->kind != O_REG && o->kind != O_ADDRESS))
         return;
     struct wgmma_register *r = register_of(&g->w->own->wgmma, o);
-    if (written && r->operand) {
+    if (written && r->operand &&
+        !warp_check(g->w, g->i, -1, SG_CHECK_WGMMA_WAIT,
+                    "writes a register of A of a wgmma that is still under way (no wgmma.wait_group covers it)"))
         g->bad = true;
-        warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
-                   "writes a register of A of a wgmma that is still under way (no wgmma.wait_group covers it)");
-    }
-    if (r->sum) {
+    if (r->sum && !warp_check(g->w, g->i, -1, SG_CHECK_WGMMA_WAIT,
+                              "%s an accumulator of a wgmma that is still under way (no wgmma.wait_group covers it)",
+                              written ? "writes" : "reads"))
         g->bad = true;
-        warp_fault(g->w, g->i, -1, SG_FAULT_ASYNC,
-                   "%s an accumulator of a wgmma that is still under way (no wgmma.wait_group covers it)",
-                   written ? "writes" : "reads");
-    }
     note_access(g->w, r, written);
 }
 
@@ -116,10 +113,10 @@ static bool blame_access(struct warp *w, const struct insn *i, const struct wgmm
     const struct insn *other = &run_of(w)->module->code[r->pc];
     char name[32];
     register_name(i, is_sum ? 0 : 1, k, name);
-    warp_fault(
-        w, i, r->lane, SG_FAULT_ASYNC, "%s %s was %s by PTX line %u '%.80s', and no wgmma.fence lies between the two",
-        is_sum ? "accumulator" : "register of A", name, r->written ? "written" : "read", other->line, other->text);
-    return false;
+    return warp_check(w, i, r->lane, SG_CHECK_WGMMA_FENCE,
+                      "%s %s was %s by PTX line %u '%.80s', and no wgmma.fence lies between the two",
+                      is_sum ? "accumulator" : "register of A", name, r->written ? "written" : "read", other->line,
+                      other->text);
 }
 
 /* A wgmma.fence must lie between any access to an accumulator, or a write to a register of A, and the wgmma that uses
@@ -127,10 +124,9 @@ static bool blame_access(struct warp *w, const struct insn *i, const struct wgmm
  * accumulators. */
 static bool is_fenced(struct warp *w, const struct insn *i) {
     const struct wgmma_state *s = &w->own->wgmma;
-    if (!s->fenced) {
-        warp_fault(w, i, -1, SG_FAULT_ASYNC, "no wgmma.fence since its registers may have changed");
+    if (!s->fenced &&
+        !warp_check(w, i, -1, SG_CHECK_WGMMA_FENCE, "no wgmma.fence since its registers may have changed"))
         return false;
-    }
     const struct insn *code = run_of(w)->module->code;
     for (int k = 0; k < i->dst[0].count; k++) {
         const struct wgmma_register *r = register_of(s, &i->dst[0].vec[k]);
@@ -140,8 +136,8 @@ static bool is_fenced(struct warp *w, const struct insn *i) {
     }
     for (int k = 0; k < i->src[0].count; k++) {
         const struct wgmma_register *r = register_of(s, &i->src[0].vec[k]);
-        if (r->fences == s->fences && r->written)
-            return blame_access(w, i, r, false, k);
+        if (r->fences == s->fences && r->written && !blame_access(w, i, r, false, k))
+            return false;
     }
     return true;
 }
@@ -183,9 +179,9 @@ bool group_step(struct warp *w, const struct insn *i) {
         const uint32_t line = run_of(w)->module->code[log->pc[at]].line;
         if (log->pc[at] == w->pc - 1)
             return true;
-        warp_fault(w, i, -1, SG_FAULT_ASYNC,
-                   "another warp of its warp group executes PTX line %u in its place: all four must do the same", line);
-        return false;
+        return warp_check(w, i, -1, SG_CHECK_WGMMA_GROUP,
+                          "another warp of its warp group executes PTX line %u in its place: all four must do the same",
+                          line);
     }
     if (log->count >= LOG_MOST) {
         const uint64_t done = last_of(c, group)->own->wgmma.steps - log->first;
@@ -204,17 +200,22 @@ void group_end(struct cta *c) {
         const struct group_log *log = &c->group[k];
         const uint64_t at = last->own->wgmma.steps - log->first;
         if (at < log->count)
-            warp_fault(last, &c->run->module->code[log->pc[at]], -1, SG_FAULT_ASYNC,
+            warp_check(last, &c->run->module->code[log->pc[at]], -1, SG_CHECK_WGMMA_GROUP,
                        "this warp has ended without it, and others of its warp group have executed it");
     }
 }
 
 /* ---- instructions ---- */
 
-void wgmma_fence_op(struct warp *w, const struct insn *i) {
+static void need_lines(struct warp *w) {
     struct wgmma_state *s = &w->own->wgmma;
     if (!s->line)
         s->line = xcalloc(w->cta->frame_stride / LINE + 1, sizeof *s->line);
+}
+
+void wgmma_fence_op(struct warp *w, const struct insn *i) {
+    struct wgmma_state *s = &w->own->wgmma;
+    need_lines(w);
     s->fenced |= group_step(w, i);
     s->fences++;
     w->event = true; /* the scheduler asks again whether registers are watched */
@@ -355,8 +356,8 @@ static bool is_uniform(struct warp *w, const struct insn *i) {
     const uint32_t adds = adds_to_d(w, i);
     for (int lane = 1; lane < LANES; lane++)
         if (a[lane] != a[0] || b[lane] != b[0] || (adds >> lane & 1) != (adds & 1)) {
-            warp_fault(w, i, lane, SG_FAULT_ASYNC, "its descriptor or scale-d differs from that of lane 0");
-            return false;
+            return warp_check(w, i, lane, SG_CHECK_WGMMA_UNIFORM,
+                              "its descriptor or scale-d differs from that of lane 0");
         }
     return true;
 }
@@ -377,6 +378,7 @@ void wgmma_mma_op(struct warp *w, const struct insn *i) {
     struct left left;
     if (!lanes_whole(w, i) || !is_uniform(w, i) || !group_step(w, i))
         return;
+    need_lines(w);
     if (!is_fenced(w, i))
         return;
     const struct wgmma_tile b = {.descriptor = *(const uint64_t *)src_lanes(w, &i->src[SRC_B]),

@@ -138,11 +138,11 @@ static bool still_there(struct warp *w, const struct wgmma_read *r) {
     struct layout l;
     if (!read_layout(w, i, &r->tile, &l) || !copy_tile(w, i, &l, &r->tile, tile))
         return false;
-    if (hash_tile(tile, (size_t)r->tile.rows * WGMMA_K_BYTES) == r->hash)
-        return watch_tile(w, i, &l, &r->tile);
-    warp_fault(w, i, -1, SG_FAULT_ASYNC, "its %c tile in shared memory was overwritten before wgmma.wait_group",
-               r->tile.name);
-    return false;
+    if (hash_tile(tile, (size_t)r->tile.rows * WGMMA_K_BYTES) != r->hash &&
+        !warp_check(w, i, -1, SG_CHECK_WGMMA_OPERAND,
+                    "its %c tile in shared memory was overwritten before wgmma.wait_group", r->tile.name))
+        return false;
+    return watch_tile(w, i, &l, &r->tile);
 }
 
 bool wgmma_operands_settle(struct warp *w, uint32_t done) {

@@ -244,16 +244,17 @@ bool bulk_return(struct cta *c, struct warp *w, uint32_t pc, int lane, const str
 void bulk_end(struct cta *c) {
     const struct deferred *d = c->deferred;
     struct reader r;
-    if (c->deferreds)
-        warp_fault(d->warp, &c->run->module->code[d->pc], d->lane, SG_FAULT_ASYNC,
-                   "the CTA ended while this copy was in flight: nobody waited for mbarrier 0x%x", d->mbarrier);
-    else if (next_reader(c, 0, &r))
-        warp_fault(r.warp, &c->run->module->code[r.pc], r.lane, SG_FAULT_ASYNC,
-                   r.box->from ? "the CTA ended while this copy was reading its shared memory"
-                               : "the CTA ended while this bulk store was reading shared memory: its thread has not "
-                                 "waited for its group (cp.async.bulk.commit_group, then cp.async.bulk.wait_group)");
-    else
-        bulk_store_end(c);
+    if (c->deferreds &&
+        !warp_check(d->warp, &c->run->module->code[d->pc], d->lane, SG_CHECK_COPY_END,
+                    "the CTA ended while this copy was in flight: nobody waited for mbarrier 0x%x", d->mbarrier))
+        return;
+    if (next_reader(c, 0, &r) &&
+        !warp_check(r.warp, &c->run->module->code[r.pc], r.lane, SG_CHECK_COPY_END, "%s",
+                    r.box->from ? "the CTA ended while this copy was reading its shared memory"
+                                : "the CTA ended while this bulk store was reading shared memory: its thread has not "
+                                  "waited for its group (cp.async.bulk.commit_group, then cp.async.bulk.wait_group)"))
+        return;
+    bulk_store_end(c);
 }
 
 /* ---- into shared memory ---- */

@@ -80,8 +80,15 @@ static void finish_writes(struct warp *w, size_t most, uint32_t exec, const uint
 
 void bulk_store_end(struct cta *c) {
     static const uint32_t none[LANES];
-    for (int k = 0; k < c->warps; k++)
+    for (int k = 0; k < c->warps; k++) {
+        struct warp_private *own = &c->own[k];
+        for (size_t n = 0; n < own->stores; n++) { /* nobody has waited for it, which is passed over */
+            if (!own->store[n].read && !c->run->launch->eager_async)
+                read_shared(&c->warp[k], &own->store[n]);
+            own->store[n].read = true;
+        }
         finish_writes(&c->warp[k], SIZE_MAX, 0, none);
+    }
 }
 
 /* ---- instructions ---- */

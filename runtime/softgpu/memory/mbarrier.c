@@ -61,11 +61,12 @@ struct mbarrier *mbarrier_of_copy(struct warp *w, const struct insn *i, int lane
     struct mbarrier *b = find_in(c, w, i, lane, address);
     if (!b || !is_strict(w) || b->fenced || b->stamp <= c->cluster->proxy_fenced[b->writer])
         return b;
-    warp_fault(w, i, lane, SG_FAULT_ASYNC,
-               "mbarrier 0x%x was initialised at PTX line %u and neither fence.mbarrier_init nor fence.proxy.async "
-               "followed",
-               b->address, b->line);
-    return NULL;
+    const bool off =
+        warp_check(w, i, lane, SG_CHECK_MBARRIER_FENCE,
+                   "mbarrier 0x%x was initialised at PTX line %u and neither fence.mbarrier_init nor fence.proxy.async "
+                   "followed",
+                   b->address, b->line);
+    return off ? b : NULL;
 }
 
 void mbarrier_fence_init(struct warp *w) {
@@ -91,9 +92,11 @@ static void complete_if_full(struct mbarrier *b) {
 
 static bool arrive(struct warp *w, const struct insn *i, int lane, struct mbarrier *b, uint32_t count) {
     if (count > b->missing) {
-        warp_fault(w, i, lane, SG_FAULT_ASYNC, "%u arrivals at mbarrier 0x%x, whose phase %llu lacks only %u of %u",
-                   count, b->address, (unsigned long long)b->phase, b->missing, b->expected);
-        return false;
+        if (!warp_check(w, i, lane, SG_CHECK_MBARRIER_ARRIVALS,
+                        "%u arrivals at mbarrier 0x%x, whose phase %llu lacks only %u of %u", count, b->address,
+                        (unsigned long long)b->phase, b->missing, b->expected))
+            return false;
+        count = b->missing;
     }
     if (is_strict(w))
         shadow_publish(w, b->published);
@@ -205,10 +208,10 @@ void mbarrier_init_op(struct warp *w, const struct insn *i) {
         if (!shared_access(w, i, lane, (enum ptx_space)i->space, address, MBARRIER_BYTES, true))
             return;
         address &= ~WINDOW_MASK;
-        if (count == 0 || count >= 1u << 20) {
-            warp_fault(w, i, lane, SG_FAULT_ASYNC, "an mbarrier for %u arrivals; 1 to 2^20 - 1 are possible", count);
+        if ((count == 0 || count >= 1u << 20) &&
+            !warp_check(w, i, lane, SG_CHECK_MBARRIER_COUNT, "an mbarrier for %u arrivals; 1 to 2^20 - 1 are possible",
+                        count))
             return;
-        }
         struct mbarrier *b = lookup(c, (uint32_t)address);
         if (!b && c->mbarriers == MBARRIERS) {
             warp_fault(w, i, lane, SG_FAULT_UNSUPPORTED, "more than %d mbarriers in a CTA", MBARRIERS);
@@ -242,9 +245,8 @@ static bool add_bytes(struct warp *w, const struct insn *i, int lane, struct mba
     b->bytes += bytes;
     if (b->bytes > -(1 << 20) && b->bytes < 1 << 20)
         return true;
-    warp_fault(w, i, lane, SG_FAULT_ASYNC, "%lld bytes announced at mbarrier 0x%x; 2^20 - 1 are the most",
-               (long long)b->bytes, b->address);
-    return false;
+    return warp_check(w, i, lane, SG_CHECK_MBARRIER_BYTES,
+                      "%lld bytes announced at mbarrier 0x%x; 2^20 - 1 are the most", (long long)b->bytes, b->address);
 }
 
 /* mbarrier.arrive{.expect_tx}, .arrive_drop: state, [address]{, count or bytes} */

@@ -10,10 +10,9 @@ struct cta *cluster_cta(struct warp *w, const struct insn *i, int lane, uint32_t
     struct cta *c = cl->cta[rank];
     if (c == w->cta)
         return c;
-    if (c->live_threads == 0) {
-        warp_fault(w, i, lane, SG_FAULT_ASYNC, "CTA %u of the cluster has ended, and its shared memory with it", rank);
+    if (c->live_threads == 0 && !warp_check(w, i, lane, SG_CHECK_CLUSTER_END,
+                                            "CTA %u of the cluster has ended, and its shared memory with it", rank))
         return NULL;
-    }
     return !is_strict(w) || shadow_remote(c, w, i, lane) ? c : NULL;
 }
 

@@ -160,8 +160,9 @@ bool shadow_remote(struct cta *c, struct warp *w, const struct insn *i, int lane
     for (int k = 0; k < c->warps && !started; k++)
         started = w->own->seen[c->own[k].column] || w->own->column == c->own[k].column;
     if (!started)
-        warp_fault(w, i, lane, SG_FAULT_ASYNC,
-                   "CTA %u of the cluster has perhaps not started: no barrier.cluster since the beginning", c->rank);
+        started = warp_check(w, i, lane, SG_CHECK_CLUSTER_START,
+                             "CTA %u of the cluster has perhaps not started: no barrier.cluster since the beginning",
+                             c->rank);
     c->remote[w->own->column] = (struct remote_access){c->cluster->generation, w->pc - 1, w};
     return started;
 }
@@ -172,7 +173,7 @@ void shadow_end(struct cta *c) {
         join(known, c->own[k].seen);
     for (unsigned u = 0; u < MAX_WARPS; u++)
         if (c->remote[u].stamp > known[u] && !is_own(c, u))
-            warp_fault(c->remote[u].warp, &c->run->module->code[c->remote[u].pc], -1, SG_FAULT_ASYNC,
+            warp_check(c->remote[u].warp, &c->run->module->code[c->remote[u].pc], -1, SG_CHECK_CLUSTER_END,
                        "CTA %u of the cluster may end before this reaches its shared memory: nothing that CTA waits "
                        "for comes after it (barrier.cluster at the end)",
                        c->rank);
@@ -202,9 +203,9 @@ static const char *who(const struct cluster *cl, unsigned column, char text[64])
 
 static bool report_race(const struct use *u, const char *what, unsigned column, uint32_t line) {
     char text[64];
-    warp_fault(u->w, u->i, u->lane, SG_FAULT_RACE, "shared 0x%x: %s %s it at PTX line %u and no barrier lies between",
-               u->address, who(u->c->cluster, column, text), what, line);
-    return false;
+    return warp_check(u->w, u->i, u->lane, SG_CHECK_RACE,
+                      "shared 0x%x: %s %s it at PTX line %u and no barrier lies between", u->address,
+                      who(u->c->cluster, column, text), what, line);
 }
 
 static bool is_write(enum shadow_use how) {
@@ -218,36 +219,31 @@ static bool is_read(enum shadow_use how) {
 static bool report_lent(const struct use *u) {
     const struct insn *reader = bulk_reader(u->c, u->address);
     bool store = !reader || reader->space == SPACE_GLOBAL;
-    warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
-               "shared 0x%x: the bulk %s of PTX line %u may still be reading it (no %s covers it)", u->address,
-               store ? "store" : "copy", reader ? reader->line : 0,
-               store ? "cp.async.bulk.wait_group" : "wait for its mbarrier");
-    return false;
+    return warp_check(u->w, u->i, u->lane, SG_CHECK_COPY_SOURCE,
+                      "shared 0x%x: the bulk %s of PTX line %u may still be reading it (no %s covers it)", u->address,
+                      store ? "store" : "copy", reader ? reader->line : 0,
+                      store ? "cp.async.bulk.wait_group" : "wait for its mbarrier");
 }
 
 static bool check_state(const struct use *u, const struct shadow_cell *s) {
     char text[64];
-    if ((s->state & CELL_LENT) && is_write(u->how))
-        return report_lent(u);
-    if ((s->state & CELL_FLIGHT) && u->how != USE_LAND) {
-        warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
-                   "shared 0x%x: the asynchronous copy of PTX line %u by %s is still in flight (no wait for its group)",
-                   u->address, s->write_line, who(u->c->cluster, s->writer, text));
+    if ((s->state & CELL_LENT) && is_write(u->how) && !report_lent(u))
         return false;
-    }
+    if ((s->state & CELL_FLIGHT) && u->how != USE_LAND &&
+        !warp_check(
+            u->w, u->i, u->lane, u->how == USE_ISSUE ? SG_CHECK_COPY_OVERLAP : SG_CHECK_COPY_WAIT,
+            "shared 0x%x: the asynchronous copy of PTX line %u by %s is still in flight (no wait for its group)",
+            u->address, s->write_line, who(u->c->cluster, s->writer, text)))
+        return false;
     if ((u->how == USE_PROXY_READ || u->how == USE_LEND || u->how == USE_REDUCE) && (s->state & CELL_GENERIC) &&
-        s->write_stamp > u->c->cluster->proxy_fenced[s->writer]) {
-        warp_fault(u->w, u->i, u->lane, SG_FAULT_ASYNC,
-                   "shared 0x%x: %s wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
-                   u->address, who(u->c->cluster, s->writer, text), s->write_line);
+        s->write_stamp > u->c->cluster->proxy_fenced[s->writer] &&
+        !warp_check(u->w, u->i, u->lane, SG_CHECK_PROXY_FENCE,
+                    "shared 0x%x: %s wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
+                    u->address, who(u->c->cluster, s->writer, text), s->write_line))
         return false;
-    }
-    if (!(s->state & CELL_INIT) &&
-        (is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC || u->how == USE_REDUCE)) {
-        warp_fault(u->w, u->i, u->lane, SG_FAULT_UNINITIALIZED, "shared 0x%x was never written", u->address);
-        return false;
-    }
-    return true;
+    return (s->state & (CELL_INIT | CELL_FLIGHT)) ||
+           !(is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC || u->how == USE_REDUCE) ||
+           warp_check(u->w, u->i, u->lane, SG_CHECK_UNINITIALIZED, "shared 0x%x was never written", u->address);
 }
 
 static bool check_writer(const struct use *u, const struct shadow_cell *s) {
@@ -352,8 +348,8 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
     if (is_read(u->how) || u->how == USE_STRONG_READ)
         return true;
     uint32_t open = s->readers ? open_readers(u, s) : 0;
-    if (open)
-        return report_race(u, "read", (unsigned)__builtin_ctz(open), s->read_line);
+    if (open && !report_race(u, "read", (unsigned)__builtin_ctz(open), s->read_line))
+        return false;
     s->writer = u->w->own->column;
     s->write_stamp = u->now;
     s->write_line = u->i->line;

@@ -80,7 +80,7 @@ struct wgmma_state {
     uint32_t fences;             /* so far */
     uint32_t open, pending;      /* instructions not committed; registers (slots) that are under way */
     uint32_t committed;          /* groups so far */
-    struct wgmma_register *line; /* NULL before the first fence */
+    struct wgmma_register *line; /* NULL before the first fence or multiplication */
     uint64_t steps;              /* wgmma and setmaxnreg instructions so far */
     struct wgmma_read *read;     /* tiles of the instructions under way */
     size_t reads, read_capacity;
@@ -203,7 +203,7 @@ struct cta {
     struct group_log group[MAX_WARPS / 4];
     uint32_t pool; /* registers that setmaxnreg has released */
     struct barrier barrier[BARRIERS];
-    struct shadow_cell *shadow; /* one per 4 bytes; NULL unless strict */
+    struct shadow_cell *shadow; /* one per 4 bytes; NULL unless watched */
     struct shadow_extra *extra;
     size_t extras, extra_capacity;
     uint8_t *frames; /* one allocation for all warps */

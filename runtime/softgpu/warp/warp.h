@@ -51,6 +51,10 @@ static inline void dst_pred(const struct warp *w, const struct operand *o, uint3
 __attribute__((format(printf, 5, 6))) void warp_fault(struct warp *w, const struct insn *i, int lane,
                                                       enum sg_fault_kind kind, const char *format, ...);
 
+/* True if this check is switched off: then what it found is passed over. Otherwise the launch stops as above. */
+__attribute__((format(printf, 5, 6))) bool warp_check(struct warp *w, const struct insn *i, int lane,
+                                                      enum sg_check check, const char *format, ...);
+
 /* Shared memory for instructions that move data in their own way (ldmatrix, stmatrix): checks bounds, alignment to
  * `bytes` (a power of two, at most 16), races and initialisation of [address, address + bytes) as an access by this
  * lane. `address` is a shared address or a generic one that lies in the shared window (space tells). NULL after a

@@ -56,6 +56,10 @@ static void test_settings(void **state) {
     check_init("SOFTGPU_ASYNC", "eager", 1, CUDA_ERROR_INVALID_VALUE, "");
     check_init("SOFTGPU_ASYNC", "soon", 0, CUDA_ERROR_INVALID_VALUE,
                "SOFTGPU_ASYNC=soon is unknown: give late or eager");
+    check_init("SOFTGPU_CHECK", "", 0, CUDA_SUCCESS, "");
+    check_init("SOFTGPU_CHECK", "-mbarrier-count,-copy-overlap", 0, CUDA_SUCCESS, "");
+    check_init("SOFTGPU_CHECK", "-race,-rice", 0, CUDA_ERROR_INVALID_VALUE,
+               "SOFTGPU_CHECK=-race,-rice: there is no check 'rice'; known are all, none, uninitialized, race, ");
     check_init("SOFTGPU_SEED", "many", 0, CUDA_SUCCESS, "SOFTGPU_SEED=many is no number; 1 is used");
     check_init("SOFTGPU_WATCHDOG", "12x", 0, CUDA_SUCCESS, "SOFTGPU_WATCHDOG=12x is no number; 16777216 is used");
     check_init("SOFTGPU_SEED", "", 0, CUDA_SUCCESS, "");
@@ -80,12 +84,13 @@ static void test_init(void **state) {
     assert_int_equal(cuCtxGetCurrent(&context), CUDA_ERROR_NOT_INITIALIZED);
     setenv("SOFTGPU_ASYNC", "eager", 1);
     setenv("SOFTGPU_SEED", "0x21", 1);
-    setenv("SOFTGPU_STRICT", "0", 1);
+    setenv("SOFTGPU_CHECK", "none,race,-copy-end", 1);
     setenv("SOFTGPU_THREADS", "0", 1);
     setenv("SOFTGPU_WATCHDOG", "4321", 1);
     assert_int_equal(cuInit(2), CUDA_ERROR_INVALID_VALUE);
     good(cuInit(0));
-    assert_true(cu_device.eager_async && !cu_device.strict && !cu_device.log);
+    assert_true(cu_device.eager_async && !cu_device.log);
+    assert_int_equal(cu_device.checks, 1u << SG_CHECK_RACE);
     assert_int_equal(cu_device.seed, 33);
     assert_int_equal(cu_device.watchdog, 4321);
     assert_int_equal(cu_device.host_threads, 1);

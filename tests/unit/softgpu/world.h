@@ -47,7 +47,7 @@ static inline void world_open(struct world *w, const char *ptx) {
                                    .resident_ctas = 8,
                                    .sm_count = 108,
                                    .seed = 1,
-                                   .strict = true,
+                                   .checks = SG_CHECKS_ALL,
                                    .max_warp_instructions = 1000000};
     assert_non_null(w->launch.function);
 }
