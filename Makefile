@@ -112,6 +112,10 @@ $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 db/current.sql: $(BUILD)/tests/unit/db/test_schema
 	$(Q)$< --print >$@.new && mv $@.new $@
 
+# What the software device has, for people; tests/unit/softgpu/test_docs.c compares it.
+docs/softgpu.md: $(BUILD)/tests/unit/softgpu/test_docs
+	$(Q)$< --print >$@.new && mv $@.new $@
+
 example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
 unit-tests: $(call exe,$(UNIT))
 sanitized-tests: all $(call exe,$(SANITIZED))
@@ -194,7 +198,7 @@ dist:
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
+.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql docs/softgpu.md lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)

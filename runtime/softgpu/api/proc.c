@@ -41,8 +41,8 @@ static const struct {
     {"cuDeviceGetUuid", 0, (void *)cuDeviceGetUuid},
     {"cuDevicePrimaryCtxGetState", 0, (void *)cuDevicePrimaryCtxGetState},
     {"cuDevicePrimaryCtxRelease", 0, (void *)cuDevicePrimaryCtxRelease_v2},
-    {"cuDevicePrimaryCtxSetFlags", 0, (void *)cuDevicePrimaryCtxSetFlags_v2},
     {"cuDevicePrimaryCtxRetain", 0, (void *)cuDevicePrimaryCtxRetain},
+    {"cuDevicePrimaryCtxSetFlags", 0, (void *)cuDevicePrimaryCtxSetFlags_v2},
     {"cuDeviceTotalMem", 0, (void *)cuDeviceTotalMem_v2},
     {"cuDriverGetVersion", 0, (void *)cuDriverGetVersion},
     {"cuEventCreate", 0, (void *)cuEventCreate},
@@ -129,6 +129,10 @@ static const struct {
     {"cuStreamWaitEvent", 0, (void *)cuStreamWaitEvent},
     {"cuTensorMapEncodeTiled", 0, (void *)cuTensorMapEncodeTiled},
 };
+
+const char *cu_function_named(size_t k) {
+    return k < sizeof functions / sizeof *functions ? functions[k].name : NULL;
+}
 
 CU_API cuGetProcAddress_v2(const char *symbol, void **out, int version, cuuint64_t flags,
                            CUdriverProcAddressQueryResult *status) {

@@ -114,6 +114,7 @@ int cu_function_max_threads(const struct CUfunc_st *function);
 /* Found when it is first asked for; NULL if the image has no machine code. */
 const struct expansion *cu_function_expansion(struct CUfunc_st *function);
 /* cu_enter() for a function of the current context. */
+const char *cu_function_named(size_t k); /* of the driver API, without its version; NULL behind the last */
 CUresult cu_function_enter(CUfunction handle, struct CUctx_st **context);
 
 /* ---- operations: what a stream is asked to do ---- */
