@@ -120,10 +120,11 @@ static void call_printf(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         int32_t result = print_lane(w, i, lane, &out) ? 0 : -1;
-        if (i->dst[0].count)
-            memcpy(w->own->local + (size_t)lane * w->cta->local_stride +
-                       *(const uint64_t *)src_lanes(w, &i->dst[0].vec[0]),
-                   &result, sizeof result);
+        if (i->dst[0].count) {
+            const uint64_t place = *(const uint64_t *)src_lanes(w, &i->dst[0].vec[0]);
+            memcpy(w->own->local + (size_t)lane * w->cta->local_stride + place, &result, sizeof result);
+            local_mark(w, lane, place, sizeof result, true);
+        }
     }
     if (out.data)
         fwrite(out.data, 1, out.length, stdout); /* a %c may be 0 */

@@ -71,6 +71,7 @@ static void copy_list(struct warp *w, const struct operand *list, const struct s
             int lane = __builtin_ctz(rest);
             memcpy(local_bytes(w, lane, to_callee ? theirs : mine), local_bytes(w, lane, to_callee ? mine : theirs),
                    size);
+            local_copy_marks(w, lane, to_callee ? theirs : mine, to_callee ? mine : theirs, size);
         }
     }
 }

@@ -22,6 +22,14 @@ static uint64_t next_random(uint64_t *state) { /* splitmix64, Steele, Lea and Fl
     return z ^ (z >> 31);
 }
 
+/* Registers that are not as they seem. */
+static void guard(struct warp *w, const struct insn *i) {
+    if (wgmma_watches(w))
+        wgmma_guard(w, i);
+    if (w->own->poisons)
+        poison_guard(w, i);
+}
+
 /* The inner loop: instructions of one split until something happens. */
 static void run_split(struct warp *w, uint64_t limit) {
     struct warp_private *own = w->own;
@@ -29,7 +37,7 @@ static void run_split(struct warp *w, uint64_t limit) {
     const uint8_t *frame = w->base[BANK_FRAME];
     const uint32_t stop = own->stop_pc;
     uint32_t active = w->active;
-    const bool guarded = wgmma_watches(w);
+    const bool guarded = wgmma_watches(w) || w->own->poisons;
     uint64_t issued = 0, lanes = 0;
     unsigned region = w->in_region;
     w->event = false;
@@ -46,7 +54,7 @@ static void run_split(struct warp *w, uint64_t limit) {
         lanes += (uint32_t)__builtin_popcount(exec);
         w->exec = exec;
         if (guarded && exec)
-            wgmma_guard(w, i);
+            guard(w, i);
         if (exec && (!(i->guarded & GUARD_TOGETHER) || exec == w->live || split_converge(w, i, UINT32_MAX)))
             i->run(w, i);
     }
@@ -91,6 +99,10 @@ static void *aligned_bytes(size_t size) {
     return xaligned_alloc(64, size + 64);
 }
 
+static size_t local_marks(const struct cta *c) { /* of a warp: bytes of a bit for each byte */
+    return (c->local_stride * LANES + 7) / 8;
+}
+
 static struct cta *cta_new(struct cluster *cl, uint32_t rank) {
     struct run *run = cl->run;
     struct cta *c = xcalloc(1, sizeof *c);
@@ -104,6 +116,8 @@ static struct cta *cta_new(struct cluster *cl, uint32_t rank) {
     c->shared_bytes = run->shared_bytes;
     c->frames = aligned_bytes(c->frame_stride * (size_t)c->warps);
     c->locals = aligned_bytes(c->local_stride * LANES * (size_t)c->warps);
+    if (run->launch->checks & SG_CHECKS_WATCHED)
+        c->locals_written = xcalloc(local_marks(c), (size_t)c->warps);
     c->shared = aligned_bytes(c->shared_bytes);
     for (int k = 0; k < c->warps; k++) {
         c->warp[k] = (struct warp){.base = {c->frames + c->frame_stride * (size_t)k, run->module->constants},
@@ -111,6 +125,7 @@ static struct cta *cta_new(struct cluster *cl, uint32_t rank) {
                                    .cta = c,
                                    .own = &c->own[k]};
         c->own[k].local = c->locals + c->local_stride * LANES * (size_t)k;
+        c->own[k].local_written = c->locals_written ? c->locals_written + local_marks(c) * (size_t)k : NULL;
         c->own[k].column = (uint8_t)((rank * (uint32_t)c->warps + (uint32_t)k) % MAX_WARPS);
     }
     return c;
@@ -120,6 +135,7 @@ static void cta_free(struct cta *c) {
     for (int k = 0; k < c->warps; k++) {
         free(c->own[k].node);
         free(c->own[k].copy);
+        poison_free(&c->warp[k]);
         bulk_store_drop(&c->warp[k]);
         free(c->own[k].store);
         wgmma_free(&c->warp[k]);
@@ -129,6 +145,7 @@ static void cta_free(struct cta *c) {
     shadow_free(c);
     free(c->frames);
     free(c->locals);
+    free(c->locals_written);
     free(c->shared);
     free(c);
 }
@@ -166,6 +183,8 @@ static void cta_start(struct cta *c, uint32_t linear) {
     memset(c->barrier, 0, sizeof c->barrier);
     memset(c->frames, 0xff, c->frame_stride * (size_t)c->warps);
     memset(c->locals, 0xff, c->local_stride * LANES * (size_t)c->warps);
+    if (c->locals_written)
+        memset(c->locals_written, 0, local_marks(c) * (size_t)c->warps);
     memset(c->shared, 0xff, c->shared_bytes);
     mbarrier_reset(c);
     group_reset(c);
@@ -181,6 +200,7 @@ static void cta_start(struct cta *c, uint32_t linear) {
         c->own[k].cluster_arrived = c->own[k].cluster_passed = 0;
         c->own[k].registers = (l->registers + 7) / 8 * 8;
         async_drop(w);
+        poison_reset(w);
         bulk_store_drop(w);
         wgmma_reset(w, c->frame_stride);
         split_start(w, run->function->first, lanes >= LANES ? UINT32_MAX : (1u << lanes) - 1);

@@ -293,6 +293,40 @@ void shared_matrix_wavefronts(struct warp *w, uint8_t *const *row, int rows) {
 
 /* ---- local ---- */
 
+static bool is_written(const struct warp *w, int lane, uint64_t address) {
+    const uint64_t bit = (uint64_t)lane * w->cta->local_stride + address;
+    return w->own->local_written[bit / 8] >> bit % 8 & 1;
+}
+
+void local_mark(struct warp *w, int lane, uint64_t address, unsigned bytes, bool written) {
+    uint8_t *map = w->own->local_written;
+    for (unsigned k = 0; map && k < bytes; k++) {
+        const uint64_t bit = (uint64_t)lane * w->cta->local_stride + address + k;
+        map[bit / 8] = (uint8_t)((map[bit / 8] & ~(1u << bit % 8)) | (unsigned)written << bit % 8);
+    }
+}
+
+bool local_access(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes, bool write) {
+    if (write) {
+        local_mark(w, lane, address, bytes, true);
+        return true;
+    }
+    for (unsigned k = 0; k < bytes; k++)
+        if (is_written(w, lane, address + k))
+            continue;
+        else if (poison_defers(w, i))
+            poison_note(w, lane, SPACE_LOCAL, address + k, 1);
+        else if (!warp_check(w, i, lane, SG_CHECK_UNINITIALIZED, "local 0x%llx was never written",
+                             (unsigned long long)address + k))
+            return false;
+    return true;
+}
+
+void local_copy_marks(struct warp *w, int lane, uint64_t to, uint64_t from, unsigned bytes) {
+    for (unsigned k = 0; w->own->local_written && k < bytes; k++)
+        local_mark(w, lane, to + k, 1, is_written(w, lane, from + k));
+}
+
 uint8_t *local_pointer(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
     if (address % bytes) {
         warp_fault(w, i, lane, SG_FAULT_MISALIGNED, "local address 0x%llx is not a multiple of %u",

@@ -158,8 +158,10 @@ static uint8_t *place(struct warp *w, const struct insn *i, int lane, uint64_t a
                    (unsigned long long)address, bytes);
         return NULL;
     }
-    if (window == LOCAL_WINDOW)
-        return local_pointer(w, i, lane, address, bytes);
+    if (window == LOCAL_WINDOW) {
+        uint8_t *host = local_pointer(w, i, lane, address, bytes);
+        return !host || !w->own->local_written || local_access(w, i, lane, address, bytes, false) ? host : NULL;
+    }
     if (window != SHARED_WINDOW)
         return global_pointer(w, i, lane, address, bytes);
     struct cta *c = w->cta;

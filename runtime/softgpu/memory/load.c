@@ -194,6 +194,10 @@ static void access_shared_in(struct cta *c, struct warp *w, const struct insn *i
         store_registers(w, i, x, host);
     else
         load_registers(w, i, x, (const uint8_t *const *)host);
+    if (write && w->own->poisons)
+        poison_store(c, w, i, x, SPACE_SHARED);
+    else if (w->own->unwrittens)
+        poison_load(w, i, x);
 }
 
 /* Lanes may reach into different CTAs of the cluster: each CTA's go as an access of its own. */
@@ -229,12 +233,18 @@ static void access_local(struct warp *w, const struct insn *i, struct access *x,
         host[lane] = local_pointer(w, i, lane, x->address[lane], x->bytes);
         if (!host[lane])
             return;
+        if (w->own->local_written && !local_access(w, i, lane, x->address[lane], x->bytes, write))
+            return;
     }
     w->count.spill_accesses += i->space != SPACE_PARAM;
     if (write)
         store_registers(w, i, x, host);
     else
         load_registers(w, i, x, (const uint8_t *const *)host);
+    if (write && w->own->poisons)
+        poison_store(w->cta, w, i, x, SPACE_LOCAL);
+    else if (w->own->unwrittens)
+        poison_load(w, i, x);
 }
 
 static void load_parameter(struct warp *w, const struct insn *i, struct access *x) {

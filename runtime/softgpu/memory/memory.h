@@ -30,6 +30,24 @@ uint8_t *local_pointer(struct warp *w, const struct insn *i, int lane, uint64_t 
 void global_read(struct warp *w, void *target, uint64_t address, unsigned bytes);
 void global_write(struct warp *w, uint64_t address, const void *source, unsigned bytes);
 
+/* ---- poison.c: values from memory that was never written ---- */
+void poison_reset(struct warp *w);
+void poison_free(struct warp *w);
+/* A load reads such bytes; `lane` matters in local memory alone. */
+void poison_note(struct warp *w, int lane, enum ptx_space space, uint64_t address, unsigned bytes);
+void poison_load(struct warp *w, const struct insn *i, const struct access *x); /* after it: its registers */
+void poison_store(struct cta *c, struct warp *w, const struct insn *i, const struct access *x, enum ptx_space space);
+/* Before an instruction is executed: does it use such a value, or move it? */
+void poison_guard(struct warp *w, const struct insn *i);
+/* Loads may find such bytes and go on. */
+static inline bool poison_defers(const struct warp *w, const struct insn *i) {
+    return (i->op == OP_ld || i->op == OP_ldmatrix) && (run_of(w)->launch->checks >> SG_CHECK_UNINITIALIZED & 1);
+}
+/* Bytes of a lane's local memory are written, or have no value; an access to them, false after a fault; a copy. */
+bool local_access(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes, bool write);
+void local_copy_marks(struct warp *w, int lane, uint64_t to, uint64_t from, unsigned bytes);
+void local_mark(struct warp *w, int lane, uint64_t address, unsigned bytes, bool written);
+
 /* ---- atomic.c ---- */
 struct reduction {
     uint8_t what, type; /* enum ptx_sub, enum ptx_type */
@@ -58,7 +76,8 @@ enum shadow_use {
     USE_ISSUE,  /* of an asynchronous copy */
     USE_LAND,   /* by the wait for it */
     USE_LEND,   /* to the copy engine, which reads it between now */
-    USE_RETURN  /* and then */
+    USE_RETURN, /* and then */
+    USE_FORGET  /* a value that is none was stored */
 };
 
 /* ---- peer.c: the shared memory of other CTAs of the cluster ---- */

@@ -187,6 +187,7 @@ struct use {
     const struct insn *i;
     int lane;
     uint32_t address, now; /* generation */
+    unsigned bytes;        /* 4, or 1 of a word whose bytes are watched one by one */
     enum shadow_use how;
 };
 
@@ -241,9 +242,14 @@ static bool check_state(const struct use *u, const struct shadow_cell *s) {
                     "shared 0x%x: %s wrote it by an ordinary store at PTX line %u and no fence.proxy.async followed",
                     u->address, who(u->c->cluster, s->writer, text), s->write_line))
         return false;
-    return (s->state & (CELL_INIT | CELL_FLIGHT)) ||
-           !(is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC || u->how == USE_REDUCE) ||
-           warp_check(u->w, u->i, u->lane, SG_CHECK_UNINITIALIZED, "shared 0x%x was never written", u->address);
+    if ((s->state & (CELL_INIT | CELL_FLIGHT)) ||
+        !(is_read(u->how) || u->how == USE_STRONG_READ || u->how == USE_ATOMIC || u->how == USE_REDUCE))
+        return true;
+    if (poison_defers(u->w, u->i)) {
+        poison_note(u->w, u->lane, SPACE_SHARED, u->address, u->bytes);
+        return true;
+    }
+    return warp_check(u->w, u->i, u->lane, SG_CHECK_UNINITIALIZED, "shared 0x%x was never written", u->address);
 }
 
 static bool check_writer(const struct use *u, const struct shadow_cell *s) {
@@ -333,6 +339,10 @@ static bool use_cell(const struct use *u, struct shadow_cell *s) {
         note_reader(u, s);
         return true;
     }
+    if (u->how == USE_FORGET) {
+        s->state &= (uint8_t)~CELL_INIT;
+        return true;
+    }
     if (!check_state(u, s))
         return false;
     if (u->how == USE_LAND) {
@@ -369,6 +379,7 @@ static bool use_parts(struct use *u, struct shadow_cell *s, unsigned first, unsi
         s->write_stamp = record;
     }
     uint32_t record = s->write_stamp, word = u->address & ~3u;
+    u->bytes = 1;
     for (unsigned k = first; k < first + bytes; k++) {
         struct shadow_cell byte = c->extra[record].byte[k]; /* a copy: noting a reader may move the records */
         u->address = word + k;
@@ -381,12 +392,13 @@ static bool use_parts(struct use *u, struct shadow_cell *s, unsigned first, unsi
 
 bool shadow_access_in(struct cta *c, struct warp *w, const struct insn *i, int lane, uint32_t address, unsigned bytes,
                       enum shadow_use how) {
-    struct use u = {c, w, i, lane, address, c->cluster->generation, how};
+    struct use u = {c, w, i, lane, address, c->cluster->generation, 4, how};
     struct shadow_cell *cell = c->shadow + address / 4;
     if (bytes < 4)
         return use_parts(&u, cell, address % 4, bytes);
     for (unsigned k = 0; k < bytes; k += 4, cell++) {
         u.address = address + k;
+        u.bytes = 4;
         if (use_quickly(&u, cell))
             continue;
         if (cell->state & CELL_PARTS ? !use_parts(&u, cell, 0, 4) : !use_cell(&u, cell))

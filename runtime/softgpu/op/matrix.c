@@ -33,6 +33,7 @@ static void ldmatrix_op(struct warp *w, const struct insn *i) {
             matrix_transpose(matrix[j], matrix[j]);
         memcpy(dst_lanes(w, nth(&i->dst[0], j)), matrix[j], sizeof matrix[j]);
     }
+    poison_matrices(w, i, row);
 }
 
 static void stmatrix_op(struct warp *w, const struct insn *i) {

@@ -108,6 +108,20 @@ struct bulk_store { /* one lane's copy to global memory, until its bytes are wri
 };
 
 enum { TRAFFIC_SLOTS = 8 };
+/* A register with bytes that come from memory which was never written. */
+struct poison {
+    uint32_t slot;
+    uint16_t bytes[LANES]; /* a bit for each byte of each lane */
+    uint32_t pc;           /* of the load, */
+    uint8_t space;         /* and what it read */
+    uint64_t address[LANES];
+};
+struct unwritten { /* found by the load at hand */
+    uint64_t address;
+    uint8_t bytes, space;
+    int8_t lane; /* -1: whichever reads there */
+};
+
 struct warp_private {
     struct split split[LANES]; /* enough: each has lanes of its own */
     int splits, running;
@@ -116,7 +130,12 @@ struct warp_private {
     bool rotate;      /* the last split used up its turn */
     struct call_node *node;
     size_t nodes, node_capacity;
-    uint8_t *local; /* LANES x local_bytes */
+    uint8_t *local;         /* LANES x local_bytes */
+    uint8_t *local_written; /* a bit for each of them; NULL unless watched */
+    struct poison *poison;
+    size_t poisons, poison_capacity;
+    struct unwritten *unwritten;
+    size_t unwrittens, unwritten_capacity;
     const struct sg_alloc *recent;
     struct traffic_slot {
         const struct sg_alloc *alloc;
@@ -208,7 +227,7 @@ struct cta {
     size_t extras, extra_capacity;
     uint8_t *frames; /* one allocation for all warps */
     size_t frame_stride, local_stride;
-    uint8_t *locals;
+    uint8_t *locals, *locals_written;
     uint64_t random;
 };
 

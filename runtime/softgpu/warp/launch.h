@@ -36,7 +36,8 @@ enum sg_fault_kind {
 /* What is checked beyond what stops a kernel on hardware, each with its switch: X(name, word of SOFTGPU_CHECK, kind of
  * the fault, whether it needs the watch over shared memory, what it reports). */
 #define SG_CHECKS(X)                                                                                                   \
-    X(UNINITIALIZED, "uninitialized", UNINITIALIZED, true, "a read of shared memory that was never written")           \
+    X(UNINITIALIZED, "uninitialized", UNINITIALIZED, true,                                                             \
+      "a use of a value from shared or local memory that was never written")                                           \
     X(RACE, "race", RACE, true, "two accesses to shared memory that nothing orders")                                   \
     X(COPY_WAIT, "copy-wait", ASYNC, true, "a use of bytes that an asynchronous copy is still writing")                \
     X(COPY_OVERLAP, "copy-overlap", ASYNC, true, "an asynchronous copy to bytes that another one is still writing")    \

@@ -64,6 +64,8 @@ uint8_t *shared_access(struct warp *w, const struct insn *i, int lane, enum ptx_
 /* Accounts for `rows` rows of 16 bytes read or written as 8-row matrices: 1 wavefront per matrix without bank
  * conflicts. address[k] is the host pointer that shared_access returned for row k. */
 void shared_matrix_wavefronts(struct warp *w, uint8_t *const *row, int rows);
+/* After a load of matrices whose rows shared_access() found: what of them was never written. */
+void poison_matrices(struct warp *w, const struct insn *i, uint8_t *const *row);
 /* Lane k's address operand: base register + offset. */
 static inline uint64_t lane_address(const struct warp *w, const struct operand *o, int lane) {
     const uint8_t *p = w->base[o->bank] + o->slot;

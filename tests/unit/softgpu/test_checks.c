@@ -32,7 +32,7 @@ struct example {
 #define W_WAIT   "wgmma.wait_group.sync.aligned 0;\n"
 
 static const struct example examples[] = {
-    {SG_CHECK_UNINITIALIZED, "was never written", 32, 1, "ld.shared.u32 %r8, [%r2];"},
+    {SG_CHECK_UNINITIALIZED, "was never written", 32, 1, "ld.shared.u32 %r8, [%r2]; add.u32 %r8, %r8, 1;"},
     {SG_CHECK_RACE, "no barrier lies between", 64, 1,
      "and.b32 %r8, %r1, 31; setp.eq.u32 %p3, %r8, 0; @%p3 st.shared.u32 [%r2], %r1;"},
     {SG_CHECK_COPY_WAIT, "still in flight", 32, 1, COPY "@%p1 ld.shared.u32 %r8, [%r2]; cp.async.wait_all;"},

@@ -17,7 +17,7 @@ static const char work_body[] =
     "{ .reg .pred %p<4>; .reg .b32 %r<9>; .reg .b64 %rd<9>; .shared .align 4 .b8 buf[64]; ld.param.u64 %rd1, [px];\n"
     "ld.param.u32 %r1, [kind]; T: .branchtargets T0, T1, T2, T3, T4, T5, T6; brx.idx %r1, T;\n"
     "T0: st.global.u32 [%rd1+64], %r1; ret; T1: st.global.u32 [%rd1+2], %r1; ret; T2: trap; T3: bra T3;\n"
-    "T4: ld.shared.u32 %r2, [buf]; ret; T5: { call.uni nowhere; } ret;\n"
+    "T4: ld.shared.u32 %r2, [buf]; add.u32 %r2, %r2, 1; ret; T5: { call.uni nowhere; } ret;\n"
     "T6: { .param .b64 a; .param .b32 l; cvta.global.u64 %rd2, text; st.param.b64 [a], %rd2; st.param.b32 [l], 5;\n"
     "call.uni __assertfail, (a, a, l, a, a); } ret; }\n"
     ".extern .func nowhere();\n";
