@@ -92,15 +92,61 @@ void str_vprintf(struct str *s, const char *format, va_list args) {
     va_end(again);
 }
 
+/* The beginning of the UTF-8 character at `at`. */
+static size_t character_start(const char *text, size_t at) {
+    while (at > 0 && (text[at] & 0xc0) == 0x80)
+        at--;
+    return at;
+}
+
 void text_vfit(char *out, size_t size, const char *format, va_list args) {
     static const char mark[] = "...";
     int length = vsnprintf(out, size, format, args);
     if (length < 0 || (size_t)length < size || size < sizeof mark)
         return;
-    size_t at = size - sizeof mark;
-    while (at > 0 && (out[at] & 0xc0) == 0x80) /* goes on with a UTF-8 character */
-        at--;
-    memcpy(out + at, mark, sizeof mark);
+    memcpy(out + character_start(out, size - sizeof mark), mark, sizeof mark);
+}
+
+void str_shorten_words(struct str *s, size_t most) {
+    static const char mark[] = "...";
+    const size_t length = s->length;
+    size_t used = 0;
+    for (size_t at = 0; at < length;) {
+        size_t end = at + strcspn(s->data + at, " \t\r\n");
+        size_t head = end - at, tail = end;
+        if (head > most && most > 2 * sizeof mark) {
+            head = character_start(s->data, at + (most - sizeof mark) / 2) - at;
+            tail = character_start(s->data, end - (most - sizeof mark) / 2);
+        }
+        memmove(s->data + used, s->data + at, head);
+        used += head;
+        if (tail > at + head) {
+            memcpy(s->data + used, mark, sizeof mark - 1);
+            used += sizeof mark - 1;
+        }
+        end += end < length; /* with the blank */
+        memmove(s->data + used, s->data + tail, end - tail);
+        used += end - tail;
+        at = end;
+    }
+    if (length)
+        s->data[used] = '\0';
+    s->length = used;
+}
+
+void text_vfit_words(char *out, size_t size, const char *format, va_list args) {
+    struct str s = {0};
+    str_vprintf(&s, format, args);
+    str_shorten_words(&s, WORD_MOST);
+    text_fit(out, size, "%s", str_text(&s));
+    str_release(&s);
+}
+
+void text_fit_words(char *out, size_t size, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    text_vfit_words(out, size, format, args);
+    va_end(args);
 }
 
 void text_fit(char *out, size_t size, const char *format, ...) {

@@ -24,6 +24,13 @@ void str_vprintf(struct str *s, const char *format, va_list args);
 /* As snprintf(), for a sentence in an array: one that does not fit ends in "..." and not within a character. */
 void text_fit(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void text_vfit(char *out, size_t size, const char *format, va_list args);
+/* A word of more than `most` bytes, such as the name of a C++ function, keeps its two ends around "...". */
+void str_shorten_words(struct str *s, size_t most);
+/* As text_fit(), of a sentence whose words of more than WORD_MOST bytes are shortened first: a long name pushes nothing
+ * out. */
+enum { WORD_MOST = 120 };
+void text_fit_words(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void text_vfit_words(char *out, size_t size, const char *format, va_list args);
 
 /* malloc, calloc, realloc, strdup that end the process with a sentence instead of returning NULL. */
 void *xmalloc(size_t size);

@@ -10,6 +10,7 @@
  *   SOFTGPU_TRACE     file that gets a line for each launch that is estimated: what the time model was given
  *                     (time/trace.h), with the text that SOFTGPU_TRACE_LABEL has at that moment; both are read then */
 #include "state.h"
+#include "runtime/base/str.h"
 #include <cudaProfiler.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -26,12 +27,14 @@ static _Thread_local bool in_callback; /* this thread holds the lock, and must n
 #define WATCHDOG (1u << 24)
 
 CUresult cu_fail(CUresult result, const char *format, ...) {
-    char text[1100];
+    struct str text = {0};
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    str_vprintf(&text, format, args);
     va_end(args);
-    fprintf(stderr, "softgpu: %s\n", text); /* one write: lines of several threads do not mix */
+    str_shorten_words(&text, WORD_MOST);
+    fprintf(stderr, "softgpu: %s\n", str_text(&text)); /* one write: lines of several threads do not mix */
+    str_release(&text);
     return result;
 }
 

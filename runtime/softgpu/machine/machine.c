@@ -13,7 +13,8 @@ struct sg_module *sg_module_parse(const char *ptx, size_t length, char *error, s
 
 static bool refuse(struct sg_fault *fault, const struct sg_launch *l, const char *what, uint64_t number) {
     fault->kind = SG_FAULT_LAUNCH;
-    snprintf(fault->text, sizeof fault->text, "%s: %s: %llu", l->function->name, what, (unsigned long long)number);
+    text_fit_words(fault->text, sizeof fault->text, "%s: %s: %llu", l->function->name, what,
+                   (unsigned long long)number);
     return false;
 }
 

@@ -1,5 +1,6 @@
 /* How a warp stops the launch, and how it says that it waits. */
 #include "cta.h"
+#include "runtime/base/str.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,15 +12,16 @@ void warp_fault(struct warp *w, const struct insn *i, int lane, enum sg_fault_ki
     pthread_mutex_lock(&run->lock);
     if (run->fault.kind == SG_FAULT_NONE) {
         run->fault.kind = kind;
-        char what[800], where[32] = "";
+        char what[800], text[128], where[32] = "";
         va_list args;
         va_start(args, format);
-        vsnprintf(what, sizeof what, format, args);
+        text_vfit_words(what, sizeof what, format, args);
         va_end(args);
         if (lane >= 0)
             snprintf(where, sizeof where, ", lane %d", lane);
-        snprintf(run->fault.text, sizeof run->fault.text, "%s: CTA (%u,%u,%u), warp %u%s, PTX line %u '%.120s': %s",
-                 run->function->name, c->id[0], c->id[1], c->id[2], w->index, where, i->line, i->text, what);
+        text_fit_words(text, sizeof text, "%s", i->text);
+        text_fit_words(run->fault.text, sizeof run->fault.text, "%s: CTA (%u,%u,%u), warp %u%s, PTX line %u '%s': %s",
+                       run->function->name, c->id[0], c->id[1], c->id[2], w->index, where, i->line, text, what);
     }
     pthread_mutex_unlock(&run->lock);
     run->stop = true;

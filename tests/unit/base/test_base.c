@@ -70,6 +70,35 @@ static void sentences_belong_to_their_thread(void **state) {
     free(longer);
 }
 
+static void long_words_lose_their_middle(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"", ""},
+        {"abcdefghijklmnop", "abcdefghijklmnop"},
+        {"abcdefghijklmnopq", "abcdef...lmnopq"},
+        {"_Z1abcdefghijklmn42: it\nis _Z1abcdefghijklmn43", "_Z1abc...lmn42: it\nis _Z1abc...klmn43"},
+        {" a  b ", " a  b "},
+        {"aäääääääää", "aää...äää"}, /* 19 bytes */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str s = {0};
+        str_append(&s, cases[i].text);
+        str_shorten_words(&s, 16);
+        assert_string_equal(str_text(&s), cases[i].want);
+        assert_int_equal(s.length, strlen(cases[i].want));
+        str_release(&s);
+    }
+    char word[2001], out[200];
+    memset(word, 'x', 2000);
+    word[2000] = '\0';
+    text_fit_words(out, sizeof out, "%s: what is wrong", word);
+    assert_int_equal(strlen(out), 119 + strlen(" what is wrong"));
+    assert_non_null(strstr(out, "xxx...xxx"));
+    assert_non_null(strstr(out, "xx: what is wrong"));
+}
+
 /* A sentence that does not fit says so, and stays UTF-8. */
 static void sentences_that_do_not_fit_end_in_dots(void **state) {
     (void)state;
@@ -397,6 +426,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentences_belong_to_their_thread),
         cmocka_unit_test(sentences_that_do_not_fit_end_in_dots),
+        cmocka_unit_test(long_words_lose_their_middle),
         cmocka_unit_test(strings_grow),
         cmocka_unit_test(an_empty_string_is_a_text),
         cmocka_unit_test(arrays_grow),
