@@ -96,7 +96,7 @@ static CUresult variables_bind(struct CUmod_st *module) {
 
 static CUresult module_load(struct CUctx_st *context, const void *data, CUmodule *out) {
     static uint64_t serial;
-    char error[512] = "";
+    char error[1024] = "";
     struct CUmod_st *m = xcalloc(1, sizeof *m);
     m->context = context;
     m->refs = 1;
@@ -112,6 +112,8 @@ static CUresult module_load(struct CUctx_st *context, const void *data, CUmodule
         free(m);
         return result;
     }
+    if (sg_module_lacks(m->code, 0))
+        log_debug("softgpu: this device does not have all instructions of the module: %s", sg_module_lacks(m->code, 0));
     m->wgmma = strstr(m->image.ptx, "wgmma.mma_async") != NULL;
     m->function_count = sg_module_function_count(m->code);
     m->functions = xcalloc((size_t)m->function_count + 1, sizeof *m->functions);

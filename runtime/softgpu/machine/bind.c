@@ -21,19 +21,10 @@ _Static_assert(SUB_XOR - SUB_ADD == 7 && SUB_CAS - SUB_XOR == 2 && SUB_BALLOT - 
 
 static bool bind_access(struct insn *i, char *error, size_t size) {
     unsigned element = type_size((enum ptx_type)i->type[0]);
-    const struct operand *value = i->op == OP_st ? &i->src[1] : &i->dst[0];
-    bool address_first = i->src[0].kind == O_ADDRESS, policy = i->flags & F_POLICY;
     if (i->types != 1 || element == 0 || element * i->vec > 32 || !only_flags(i, F_ORDER | F_NONCOHERENT | F_POLICY))
         return refuse(error, size, "unknown form of a load or store");
-    if (!address_first || i->srcs != (i->op == OP_st ? 2 : 1) + policy)
+    if (i->srcs != (i->op == OP_st ? 2 : 1) + ((i->flags & F_POLICY) != 0))
         return refuse(error, size, "a load or store with the wrong operands");
-    if ((value->kind == O_VEC ? value->count : 1) != i->vec)
-        return refuse(error, size, "the vector has not as many elements as the instruction");
-    for (unsigned k = 0; k < i->vec; k++) {
-        const struct operand *o = value->kind == O_VEC ? &value->vec[k] : value;
-        if (o->kind == O_PRED || (o->kind != O_SINK && o->width < element))
-            return refuse(error, size, "a register is narrower than the type");
-    }
     i->element = (uint8_t)element;
     i->bytes = (uint8_t)(element * i->vec);
     bool fixed = i->space == SPACE_PARAM && i->aux[0] == PARAM_FIXED;
@@ -129,9 +120,8 @@ static bool bind_mbarrier(struct insn *i, char *error, size_t size) {
         return refuse(error, size,
                       own ? "an mbarrier of another CTA can be arrived at only"
                           : "an arrival at an mbarrier of .shared::cluster has no state: its destination must be _");
-    bool good = i->run && i->srcs >= (waits || i->sub == SUB_INIT ? 2 : 1) && i->src[0].kind == O_ADDRESS &&
-                (!waits || i->dst[0].kind == O_PRED) && only_flags(i, F_ORDER | F_PARITY);
-    return good || refuse(error, size, "unknown form of an mbarrier instruction");
+    return (i->run && only_flags(i, F_ORDER | F_PARITY)) ||
+           refuse(error, size, "unknown form of an mbarrier instruction");
 }
 
 static bool bind_copy(struct insn *i, char *error, size_t size) {
@@ -174,9 +164,9 @@ static bool bind_barrier(struct insn *i, char *error, size_t size) {
         return i->srcs == 1 || refuse(error, size, "bar.warp.sync needs a member mask");
     }
     bool red = i->sub == SUB_RED;
-    bool known = (i->sub == SUB_SYNC && i->srcs >= 1 && i->srcs <= 2) || (i->sub == SUB_ARRIVE && i->srcs == 2) ||
-                 (red && i->srcs >= 2 && i->srcs <= 3 && i->src[i->srcs - 1].kind == O_PRED &&
-                  (i->boolop == SUB_POPC || i->boolop == SUB_AND || i->boolop == SUB_OR));
+    bool known =
+        (i->sub == SUB_SYNC && i->srcs >= 1 && i->srcs <= 2) || (i->sub == SUB_ARRIVE && i->srcs == 2) ||
+        (red && i->srcs >= 2 && i->srcs <= 3 && (i->boolop == SUB_POPC || i->boolop == SUB_AND || i->boolop == SUB_OR));
     if (!known || !only_flags(i, F_ALIGNED))
         return refuse(error, size, "unknown form of a barrier");
     i->run = sync_barrier;
@@ -191,7 +181,7 @@ static bool bind_warp_wide(struct insn *i, char *error, size_t size) {
         i->run = sync_shfl;
         break;
     case OP_vote:
-        good &= i->sub >= SUB_ALL && i->sub <= SUB_BALLOT && i->src[0].kind == O_PRED;
+        good &= i->sub >= SUB_ALL && i->sub <= SUB_BALLOT;
         i->run = sync_vote;
         break;
     case OP_match:
@@ -224,7 +214,7 @@ static bool bind_address(struct insn *i, char *error, size_t size) {
     bool mapa = i->op == OP_mapa;
     bool good = i->srcs == 1 + mapa && only_flags(i, F_TO | F_REMOTE);
     if (mapa || i->op == OP_getctarank)
-        good &= (i->space == SPACE_GENERIC || (i->flags & F_REMOTE)) && i->dst[0].kind == O_REG && !(i->flags & F_TO);
+        good &= (i->space == SPACE_GENERIC || (i->flags & F_REMOTE)) && !(i->flags & F_TO);
     i->run = mapa ? addr_mapa : i->op == OP_cvta ? addr_cvta : i->op == OP_isspacep ? addr_isspacep : addr_getctarank;
     return good || refuse(error, size, "unknown form of an address conversion");
 }
@@ -245,8 +235,7 @@ static bool bind_move(struct insn *i, char *error, size_t size) {
     if (i->src[0].kind != O_SPECIAL)
         return op_bind(i, error, size);
     i->run = addr_special;
-    return i->dst[0].kind == O_REG || i->dst[0].kind == O_PRED ||
-           refuse(error, size, "a special register needs a register to go to");
+    return true;
 }
 
 static bool bind_registers(struct insn *i, char *error, size_t size) {
@@ -321,7 +310,12 @@ static bool bind_group(struct insn *i, char *error, size_t size) {
 
 bool machine_bind(struct insn *i, char *error, size_t error_size) {
     i->pipe = (uint8_t)op_pipe(i);
+    if (!bind_group(i, error, error_size)) {
+        i->pipe = SG_PIPE_BRANCH;
+        i->run = flow_lacking;
+        return false;
+    }
     if (ptx_op_facts[i->op].exec == EXEC_TOGETHER)
         i->guarded |= GUARD_TOGETHER;
-    return bind_group(i, error, error_size);
+    return true;
 }

@@ -120,10 +120,12 @@ static void call_printf(struct warp *w, const struct insn *i) {
     for (uint32_t rest = w->exec; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         int32_t result = print_lane(w, i, lane, &out) ? 0 : -1;
-        if (i->dst[0].count) {
-            const uint64_t place = *(const uint64_t *)src_lanes(w, &i->dst[0].vec[0]);
-            memcpy(w->own->local + (size_t)lane * w->cta->local_stride + place, &result, sizeof result);
-            local_mark(w, lane, place, sizeof result, true);
+        const struct operand *to = i->dst[0].count ? &i->dst[0].vec[0] : NULL;
+        if (to) {
+            const uint64_t place = *(const uint64_t *)src_lanes(w, to);
+            const size_t bytes = (size_t)to->imm < sizeof result ? (size_t)to->imm : sizeof result;
+            memcpy(w->own->local + (size_t)lane * w->cta->local_stride + place, &result, bytes);
+            local_mark(w, lane, place, bytes, true);
         }
     }
     if (out.data)

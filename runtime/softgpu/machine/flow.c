@@ -41,6 +41,11 @@ void flow_trap(struct warp *w, const struct insn *i) {
     warp_fault(w, i, __builtin_ctz(w->exec), SG_FAULT_TRAP, "the kernel stopped itself");
 }
 
+void flow_lacking(struct warp *w, const struct insn *i) {
+    warp_fault(w, i, -1, SG_FAULT_LACKING, "the software device does not have this instruction: %s",
+               run_of(w)->module->lack[i->aux[0]].why);
+}
+
 /* The number of this chain of callers; equal chains share one. */
 static uint32_t push_node(struct warp *w, uint32_t return_pc, uint32_t function) {
     struct warp_private *own = w->own;

@@ -44,6 +44,7 @@ void registers_explain(const struct cta *c, char *text, size_t size);
 
 /* ---- handlers, bound in bind.c ---- */
 op_fn flow_bra, flow_brx, flow_exit, flow_call, flow_ret, flow_trap;
+op_fn flow_lacking; /* for what the device does not have */
 op_fn addr_cvta, addr_isspacep, addr_special, addr_policy, addr_mapa, addr_getctarank;
 op_fn cluster_arrive_op, cluster_wait_op;
 op_fn wgmma_fence_op, wgmma_commit_op, wgmma_wait_op, wgmma_mma_op, sync_setmaxnreg;

@@ -204,7 +204,7 @@ static const struct op_row rows[] = {
 
 op_fn *op_bits_find(struct insn *i) {
     op_fn *run = op_row_find(rows, sizeof rows / sizeof rows[0], i->op, i->type[0], i->flags);
-    if (run == lop3_op && i->src[3].kind != O_IMM)
+    if (run == lop3_op && i->sub && i->sub != SUB_AND && i->sub != SUB_OR && i->sub != SUB_XOR)
         return NULL;
     if (run == prmt_general && i->sub)
         return prmt_mode[i->sub];

@@ -156,22 +156,28 @@ static void store_int(const struct warp *w, const struct insn *i, const uint64_t
     lanes_store(w, &i->dst[0], size == 2 ? (const void *)narrow : size == 4 ? (const void *)middle : wide, size);
 }
 
+/* Of a register that may be wider than the type. */
 static void load_float(const struct warp *w, const struct insn *i, double *x) {
-    const void *p = src_lanes(w, &i->src[0]);
-    for (int l = 0; l < LANES; l++)
+    const struct operand *o = &i->src[0];
+    const uint8_t *p = src_lanes(w, o);
+    for (int l = 0; l < LANES; l++) {
+        uint64_t raw = 0;
+        memcpy(&raw, p + (size_t)l * o->width, o->width);
         switch (i->type[1]) {
         case T_F16:
-            x[l] = f16_to_f32(((const uint16_t *)p)[l]);
+            x[l] = f16_to_f32((uint16_t)raw);
             break;
         case T_BF16:
-            x[l] = bf16_to_f32(((const uint16_t *)p)[l]);
+            x[l] = bf16_to_f32((uint16_t)raw);
             break;
         case T_F32:
-            x[l] = i->flags & F_FTZ ? f32_flush(((const float *)p)[l]) : ((const float *)p)[l];
+            x[l] = f32_of((uint32_t)raw);
+            x[l] = i->flags & F_FTZ ? f32_flush((float)x[l]) : x[l];
             break;
         default:
-            x[l] = ((const double *)p)[l];
+            x[l] = f64_of(raw);
         }
+    }
 }
 
 /* Bits of the destination's type; tf32 sits in the upper bits of a float. */
@@ -316,7 +322,7 @@ static op_fn *find_pair(const struct insn *i) {
     const enum ptx_type to = i->type[0], from = i->type[1];
     const uint64_t allowed = F_RELU | F_SATFINITE;
     const bool halves = to == T_F16X2 || to == T_BF16X2;
-    if ((i->flags & ~allowed) || (i->rnd != RND_RN && i->rnd != RND_RZ) || i->dst[0].width != (is_fp8(to) ? 2 : 4))
+    if ((i->flags & ~allowed) || (i->rnd != RND_RN && i->rnd != RND_RZ))
         return NULL;
     if (halves && from == T_F32 && i->srcs == 2)
         return i->rnd == RND_RN && !i->flags ? to_pair_nearest : to_pair;
@@ -338,16 +344,12 @@ static bool is_integer(enum ptx_type type) {
 
 static op_fn *find_scalar(const struct insn *i) {
     const enum ptx_type to = i->type[0], from = i->type[1];
-    const unsigned to_size = type_size(to) < 2 ? 2 : type_size(to),
-                   from_size = type_size(from) < 2 ? 2 : type_size(from);
     const bool tidy = i->dst[0].width == type_size(to) && i->src[0].width == type_size(from);
     if (i->srcs != 1)
         return NULL;
     for (size_t k = 0; tidy && k < sizeof quick / sizeof quick[0]; k++)
         if (quick[k].to == to && quick[k].from == from && quick[k].rnd == i->rnd && quick[k].flags == i->flags)
             return quick[k].run;
-    if (i->dst[0].width < to_size || i->src[0].width < from_size)
-        return NULL;
     if (is_integer(to) && is_integer(from)) {
         op_fn *byte = find_byte(i);
         return byte ? byte : i->flags & ~F_SAT || i->rnd ? NULL : int_to_int;

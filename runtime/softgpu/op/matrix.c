@@ -50,14 +50,9 @@ static void stmatrix_op(struct warp *w, const struct insn *i) {
     }
 }
 
-/* A register of 32 bits for each matrix. */
+/* A register for each matrix. */
 static bool holds_matrices(const struct operand *o, int count) {
-    if ((o->kind == O_VEC ? o->count : 1) != count)
-        return false;
-    for (int k = 0; k < count; k++)
-        if (nth(o, k)->kind != O_REG || nth(o, k)->width != 4)
-            return false;
-    return true;
+    return (o->kind == O_VEC ? o->count : 1) == count;
 }
 
 op_fn *op_matrix_find(struct insn *i) {

@@ -84,14 +84,9 @@ static void movmatrix_op(struct warp *w, const struct insn *i) {
         matrix_transpose(src_lanes(w, &i->src[0]), dst_lanes(w, &i->dst[0]));
 }
 
-/* A vector of `count` registers of `width` bytes. */
-static bool is_fragment(const struct operand *o, int count, unsigned width) {
-    if (o->kind != O_VEC || o->count != count || count > MAX_REGISTERS)
-        return false;
-    for (int k = 0; k < count; k++)
-        if (o->vec[k].width != width)
-            return false;
-    return true;
+/* A vector of `count` registers. */
+static bool is_fragment(const struct operand *o, int count) {
+    return o->kind == O_VEC && o->count == count && count <= MAX_REGISTERS;
 }
 
 static op_fn *find_mma(struct insn *i) {
@@ -102,11 +97,9 @@ static op_fn *find_mma(struct insn *i) {
         k > MMA_MOST_K * (a == T_B1 ? 4 : 1) || mma_register_k(b) != per || (i->flags & ~allowed) ||
         (i->flags & (F_ROW_A | F_COL_B)) != (F_ROW_A | F_COL_B))
         return NULL;
-    const unsigned width = a == T_F64 ? 8 : 4;
     const bool is_int = a == T_S8 || a == T_U8 || a == T_S4 || a == T_U4 || a == T_B1;
-    if (!is_fragment(&i->src[0], m / 8 * (k / per), width) || !is_fragment(&i->src[1], k / per, width) ||
-        !is_fragment(&i->src[2], c == T_F16 ? m / 8 : m / 4, width) ||
-        !is_fragment(&i->dst[0], d == T_F16 ? m / 8 : m / 4, width))
+    if (!is_fragment(&i->src[0], m / 8 * (k / per)) || !is_fragment(&i->src[1], k / per) ||
+        !is_fragment(&i->src[2], c == T_F16 ? m / 8 : m / 4) || !is_fragment(&i->dst[0], d == T_F16 ? m / 8 : m / 4))
         return NULL;
     shape_keep(i, (struct mma_shape){.m = (uint16_t)m,
                                      .k = (uint16_t)k,
@@ -131,8 +124,5 @@ static op_fn *find_mma(struct insn *i) {
 op_fn *op_mma_find(struct insn *i) {
     if (i->op == OP_mma)
         return find_mma(i);
-    return i->type[0] == T_B16 && i->shape[0] == 8 && i->shape[1] == 8 && (i->flags & F_TRANS) &&
-                   i->src[0].width == 4 && i->dst[0].width == 4
-               ? movmatrix_op
-               : NULL;
+    return i->type[0] == T_B16 && i->shape[0] == 8 && i->shape[1] == 8 && (i->flags & F_TRANS) ? movmatrix_op : NULL;
 }

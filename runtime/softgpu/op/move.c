@@ -84,18 +84,6 @@ static void unpack(struct warp *w, const struct insn *i) {
     }
 }
 
-/* The parts must be registers (or, packing, constants) that hold the share of the type. */
-static bool parts_fit(const struct operand *o, unsigned size, bool sink) {
-    if (o->count < 2 || size % o->count || size / o->count > 8)
-        return false;
-    for (unsigned k = 0; k < o->count; k++) {
-        const struct operand *part = &o->vec[k];
-        if (part->kind == O_SINK ? !sink : part->width < size / o->count || part->width > 8)
-            return false;
-    }
-    return true;
-}
-
 /* A word made of two 16-bit registers. */
 static bool two_halves(const struct operand *o, unsigned size) {
     return size == 4 && o->count == 2 && o->vec[0].width == 2 && o->vec[1].width == 2;
@@ -104,19 +92,15 @@ static bool two_halves(const struct operand *o, unsigned size) {
 op_fn *op_move_find(struct insn *i) {
     const unsigned size = type_size(i->type[0]);
     const struct operand *to = &i->dst[0], *from = &i->src[0];
-    if (i->types != 1 || i->dsts != 1 || i->srcs != 1)
+    if (i->types != 1 || i->flags)
         return NULL;
     if (i->type[0] == T_PRED)
-        return to->kind == O_PRED && from->kind == O_PRED ? move_pred : NULL;
-    if (size < 2 || (from->kind != O_VEC && from->kind != O_REG && from->kind != O_IMM))
+        return move_pred;
+    if (size < 2)
         return NULL;
     if (from->kind == O_VEC)
-        return to->kind != O_REG || to->width != size || !parts_fit(from, size, false) ? NULL
-               : two_halves(from, size)                                                ? pack_halves
-                                                                                       : pack;
-    if (from->width != size)
-        return NULL;
+        return two_halves(from, size) ? pack_halves : pack;
     if (to->kind == O_VEC)
-        return !parts_fit(to, size, true) ? NULL : two_halves(to, size) ? unpack_halves : unpack;
-    return to->kind == O_SINK || to->width == size ? move_lanes : NULL;
+        return two_halves(to, size) ? unpack_halves : unpack;
+    return move_lanes;
 }

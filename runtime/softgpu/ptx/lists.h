@@ -109,6 +109,7 @@
     X(tanh,           XU,            ALONE,    APPROX) \
     X(testp,          ALU,           ALONE,    COMPARE) \
     X(trap,           BRANCH,        ALONE,    FLOW) \
+    X(unknown,        NONE,          ALONE,    NOBODY) /* every other */ \
     X(vabsdiff,       ALU,           ALONE,    VIDEO) \
     X(vabsdiff2,      ALU,           ALONE,    VIDEO) \
     X(vabsdiff4,      ALU,           ALONE,    VIDEO) \

@@ -20,6 +20,7 @@ void sg_module_free(struct sg_module *m) {
     free(m->pointer);
     free(m->fixup);
     free(m->constants);
+    free(m->lack);
     free(m->targets);
     free(m->code);
     free(m->text);
@@ -123,4 +124,8 @@ void sg_function_describe(const struct sg_function *f, struct sg_function_info *
                                      .min_ctas_per_sm = f->min_ctas,
                                      .opaque_pointers = opaque};
     memcpy(out->cluster, f->cluster, sizeof out->cluster);
+}
+
+const char *sg_module_lacks(const struct sg_module *module, size_t index) {
+    return index < module->lack_count ? module->lack[index].sentence : NULL;
 }

@@ -74,6 +74,9 @@ struct sg_function {
     struct vreg *vreg; /* while parsing */
     size_t vregs, vreg_capacity, param_capacity;
 };
+struct lack { /* an instruction that the device does not have; insn.aux[0] is its number */
+    const char *why, *sentence;
+};
 enum { CONSTANT_BUCKETS = 4096 };
 struct constant_entry { /* direct-mapped: a constant that was pushed out is merely stored twice */
     uint64_t bits;
@@ -100,7 +103,9 @@ struct sg_module {
     bool common_dynamic;    /* a .func uses dynamic shared memory: it begins at the same place for every entry */
     uint32_t dynamic_align; /* of .extern .shared; at least 16 */
     uint32_t func_frame, func_local; /* all .func together */
-    void **blocks;                   /* small allocations owned by the module */
+    struct lack *lack;               /* sg_module_lacks() */
+    size_t lack_count, lack_capacity;
+    void **blocks; /* small allocations owned by the module */
     size_t block_count, block_capacity;
 };
 

@@ -98,6 +98,14 @@ enum ptx_special special_find(const char *text, size_t length) {
     return SR_NONE;
 }
 
+bool special_exists(const char *text, size_t length) {
+    static const char *const others[] = {"%envreg", "%pm", "%reserved_smem_offset_", "%current_graph_exec"};
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        if (length >= strlen(others[k]) && memcmp(text, others[k], strlen(others[k])) == 0)
+            return true;
+    return special_find(text, length) != SR_NONE;
+}
+
 static bool starts(const char *text, size_t length, const char *prefix) {
     return length >= strlen(prefix) && memcmp(text, prefix, strlen(prefix)) == 0;
 }

@@ -28,4 +28,10 @@ enum ptx_op op_find(const char *text, size_t length);           /* OP_COUNT if u
 enum ptx_type type_find(const char *text, size_t length);       /* without the dot; T_NONE if unknown */
 enum ptx_special special_find(const char *text, size_t length); /* "%tid.x"; SR_NONE if unknown */
 
+bool special_exists(const char *text, size_t length); /* it is one, though this device may not have it */
+/* 64 bits; the others have 32. */
+static inline bool special_is_wide(enum ptx_special number) {
+    return number == SR_CLOCK64 || number == SR_GLOBALTIMER;
+}
+
 #endif

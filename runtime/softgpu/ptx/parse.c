@@ -1,5 +1,6 @@
 /* A PTX module: directives, functions, and their bodies statement by statement. */
 #include "names.h"
+#include "operands.h"
 #include "parser.h"
 #include "runtime/base/array.h"
 #include "runtime/base/str.h"
@@ -16,7 +17,15 @@ bool parse_error(struct parser *p, const char *format, ...) {
     va_start(args, format);
     int used = snprintf(p->error, p->error_size, "PTX line %u: ", p->lex.token.line);
     if (used >= 0 && (size_t)used < p->error_size)
-        vsnprintf(p->error + used, p->error_size - (size_t)used, format, args);
+        text_vfit_words(p->error + used, p->error_size - (size_t)used, format, args);
+    va_end(args);
+    return false;
+}
+
+bool parse_lack(struct parser *p, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    text_vfit_words(p->lack, sizeof p->lack, format, args);
     va_end(args);
     return false;
 }
@@ -229,8 +238,14 @@ static struct sg_function *function_declare(struct parser *p, const struct token
     struct sg_module *m = p->m;
     uint32_t unused;
     struct symbol *s = symbol_find(p, name->text, name->length, &unused);
-    if (s && s->kind == SYM_FUNCTION)
-        return m->function[s->index];
+    if (s && s->kind == SYM_FUNCTION) {
+        struct sg_function *f = m->function[s->index];
+        if (!f->defined && f->entry == entry)
+            return f;
+        parse_error(p, "%.*s is declared %s", (int)name->length, name->text,
+                    f->defined ? "behind its definition" : "as .entry and as .func");
+        return NULL;
+    }
     array_grow(&m->function, &m->function_capacity, m->functions, sizeof *m->function);
     struct sg_function *f = module_alloc(m, sizeof *f);
     f->module = m;
@@ -355,11 +370,25 @@ static bool parse_body(struct parser *p) {
     return true;
 }
 
+static void add_lack(struct parser *p, struct insn *i, const char *why) {
+    struct sg_module *m = p->m;
+    struct str sentence = {0};
+    str_printf(&sentence, "PTX line %u: %s in '%s'", i->line, why, i->text);
+    str_shorten_words(&sentence, WORD_MOST);
+    array_grow(&m->lack, &m->lack_capacity, m->lack_count, sizeof *m->lack);
+    m->lack[m->lack_count] =
+        (struct lack){module_string(m, why, strlen(why)), module_string(m, sentence.data, sentence.length)};
+    i->aux[0] = (uint32_t)m->lack_count++;
+    str_release(&sentence);
+}
+
 static bool bind_all(struct parser *p) {
     for (size_t k = 0; k < p->m->insns; k++) {
         struct insn *i = &p->m->code[k];
         char why[256] = "";
         if (!p->bind(i, why, sizeof why)) {
+            add_lack(p, i, i->op == OP_unknown ? p->reason[i->aux[0]] : why);
+        } else if (!operands_fit(i, why, sizeof why)) {
             p->lex.token.line = i->line;
             return parse_error(p, "%s in '%s'", why, i->text);
         }
@@ -389,6 +418,8 @@ static bool parse_function(struct parser *p, bool entry) {
         return parse_error(p, "the name of a function is missing");
     lexer_next(&p->lex);
     struct sg_function *f = function_declare(p, &name, entry);
+    if (!f)
+        return false;
     f->params = f->returns = f->param_bytes = f->local_bytes = 0; /* a prototype may have come before */
     p->f = f;
     p->scope = 1;
@@ -513,6 +544,7 @@ struct sg_module *ptx_parse(const char *ptx, size_t length, ptx_bind_fn *bind, c
     bool good = parse_top(p) && module_layout(p) && bind_all(p);
     free(p->symbol);
     free(p->use);
+    free(p->reason);
     if (p->f)
         free(p->f->vreg);
     free(p);

@@ -43,7 +43,9 @@ bool parse_call(struct parser *p, struct insn *i) {
     struct token name = p->lex.token;
     uint32_t range;
     const struct symbol *s = name.kind == TOK_NAME ? symbol_find(p, name.text, name.length, &range) : NULL;
-    if (s && s->kind == SYM_REGS) {
+    if (s && s->kind == SYM_REGS && p->f->vreg[s->index + range].width != 8) {
+        return parse_error(p, "the callee %.*s is not in a register of 64 bits", (int)name.length, name.text);
+    } else if (s && s->kind == SYM_REGS) {
         p->f->vreg[s->index + range].used = true;
         i->src[0] = (struct operand){
             .kind = O_REG, .width = p->f->vreg[s->index + range].width, .slot = (s->index + range) & 0x7fffffff};

@@ -1,5 +1,6 @@
 /* One instruction: guard, mnemonic, modifiers, operands. */
 #include "names.h"
+#include "operands.h"
 #include "parser.h"
 #include "runtime/base/array.h"
 
@@ -35,72 +36,6 @@ struct insn *insn_emit(struct parser *p, enum ptx_op op, uint32_t line) {
     for (int k = 0; k < MAX_DST; k++)
         i->dst[k] = (struct operand){.kind = O_SINK, .width = 16};
     return i;
-}
-
-/* Bytes per lane of an immediate that stands as source `k`; 0: predicate. */
-static unsigned immediate_width(const struct insn *i, int k, enum ptx_type *type) {
-    *type = i->types ? (enum ptx_type)i->type[i->types - 1] : T_B32;
-    unsigned narrow = 4;
-    switch (i->op) {
-    case OP_shl:
-    case OP_shr:
-        if (k == 1)
-            return narrow;
-        break;
-    case OP_bfe:
-        if (k >= 1)
-            return narrow;
-        break;
-    case OP_bfi:
-        if (k >= 2)
-            return narrow;
-        break;
-    case OP_mad:
-        if ((i->flags & F_WIDE) && k == 2)
-            return 2 * type_size(*type);
-        break;
-    case OP_st:
-    case OP_atom:
-    case OP_red:
-    case OP_mov:
-    case OP_selp:
-        *type = (enum ptx_type)i->type[0];
-        break;
-    case OP_slct:
-        *type = (enum ptx_type)i->type[k == 2];
-        break;
-    case OP_mma:
-        return i->type[0] == T_F64 ? 8 : narrow;
-    case OP_vote:
-    case OP_match:
-        return k == 0 && i->type[0] == T_PRED ? 0 : k == 0 && i->types ? type_size(*type) : narrow;
-    case OP_setp:
-        if (k == 2)
-            *type = T_PRED;
-        break;
-    case OP_set:
-        if (k == 2)
-            *type = T_PRED;
-        break;
-    case OP_bar:
-    case OP_barrier:
-    case OP_cp:
-    case OP_shfl:
-    case OP_nanosleep:
-    case OP_createpolicy:
-    case OP_fns:
-    case OP_lop3:
-    case OP_prmt:
-    case OP_shf:
-        *type = T_B32;
-        return narrow;
-    default:
-        break;
-    }
-    if ((i->op == OP_selp && k == 2) || *type == T_PRED)
-        return 0;
-    unsigned size = type_size(*type);
-    return size == 1 ? 2 : size;
 }
 
 static void make_immediate(struct parser *p, struct operand *o, uint64_t bits, unsigned width) {
@@ -180,7 +115,7 @@ static bool parse_special(struct parser *p, size_t index, enum ptx_special numbe
         *o = (struct operand){.kind = O_SPECIAL, .imm = number};
         return true;
     }
-    bool wide = number == SR_CLOCK64 || number == SR_GLOBALTIMER;
+    bool wide = special_is_wide(number);
     struct insn copy = p->m->code[index];
     uint32_t vreg = vreg_new(p->f, wide ? 8 : 4);
     insn_emit(p, copy.op, copy.line);
@@ -208,7 +143,7 @@ static bool parse_scalar(struct parser *p, struct context c, struct operand *o) 
          flip = !minus && parse_accept(p, "~");
     struct token t = p->lex.token;
     enum ptx_type type;
-    unsigned width = immediate_width(&p->m->code[at], c.source, &type);
+    unsigned width = operand_width(&p->m->code[at], c.source, &type);
     lexer_next(&p->lex);
     if (t.kind == TOK_INT) {
         make_immediate(p, o, flip ? ~t.bits : minus ? -t.bits : negated ? !t.bits : t.bits, width);
@@ -248,7 +183,8 @@ static bool parse_scalar(struct parser *p, struct context c, struct operand *o) 
         enum ptx_special number = special_find(t.text, length);
         if (number != SR_NONE)
             return parse_special(p, at, number, o);
-        return parse_error(p, "unknown register %.*s", (int)length, t.text);
+        return special_exists(t.text, length) ? parse_lack(p, "the register %.*s is not there", (int)length, t.text)
+                                              : parse_error(p, "unknown register %.*s", (int)length, t.text);
     }
     return parse_operand_symbol(p, &t, width ? width : 4, o);
 }
@@ -258,7 +194,9 @@ static bool parse_vector(struct parser *p, struct context c, struct operand *o);
 /* `[reg+4]`, `[symbol]`, `[symbol+reg]` is not PTX, `[16]` */
 static bool parse_address(struct parser *p, struct operand *o) {
     struct token t = p->lex.token;
-    int64_t offset = 0;
+    int64_t number = 0;
+    uint64_t offset = 0; /* wraps as addresses do */
+    p->address_is_local = false;
     if (t.kind == TOK_NAME) {
         uint32_t range;
         const struct symbol *s = symbol_find(p, t.text, t.length, &range);
@@ -269,22 +207,23 @@ static bool parse_address(struct parser *p, struct operand *o) {
             return false;
         p->address_is_local = s && s->kind == SYM_LOCAL;
         while (token_is(&p->lex.token, "+") || token_is(&p->lex.token, "-")) {
-            int64_t more;
             bool minus = token_is(&p->lex.token, "-");
             lexer_next(&p->lex);
-            if (!parse_integer(p, &more))
+            if (!parse_integer(p, &number))
                 return false;
-            offset += minus ? -more : more;
+            offset += minus ? -(uint64_t)number : (uint64_t)number;
         }
-        if (o->kind == O_PRED || o->width < 4)
-            return parse_error(p, "register %.*s is too narrow for an address", (int)t.length, t.text);
+        if (o->kind == O_PRED || o->width < 4 || o->width > 8)
+            return parse_error(p, "register %.*s is too %s for an address", (int)t.length, t.text,
+                               o->width > 8 ? "wide" : "narrow");
     } else {
-        if (!parse_integer(p, &offset))
+        if (!parse_integer(p, &number))
             return false;
+        offset = (uint64_t)number;
         make_immediate(p, o, 0, 8);
     }
     o->kind = O_ADDRESS;
-    o->imm = offset;
+    o->imm = (int64_t)offset;
     p->coordinates = (struct operand){0};
     if (parse_accept(p, ",")) /* [tensor map, {coordinates}] */
         return parse_expect(p, "{") && parse_vector(p, (struct context){-1, NULL}, &p->coordinates) &&
@@ -362,7 +301,7 @@ static bool apply_modifier(struct parser *p, struct insn *i, const struct token 
     switch (m.kind) {
     case MOD_TYPE:
         if (i->types == sizeof i->type)
-            return parse_error(p, "too many types");
+            return parse_lack(p, "too many types");
         i->type[i->types++] = (uint8_t)m.value;
         break;
     case MOD_ROUND:
@@ -406,7 +345,7 @@ static bool apply_modifier(struct parser *p, struct insn *i, const struct token 
     case MOD_IGNORE:
         break;
     case MOD_UNKNOWN:
-        return parse_error(p, "unknown modifier %.*s of %s", (int)t->length, t->text, op_name((enum ptx_op)i->op));
+        return parse_lack(p, "unknown modifier %.*s of %s", (int)t->length, t->text, op_name((enum ptx_op)i->op));
     }
     return true;
 }
@@ -465,14 +404,14 @@ static bool parse_operands(struct parser *p) {
     bool more = destination ? parse_accept(p, ",") : !token_is(&p->lex.token, ";");
     while (more) {
         if (srcs == MAX_SRC)
-            return parse_error(p, "too many operands");
+            return parse_lack(p, "too many operands");
         if (!parse_operand(p, (struct context){srcs, srcs < 3 ? &select[srcs + 1] : NULL}, &src[srcs]))
             return false;
         srcs++;
         if (src[srcs - 1].kind == O_ADDRESS &&
             p->coordinates.kind != O_NONE) { /* an operand of their own, behind the map */
             if (srcs == MAX_SRC)
-                return parse_error(p, "too many operands");
+                return parse_lack(p, "too many operands");
             src[srcs++] = p->coordinates;
         }
         more = parse_accept(p, ",");
@@ -528,32 +467,39 @@ static bool check_limits(struct parser *p) {
     return p->f->vregs <= REGISTERS_MOST || parse_error(p, "a function with more than %d registers", REGISTERS_MOST);
 }
 
-bool parse_statement(struct parser *p) {
-    uint32_t guard = 0;
-    bool negated = false, guarded = false;
-    const char *start = p->lex.token.text;
-    if (!parse_guard(p, &guard, &negated, &guarded))
-        return false;
-    struct token name = p->lex.token;
-    enum ptx_op op = name.kind == TOK_NAME ? op_find(name.text, name.length) : OP_COUNT;
-    if (op == OP_COUNT) {
-        const char *end = memchr(start, '\n', (size_t)(p->lex.end - start));
-        int length = (int)((end ? end : p->lex.end) - start);
-        return parse_error(p, "unknown instruction '%.*s'", length < 100 ? length : 100, start);
-    }
-    struct insn *i = insn_emit(p, op, name.line);
+/* Modifiers and operands; the current token is the mnemonic. */
+static bool parse_known(struct parser *p, enum ptx_op op) {
+    struct insn *i = insn_emit(p, op, p->lex.token.line);
     lexer_next(&p->lex);
     while (p->lex.token.kind == TOK_DOT) {
         if (!apply_modifier(p, i, &p->lex.token))
             return false;
         lexer_next(&p->lex);
     }
-    bool good = op == OP_call                  ? parse_call(p, i)
-                : op == OP_bra || op == OP_brx ? parse_branch(p, i)
-                                               : parse_operands(p);
+    return op == OP_call ? parse_call(p, i) : op == OP_bra || op == OP_brx ? parse_branch(p, i) : parse_operands(p);
+}
+
+bool parse_statement(struct parser *p) {
+    uint32_t guard = 0;
+    bool negated = false, guarded = false;
+    const char *start = p->lex.token.text;
+    if (!parse_guard(p, &guard, &negated, &guarded))
+        return false;
+    const struct lexer mnemonic = p->lex;
+    const struct token *name = &mnemonic.token;
+    const size_t first = p->m->insns;
+    enum ptx_op op = name->kind == TOK_NAME ? op_find(name->text, name->length) : OP_COUNT;
+    p->lack[0] = '\0';
+    bool good = op != OP_COUNT && op != OP_unknown
+                    ? parse_known(p, op)
+                    : parse_lack(p, "unknown instruction %.*s", (int)name->length, name->text);
+    if (!good && p->lack[0]) {
+        p->lex = mnemonic;
+        good = parse_unknown(p, first, name->line);
+    }
     if (!good)
         return false;
-    i = &p->m->code[p->m->insns - 1];
+    struct insn *i = &p->m->code[p->m->insns - 1];
     i->guarded = guarded;
     i->guard_slot = guard;
     i->guard_xor = negated ? UINT32_MAX : 0;

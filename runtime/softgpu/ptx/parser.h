@@ -48,10 +48,15 @@ struct parser {
     struct operand coordinates; /* of the last [map, {…}]; kind O_NONE if it was a plain address */
     bool address_is_local;      /* the last [symbol] is one of local memory */
     ptx_bind_fn *bind;
+    char lack[256];      /* why the statement at hand is one that the device does not have; "" if it may be known */
+    const char **reason; /* of these, by aux[0] of OP_unknown */
+    size_t reasons, reason_capacity;
 };
 
 /* Records one sentence with the current line (unless one is there) and returns false. */
 __attribute__((format(printf, 2, 3))) bool parse_error(struct parser *p, const char *format, ...);
+/* The statement at hand may be right, but the device does not have it; false. */
+__attribute__((format(printf, 2, 3))) bool parse_lack(struct parser *p, const char *format, ...);
 bool parse_expect(struct parser *p, const char *text); /* consumes it */
 bool parse_accept(struct parser *p, const char *text);
 bool parse_integer(struct parser *p, int64_t *value);     /* optional sign */
@@ -74,6 +79,9 @@ uint32_t vreg_new(struct sg_function *f, unsigned width);
 
 bool parse_variable(struct parser *p, bool external); /* at the state space; module or function scope */
 bool parse_statement(struct parser *p);               /* one instruction, guard included */
+/* The rest of a statement that the device does not have, behind its mnemonic: only that it is one, of things that are
+ * declared. `first` is the number of its first instruction. */
+bool parse_unknown(struct parser *p, size_t first, uint32_t line);
 bool parse_call(struct parser *p, struct insn *i);
 struct insn *insn_emit(struct parser *p, enum ptx_op op, uint32_t line);
 bool parse_operand_symbol(struct parser *p, const struct token *name, unsigned width, struct operand *o);

@@ -10,9 +10,10 @@ struct sg_module;   /* a parsed PTX text */
 struct sg_function; /* one .entry of it */
 
 struct insn;
-/* Gives a parsed instruction its handler; false with a sentence in `error` for a form that is not known. */
+/* Gives a parsed instruction its handler; false with a sentence in `error` for a form that is not known, whose
+ * handler ends the launch. */
 typedef bool ptx_bind_fn(struct insn *i, char *error, size_t error_size);
-/* Parses; NULL and one sentence with line and text in `error` if anything is unknown. `ptx` is copied. */
+/* Parses; NULL and one sentence with line and text in `error` if the text is not right. `ptx` is copied. */
 struct sg_module *ptx_parse(const char *ptx, size_t length, ptx_bind_fn *bind, char *error, size_t error_size);
 void sg_module_free(struct sg_module *module);
 const struct sg_function *sg_module_function(const struct sg_module *module, const char *name); /* NULL if none */
@@ -26,6 +27,10 @@ const char *sg_module_variable(const struct sg_module *module, int index, size_t
 /* False for a variable that no code of the module names, such as the constants that a compiler leaves behind. */
 bool sg_module_variable_named(const struct sg_module *module, int index);
 void sg_module_variable_bind(struct sg_module *module, int index, uint64_t address);
+
+/* The instructions that the device does not have: each is a sentence with line and text, NULL behind the last. A launch
+ * that executes one ends with it. */
+const char *sg_module_lacks(const struct sg_module *module, size_t index);
 
 struct sg_function_info {
     int param_count;

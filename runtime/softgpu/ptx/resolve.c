@@ -79,11 +79,13 @@ bool label_used(struct parser *p, uint32_t insn, uint32_t target, const struct t
 
 static bool label_resolve(struct parser *p, struct label_use *use, bool last) {
     struct symbol *s = find_exact(p, use->name, use->length, false);
-    if (!s || (s->kind != SYM_LABEL && s->kind != SYM_TARGETS) || s->scope != p->scope) {
+    bool list = !use->target && p->m->code[use->insn].op == OP_brx;
+    if (!s || s->kind != (list ? SYM_TARGETS : SYM_LABEL) || s->scope != p->scope) {
         if (!last)
             return false;
         p->lex.token.line = use->line;
-        return parse_error(p, "label %.*s is not defined", (int)use->length, use->name);
+        return parse_error(p, "%s %.*s is not defined", list ? "list of branch targets" : "label", (int)use->length,
+                           use->name);
     }
     if (use->target) {
         p->m->targets[use->target - 1] = s->index;
@@ -136,7 +138,7 @@ static void fill_constant(struct sg_module *m, uint32_t slot, uint64_t bits, uns
 }
 
 static uint32_t new_constant(struct sg_module *m, unsigned width) {
-    size_t bytes = width ? 32 * (size_t)width : 64;
+    size_t bytes = width ? (32 * (size_t)width + 63) / 64 * 64 : 64;
     if (m->constant_bytes + bytes > m->constant_capacity) {
         size_t capacity = m->constant_capacity ? 2 * m->constant_capacity : 65536;
         uint8_t *grown = xaligned_alloc(64, capacity); /* an alignment that array_grow() does not have */

@@ -286,10 +286,11 @@ static bool finds_opaque(struct liveness *l) {
 static void keep_operands(struct liveness *l) {
     for (uint32_t k = 0; k < l->insns; k++) {
         const struct operand *a = &l->code[k].src[0];
-        for (unsigned n = 0; l->code[k].op == OP_wgmma && a->kind == O_VEC && n < a->count; n++) {
-            l->start[a->vec[n].slot] = 0;
-            l->end[a->vec[n].slot] = l->insns - 1;
-        }
+        for (unsigned n = 0; l->code[k].op == OP_wgmma && a->kind == O_VEC && n < a->count; n++)
+            if (a->vec[n].kind == O_REG) {
+                l->start[a->vec[n].slot] = 0;
+                l->end[a->vec[n].slot] = l->insns - 1;
+            }
     }
 }
 

@@ -30,6 +30,7 @@ enum sg_fault_kind {
     SG_FAULT_TRAP,
     SG_FAULT_ASSERT,
     SG_FAULT_UNSUPPORTED,
+    SG_FAULT_LACKING, /* an instruction that this device does not have */
     SG_FAULT_ASYNC,
     SG_FAULT_LAUNCH
 };
@@ -75,7 +76,7 @@ bool sg_checks_parse(const char *list, uint32_t *checks, char *error, size_t siz
 
 struct sg_fault {
     enum sg_fault_kind kind;
-    char text[1024]; /* one sentence: kernel, CTA, warp, lane, PTX line and instruction, address, what is wrong */
+    char text[1280]; /* one sentence: kernel, CTA, warp, lane, PTX line and instruction, address, what is wrong */
 };
 
 enum { MAX_CLUSTER = 16 }; /* CTAs */

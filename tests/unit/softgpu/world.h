@@ -29,6 +29,19 @@ static inline uint32_t world_random(struct world *w) {
     return (uint32_t)(w->random >> 32);
 }
 
+/* How a text is refused or, if it is taken, which instruction of it the device lacks; "" if none. Until the next
+ * call. */
+static inline const char *world_complaint(const char *ptx) {
+    static char error[1024];
+    error[0] = '\0';
+    struct sg_module *m = sg_module_parse(ptx, strlen(ptx), error, sizeof error);
+    assert_int_equal(m == NULL, error[0] != '\0');
+    if (m && sg_module_lacks(m, 0))
+        snprintf(error, sizeof error, "%s", sg_module_lacks(m, 0));
+    sg_module_free(m);
+    return error;
+}
+
 /* A module and the launch of its one kernel with 1 CTA of 32 threads, strict, on two host threads. */
 static inline void world_open(struct world *w, const char *ptx) {
     char error[512];
