@@ -1,4 +1,5 @@
-/* How fast the software device executes: lane-instructions per second of a real GEMM, W4A8 17 x 4096 x 4096. */
+/* How fast the software device executes: lane-instructions per second of a real GEMM, W4A8 17 x 4096 x 4096. And how
+ * fast it loads modules of few and of many kernels, which should take the same time for each. */
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "runtime/family/family.h"
@@ -105,6 +106,34 @@ static void run(struct sg_launch *launch, const char *what) {
            (double)counters.lane_instructions / seconds[RUNS / 2] / 1e6, (double)counters.warp_instructions / 1e6);
 }
 
+/* A module of `kernels` small ones. */
+static void load_many(int kernels) {
+    struct str text = {0};
+    char error[512];
+    double best = 1e9;
+    str_append(&text, ".version 8.0\n.target sm_80\n.address_size 64\n");
+    for (int k = 0; k < kernels; k++)
+        str_printf(
+            &text,
+            ".visible .entry kernel_%d(.param .u64 p, .param .u32 n)\n"
+            "{ .reg .pred %%p<2>; .reg .b32 %%r<5>; .reg .b64 %%d<4>; .shared .b32 s[64];\n"
+            "ld.param.u64 %%d1, [p]; ld.param.u32 %%r1, [n]; mov.u32 %%r2, %%tid.x; setp.ge.u32 %%p1, %%r2, %%r1;\n"
+            "@%%p1 bra DONE; mul.wide.u32 %%d2, %%r2, 4; add.s64 %%d3, %%d1, %%d2; ld.global.u32 %%r3, [%%d3];\n"
+            "add.s32 %%r4, %%r3, %d; st.shared.u32 [s+4], %%r4; st.global.u32 [%%d3], %%r4;\nDONE: ret; }\n",
+            k, k);
+    for (int i = 0; i < RUNS; i++) {
+        const double begin = now();
+        struct sg_module *module = sg_module_parse(text.data, text.length, error, sizeof error);
+        if (!module)
+            die(error);
+        sg_module_free(module);
+        best = now() - begin < best ? now() - begin : best;
+    }
+    printf("  loading %4d kernels          %7.1f us each, %6.1f MB/s of PTX\n", kernels, best * 1e6 / kernels,
+           (double)text.length / best / 1e6);
+    str_release(&text);
+}
+
 int main(void) {
     struct config config;
     struct launch_shape shape;
@@ -132,6 +161,8 @@ int main(void) {
     run(&launch, "one thread, strict");
     launch.host_threads = parallel_threads();
     run(&launch, "all cores, strict");
+    load_many(80);
+    load_many(8000);
     for (int i = 0; i < ARRAYS; i++)
         free((void *)(uintptr_t)alloc[i].base); /* NOLINT(performance-no-int-to-ptr): a device address is a host one */
     sg_module_free(module);

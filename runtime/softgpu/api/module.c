@@ -52,10 +52,11 @@ static unsigned registers_guess(const struct sg_function_info *info) {
     return most > 128 ? 128 : most < 16 ? 16 : most;
 }
 
-static void function_init(struct CUmod_st *module, struct CUfunc_st *f, const char *name) {
+static void function_init(struct CUmod_st *module, struct CUfunc_st *f, int index) {
+    const char *name = sg_module_function_name(module->code, index);
     f->module = module;
     f->name = xstrdup(name);
-    f->code = sg_module_function(module->code, name);
+    f->code = sg_module_function_at(module->code, index);
     sg_function_describe(f->code, &f->info);
     f->local_bytes = f->info.local_bytes;
     f->carveout = -1;
@@ -91,6 +92,7 @@ static CUresult variables_bind(struct CUmod_st *module) {
         module->variables[module->variable_count++] = alloc;
         sg_module_variable_bind(module->code, i, alloc->base);
     }
+    sg_module_link(module->code);
     return CUDA_SUCCESS;
 }
 
@@ -118,7 +120,7 @@ static CUresult module_load(struct CUctx_st *context, const void *data, CUmodule
     m->function_count = sg_module_function_count(m->code);
     m->functions = xcalloc((size_t)m->function_count + 1, sizeof *m->functions);
     for (int i = 0; i < m->function_count; i++)
-        function_init(m, &m->functions[i], sg_module_function_name(m->code, i));
+        function_init(m, &m->functions[i], i);
     m->next = context->modules;
     context->modules = m;
     result = variables_bind(m);
@@ -186,12 +188,11 @@ CU_API cuModuleGetFunction(CUfunction *out, CUmodule handle, const char *name) {
         result = CUDA_ERROR_INVALID_HANDLE;
     if (result != CUDA_SUCCESS)
         return cu_leave(result);
-    for (int i = 0; i < handle->function_count; i++)
-        if (!strcmp(handle->functions[i].name, name)) {
-            *out = &handle->functions[i];
-            return cu_leave(CUDA_SUCCESS);
-        }
-    return cu_leave(CUDA_ERROR_NOT_FOUND);
+    const int index = sg_module_function_index(handle->code, name);
+    if (index < 0)
+        return cu_leave(CUDA_ERROR_NOT_FOUND);
+    *out = &handle->functions[index];
+    return cu_leave(CUDA_SUCCESS);
 }
 
 CU_API cuModuleGetFunctionCount(unsigned *out, CUmodule handle) {
@@ -213,16 +214,15 @@ CU_API cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *size, CUmodule handle,
         result = CUDA_ERROR_INVALID_HANDLE;
     if (result != CUDA_SUCCESS)
         return cu_leave(result);
-    for (int i = 0; i < handle->variable_count; i++) {
-        size_t bytes, align;
-        const void *init;
-        if (strcmp(sg_module_variable(handle->code, i, &bytes, &align, &init), name) != 0)
-            continue;
-        if (address)
-            *address = handle->variables[i]->base;
-        if (size)
-            *size = bytes;
-        return cu_leave(CUDA_SUCCESS);
-    }
-    return cu_leave(CUDA_ERROR_NOT_FOUND);
+    const int index = sg_module_variable_index(handle->code, name);
+    size_t bytes, align;
+    const void *init;
+    if (index < 0)
+        return cu_leave(CUDA_ERROR_NOT_FOUND);
+    sg_module_variable(handle->code, index, &bytes, &align, &init);
+    if (address)
+        *address = handle->variables[index]->base;
+    if (size)
+        *size = bytes;
+    return cu_leave(CUDA_SUCCESS);
 }

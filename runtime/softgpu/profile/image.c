@@ -12,6 +12,7 @@ enum { FATBIN_MAGIC = (int)0xBA55ED50, WRAPPER_MAGIC = 0x466243b1, FATBIN_VERSIO
 enum { KIND_PTX = 1, KIND_CUBIN = 2 };
 enum { FLAG_LZ4 = 0x2000, FLAG_ZSTD = 0x8000 };
 enum { UNPACKED_LIMIT = 1 << 28 };
+#define FAT_LIMIT ((uint64_t)1 << 40) /* of what is believed of the bytes that follow */
 
 struct fat_header {
     uint32_t magic;
@@ -151,7 +152,7 @@ static CUresult fat_read(const uint8_t *data, unsigned cc, struct dev_image *out
     const char *why = "";
     size_t size;
     memcpy(&h, data, sizeof h);
-    if (h.version != FATBIN_VERSION || h.header_size < sizeof h ||
+    if (h.version != FATBIN_VERSION || h.header_size < sizeof h || h.size > FAT_LIMIT ||
         !entries_scan(data + h.header_size, data + h.header_size + h.size, cc, &ptx, &cubin)) {
         snprintf(error, error_size, "the fat binary is damaged or of a version other than %d", FATBIN_VERSION);
         return CUDA_ERROR_INVALID_IMAGE;

@@ -20,7 +20,8 @@ enum {
     REGISTERS_MOST = 1 << 21, /* of a function */
     BANK_MOST = 1 << 27,      /* bytes of a bank: the registers of a warp, the constants of a module */
     SPACE_MOST = 1 << 24,     /* bytes of the variables of a state space but .global and .const */
-    ALIGN_MOST = 1 << 20
+    ALIGN_MOST = 1 << 20,
+    SCOPES_MOST = 256 /* in each other */
 };
 _Static_assert(2ull * BANK_MOST < 1u << 31,
                "operand.slot holds every slot, also of an instruction that is one too many");
@@ -59,7 +60,8 @@ struct sg_function {
     struct sg_module *module;
     char *name;
     bool entry, defined;
-    uint32_t first, end; /* instructions */
+    uint32_t first, end;   /* instructions */
+    uint32_t first_target; /* of its .branchtargets, in the module's */
     uint32_t index;
     /* Parameters of an entry: offsets in the parameter block. Of a .func: offsets in its local memory, returns
      * first. */
@@ -94,6 +96,8 @@ struct sg_module {
     size_t pointers, pointer_capacity;
     struct const_fixup *fixup;
     size_t fixups, fixup_capacity;
+    uint32_t *fixup_bucket; /* 1 + number, by the hash of what it is; a power of two of them */
+    size_t fixup_buckets;
     uint8_t *constants; /* 64-byte aligned, 32 lanes each */
     size_t constant_bytes, constant_capacity;
     struct constant_entry *constant_index;
@@ -102,8 +106,12 @@ struct sg_module {
     uint32_t shared_bytes;  /* .shared of module scope, before every function's own */
     bool common_dynamic;    /* a .func uses dynamic shared memory: it begins at the same place for every entry */
     uint32_t dynamic_align; /* of .extern .shared; at least 16 */
-    uint32_t func_frame, func_local; /* all .func together */
-    struct lack *lack;               /* sg_module_lacks() */
+    uint32_t func_frame, func_local;                    /* all .func together */
+    uint32_t shared_most;                               /* of the functions' own .shared variables */
+    bool func_opaque;                                   /* opaque_pointers of any .func */
+    uint32_t *entry, *entry_by_name, *variable_by_name; /* numbers of functions, of entries, of variables */
+    size_t entries;
+    struct lack *lack; /* sg_module_lacks() */
     size_t lack_count, lack_capacity;
     void **blocks; /* small allocations owned by the module */
     size_t block_count, block_capacity;
@@ -115,6 +123,7 @@ char *module_string(struct sg_module *m, const char *text, size_t length);
 uint32_t module_constant(struct sg_module *m, uint64_t bits, unsigned width);
 uint32_t module_symbol_constant(struct sg_module *m, enum fixup_kind kind, uint32_t index, uint64_t addend,
                                 unsigned width);
+void module_index(struct sg_module *m);                     /* entries and variables by name */
 void module_apply_fixups(struct sg_module *m, bool layout); /* layout: of functions; else variables' addresses */
 uint32_t function_shared_static(const struct sg_function *f);
 /* Total of an entry: its own and, if it calls, those of all .func. */

@@ -343,13 +343,13 @@ static bool at_label(const struct parser *p) {
 
 static bool parse_body(struct parser *p) {
     uint32_t base = p->scope;
-    scope_open(p);
-    if (!parse_expect(p, "{"))
+    if (!scope_open(p) || !parse_expect(p, "{"))
         return false;
     while (p->scope > base) {
         struct token t = p->lex.token;
         if (parse_accept(p, "{")) {
-            scope_open(p);
+            if (!scope_open(p))
+                return false;
         } else if (parse_accept(p, "}")) {
             if (p->scope == base + 1)
                 insn_emit(p, p->f->entry ? OP_exit : OP_ret, t.line)->text = "} (end of function)";
@@ -440,6 +440,7 @@ static bool parse_function(struct parser *p, bool entry) {
     if (!parse_accept(p, ";")) {
         f->defined = true;
         f->first = (uint32_t)p->m->insns;
+        f->first_target = (uint32_t)p->m->target_count;
         f->vregs = 0;
         vreg_new(f, 16); /* register 0: what `_` writes */
         good = parse_body(p);
@@ -501,6 +502,8 @@ static bool module_layout(struct parser *p) {
     for (size_t k = 0; k < m->functions; k++) {
         struct sg_function *f = m->function[k];
         f->local_bytes = (f->local_bytes + 15) / 16 * 16;
+        m->shared_most = f->shared_bytes > m->shared_most ? f->shared_bytes : m->shared_most;
+        m->func_opaque |= f->opaque_pointers && !f->entry;
         if (f->entry || !f->defined)
             continue;
         f->frame_base = m->func_frame;
@@ -522,6 +525,7 @@ static bool module_layout(struct parser *p) {
     for (size_t k = 0; k < m->functions; k++)
         function_rebase(m->function[k]);
     module_apply_fixups(m, true);
+    module_index(m);
     return true;
 }
 
@@ -543,6 +547,8 @@ struct sg_module *ptx_parse(const char *ptx, size_t length, ptx_bind_fn *bind, c
     lexer_init(&p->lex, m->text, strlen(m->text));
     bool good = parse_top(p) && module_layout(p) && bind_all(p);
     free(p->symbol);
+    free(p->bucket);
+    free(p->first_use);
     free(p->use);
     free(p->reason);
     if (p->f)

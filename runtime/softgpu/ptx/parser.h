@@ -32,7 +32,6 @@ struct label_use {
     const char *name;
     uint32_t length, line, scope;
 };
-enum { SYMBOL_BUCKETS = 1024 };
 struct parser {
     struct lexer lex;
     struct sg_module *m;
@@ -41,9 +40,12 @@ struct parser {
     size_t error_size;
     struct symbol *symbol;
     size_t symbols, symbol_capacity;
-    int32_t bucket[SYMBOL_BUCKETS];
+    int32_t *bucket; /* 1 + number of a symbol, by hash; a power of two of them */
+    size_t buckets;
     struct label_use *use;
     size_t uses, use_capacity;
+    size_t *first_use; /* by scope: how many uses there were when it was opened */
+    size_t first_use_capacity;
     uint32_t scope;             /* depth */
     struct operand coordinates; /* of the last [map, {…}]; kind O_NONE if it was a plain address */
     bool address_is_local;      /* the last [symbol] is one of local memory */
@@ -72,7 +74,7 @@ bool parse_skip_statement(struct parser *p); /* to behind the next ';' */
 
 struct symbol *symbol_add(struct parser *p, const struct token *name, enum symbol_kind kind);
 struct symbol *symbol_find(struct parser *p, const char *name, size_t length, uint32_t *range_index);
-void scope_open(struct parser *p);
+bool scope_open(struct parser *p);
 bool scope_close(struct parser *p); /* resolves the labels of the scope */
 bool label_used(struct parser *p, uint32_t insn, uint32_t target, const struct token *name);
 uint32_t vreg_new(struct sg_function *f, unsigned width);

@@ -18,6 +18,8 @@ struct sg_module *ptx_parse(const char *ptx, size_t length, ptx_bind_fn *bind, c
 void sg_module_free(struct sg_module *module);
 const struct sg_function *sg_module_function(const struct sg_module *module, const char *name); /* NULL if none */
 int sg_module_function_count(const struct sg_module *module);
+int sg_module_function_index(const struct sg_module *module, const char *name); /* -1 if there is none */
+const struct sg_function *sg_module_function_at(const struct sg_module *module, int index);
 const char *sg_module_function_name(const struct sg_module *module, int index);
 /* Module-scope .global and .const variables: the driver allocates each and tells the address before the first
  * launch. */
@@ -26,7 +28,10 @@ const char *sg_module_variable(const struct sg_module *module, int index, size_t
                                const void **init /* NULL: zero */);
 /* False for a variable that no code of the module names, such as the constants that a compiler leaves behind. */
 bool sg_module_variable_named(const struct sg_module *module, int index);
+int sg_module_variable_index(const struct sg_module *module, const char *name); /* -1 if there is none */
 void sg_module_variable_bind(struct sg_module *module, int index, uint64_t address);
+/* When all variables have their addresses and what they begin with: puts the addresses into code and variables. */
+void sg_module_link(struct sg_module *module);
 
 /* The instructions that the device does not have: each is a sentence with line and text, NULL behind the last. A launch
  * that executes one ends with it. */

@@ -24,20 +24,38 @@ static uint32_t hash_name(const char *name, size_t length) {
     return hash;
 }
 
+static void bucket_link(struct parser *p, struct symbol *s) {
+    int32_t *bucket = &p->bucket[s->hash & (p->buckets - 1)];
+    s->next = *bucket;
+    *bucket = (int32_t)(s - p->symbol) + 1;
+}
+
+/* As many buckets as symbols or more, in which the last one comes first. */
+static void buckets_grow(struct parser *p) {
+    if (p->symbols < p->buckets)
+        return;
+    free(p->bucket);
+    p->buckets = p->buckets ? 2 * p->buckets : 1024;
+    p->bucket = xcalloc(p->buckets, sizeof *p->bucket);
+    for (size_t k = 0; k < p->symbols; k++)
+        bucket_link(p, &p->symbol[k]);
+}
+
 struct symbol *symbol_add(struct parser *p, const struct token *name, enum symbol_kind kind) {
     array_grow(&p->symbol, &p->symbol_capacity, p->symbols, sizeof *p->symbol);
+    buckets_grow(p);
     struct symbol *s = &p->symbol[p->symbols];
     *s = (struct symbol){.name = name->text, .length = (uint32_t)name->length, .scope = p->scope, .kind = kind};
     s->hash = hash_name(name->text, name->length);
     s->module_scope = p->f == NULL;
-    s->next = p->bucket[s->hash % SYMBOL_BUCKETS];
-    p->bucket[s->hash % SYMBOL_BUCKETS] = (int32_t)++p->symbols;
+    bucket_link(p, s);
+    p->symbols++;
     return s;
 }
 
 static struct symbol *find_exact(struct parser *p, const char *name, size_t length, bool range) {
     uint32_t hash = hash_name(name, length);
-    for (int32_t k = p->bucket[hash % SYMBOL_BUCKETS]; k; k = p->symbol[k - 1].next) {
+    for (int32_t k = p->buckets ? p->bucket[hash & (p->buckets - 1)] : 0; k; k = p->symbol[k - 1].next) {
         struct symbol *s = &p->symbol[k - 1];
         if (s->hash == hash && s->length == length && (s->kind == SYM_REGS && s->count) == range &&
             memcmp(s->name, name, length) == 0)
@@ -51,7 +69,9 @@ struct symbol *symbol_find(struct parser *p, const char *name, size_t length, ui
     *range_index = 0;
     struct symbol *s = find_exact(p, name, length, false);
     size_t prefix = length;
-    while (prefix > 0 && name[prefix - 1] >= '0' && name[prefix - 1] <= '9')
+    const size_t digits = 7; /* that REGISTERS_MOST has */
+    _Static_assert(REGISTERS_MOST < 10000000, "the number of a register has 7 digits");
+    while (prefix > 0 && length - prefix < digits && name[prefix - 1] >= '0' && name[prefix - 1] <= '9')
         prefix--;
     /* `%r1<5>` declares %r10 … %r14: try every split between name and number. */
     for (; !s && prefix < length; prefix++) {
@@ -67,8 +87,13 @@ struct symbol *symbol_find(struct parser *p, const char *name, size_t length, ui
     return s;
 }
 
-void scope_open(struct parser *p) {
+bool scope_open(struct parser *p) {
+    if (p->scope == SCOPES_MOST)
+        return parse_error(p, "more than %d braces in each other", SCOPES_MOST);
     p->scope++;
+    array_grow(&p->first_use, &p->first_use_capacity, p->scope, sizeof *p->first_use);
+    p->first_use[p->scope] = p->uses;
+    return true;
 }
 
 bool label_used(struct parser *p, uint32_t insn, uint32_t target, const struct token *name) {
@@ -100,8 +125,8 @@ static bool label_resolve(struct parser *p, struct label_use *use, bool last) {
 
 bool scope_close(struct parser *p) {
     bool outermost = p->scope == 1;
-    size_t kept = 0;
-    for (size_t k = 0; k < p->uses; k++) {
+    size_t kept = p->uses ? p->first_use[p->scope] : 0; /* those before are of the scopes around it */
+    for (size_t k = kept; k < p->uses; k++) {
         struct label_use use = p->use[k];
         bool mine = use.scope == p->scope;
         if (mine && label_resolve(p, &use, outermost))
@@ -115,7 +140,7 @@ bool scope_close(struct parser *p) {
     p->uses = kept;
     while (p->symbols && p->symbol[p->symbols - 1].scope == p->scope) {
         const struct symbol *s = &p->symbol[--p->symbols];
-        p->bucket[s->hash % SYMBOL_BUCKETS] = s->next;
+        p->bucket[s->hash & (p->buckets - 1)] = s->next;
     }
     p->scope--;
     return true;
@@ -166,18 +191,41 @@ uint32_t module_constant(struct sg_module *m, uint64_t bits, unsigned width) {
     return slot;
 }
 
+/* The bucket of an equal one, or the empty one for it. */
+static uint32_t *fixup_find(const struct sg_module *m, const struct const_fixup *f) {
+    uint64_t hash = ((uint64_t)f->kind << 8 | f->width) * 0x9e3779b97f4a7c15ull ^ f->index;
+    hash = (hash * 0x9e3779b97f4a7c15ull ^ f->addend) * 0x9e3779b97f4a7c15ull;
+    for (size_t at = hash >> 32;; at++) {
+        uint32_t *bucket = &m->fixup_bucket[at & (m->fixup_buckets - 1)];
+        const struct const_fixup *found = *bucket ? &m->fixup[*bucket - 1] : f;
+        if (found->kind == f->kind && found->index == f->index && found->addend == f->addend &&
+            found->width == f->width)
+            return bucket;
+    }
+}
+
+static void fixups_rehash(struct sg_module *m) {
+    free(m->fixup_bucket);
+    m->fixup_buckets = m->fixup_buckets ? 2 * m->fixup_buckets : 64;
+    m->fixup_bucket = xcalloc(m->fixup_buckets, sizeof *m->fixup_bucket);
+    for (size_t k = 0; k < m->fixups; k++)
+        *fixup_find(m, &m->fixup[k]) = (uint32_t)k + 1;
+}
+
 uint32_t module_symbol_constant(struct sg_module *m, enum fixup_kind kind, uint32_t index, uint64_t addend,
                                 unsigned width) {
-    for (size_t k = 0; k < m->fixups; k++) {
-        const struct const_fixup *f = &m->fixup[k];
-        if (f->kind == kind && f->index == index && f->addend == addend && f->width == width)
-            return f->slot;
+    const struct const_fixup wanted = {kind, 0, index, (uint8_t)width, addend};
+    if (2 * (m->fixups + 1) > m->fixup_buckets)
+        fixups_rehash(m);
+    uint32_t *bucket = fixup_find(m, &wanted);
+    if (!*bucket) {
+        array_grow(&m->fixup, &m->fixup_capacity, m->fixups, sizeof *m->fixup);
+        m->fixup[m->fixups] = wanted;
+        m->fixup[m->fixups].slot = new_constant(m, width);
+        fill_constant(m, m->fixup[m->fixups].slot, 0, width);
+        *bucket = (uint32_t)++m->fixups;
     }
-    array_grow(&m->fixup, &m->fixup_capacity, m->fixups, sizeof *m->fixup);
-    struct const_fixup *f = &m->fixup[m->fixups++];
-    *f = (struct const_fixup){kind, new_constant(m, width), index, (uint8_t)width, addend};
-    fill_constant(m, f->slot, 0, width);
-    return f->slot;
+    return m->fixup[*bucket - 1].slot;
 }
 
 static uint64_t fixup_value(const struct sg_module *m, const struct const_fixup *x) {

@@ -3,6 +3,7 @@
  * whose intervals do not meet share a slot. Slots of different widths never overlap: the lanes of a warp may be at
  * different instructions, and lane n of a wide slot must not be lane m of a narrow one. */
 #include "parser.h"
+#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 
 #include <stdlib.h>
@@ -27,31 +28,58 @@ void insn_each_register(struct insn *i, void (*visit)(struct operand *o, bool wr
         visit_operand(&i->dst[k], true, visit, data);
 }
 
-struct block {
-    uint32_t first, end;
-    uint64_t *in, *out, *kill;
+/* A register in a block, or in an instruction. */
+struct mention {
+    uint32_t vreg, where;
+};
+struct mentions { /* in the order of `where`; once sorted, those of register v are from first[v] on */
+    struct mention *list;
+    size_t count, capacity;
+    uint32_t *first;
+};
+
+/* A straight piece of code or, behind all of these, a list of branch targets, through which all its branches go. */
+struct node {
+    uint32_t first, end; /* instructions; a list has none */
 };
 
 struct liveness {
     struct sg_function *f;
     struct insn *code; /* of the function: index 0 is its first */
     uint32_t insns;
-    struct block *block;
-    uint32_t blocks;
-    uint32_t *block_of;         /* instruction -> block */
-    uint32_t words;             /* of a set */
-    uint32_t *start, *end;      /* per register: the interval */
-    uint64_t *exposed, *killed; /* of the block at hand; exposed: used before it is written */
-    uint32_t at;
+    struct node *node;
+    uint32_t blocks, nodes;
+    uint32_t *block_of;            /* instruction -> block */
+    struct mentions before;        /* where a node is entered from: vreg stands for the node that is entered */
+    struct mentions used, killed;  /* by block: read before it is written, written for all lanes */
+    uint32_t *used_in, *killed_in; /* per register: 1 + the last block that has it there */
+    uint32_t *start, *end;         /* per register: the interval */
+    uint32_t at, block;
     bool guarded;
 };
 
-static bool set_has(const uint64_t *set, uint32_t k) {
-    return set[k / 64] >> (k % 64) & 1;
+static void mentions_add(struct mentions *m, uint32_t vreg, uint32_t where) {
+    array_grow(&m->list, &m->capacity, m->count, sizeof *m->list);
+    m->list[m->count++] = (struct mention){vreg, where};
 }
 
-static void set_add(uint64_t *set, uint32_t k) {
-    set[k / 64] |= 1ull << (k % 64);
+/* By register, of which there are `vregs`; the order of places stays. */
+static void mentions_sort(struct mentions *m, uint32_t vregs) {
+    struct mention *sorted = xcalloc(m->count + 1, sizeof *sorted);
+    m->first = xcalloc(vregs + 2, sizeof *m->first);
+    for (size_t k = 0; k < m->count; k++)
+        m->first[m->list[k].vreg + 2]++;
+    for (uint32_t v = 2; v < vregs + 2; v++)
+        m->first[v] += m->first[v - 1];
+    for (size_t k = 0; k < m->count; k++)
+        sorted[m->first[m->list[k].vreg + 1]++] = m->list[k];
+    free(m->list);
+    m->list = sorted;
+}
+
+static void mentions_free(struct mentions *m) {
+    free(m->list);
+    free(m->first);
 }
 
 static bool ends_block(const struct insn *i) {
@@ -62,109 +90,125 @@ static void find_blocks(struct liveness *l) {
     uint8_t *leader = xcalloc(l->insns + 1, 1);
     const struct sg_module *m = l->f->module;
     leader[0] = 1;
+    for (size_t t = l->f->first_target; t < m->target_count; t++)
+        leader[m->targets[t] - l->f->first] = 1;
     for (uint32_t k = 0; k < l->insns; k++) {
         const struct insn *i = &l->code[k];
         if (i->op == OP_bra)
             leader[i->src[0].imm - l->f->first] = 1;
-        for (uint32_t t = 0; i->op == OP_brx && t < i->aux[1]; t++)
-            leader[m->targets[i->aux[0] + t] - l->f->first] = 1;
         if (ends_block(i))
             leader[k + 1] = 1;
     }
     for (uint32_t k = 0; k < l->insns; k++)
         l->blocks += leader[k];
-    l->block = xcalloc(l->blocks + 1, sizeof *l->block);
+    l->nodes = l->blocks + (uint32_t)(m->target_count - l->f->first_target);
+    l->node = xcalloc(l->nodes + 1, sizeof *l->node);
     l->block_of = xcalloc(l->insns + 1, sizeof *l->block_of);
     uint32_t b = 0;
     for (uint32_t k = 0; k < l->insns; k++) {
         if (leader[k])
-            l->block[b++].first = k;
-        l->block[b - 1].end = k + 1;
+            l->node[b++].first = k;
+        l->node[b - 1].end = k + 1;
         l->block_of[k] = b - 1;
     }
     free(leader);
 }
 
-static void visit_exposed(struct operand *o, bool written, void *data) {
+/* A list is the node of its first target. */
+static void find_edges(struct liveness *l) {
+    const struct sg_function *f = l->f;
+    bool *known = xcalloc(l->nodes + 1, sizeof *known);
+    for (uint32_t b = 0; b < l->blocks; b++) {
+        const struct insn *last = &l->code[l->node[b].end - 1];
+        if (last->op == OP_bra)
+            mentions_add(&l->before, l->block_of[last->src[0].imm - f->first], b);
+        if ((!ends_block(last) || last->guarded) && b + 1 < l->blocks)
+            mentions_add(&l->before, b + 1, b);
+        if (last->op != OP_brx || last->aux[1] == 0)
+            continue;
+        const uint32_t list = l->blocks + last->aux[0] - f->first_target;
+        mentions_add(&l->before, list, b);
+        for (uint32_t t = 0; !known[list] && t < last->aux[1]; t++)
+            mentions_add(&l->before, l->block_of[f->module->targets[last->aux[0] + t] - f->first], list);
+        known[list] = true;
+    }
+    mentions_sort(&l->before, l->nodes);
+    free(known);
+}
+
+static void interval_reach(struct liveness *l, uint32_t v, uint32_t at) {
+    l->start[v] = at < l->start[v] ? at : l->start[v];
+    l->end[v] = l->end[v] == UINT32_MAX || at > l->end[v] ? at : l->end[v];
+}
+
+static void visit_mention(struct operand *o, bool written, void *data) {
     struct liveness *l = data;
-    uint32_t v = o->slot;
-    if (!written && !set_has(l->killed, v))
-        set_add(l->exposed, v);
+    const uint32_t v = o->slot, block = l->block + 1;
     /* A guarded write leaves the old value in some lanes. */
-    if (written && !l->guarded)
-        set_add(l->killed, v);
-    if (written && l->guarded && !set_has(l->killed, v))
-        set_add(l->exposed, v);
-    if (l->at < l->start[v])
-        l->start[v] = l->at;
-    if (l->at > l->end[v] || l->end[v] == UINT32_MAX)
-        l->end[v] = l->at;
+    if ((!written || l->guarded) && l->killed_in[v] != block && l->used_in[v] != block) {
+        l->used_in[v] = block;
+        mentions_add(&l->used, v, l->block);
+    }
+    if (written && !l->guarded && l->killed_in[v] != block) {
+        l->killed_in[v] = block;
+        mentions_add(&l->killed, v, l->block);
+    }
+    interval_reach(l, v, l->at);
 }
 
 static void visit_guard(struct liveness *l, struct insn *i) {
     struct operand guard = {.kind = O_PRED, .slot = i->guard_slot & 0x7fffffff};
     if (i->guarded)
-        visit_exposed(&guard, false, l);
+        visit_mention(&guard, false, l);
 }
 
-static void local_sets(struct liveness *l) {
-    for (uint32_t b = 0; b < l->blocks; b++) {
-        struct block *block = &l->block[b];
-        block->in = xcalloc(3 * (size_t)l->words, sizeof *block->in);
-        block->out = block->in + l->words;
-        block->kill = block->out + l->words;
-        l->exposed = block->in;
-        l->killed = block->kill;
-        for (l->at = block->first; l->at < block->end; l->at++) {
-            struct insn *i = &l->code[l->at];
-            l->guarded = i->guarded || i->op == OP_wgmma; /* wgmma adds to its accumulators */
-            visit_guard(l, i);
-            insn_each_register(i, visit_exposed, l);
-        }
+static void find_mentions(struct liveness *l) {
+    const uint32_t vregs = (uint32_t)l->f->vregs;
+    l->used_in = xcalloc(vregs, sizeof *l->used_in);
+    l->killed_in = xcalloc(vregs, sizeof *l->killed_in);
+    for (l->at = 0; l->at < l->insns; l->at++) {
+        struct insn *i = &l->code[l->at];
+        l->block = l->block_of[l->at];
+        l->guarded = i->guarded || i->op == OP_wgmma; /* wgmma adds to its accumulators */
+        visit_guard(l, i);
+        insn_each_register(i, visit_mention, l);
     }
+    mentions_sort(&l->used, vregs);
+    mentions_sort(&l->killed, vregs);
+    free(l->used_in);
+    free(l->killed_in);
 }
 
-static bool flow_from(struct liveness *l, struct block *block, uint32_t successor) {
-    bool changed = false;
-    const struct block *next = &l->block[successor];
-    for (uint32_t w = 0; w < l->words; w++) {
-        uint64_t out = block->out[w] | next->in[w], in = block->in[w] | (out & ~block->kill[w]);
-        changed |= in != block->in[w] || out != block->out[w];
-        block->out[w] = out;
-        block->in[w] = in;
-    }
-    return changed;
-}
-
-static bool flow_block(struct liveness *l, uint32_t b) {
-    struct block *block = &l->block[b];
-    const struct insn *last = &l->code[block->end - 1];
-    bool changed = false;
-    if (last->op == OP_bra)
-        changed |= flow_from(l, block, l->block_of[last->src[0].imm - l->f->first]);
-    for (uint32_t t = 0; last->op == OP_brx && t < last->aux[1]; t++)
-        changed |= flow_from(l, block, l->block_of[l->f->module->targets[last->aux[0] + t] - l->f->first]);
-    if ((!ends_block(last) || last->guarded) && block->end < l->insns)
-        changed |= flow_from(l, block, b + 1);
-    return changed;
-}
-
+/* From where a register is used, back to where it is written: as many steps as there are blocks in which it lives. */
 static void extend_intervals(struct liveness *l) {
-    for (uint32_t b = 0; b < l->blocks; b++) {
-        const struct block *block = &l->block[b];
-        for (uint32_t w = 0; w < l->words; w++) {
-            for (uint64_t live = block->in[w]; live; live &= live - 1) {
-                uint32_t v = w * 64 + (uint32_t)__builtin_ctzll(live);
-                l->start[v] = block->first < l->start[v] ? block->first : l->start[v];
-                l->end[v] = l->end[v] == UINT32_MAX || block->first > l->end[v] ? block->first : l->end[v];
-            }
-            for (uint64_t live = block->out[w]; live; live &= live - 1) {
-                uint32_t v = w * 64 + (uint32_t)__builtin_ctzll(live), last = block->end - 1;
-                l->start[v] = last < l->start[v] ? last : l->start[v];
-                l->end[v] = l->end[v] == UINT32_MAX || last > l->end[v] ? last : l->end[v];
+    uint32_t *live = xcalloc(l->nodes + 1, sizeof *live), *killed = xcalloc(l->nodes + 1, sizeof *killed);
+    uint32_t *stack = xcalloc(l->nodes + 1, sizeof *stack);
+    for (uint32_t v = 1; v < l->f->vregs; v++) {
+        size_t depth = 0;
+        for (uint32_t k = l->killed.first[v]; k < l->killed.first[v + 1]; k++)
+            killed[l->killed.list[k].where] = v;
+        for (uint32_t k = l->used.first[v]; k < l->used.first[v + 1]; k++) {
+            stack[depth++] = l->used.list[k].where;
+            live[l->used.list[k].where] = v;
+        }
+        while (depth) {
+            const uint32_t n = stack[--depth];
+            if (n < l->blocks)
+                interval_reach(l, v, l->node[n].first);
+            for (uint32_t k = l->before.first[n]; k < l->before.first[n + 1]; k++) {
+                const uint32_t from = l->before.list[k].where;
+                if (from < l->blocks)
+                    interval_reach(l, v, l->node[from].end - 1);
+                if (live[from] != v && killed[from] != v) {
+                    live[from] = v;
+                    stack[depth++] = from;
+                }
             }
         }
     }
+    free(live);
+    free(killed);
+    free(stack);
 }
 
 enum { CLASSES = 5 }; /* predicates, then 2, 4, 8, 16 bytes a lane */
@@ -240,18 +284,25 @@ static void rewrite_sink(struct operand *o, uint32_t slot) {
 /* A pointer loaded from memory (a 64-bit integer from global or constant memory) that may end up in an address. Not
  * sensitive to the order of instructions, so it errs towards true. */
 struct taint {
-    bool *vreg, source, reads, changed;
+    bool *vreg;
+    uint32_t *stack; /* registers whose readers are not looked at yet */
+    size_t depth;
+    struct mentions readers; /* instructions */
+    uint32_t at;
 };
 
 static void visit_taint_read(struct operand *o, bool written, void *data) {
     struct taint *t = data;
-    t->reads |= !written && t->vreg[o->slot];
+    if (!written)
+        mentions_add(&t->readers, o->slot, t->at);
 }
 
 static void visit_taint_write(struct operand *o, bool written, void *data) {
     struct taint *t = data;
-    if (written && o->width == 8 && !t->vreg[o->slot])
-        t->vreg[o->slot] = t->changed = true;
+    if (!written || o->width != 8 || t->vreg[o->slot])
+        return;
+    t->vreg[o->slot] = true;
+    t->stack[t->depth++] = o->slot;
 }
 
 static bool loads_pointer(const struct insn *i) {
@@ -259,25 +310,37 @@ static bool loads_pointer(const struct insn *i) {
     return i->op == OP_ld && memory && type_size((enum ptx_type)i->type[0]) == 8 && i->type[0] != T_F64;
 }
 
-static bool finds_opaque(struct liveness *l) {
-    struct taint t = {.vreg = xcalloc(l->f->vregs, sizeof(bool)), .changed = true};
-    bool opaque = false;
-    while (t.changed) {
-        t.changed = false;
-        for (uint32_t k = 0; k < l->insns; k++) {
-            struct insn *i = &l->code[k];
-            t.reads = false;
-            insn_each_register(i, visit_taint_read, &t);
-            bool local = i->space == SPACE_SHARED || i->space == SPACE_LOCAL || i->space == SPACE_PARAM;
-            for (int s = 0; s < i->srcs; s++)
-                opaque |=
-                    !local && i->src[s].kind == O_ADDRESS && i->src[s].bank == BANK_FRAME && t.vreg[i->src[s].slot];
-            if (loads_pointer(i) || (t.reads && i->op != OP_ld))
-                insn_each_register(i, visit_taint_write, &t);
-            opaque |= l->f->calls && loads_pointer(i);
-        }
+static void spread_taint(struct liveness *l, struct taint *t) {
+    for (t->at = 0; t->at < l->insns; t->at++) {
+        struct insn *i = &l->code[t->at];
+        if (loads_pointer(i))
+            insn_each_register(i, visit_taint_write, t);
+        if (i->op != OP_ld)
+            insn_each_register(i, visit_taint_read, t);
     }
+    mentions_sort(&t->readers, (uint32_t)l->f->vregs);
+    while (t->depth) {
+        const uint32_t v = t->stack[--t->depth];
+        for (uint32_t k = t->readers.first[v]; k < t->readers.first[v + 1]; k++)
+            insn_each_register(&l->code[t->readers.list[k].where], visit_taint_write, t);
+    }
+}
+
+static bool finds_opaque(struct liveness *l) {
+    const size_t vregs = l->f->vregs;
+    struct taint t = {.vreg = xcalloc(vregs, sizeof(bool)), .stack = xcalloc(vregs, sizeof(uint32_t))};
+    bool opaque = false;
+    spread_taint(l, &t);
+    for (uint32_t k = 0; k < l->insns; k++) {
+        const struct insn *i = &l->code[k];
+        bool local = i->space == SPACE_SHARED || i->space == SPACE_LOCAL || i->space == SPACE_PARAM;
+        for (int s = 0; s < i->srcs && !local; s++)
+            opaque |= i->src[s].kind == O_ADDRESS && i->src[s].bank == BANK_FRAME && t.vreg[i->src[s].slot];
+        opaque |= l->f->calls && loads_pointer(i);
+    }
+    mentions_free(&t.readers);
     free(t.vreg);
+    free(t.stack);
     return opaque;
 }
 
@@ -296,19 +359,14 @@ static void keep_operands(struct liveness *l) {
 
 void function_allocate_registers(struct sg_function *f) {
     struct liveness l = {.f = f, .code = f->module->code + f->first, .insns = f->end - f->first};
-    l.words = (uint32_t)(f->vregs + 63) / 64;
     l.start = xmalloc(f->vregs * sizeof *l.start);
     l.end = xmalloc(f->vregs * sizeof *l.end);
     memset(l.start, 0xff, f->vregs * sizeof *l.start);
     memset(l.end, 0xff, f->vregs * sizeof *l.end);
     f->opaque_pointers = finds_opaque(&l);
     find_blocks(&l);
-    local_sets(&l);
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (uint32_t b = l.blocks; b-- > 0;)
-            changed |= flow_block(&l, b);
-    }
+    find_edges(&l);
+    find_mentions(&l);
     extend_intervals(&l);
     keep_operands(&l);
     assign_slots(&l);
@@ -321,9 +379,10 @@ void function_allocate_registers(struct sg_function *f) {
         for (int s = 0; s < MAX_SRC; s++)
             rewrite_sink(&i->src[s], f->vreg[0].slot);
     }
-    for (uint32_t b = 0; b < l.blocks; b++)
-        free(l.block[b].in);
-    free(l.block);
+    mentions_free(&l.before);
+    mentions_free(&l.used);
+    mentions_free(&l.killed);
+    free(l.node);
     free(l.block_of);
     free(l.start);
     free(l.end);

@@ -16,6 +16,7 @@ static void bind_variables(struct world *w) {
             memcpy(p, init, size);
         sg_module_variable_bind(w->module, k, (uintptr_t)p);
     }
+    sg_module_link(w->module);
 }
 
 #define FUNCTIONS                                                                                                      \

@@ -349,6 +349,7 @@ static void test_ctas_wait_for_each_other(void **state) {
             memcpy(p, init, size);
         sg_module_variable_bind(w.module, k, (uintptr_t)p);
     }
+    sg_module_link(w.module);
     uint32_t *out = world_alloc(&w, 16);
     w.launch.grid[0] = 4;
     w.launch.host_threads = 1;

@@ -59,6 +59,7 @@ static void test_directives(void **state) {
     assert_false(sg_module_variable_named(w.module, 0));
     for (int k = 0; k < 2; k++)
         sg_module_variable_bind(w.module, k, (uintptr_t)world_alloc(&w, 16));
+    sg_module_link(w.module);
     uint32_t *out = world_alloc(&w, 128 * 4);
     uint8_t params[52] = {0};
     memcpy(params, &out, 8);
@@ -110,6 +111,7 @@ static void test_initialisers(void **state) {
         memcpy(at[k], init, size);
         sg_module_variable_bind(w.module, k, (uintptr_t)at[k]);
     }
+    sg_module_link(w.module);
     assert_memory_equal(at[0], "\1\xfe\x7f\0\0\0", 6);
     assert_memory_equal(at[1], ((int16_t[]){1, 2, 3, -4, 5, 3}), 12);
     assert_memory_equal(at[2], ((float[]){1.5f, -2, 3.14159274f, 1000}), 16);
