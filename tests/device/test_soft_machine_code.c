@@ -85,7 +85,7 @@ static void subject_run(struct subject *s, const char *name, const void *params,
                                      .resident_ctas = 8,
                                      .sm_count = 8,
                                      .seed = 1,
-                                     .strict = true};
+                                     .checks = SG_CHECKS_ALL};
     struct sg_fault fault;
     if (!sg_run(&launch, &s->counters, &fault))
         fail_msg("%s", fault.text);

@@ -425,17 +425,11 @@ static bool are_operands(const struct insn *i) {
     const unsigned a = i->type[1], count = i->shape[1] / (i->type[0] == T_F16 ? 4u : 2u);
     const bool is_float = type_is_float((enum ptx_type)a), turns = a == T_F16 || a == T_BF16;
     const int srcs = !is_float ? SRC_SIGN_A : !turns ? SRC_TRANS : SRC_TRANS + 1 + has_descriptor(i);
-    if (i->srcs != srcs || i->dst[0].kind != O_VEC || i->dst[0].count != count || i->src[SRC_B].width != 8 ||
+    if (i->srcs != srcs || i->dst[0].kind != O_VEC || i->dst[0].count != count ||
         !(i->src[SRC_ADDS].kind == O_PRED || is_number(&i->src[SRC_ADDS], 0, 1)))
         return false;
-    if (has_descriptor(i) ? i->src[SRC_A].width != 8 : i->src[SRC_A].kind != O_VEC || i->src[SRC_A].count != 4)
+    if (!has_descriptor(i) && i->src[SRC_A].count != 4)
         return false;
-    for (unsigned k = 0; k < count; k++)
-        if (i->dst[0].vec[k].kind != O_REG || i->dst[0].vec[k].width != 4)
-            return false;
-    for (int k = 0; k < 4 && !has_descriptor(i); k++)
-        if (i->src[SRC_A].vec[k].kind != O_REG || i->src[SRC_A].vec[k].width != 4)
-            return false;
     for (int k = SRC_SIGN_A; k < i->srcs; k++)
         if (!is_number(&i->src[k], 1, k < SRC_TRANS ? -1 : 0))
             return false;

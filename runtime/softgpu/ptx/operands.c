@@ -152,10 +152,12 @@ static const struct variant {
     {OP_wgmma, 0, 0, 0, {"", ""}},
 };
 
-/* Bulk copies: what stands behind the size or the mbarrier depends on two flags, and a tensor's coordinates are an
+/* Bulk copies, reductions and prefetches: what stands behind the size or the mbarrier depends on two flags, and a tensor's coordinates are an
  * operand of their own behind its map. */
 static struct roles roles_of_bulk(const struct insn *i) {
-    const bool tensor = i->boolop == SUB_TENSOR, many = (i->flags & F_MULTICAST) != 0;
+    const bool tensor = i->num != 0, many = (i->flags & F_MULTICAST) != 0;
+    if (i->flags & F_PREFETCH)
+        return tensor ? (struct roles){"", "a C q?"} : (struct roles){"", "a r q?"};
     if (i->space == SPACE_GLOBAL)
         return tensor ? (struct roles){"", "a C a q?"} : (struct roles){"", "a a r q?"};
     if (tensor)
@@ -194,7 +196,7 @@ static struct roles roles_of(const struct insn *i) {
         return (struct roles){"r", "r r r?"};
     if (i->op == OP_cvt)
         return roles_of_cvt(i);
-    if (i->op == OP_cp && (i->flags & F_BULK) && (i->boolop == SUB_NONE || i->boolop == SUB_TENSOR))
+    if (i->op == OP_cp && (i->flags & F_BULK) && i->boolop != SUB_COMMIT_GROUP && i->boolop != SUB_WAIT_GROUP)
         return roles_of_bulk(i);
     if ((i->op == OP_bar || i->op == OP_barrier) && i->sub == SUB_RED)
         return roles_of_reduction(i);
