@@ -182,8 +182,8 @@ enum mt_status store_record(struct store *store, const struct store_measurement 
     return store_unlock(store, status);
 }
 
-/* A library kernel is as old as its driver and cuBLAS, one of ours as its driver, NVRTC and templates: as `fact` has
- * it. */
+/* A library kernel is as old as its driver and cuBLAS, one of ours as its driver, NVRTC and templates, a
+ * modelled time as its model: as `fact` has it. */
 static enum mt_status prepare_has(struct store *store) {
     struct str sql = {0};
     str_append(&sql, "SELECT 1 FROM measurement AS x JOIN run ON run.id = x.run "
@@ -192,12 +192,13 @@ static enum mt_status prepare_has(struct store *store) {
     columns_key("config", &sql);
     str_append(&sql, " AND x.layer = ");
     columns_key("layer", &sql);
-    str_append(&sql, " AND x.m = :m AND x.group_size = :group_size AND x.scheme = :scheme AND x.dtype = :dtype "
-                     "AND x.cache_state = :cache_state AND x.origin = :origin AND run.device = :device "
-                     "AND e.driver_version = :driver_version AND CASE WHEN config.library "
-                     "THEN e.cublas_version = :cublas_version "
-                     "ELSE e.nvrtc_version = :nvrtc_version AND e.template_hash = :template_hash END "
-                     "AND (x.outcome = 'ok' OR NOT :retry_failed) LIMIT 1");
+    str_append(&sql,
+               " AND x.m = :m AND x.group_size = :group_size AND x.scheme = :scheme AND x.dtype = :dtype "
+               "AND x.cache_state = :cache_state AND x.origin = :origin AND run.device = :device "
+               "AND e.driver_version = :driver_version AND e.time_model = :time_model AND CASE WHEN config.library "
+               "THEN e.cublas_version = :cublas_version "
+               "ELSE e.nvrtc_version = :nvrtc_version AND e.template_hash = :template_hash END "
+               "AND (x.outcome = 'ok' OR NOT :retry_failed) LIMIT 1");
     enum mt_status status = sql_prepare(store->db, store->path, sql.data, &store->has);
     str_release(&sql);
     return status;
@@ -232,6 +233,7 @@ enum mt_status store_has(struct store *store, const struct store_measurement *ke
     sql_bind_text(has, "cublas_version", store->env.cublas_version);
     sql_bind_number(has, "nvrtc_version", store->env.nvrtc_version);
     sql_bind_text(has, "template_hash", store->env.template_hash);
+    sql_bind_text(has, "time_model", store->env.time_model);
     sql_bind_number(has, "retry_failed", store->retry_failed);
     int rc = sqlite3_step(has);
     *found = rc == SQLITE_ROW;

@@ -13,7 +13,7 @@
 -- in every database: merging two of them twice changes nothing (db/merge.c).
 --
 -- A new column. It gives every row of its table a new key, and new keys to the rows that refer to those: the step that adds it
--- computes them, as db/schema_6.sql does. A step that some database has taken never changes again; a new one is a new file.
+-- computes them, as db/schema_7.sql does. A step that some database has taken never changes again; a new one is a new file.
 -- With it change
 --   db/schema.c                    the list of the steps
 --   db/columns.c                   the list of the columns: rows, keys, their checks and the joining of databases are made from it

@@ -68,6 +68,7 @@ static void forget_run(struct store *store) {
     free((void *)store->env.template_hash);
     free((void *)store->env.cublas_version);
     free((void *)store->env.clocks);
+    free((void *)store->env.time_model);
     store->env = (struct store_environment){0};
     store->run = 0;
 }
@@ -139,6 +140,7 @@ static enum mt_status insert_environment(struct store *store, int64_t *id) {
         insert_text(&into, "template_hash", e->template_hash);
         insert_text(&into, "cublas_version", e->cublas_version);
         insert_text(&into, "clocks", e->clocks);
+        insert_text(&into, "time_model", e->time_model);
         status = insert_row(&into, id, NULL);
     }
     insert_release(&into);
@@ -173,6 +175,7 @@ enum mt_status store_begin(struct store *store, const struct store_device *devic
         .template_hash = xstrdup(sql_text(env->template_hash)),
         .cublas_version = xstrdup(sql_text(env->cublas_version)),
         .clocks = xstrdup(sql_text(env->clocks)),
+        .time_model = xstrdup(sql_text(env->time_model)),
     };
     enum mt_status status = store_lock(store);
     if (status != MT_OK)

@@ -22,6 +22,7 @@ struct store_environment {
     const char *cublas_version; /* "" if none */
     const char *clocks;         /* NVML state as JSON text, "" if unknown */
     const char *missing;        /* of the run: what it had to do without, as in "cublas,gate"; "" if nothing */
+    const char *time_model;     /* of a software device: the hash of what its times are modelled by; else "" */
 };
 /* One linear layer of one model. */
 struct store_layer {
@@ -50,7 +51,7 @@ struct store_measurement {
     enum store_outcome outcome;
     const char *message; /* why, when not OUTCOME_OK */
     enum store_origin origin;
-    const char *cache_state;  /* "cold" or "hot" */
+    const char *cache_state;  /* "serving", "cold" or "hot" */
     const double *samples_ns; /* one time per sample; NULL when not OK */
     int sample_count;
     double median_ns, low_ns, high_ns; /* and its 95 % confidence interval */
@@ -81,7 +82,8 @@ struct store_limit {
 };
 enum mt_status store_record_limit(struct store *store, const struct store_limit *limit);
 
-/* True in *found if a current measurement of this candidate (same device, template hash, toolkit, driver) exists: a
+/* True in *found if a current measurement of this candidate (same device, template hash, toolkit, driver,
+ * time model) exists: a
  * resumed sweep skips it. */
 enum mt_status store_has(struct store *store, const struct store_measurement *key, int *found);
 

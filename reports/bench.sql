@@ -4,7 +4,7 @@ SELECT x.model, x.tp, x.layer, x.n, x.k, x.m, x.scheme, x.group_size, x.dtype, x
        x.median_ns, x.low_ns, x.high_ns, x.sample_count, round(nullif(CAST(:bytes AS REAL), 0) / x.median_ns, 1) AS gb_per_s,
        baseline.family AS baseline_family, baseline.median_ns AS baseline_ns, baseline.median_ns / x.median_ns AS ratio,
        baseline.lacks AS baseline_lacks, x.missing, x.rejected, round(x.low_clock, 3) AS low_clock,
-       x.registers, x.smem_bytes, x.spill_bytes, x.origin, x.device_name, x.uuid, x.template_hash, x.family, x.config, x.outcome, x.message
+       x.registers, x.smem_bytes, x.spill_bytes, x.origin, x.device_name, x.uuid, x.template_hash, x.time_model, x.family, x.config, x.outcome, x.message
 FROM fact AS x
 LEFT JOIN baseline ON baseline.device = x.device AND baseline.n = x.n AND baseline.k = x.k AND baseline.m = x.m AND baseline.dtype = x.dtype
                       AND baseline.cache_state = x.cache_state AND baseline.origin = x.origin AND x.family <> 'quantize'

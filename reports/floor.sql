@@ -2,6 +2,6 @@
 -- Reads `asked`: the rows of the view speedup that were asked for.
 SELECT f.model, f.tp, f.layer, f.n, f.k, f.m, f.scheme, f.group_size, f.dtype,
        f.median_ns, floor_ns, over_floor, term, memory_ns, tensor_ns, gap_ns, launch_ns, split_ns, promote_ns, reason,
-       f.origin, f.device_name, f.uuid, f.family, f.config
+       f.origin, f.device_name, f.uuid, f.family, f.config, time_model
 FROM floor AS f JOIN asked USING (id)
 ORDER BY f.origin, f.device_name, f.uuid, f.model, f.tp, f.dtype, f.group_size, layer_order, f.scheme, f.m;

@@ -89,6 +89,12 @@ def run_modelled(build, family, scheme, m, config):
     return {k: int(v) for k, v in knobs.items()}, log[-1]
 
 
+def time_model(build, family):
+    """The hash of what the microseconds are modelled by: tables of two hashes are not compared."""
+    done = subprocess.run([f"{build}/mixtune", "info", "--json", "--device", DEVICE[family]], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["device"]["time_model"]
+
+
 def compile_kernel(family, scheme, knobs, cubin):
     """ptxas's registers, spilled bytes, and whether it serialised the wgmma."""
     bits = 4 if scheme == "w4a8" else 8
@@ -173,7 +179,7 @@ def main():
             continue
         if row[1] != family:
             family = row[1]
-            print(f"\n{family} on {DEVICE[family]}\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
+            print(f"\n{family} on {DEVICE[family]}, time model {time_model(args.build, family)}\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
         print(f"| {' | '.join(measure(args, row))} |", flush=True)
 
 

@@ -58,6 +58,27 @@ run 0 "$MIXTUNE" correlate --db "$db" --model-device a100
 expect 'A100-SXM-80G' out
 result 'another software device when it is named'
 
+# The newer run of the software device is of another model, and has one candidate only.
+cp "$db" "$TMPDIR/models.db"
+sqlite3 "$TMPDIR/models.db" "
+    CREATE TEMP TABLE old AS SELECT run.* FROM run JOIN device ON device.id = device WHERE name LIKE 'H100-SXM%';
+    INSERT INTO environment SELECT 3, driver_version, nvrtc_version, template_hash, cublas_version, clocks, 'feedfacecafebeef' FROM environment
+    WHERE id = (SELECT environment FROM old);
+    INSERT INTO run SELECT 9, device, 3, command, started + 1, missing FROM old;
+    INSERT INTO measurement
+    SELECT 9, 9, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, low_ns, high_ns,
+           registers, smem_bytes, spill_bytes, created + 1000, rejected, low_clock
+    FROM measurement WHERE run = (SELECT id FROM old) AND outcome = 'ok' AND m = 16 AND config IN (SELECT id FROM config WHERE family = 'sm80') LIMIT 1"
+run 0 "$MIXTUNE" correlate --db "$TMPDIR/models.db"
+expect 'measured, H100-SXM \(software device\) modelled, time model feedfacecafebeef; cold cache$' out
+expect '^sm80 +all +1 +0 ' out
+run 0 "$MIXTUNE" show --db "$TMPDIR/models.db" --all --json
+[ "$(grep -c '"state":"stale"' "$TMPDIR/out")" = "$(grep -c '"state":"stale".*"time_model":""' "$TMPDIR/out")" ] ||
+    verdict="$verdict a time of the newer model is stale; "
+expect '"state":"current".*"time_model":"feedfacecafebeef"' out
+expect '"state":"stale".*"time_model":""' out
+result 'times of an older time model do not count'
+
 run 0 "$MIXTUNE" correlate --db "$TMPDIR/many.db" --m 16
 [ "$(awk '$2 == "all" && $3 == 2 { print $1 }' "$TMPDIR/out" | sort -V | paste -sd' ')" = "$(echo family{0..19})" ] || verdict="$verdict not twenty families; "
 result 'every family, however many there are'

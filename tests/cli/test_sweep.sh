@@ -182,6 +182,7 @@ result 'bench: a configuration beside the baseline'
 run 0 "$MIXTUNE" info --device soft:a100-sxm-80g
 expect 'split_k .*set at launch' out
 expect 'models .*llama-3.1-8b' out
+expect '^ +time model [0-9a-f]{16}$' out
 result 'info'
 
 # A search and a sample each measure so many of each problem; what other kernels measured is not known of these.

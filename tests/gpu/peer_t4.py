@@ -31,7 +31,7 @@ class File:
         self.device = {name: device[name] for name in ("uuid", "name", "cc", "sm_count", "software")}
         # No NVRTC, templates or cuBLAS of mixtune took part; the libraries that did are named in each configuration.
         self.environment = {"driver_version": driver_version, "nvrtc_version": 0, "template_hash": "", "cublas_version": "",
-                            "clocks": clocks}
+                            "clocks": clocks, "time_model": device.get("time_model", "")}
         self.command = command
         self.started = self.last = time.time_ns()
         self.layers, self.results = [], []

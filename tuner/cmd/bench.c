@@ -11,7 +11,8 @@ enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_QUICK, MAX_CONFIGS = 64 };
 
 /* Columns of reports/bench.sql that its table does without. */
 #define BENCH_HIDDEN                                                                                                   \
-    ",uuid,template_hash,baseline_family,baseline_ns,baseline_lacks,missing,rejected,low_clock,registers,smem_bytes,"  \
+    ",uuid,template_hash,time_model,baseline_family,baseline_ns,baseline_lacks,missing,rejected,low_clock,registers,"  \
+    "smem_bytes,"                                                                                                      \
     "spill_bytes,"
 
 struct bench_options {

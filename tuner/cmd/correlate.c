@@ -41,7 +41,8 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 /* ---- the two devices ---- */
 
 static const char devices_sql[] =
-    "SELECT DISTINCT device, device_name, cc FROM asked_fact WHERE software = :software AND state = 'current' "
+    "SELECT DISTINCT device, device_name, cc, time_model FROM asked_fact WHERE software = :software AND state = "
+    "'current' "
     "AND outcome = 'ok' AND cache_state = 'cold' AND (:cc = '' OR cc = CAST(:cc AS INTEGER)) "
     "AND instr(lower(device_name), lower(:name)) ORDER BY device_name, device";
 
@@ -195,29 +196,34 @@ static json_t *number_or_null(double value) {
     return isnan(value) ? json_null() : json_real(value);
 }
 
-static void print_json(const struct finding *f, const char *gpu, const char *model) {
-    json_t *object =
-        json_pack("{ss ss ss ss si si so so so so so so so so}", "gpu", gpu, "model_device", model, "family", f->family,
-                  "m", f->range, "pairs", f->pairs, "problems", f->problems, "rho", number_or_null(f->rho), "low",
-                  number_or_null(f->low), "high", number_or_null(f->high), "rho_within", number_or_null(f->within),
-                  "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst), "pruned_mean",
-                  number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));
+/* The two devices, and which time model the second one's times are of. */
+struct sides {
+    const char *gpu, *model, *time_model;
+};
+
+static void print_json(const struct finding *f, const struct sides *sides) {
+    json_t *object = json_pack(
+        "{ss ss ss ss ss si si so so so so so so so so}", "gpu", sides->gpu, "model_device", sides->model, "time_model",
+        sides->time_model, "family", f->family, "m", f->range, "pairs", f->pairs, "problems", f->problems, "rho",
+        number_or_null(f->rho), "low", number_or_null(f->low), "high", number_or_null(f->high), "rho_within",
+        number_or_null(f->within), "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst),
+        "pruned_mean", number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));
     json_line(object);
 }
 
-static void print_heading(const char *gpu, const char *model) {
-    printf("%s measured, %s modelled; cold cache\n"
+static void print_heading(const struct sides *sides) {
+    printf("%s measured, %s modelled%s%s; cold cache\n"
            "rho: Spearman's over all problems, with its 95 %% interval; within: the mean of each problem's own;\n"
            "regret: the measured time of the candidate that the model puts first, over the best measured one\n"
            "pruned: the same of the best among the tenth that the model puts first\n"
            "Over the favourites of a search these say little: draw candidates with sweep --strategy sample\n"
            "%-8s %-7s %6s %8s %7s %7s %7s %7s %7s %7s %7s %7s\n",
-           gpu, model, "family", "m", "pairs", "problems", "rho", "low", "high", "within", "regret", "worst", "pruned",
-           "worst");
+           sides->gpu, sides->model, *sides->time_model ? ", time model " : "", sides->time_model, "family", "m",
+           "pairs", "problems", "rho", "low", "high", "within", "regret", "worst", "pruned", "worst");
 }
 
 /* Each family once, in the order of the pairs, then all together; each over all m and over stretches of it. */
-static void print_findings(const struct pairs *pairs, const char *gpu, const char *model, bool json) {
+static void print_findings(const struct pairs *pairs, const struct sides *sides, bool json) {
     const char **names = xcalloc((size_t)pairs->count + 1, sizeof *names);
     int count = 0;
     for (int i = 0; i < pairs->count; i++) {
@@ -229,13 +235,13 @@ static void print_findings(const struct pairs *pairs, const char *gpu, const cha
     }
     names[count++] = "all";
     if (!json)
-        print_heading(gpu, model);
+        print_heading(sides);
     for (int n = 0; n < count; n++)
         for (int r = 0; r < RANGES; r++) {
             struct finding f;
             find(pairs, names[n], &ranges[r], &f);
             if (f.pairs && json)
-                print_json(&f, gpu, model);
+                print_json(&f, sides);
             else if (f.pairs)
                 print_row(&f);
         }
@@ -254,9 +260,11 @@ static enum mt_status correlate(const struct correlate_options *o) {
     sqlite3 *db = store_handle(store);
     if (!(status = find_device(db, false, o->query.gpu, "", &gpu)) &&
         !(status = find_device(db, true, o->model_device, o->model_device ? "" : rows_cell(&gpu, 0, "cc"), &model)) &&
-        !(status = read_pairs(db, rows_cell(&gpu, 0, "device"), rows_cell(&model, 0, "device"), &rows, &pairs)))
-        print_findings(&pairs, rows_cell(&gpu, 0, "device_name"), rows_cell(&model, 0, "device_name"),
-                       o->query.common.json);
+        !(status = read_pairs(db, rows_cell(&gpu, 0, "device"), rows_cell(&model, 0, "device"), &rows, &pairs))) {
+        const struct sides sides = {rows_cell(&gpu, 0, "device_name"), rows_cell(&model, 0, "device_name"),
+                                    rows_cell(&model, 0, "time_model")};
+        print_findings(&pairs, &sides, o->query.common.json);
+    }
     free(pairs.item);
     rows_release(&gpu);
     rows_release(&model);

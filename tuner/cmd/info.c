@@ -34,12 +34,13 @@ static json_t *device_json(const char *spec) {
     if (device_open(&dev, spec))
         return json_pack("{ss}", "missing", fail_message());
     device_arch(&dev, arch);
-    json_t *object = json_pack("{ss ss ss sb ss ss si si si si si si si sf si}", "spec", dev.spec, "name", dev.name,
-                               "uuid", dev.uuid, "software", (int)dev.software, "stand_in", device_stand_in(&dev),
-                               "arch", arch, "compute_capability", dev.cc, "sm_count", dev.sm_count, "l2_bytes",
-                               dev.l2_bytes, "smem_per_sm", dev.smem_per_sm, "smem_per_block", dev.smem_per_block_optin,
-                               "registers_per_sm", dev.regs_per_sm, "threads_per_sm", dev.threads_per_sm, "memory_gib",
-                               (double)dev.memory_bytes / (1 << 30), "driver_version", dev.driver_version);
+    json_t *object =
+        json_pack("{ss ss ss sb ss ss si si si si si si si sf si ss}", "spec", dev.spec, "name", dev.name, "uuid",
+                  dev.uuid, "software", (int)dev.software, "stand_in", device_stand_in(&dev), "arch", arch,
+                  "compute_capability", dev.cc, "sm_count", dev.sm_count, "l2_bytes", dev.l2_bytes, "smem_per_sm",
+                  dev.smem_per_sm, "smem_per_block", dev.smem_per_block_optin, "registers_per_sm", dev.regs_per_sm,
+                  "threads_per_sm", dev.threads_per_sm, "memory_gib", (double)dev.memory_bytes / (1 << 30),
+                  "driver_version", dev.driver_version, "time_model", dev.time_model);
     device_close(&dev);
     return object;
 }
@@ -144,6 +145,8 @@ static void print_device(const json_t *device) {
            number_of(device, "smem_per_sm") / 1024, number_of(device, "smem_per_block") / 1024);
     printf("          driver API %d.%d, %s\n", driver / 1000, driver % 1000 / 10, text_of(device, "uuid"));
     printf("          stand-in %s\n", text_of(device, "stand_in"));
+    if (*text_of(device, "time_model"))
+        printf("          time model %s\n", text_of(device, "time_model"));
 }
 
 static void print_compiler(const json_t *compiler) {

@@ -76,8 +76,9 @@ static void append_warning(const char *what, struct str *page) {
 
 /* Rows of the page, one table for each origin. */
 static void append_rows(const struct rows *rows, int last, struct str *page) {
-    static const char lift[] = ",origin,model,tp,group_size,dtype,cache_state,device_name,uuid,family,template_hash,"
-                               "clocks,baseline_lacks,missing,";
+    static const char lift[] =
+        ",origin,model,tp,group_size,dtype,cache_state,device_name,uuid,family,template_hash,time_model,"
+        "clocks,baseline_lacks,missing,";
     for (int first = 0, end; first < last; first = end) {
         end = rows_run_end(rows, first, "origin");
         end = end < last ? end : last;

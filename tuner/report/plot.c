@@ -85,6 +85,8 @@ static void short_device(const struct plot_set *set, struct str *out) {
 void plot_set_where(const struct plot_set *set, struct str *out) {
     str_printf(out, "%s on %s", field(set, "origin"), plot_set_modelled(set) ? "software device " : "");
     short_device(set, out);
+    if (*field(set, "time_model"))
+        str_printf(out, ", time model %s", field(set, "time_model"));
 }
 
 void plot_set_name(const struct plot_set *set, struct str *out) {

@@ -24,7 +24,7 @@ enum mt_status plot_script(const char *dir, const char *name, const struct str *
 
 /* "SET": made of device, model and formats; fit for a file name. Appends. */
 void plot_set_name(const struct plot_set *set, struct str *out);
-/* "modelled on software device A100-SXM-80G" or "measured on NVIDIA ...". Appends. */
+/* "modelled on software device A100-SXM-80G, time model 0123456789abcdef" or "measured on NVIDIA ...". Appends. */
 void plot_set_where(const struct plot_set *set, struct str *out);
 bool plot_set_modelled(const struct plot_set *set);
 

@@ -120,10 +120,11 @@ static enum mt_status say_what_is_old(sqlite3 *db) {
     if (status != MT_OK)
         return status;
     if (rows.count)
-        log_info("%s older measurements are kept but do not count (another driver, NVRTC, cuBLAS, release of a peer or "
-                 "kernel templates); "
-                 "`mixtune show --all` lists them",
-                 rows_cell(&rows, 0, "n"));
+        log_info(
+            "%s older measurements are kept but do not count (another driver, NVRTC, cuBLAS, release of a peer, kernel "
+            "templates or time model); "
+            "`mixtune show --all` lists them",
+            rows_cell(&rows, 0, "n"));
     rows_release(&rows);
     char hash[33];
     if (template_hash(hash) != MT_OK)

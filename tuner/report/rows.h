@@ -50,7 +50,7 @@ struct table_style {
     bool headless;
 };
 /* What a good measurement has nothing of. */
-#define ROWS_RARE ",baseline_lacks,missing,rejected,low_clock,"
+#define ROWS_RARE ",baseline_lacks,missing,rejected,low_clock,time_model,"
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out);
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
 /* RFC 4180 with a header line, and one JSON object a line. */

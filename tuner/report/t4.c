@@ -203,8 +203,8 @@ static const struct list {
     const char *name, *sql;
 } lists[] = {
     {"devices", "SELECT uuid, name, cc, sm_count, software FROM t4_device ORDER BY place"},
-    {"environments",
-     "SELECT driver_version, nvrtc_version, template_hash, cublas_version, clocks FROM t4_environment ORDER BY place"},
+    {"environments", "SELECT driver_version, nvrtc_version, template_hash, cublas_version, clocks, time_model FROM "
+                     "t4_environment ORDER BY place"},
     {"runs", "SELECT d.place AS device, e.place AS environment, command, " ISO_TIME(
                  "started") " AS started, missing FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
                             "JOIN t4_environment AS e ON e.id = r.environment ORDER BY r.place"},

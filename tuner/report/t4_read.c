@@ -136,13 +136,18 @@ static enum mt_status add_row(const struct reader *r, const struct insert *into,
 struct column {
     const char *name;
     enum kind kind;
+    bool newer; /* a text that older files do not have, and is "" there */
 };
 
 static enum mt_status put_columns(const struct reader *r, const struct insert *into, const json_t *row,
                                   const struct column *columns) {
     enum mt_status status = MT_OK;
     for (int c = 0; columns[c].name && status == MT_OK; c++) {
-        const json_t *value;
+        const json_t *value = json_object_get(row, columns[c].name);
+        if (!value && columns[c].newer) {
+            insert_text(into, columns[c].name, "");
+            continue;
+        }
         status = field(r, row, columns[c].name, columns[c].kind, &value);
         if (status == MT_OK)
             put(into, columns[c].name, value);
@@ -218,13 +223,19 @@ static enum mt_status read_list(struct reader *r, const json_t *mixtune, const c
 }
 
 static enum mt_status read_metadata(struct reader *r, const json_t *root) {
-    static const struct column device[] = {{"uuid", KIND_TEXT},        {"name", KIND_TEXT},        {"cc", KIND_INTEGER},
-                                           {"sm_count", KIND_INTEGER}, {"software", KIND_INTEGER}, {0}};
-    static const struct column environment[] = {
-        {"driver_version", KIND_INTEGER}, {"nvrtc_version", KIND_INTEGER}, {"template_hash", KIND_TEXT},
-        {"cublas_version", KIND_TEXT},    {"clocks", KIND_TEXT},           {0}};
-    static const struct column layer[] = {{"model", KIND_TEXT}, {"layer", KIND_TEXT}, {"n", KIND_INTEGER},
-                                          {"k", KIND_INTEGER},  {"tp", KIND_INTEGER}, {0}};
+    static const struct column device[] = {{"uuid", KIND_TEXT, false},        {"name", KIND_TEXT, false},
+                                           {"cc", KIND_INTEGER, false},       {"sm_count", KIND_INTEGER, false},
+                                           {"software", KIND_INTEGER, false}, {0}};
+    static const struct column environment[] = {{"driver_version", KIND_INTEGER, false},
+                                                {"nvrtc_version", KIND_INTEGER, false},
+                                                {"template_hash", KIND_TEXT, false},
+                                                {"cublas_version", KIND_TEXT, false},
+                                                {"clocks", KIND_TEXT, false},
+                                                {"time_model", KIND_TEXT, true},
+                                                {0}};
+    static const struct column layer[] = {{"model", KIND_TEXT, false}, {"layer", KIND_TEXT, false},
+                                          {"n", KIND_INTEGER, false},  {"k", KIND_INTEGER, false},
+                                          {"tp", KIND_INTEGER, false}, {0}};
     const json_t *metadata, *mixtune;
     snprintf(r->where, sizeof r->where, "the file");
     enum mt_status status = field(r, root, "metadata", KIND_OBJECT, &metadata);
@@ -332,10 +343,10 @@ static enum mt_status put_rejected(struct reader *r, const json_t *list) {
 
 static enum mt_status read_result(struct reader *r, const json_t *result) {
     static const struct column plain[] = {
-        {"m", KIND_INTEGER},         {"group_size", KIND_INTEGER}, {"scheme", KIND_TEXT},
-        {"dtype", KIND_TEXT},        {"binary", KIND_TEXT},        {"outcome", KIND_TEXT},
-        {"message", KIND_TEXT},      {"origin", KIND_TEXT},        {"cache_state", KIND_TEXT},
-        {"registers", KIND_INTEGER}, {"smem_bytes", KIND_INTEGER}, {"spill_bytes", KIND_INTEGER}};
+        {"m", KIND_INTEGER, false},         {"group_size", KIND_INTEGER, false}, {"scheme", KIND_TEXT, false},
+        {"dtype", KIND_TEXT, false},        {"binary", KIND_TEXT, false},        {"outcome", KIND_TEXT, false},
+        {"message", KIND_TEXT, false},      {"origin", KIND_TEXT, false},        {"cache_state", KIND_TEXT, false},
+        {"registers", KIND_INTEGER, false}, {"smem_bytes", KIND_INTEGER, false}, {"spill_bytes", KIND_INTEGER, false}};
     const json_t *list, *run, *layer, *outcome, *timestamp, *value;
     int64_t keys[3], created, key;
     bool good;

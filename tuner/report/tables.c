@@ -49,9 +49,9 @@ static void print_notes(const struct rows *rows, int first, int last, struct str
 
 /* One table for each origin, so that measured and modelled times never stand under each other. */
 static void print_tables(const struct rows *rows, struct str *out) {
-    static const char lift[] =
-        ",model,tp,group_size,dtype,cache_state,device_name,template_hash,driver_version,nvrtc_version,cublas_version,"
-        "sample_count,state,family,peer_dtype,baseline_lacks,missing,";
+    static const char lift[] = ",model,tp,group_size,dtype,cache_state,device_name,template_hash,driver_version,nvrtc_"
+                               "version,cublas_version,time_model,"
+                               "sample_count,state,family,peer_dtype,baseline_lacks,missing,";
     static const char hide[] = ",uuid,low_ns,high_ns,ratio_low,ratio_high,";
     for (int first = 0, last; first < rows->count; first = last) {
         last = rows_run_end(rows, first, "origin");

@@ -37,7 +37,8 @@ struct order {
 static const char known_query[] =
     "SELECT model, layer, tp, n, k, m, scheme, group_size, dtype, family, config, median_ns, max(created) FROM fact "
     "WHERE uuid = :uuid AND origin = :origin AND cache_state = 'cold' AND NOT is_baseline AND NOT is_peer "
-    "AND (driver_version, nvrtc_version, template_hash) = (SELECT e.driver_version, e.nvrtc_version, e.template_hash "
+    "AND (driver_version, nvrtc_version, template_hash, time_model) = "
+    "(SELECT e.driver_version, e.nvrtc_version, e.template_hash, e.time_model "
     "FROM run JOIN device ON device.id = run.device JOIN environment AS e ON e.id = run.environment "
     "WHERE device.uuid = :uuid ORDER BY run.started DESC LIMIT 1) "
     "GROUP BY config_id, layer_id, m, scheme, group_size, dtype ORDER BY created, id";

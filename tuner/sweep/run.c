@@ -6,7 +6,8 @@ enum mt_status run_begin(struct store *store, const struct worker *worker, const
     const struct device *dev = worker_device(worker);
     const struct store_device device = {dev->uuid, dev->name, dev->cc, dev->sm_count, dev->software};
     struct store_environment env = {.driver_version = dev->driver_version,
-                                    .cublas_version = worker_cublas_version(worker)};
+                                    .cublas_version = worker_cublas_version(worker),
+                                    .time_model = dev->time_model};
     struct str clocks = {0}, missing = {0};
     char templates[33];
     enum mt_status status;

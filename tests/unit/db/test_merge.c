@@ -200,7 +200,7 @@ static void an_older_version_is_not_changed_in_place(void **state) {
     snprintf(sql, sizeof sql,
              "PRAGMA application_id = %d; PRAGMA user_version = 1; ATTACH '%s' AS now; INSERT INTO device SELECT * "
              "FROM now.device; "
-             "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT id + 1, device, "
+             "INSERT INTO environment " OLD_ENVIRONMENT "; INSERT INTO run SELECT id + 1, device, "
              "environment, command, started "
              "FROM now.run; INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config "
              "FROM now.config; "
@@ -253,7 +253,7 @@ static void version_5_gets_the_keys_of_today(void **state) {
     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created "
     snprintf(sql, sizeof sql,
              "PRAGMA application_id = %d; PRAGMA user_version = 5; ATTACH '%s' AS now;"
-             "INSERT INTO device SELECT * FROM now.device; INSERT INTO environment SELECT * FROM now.environment;"
+             "INSERT INTO device SELECT * FROM now.device; INSERT INTO environment " OLD_ENVIRONMENT ";"
              "INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config FROM now.config;"
              "INSERT INTO knob SELECT * FROM now.knob;"
              "INSERT INTO run SELECT " OLD_RUN ", device, environment, command, started FROM now.run AS r;"
@@ -274,6 +274,43 @@ static void version_5_gets_the_keys_of_today(void **state) {
     assert_int_equal(count.measurements + count.runs, 0);
     assert_same_rows(old, now);
     free((void *)old), free((void *)now);
+}
+
+/* A winner of ours, and perhaps the baseline and a limit, all of one time model. */
+static void make_modelled(const char *path, const char *time_model, double ns, bool baseline) {
+    struct store_environment environment = env;
+    const struct store_limit limit = {"fma", "lanes/clock/SM", ns, ORIGIN_MODELLED};
+    environment.time_model = time_model;
+    struct store *store = open_run(path, &soft, &environment);
+    struct store_measurement m = good(&ns, 1);
+    m.origin = ORIGIN_MODELLED;
+    check_ok(store_record(store, &m));
+    check_ok(store_record_limit(store, &limit));
+    m.scheme = "fp16", m.family = "f16";
+    if (baseline)
+        check_ok(store_record(store, &m));
+    store_close(store);
+}
+
+/* Both are kept, and only those of the newer are current: no ratio and no floor has times of both. */
+static void times_of_two_models_never_meet(void **state) {
+    struct fixture *f = *state;
+    struct merge_count count;
+    char paths[2][120];
+    snprintf(paths[0], sizeof paths[0], "%s", at(f, "old.db"));
+    snprintf(paths[1], sizeof paths[1], "%s", at(f, "new.db"));
+    const char *const sources[] = {paths[1], paths[0]};
+    make_modelled(paths[0], "model-1", 3000, true);
+    make_modelled(paths[1], "model-2", 1000, false);
+    check_ok(merge(at(f, "x.db"), sources, 2, &count));
+    struct store *store = open_run(at(f, "x.db"), &soft, &env);
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement"), 3);
+    assert_int_equal(number(store, "SELECT count(DISTINCT time_model) FROM fact"), 2);
+    assert_int_equal(number(store, "SELECT count(*) FROM fact WHERE stale = (time_model = 'model-1')"), 3);
+    assert_int_equal(number(store, "SELECT count(*) FROM speedup WHERE time_model = 'model-2' AND ratio IS NULL"), 1);
+    assert_int_equal(number(store, "SELECT count(*) FROM speedup"), 1);
+    assert_int_equal(number(store, "SELECT fma_lanes FROM reach"), 1000);
+    store_close(store);
 }
 
 /* A sweep has the source open: what it committed so far is in the copy, and it can go on. */
@@ -321,6 +358,7 @@ int main(void) {
         TEST(software_times_never_become_measured),
         TEST(an_older_version_is_not_changed_in_place),
         TEST(version_5_gets_the_keys_of_today),
+        TEST(times_of_two_models_never_meet),
         TEST(a_source_in_use),
         TEST(a_source_is_only_read),
     };

@@ -48,7 +48,7 @@ static void samples_come_back_bit_for_bit(void **state) {
 static void every_column_is_what_was_given(void **state) {
     struct fixture *f = *state;
     const struct store_device device = {"uuid", "name", 91, 133, 0};
-    const struct store_environment environment = {13001, 1301, "templates", "cublas", "clocks", "gate"};
+    const struct store_environment environment = {13001, 1301, "templates", "cublas", "clocks", "gate", "model"};
     const double samples[3] = {5, 6.5, 7};
     struct store *store;
     assert_int_equal(store_open(f->path, &store), MT_OK);
@@ -241,18 +241,18 @@ static void resuming_skips_what_is_there(void **state) {
 }
 
 /* What a change of the environment makes stale: kernels of ours by driver, NVRTC and templates; libraries by driver and
- * cuBLAS. */
+ * cuBLAS; all by the time model. */
 static void stale_rows_stay_and_do_not_count(void **state) {
     struct fixture *f = *state;
-    struct store_environment changed[5] = {env, env, env, env, env};
+    struct store_environment changed[6] = {env, env, env, env, env, env};
     changed[0].driver_version++, changed[1].nvrtc_version++, changed[2].template_hash = "templates-2";
-    changed[3].cublas_version = "13.1", changed[4].clocks = "{\"sm\": 1}";
-    static const int ours[5] = {1, 1, 1, 0, 0}, library[5] = {1, 0, 0, 1, 0};
+    changed[3].cublas_version = "13.1", changed[4].clocks = "{\"sm\": 1}", changed[5].time_model = "model-2";
+    static const int ours[6] = {1, 1, 1, 0, 0, 1}, library[6] = {1, 0, 0, 1, 0, 1};
     double sample = 5000;
     struct store_measurement m = good(&sample, 1), base = good(&sample, 1), third = good(&sample, 1);
     base.family = "cublas", base.config = "", base.scheme = "fp16";
     third.m = 99;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         struct store *store = open_run(f->path, &gpu, &env);
         assert_int_equal(store_record(store, &m), MT_OK);
         assert_int_equal(store_record(store, &base), MT_OK);
@@ -357,7 +357,9 @@ static void a_migration_is_told(void **state) {
                      SQLITE_OK);
     sqlite3_close(db);
     said_while_opening(old, log, &said);
-    str_printf(&want, "%s: brought from database version 5 to 6\n", old);
+    int newest;
+    schema_steps(&newest);
+    str_printf(&want, "%s: brought from database version 5 to %d\n", old, newest);
     assert_string_equal(said.data, want.data);
     str_clear(&said);
     said_while_opening(old, log, &said);

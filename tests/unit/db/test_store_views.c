@@ -30,9 +30,9 @@ static double high_of(double ns) {
 static int origin_of(const struct row *r) {
     return r->device == 2 || (r->device == 1 && r->repeat) ? ORIGIN_MODELLED : ORIGIN_MEASURED;
 }
-static const struct store_environment environments[3] = {{13000, 1300, "templates-1", "13.0", "", ""},
-                                                         {13000, 1300, "templates-2", "13.0", "", ""},
-                                                         {13000, 1300, "templates-2", "13.1", "x", ""}};
+static const struct store_environment environments[3] = {{13000, 1300, "templates-1", "13.0", "", "", "model-1"},
+                                                         {13000, 1300, "templates-2", "13.0", "", "", "model-1"},
+                                                         {13000, 1300, "templates-2", "13.1", "x", "", "model-2"}};
 /* Layers 0 and 1 have the same shape: they share baselines. */
 static const struct store_layer layers[LAYERS] = {
     {"a", "o", 4096, 4096, 1}, {"b", "o", 4096, 4096, 1}, {"a", "down", 4096, 14336, 2}};
@@ -115,12 +115,15 @@ static int newest_env(int device) {
 static int is_current(const struct row *r) {
     const struct store_environment *e = &environments[r->env], *now = &environments[newest_env(r->device)];
     int library = !schemes[r->scheme] && r->config < 2;
+    if (strcmp(e->time_model, now->time_model) != 0)
+        return 0;
     if (library ? strcmp(e->cublas_version, now->cublas_version) : strcmp(e->template_hash, now->template_hash))
         return 0;
     for (const struct row *s = r + 1; s < rows + ROWS; s++) {
         const struct store_environment *f = &environments[s->env];
-        int same_tools =
-            library ? !strcmp(f->cublas_version, now->cublas_version) : !strcmp(f->template_hash, now->template_hash);
+        int same_tools = (library ? !strcmp(f->cublas_version, now->cublas_version)
+                                  : !strcmp(f->template_hash, now->template_hash)) &&
+                         !strcmp(f->time_model, now->time_model);
         if (s->device == r->device && s->layer == r->layer && s->m == r->m && s->scheme == r->scheme &&
             s->group == r->group && s->dtype == r->dtype && s->cache == r->cache && s->config == r->config &&
             origin_of(s) == origin_of(r) && same_tools)
@@ -333,7 +336,7 @@ static void a_baseline_says_which_libraries_it_lacks(void **state) {
 /* ---- peers ---- */
 
 /* As tests/gpu/peers.py sees its machine: no NVRTC, no templates. */
-static const struct store_environment peers_env = {13000, 0, "", "", "{}", ""};
+static const struct store_environment peers_env = {13000, 0, "", "", "{}", "", ""};
 
 static struct store_measurement peer(const char *family, const char *config, const char *scheme, const double *ns) {
     struct store_measurement m = good(ns, 1);
@@ -477,7 +480,7 @@ static void make_version_3(const char *path, const char *from) {
     str_printf(
         &sql,
         "ATTACH '%s' AS now; INSERT INTO device SELECT id, uuid, name, cc, sm_count, software FROM now.device; "
-        "INSERT INTO environment SELECT * FROM now.environment; INSERT INTO run SELECT id, device, environment, "
+        "INSERT INTO environment " OLD_ENVIRONMENT "; INSERT INTO run SELECT id, device, environment, "
         "command, "
         "started FROM now.run; "
         "INSERT INTO layer SELECT * FROM now.layer; INSERT INTO config SELECT id, family, config FROM now.config; "

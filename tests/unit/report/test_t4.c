@@ -37,8 +37,8 @@ static enum mt_status import(const char *json, const char *db) {
 /* Every outcome, numbers and texts at the edges, a library kernel, a run that measured nothing. */
 static void make_strange(const char *path) {
     make(path, "GPU-1", "templates-1", 5);
-    struct store_environment other = {12040,        1204, "", "", "{\"sm_mhz\": 1980, \"note\": \"a \\\"b\\\"\"}",
-                                      "cublas,gate"};
+    struct store_environment other = {12040,         1204,     "", "", "{\"sm_mhz\": 1980, \"note\": \"a \\\"b\\\"\"}",
+                                      "cublas,gate", "model-1"};
     struct store *store = open_run(path, &gpu, &other);
     double samples[] = {5e-324, 0.1, 1.0 / 3, 123456789012345678.0, 1e300, 2, 3.0000000000000004};
     for (int outcome = OUTCOME_OK; outcome <= OUTCOME_ILLEGAL_ADDRESS; outcome++) {
@@ -100,6 +100,8 @@ static void older_files_are_read(void **state) {
     json_t *root = load(at(f, "a.json"));
     json_array_foreach(json_object_get(json_object_get(json_object_get(root, "metadata"), "mixtune"), "runs"), i, run)
         assert_int_equal(json_object_del(run, "missing"), 0);
+    json_array_foreach(json_object_get(json_object_get(json_object_get(root, "metadata"), "mixtune"), "environments"),
+                       i, run) assert_int_equal(json_object_del(run, "time_model"), 0);
     json_array_foreach(json_object_get(root, "results"), i, result) {
         json_t *list = json_object_get(result, "measurements");
         for (e = 0; strcmp(json_string_value(json_object_get(json_array_get(list, e), "name")), "rejected") != 0; e++)
@@ -202,7 +204,7 @@ static void every_member_is_missed(struct fixture *f, const json_t *root, json_t
         char part[64];
         snprintf(part, sizeof part, "`%s`", name);
         json_object_del(object, name);
-        if (strcmp(name, "missing") != 0) /* older files have none */
+        if (strcmp(name, "missing") != 0 && strcmp(name, "time_model") != 0) /* older files have none */
             refused(f, root, part);
         json_object_set(object, name, json_null());
         refused(f, root, part);
