@@ -66,8 +66,11 @@ struct mt_gemm_f16_args {
     const void *x, *w;
     void *y;
     const void *bias; // [N] or NULL
+    float *partials;  // as in mt_gemm_args
+    unsigned *counters;
     int m, n, k;
     int ldx, ldw, ldy;
+    int split_k;
     int raster;
 };
 

@@ -1,5 +1,5 @@
 // Plain fp16/bf16 GEMM, Y[M, N] = X[M, K] . W[N, K]^T + bias: the baseline where there is no cuBLAS. cp.async + mma.sync, sm_80 and later.
-// Grid: x = output tiles. Arguments in gemm_args.h.
+// Grid: x = output tiles, z = split-K. Arguments in gemm_args.h.
 #include "gemm_args.h"
 #include "ptx/mma.cuh"
 #include "tile/epilogue.cuh"
@@ -82,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(WARPS_N *WARPS_M * 32, CTAS)
                        args.n - n0};
     const Operand x = {static_cast<const unsigned char *>(args.x) + static_cast<long long>(m0) * args.ldx * 2, args.ldx * 2,
                        tokens};
-    const int steps = (args.k + TILE_K - 1) / TILE_K;
+    const Steps steps = steps_of((args.k + TILE_K - 1) / TILE_K, static_cast<int>(blockIdx.z), args.split_k);
     const int warp = threadIdx.x / 32, warp_n = warp % WARPS_N, warp_m = warp / WARPS_N;
     const uint base = shared_address(shared);
 
@@ -92,21 +92,25 @@ extern "C" __global__ void __launch_bounds__(WARPS_N *WARPS_M * 32, CTAS)
         acc[i / 4 / NI][i / 4 % NI][i % 4] = 0.0f;
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
-        if (s < steps)
-            load_step(base + s * stage_bytes, w, x, s, args.k);
+        if (steps.begin + s < steps.end)
+            load_step(base + s * stage_bytes, w, x, steps.begin + s, args.k);
         cp_async_commit();
     }
     int stage = 0, filling = STAGES - 1;
-    for (int step = 0; step < steps; step++) {
+    for (int step = steps.begin; step < steps.end; step++) {
         cp_async_wait<STAGES - 2>();
         __syncthreads();
-        if (step + STAGES - 1 < steps)
+        if (step + STAGES - 1 < steps.end)
             load_step(base + filling * stage_bytes, w, x, step + STAGES - 1, args.k);
         cp_async_commit();
         multiply_step(acc, base + stage * stage_bytes, warp_n, warp_m);
         stage = stage + 1 == STAGES ? 0 : stage + 1;
         filling = filling + 1 == STAGES ? 0 : filling + 1;
     }
+    const int index = static_cast<int>(blockIdx.x);
+    if (args.split_k > 1 && !Out::reduce_parts(acc, args.partials, &args.counters[index],
+                                               parts_of_split(index, static_cast<int>(blockIdx.z), args.split_k)))
+        return;
     __syncthreads();
     Out::write(acc, shared, args.y, args.ldy, args.bias, nullptr, m0, tokens, n0, args.n);
 }

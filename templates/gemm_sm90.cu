@@ -49,7 +49,7 @@
 #ifndef ZERO // 0 subtract: from the weights before the MMA; 1 start: through the start value, from the group sums
 #error ZERO is unset
 #endif
-#ifndef YIELD // 1: runs of multiply-adds let other warps go first; done to the machine code (runtime/yield.h), nothing here reads it
+#ifndef YIELD // 1: runs of multiply-adds let other warps go first; done to the machine code (runtime/jit/yield.h), nothing here reads it
 #error YIELD is unset
 #endif
 

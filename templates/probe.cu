@@ -1,4 +1,4 @@
-// What the device can do at best, one kernel for each limit (tuner/probe.h lists them): bandwidths, rates of single instructions and of the
+// What the device can do at best, one kernel for each limit (tuner/measure/probe.h lists them): bandwidths, rates of single instructions and of the
 // tensor core, latencies. Every kernel writes what it computed, so that the host can see that the work was done.
 //
 // `rounds` repeats the loop body. A `seed` of 0 makes every operand one known number, so that the result is known too; else they are random.

@@ -3,7 +3,7 @@
 #include "rules.h"
 #include "templates/gemm_args.h"
 
-enum { TILE_N, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, CTAS, RASTER, KNOBS };
+enum { TILE_N, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, CTAS, SPLIT_K, RASTER, KNOBS };
 
 static const struct knob knobs[KNOBS] = {
     [TILE_N] = {"tile_n", "output features per CTA", 128, false},
@@ -13,6 +13,7 @@ static const struct knob knobs[KNOBS] = {
     [WARPS_N] = {"warps_n", "warps along the features", 4, false},
     [WARPS_M] = {"warps_m", "warps along the tokens", 1, false},
     [CTAS] = {"ctas", "CTAs per SM that registers and shared memory are budgeted for", 1, false},
+    [SPLIT_K] = {"split_k", "CTAs that share an output tile along K", 1, true},
     [RASTER] = {"raster", "token tiles walked together before the next feature tile", 1, true},
 };
 
@@ -38,7 +39,8 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
                       v[WARPS_M]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
-    if (!raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
+    if (!split_allowed(v[SPLIT_K], (p->k + v[TILE_K] - 1) / v[TILE_K], reason) ||
+        !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
         return false;
     const int mi = v[TILE_N] / v[WARPS_N] / 16, ni = v[TILE_M] / v[WARPS_M] / 8;
     return resources_allowed(d, threads, v[CTAS], shared_of(c), 4 * mi * ni + 8 * mi + 4 * ni + 40, reason);
@@ -47,18 +49,23 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
 static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
     (void)sm_count;
     const int *v = c->value;
-    const int tiles = (p->m + v[TILE_M] - 1) / v[TILE_M] * ((p->n + v[TILE_N] - 1) / v[TILE_N]);
+    const unsigned split = (unsigned)v[SPLIT_K],
+                   tiles = (unsigned)((p->m + v[TILE_M] - 1) / v[TILE_M] * ((p->n + v[TILE_N] - 1) / v[TILE_N]));
     *out = (struct launch_shape){.tile_n = v[TILE_N],
                                  .tile_m = v[TILE_M],
                                  .tile_k = v[TILE_K],
                                  .x_rows = v[TILE_M],
-                                 .grid = {(unsigned)tiles, 1, 1},
-                                 .items = (unsigned)tiles,
-                                 .split_k = 1,
+                                 .grid = {tiles, 1, split},
+                                 .items = tiles * split,
+                                 .split_k = v[SPLIT_K],
                                  .raster = v[RASTER],
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .smem_bytes = (size_t)shared_of(c),
-                                 .in_order = true};
+                                 .in_order = split == 1};
+    if (split > 1) {
+        out->partials_bytes = (size_t)tiles * split * (size_t)(v[TILE_N] * v[TILE_M]) * sizeof(float);
+        out->counters_bytes = tiles * sizeof(unsigned);
+    }
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {
@@ -67,4 +74,5 @@ static void options(const struct config *c, const struct problem *p, struct str 
                v[TILE_N], v[TILE_M], v[TILE_K], v[STAGES], v[WARPS_N], v[WARPS_M], v[CTAS], p->dtype == DTYPE_BF16);
 }
 
-DEFINE_FAMILY(f16, knobs, .min_cc = 80, .quantised = false, .allowed = allowed, .shape = shape, .options = options);
+DEFINE_FAMILY(f16, knobs, .quick_spaces = "quick-f16", .min_cc = 80, .quantised = false, .allowed = allowed,
+              .shape = shape, .options = options);

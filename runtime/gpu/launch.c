@@ -181,6 +181,7 @@ enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *ke
     struct mt_gemm_f16_args own = *args;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, p, dev->sm_count, &shape);
+    own.split_k = shape.split_k;
     own.raster = shape.raster;
     return launch(dev, kernel, &shape, &own, "the fp16 GEMM cannot be launched", stream);
 }

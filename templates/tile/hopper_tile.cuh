@@ -253,8 +253,8 @@ struct HopperTile {
         }
     }
     // Registers that ptxas sees start from one constant it fills by moves when it sees fit, and if another wgmma is under way it then
-    // serialises all of them (C7518). So with two jobs in a step each start value depends on something: on acc, times a zero that only
-    // we know to be one. A multiply-add costs no more than the move.
+    // serialises all of them (C7518). So with two jobs in a step each start value depends on something: on acc, multiplied by a value that is
+    // always zero, which the compiler cannot prove. A multiply-add costs no more than the move.
     __device__ __forceinline__ void start(int (&sum)[TileM / 2], const Features &f, const View &view, int group,
                                           const float (&acc)[NI][4]) const {
         const int nothing = args.raster >> 31; // raster is positive

@@ -3,16 +3,16 @@
 
 # of each line: the shape, the group size, the type of Y
 if [ "${REHEARSE:-0}" = 1 ]; then
-    odd=("1,100,300 128 fp16") plain=(5,256,256) large=5,256,256 f16=3,40,136 all=() smallest=9,136,136
-    proof80=(--family sm80) proof90=(--family sm90)
+    odd=("1,100,300 128 fp16") plain=(5,256,256) large=5,256,256 f16=3,40,136 smallest=9,136,136
+    proof16=(--family f16) proof80=(--family sm80) proof90=(--family sm90)
     sweep_work=(--model qwen2.5-0.5b --layers o --m 1,16 --scheme w4a8)
     first=1 portions=(2 3 24)
     sample_work=("--model qwen2.5-0.5b --layers o --m 16 --scheme w4a8") drawn=4
     peer_work=(--shape 16,96,512)
 else
     odd=("1,100,300 64 fp16" "33,257,129 128 bf16" "130,48,1000 256 fp16") plain=(1,4096,4096 256,6144,4096) large=1024,4096,14336
-    f16=33,264,136 all=(--all) smallest=33,264,300
-    proof80=(--space proof-sm80) proof90=(--space proof-sm90,proof-sm90-clusters)
+    f16=390,136,1100 smallest=33,264,300
+    proof16=(--space proof-f16 --all) proof80=(--space proof-sm80) proof90=(--space proof-sm90,proof-sm90-clusters)
     sweep_work=(--model llama-3.1-8b --m 1,16,64,256,1024,4096 --scheme w4a8,w8a8)
     first=6 portions=(12 24 48) # candidates of each problem
     sample_work=("--model llama-3.1-8b --layers qkv --m 16 --scheme w4a8" "--model llama-3.1-8b --layers down --m 256 --scheme w4a8"

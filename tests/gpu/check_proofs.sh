@@ -71,7 +71,7 @@ prove() { # family, options of its proofs
 
 # What every baseline and every older GPU needs comes first: should the newest family stop the machine, they are known.
 proofs() {
-    verify f16 "f16 $f16" --family f16 "${all[@]}" --shape "$f16" --dtype fp16,bf16
+    verify f16 "f16 $f16" "${proof16[@]}" --shape "$f16" --dtype fp16,bf16
     prove sm80 "${proof80[@]}"
     if [ "$cc" = 90 ]; then
         prove sm90 "${proof90[@]}"

@@ -41,6 +41,7 @@ static const struct family_case families[] = {
     {"sm90", "blocks=1,tile_m=16,stages=4,consumers=2,stream_k=1", "w4a8", 128, DTYPE_F16},
     {"f16", "tile_n=64,tile_m=16,stages=3", "w4a8", 128, DTYPE_F16},
     {"f16", "tile_n=128,tile_m=64,stages=4", "w4a8", 128, DTYPE_BF16},
+    {"f16", "tile_n=64,tile_m=16,stages=3,split_k=2", "w4a8", 128, DTYPE_F16},
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 

@@ -545,21 +545,22 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
 
 /* ---- finals ---- */
 
-/* The workspace that the neediest asks for: all of them run on it. */
-static enum mt_status reserve_for_all(struct measurer *m, const struct candidate *candidates, int count) {
+/* The workspace that the neediest of the baselines, or of the others, asks for: all of them run on it. */
+static enum mt_status reserve_for_all(struct operands *o, const struct candidate *candidates, int count,
+                                      bool baselines) {
     struct launch_shape most = {0};
     for (int i = 0; i < count; i++) {
         struct launch_shape shape;
-        if (candidates[i].baseline)
+        if (candidates[i].baseline != baselines || !candidates[i].config.family)
             continue;
-        candidates[i].config.family->shape(&candidates[i].config, &candidates[i].item->problem, m->dev->sm_count,
+        candidates[i].config.family->shape(&candidates[i].config, &candidates[i].item->problem, o->dev->sm_count,
                                            &shape);
         if (shape.partials_bytes > most.partials_bytes)
             most.partials_bytes = shape.partials_bytes;
         if (shape.counters_bytes > most.counters_bytes)
             most.counters_bytes = shape.counters_bytes;
     }
-    return operands_reserve(&m->operands, &most);
+    return operands_reserve(o, &most);
 }
 
 static enum mt_status make_plain_operands(struct measurer *m, const struct problem *p, struct operands *plain) {
@@ -601,8 +602,8 @@ enum mt_status measure_rounds(struct measurer *m, const struct candidate *candid
     struct turn *turns = xcalloc((size_t)count, sizeof *turns);
     enum mt_status status;
     step(m, "while its operands were made");
-    if ((status = prepare_operands(m, p, true)) || (status = reserve_for_all(m, candidates, count)) ||
-        (status = make_plain_operands(m, p, &plain)))
+    if ((status = prepare_operands(m, p, true)) || (status = reserve_for_all(&m->operands, candidates, count, false)) ||
+        (status = make_plain_operands(m, p, &plain)) || (status = reserve_for_all(&plain, candidates, count, true)))
         goto out;
     for (int i = 0; i < count && !status; i++)
         status = finalist_open(m, &candidates[i], &inputs[candidates[i].baseline], &turns[i]);

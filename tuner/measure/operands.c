@@ -338,12 +338,15 @@ void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_ar
         .x = copy_at(&o->x, turn, o->token_sets),
         .w = copy_at(&o->weights[0], turn, o->weight_sets),
         .y = copy_at(&o->y, turn, o->token_sets),
+        .partials = memory_pointer(o->partials),
+        .counters = memory_pointer(o->counters),
         .m = p->m,
         .n = p->n,
         .k = p->k,
         .ldx = o->ldw,
         .ldw = o->ldw,
         .ldy = p->n,
+        .split_k = 1,
         .raster = 1,
     };
 }

@@ -83,8 +83,8 @@ static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, 
         (shape.counters_bytes &&
          (status = device_check(dev, dev->drv.MemsetD8(run->counters, 0, shape.counters_bytes), "cuMemsetD8"))))
         return status;
-    proof->gemm.partials = memory_pointer(partials);
-    proof->gemm.counters = memory_pointer(run->counters);
+    proof->gemm.partials = proof->f16.partials = memory_pointer(partials);
+    proof->gemm.counters = proof->f16.counters = memory_pointer(run->counters);
     proof->gemm.y = proof->f16.y = memory_pointer(run->output + GUARD);
     proof->gemm.ldy = proof->f16.ldy = run->ldy;
     return MT_OK;

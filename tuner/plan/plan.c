@@ -92,34 +92,50 @@ static bool baseline_planned(const struct workload *w, int at) {
     return false;
 }
 
-static enum mt_status quick_configs(const struct problem *p, struct config_list *out) {
-    static const int token_tiles[] = {8, 16, 64, 128};
-    int fit = 0;
-    while (fit < 3 && token_tiles[fit] < p->m)
-        fit++;
-    for (int tile_n = 64; tile_n <= 128; tile_n *= 2) {
-        char text[64];
-        struct config config;
-        snprintf(text, sizeof text, "tile_n=%d,tile_m=%d", tile_n, token_tiles[fit]);
-        enum mt_status status = config_parse(family_find("f16"), text, &config);
-        if (status)
-            return status;
-        config_list_add(out, &config);
+/* The token tiles that are worth a measurement for a batch. A larger tile than one that holds all tokens does the same
+ * work and more. With tiles of a quarter of what could be had, or less, the weights are read and unpacked that many
+ * times more often. */
+struct tiles {
+    int least, most;
+};
+
+static struct tiles useful_tiles(const struct config_list *configs, const struct family *family, int m) {
+    int enough = INT_MAX, largest = 0;
+    for (int i = 0; i < configs->count; i++) {
+        const struct config *c = &configs->config[i];
+        const int tile = c->family == family ? config_get(c, "tile_m") : 0;
+        if (tile >= m && tile < enough)
+            enough = tile;
+        if (tile > largest)
+            largest = tile;
     }
-    return MT_OK;
+    const int could = m < largest ? m : largest;
+    return (struct tiles){could / 4 + 1, enough};
 }
 
-/* Quantised kernels are compared with fp16/bf16 GEMMs of the same shape. Those of family f16 run everywhere:
- * appends the configurations that a baseline for `p` is the best of: those of configs/spaces/f16.yaml, or, when
- * `quick`, the default with the token tile that fits m and each feature tile. */
-static enum mt_status baseline_configs(const struct problem *p, const struct device_limits *limits, bool quick,
-                                       struct config_list *out) {
+/* Sharing a tile along K is for SMs that would have none: what fills the device four times over is shared no further. */
+static bool split_is_useful(const struct config *c, const struct problem *p, int sm_count) {
+    struct launch_shape shape;
+    c->family->shape(c, p, sm_count, &shape);
+    return shape.split_k == 1 || shape.items <= 4 * (unsigned)sm_count;
+}
+
+/* Quantised kernels are compared with fp16/bf16 GEMMs of the same shape. Those of family f16 run everywhere: appends
+ * the configurations that a baseline for `p` is the best of. Where NVIDIA's libraries are, they are the baseline: a
+ * quick sweep then takes no part of a tile. */
+static enum mt_status baseline_configs(const struct problem *p, const struct planning *s, struct config_list *out) {
     struct config_list all = {0};
     char reason[160];
-    enum mt_status status = quick ? quick_configs(p, &all) : config_list_read("f16", &all);
-    for (int i = 0; i < all.count && !status; i++)
-        if (config_allowed(&all.config[i], p, limits, reason))
-            config_list_add(out, &all.config[i]);
+    const bool library = s->target->cublas && s->target->cublaslt, quick = s->target->quick;
+    enum mt_status status = config_list_read(quick ? family_f16.quick_spaces : family_f16.name, &all);
+    const struct tiles tiles = useful_tiles(&all, &family_f16, p->m);
+    for (int i = 0; i < all.count && !status; i++) {
+        const struct config *c = &all.config[i];
+        const int tile = config_get(c, "tile_m");
+        if (tile >= tiles.least && tile <= tiles.most && config_allowed(c, p, &s->limits, reason) &&
+            split_is_useful(c, p, s->limits.sm_count) && !(quick && library && config_get(c, "split_k") > 1))
+            config_list_add(out, c);
+    }
     config_list_release(&all);
     return status;
 }
@@ -130,7 +146,7 @@ static enum mt_status plan_baselines(struct planning *s, int at) {
     struct config_list configs = {0};
     if (baseline_planned(s->workload, at))
         return MT_OK;
-    enum mt_status status = baseline_configs(&item->problem, &s->limits, s->target->quick, &configs);
+    enum mt_status status = baseline_configs(&item->problem, s, &configs);
     if (!status && s->target->cublas)
         status = add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
     candidate.library = LIBRARY_CUBLASLT;
@@ -156,27 +172,6 @@ static enum mt_status plan_quantize(struct planning *s, int at) {
             return MT_OK;
     }
     return add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
-}
-
-/* The token tiles that are worth a measurement for a batch. A larger tile than one that holds all tokens does the same
- * work and more. With tiles of a quarter of what could be had, or less, the weights are read and unpacked that many
- * times more often. */
-struct tiles {
-    int least, most;
-};
-
-static struct tiles useful_tiles(const struct config_list *configs, const struct family *family, int m) {
-    int enough = INT_MAX, largest = 0;
-    for (int i = 0; i < configs->count; i++) {
-        const struct config *c = &configs->config[i];
-        const int tile = c->family == family ? config_get(c, "tile_m") : 0;
-        if (tile >= m && tile < enough)
-            enough = tile;
-        if (tile > largest)
-            largest = tile;
-    }
-    const int could = m < largest ? m : largest;
-    return (struct tiles){could / 4 + 1, enough};
 }
 
 static enum mt_status plan_kernels(struct planning *s, int at) {

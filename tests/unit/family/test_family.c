@@ -32,7 +32,7 @@ static void texts(void **state) {
     static const struct {
         const char *family, *text, *binary;
     } defaults[] = {
-        {"f16", "tile_n=128,tile_m=64,tile_k=64,stages=4,warps_n=4,warps_m=1,ctas=1,raster=1",
+        {"f16", "tile_n=128,tile_m=64,tile_k=64,stages=4,warps_n=4,warps_m=1,ctas=1,split_k=1,raster=1",
          "gemm_f16.cu -DTILE_N=128 -DTILE_M=64 -DTILE_K=64 -DSTAGES=4 -DWARPS_N=4 -DWARPS_M=1 -DCTAS=1 -DBF16=1"},
         {"sm80",
          "tile_n=128,tile_n8=0,tile_m=32,tile_k=0,stages=4,warps_n=4,warps_m=1,ctas=1,promote=2,zero=0,order=1,split_k="
@@ -88,7 +88,7 @@ static void options_of_every_knob(void **state) {
         int group, pct8;
         const char *options;
     } cases[] = {
-        {"f16", "tile_n=16,tile_m=24,tile_k=32,stages=5,warps_n=6,warps_m=7,ctas=8,raster=9", 128, 0,
+        {"f16", "tile_n=16,tile_m=24,tile_k=32,stages=5,warps_n=6,warps_m=7,ctas=8,split_k=10,raster=9", 128, 0,
          " -DTILE_N=16 -DTILE_M=24 -DTILE_K=32 -DSTAGES=5 -DWARPS_N=6 -DWARPS_M=7 -DCTAS=8 -DBF16=0"},
         {"sm80",
          "tile_n=16,tile_n8=32,tile_m=24,tile_k=64,stages=5,warps_n=6,warps_m=7,ctas=8,promote=1,zero=1,order=0", 64,
@@ -212,6 +212,8 @@ static void shapes_of_sm80_and_f16(void **state) {
          WANT(64, 32, 32, 32, 3, 1, 256, 0, 1, 0, 1, 0, 3, 18432, 0, 0, 1)},
         {"f16", "tile_n=64,warps_n=2,warps_m=4,tile_m=32,tile_k=32,stages=3", 64, 65, 1000, 128, 0, 108,
          WANT(64, 32, 32, 32, 4, 1, 256, 0, 1, 0, 1, 0, 4, 18432, 0, 0, 1)},
+        {"f16", "tile_n=64,tile_m=32,split_k=5", FEW, 128, 0, 108,
+         WANT(64, 32, 64, 32, 20, 5, 128, 0, 5, 0, 1, 0, 100, 49152, 100 * 64 * 32 * 4, 20 * 4, 0)},
         /* 3 x 4 tiles; stages of 12800 bytes. */
         {"sm80", "raster=4", FEW, 128, 0, 108, WANT(128, 32, 128, 32, 12, 1, 128, 0, 1, 0, 4, 0, 12, 51200, 0, 0, 1)},
         {"sm80", "split_k=3", FEW, 128, 0, 108,

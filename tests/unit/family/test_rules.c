@@ -189,6 +189,9 @@ static void rules_of_f16(void **state) {
         {"raster=4", 129, 300, 1000, 128, 0, "raster must be 1 to 3"},
         {"raster=2", 128, 300, 1000, 128, 0, NULL},
         {"raster=3", 128, 300, 1000, 128, 0, "raster must be 1 to 2"},
+        {"split_k=16", 100, 300, 1000, 128, 0, NULL}, /* steps of 64 */
+        {"split_k=17", 100, 300, 1000, 128, 0, "split_k must be 1 to 16"},
+        {"split_k=0", 100, 300, 1000, 128, 0, "split_k"},
         {"ctas=0", 100, 300, 1000, 128, 0, "0 CTAs of 128 threads"},
         /* 4 stages of (128 + 64) rows of 64 elements: 98304 bytes, two of which are too many for an SM. */
         {"ctas=2", 100, 300, 1000, 128, 0, "2 CTAs with 98304 bytes"},

@@ -349,16 +349,17 @@ static void a_gemm_of_sm80(void **state) {
 static void a_gemm_of_f16(void **state) {
     (void)state;
     struct device dev = hopper();
-    struct kernel kernel = kernel_of("f16", "raster=2");
+    struct kernel kernel = kernel_of("f16", "raster=2,split_k=3");
     const struct problem p = {.m = 130, .n = 300, .k = 1000, .group = 128, .dtype = DTYPE_F16};
     const struct mt_gemm_f16_args args = {.m = 130, .n = 300, .k = 1000, .ldx = 1000, .ldw = 1000, .ldy = 300};
     strcpy(seen.entry, "gemm_f16");
     assert_int_equal(launch_gemm_f16(&dev, &kernel, &p, &args, (CUstream)(void *)&stream), MT_OK);
-    assert_memory_equal(seen.grid, ((unsigned[]){9, 1, 1}), sizeof seen.grid); /* 3 tiles of 128, 3 of 64 */
+    assert_memory_equal(seen.grid, ((unsigned[]){9, 1, 3}), sizeof seen.grid); /* 3 tiles of 128, 3 of 64 */
     assert_memory_equal(seen.block, ((unsigned[]){128, 1, 1}), sizeof seen.block);
     assert_int_equal(seen.shared, 4 * (128 + 64) * 64 * 2);
     assert_ptr_equal(seen.stream, &stream);
     assert_int_equal(seen.f16.raster, 2);
+    assert_int_equal(seen.f16.split_k, 3);
     assert_int_equal(seen.f16.ldy, 300);
 }
 

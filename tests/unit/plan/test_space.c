@@ -213,6 +213,11 @@ static const struct coverage sm90 = {"sm90",
                                      "blocks,promote,zero",
                                      refused_sm90};
 
+static const char *const refused_f16[] = {"tile_m=8 warps_m=2", NULL};
+static const struct coverage f16 = {
+    "f16", "proof-f16", {80, 108, 166912, 167936, 65536, 2048}, {{390, 136, 1100}, {33, 257, 129}, {1, 100, 300}}, "",
+    "",    refused_f16};
+
 static bool runs(const struct coverage *c, const struct config *config, const char *scheme) {
     char reason[160];
     bool some = false;
@@ -345,6 +350,7 @@ static void test_proofs(void **state) {
     srand48(5);
     assert_int_equal(check_pairs(&sm80, "w4a8", ""), count_of(sm80.refused));
     assert_int_equal(check_pairs(&sm90, "w4a8", ""), count_of(sm90.refused));
+    assert_int_equal(check_pairs(&f16, "w4a8", ""), count_of(f16.refused));
     check_pairs(&sm80, "w8a8", sm80.many);
     check_pairs(&sm90, "w8a8", sm90.many);
     check_arithmetic(&sm80, 2 * 3 * 2 * 2);
