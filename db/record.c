@@ -31,6 +31,15 @@ enum store_origin store_origin_of(int software) {
     return software ? ORIGIN_MODELLED : ORIGIN_MEASURED;
 }
 
+const char *store_cache_name(enum store_cache cache) {
+    static const char *const names[CACHES] = {"serving", "cold", "hot"};
+    return names[cache];
+}
+
+enum store_cache store_cache_of(int software) {
+    return software ? CACHE_COLD : CACHE_SERVING;
+}
+
 static const char *cache_state(const struct store_measurement *m) {
     return m->cache_state && *m->cache_state ? m->cache_state : "cold";
 }

@@ -13,12 +13,13 @@ EMBED_FILE(schema_4_sql, "db/schema_4.sql");
 EMBED_FILE(schema_5_sql, "db/schema_5.sql");
 EMBED_FILE(schema_6_sql, "db/schema_6.sql");
 EMBED_FILE(schema_7_sql, "db/schema_7.sql");
+EMBED_FILE(schema_8_sql, "db/schema_8.sql");
 extern const char schema_sql[], schema_2_sql[], schema_3_sql[], schema_4_sql[], schema_5_sql[], schema_6_sql[],
-    schema_7_sql[];
+    schema_7_sql[], schema_8_sql[];
 
 const char *const *schema_steps(int *count) {
-    static const char *const steps[] = {schema_sql,   schema_2_sql, schema_3_sql, schema_4_sql,
-                                        schema_5_sql, schema_6_sql, schema_7_sql, NULL};
+    static const char *const steps[] = {schema_sql,   schema_2_sql, schema_3_sql, schema_4_sql, schema_5_sql,
+                                        schema_6_sql, schema_7_sql, schema_8_sql, NULL};
     if (count)
         *count = sizeof steps / sizeof *steps - 1;
     return steps;

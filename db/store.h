@@ -31,6 +31,13 @@ struct store_layer {
     int n, k, tp;
 };
 enum store_origin { ORIGIN_MEASURED, ORIGIN_MODELLED };
+/* What lies in the caches when a launch begins. */
+enum store_cache {
+    CACHE_SERVING, /* the activations, which a server's kernel before has just written; weights come from memory */
+    CACHE_COLD,    /* nothing */
+    CACHE_HOT,     /* everything that fits */
+    CACHES
+};
 /* What became of a candidate. The texts are store_outcome_name(). */
 enum store_outcome {
     OUTCOME_OK,
@@ -51,7 +58,7 @@ struct store_measurement {
     enum store_outcome outcome;
     const char *message; /* why, when not OUTCOME_OK */
     enum store_origin origin;
-    const char *cache_state;  /* "serving", "cold" or "hot" */
+    const char *cache_state;  /* of store_cache_name() */
     const double *samples_ns; /* one time per sample; NULL when not OK */
     int sample_count;
     double median_ns, low_ns, high_ns; /* and its 95 % confidence interval */
@@ -99,6 +106,9 @@ struct sqlite3 *store_handle(struct store *store);
 
 const char *store_outcome_name(enum store_outcome outcome);
 const char *store_origin_name(enum store_origin origin);
+const char *store_cache_name(enum store_cache cache);
+/* The state that a device's winners are chosen in. The model of a software device knows no other than cold. */
+enum store_cache store_cache_of(int software);
 /* Of the times of a device: those of a software one are modelled. */
 enum store_origin store_origin_of(int software);
 

@@ -1,4 +1,4 @@
--- What may go into a bundle: the cold winners of one type of GPU and one origin that these kernel templates and this compiler made, what
+-- What may go into a bundle: the winners, in the state of the caches that headlines are told in, of one type of GPU and one origin that these kernel templates and this compiler made, what
 -- is within 1 % of each in order of simplicity (tuner/report/winner_set.h keeps one of them), and the fastest library kernel beside.
 -- Of several devices of the type, the newest measurement of each layer and batch size.
 WITH library AS (
@@ -7,10 +7,10 @@ WITH library AS (
     WHERE outcome = 'ok' AND is_library
     GROUP BY device, n, k, m, dtype, cache_state, origin
 ), candidate AS (
-    SELECT *, row_number() OVER (PARTITION BY model, tp, layer, n, k, group_size, scheme, dtype, m ORDER BY created DESC, id) AS place
+    SELECT *, row_number() OVER (PARTITION BY model, tp, layer, n, k, group_size, scheme, dtype, m ORDER BY is_headline DESC, created DESC, id) AS place
     FROM asked LEFT JOIN library USING (device, n, k, m, dtype, cache_state, origin)
     WHERE device_name = :device AND cc = CAST(:cc AS INTEGER) AND sm_count = CAST(:sm_count AS INTEGER)
-          AND origin = :origin AND cache_state = 'cold' AND template_hash = :templates AND nvrtc_version = CAST(:nvrtc AS INTEGER)
+          AND origin = :origin AND template_hash = :templates AND nvrtc_version = CAST(:nvrtc AS INTEGER)
 )
 SELECT c.model, c.tp, c.layer, c.n, c.k, c.group_size, c.scheme, c.dtype, c.m, x.family, x.config,
        x.binary, x.median_ns, library_family, library_ns, x.driver_version, c.software

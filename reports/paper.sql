@@ -14,9 +14,10 @@ WITH paper(n, scheme, ratio) AS (
     WHERE k = 4096 AND n IN (4096, 14336) AND m IN (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 )
 SELECT mine.n, k, mine.scheme, group_size, dtype, cache_state,
-       CASE WHEN count(mine.ratio) = 11 THEN avg(mine.ratio) END AS ratio,
        CASE WHEN count(ratio_with_quantize) = 11 THEN avg(ratio_with_quantize) END AS ratio_with_quantize,
+       CASE WHEN count(mine.ratio) = 11 THEN avg(mine.ratio) END AS ratio,
        CASE WHEN count(torch_ratio) = 11 THEN avg(torch_ratio) END AS ratio_over_torch, paper.ratio AS ratio_of_the_paper,
+       max(states_differ) AS states_differ, group_concat(DISTINCT baseline_family) AS baseline_family,
        origin, device_name, uuid, 'A100-80G' AS device_of_the_paper
 FROM mine JOIN paper ON paper.n = mine.n AND paper.scheme = mine.scheme
 WHERE twin = 1

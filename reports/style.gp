@@ -1,6 +1,7 @@
 # What all plots share. Before this stand the variables that `mixtune report` sets:
 #   name (of the files, without extension), data (CSV), what, where (two lines of the title), times (the words for its times),
-#   baseline (its name with its kernels), layers, schemes, ms (lists of words).
+#   baseline (its name with its kernels), counted, floors and marked (1 where the time of quantising, the floors, and states of the
+#   device that differ are there), layers, schemes, ms (lists of words).
 # The colours are those of Okabe and Ito, which people with any colour vision tell apart.
 colours = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #8B6914 #6A3D9A"
 ink = "#222222"

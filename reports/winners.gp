@@ -1,4 +1,7 @@
-# The winners of each layer as a map: blue where they are faster than the fp16 baseline, orange where they are slower.
+# The winners of each layer as a map: blue where they are faster than the fp16 baseline, orange where they are slower; with the time of
+# quantising the activations, where it is known.
+figure = counted ? 13 : 10
+cost(t, q) = t + (counted && q == q ? q : 0)
 lines = ""
 do for [l in layers] { do for [s in schemes] { lines = lines." ".l."|".s } }
 height = 190 + 52 * words(lines)
@@ -27,7 +30,7 @@ set yrange [0.5:words(lines) + 0.5]
 set palette defined (-2 "#B34E00", -1 "#E69F66", 0 "#f7f7f7", 1 "#7FB2D9", 2 "#00508A")
 set cbrange [-2:2]
 set cbtics ("1/4" -2, "1/2" -1, "1" 0, "2" 1, "4" 2)
-set cblabel "speed-up (".times.") over the\n".baseline
+set cblabel "speed-up (".times.(counted ? ", quantising counted" : ", without quantising").")\nover the ".baseline
 set style fill solid 1.0 border linecolor rgb "#ffffff"
 
 do for [format in "svg png"] {
@@ -35,9 +38,9 @@ do for [format in "svg png"] {
     set output name.".".format
     plot data using (order(ms, strcol(5))):(line_of(strcol(1), strcol(2))):(0.5):(0.5) with boxxyerror \
             fillcolor rgb "#dddddd" linewidth 2, \
-        data using (order(ms, strcol(5))):(line_of(strcol(1), strcol(2))):(0.5):(0.5):(shown(known(10))) with boxxyerror \
+        data using (order(ms, strcol(5))):(line_of(strcol(1), strcol(2))):(0.5):(0.5):(shown(known(figure))) with boxxyerror \
             linewidth 2 linecolor palette, \
-        data using (order(ms, strcol(5))):(line_of(strcol(1), strcol(2))):(text(known(10), $6)):(ink_on(known(10))) with labels \
+        data using (order(ms, strcol(5))):(line_of(strcol(1), strcol(2))):(text(known(figure), cost($6, known(22)))):(ink_on(known(figure))) with labels \
             font ",11" textcolor rgb variable
     set output
 }

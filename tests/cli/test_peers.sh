@@ -120,7 +120,7 @@ done
 result "report draws the peers and tabulates them"
 
 [ "$(grep -c . "$TMPDIR/report/data/paper.csv")" = 3 ] || verdict+=" not two rows beside the paper: $(cat "$TMPDIR/report/data/paper.csv"); "
-grep -q '^4096,4096,w4a8,128,fp16,cold,3.0,,4.0,1.96,measured,TEST GPU (invented),GPU-test,A100-80G$' "$TMPDIR/report/data/paper.csv" ||
+grep -q '^4096,4096,w4a8,128,fp16,cold,,3.0,4.0,1.96,0,cublas,measured,TEST GPU (invented),GPU-test,A100-80G$' "$TMPDIR/report/data/paper.csv" ||
     verdict="$verdict $(cat "$TMPDIR/report/data/paper.csv"); "
 grep -q '^tiny,1,fp16,128,cold,w4a8,triton-w4a8,11,.*,0.247[0-9]*,2,fp16,' "$TMPDIR/report/data/peer-summary.csv" ||
     verdict="$verdict $(cat "$TMPDIR/report/data/peer-summary.csv"); "

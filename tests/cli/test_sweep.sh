@@ -55,10 +55,11 @@ import json, sys
 winner = next(r for r in map(json.loads, open(sys.argv[1])) if r["m"] == 17 and r["scheme"] == "w4a8")
 rows = [json.loads(line) for line in open(sys.argv[2])]
 row = next(r for r in rows if r["config"] == winner["config"] and r["family"] == winner["family"])
-view = set(sys.argv[3].split())
+view = set(sys.argv[3].split()) | {"floor_share", "floor_share_with_quantize"}
 wrong = [f"{name} is no column of the view" for name in winner if name not in view]
 wrong += [f"bench's {name} is no column of the view" for name in row if name not in view | {"gb_per_s"}]
 both = ("model tp layer n k m scheme group_size dtype cache_state median_ns low_ns high_ns baseline_family baseline_ns ratio baseline_lacks"
+        " quantize_ns ratio_with_quantize time_model"
         " missing rejected low_clock origin device_name uuid family config template_hash").split()
 wrong += [f"{name}: {winner.get(name, 'missing')} and {row.get(name, 'missing')}" for name in both
           if name not in winner or name not in row or winner[name] != row[name]]
@@ -72,8 +73,8 @@ cp "$TMPDIR/out" "$TMPDIR/table"
 run 0 sweep "$db" "${work[@]}"
 diff "$TMPDIR/table" "$TMPDIR/out" >>"$TMPDIR/err" || verdict="$verdict another table; "
 [ "$(head -n 1 "$TMPDIR/out" | grep -c '^MODELLED: ')" = 1 ] || verdict="$verdict no heading; "
-us=$(sed -n 's/.*"m":17,"scheme":"w4a8".*"median_ns":\([0-9.]*\),.*"baseline_ns":\([0-9.]*\),.*/\1 \2/p' "$TMPDIR/winners" |
-    awk '{ printf "%.2f +f16 +%.2f +%.2fx", $1 / 1000, $2 / 1000, $2 / $1 }')
+us=$(sed -n 's/.*"m":17,"scheme":"w4a8".*"median_ns":\([0-9.]*\),.*"quantize_ns":\([0-9.]*\),.*"baseline_ns":\([0-9.]*\),.*/\1 \2 \3/p' \
+    "$TMPDIR/winners" | awk '{ printf "%.2f +%.2f +f16 +%.2f +%.2fx +- +%.2fx", $1 / 1000, $2 / 1000, $3 / 1000, $3 / ($1 + $2), $3 / $1 }')
 expect "^200x300 +200 +300 +17 +w4a8 +$us " out
 result 'the table of sweep is that of show, in microseconds'
 

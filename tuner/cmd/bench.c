@@ -97,7 +97,8 @@ static enum mt_status check_allowed(const struct config_list *configs, const str
 static double least_bytes(const struct candidate *candidate) {
     struct operands shape = {.problem = candidate->item->problem, .quantised = !candidate->baseline};
     shape.ldw = shape.problem.k;
-    return candidate->library == LIBRARY_QUANTIZE ? 0 : (double)operands_traffic(&shape);
+    return (double)(candidate->library == LIBRARY_QUANTIZE ? quantize_operands_traffic(&shape.problem)
+                                                           : operands_traffic(&shape));
 }
 
 /* What is running: `store` holds what was measured so far, in memory only. */

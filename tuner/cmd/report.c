@@ -6,6 +6,7 @@
 #include "tuner/report/json_line.h"
 #include "tuner/report/plot.h"
 #include "tuner/report/query.h"
+#include "tuner/report/tables.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,11 +68,21 @@ static enum mt_status append_picture(const char *dir, const char *name, const ch
 }
 
 static void append_warning(const char *what, struct str *page) {
-    str_printf(
-        page,
-        "<p class=\"modelled\"><strong>Modelled.</strong> Every time in %s is modelled on a software device. They "
-        "compare configurations with each other and are no speed-up of a real GPU.</p>\n",
-        what);
+    str_printf(page,
+               "<p class=\"modelled\"><strong>Modelled.</strong> Every time in %s is modelled on a software device, "
+               "cold caches "
+               "and all. They "
+               "compare configurations with each other and are no speed-up of a real GPU.</p>\n",
+               what);
+}
+
+/* What the marks of the rows stand for. */
+static void append_marks(const struct rows *rows, int first, int end, struct str *page) {
+    int marked = 0;
+    for (int r = first; r < end; r++)
+        marked += rows_is(rows, r, "states_differ", "1");
+    if (marked)
+        str_printf(page, "<p>" ROWS_MARK " %d of %d rows: %s.</p>\n", marked, end - first, tables_states_differ);
 }
 
 /* Rows of the page, one table for each origin. */
@@ -85,20 +96,24 @@ static void append_rows(const struct rows *rows, int last, struct str *page) {
         bool modelled = rows_is(rows, first, "origin", store_origin_name(ORIGIN_MODELLED));
         /* An interval of a modelled time has no meaning. */
         struct table_style style = {.lift = lift,
-                                    .hide = modelled ? ",low_ns,high_ns,ratio_low,ratio_high," : ",low_ns,high_ns,",
+                                    .hide = modelled ? ",low_ns,high_ns,ratio_low,ratio_high,ratio_with_quantize_low,"
+                                                       "ratio_with_quantize_high,states_differ,"
+                                                     : ",low_ns,high_ns,states_differ,",
                                     .rare = ROWS_RARE,
                                     .first = first,
                                     .last = end};
         if (modelled && (rows_column(rows, "median_ns") >= 0 || rows_column(rows, "ratio") >= 0))
             append_warning("this table", page);
         rows_print_html(rows, &style, page);
+        append_marks(rows, first, end, page);
     }
 }
 
 struct page_table {
     const char *name, *sql, *heading;
     int limit;        /* rows on the page; 0: all */
-    const char *note; /* of a table that is there only with rows in it: what they mean; NULL: it always is */
+    const char *note; /* what the rows mean; NULL: that is clear */
+    bool always;      /* also without rows */
 };
 
 /* A table of the page, and all its rows as DIR/data/NAME.csv. */
@@ -108,7 +123,7 @@ static enum mt_status append_table(sqlite3 *db, const char *dir, const struct pa
     enum mt_status status = rows_read(db, table->sql, NULL, &rows);
     if (status != MT_OK)
         return status;
-    if (table->note && !rows.count) {
+    if (!table->always && !rows.count) {
         rows_release(&rows);
         return MT_OK;
     }
@@ -117,7 +132,7 @@ static enum mt_status append_table(sqlite3 *db, const char *dir, const struct pa
     status = file_write_atomic(path.data, csv.data, csv.length);
     int last = table->limit && rows.count > table->limit ? table->limit : rows.count;
     str_printf(page, "<h2>%s</h2>\n%s", table->heading, rows.count ? "" : "<p>None.</p>\n");
-    if (table->note)
+    if (table->note && rows.count)
         str_printf(page, "<p>%s</p>\n", table->note);
     append_rows(&rows, last, page);
     if (last < rows.count)
@@ -161,20 +176,32 @@ static enum mt_status append_set(sqlite3 *db, const char *dir, const struct plot
 
 static enum mt_status append_tables(sqlite3 *db, const char *dir, struct str *page) {
     static const struct page_table tables[] = {
-        {"winners", report_winners_sql, "Winners", 0, NULL},
+        {"winners", report_winners_sql, "Winners", 0,
+         "ratio_with_quantize: the headline, the time of the strongest fp16 kernel there is (baseline_family) over "
+         "that of "
+         "quantising the activations and the winner; ratio leaves quantising out. Each stands beside its share of the "
+         "floor: "
+         "the time that the bytes and multiplications take at the least, over the time that was taken. cache_state "
+         "says "
+         "what lay in the caches: serving (weights come from memory, activations were just written), cold or hot.",
+         true},
         {"peer-summary", report_peer_summary_sql, "Winners over peers in short", 0,
          "ratio: the mean over all layers and batch sizes, above 1 where the winner is faster; losses: how many are "
-         "not. Of each peer the fastest of its configurations."},
+         "not. Of each peer the fastest of its configurations.",
+         false},
         {"peers", report_peers_sql, "Peers", PAGE_PEERS,
          "Kernels of others beside the winner of the same shape: ratio is peer over winner, below 1 where the peer is "
-         "faster."},
+         "faster.",
+         false},
         {"paper", report_paper_sql, "Beside Figure 5 of MixLLM (arXiv 2412.14590)", 0,
-         "Mean speed-ups over M = 1, 2, 4 &hellip; 1024. ratio: over the faster of cuBLAS and cuBLASLt; "
-         "ratio_over_torch: over torch fp16. The paper's is over torch fp16 on its own GPU, with operands that the L2 "
-         "cache still held."},
-        {"devices", report_devices_sql, "Devices and environments", 0, NULL},
-        {"outcomes", report_outcomes_sql, "Candidates", 0, NULL},
-        {"failures", report_failures_sql, "Failures", PAGE_FAILURES, NULL},
+         "Mean speed-ups over M = 1, 2, 4 &hellip; 1024. ratio_with_quantize and ratio: over the kernels that "
+         "baseline_family names, with the time of quantising and without; ratio_over_torch: over torch fp16, without. "
+         "The "
+         "paper's is over torch fp16 on its own GPU, with operands that the L2 cache still held.",
+         false},
+        {"devices", report_devices_sql, "Devices and environments", 0, NULL, true},
+        {"outcomes", report_outcomes_sql, "Candidates", 0, NULL, true},
+        {"failures", report_failures_sql, "Failures", PAGE_FAILURES, NULL, true},
     };
     enum mt_status status = MT_OK;
     for (size_t i = 0; i < sizeof tables / sizeof *tables && status == MT_OK; i++)

@@ -193,11 +193,13 @@ struct timed {
     const struct kernel *kernel;              /* NULL: a library kernel */
     const struct lt_plan *lt;                 /* of cuBLASLt, if not NULL */
     int algorithm;
+    enum store_cache cache;
 };
 
 static enum mt_status launch_timed(void *context, int turn, CUstream stream) {
     const struct timed *t = context;
     const struct operands *o = t->operands;
+    const int tokens = t->cache == CACHE_SERVING ? 0 : turn; /* a server has one set of activations, and many weights */
     if (t->quantize) {
         struct mt_quantize_args args;
         quantize_operands_args(t->quantize, turn, &args);
@@ -205,11 +207,11 @@ static enum mt_status launch_timed(void *context, int turn, CUstream stream) {
     }
     if (o->quantised) {
         struct mt_gemm_args args;
-        operands_gemm_args(o, turn, &args);
+        operands_gemm_args(o, turn, tokens, &args);
         return launch_gemm(o->dev, t->kernel, &o->problem, &args, stream);
     }
     struct mt_gemm_f16_args args;
-    operands_f16_args(o, turn, &args);
+    operands_f16_args(o, turn, tokens, &args);
     if (t->kernel)
         return launch_gemm_f16(o->dev, t->kernel, &o->problem, &args, stream);
     return t->lt ? lt_plan_gemm(t->lt, t->algorithm, &args, stream)
@@ -271,26 +273,39 @@ static void sign_of_life(void *context) {
     step(t->m, "while it was timed");
 }
 
+/* Launches until the same inputs come again. A quantisation has no weights: what a server's has to read is hot. */
+static int rotation_of(const struct timed *timed) {
+    if (timed->cache == CACHE_HOT)
+        return 1;
+    if (timed->quantize)
+        return timed->cache == CACHE_SERVING ? 1 : timed->quantize->sets;
+    return operands_rotation(timed->operands);
+}
+
 static struct timer_job job_for(struct timed *timed) {
     return (struct timer_job){.launch = launch_timed,
                               .context = timed,
-                              .rotation = timed->quantize ? timed->quantize->sets : operands_rotation(timed->operands),
+                              .rotation = rotation_of(timed),
                               .gate = timed->m->gate,
                               .bad_since = &timed->m->bad_since,
                               .alive = sign_of_life,
                               .limits = timed->m->limits};
 }
 
-/* Cold is what counts: the inputs of each launch were last used more than the cache ago. On a software device every
- * time is cold, so there is no other. */
+/* First in the state of the caches that decides; where that is worth it, in the other states of a real device too. */
 static void time_candidate(struct measurer *m, struct timed *timed, double beat_ns, struct measured *out,
                            struct check *check) {
+    const enum store_cache first = store_cache_of(m->dev->software);
+    timed->cache = first;
     struct timer_job job = job_for(timed);
     job.beat_ns = beat_ns;
     enum mt_status status = timer_measure(m->dev, &job, &out->timing);
-    if (!status && !m->dev->software && !out->timing.probed_only) {
-        job.rotation = 1;
-        status = timer_measure(m->dev, &job, &out->hot);
+    for (int cache = 0; cache < CACHES && !m->dev->software && !out->timing.probed_only && !status; cache++) {
+        if (cache == (int)first)
+            continue;
+        timed->cache = (enum store_cache)cache;
+        job = job_for(timed);
+        status = timer_measure(m->dev, &job, &out->beside[cache]);
     }
     if (status)
         check_failure(m->dev, check);
@@ -305,7 +320,8 @@ static void not_ok(struct measured *out, enum store_outcome outcome, const char 
 
 void measured_release(struct measured *measured) {
     timing_release(&measured->timing);
-    timing_release(&measured->hot);
+    for (int cache = 0; cache < CACHES; cache++)
+        timing_release(&measured->beside[cache]);
 }
 
 static void adopt_check(struct measured *out, const struct check *check) {
@@ -338,6 +354,7 @@ struct turn {
 };
 
 static enum mt_status turn_open(struct turn *turn, struct inputs *inputs) {
+    turn->timed.cache = store_cache_of(turn->timed.m->dev->software);
     turn->job = job_for(&turn->timed);
     turn->job.turn = &inputs->turn;
     return timer_open(turn->timed.m->dev, &turn->job, &turn->timer);
@@ -407,7 +424,7 @@ static const struct lt_choice *choose_algorithm(struct measurer *m, const struct
         if (c->m == p->m && c->n == p->n && c->k == p->k && c->dtype == p->dtype)
             return c;
     }
-    operands_f16_args(o, 0, &args);
+    operands_f16_args(o, 0, 0, &args);
     *status = lt_plan_open(m->lt, &args, p->dtype, few ? FEW_ALGORITHMS : LT_MAX_ALGORITHMS, &choice.plan);
     if (!*status)
         *status = fastest_algorithm(m, &inputs, &choice);
@@ -659,22 +676,30 @@ enum mt_status measure(struct measurer *m, const struct candidate *candidate, st
     return status;
 }
 
+static void pack_timing(const struct timing *timing, struct str *bytes) {
+    if (timing->count)
+        str_append_bytes(bytes, timing->samples_ns, (size_t)timing->count * sizeof(double));
+}
+
 void measured_pack(const struct measured *measured, struct str *bytes) {
-    const struct timing *timings[] = {&measured->timing, &measured->hot};
-    for (int i = 0; i < 2; i++)
-        if (timings[i]->count)
-            str_append_bytes(bytes, timings[i]->samples_ns, (size_t)timings[i]->count * sizeof(double));
+    pack_timing(&measured->timing, bytes);
+    for (int cache = 0; cache < CACHES; cache++)
+        pack_timing(&measured->beside[cache], bytes);
+}
+
+/* Where the next one begins. */
+static const char *unpack_timing(struct timing *timing, const char *bytes) {
+    size_t size = (size_t)timing->count * sizeof(double);
+    timing->samples_ns = size ? xmalloc(size) : NULL;
+    if (size)
+        memcpy(timing->samples_ns, bytes, size);
+    return bytes + size;
 }
 
 void measured_unpack(struct measured *measured, const char *bytes) {
-    struct timing *timings[] = {&measured->timing, &measured->hot};
-    for (int i = 0; i < 2; i++) {
-        size_t size = (size_t)timings[i]->count * sizeof(double);
-        timings[i]->samples_ns = size ? xmalloc(size) : NULL;
-        if (size)
-            memcpy(timings[i]->samples_ns, bytes, size);
-        bytes += size;
-    }
+    bytes = unpack_timing(&measured->timing, bytes);
+    for (int cache = 0; cache < CACHES; cache++)
+        bytes = unpack_timing(&measured->beside[cache], bytes);
 }
 
 static void row_times(struct store_measurement *row, const struct timing *timing) {
@@ -699,12 +724,19 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
     out->spill_bytes = measured->spill_bytes;
 }
 
-bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,
-                      struct store_measurement *out) {
-    if (measured->hot.count == 0)
+bool measured_row_beside(const struct measured *measured, enum store_cache cache, const struct store_measurement *first,
+                         struct store_measurement *out) {
+    if (measured->beside[cache].count == 0)
         return false;
-    *out = *cold;
-    out->cache_state = "hot";
-    row_times(out, &measured->hot);
+    *out = *first;
+    out->cache_state = store_cache_name(cache);
+    row_times(out, &measured->beside[cache]);
     return true;
+}
+
+struct rejected measured_rejected(const struct measured *measured) {
+    struct rejected sum = measured->timing.rejected;
+    for (int cache = 0; cache < CACHES; cache++)
+        rejected_add(&sum, &measured->beside[cache].rejected);
+    return sum;
 }

@@ -15,8 +15,8 @@
 struct measured {
     enum store_outcome outcome;
     char message[320];
-    struct timing timing; /* with a cold cache; when OUTCOME_OK */
-    struct timing hot;    /* with the operands in the cache; no samples on a software device, whose times are cold */
+    struct timing timing;         /* in the state of the caches that decides (store_cache_of()); when OUTCOME_OK */
+    struct timing beside[CACHES]; /* in the other ones; no samples on a software device, which has one */
     int registers, smem_bytes, spill_bytes;
     char binary[33];   /* "" where nothing was built */
     bool context_lost; /* the device's context is unusable: this process can measure nothing more */
@@ -72,8 +72,11 @@ enum mt_status measure_rounds(struct measurer *m, const struct candidate *candid
  * configuration and must live as long as the row. */
 void measured_row(const struct candidate *candidate, const struct measured *measured, bool software,
                   struct str *config_text, struct store_measurement *out);
-/* The second row of a candidate that was also timed with a hot cache; false if it was not. `cold` is its first row. */
-bool measured_hot_row(const struct measured *measured, const struct store_measurement *cold,
-                      struct store_measurement *out);
+/* The row of a candidate that was also timed in another state of the caches; false if it was not. `first` is the row of
+ * the one that decides. */
+bool measured_row_beside(const struct measured *measured, enum store_cache cache, const struct store_measurement *first,
+                         struct store_measurement *out);
+/* What was thrown away in all states. */
+struct rejected measured_rejected(const struct measured *measured);
 
 #endif

@@ -304,13 +304,13 @@ int operands_rotation(const struct operands *o) {
     return o->weight_sets;
 }
 
-void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args *out) {
+void operands_gemm_args(const struct operands *o, int turn, int tokens, struct mt_gemm_args *out) {
     const struct problem *p = &o->problem;
     *out = (struct mt_gemm_args){
-        .x = copy_at(&o->x, turn, o->token_sets),
-        .x_scales = copy_at(&o->x_scales, turn, o->token_sets),
-        .x_sums = copy_at(&o->x_sums, turn, o->token_sets),
-        .y = copy_at(&o->y, turn, o->token_sets),
+        .x = copy_at(&o->x, tokens, o->token_sets),
+        .x_scales = copy_at(&o->x_scales, tokens, o->token_sets),
+        .x_sums = copy_at(&o->x_sums, tokens, o->token_sets),
+        .y = copy_at(&o->y, tokens, o->token_sets),
         .partials = memory_pointer(o->partials),
         .counters = memory_pointer(o->counters),
         .m = p->m,
@@ -332,12 +332,12 @@ void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args 
         };
 }
 
-void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_args *out) {
+void operands_f16_args(const struct operands *o, int turn, int tokens, struct mt_gemm_f16_args *out) {
     const struct problem *p = &o->problem;
     *out = (struct mt_gemm_f16_args){
-        .x = copy_at(&o->x, turn, o->token_sets),
+        .x = copy_at(&o->x, tokens, o->token_sets),
         .w = copy_at(&o->weights[0], turn, o->weight_sets),
-        .y = copy_at(&o->y, turn, o->token_sets),
+        .y = copy_at(&o->y, tokens, o->token_sets),
         .partials = memory_pointer(o->partials),
         .counters = memory_pointer(o->counters),
         .m = p->m,
@@ -351,9 +351,13 @@ void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_ar
     };
 }
 
+size_t quantize_operands_traffic(const struct problem *p) {
+    return (size_t)p->m * ((size_t)p->k * 2 + (size_t)problem_k_padded(p) + (size_t)problem_groups(p) * 8);
+}
+
 enum mt_status quantize_operands_init(struct quantize_operands *o, struct device *dev, const struct problem *p) {
     const size_t m = (size_t)p->m, in = m * (size_t)p->k * 2, out = m * (size_t)problem_k_padded(p);
-    const size_t sides = m * (size_t)problem_groups(p) * 4, all = in + out + 2 * sides;
+    const size_t sides = m * (size_t)problem_groups(p) * 4, all = quantize_operands_traffic(p);
     enum mt_status status;
     *o = (struct quantize_operands){.dev = dev, .problem = *p, .sets = sets_for(dev, all, all)};
     if ((status =

@@ -43,9 +43,9 @@ void operands_release(struct operands *o);
 
 /* How many launches pass before the same inputs come again. */
 int operands_rotation(const struct operands *o);
-/* Launch arguments of turn 0, 1, 2, ...; any non-negative number. */
-void operands_gemm_args(const struct operands *o, int turn, struct mt_gemm_args *out);
-void operands_f16_args(const struct operands *o, int turn, struct mt_gemm_f16_args *out);
+/* Launch arguments of turn 0, 1, 2, ... of the weights and of the tokens with their output; any non-negative numbers. */
+void operands_gemm_args(const struct operands *o, int turn, int tokens, struct mt_gemm_args *out);
+void operands_f16_args(const struct operands *o, int turn, int tokens, struct mt_gemm_f16_args *out);
 
 /* The same for quantize_act.cu: fp16/bf16 activations in, int8 with scales and sums out. */
 struct quantize_operands {
@@ -62,5 +62,7 @@ void quantize_operands_release(struct quantize_operands *o);
 
 /* Bytes that one launch reads and writes at least once: weights, scales, tokens, output. */
 size_t operands_traffic(const struct operands *o);
+/* The same of one quantisation: tokens in, codes, scales and sums out. */
+size_t quantize_operands_traffic(const struct problem *p);
 
 #endif

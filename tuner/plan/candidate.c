@@ -24,7 +24,7 @@ void candidate_row(const struct candidate *candidate, bool software, struct str 
         .outcome = OUTCOME_OK,
         .message = "",
         .origin = store_origin_of(software),
-        .cache_state = "cold",
+        .cache_state = store_cache_name(store_cache_of(software)),
     };
 }
 

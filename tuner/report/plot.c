@@ -19,8 +19,8 @@ static const struct {
     const char *name, *script, *title;
     bool needs_baseline;
 } kinds[PLOT_KINDS] = {
-    [PLOT_SPEEDUP] = {"speedup", report_speedup_gp, "speed-up over the baseline", true},
-    [PLOT_TIME] = {"time", report_time_gp, "time of the fastest configuration", false},
+    [PLOT_SPEEDUP] = {"speedup", report_speedup_gp, "speed-up of the fastest configuration", true},
+    [PLOT_TIME] = {"time", report_time_gp, "time of the fastest configuration, without quantising", false},
     [PLOT_WINNERS] = {"winners", report_winners_gp, "the fastest configuration of each layer", false},
     [PLOT_PEERS] = {"peers", report_peers_gp, "speed-up of the fastest configuration over peers", false},
 };
@@ -170,6 +170,14 @@ static void set_batch_sizes(struct str *out, const struct rows *rows) {
     free(m);
 }
 
+/* Some row has something there: without a column for it (of peers) none has. */
+static bool has_some(const struct rows *curves, const char *column) {
+    for (int r = 0; r < curves->count && rows_column(curves, column) >= 0; r++)
+        if (*rows_cell(curves, r, column))
+            return true;
+    return false;
+}
+
 static void make_script(const struct plot_set *set, const struct rows *curves, const char *data, const char *name,
                         int kind, struct str *script) {
     struct str text = {0};
@@ -192,6 +200,11 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
         set_words(script, "peers", curves, "peer");
     else
         set_baseline(script, set, curves);
+    bool marked = false;
+    for (int r = 0; r < curves->count; r++)
+        marked = marked || rows_is(curves, r, "states_differ", "1");
+    str_printf(script, "counted = %d\nfloors = %d\nmarked = %d\n", has_some(curves, "ratio_with_quantize"),
+               has_some(curves, "floor_share"), marked);
     set_words(script, "layers", curves, "layer");
     set_words(script, "schemes", curves, "scheme");
     set_batch_sizes(script, curves);
@@ -235,13 +248,6 @@ enum mt_status plot_script(const char *dir, const char *name, const struct str *
     return status;
 }
 
-static bool has_baseline(const struct rows *curves) {
-    for (int r = 0; r < curves->count; r++)
-        if (*rows_cell(curves, r, "ratio"))
-            return true;
-    return false;
-}
-
 /* The kinds from `first` to before `end`, from the rows of `sql`, which go to DIR/data/BASE.csv. */
 static enum mt_status draw_kinds(struct sqlite3 *db, const char *dir, const struct plot_set *set, const char *sql,
                                  const char *base, int first, int end, char *names[PLOT_KINDS]) {
@@ -273,7 +279,7 @@ static enum mt_status draw_kinds(struct sqlite3 *db, const char *dir, const stru
     if (curves.count)
         status = file_write_atomic(path.data, csv.data, csv.length);
     for (int kind = first; kind < end && curves.count && status == MT_OK; kind++) {
-        if (kinds[kind].needs_baseline && !has_baseline(&curves))
+        if (kinds[kind].needs_baseline && !has_some(&curves, "ratio"))
             continue;
         struct str name = {0}, script = {0};
         str_printf(&name, "%s-%s", set_name.data, kinds[kind].name);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_DB = 0x200, KEY_MODEL, KEY_LAYER, KEY_M, KEY_SCHEME, KEY_GPU };
+enum { KEY_DB = 0x200, KEY_MODEL, KEY_LAYER, KEY_M, KEY_SCHEME, KEY_GPU, KEY_CACHE };
 
 static const struct argp_option query_table[] = {
     {"db", KEY_DB, "FILE", 0, "The database (default: " DEFAULT_DB ")", 10},
@@ -17,8 +17,21 @@ static const struct argp_option query_table[] = {
     {"m", KEY_M, "LIST", 0, "Only these numbers of tokens: 1,16,4096 or 1:256:x2", 11},
     {"scheme", KEY_SCHEME, "LIST", 0, "Only these schemes: w4a8,w8a8", 11},
     {"gpu", KEY_GPU, "NAME", 0, "Only devices with NAME in their name", 11},
+    {"cache", KEY_CACHE, "STATE", 0,
+     "What lay in the caches: serving (weights come from memory, activations were just written), cold, hot or all "
+     "(default: of winners the first of these that there is; of measurements all)",
+     11},
     {0},
 };
+
+static enum mt_status cache_check(const char *text) {
+    for (int cache = 0; cache < CACHES; cache++)
+        if (!strcmp(text, store_cache_name((enum store_cache)cache)))
+            return MT_OK;
+    if (!strcmp(text, "all"))
+        return MT_OK;
+    return fail(MT_USAGE, "--cache: `%s` is not one of serving, cold, hot, all", text);
+}
 
 static error_t query_parse(int key, char *arg, struct argp_state *state) {
     struct query_options *o = state->input;
@@ -38,6 +51,9 @@ static error_t query_parse(int key, char *arg, struct argp_state *state) {
     case KEY_GPU:
         o->gpu = arg;
         return 0;
+    case KEY_CACHE:
+        o->cache = arg;
+        return options_error(cache_check(arg));
     case KEY_M:
         return options_error(int_list_parse(arg, "--m", &o->m));
     case KEY_SCHEME:
@@ -56,7 +72,7 @@ void query_options_release(struct query_options *o) {
     int_list_release(&o->m);
 }
 
-/* The conditions on columns that speedup and fact share. Freed with sqlite3_free(). */
+/* The conditions on columns that headline, peer and fact share. Freed with sqlite3_free(). */
 static char *conditions(const struct query_options *o) {
     sqlite3_str *sql = sqlite3_str_new(NULL);
     sqlite3_str_appendall(sql, "1");
@@ -66,6 +82,8 @@ static char *conditions(const struct query_options *o) {
         sqlite3_str_appendf(sql, " AND instr(',' || %Q || ',', ',' || layer || ',')", o->layers);
     if (o->gpu)
         sqlite3_str_appendf(sql, " AND instr(lower(device_name), lower(%Q))", o->gpu);
+    if (o->cache && strcmp(o->cache, "all") != 0)
+        sqlite3_str_appendf(sql, " AND cache_state = %Q", o->cache);
     for (int i = 0; i < o->m.count; i++)
         sqlite3_str_appendf(sql, "%s%d%s", i ? "," : " AND m IN (", o->m.value[i], i + 1 == o->m.count ? ")" : "");
     for (int i = 0; i < o->scheme_count; i++) {
@@ -89,24 +107,25 @@ enum mt_status query_ask(sqlite3 *db, const char *where) {
     return run(db, sqlite3_mprintf("PRAGMA temp_store = MEMORY;"
                                    "CREATE TEMP TABLE swept AS SELECT layer AS layer_id, min(created) AS layer_order "
                                    "FROM measurement GROUP BY layer;"
-                                   "CREATE TEMP TABLE asked AS SELECT * FROM speedup JOIN swept USING (layer_id) "
+                                   "CREATE TEMP TABLE asked AS SELECT * FROM headline JOIN swept USING (layer_id) "
                                    "WHERE %s;",
                                    where));
 }
 
 static enum mt_status make_tables(sqlite3 *db, const struct query_options *o) {
-    char *where = conditions(o);
-    enum mt_status status = query_ask(db, where);
+    char *where = conditions(o), *told = sqlite3_mprintf("%s%s", where, o->cache ? "" : " AND is_headline");
+    enum mt_status status = query_ask(db, told);
+    sqlite3_free(told);
     if (status == MT_OK)
         status = run(db, sqlite3_mprintf("CREATE TEMP TABLE newest AS SELECT id FROM current UNION ALL SELECT id FROM "
                                          "current_peer;"
                                          "CREATE INDEX temp.newest_id ON newest (id);"
                                          "CREATE TEMP TABLE asked_peer AS SELECT * FROM peer JOIN swept USING "
-                                         "(layer_id) WHERE %s;"
+                                         "(layer_id) WHERE %s%s;"
                                          "CREATE TEMP TABLE asked_fact AS SELECT *, CASE WHEN stale THEN 'stale' WHEN "
                                          "id IN newest THEN 'current' ELSE 'replaced' END AS state "
                                          "FROM fact JOIN swept USING (layer_id) WHERE %s;",
-                                         where, where));
+                                         where, o->cache ? "" : " AND cache_state <> 'hot'", where));
     sqlite3_free(where);
     return status;
 }

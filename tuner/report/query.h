@@ -8,17 +8,18 @@
 struct query_options {
     struct common_options common;          /* json and quiet */
     const char *db, *model, *layers, *gpu; /* NULL: all; db: DEFAULT_DB */
+    const char *cache;                     /* a state of the caches, or "all"; NULL: that of the headline */
     struct int_list m;
     struct scheme scheme[MAX_SCHEMES];
     int scheme_count;
 };
-/* --db, --model, --layer, --m, --scheme, --gpu, --json, --quiet, and no bare words; its input is a struct
+/* --db, --model, --layer, --m, --scheme, --gpu, --cache, --json, --quiet, and no bare words; its input is a struct
  * query_options. */
 extern const struct argp query_argp;
 void query_options_release(struct query_options *o);
 
 /* Opens a database that must exist and makes the part that `o` asks for into three temporary tables of its connection:
- * `asked` (rows of the view speedup), `asked_peer` (rows of the view peer) and `asked_fact` (rows of the view fact,
+ * `asked` (rows of the view headline), `asked_peer` (rows of the view peer) and `asked_fact` (rows of the view fact,
  * with `state`: current, replaced or stale), all with `layer_order`, the order in which the layers were first swept.
  * Says on standard error what does not count and why. */
 enum mt_status query_open(const struct query_options *o, struct store **out);

@@ -121,7 +121,9 @@ static void format_cell(const struct rows *rows, int row, int column, struct str
     else if (is_time)
         str_printf(out, "%.2f", strtod(cell, NULL) / 1e3);
     else if (!strncmp(name, "ratio", 5) || !strcmp(name, "over_floor"))
-        str_printf(out, "%.2fx", strtod(cell, NULL));
+        str_printf(out, "%.2fx%s", strtod(cell, NULL), rows_is(rows, row, "states_differ", "1") ? ROWS_MARK : "");
+    else if (!strncmp(name, "floor_share", 11))
+        str_printf(out, "%.0f%%", 100 * strtod(cell, NULL));
     else
         str_append(out, cell);
 }

@@ -38,9 +38,12 @@ enum mt_status rows_problem(const struct rows *rows, int row, struct problem *ou
 /* The end of the run of rows that have the same cell as row `first`: the index after the last of them. */
 int rows_run_end(const struct rows *rows, int first, const char *name);
 
+/* Stands behind the ratios of a row whose `states_differ` is 1. */
+#define ROWS_MARK "*"
 /* Appends. A table for people: columns of `lift` (",model,dtype,") that are the same in every row move into one line
  * above it, those of `hide` are left out, and those of `rare` where all rows have 0 or nothing; `first`..`last` are the
- * rows that it shows. Times, whose columns end in _ns, are shown in us with two decimals, and so are ratios.
+ * rows that it shows. Times, whose columns end in _ns, are shown in us with two decimals, and so are ratios;
+ * shares are percentages.
  * Rows that are printed one by one stand under each other when their columns are at least so wide, and only the first
  * has the heading. */
 struct table_style {

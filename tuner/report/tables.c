@@ -5,8 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char tables_modelled[] = "MODELLED: every time and ratio in this table is modelled on a software device. They "
+const char tables_modelled[] = "MODELLED: every time and ratio in this table is modelled on a software device, "
+                               "cold caches and all. They "
                                "compare configurations with each other and are no speed-up of a real GPU.\n";
+
+const char tables_states_differ[] =
+    "the two sides of the ratio were measured in different states of the device (clocks, "
+    "power limit, reasons to throttle): measure them again in one run before you quote it";
 
 static int count_cells(const struct rows *rows, int first, int last, const char *name, const char *part) {
     int count = 0;
@@ -18,7 +23,10 @@ static int count_cells(const struct rows *rows, int first, int last, const char 
 /* What a reader of the table would otherwise take for granted. */
 static void print_notes(const struct rows *rows, int first, int last, struct str *out) {
     const int all = last - first, baselines = count_cells(rows, first, last, "baseline_lacks", "cublas"),
-              gates = count_cells(rows, first, last, "missing", "gate");
+              gates = count_cells(rows, first, last, "missing", "gate"),
+              differ = count_cells(rows, first, last, "states_differ", "1");
+    if (differ)
+        str_printf(out, ROWS_MARK " %d of %d rows: %s.\n", differ, all, tables_states_differ);
     if (baselines)
         str_printf(out,
                    "In %d of %d rows the baseline is not the fastest of all libraries: there is no time of those in "
@@ -52,7 +60,8 @@ static void print_tables(const struct rows *rows, struct str *out) {
     static const char lift[] = ",model,tp,group_size,dtype,cache_state,device_name,template_hash,driver_version,nvrtc_"
                                "version,cublas_version,time_model,"
                                "sample_count,state,family,peer_dtype,baseline_lacks,missing,";
-    static const char hide[] = ",uuid,low_ns,high_ns,ratio_low,ratio_high,";
+    static const char hide[] =
+        ",uuid,low_ns,high_ns,ratio_low,ratio_high,ratio_with_quantize_low,ratio_with_quantize_high,states_differ,";
     for (int first = 0, last; first < rows->count; first = last) {
         last = rows_run_end(rows, first, "origin");
         if (first)

@@ -10,5 +10,7 @@ void tables_print(const struct rows *rows, bool json);
 
 /* The line that stands above every table of modelled times. */
 extern const char tables_modelled[];
+/* What ROWS_MARK stands for; part of a sentence. */
+extern const char tables_states_differ[];
 
 #endif

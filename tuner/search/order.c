@@ -36,7 +36,7 @@ struct order {
  * is known. */
 static const char known_query[] =
     "SELECT model, layer, tp, n, k, m, scheme, group_size, dtype, family, config, median_ns, max(created) FROM fact "
-    "WHERE uuid = :uuid AND origin = :origin AND cache_state = 'cold' AND NOT is_baseline AND NOT is_peer "
+    "WHERE uuid = :uuid AND origin = :origin AND cache_state = :cache AND NOT is_baseline AND NOT is_peer "
     "AND (driver_version, nvrtc_version, template_hash, time_model) = "
     "(SELECT e.driver_version, e.nvrtc_version, e.template_hash, e.time_model "
     "FROM run JOIN device ON device.id = run.device JOIN environment AS e ON e.id = run.environment "
@@ -185,7 +185,9 @@ enum mt_status order_open(const struct order_rules *rules, const struct plan *pl
     if (!searched(o))
         return MT_OK;
     want_on_demand(o);
-    const char *const values[] = {":uuid", dev->uuid, ":origin", store_origin_name(store_origin_of(dev->software)),
+    const char *const values[] = {":uuid",   dev->uuid,
+                                  ":origin", store_origin_name(store_origin_of(dev->software)),
+                                  ":cache",  store_cache_name(store_cache_of(dev->software)),
                                   NULL};
     status = rows_read(store_handle(store), known_query, values, &o->known);
     if (status) {

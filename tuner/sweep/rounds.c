@@ -10,7 +10,7 @@
 
 /* Rows of the item of bind_item(). */
 #define OF_ITEM                                                                                                        \
-    "uuid = ?1 AND origin = ?2 AND cache_state = 'cold' AND model = ?3 AND layer = ?4 AND tp = ?5 AND n = ?6 "         \
+    "uuid = ?1 AND origin = ?2 AND cache_state = ?12 AND model = ?3 AND layer = ?4 AND tp = ?5 AND n = ?6 "            \
     "AND k = ?7 AND m = ?8 AND scheme = ?9 AND group_size = ?10 AND dtype = ?11 AND outcome = 'ok' "
 static const char done_sql[] =
     "SELECT max(current.created * (run.command LIKE '" ROUNDS_COMMAND "%')) = max(current.created) "
@@ -21,7 +21,7 @@ static const char finalists_sql[] =
     "ORDER BY split_k, stages, smem_bytes, registers, family, config";
 /* A baseline knows no layer, scheme or group; the best of each family plays. */
 static const char baselines_sql[] =
-    "SELECT family, config, min(median_ns) FROM current WHERE uuid = ?1 AND origin = ?2 AND cache_state = 'cold' "
+    "SELECT family, config, min(median_ns) FROM current WHERE uuid = ?1 AND origin = ?2 AND cache_state = ?12 "
     "AND n = ?6 AND k = ?7 AND m = ?8 AND dtype = ?11 AND outcome = 'ok' AND is_baseline AND family <> 'quantize' "
     "GROUP BY family";
 
@@ -38,6 +38,7 @@ static void bind_item(sqlite3_stmt *s, const struct device *dev, const struct wo
     sqlite3_bind_text(s, 9, item->scheme, -1, SQLITE_STATIC);
     sqlite3_bind_int(s, 10, p->group);
     sqlite3_bind_text(s, 11, dtype_name(p->dtype), -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 12, store_cache_name(store_cache_of(dev->software)), -1, SQLITE_STATIC);
 }
 
 struct field {

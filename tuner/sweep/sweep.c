@@ -129,15 +129,15 @@ static enum mt_status choose(struct sweep *s, int *index) {
 
 static enum mt_status record(struct sweep *s, const struct candidate *candidate, const struct measured *measured) {
     struct str config_text = {0};
-    struct store_measurement row, hot;
+    struct store_measurement row, beside;
     enum mt_status status = MT_OK;
     measured_row(candidate, measured, s->dev->software, &config_text, &row);
-    struct rejected both = measured->timing.rejected;
-    rejected_add(&both, &measured->hot.rejected);
-    tally_add(&s->tally, &both);
-    /* The cold row last: it is the one that says that the candidate has been measured. */
-    if (measured_hot_row(measured, &row, &hot))
-        status = store_record(s->store, &hot);
+    const struct rejected rejected = measured_rejected(measured);
+    tally_add(&s->tally, &rejected);
+    /* The row of the state that decides comes last: it says that the candidate has been measured. */
+    for (int cache = 0; cache < CACHES && !status; cache++)
+        if (measured_row_beside(measured, (enum store_cache)cache, &row, &beside))
+            status = store_record(s->store, &beside);
     if (!status)
         status = store_record(s->store, &row);
     if (measured->outcome != OUTCOME_OK)

@@ -9,9 +9,10 @@
 static char *of_workload(const struct device *dev, const struct workload *workload) {
     sqlite3_str *sql = sqlite3_str_new(NULL);
     sqlite3_str_appendf(sql,
-                        "uuid = %Q AND origin = %Q AND cache_state = 'cold' AND (model, layer, tp, n, k, m, scheme, "
+                        "uuid = %Q AND origin = %Q AND cache_state = %Q AND (model, layer, tp, n, k, m, scheme, "
                         "group_size, dtype) IN (VALUES ",
-                        dev->uuid, store_origin_name(store_origin_of(dev->software)));
+                        dev->uuid, store_origin_name(store_origin_of(dev->software)),
+                        store_cache_name(store_cache_of(dev->software)));
     for (int i = 0; i < workload->count; i++) {
         const struct work_item *item = &workload->item[i];
         const struct problem *p = &item->problem;

@@ -37,6 +37,7 @@ static const struct store_environment environments[3] = {{13000, 1300, "template
 static const struct store_layer layers[LAYERS] = {
     {"a", "o", 4096, 4096, 1}, {"b", "o", 4096, 4096, 1}, {"a", "down", 4096, 14336, 2}};
 static const char *const schemes[3] = {"w4a8", "w8a8", NULL}; /* NULL: a baseline */
+static const char *const caches[3] = {"cold", "hot", "serving"};
 static const char *const dtypes[2] = {"fp16", "bf16"};
 /* From simple to complicated, with what makes them so in numbers. */
 static const struct {
@@ -68,7 +69,7 @@ static void record(struct store *store, const struct row *r) {
         .outcome = r->ok ? OUTCOME_OK : OUTCOME_CRASH,
         .message = "crashed",
         .origin = (enum store_origin)origin_of(r),
-        .cache_state = r->cache ? "hot" : "cold",
+        .cache_state = caches[r->cache],
         .samples_ns = &r->ns,
         .sample_count = 1,
         .median_ns = r->ns,
@@ -95,8 +96,8 @@ static struct store *fill(const char *path) {
             r->device = r[-1].device, r->env = r[-1].env;
         }
         r->layer = draw(LAYERS), r->m = 16 << draw(2), r->scheme = draw(3), r->group = draw(4) ? 128 : 64;
-        r->dtype = draw(4) == 0, r->cache = draw(3) == 0, r->config = draw(CONFIGS), r->ok = draw(8) != 0,
-        r->repeat = draw(2);
+        r->dtype = draw(4) == 0, r->cache = draw(4) == 0 ? 1 + draw(2) : 0, r->config = draw(CONFIGS),
+        r->ok = draw(8) != 0, r->repeat = draw(2);
         r->ns = 1000 * (1 + 0.002 * draw(20));
         if (!schemes[r->scheme])
             r->config %= 3, r->group = 128;
@@ -186,7 +187,7 @@ static void check_row(struct store *store, const struct row *r, const struct row
     sqlite3_bind_text(query, 5, schemes[r->scheme], -1, SQLITE_STATIC);
     sqlite3_bind_int(query, 6, r->group);
     sqlite3_bind_text(query, 7, dtypes[r->dtype], -1, SQLITE_STATIC);
-    sqlite3_bind_text(query, 8, r->cache ? "hot" : "cold", -1, SQLITE_STATIC);
+    sqlite3_bind_text(query, 8, caches[r->cache], -1, SQLITE_STATIC);
     sqlite3_bind_text(query, 9, store_origin_name((enum store_origin)origin_of(r)), -1, SQLITE_STATIC);
     assert_int_equal(sqlite3_step(query), SQLITE_ROW);
     assert_string_equal(sqlite3_column_text(query, 0), configs[w->config].text);
@@ -331,6 +332,117 @@ static void a_baseline_says_which_libraries_it_lacks(void **state) {
                                    "missing = '' AND rejected = 0 AND low_clock IS NULL"),
                      1);
     store_close(store);
+}
+
+/* ---- the headline ---- */
+
+#define CLOCKS(sm, watts, why)                                                                                         \
+    "{\"driver\":\"1\",\"sm_mhz\":" #sm ",\"memory_mhz\":2619,\"power_limit_w\":" #watts ",\"throttle\":[" why "]}"
+
+static void put(struct store *store, const char *family, const char *cache, double ns, double low_clock) {
+    struct store_measurement x = good(&ns, 1);
+    const bool ours = !strcmp(family, "sm80");
+    x.family = family, x.cache_state = cache, x.low_clock = low_clock;
+    if (!ours)
+        x.config = "", x.scheme = "fp16", x.binary = "", x.group = strcmp(family, "quantize") ? 0 : x.group;
+    assert_int_equal(store_record(store, &x), MT_OK);
+}
+
+static void put_all(struct store *store, const char *cache, double ns) {
+    put(store, "sm80", cache, ns, 0);
+    put(store, "cublas", cache, 3 * ns, 0);
+    put(store, "cublaslt-best", cache, 2 * ns, 0);
+    put(store, "quantize", cache, ns / 4, 0);
+}
+
+/* Serving where there is such a row, else cold, else hot; with the time of quantising, over the faster library. */
+static void a_headline_has_one_state_of_the_caches(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    static const char *const order[3] = {"hot", "cold", "serving"};
+    for (int i = 0; i < 3; i++) {
+        put_all(store, order[i], 1000 + i);
+        char sql[300];
+        snprintf(sql, sizeof sql,
+                 "SELECT count(*) FROM headline WHERE is_headline AND cache_state = '%s' AND baseline_family = "
+                 "'cublaslt-best' AND ratio = 2 AND abs(ratio_with_quantize - 1.6) < 1e-9 AND floor_share IS NULL",
+                 order[i]);
+        assert_int_equal(number(store, sql), 1);
+        assert_int_equal(number(store, "SELECT count(*) FROM headline"), i + 1);
+        assert_int_equal(number(store, "SELECT sum(is_headline) FROM headline"), 1);
+    }
+    /* The worst case: baseline at its best, both of ours at their worst. */
+    assert_int_equal(number(store, "SELECT sum(abs(ratio_with_quantize_low - 2 * 0.99 / (1.25 * 1.01)) < 1e-9) FROM "
+                                   "headline"),
+                     3);
+    assert_int_equal(number(store, "SELECT sum(abs(ratio_with_quantize_high - 2 * 1.01 / (1.25 * 0.99)) < 1e-9) FROM "
+                                   "headline"),
+                     3);
+    store_close(store);
+}
+
+/* Weights alone in a serving cache; tokens and output too in a cold one. */
+static void a_floor_has_the_bytes_of_its_state(void **state) {
+    struct fixture *f = *state;
+    struct store *store = open_run(f->path, &gpu, &env);
+    const struct store_limit limits[] = {{"dram_read_load", "GB/s", 1000, ORIGIN_MEASURED},
+                                         {"int8_mma", "TOPS", 1e6, ORIGIN_MEASURED}};
+    const int64_t weights = 6144 * 4096 / 2 + 32 * 3 * 6144, tokens = 16 * (4096 + 8 * 32) + 2 * 16 * 6144;
+    char sql[300];
+    put_all(store, "cold", 20000);
+    put_all(store, "serving", 20000);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(store_record_limit(store, &limits[i]), MT_OK);
+    assert_int_equal(number(store, "SELECT bytes FROM floor WHERE cache_state = 'serving'"), weights);
+    assert_int_equal(number(store, "SELECT bytes FROM floor WHERE cache_state = 'cold'"), weights + tokens);
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM headline WHERE is_headline AND abs(floor_share - %lld / 20000e3) < 1e-9 AND "
+             "abs(floor_share_with_quantize - %lld / 25000e3) < 1e-9",
+             (long long)weights, (long long)weights);
+    assert_int_equal(number(store, sql), 1);
+    store_close(store);
+}
+
+/* Winner and quantisation in the first state of the device, the baseline in the second. */
+static void ratios_of_two_states_are_marked(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *ours, *baseline;
+        double low_clock; /* of the baseline */
+        int differ;
+    } cases[] = {
+        {CLOCKS(1980, 700, ""), CLOCKS(1980, 700, ""), 0, 0},
+        {CLOCKS(1980, 700, ""), CLOCKS(1965, 700, ""), 0, 0},
+        {CLOCKS(1980, 700, ""), CLOCKS(1900, 700, ""), 0, 1},
+        {CLOCKS(1980, 700, ""), CLOCKS(1980, 500, ""), 0, 1},
+        {CLOCKS(1980, 700, ""), CLOCKS(1980, 700, "\"power-cap\""), 0, 1},
+        {CLOCKS(1980, 700, "\"power-cap\""), CLOCKS(1980, 700, "\"power-cap\""), 0, 0},
+        {CLOCKS(1980, 700, ""), CLOCKS(345, 700, "\"idle\""), 0, 0}, /* before the work began */
+        {CLOCKS(1980, 700, ""), CLOCKS(345, 500, "\"idle\""), 0, 1},
+        {CLOCKS(1980, 700, ""), CLOCKS(1980, 700, ""), 0.5, 1},
+        {CLOCKS(1980, 700, ""), CLOCKS(1980, 700, ""), 0.98, 0},
+        {CLOCKS(1980, 700, ""), "", 0, 0}, /* nothing is known of one */
+        {"{}", CLOCKS(1980, 700, ""), 0, 0},
+        {"no json", CLOCKS(1980, 700, ""), 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct store_environment now = env;
+        now.clocks = cases[i].ours;
+        unlink(f->path);
+        struct store *store = open_run(f->path, &gpu, &now);
+        put(store, "sm80", "serving", 1000, 0);
+        put(store, "quantize", "serving", 100, 0);
+        now.clocks = cases[i].baseline;
+        store_close(store);
+        store = open_run(f->path, &gpu, &now);
+        put(store, "cublas", "serving", 2000, cases[i].low_clock);
+        if (number(store, "SELECT states_differ FROM headline WHERE ratio = 2") != cases[i].differ)
+            fail_msg("%s and %s: not %d", cases[i].ours, cases[i].baseline, cases[i].differ);
+        /* Measured again in one batch, they are of one state. */
+        put_all(store, "serving", 1000);
+        assert_int_equal(number(store, "SELECT states_differ FROM headline"), 0);
+        store_close(store);
+    }
 }
 
 /* ---- peers ---- */
@@ -519,6 +631,9 @@ int main(void) {
                                        TEST(origins_never_meet),
                                        TEST(quantisation_stands_beside_the_winner),
                                        TEST(a_baseline_says_which_libraries_it_lacks),
+                                       TEST(a_headline_has_one_state_of_the_caches),
+                                       TEST(a_floor_has_the_bytes_of_its_state),
+                                       TEST(ratios_of_two_states_are_marked),
                                        TEST(a_peer_is_neither_winner_nor_baseline),
                                        TEST(peers_stand_beside_their_like),
                                        TEST(old_peers_do_not_count),
