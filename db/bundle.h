@@ -40,7 +40,7 @@ struct bundle_entry {
     enum bundle_kind kind;
     const char *family, *config; /* canonical text of config_format(), launch knobs included */
     const char *image_hash;
-    double expected_ns; /* median, cold, of the GEMM alone; > 0 */
+    double expected_ns; /* median of the GEMM alone, in the state of the caches that winners are told in; > 0 */
     enum bundle_origin origin;
 };
 

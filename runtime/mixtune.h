@@ -121,7 +121,7 @@ struct mt_choice {
     enum mt_step step;
     enum mt_origin origin;       /* of expected_ns: measured only where step is exact and the tuning was measured */
     int tuned_m;                 /* the M that the kernel was tuned at; 0 for the default */
-    double expected_ns;          /* of the GEMM alone, cold caches; 0: unknown */
+    double expected_ns;          /* of the GEMM alone, when it was tuned; 0: unknown */
     const char *family, *config; /* of our kernel, for logs */
 };
 

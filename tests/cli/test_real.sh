@@ -24,7 +24,7 @@ real_space "$TMPDIR/space.yaml"
 sweep() { # database, further options
     local base=$1
     shift
-    env -u CUDA_HOME LD_PRELOAD="$clock" LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" FAKE_LOG="$TMPDIR/calls" "$MIXTUNE" sweep \
+    env -u CUDA_HOME LD_PRELOAD="$clock" LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" FAKE_LOG="$TMPDIR/calls" FAKE_OPERANDS="$TMPDIR/operands" "$MIXTUNE" sweep \
         --device cuda:0 --quick --space "$TMPDIR/space.yaml" --shape 64,256 --m 4 --db "$base" --json "$@"
 }
 
@@ -35,12 +35,46 @@ expect '2 other processes compute on rehearsal' err
 want "$db" 'cublas|cublaslt-best|f16' "SELECT group_concat(family, '|') FROM (SELECT DISTINCT family FROM current
     WHERE is_baseline AND family <> 'quantize' AND outcome = 'ok' ORDER BY family)"
 want "$db" '1' "SELECT count(DISTINCT missing || rejected) FROM fact WHERE missing = '' AND rejected = 0"
-want "$db" '0' "SELECT count(*) FROM current AS cold WHERE cache_state = 'cold' AND outcome = 'ok' AND sample_count < 20"
-want "$db" '1' "SELECT min(family IN (SELECT family FROM fact WHERE cache_state = 'hot')) FROM fact"
+want "$db" '0' "SELECT count(*) FROM current WHERE cache_state = 'serving' AND outcome = 'ok' AND sample_count < 20"
+for cache in serving cold hot; do
+    want "$db" '1' "SELECT min(family IN (SELECT family FROM fact WHERE cache_state = '$cache' AND outcome = 'ok')) FROM fact"
+done
+want "$db" 'serving' "SELECT DISTINCT cache_state FROM fact JOIN run ON run.id = fact.run WHERE run.command LIKE 'finals of %'"
 [ "$(sql "$db" "SELECT count(DISTINCT family) FROM measurement JOIN run ON run.id = run JOIN config ON config.id = measurement.config
     WHERE command LIKE 'finals of %'")" = 4 ] || verdict="$verdict the libraries are not in the finals; "
 want "$db" '1' "SELECT count(DISTINCT json_extract(clocks, '\$.sm_mhz')) FROM environment"
-result 'a sweep of a device that is not software: libraries, hot times, finals, no sample lost'
+result 'a sweep of a device that is not software: libraries, three states of the caches, finals, no sample lost'
+
+# Serving comes first: many weights, one set of tokens. Then cold: many of both; at last hot: one.
+distinct() { cut -d' ' -f"$1" | sort -u | wc -l; } # weights or tokens
+[ "$(head -n 20 "$TMPDIR/operands" | distinct 1) $(head -n 20 "$TMPDIR/operands" | distinct 2)" = '3 1' ] ||
+    verdict+=" not three sets of weights and one of tokens at first; "
+[ "$(distinct 2 <"$TMPDIR/operands")" -gt 1 ] || verdict+=" one set of tokens in all; "
+result 'a serving cache: weights rotate, tokens stay'
+
+run 0 "$MIXTUNE" show --db "$db"
+expect 'cache_state serving' out
+expect 'ratio_with_quantize +floor_share_with_quantize +ratio ' out
+for cache in serving cold hot; do
+    run 0 "$MIXTUNE" show --db "$db" --cache $cache --json
+    [ "$(grep -c "\"cache_state\":\"$cache\".*\"ratio_with_quantize\":[0-9]" "$TMPDIR/out")" = 2 ] || verdict+=" not two winners of $cache caches; "
+done
+run 0 "$MIXTUNE" show --db "$db" --cache all --json
+[ "$(wc -l <"$TMPDIR/out")" = 6 ] || verdict+=" not six winners in all; "
+run 0 "$MIXTUNE" show --db "$db" --cache cold --format t4
+grep -q '"name":"cache_state","value":"cold"' "$TMPDIR/out" && ! grep -q '"name":"cache_state","value":"serving"' "$TMPDIR/out" ||
+    verdict+=" a T4 file of other states than were asked for; "
+sentence 64 '--cache|warm|serving, cold, hot, all' "$MIXTUNE" show --db "$db" --cache warm
+result 'winners are told in the state serving, and in others when asked'
+
+# As before version 8: what a database knows of cold and hot caches alone, it shows as cold.
+sqlite3 "$db" "VACUUM INTO '$TMPDIR/before'"
+sqlite3 "$TMPDIR/before" "DELETE FROM measurement WHERE cache_state = 'serving'"
+run 0 "$MIXTUNE" show --db "$TMPDIR/before"
+expect 'cache_state cold' out
+forbid 'serving' out
+run 0 "$MIXTUNE" export --db "$TMPDIR/before" --out "$TMPDIR/before.mixtune"
+result 'a database without serving caches shows cold ones'
 
 # The shape is one for both schemes, and for the finals of both.
 [ "$(grep -c asked "$TMPDIR/calls")" = 1 ] || verdict+=" the heuristics were asked $(grep -c asked "$TMPDIR/calls") times; "
@@ -74,7 +108,7 @@ result 'the first launch of a library is not behind the gate'
 
 # By itself a GEMM of cuBLAS is too long for a graph; the others of its finals are not.
 grep -q 'captured 0' "$TMPDIR/calls" || verdict+='cuBLAS is timed in another form than the others; '
-want "$db" '1' "SELECT count(*) FROM current WHERE family = 'cublas' AND cache_state = 'cold' AND median_ns > 20000"
+want "$db" '1' "SELECT count(*) FROM current WHERE family = 'cublas' AND cache_state = 'serving' AND median_ns > 20000"
 result 'finals have one form: a graph where anyone is short'
 
 # Stamps of a clock at half its speed.

@@ -180,7 +180,13 @@ run 0 "$MIXTUNE" bench --quick --device soft:a100-sxm-80g --shape 17,200,300 --c
 expect '^MODELLED: ' out
 expect 'fp16 .* f16 +tile_n=' out
 expect 'w4a8 .* sm80 +tile_n=' out
-result 'bench: a configuration beside the baseline'
+# 17 tokens of 300 fp16 in; of 384 codes, and of a scale and a sum for each of 3 groups out.
+run 0 "$MIXTUNE" bench --quick --json --device soft:a100-sxm-80g --shape 17,200,300
+[ "$(python3 -c 'import json, sys
+row = next(r for r in map(json.loads, sys.stdin) if r["family"] == "quantize")
+print(round(row["gb_per_s"] * row["median_ns"] / (17 * (300 * 2 + 384 + 3 * 8)), 1), row["ratio"])' <"$TMPDIR/out")" = '1.0 None' ] ||
+    verdict="$verdict not the bytes of a quantisation: $(grep quantize "$TMPDIR/out"); "
+result 'bench: a configuration beside the baseline, and the bytes of each'
 
 run 0 "$MIXTUNE" info --device soft:a100-sxm-80g
 expect 'split_k .*set at launch' out

@@ -2,8 +2,8 @@
  * and is loaded at its first launch after a synchronisation, as lazy loading may do it. Of the algorithms that
  * cuBLASLt proposes the first says that it is none, the second cannot be launched, and GOOD_ALGORITHM is the fastest.
  * Compiled with the soname of the one or the other; $FAKE_CUBLAS=broken cannot be opened. The file $FAKE_LOG gets a
- * line for each question to the heuristics, each launch, and each load behind a gate that is shut. A GEMM of cuBLAS
- * takes over 20 us, those of cuBLASLt less. */
+ * line for each question to the heuristics, each launch, and each load behind a gate that is shut; $FAKE_OPERANDS the
+ * addresses of weights and tokens of each GEMM of cuBLAS. One of those takes over 20 us, those of cuBLASLt less. */
 #include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda.h>
@@ -38,6 +38,15 @@ static void note(const char *what, int number) {
     FILE *file = path ? fopen(path, "a") : NULL;
     if (file) {
         fprintf(file, "%s %d\n", what, number);
+        fclose(file);
+    }
+}
+
+static void note_operands(const void *weights, const void *tokens) {
+    const char *path = getenv("FAKE_OPERANDS");
+    FILE *file = path ? fopen(path, "a") : NULL;
+    if (file) {
+        fprintf(file, "%p %p\n", weights, tokens);
         fclose(file);
     }
 }
@@ -120,6 +129,7 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t a, cublasOp
         !beta || !x || !w || x_type != w_type || w_type != y_type || compute != CUBLAS_COMPUTE_32F ||
         algorithm != CUBLAS_GEMM_DEFAULT)
         return CUBLAS_STATUS_INVALID_VALUE;
+    note_operands(x, w);
     return status_of(run(0, y, current));
 }
 

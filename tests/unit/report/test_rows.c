@@ -127,6 +127,20 @@ static void test_table(void **state) {
     rows_release(&rows);
 }
 
+/* Ratios of two states of the device carry a mark; shares are percentages. */
+static void test_marks_and_shares(void **state) {
+    (void)state;
+    struct rows rows =
+        read_rows("SELECT 1 AS m, 2.004 AS ratio_with_quantize, 0.666 AS floor_share, 1 AS states_differ "
+                  "UNION ALL SELECT 2, 1, 1, 0 UNION ALL SELECT 4, NULL, NULL, 1");
+    check_table(&rows, &(struct table_style){.hide = ",states_differ,", .last = 3},
+                "m  ratio_with_quantize  floor_share\n"
+                "1               2.00x*          67%\n"
+                "2                1.00x         100%\n"
+                "4                    -            -\n");
+    rows_release(&rows);
+}
+
 /* What is lifted and says nothing is not shown at all. */
 static void test_lifted_nothing(void **state) {
     (void)state;
@@ -186,9 +200,15 @@ static void test_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reading), cmocka_unit_test(test_many_rows),      cmocka_unit_test(test_bad_queries),
-        cmocka_unit_test(test_table),   cmocka_unit_test(test_lifted_nothing), cmocka_unit_test(test_html),
-        cmocka_unit_test(test_csv),     cmocka_unit_test(test_json),
+        cmocka_unit_test(test_reading),
+        cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_bad_queries),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_marks_and_shares),
+        cmocka_unit_test(test_lifted_nothing),
+        cmocka_unit_test(test_html),
+        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, open_file, close_file);
 }
