@@ -74,7 +74,7 @@ export
 dispatch from what was exported
 T4 file
 END
-expect '^o +16 w4a8 +[0-9.]+ +[0-9.]+ f16 +[0-9.]+  sm[89]0 tile_' out
+expect '^o +16 w4a8 +cold +[0-9.]+ +[0-9.]+ f16 +[0-9.]+ +[0-9.]+  sm[89]0 tile_' out
 expect '^MODELLED' out
 expect 'skipped.* peers: python3 has no PyTorch' out
 [ "$(grep -c -- '--target-processes all .*verify' "$TMPDIR/sanitized")" = 3 ] || verdict="$verdict not three runs under the sanitizer; "

@@ -60,16 +60,16 @@ winners() { # file
             n = split($0, cell, ",")
         }
         NR == 1 { for (i = 1; i <= n; i++) at[cell[i]] = i; next }
-        cell[at["origin"]] != origin || cell[at["cache_state"]] != "cold" { next }
+        cell[at["origin"]] != origin { next }
         {
             knobs = ";" cell[at["config"]]
             gsub(/;[a-z0-9_]+=0/, "", knobs)
             gsub(/;(blocks|cluster|cluster_k|ctas|split_k|raster|warps_m)=1/, "", knobs)
             sub(/^;/, "", knobs)
             gsub(/;/, ",", knobs)
-            printf "%-8s %5d %-6s %10.2f %10.2f %-13s %6.2f  %s %s\n", cell[at["layer"]], cell[at["m"]], cell[at["scheme"]],
-                cell[at["median_ns"]] / 1000, cell[at["baseline_ns"]] / 1000, cell[at["baseline_family"]], cell[at["ratio"]],
-                cell[at["family"]], knobs
+            printf "%-8s %5d %-6s %-7s %10.2f %10.2f %-13s %8.2f %6.2f%s  %s %s\n", cell[at["layer"]], cell[at["m"]], cell[at["scheme"]],
+                cell[at["cache_state"]], cell[at["median_ns"]] / 1000, cell[at["baseline_ns"]] / 1000, cell[at["baseline_family"]],
+                cell[at["ratio_with_quantize"]], cell[at["ratio"]], cell[at["states_differ"]] == 1 ? "*" : "", cell[at["family"]], knobs
         }' "$1"
 }
 
@@ -80,7 +80,8 @@ summary() {
     [ "$resting" = 0 ] || echo "sweeps, samples and finals had $((sweeping * 100 / (now - resting))) % of the rest"
     [ -s "$state/winners.csv" ] || return 0
     [ "$origin" = measured ] || echo "MODELLED: the times below are modelled on a software device and no speed-up of a real GPU."
-    printf '%-8s %5s %-6s %10s %10s %-13s %6s  %s\n' layer M scheme us fp16-us fp16-kernel ratio winner
+    echo "headline: with the time of quantising; ratio: without; *: the two sides had different states of the device"
+    printf '%-8s %5s %-6s %-7s %10s %10s %-13s %8s %6s  %s\n' layer M scheme caches us fp16-us fp16-kernel headline ratio winner
     winners "$state/winners.csv"
     cat "$state/correlation" 2>/dev/null
     return 0
