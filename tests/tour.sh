@@ -16,6 +16,7 @@ step() { # a command, shown and run
 
 begin=$SECONDS
 step "$BUILD/mixtune" sweep --quick --model llama-3.1-8b --m "$M" --scheme w4a8,w8a8 --db "$out/llama-3.1-8b.db" >"$out/sweep.txt"
+step "$BUILD/mixtune" probe --quiet --db "$out/llama-3.1-8b.db" >"$out/limits.txt" # for each winner's share of the floor
 step "$BUILD/mixtune" show --db "$out/llama-3.1-8b.db"
 step "$BUILD/mixtune" report --db "$out/llama-3.1-8b.db" --out "$out/report"
 step "$BUILD/mixtune" export --db "$out/llama-3.1-8b.db" --out "$out/llama-3.1-8b.mixtune"
@@ -24,7 +25,7 @@ step "$BUILD/example/dispatch" "$out/llama-3.1-8b.mixtune"
 cat <<END
 
 Done in $((SECONDS - begin)) s. There is now
-  the table   $BUILD/mixtune show --db $out/llama-3.1-8b.db
+  the table   $BUILD/mixtune show --db $out/llama-3.1-8b.db; the headline is ratio_with_quantize, ratio leaves quantising out
   the plots   $out/report/index.html
   the bundle  $out/llama-3.1-8b.mixtune, which a serving engine dispatches from
 END
