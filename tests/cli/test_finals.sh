@@ -30,7 +30,7 @@ finals='FROM measurement JOIN run ON run.id = measurement.run WHERE command LIKE
 
 sweep
 cp "$TMPDIR/out" "$TMPDIR/winners"
-want $((13 + 18 + 1)) 'SELECT count(*) FROM measurement'
+want $((13 + 30 + 1)) 'SELECT count(*) FROM measurement'
 result 'a software device has no finals unless asked'
 
 sweep --finals 21

@@ -49,9 +49,7 @@ spaces quick
 if [ "${MODEL:-1}" = 0 ]; then # else what is modelled is compiled, and no more
     say "the kernels of the sweep"
     verify sweep - "${sweep_work[@]}" --space "$space"
-    for tiles in tile_n={64,128},tile_m={8,16,32,64,128}; do # the baselines of a quick sweep
-        verify f16 - --family f16 --config "$tiles" --shape 16,512,512
-    done
+    verify f16 - --space quick-f16 --all --shape 16,512,512 # the baselines of a quick sweep
     say "$(find "$folder/images/kernels" -type f | wc -l) kernels; $((SECONDS - begin)) s"
     exit
 fi

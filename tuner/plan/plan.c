@@ -96,7 +96,7 @@ static bool baseline_planned(const struct workload *w, int at) {
  * work and more. With tiles of a quarter of what could be had, or less, the weights are read and unpacked that many
  * times more often. */
 struct tiles {
-    int least, most;
+    int least, most, largest; /* largest: of all that there are */
 };
 
 static struct tiles useful_tiles(const struct config_list *configs, const struct family *family, int m) {
@@ -110,7 +110,7 @@ static struct tiles useful_tiles(const struct config_list *configs, const struct
             largest = tile;
     }
     const int could = m < largest ? m : largest;
-    return (struct tiles){could / 4 + 1, enough};
+    return (struct tiles){could / 4 + 1, enough, largest};
 }
 
 /* Sharing a tile along K is for SMs that would have none: what fills the device four times over is shared no further. */
@@ -120,9 +120,15 @@ static bool split_is_useful(const struct config *c, const struct problem *p, int
     return shape.split_k == 1 || shape.items <= 4 * (unsigned)sm_count;
 }
 
+/* Where NVIDIA's libraries are, they are the baseline: a quick sweep then takes the tiles that hold all tokens, or the
+ * largest, and nothing else of ours. */
+static bool stands_by(const struct config *c, const struct tiles *tiles) {
+    const int tile = tiles->most < tiles->largest ? tiles->most : tiles->largest;
+    return config_get(c, "tile_m") == tile && config_get(c, "warps_m") == 1 && config_get(c, "split_k") == 1;
+}
+
 /* Quantised kernels are compared with fp16/bf16 GEMMs of the same shape. Those of family f16 run everywhere: appends
- * the configurations that a baseline for `p` is the best of. Where NVIDIA's libraries are, they are the baseline: a
- * quick sweep then takes no part of a tile. */
+ * the configurations that a baseline for `p` is the best of. */
 static enum mt_status baseline_configs(const struct problem *p, const struct planning *s, struct config_list *out) {
     struct config_list all = {0};
     char reason[160];
@@ -133,7 +139,7 @@ static enum mt_status baseline_configs(const struct problem *p, const struct pla
         const struct config *c = &all.config[i];
         const int tile = config_get(c, "tile_m");
         if (tile >= tiles.least && tile <= tiles.most && config_allowed(c, p, &s->limits, reason) &&
-            split_is_useful(c, p, s->limits.sm_count) && !(quick && library && config_get(c, "split_k") > 1))
+            split_is_useful(c, p, s->limits.sm_count) && (!quick || !library || stands_by(c, &tiles)))
             config_list_add(out, c);
     }
     config_list_release(&all);
