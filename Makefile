@@ -57,6 +57,7 @@ EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 exe = $(patsubst %.c,$(BUILD)/%,$(1))
 LIB_OBJ := $(call obj,$(LIB)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/*/*.S))
+SOFT_OBJ := $(call obj,$(SOFT)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/softgpu/*/*.S))
 
 all: $(BUILD)/libmixtune.a $(BUILD)/libmixtune.so $(BUILD)/libsoftgpu.so $(BUILD)/mixtune
 
@@ -70,20 +71,28 @@ $(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c $(BUILD)/flags
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
-$(BUILD)/runtime/%.o: runtime/%.S $(EMBEDDED) $(BUILD)/runtime/templates.list
+$(BUILD)/runtime/%.o: runtime/%.S
 	@mkdir -p $(@D)
 	$(Q)$(CC) -c -I. -I$(BUILD)/runtime $< -o $@
 # What runtime/jit/templates.S carries: every file of templates/. Rewritten only when a file came or went.
 TEMPLATES := $(patsubst templates/%,%,$(sort $(filter templates/%,$(EMBEDDED))))
 $(shell mkdir -p $(BUILD)/runtime; printf 'template "%s"\n' $(TEMPLATES) >$(BUILD)/runtime/templates.new; \
     cmp -s $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list || cp $(BUILD)/runtime/templates.new $(BUILD)/runtime/templates.list)
+$(BUILD)/runtime/jit/templates.o: $(EMBEDDED) $(BUILD)/runtime/templates.list
+# What decides a modelled time beside the device's file: the formula, its counters, the machine code and how PTX is found in it, how a
+# launch is sampled, the pipes of instructions. Its hash stands beside every modelled time (runtime/softgpu/time/hash.h).
+MODEL_SOURCES := $(sort $(wildcard runtime/softgpu/time/*.[ch]) $(wildcard $(patsubst %,runtime/softgpu/profile/%.[ch],flow opcodes profile regions sass)) \
+                 $(patsubst %,runtime/softgpu/%,api/estimate.c machine/count.c op/table.c ptx/lists.h))
+$(shell printf 'source "%s"\n' $(MODEL_SOURCES) >$(BUILD)/runtime/model.new; \
+    cmp -s $(BUILD)/runtime/model.new $(BUILD)/runtime/model.list || cp $(BUILD)/runtime/model.new $(BUILD)/runtime/model.list)
+$(BUILD)/runtime/softgpu/time/sources.o: $(MODEL_SOURCES) $(BUILD)/runtime/model.list
 $(call obj,$(EMBEDDERS)): $(EMBEDDED)
 $(BUILD)/libmixtune.a: $(LIB_OBJ)
 	$(Q)rm -f $@; ar qcs $@ $^
 $(BUILD)/libmixtune.so: $(LIB_OBJ)
 	$(Q)$(CC) -shared $(SANITIZE) -Wl,-soname,libmixtune.so.$(ABI) -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_RT)
 	$(Q)ln -sf libmixtune.so $@.$(ABI)
-$(BUILD)/libsoftgpu.so: $(call obj,$(SOFT))
+$(BUILD)/libsoftgpu.so: $(SOFT_OBJ)
 	$(Q)$(CC) -shared $(SANITIZE) -Wl,-Bsymbolic -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_SOFT)
 $(BUILD)/mixtune: $(call obj,$(TUNE)) $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -rdynamic -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
@@ -92,7 +101,7 @@ $(BUILD)/tuner.a: $(filter-out %/cmd/main.o,$(call obj,$(TUNE)))
 	$(Q)rm -f $@; ar qcs $@ $^
 # Tests see internals: they link the archives and, for those of the software device, the objects of the software device before them.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
-	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$(subst softgpu/,soft_,$*)),$(filter-out $(call obj,$(BASE)),$(call obj,$(SOFT)))) \
+	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$(subst softgpu/,soft_,$*)),$(filter-out $(call obj,$(BASE)),$(SOFT_OBJ))) \
 	    $(filter %.a,$^) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
 # A driver that fails, opened by a test under the name of the real one.
 $(BUILD)/tests/unit/gpu/failing_cuda.so: tests/unit/gpu/failing_cuda.c tests/unit/gpu/failing_cuda.h $(BUILD)/libsoftgpu.so $(BUILD)/flags

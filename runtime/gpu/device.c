@@ -99,6 +99,18 @@ static enum mt_status driver_start(struct device *dev, int *count) {
     return MT_OK;
 }
 
+/* Times of two models are never compared, so a library that cannot say which it has is of no use. */
+static enum mt_status ask_time_model(struct device *dev) {
+    CUresult (*time_model)(char *, int, CUdevice);
+    void *symbol = dlsym(dev->drv.library, "softgpuTimeModel");
+    memcpy(&time_model, &symbol, sizeof time_model);
+    if (!time_model)
+        return fail(MT_NO_DEVICE, SOFT_LIBRARY " is of another version, for it has no softgpuTimeModel(); build it "
+                                               "with make, or install it beside libmixtune");
+    return device_check(dev, time_model(dev->time_model, sizeof dev->time_model, dev->handle),
+                        "the software device does not say which time model it has");
+}
+
 /* Attributes of dev->handle. */
 static enum mt_status device_describe(struct device *dev) {
     const struct driver *drv = &dev->drv;
@@ -136,7 +148,7 @@ static enum mt_status device_describe(struct device *dev) {
     for (size_t i = 0; i < sizeof uuid.bytes; i++)
         at += sprintf(at, i == 0 || i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
                       (unsigned char)uuid.bytes[i]);
-    return MT_OK;
+    return dev->software ? ask_time_model(dev) : MT_OK;
 }
 
 /* Device number `index` of the driver that is open, and a context on it. */

@@ -77,7 +77,8 @@ struct device {
     char uuid[sizeof "GPU-00000000-0000-0000-0000-000000000000"];
     int cc; /* compute capability, 80 for 8.0 */
     int sm_count, l2_bytes, smem_per_sm, smem_per_block_optin, regs_per_sm, threads_per_sm;
-    int driver_version; /* 13000 for 13.0 */
+    int driver_version;  /* 13000 for 13.0 */
+    char time_model[32]; /* of a software device: which model its times are of; "" of a real one, whose are measured */
     size_t memory_bytes;
 };
 

@@ -1,4 +1,5 @@
 /* What there is to know of the device. */
+#include "runtime/softgpu/time/hash.h"
 #include "state.h"
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,15 @@ CU_API cuDeviceGetUuid(CUuuid *out, CUdevice device) {
 
 CU_API cuDeviceGetUuid_v2(CUuuid *out, CUdevice device) {
     return uuid(out, device);
+}
+
+CU_API softgpuTimeModel(char *out, int size, CUdevice device) {
+    CUresult result = enter_device(device, out);
+    if (result == CUDA_SUCCESS && size < MODEL_HASH)
+        result = CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS)
+        model_hash(cu_device.profile, out);
+    return cu_leave(result);
 }
 
 CU_API cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {

@@ -34,6 +34,9 @@ struct cu_device {
 };
 extern struct cu_device cu_device;
 
+/* Exported beside the driver API, and asked for by name: which time model the device's times are of (time/hash.h). */
+CU_API softgpuTimeModel(char *out, int size, CUdevice device);
+
 /* Takes the lock. `context` may be NULL where a function needs none; otherwise the calling thread's current context,
  * and the result is its sticky error if it has one. */
 CUresult cu_enter(struct CUctx_st **context);

@@ -76,6 +76,7 @@ static void properties(void **state) {
         char arch[16];
         open_or_fail(&dev, known[i].spec);
         assert_string_equal(dev.spec, known[i].spec);
+        assert_int_equal(strlen(dev.time_model), 16);
         assert_true(dev.software && !dev.adopted);
         assert_int_equal(dev.cc, known[i].cc);
         assert_int_equal(dev.sm_count, known[i].sm_count);
@@ -208,6 +209,7 @@ static void adoption(void **state) {
     }
     open_or_fail(&owner, A100);
     assert_int_equal(device_adopt(&guest), MT_OK);
+    assert_string_equal(guest.time_model, owner.time_model);
     assert_true(guest.adopted && guest.software);
     assert_ptr_equal(guest.context, owner.context);
     assert_string_equal(guest.uuid, owner.uuid);

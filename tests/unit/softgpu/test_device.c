@@ -1,8 +1,11 @@
 /* What the software device's driver says of the device, its settings, contexts, and the names of errors and
  * functions. */
 #include "driver.h"
+#include "runtime/base/file.h"
+#include "runtime/softgpu/time/hash.h"
 #include <cudaProfiler.h>
 #include <dlfcn.h>
+#include <glob.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -13,9 +16,11 @@ static const char device_text[] =
     "memory_efficiency: 0.9\nmemory_latency_ns: 300\nl2_kib: 333\nl2_bytes_per_clock: 4000\nsm_l2_bytes_per_clock: 64\n"
     "l2_latency_clocks: 200\nshared_per_sm_kib: 99\nshared_per_block_kib: 88\nshared_reserved_bytes: 777\n"
     "registers_per_sm: 55555\nregister_granule: 256\nwarps_per_sm: 44\nblocks_per_sm: 21\nschedulers_per_sm: 4\n"
-    "alu_lanes: 64\nfma_lanes: 128\nimad_lanes: 64\nhalf_lanes: 128\nxu_lanes: 16\nlsu_lanes: 32\nfp64_lanes: 64\nbranch_lanes: 64\n"
+    "alu_lanes: 64\nfma_lanes: 128\nimad_lanes: 64\nhalf_lanes: 128\nxu_lanes: 16\nlsu_lanes: 32\nfp64_lanes: "
+    "64\nbranch_lanes: 64\n"
     "tensor_int8_macs: 4096\ntensor_f16_macs: 2048\ntensor_other_macs: 1024\nmma_sync_fraction: 0.66\n"
-    "warp_interval_clocks: 2\nloads_in_flight: 4\noverlap_exponent: 3\nwgmma_overlap_exponent: 3\natomic_us: 2\nwgmma_setup_us: 2\nlaunch_us: "
+    "warp_interval_clocks: 2\nloads_in_flight: 4\noverlap_exponent: 3\nwgmma_overlap_exponent: 3\natomic_us: "
+    "2\nwgmma_setup_us: 2\nlaunch_us: "
     "1.8\n"
     "graph_node_us: 0.8\nhost_link_gbs: 50\n";
 static char device_path[64];
@@ -185,6 +190,56 @@ static void test_uuid(void **state) {
     assert_memory_equal(&uuid, &again, sizeof uuid);
     assert_int_equal(cuDeviceGetUuid(&uuid, 1), CUDA_ERROR_INVALID_DEVICE);
     assert_int_equal(cuDeviceGetUuid_v2(NULL, 0), CUDA_ERROR_INVALID_VALUE);
+}
+
+/* The sources that decide a modelled time, as they are built in. */
+extern const char model_sources[], model_sources_end[];
+
+static bool is_built_in(const char *path) {
+    struct str text = {0};
+    if (file_read(path, &text) != MT_OK)
+        fail_msg("%s", fail_message());
+    const bool found = memmem(model_sources, (size_t)(model_sources_end - model_sources), text.data, text.length);
+    str_release(&text);
+    return found;
+}
+
+static void model_of(const char *text, char out[MODEL_HASH]) {
+    struct dev_profile *profile;
+    write_device(text);
+    assert_int_equal(dev_profile_load(device_path, &profile), MT_OK);
+    model_hash(profile, out);
+    dev_profile_free(profile);
+    write_device(device_text);
+}
+
+/* Whatever decides a modelled time changes the hash: the device's file, and each source of the model. */
+static void test_time_model(void **state) {
+    (void)state;
+    static const char *const folders[] = {"time", "profile"};
+    char other[sizeof device_text + 16], hash[MODEL_HASH], again[MODEL_HASH];
+    glob_t files;
+    good(softgpuTimeModel(hash, sizeof hash, 0));
+    assert_int_equal(strspn(hash, "0123456789abcdef"), MODEL_HASH - 1);
+    model_of(device_text, again);
+    assert_string_equal(hash, again);
+    snprintf(other, sizeof other, "%s# another\n", device_text);
+    model_of(other, again);
+    assert_string_not_equal(hash, again);
+    for (int f = 0; f < 2; f++) {
+        snprintf(other, sizeof other, MT_SOURCE_DIR "/runtime/softgpu/%s/*.[ch]", folders[f]);
+        assert_int_equal(glob(other, 0, NULL, &files), 0);
+        for (size_t i = 0; i < files.gl_pathc; i++)
+            if (!is_built_in(files.gl_pathv[i]))
+                fail_msg("%s decides modelled times and is not in their hash", files.gl_pathv[i]);
+        globfree(&files);
+    }
+    assert_true(is_built_in(MT_SOURCE_DIR "/runtime/softgpu/api/estimate.c"));
+    assert_true(is_built_in(MT_SOURCE_DIR "/runtime/softgpu/ptx/lists.h"));
+    assert_false(is_built_in(MT_SOURCE_DIR "/runtime/softgpu/api/device.c"));
+    assert_int_equal(softgpuTimeModel(hash, MODEL_HASH - 1, 0), CUDA_ERROR_INVALID_VALUE);
+    assert_int_equal(softgpuTimeModel(hash, MODEL_HASH, 1), CUDA_ERROR_INVALID_DEVICE);
+    assert_int_equal(softgpuTimeModel(NULL, MODEL_HASH, 0), CUDA_ERROR_INVALID_VALUE);
 }
 
 /* Every attribute: those named here, and 0 for all others. */
@@ -608,7 +663,7 @@ static bool is_version_of(void *library, const char *name, const void *address) 
     return found;
 }
 
-/* libsoftgpu.so exports these functions and nothing else, and each is found under its name without the version. */
+/* libsoftgpu.so exports these functions and one of its own, and each is found under its name without the version. */
 static void test_exports(void **state) {
     (void)state;
     char command[600], line[200], self[400];
@@ -631,7 +686,8 @@ static void test_exports(void **state) {
         char *name = strrchr(line, ' ') + 1;
         name[strcspn(name, "\n")] = 0;
         if (strncmp(name, "cu", 2) != 0) {
-            if (!strstr(name, "asan") && !strstr(name, "ubsan") && !strstr(name, "gcov"))
+            if (strcmp(name, "softgpuTimeModel") != 0 && !strstr(name, "asan") && !strstr(name, "ubsan") &&
+                !strstr(name, "gcov"))
                 fail_msg("%s is exported", name);
             continue;
         }
@@ -653,14 +709,23 @@ int main(void) {
     close(mkstemp(device_path));
     setenv("SOFTGPU_DEVICE", device_path, 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_settings),      cmocka_unit_test(test_init),
-        cmocka_unit_test(test_device),        cmocka_unit_test(test_uuid),
-        cmocka_unit_test(test_attributes),    cmocka_unit_test(test_stack),
-        cmocka_unit_test(test_stack_ends),    cmocka_unit_test(test_contexts_in_any_order),
-        cmocka_unit_test(test_threads),       cmocka_unit_test(test_primary),
-        cmocka_unit_test(test_context_facts), cmocka_unit_test(test_context_keeps),
-        cmocka_unit_test(test_callback),      cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_addresses),     cmocka_unit_test(test_exports),
+        cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_init),
+        cmocka_unit_test(test_device),
+        cmocka_unit_test(test_uuid),
+        cmocka_unit_test(test_time_model),
+        cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_stack),
+        cmocka_unit_test(test_stack_ends),
+        cmocka_unit_test(test_contexts_in_any_order),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_primary),
+        cmocka_unit_test(test_context_facts),
+        cmocka_unit_test(test_context_keeps),
+        cmocka_unit_test(test_callback),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_exports),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(device_path);
