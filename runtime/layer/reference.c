@@ -7,9 +7,16 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
-#define CHUNK 64 /* divides every group and the padding of K */
-#define ROWS  4  /* features that share one pass over the tokens */
+enum {
+    ROWS = 8,   /* features of a block */
+    TOKENS = 4, /* that share one pass over a block's weights */
+};
+
+bool reference_plain;
 
 struct reference_work {
     struct reference *ref;
@@ -19,65 +26,135 @@ struct reference_work {
     const int16_t *x; /* activations widened: [m][k_padded] */
 };
 
-/* The fixed trip count lets the compiler multiply and add 16-bit pairs in vectors. */
-static int32_t chunk_dot(const int16_t *a, const int16_t *b) {
-    int32_t sum = 0;
-    for (int i = 0; i < CHUNK; i++)
-        sum += (int32_t)a[i] * b[i];
-    return sum;
+/* ROWS features. Vectors multiply pairs along k: w is [k_padded / 2][ROWS][2]; scale is [groups][ROWS]. */
+struct block {
+    const struct reference_work *work;
+    int row, rows; /* those beyond `rows` are zeros */
+    int16_t *w;
+    double *scale;
+};
+
+/* Exact sums over `pairs` pairs of k: p[t][r] of token t and feature r. */
+typedef void group_sums(const int16_t *const x[TOKENS], const int16_t *w, int pairs, int32_t p[TOKENS][ROWS]);
+
+static void sums_plain(const int16_t *const x[TOKENS], const int16_t *w, int pairs, int32_t p[TOKENS][ROWS]) {
+    memset(p, 0, TOKENS * sizeof *p);
+    for (int k = 0; k < pairs; k++)
+        for (int t = 0; t < TOKENS; t++)
+            for (int r = 0; r < ROWS; r++)
+                p[t][r] += x[t][2 * k] * w[2 * (k * ROWS + r)] + x[t][2 * k + 1] * w[2 * (k * ROWS + r) + 1];
 }
 
-/* One feature against one token. */
-static void element_sum(const struct reference_work *work, int row, int m, const int16_t *w, double *y, double *mass) {
-    const struct quant_layer *layer = work->layer;
-    const int16_t *x = work->x + (size_t)m * (size_t)layer->k_padded;
-    double sum = 0, total = 0;
+/* The tokens from m on, at most TOKENS. The terms are added in the order of the groups, each element by itself. */
+static inline __attribute__((always_inline)) void block_tokens(const struct block *b, int m, group_sums *sums) {
+    const struct quant_layer *layer = b->work->layer;
+    const struct quant_acts *acts = b->work->acts;
+    struct reference *ref = b->work->ref;
+    const int count = ref->m - m < TOKENS ? ref->m - m : TOKENS;
+    double y[TOKENS][ROWS] = {{0}}, mass[TOKENS][ROWS] = {{0}};
     for (int g = 0; g < layer->groups; g++) {
-        int end = (g + 1) * layer->group < layer->k_padded ? (g + 1) * layer->group : layer->k_padded;
-        int32_t p = 0;
-        for (int k = g * layer->group; k < end; k += CHUNK)
-            p += chunk_dot(x + k, w + k);
-        /* The bound that kernels rely on to turn P into a float without a conversion. */
-        assert(p > -(1 << 22) && p < 1 << 22);
-        float sw = half_to_float(work->part->scales[(size_t)g * (size_t)work->part->padded_rows + (size_t)row]);
-        double term = (double)work->acts->scales[(size_t)g * (size_t)work->acts->m + (size_t)m] * sw * p;
-        sum += term;
-        total += fabs(term);
+        const int begin = g * layer->group,
+                  end = begin + layer->group < layer->k_padded ? begin + layer->group : layer->k_padded;
+        const int16_t *x[TOKENS];
+        int32_t p[TOKENS][ROWS];
+        for (int t = 0; t < TOKENS; t++) /* what is missing repeats the first */
+            x[t] = b->work->x + (size_t)(t < count ? m + t : m) * (size_t)layer->k_padded + begin;
+        sums(x, b->w + (size_t)begin * ROWS, (end - begin) / 2, p);
+        for (int t = 0; t < count; t++) {
+            const double sx = acts->scales[(size_t)g * (size_t)acts->m + (size_t)(m + t)];
+            int32_t most = 0;
+            for (int r = 0; r < ROWS; r++)
+                most |= p[t][r] < 0 ? -p[t][r] : p[t][r];
+            /* The bound that kernels rely on to turn P into a float without a conversion. */
+            assert(most < 1 << 22);
+            for (int r = 0; r < ROWS; r++) {
+                const double term = sx * b->scale[g * ROWS + r] * p[t][r];
+                y[t][r] += term;
+                mass[t][r] += fabs(term);
+            }
+        }
     }
-    *y = sum;
-    *mass = total;
+    for (int t = 0; t < count; t++)
+        for (int r = 0; r < b->rows; r++) {
+            const int row = b->row + r, column = b->work->part->columns ? b->work->part->columns[row] : row;
+            ref->y[(size_t)(m + t) * (size_t)ref->n + (size_t)column] = y[t][r];
+            ref->mass[(size_t)(m + t) * (size_t)ref->n + (size_t)column] = mass[t][r];
+        }
 }
 
-static void row_widen(const struct reference_work *work, int row, int16_t *w) {
-    const struct quant_layer *layer = work->layer;
-    const int8_t *q = work->part->q + (size_t)row * (size_t)layer->k_padded;
-    for (int k = 0; k < layer->k_padded; k++)
-        w[k] = q[k];
-    for (int g = 0; work->part->bits == 4 && g < layer->groups; g++) {
-        int zero = work->part->zeros[(size_t)g * (size_t)work->part->padded_rows + (size_t)row];
-        for (int k = g * layer->group; k < layer->k_padded && k < (g + 1) * layer->group; k++)
-            w[k] = (int16_t)(w[k] - zero);
+static void block_plain(const struct block *b) {
+    for (int m = 0; m < b->work->ref->m; m += TOKENS)
+        block_tokens(b, m, sums_plain);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static inline void sums_avx2(const int16_t *const x[TOKENS], const int16_t *w,
+                                                             int pairs, int32_t p[TOKENS][ROWS]) {
+    __m256i sum[TOKENS] = {{0}}; /* unrolled, so that they stay in registers */
+    for (int k = 0; k < pairs; k++) {
+        const __m256i right = _mm256_loadu_si256((const __m256i *)(const void *)(w + 2 * ROWS * k));
+#pragma GCC unroll 4
+        for (int t = 0; t < TOKENS; t++) {
+            int32_t pair;
+            memcpy(&pair, x[t] + 2 * k, sizeof pair);
+            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(_mm256_set1_epi32(pair), right));
+        }
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < TOKENS; t++)
+        _mm256_storeu_si256((__m256i *)(void *)p[t], sum[t]);
+}
+
+__attribute__((target("avx2"))) static void block_avx2(const struct block *b) {
+    for (int m = 0; m < b->work->ref->m; m += TOKENS)
+        block_tokens(b, m, sums_avx2);
+}
+#endif
+
+static void block_sums(const struct block *b) {
+#ifdef __x86_64__
+    if (!reference_plain && __builtin_cpu_supports("avx2")) {
+        block_avx2(b);
+        return;
+    }
+#endif
+    block_plain(b);
+}
+
+/* Codes less zero points, and the scales; zeros for the features that a last block lacks. */
+static void block_fill(struct block *b) {
+    const struct quant_layer *layer = b->work->layer;
+    const struct quant_part *part = b->work->part;
+    memset(b->w, 0, ROWS * (size_t)layer->k_padded * sizeof *b->w);
+    memset(b->scale, 0, ROWS * (size_t)layer->groups * sizeof *b->scale);
+    for (int r = 0; r < b->rows; r++) {
+        const size_t row = (size_t)(b->row + r);
+        const int8_t *q = part->q + row * (size_t)layer->k_padded;
+        for (int g = 0; g < layer->groups; g++) {
+            const size_t at = (size_t)g * (size_t)part->padded_rows + row;
+            const int zero = part->bits == 4 ? part->zeros[at] : 0;
+            for (int k = g * layer->group; k < layer->k_padded && k < (g + 1) * layer->group; k += 2) {
+                int16_t *pair = b->w + (size_t)k * ROWS + (size_t)r * 2;
+                pair[0] = (int16_t)(q[k] - zero);
+                pair[1] = (int16_t)(q[k + 1] - zero);
+            }
+            b->scale[g * ROWS + r] = (double)half_to_float(part->scales[at]);
+        }
     }
 }
 
 static void rows_reference(void *context, int begin, int end) {
     const struct reference_work *work = context;
-    size_t k_padded = (size_t)work->layer->k_padded;
-    struct reference *ref = work->ref;
-    int16_t *w = xmalloc(ROWS * k_padded * sizeof *w);
-    for (int row = begin; row < end; row += ROWS) {
-        int count = end - row < ROWS ? end - row : ROWS;
-        for (int i = 0; i < count; i++)
-            row_widen(work, row + i, w + (size_t)i * k_padded);
-        for (int m = 0; m < ref->m; m++) {
-            for (int i = 0; i < count; i++) {
-                int column = work->part->columns ? work->part->columns[row + i] : row + i;
-                size_t at = (size_t)m * (size_t)ref->n + (size_t)column;
-                element_sum(work, row + i, m, w + (size_t)i * k_padded, &ref->y[at], &ref->mass[at]);
-            }
-        }
+    struct block b = {.work = work};
+    b.w = xmalloc(ROWS * (size_t)work->layer->k_padded * sizeof *b.w);
+    b.scale = xmalloc(ROWS * (size_t)work->layer->groups * sizeof *b.scale);
+    for (b.row = begin; b.row < end; b.row += ROWS) {
+        b.rows = end - b.row < ROWS ? end - b.row : ROWS;
+        block_fill(&b);
+        block_sums(&b);
     }
-    free(w);
+    free(b.w);
+    free(b.scale);
 }
 
 enum mt_status reference_init(struct reference *ref, const struct problem *p, const struct quant_layer *layer,

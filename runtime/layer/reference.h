@@ -14,6 +14,7 @@ struct reference {
 enum mt_status reference_init(struct reference *ref, const struct problem *p, const struct quant_layer *layer,
                               const struct quant_acts *acts, const uint16_t *bias);
 void reference_release(struct reference *ref);
+extern bool reference_plain; /* without this machine's vectors: for the tests, which compare the two */
 
 /* Right when |y - ref| <= 1 ulp of the output type at ref + 2^-20 * mass, for every element. NaN never passes. */
 struct verdict {

@@ -90,6 +90,63 @@ static void reference_is_the_naive_sum(void **state) {
     }
 }
 
+/* The same in double: P of each group exact, then the terms in the order of the groups. */
+static void element_in_order(const struct fixture *f, const struct quant_part *part, int row, int m, double *y,
+                             double *mass) {
+    const struct quant_layer *layer = &f->layer;
+    *y = *mass = 0;
+    for (int g = 0; g < layer->groups; g++) {
+        int64_t p = 0;
+        for (int k = g * layer->group; k < (g + 1) * layer->group && k < layer->k_padded; k++) {
+            int zero = part->bits == 4 ? part->zeros[g * part->padded_rows + row] : 0;
+            p += (int64_t)f->acts.q[m * layer->k_padded + k] * (part->q[row * layer->k_padded + k] - zero);
+        }
+        double term = (double)f->acts.scales[g * f->p.m + m] *
+                      (double)half_to_float(part->scales[g * part->padded_rows + row]) * (double)p;
+        *y += term;
+        *mass += fabs(term);
+    }
+}
+
+static void check_in_order(const struct fixture *f, const struct reference *ref) {
+    for (int index = 0; index < MT_PARTS; index++) {
+        const struct quant_part *part = &f->layer.part[index];
+        for (int row = 0; row < part->rows; row++)
+            for (int m = 0; m < f->p.m; m++) {
+                double y, mass;
+                int n = part->columns ? part->columns[row] : row;
+                element_in_order(f, part, row, m, &y, &mass);
+                if (ref->y[m * f->p.n + n] != y || ref->mass[m * f->p.n + n] != mass)
+                    fail_msg("%d,%d,%d group %d, element %d,%d: %a and %a for %a and %a", f->p.m, f->p.n, f->p.k,
+                             f->p.group, m, n, ref->y[m * f->p.n + n], ref->mass[m * f->p.n + n], y, mass);
+            }
+    }
+}
+
+/* Bit for bit, with vectors and without, whatever is left over of tokens, features and K. */
+static void reference_is_exact_in_order(void **state) {
+    (void)state;
+    static const int groups[] = {64, 128, 256}, shares[] = {0, 30, 100};
+    for (int i = 0; i < 54; i++) {
+        struct fixture f;
+        struct reference plain;
+        struct problem p = {.m = 1 + (int)(lrand48() % 9),
+                            .n = 1 + (int)(lrand48() % 70),
+                            .k = 1 + (int)(lrand48() % 700),
+                            .group = groups[i % 3],
+                            .scheme = {shares[i / 3 % 3]},
+                            .dtype = i % 2 ? DTYPE_BF16 : DTYPE_F16};
+        fixture_init(&f, p);
+        reference_plain = true;
+        assert_int_equal(reference_init(&plain, &p, &f.layer, &f.acts, NULL), MT_OK);
+        reference_plain = false;
+        check_in_order(&f, &f.ref);
+        check_in_order(&f, &plain);
+        reference_release(&plain);
+        fixture_release(&f);
+    }
+}
+
 /* The right output, rounded, in rows of n + 5. */
 static uint16_t *output_of(const struct fixture *f) {
     int ldy = f->p.n + 5;
@@ -318,7 +375,7 @@ int main(void) {
         cmocka_unit_test(reference_is_the_naive_sum),       cmocka_unit_test(verdict_catches_planted_errors),
         cmocka_unit_test(verdict_at_the_ends_of_the_range), cmocka_unit_test(one_unit_and_not_two),
         cmocka_unit_test(infinity_where_it_may_be),         cmocka_unit_test(the_first_wrong_element_is_told),
-        cmocka_unit_test(reference_refuses_other_shapes),
+        cmocka_unit_test(reference_refuses_other_shapes),   cmocka_unit_test(reference_is_exact_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
