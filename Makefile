@@ -81,7 +81,7 @@ $(shell mkdir -p $(BUILD)/runtime; printf 'template "%s"\n' $(TEMPLATES) >$(BUIL
 $(BUILD)/runtime/jit/templates.o: $(EMBEDDED) $(BUILD)/runtime/templates.list
 # What decides a modelled time beside the device's file: the formula, its counters, the machine code and how PTX is found in it, how a
 # launch is sampled, the pipes of instructions. Its hash stands beside every modelled time (runtime/softgpu/time/hash.h).
-MODEL_SOURCES := $(sort $(wildcard runtime/softgpu/time/*.[ch]) $(wildcard $(patsubst %,runtime/softgpu/profile/%.[ch],flow opcodes profile regions sass)) \
+MODEL_SOURCES := $(sort $(wildcard $(patsubst %,runtime/softgpu/%/*.[ch],time profile)) \
                  $(patsubst %,runtime/softgpu/%,api/estimate.c machine/count.c op/table.c ptx/lists.h))
 $(shell printf 'source "%s"\n' $(MODEL_SOURCES) >$(BUILD)/runtime/model.new; \
     cmp -s $(BUILD)/runtime/model.new $(BUILD)/runtime/model.list || cp $(BUILD)/runtime/model.new $(BUILD)/runtime/model.list)

@@ -235,6 +235,7 @@ static void test_time_model(void **state) {
         globfree(&files);
     }
     assert_true(is_built_in(MT_SOURCE_DIR "/runtime/softgpu/api/estimate.c"));
+    assert_true(is_built_in(MT_SOURCE_DIR "/runtime/softgpu/machine/count.c"));
     assert_true(is_built_in(MT_SOURCE_DIR "/runtime/softgpu/ptx/lists.h"));
     assert_false(is_built_in(MT_SOURCE_DIR "/runtime/softgpu/api/device.c"));
     assert_int_equal(softgpuTimeModel(hash, MODEL_HASH - 1, 0), CUDA_ERROR_INVALID_VALUE);
