@@ -16,12 +16,13 @@ struct cubin {
     Elf64_Ehdr header;
 };
 
+/* One that has its bytes in the file. */
 static bool section_at(const struct cubin *c, size_t index, Elf64_Shdr *out) {
     size_t offset = c->header.e_shoff + index * sizeof *out;
     if (index >= c->header.e_shnum || offset > c->size || c->size - offset < sizeof *out)
         return false;
     memcpy(out, c->data + offset, sizeof *out);
-    return out->sh_type == SHT_NOBITS || (out->sh_offset <= c->size && out->sh_size <= c->size - out->sh_offset);
+    return out->sh_type != SHT_NOBITS && out->sh_offset <= c->size && out->sh_size <= c->size - out->sh_offset;
 }
 
 /* A 0-terminated text in a string table; NULL if it is not inside. */

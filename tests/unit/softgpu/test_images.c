@@ -356,7 +356,13 @@ static void test_cubin(void **state) {
     c.section[SECTIONS - 1].sh_type = SHT_NOBITS; /* takes up no bytes of the file, wherever it lies */
     c.section[SECTIONS - 1].sh_name = 0;
     c.section[SECTIONS - 1].sh_offset = 1 << 20;
-    assert_true(is_damaged(&c)); /* and then .nv.info is missing */
+    assert_true(is_damaged(&c));                     /* and then .nv.info is missing */
+    for (int part = STRINGS; part <= INFO; part++) { /* and no part that is read */
+        make_cubin(&c);
+        c.section[part].sh_type = SHT_NOBITS;
+        c.section[part].sh_offset = 1 << 20;
+        assert_true(is_damaged(&c));
+    }
 }
 
 static void test_damaged_cubin(void **state) {
