@@ -1,4 +1,4 @@
-# mixtune. Knobs first; then run, test, lint, bench, gpu-check, install, dist, clean.
+# mixtune. Knobs first; then run, test, lint, bench, fuzz, gpu-check, install, dist, clean.
 PREFIX    ?= /usr/local
 DESTDIR   ?=
 CUDA_HOME ?= $(firstword $(wildcard /usr/local/cuda $(lastword $(wildcard /usr/local/cuda-1[2-9]*))) /usr/local/cuda)
@@ -117,6 +117,29 @@ $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $< -o $@ \
 	    -L$(BUILD) -lmixtune -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
+# ---- tests/fuzz: what reads texts and images has the sanitizers of clang, all else is as it is ----
+FUZZED  := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table profile/image profile/unpack profile/cubin) \
+           $(patsubst %,runtime/base/%.c,str array)
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ    := clang -fsanitize=address,undefined -fno-sanitize-recover=undefined
+$(BUILD)/fuzz/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ) -fsanitize=fuzzer-no-link $(CHECKED) -O1 -g -pthread -MMD -MP -c $< -o $@
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/fuzz/%.o) $(call obj,$(SOFT))
+	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $(filter-out $(call obj,$(FUZZED)),$^) $(LDLIBS_SOFT)
+$(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu) $(EMBEDDED)
+	$(Q)BUILD=$(BUILD) tests/fuzz/seeds.sh $< $(@D)
+# Nothing where there is no clang with libFuzzer.
+fuzzers:
+	$(Q)! tests/fuzz/test_fuzz.sh --can || $(MAKE) $(FUZZERS) $(BUILD)/fuzz/seeds/ptx.dict
+# make fuzz T=ptx SECONDS=600: T=ptx, T=image or both, half of the time for each; what is found stays in $(BUILD)/fuzz.
+SECONDS ?= 600
+fuzz:
+	$(Q)tests/setup.sh build test fuzz
+	$(Q)$(MAKE) fuzzers
+	$(Q)FUZZ_SECONDS=$(if $(T),$$((2 * $(SECONDS))),$(SECONDS)) FUZZ_KINDS="$(or $(T),ptx image)" FUZZ_CORPUS=$(abspath $(BUILD))/fuzz/corpus \
+	    BUILD=$(BUILD) TEST_TIMEOUT=$$((2 * $(SECONDS) + 900)) tests/run.sh "" tests/fuzz/test_fuzz.sh
+
 # The database after all its steps, for people; tests/unit/db/test_schema.c compares it.
 db/current.sql: $(BUILD)/tests/unit/db/test_schema
 	$(Q)$< --print >$@.new && mv $@.new $@
@@ -141,9 +164,11 @@ run:
 
 test:
 	$(Q)tests/setup.sh build test
+	$(Q)tests/setup.sh fuzz || echo "test: nothing is fuzzed"
 	$(Q)$(MAKE) tests
 	$(Q)$(MAKE) $(ASAN) sanitized-tests
-	$(Q)BUILD=$(BUILD) tests/run.sh "$(T)" $(call exe,$(UNIT) $(DEVT)) $(CLIT) $(patsubst %.c,$(BUILD)/asan/%,$(SANITIZED)) \
+	$(Q)$(MAKE) fuzzers
+	$(Q)BUILD=$(BUILD) tests/run.sh "$(T)" $(call exe,$(UNIT) $(DEVT)) $(CLIT) tests/fuzz/test_fuzz.sh $(patsubst %.c,$(BUILD)/asan/%,$(SANITIZED)) \
 	    $(addprefix $(BUILD)/asan/,$(SANITIZED_CLI))
 
 lint:
@@ -207,7 +232,7 @@ dist:
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql docs/softgpu.md lint bench bench-programs gpu-archive gpu-check install install-gpu-check dist
+.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql docs/softgpu.md lint bench bench-programs fuzz fuzzers gpu-archive gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)

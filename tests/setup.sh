@@ -1,9 +1,9 @@
 #!/bin/bash
-# Set-up of a Debian or Ubuntu machine: tests/setup.sh build [test] [lint]
+# Set-up of a Debian or Ubuntu machine: tests/setup.sh build [test] [lint] [fuzz]
 # Installs the packages of these groups that are missing and nothing when none is; then looks for the CUDA toolkit.
 set -u
 
-# package, and a header or a command (with "!") that shows that it is there
+# package, and a header, a command (with "!") or a file (with its path) that shows that it is there
 declare -A needs=(
     [build]="build-essential !gcc
 libsqlite3-dev sqlite3.h
@@ -20,13 +20,16 @@ python3 !python3"
 clang-format !clang-format
 clang-tidy !clang-tidy
 cppcheck !cppcheck
-shellcheck !shellcheck")
+shellcheck !shellcheck"
+    [fuzz]="clang !clang
+libclang-rt-dev /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-$(uname -m).a")
 
 say() { echo "setup: $*" >&2; }
 
 present() { # probe
     case $1 in
     !*) command -v "${1#!}" >/dev/null ;;
+    /*) compgen -G "$1" >/dev/null ;;
     *) [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ] || compgen -G "/usr/include/*-linux-gnu/$1" >/dev/null ;;
     esac
 }

@@ -1,5 +1,5 @@
-/* Modules load in time that grows as their text does, whatever it has many of. What takes longer per piece the more there
- * are would need minutes of processor time here, and takes well below a second. */
+/* Modules load in time that grows as their text does, whatever it has many of. What takes longer per piece the more
+ * there are would need minutes of processor time here, and takes well below a second. */
 #include "driver.h"
 
 #include "runtime/base/str.h"
