@@ -92,11 +92,12 @@ void str_vprintf(struct str *s, const char *format, va_list args) {
     va_end(again);
 }
 
-/* The beginning of the UTF-8 character at `at`. */
-static size_t character_start(const char *text, size_t at) {
-    while (at > 0 && (text[at] & 0xc0) == 0x80)
-        at--;
-    return at;
+/* The beginning of the UTF-8 character at `at`, not before `first`; bytes that are no UTF-8 may be cut anywhere. */
+static size_t character_start(const char *text, size_t first, size_t at) {
+    size_t start = at;
+    while (start > first && at - start < 3 && (text[start] & 0xc0) == 0x80)
+        start--;
+    return (text[start] & 0xc0) == 0x80 ? at : start;
 }
 
 void text_vfit(char *out, size_t size, const char *format, va_list args) {
@@ -104,7 +105,7 @@ void text_vfit(char *out, size_t size, const char *format, va_list args) {
     int length = vsnprintf(out, size, format, args);
     if (length < 0 || (size_t)length < size || size < sizeof mark)
         return;
-    memcpy(out + character_start(out, size - sizeof mark), mark, sizeof mark);
+    memcpy(out + character_start(out, 0, size - sizeof mark), mark, sizeof mark);
 }
 
 void str_shorten_words(struct str *s, size_t most) {
@@ -115,8 +116,8 @@ void str_shorten_words(struct str *s, size_t most) {
         size_t end = at + strcspn(s->data + at, " \t\r\n");
         size_t head = end - at, tail = end;
         if (head > most && most > 2 * sizeof mark) {
-            head = character_start(s->data, at + (most - sizeof mark) / 2) - at;
-            tail = character_start(s->data, end - (most - sizeof mark) / 2);
+            head = character_start(s->data, at, at + (most - sizeof mark) / 2) - at;
+            tail = character_start(s->data, at + head, end - (most - sizeof mark) / 2);
         }
         memmove(s->data + used, s->data + at, head);
         used += head;

@@ -148,6 +148,8 @@ static CUresult fault_result(enum sg_fault_kind kind) {
         return CUDA_ERROR_ASSERT;
     case SG_FAULT_UNSUPPORTED:
         return CUDA_ERROR_ILLEGAL_INSTRUCTION;
+    case SG_FAULT_LAUNCH:
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     case SG_FAULT_LACKING:
         return CUDA_ERROR_NOT_SUPPORTED;
     default:

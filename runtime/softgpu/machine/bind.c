@@ -40,8 +40,8 @@ static bool bind_atomic(struct insn *i, char *error, size_t size) {
                           : i->sub >= SUB_ADD && i->sub <= SUB_CAS && (bytes >= 4 || bits);
     bool operands =
         i->srcs == (i->sub == SUB_CAS ? 3 : 2) + ((i->flags & F_POLICY) != 0) && i->src[0].kind == O_ADDRESS;
-    if (!known || !operands || i->types != 1 || bytes < 2 || bytes > 8 || bytes * i->vec > 16 ||
-        !only_flags(i, F_ORDER | F_NOFTZ | F_POLICY | F_FTZ))
+    if (!known || !operands || (i->sub == SUB_CAS && i->vec > 1) || i->types != 1 || bytes < 2 || bytes > 8 ||
+        bytes * i->vec > 16 || !only_flags(i, F_ORDER | F_NOFTZ | F_POLICY | F_FTZ))
         return refuse(error, size, "unknown atomic operation");
     if (i->space != SPACE_GENERIC && i->space != SPACE_GLOBAL && i->space != SPACE_SHARED)
         return refuse(error, size, "an atomic operation on this state space");

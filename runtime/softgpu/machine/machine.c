@@ -18,7 +18,8 @@ static bool refuse(struct sg_fault *fault, const struct sg_launch *l, const char
     return false;
 }
 
-_Static_assert(MAX_WARPS *LANES == 1024 && MAX_CLUSTER == 16 && RANK_SHIFT == 24, "the sentences below say so");
+_Static_assert(MACHINE_MOST == 1ull << 32 && MAX_WARPS * LANES == 1024 && MAX_CLUSTER == 16 && RANK_SHIFT == 24,
+               "the sentences below say so");
 
 static bool prepare_clusters(struct run *run, const struct sg_launch *l, struct sg_fault *fault) {
     const uint32_t *required = l->function->cluster;
@@ -58,8 +59,11 @@ static bool prepare(struct run *run, const struct sg_launch *l, struct sg_fault 
     run->shared_static = function_shared_static(l->function);
     const uint64_t shared = (uint64_t)run->shared_static + l->shared_dynamic;
     run->shared_bytes = (uint32_t)shared;
-    return shared <= 1u << RANK_SHIFT ||
-           refuse(fault, l, "16777216 bytes of shared memory are the most, these CTAs have", shared);
+    if (shared > 1u << RANK_SHIFT)
+        return refuse(fault, l, "16777216 bytes of shared memory are the most, these CTAs have", shared);
+    return cluster_bytes(run) <= MACHINE_MOST ||
+           refuse(fault, l, "registers, local and shared memory of a cluster take more than 2^32 bytes here",
+                  cluster_bytes(run));
 }
 
 static void run_threads(struct run *run) {
@@ -67,6 +71,8 @@ static void run_threads(struct run *run) {
     enum { MOST = 255 };
     pthread_t thread[MOST];
     int extra = l->sample ? 0 : l->host_threads - 1, started = 0;
+    const uint64_t room = MACHINE_MOST / cluster_bytes(run);
+    extra = (uint64_t)extra >= room ? (int)room - 1 : extra;
     extra = extra > MOST ? MOST : extra >= (int)run->clusters ? (int)run->clusters - 1 : extra;
     while (started < extra && pthread_create(&thread[started], NULL, run_worker, run) == 0)
         started++;

@@ -9,6 +9,8 @@ bool machine_bind(struct insn *i, char *error, size_t error_size);
 
 /* ---- sched.c ---- */
 void *run_worker(void *run);
+uint64_t cluster_bytes(const struct run *run); /* registers, local and shared memory */
+#define MACHINE_MOST ((uint64_t)1 << 32)       /* of these, for all clusters that are resident at a time */
 
 /* ---- count.c ---- */
 void count_machine_code(struct warp *w); /* when it has ended */

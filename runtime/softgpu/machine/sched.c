@@ -103,6 +103,14 @@ static size_t local_marks(const struct cta *c) { /* of a warp: bytes of a bit fo
     return (c->local_stride * LANES + 7) / 8;
 }
 
+enum { STRIDE_GAP = 192 }; /* an odd number of lines: no two warps on one cache set */
+
+uint64_t cluster_bytes(const struct run *run) {
+    const uint64_t warps = (run->threads + LANES - 1) / LANES, local = function_local_total(run->function);
+    return run->cluster_ctas *
+           (warps * (function_frame_total(run->function) + STRIDE_GAP + local * LANES) + run->shared_bytes);
+}
+
 static struct cta *cta_new(struct cluster *cl, uint32_t rank) {
     struct run *run = cl->run;
     struct cta *c = xcalloc(1, sizeof *c);
@@ -110,8 +118,7 @@ static struct cta *cta_new(struct cluster *cl, uint32_t rank) {
     c->cluster = cl;
     c->rank = rank;
     c->warps = (int)((run->threads + LANES - 1) / LANES);
-    c->frame_stride =
-        function_frame_total(run->function) + 192; /* an odd number of lines: no two warps on one cache set */
+    c->frame_stride = function_frame_total(run->function) + STRIDE_GAP;
     c->local_stride = function_local_total(run->function);
     c->shared_bytes = run->shared_bytes;
     c->frames = aligned_bytes(c->frame_stride * (size_t)c->warps);
@@ -396,6 +403,8 @@ void *run_worker(void *data) {
     struct worker k = {.run = run};
     int threads = l->sample || l->host_threads < 1 ? 1 : l->host_threads;
     k.resident = (l->resident_ctas / (int)run->cluster_ctas + threads - 1) / threads;
+    const uint64_t room = MACHINE_MOST / cluster_bytes(run) / (uint64_t)threads;
+    k.resident = (uint64_t)k.resident > room ? (int)room : k.resident;
     k.resident = k.resident < 1 ? 1 : k.resident > (int)run->clusters ? (int)run->clusters : k.resident;
     k.cluster = xcalloc((size_t)k.resident, sizeof *k.cluster);
     int at = 0;

@@ -92,6 +92,7 @@ struct sg_module {
     size_t functions, function_capacity;
     struct variable *variable;
     size_t variables, variable_capacity;
+    uint64_t init_bytes; /* of those with an initialiser */
     struct pointer_init *pointer;
     size_t pointers, pointer_capacity;
     struct const_fixup *fixup;

@@ -312,7 +312,8 @@ static bool plays(const struct insn *i, const struct operand *o, const char *rol
         return o->kind == O_PRED && (!written || (o->bank == BANK_FRAME && !o->negated));
     if (what == 'n' || what == 'a')
         return o->kind == (what == 'n' ? O_IMM : O_ADDRESS);
-    if (o->kind == O_VEC && bytes && (is_braced(i, what) || what == 'V' || what == 'M')) /* {x} is x */
+    const bool one = what == 'M' || (what == 'V' && i->op != OP_atom && i->op != OP_red); /* {x} is x */
+    if (o->kind == O_VEC && bytes && (is_braced(i, what) || one))
         return (what != 'V' || o->count == i->vec) && !wrong_element(i, o, role, what, written);
     return bytes && !is_braced(i, what) && is_value(o, bytes, wider, must_be_register(i, what, written));
 }

@@ -113,9 +113,10 @@ static void put_value(struct parser *p, struct variable *var, uint32_t index, ui
 static bool read_initialiser(struct parser *p, const struct declaration *d, struct variable *var, uint32_t index) {
     uint64_t at = 0;
     unsigned bytes = type_size(d->type), depth = 0;
-    if (var->size > TEXT_MOST)
-        return parse_error(p, "%s has %llu bytes: with an initialiser %d are possible", var->name,
-                           (unsigned long long)var->size, TEXT_MOST);
+    if (var->size > TEXT_MOST - p->m->init_bytes)
+        return parse_error(p, "%s has %llu bytes behind %llu others: with initialisers %d are possible", var->name,
+                           (unsigned long long)var->size, (unsigned long long)p->m->init_bytes, TEXT_MOST);
+    p->m->init_bytes += var->size;
     var->init = module_alloc(p->m, var->size);
     do {
         while (parse_accept(p, "{"))

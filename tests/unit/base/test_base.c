@@ -81,6 +81,8 @@ static void long_words_lose_their_middle(void **state) {
         {"_Z1abcdefghijklmn42: it\nis _Z1abcdefghijklmn43", "_Z1abc...lmn42: it\nis _Z1abc...klmn43"},
         {" a  b ", " a  b "},
         {"aäääääääää", "aää...äää"}, /* 19 bytes */
+        {"b \x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80 c",
+         "b \x80\x80\x80\x80\x80\x80...\x80\x80\x80\x80\x80\x80 c"}, /* no characters */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct str s = {0};

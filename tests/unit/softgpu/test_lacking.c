@@ -122,16 +122,14 @@ static void long_names(void **state) {
     char name[1501];
     CUmodule module;
     CUfunction f;
-    memset(name, 'n', 1500);
-    memcpy(name, "_Zbegin", 7);
-    strcpy(name + 1496, "Ev_z");
+    snprintf(name, sizeof name, "_Zbegin%01489dEv_z", 0);
     str_printf(&text, ".visible .entry %s(.param .u64 x) { trap; ret; }\n", name);
     open_module(&w, ptx_for("sm_80", text.data));
     good(cuModuleGetFunction(&f, w.module, name));
     refused(cuLaunchKernel(f, 1, 1, 1, 2048, 1, 1, 0, NULL, (void *[]){&w.buffer}, NULL), CUDA_ERROR_INVALID_VALUE,
             "Ev_z: grid 1x1x1 of blocks 2048x1x1 is out of the limits");
     refused(run(&w, name, 0), CUDA_ERROR_LAUNCH_FAILED,
-            "nEv_z: CTA (0,0,0), warp 0, lane 0, PTX line 3 'trap': the kernel stopped itself");
+            "0Ev_z: CTA (0,0,0), warp 0, lane 0, PTX line 3 'trap': the kernel stopped itself");
     good(cuCtxDestroy_v2(w.context));
     good(cuCtxCreate_v2(&w.context, 0, 0));
     str_clear(&text);

@@ -203,7 +203,10 @@ static void variables(void **state) {
         {".global .b64 x[4294967296][4294967296];", "a variable of [4294967296] elements"},
         {".global .b8 x[-1];", "a variable of [-1] elements"},
         {".entry k(.param .b8 x[-1]) { ret; }", "a variable of [-1] elements"},
-        {".global .b8 x[4294967296] = {1};", "x has 4294967296 bytes: with an initialiser"},
+        {".global .b8 x[4294967296] = {1};",
+         "x has 4294967296 bytes behind 0 others: with initialisers 2147483647 are possible"},
+        {".global .b8 x[1073741824] = {1}; .global .b8 y[1073741824] = {1};",
+         "y has 1073741824 bytes behind 1073741824 others"},
         {".shared .align 1048576 .b8 x[4];", NULL},
         {".shared .align 2097152 .b8 x[4];", ".align 2097152: powers of two"},
         {".shared .align 24 .b8 x[4];", ".align 24: powers of two"},
@@ -332,6 +335,21 @@ static void launches(void **state) {
     memcpy(w.launch.grid, (uint32_t[3]){17, 1, 1}, sizeof w.launch.grid);
     memcpy(w.launch.cluster, w.launch.grid, sizeof w.launch.grid);
     world_run_bad(&w, NULL, SG_FAULT_LAUNCH, "16 CTAs in a cluster are the most, this one has: 17");
+    world_close(&w);
+}
+
+/* Local memory of many threads is much. */
+static void memory_of_threads(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w, PTX_HEAD ".visible .entry k() { .reg .b32 %r<2>; .local .b8 x[4194304]; mov.u32 %r1, 7;\n"
+                            "st.local.u32 [x+4194300], %r1; ret; }\n");
+    w.launch.grid[0] = 3;
+    w.launch.strict = false;
+    world_run_good(&w, NULL);
+    w.launch.block[0] = 1024;
+    world_run_bad(&w, NULL, SG_FAULT_LAUNCH,
+                  "k: registers, local and shared memory of a cluster take more than 2^32 bytes here: 42949");
     world_close(&w);
 }
 
@@ -514,6 +532,7 @@ int main(void) {
         cmocka_unit_test(banks),
         cmocka_unit_test(text_length),
         cmocka_unit_test(launches),
+        cmocka_unit_test(memory_of_threads),
         cmocka_unit_test(clusters_of_an_estimate),
         cmocka_unit_test(barriers),
         cmocka_unit_test(chains_of_callers),

@@ -188,16 +188,6 @@ static void test_errors(void **state) {
         {BODY ".reg .b32 %r<3>; mov.u32 %r1, L; L: ret; }\n", "PTX line 5: L is not declared"},
         {BODY ".reg .b32 %r<3>; L: mov.u32 %r1, L; ret; }\n", "PTX line 5: L cannot be an operand here"},
         {BODY ".reg .b32 %r<3>; { .reg .b32 %x; } mov.u32 %r1, %x; ret; }\n", "PTX line 5: unknown register %x"},
-        {BODY "L: .branchtargets L; bra L; }\n", "PTX line 5: label L is not defined"},
-        {BODY ".reg .b32 %r<3>; M: N: .branchtargets M; brx.idx %r1, M; }\n",
-         "PTX line 5: list of branch targets M is not defined"},
-        {BODY "L: .branchtargets M; M: .branchtargets L; ret; }\n", "PTX line 5: label M is not defined"},
-        {BODY ".reg .b32 %r<3>; call %r1, (); }\n", "PTX line 5: the callee %r1 is not in a register of 64 bits"},
-        {BODY ".reg .pred %p; call %p, (); }\n", "PTX line 5: the callee %p is not in a register of 64 bits"},
-        {BODY "ret; }\n.entry k() { ret; }\n", "PTX line 6: k is declared behind its definition"},
-        {HEAD ".func g(.param .b8 x[64]) { ret; }\n.func g(.param .b8 x[4]);\n",
-         "PTX line 4: g is declared behind its definition"},
-        {HEAD ".entry g();\n.func g() { ret; }\n", "PTX line 4: g is declared as .entry and as .func"},
         {BODY "/* a\nb */ .pragma \"x\ny\"; frob;\n}\n", "PTX line 7: unknown instruction 'frob'"},
         {BODY ".loc 1 2 3\n// frob\nfrob;\n}\n", "PTX line 7: unknown instruction 'frob'"},
         {BODY ".reg .b32 %r<3>; add.u8   %r1,\n\t%r2,  %r1; }\n",
@@ -224,6 +214,29 @@ static void test_errors(void **state) {
         {HEAD ".global .u64 b;\n.global .u8 a = 0xff(b;\n", "PTX line 4: expected ')' before ';'"},
         {HEAD ".global .u64 a = ;\n", "PTX line 3: unknown initialiser ;"},
         {HEAD ".global .u64 a = \"x\";\n", "PTX line 3: unknown initialiser \"x\""},
+    };
+    int failed = 0;
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
+        failed += !is_refused(wrong[k].text, wrong[k].error);
+    assert_int_equal(failed, 0);
+}
+
+/* Labels, callees and functions that are not what they are used as. */
+static void test_references(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *error;
+    } wrong[] = {
+        {BODY "L: .branchtargets L; bra L; }\n", "PTX line 5: label L is not defined"},
+        {BODY ".reg .b32 %r<3>; M: N: .branchtargets M; brx.idx %r1, M; }\n",
+         "PTX line 5: list of branch targets M is not defined"},
+        {BODY "L: .branchtargets M; M: .branchtargets L; ret; }\n", "PTX line 5: label M is not defined"},
+        {BODY ".reg .b32 %r<3>; call %r1, (); }\n", "PTX line 5: the callee %r1 is not in a register of 64 bits"},
+        {BODY ".reg .pred %p; call %p, (); }\n", "PTX line 5: the callee %p is not in a register of 64 bits"},
+        {BODY "ret; }\n.entry k() { ret; }\n", "PTX line 6: k is declared behind its definition"},
+        {HEAD ".func g(.param .b8 x[64]) { ret; }\n.func g(.param .b8 x[4]);\n",
+         "PTX line 4: g is declared behind its definition"},
+        {HEAD ".entry g();\n.func g() { ret; }\n", "PTX line 4: g is declared as .entry and as .func"},
     };
     int failed = 0;
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
@@ -295,7 +308,8 @@ static void test_many(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_directives), cmocka_unit_test(test_initialisers), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_short_room), cmocka_unit_test(test_damaged),      cmocka_unit_test(test_many),
+        cmocka_unit_test(test_references), cmocka_unit_test(test_short_room),   cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
