@@ -345,7 +345,7 @@ static void memory_of_threads(void **state) {
     world_open(&w, PTX_HEAD ".visible .entry k() { .reg .b32 %r<2>; .local .b8 x[4194304]; mov.u32 %r1, 7;\n"
                             "st.local.u32 [x+4194300], %r1; ret; }\n");
     w.launch.grid[0] = 3;
-    w.launch.strict = false;
+    w.launch.checks = 0;
     world_run_good(&w, NULL);
     w.launch.block[0] = 1024;
     world_run_bad(&w, NULL, SG_FAULT_LAUNCH,
