@@ -28,7 +28,7 @@ rows = sqlite3.connect(sys.argv[1]).execute(
 rows = dict(rows.fetchall())
 assert len(rows) > 24 and set(rows) <= set(lines), (len(rows), set(rows) - set(lines))
 for label, ns in rows.items():  # what lies between two launches, or two nodes of a graph
-    gap = min(abs(lines[label] + us * 1e3 - ns) for us in (1.3, 2.5))
+    gap = min(abs(lines[label] + us * 1e3 - ns) for us in (0.31, 1.61))
     assert gap < 1, (label, ns, lines[label])
 EOS
 result 'each candidate has its line in the trace'
@@ -39,7 +39,7 @@ forbid '^[a-z]' out
 result 'SIMULATED: nothing moves where nothing was changed'
 
 # A GPU that does not exist: the times of an altered software device, as if they had been measured.
-sed 's/^warp_interval_clocks: 2.5/warp_interval_clocks: 4.0/; s/^graph_node_us: 1.3/graph_node_us: 2.0/' \
+sed 's/^warp_interval_clocks: 2.5/warp_interval_clocks: 4.0/; s/^graph_node_us: 0.31/graph_node_us: 2.0/' \
     "$MIXTUNE_CONFIGS/devices/a100-sxm-80g.yaml" >"$TMPDIR/altered.yaml"
 run 0 sweep "soft:$TMPDIR/altered.yaml" "$TMPDIR/altered.db"
 sqlite3 "$TMPDIR/altered.db" "UPDATE device SET software = 0, name = 'Pretended GPU'; UPDATE measurement SET origin = 'measured'"
@@ -49,7 +49,7 @@ result 'modelled times are not fitted to'
 
 run 0 "$calibrate" --quiet --trace "$trace" --device a100-sxm-80g --db "$TMPDIR/altered.db"
 expect '^warp_interval_clocks: (3\.[89]|4(\.0[0-9]*)?) # was 2\.5' out
-expect '^graph_node_us: (1\.9[0-9]*|2(\.0[0-9]*)?) # was 1\.3' out
+expect '^graph_node_us: (1\.9[0-9]*|2(\.0[0-9]*)?) # was 0\.31' out
 expect '^# sm80 .* rho [01]\.[0-9]+ -> (0\.9|1\.0)' out
 forbid 'SIMULATED' out
 result 'SIMULATED: altered constants are found through the database'

@@ -45,7 +45,7 @@ static void compare(const char *name) {
     struct limits found;
     struct dev_profile *d = NULL;
     char spec[64], folder[] = "/tmp/mixtune-probe-XXXXXX";
-    assert_true(mkdtemp(folder) && altered_device(name, "overlap_exponent wgmma_overlap_exponent", 1000, folder, spec));
+    assert_true(mkdtemp(folder) && altered_device(name, "overlap_exponent mma_overlap_exponent", 1000, folder, spec));
     if (device_open(&dev, spec) || probe(&dev, &found) || dev_profile_load(name, &d))
         fail_msg("%s", fail_message());
     unlink(spec + strlen("soft:"));

@@ -47,7 +47,7 @@ static const struct fit_constant {
     CONSTANT(warp_interval_clocks, 0.5, 12),
     CONSTANT(loads_in_flight, 1, 32),
     CONSTANT(overlap_exponent, 1, 16),
-    CONSTANT(wgmma_overlap_exponent, 1, 16),
+    CONSTANT(mma_overlap_exponent, 1, 16),
     CONSTANT(atomic_us, 0.1, 10),
     CONSTANT(wgmma_setup_us, 0.1, 10),
     CONSTANT(launch_us, 0.3, 8),

@@ -46,7 +46,7 @@ static const cyaml_schema_field_t fields[] = {
     NUMBER(warp_interval_clocks),
     NUMBER(loads_in_flight),
     NUMBER(overlap_exponent),
-    NUMBER(wgmma_overlap_exponent),
+    NUMBER(mma_overlap_exponent),
     NUMBER(atomic_us),
     NUMBER(wgmma_setup_us),
     NUMBER(launch_us),

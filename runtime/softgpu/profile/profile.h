@@ -33,9 +33,9 @@ struct dev_profile {
 
     double warp_interval_clocks; /* mean distance of two instructions of one warp that runs alone */
     double loads_in_flight;      /* plain loads that one warp keeps in flight */
-    /* How well the terms of the time model overlap: 1 not at all, large: perfectly. Warps of mma.sync wait for their own
-     * products, those of wgmma do not. */
-    double overlap_exponent, wgmma_overlap_exponent;
+    /* How well the terms of the time model overlap: 1 not at all, large: perfectly. A warp of mma.sync issues nothing
+     * else while its operands are fetched and its products awaited, so issue and tensor work overlap less there. */
+    double overlap_exponent, mma_overlap_exponent;
     double atomic_us;            /* what a CTA waits around an atomic: for its stores, the fence, the answer */
     double wgmma_setup_us;       /* before a wgmma kernel's first copy: barriers, registers, tensor map, code */
     double launch_us;            /* from one launch to the next, beyond the kernel's own time */

@@ -53,17 +53,25 @@ static double cta_latency(const struct dev_profile *d, const struct model_kernel
     return larger(chain, stream);
 }
 
-/* Terms that keep a kernel busy side by side: those of the issue slots and of the ways to L2 are alternatives. */
-static double overlapped(const double *t, double exponent) {
-    double slots = t[MODEL_ISSUE], paths = larger(t[MODEL_PORT], t[MODEL_L2]), largest = 0, sum = 0;
-    for (int i = MODEL_ALU; i <= MODEL_BRANCH; i++)
-        slots = larger(slots, t[i]);
-    const double terms[] = {slots, t[MODEL_TENSOR], t[MODEL_SHARED], paths, t[MODEL_DRAM], t[MODEL_LATENCY]};
-    for (unsigned i = 0; i < sizeof terms / sizeof *terms; i++)
+/* What side by side takes, between the largest of them (exponent large) and their sum (1). */
+static double norm(const double *terms, unsigned count, double exponent) {
+    double largest = 0, sum = 0;
+    for (unsigned i = 0; i < count; i++)
         largest = larger(largest, terms[i]);
-    for (unsigned i = 0; i < sizeof terms / sizeof *terms && largest > 0; i++)
+    for (unsigned i = 0; i < count && largest > 0; i++)
         sum += pow(terms[i] / largest, exponent);
     return largest > 0 ? largest * pow(sum, 1 / exponent) : 0;
+}
+
+/* Of the issue slots only the largest is a term, and so of the ways to L2. */
+static double overlapped(const struct dev_profile *d, const struct model_kernel *k, const double *t) {
+    double slots = t[MODEL_ISSUE];
+    for (int i = MODEL_ALU; i <= MODEL_BRANCH; i++)
+        slots = larger(slots, t[i]);
+    const double work[] = {slots, t[MODEL_TENSOR]};
+    const double all[] = {norm(work, 2, k->wgmma ? d->overlap_exponent : d->mma_overlap_exponent), t[MODEL_SHARED],
+                          larger(t[MODEL_PORT], t[MODEL_L2]), t[MODEL_DRAM], t[MODEL_LATENCY]};
+    return norm(all, sizeof all / sizeof *all, d->overlap_exponent);
 }
 
 void model_kernel_time(const struct dev_profile *device, const struct model_kernel *kernel, struct model_time *out) {
@@ -91,8 +99,7 @@ void model_kernel_time(const struct dev_profile *device, const struct model_kern
     for (int i = 1; i < MODEL_TERMS; i++)
         if (t[i] > t[out->limit])
             out->limit = (enum model_term)i;
-    out->seconds = device->memory_latency_ns * 1e-9 +
-                   overlapped(t, kernel->wgmma ? device->wgmma_overlap_exponent : device->overlap_exponent) +
+    out->seconds = device->memory_latency_ns * 1e-9 + overlapped(device, kernel, t) +
                    ceil(ctas / slots) * (double)c->atomics * per_cta * device->atomic_us * 1e-6 +
                    (kernel->wgmma ? device->wgmma_setup_us * 1e-6 : 0);
 }

@@ -26,8 +26,9 @@
  * The latency is the mean of L2's and memory's, weighted with D / T.
  *
  * Time = one memory latency, to fill the pipeline
- *      + (sum of terms^p)^(1/p), where p is overlap_exponent, or wgmma's own; of issue and the pipes only the largest is a term, and so
- *        of port and l2
+ *      + (work^p + shared^p + l2^p + dram^p + latency^p)^(1/p), where p is overlap_exponent and l2 the larger of port and
+ *        l2; work = (slots^q + tensor^q)^(1/q), where slots is the largest of issue and the pipes, and q is
+ *        mma_overlap_exponent, or p in kernels with wgmma
  *      + ceil(G / (S * o)) * n.atomics * atomic_us
  *      + wgmma_setup_us for kernels with wgmma.
  *

@@ -19,7 +19,7 @@ static const char device_text[] =
     "alu_lanes: 64\nfma_lanes: 128\nimad_lanes: 64\nhalf_lanes: 128\nxu_lanes: 16\nlsu_lanes: 32\nfp64_lanes: "
     "64\nbranch_lanes: 64\n"
     "tensor_int8_macs: 4096\ntensor_f16_macs: 2048\ntensor_other_macs: 1024\nmma_sync_fraction: 0.66\n"
-    "warp_interval_clocks: 2\nloads_in_flight: 4\noverlap_exponent: 3\nwgmma_overlap_exponent: 3\natomic_us: "
+    "warp_interval_clocks: 2\nloads_in_flight: 4\noverlap_exponent: 3\nmma_overlap_exponent: 1.5\natomic_us: "
     "2\nwgmma_setup_us: 2\nlaunch_us: "
     "1.8\n"
     "graph_node_us: 0.8\nhost_link_gbs: 50\n";

@@ -165,7 +165,7 @@ static void test_limits(void **state) {
         [MODEL_LATENCY] = {COUNTER(max_warp_instructions), 1, 5120, 3 * 2.5},
     };
     struct dev_profile *p = load("a100-sxm-80g");
-    p->overlap_exponent = p->wgmma_overlap_exponent = 1000;
+    p->overlap_exponent = p->mma_overlap_exponent = 1000;
     for (enum model_term limit = 0; limit < MODEL_TERMS; limit++) {
         struct sg_counters c = {.machine_instructions = 10, .max_warp_instructions = 10};
         struct model_kernel k = {
@@ -193,7 +193,7 @@ static void test_overlap(void **state) {
     const double clock = 1 / (p->clock_mhz * 1e6), fixed = p->memory_latency_ns * 1e-9 + p->wgmma_setup_us * 1e-6;
     model_kernel_time(p, &k, &t);
     near(t.seconds, fixed + 1e6 * clock * cbrt(2), 1e-6);
-    p->overlap_exponent = p->wgmma_overlap_exponent = 1;
+    p->overlap_exponent = p->mma_overlap_exponent = 1;
     model_kernel_time(p, &k, &t);
     near(t.seconds, fixed + 2e6 * clock, 1e-6);
     k.ctas = 264; /* two rounds, with 5 atomics in each CTA */
@@ -269,7 +269,7 @@ static struct dev_profile *round_device(void) {
     p->loads_in_flight = 4;
     p->launch_us = 3;
     p->host_link_gbs = 0.25;
-    p->overlap_exponent = p->wgmma_overlap_exponent = 1000;
+    p->overlap_exponent = p->mma_overlap_exponent = 1000;
     return p;
 }
 
