@@ -111,6 +111,32 @@ grep -q 'captured 0' "$TMPDIR/calls" || verdict+='cuBLAS is timed in another for
 want "$db" '1' "SELECT count(*) FROM current WHERE family = 'cublas' AND cache_state = 'serving' AND median_ns > 20000"
 result 'finals have one form: a graph where anyone is short'
 
+# Kernels of one power limit and baselines of another: their ratios are marked, until finals measure both, and the quantisation, in one run.
+differ() { want "$TMPDIR/watts" "$1" "SELECT sum(states_differ) FROM headline WHERE is_headline"; }
+FAKE_WATTS=700 run 0 sweep "$TMPDIR/watts" --finals 0 --scheme w4a8,w8a8
+differ 0
+sqlite3 "$TMPDIR/watts" "DELETE FROM measurement WHERE scheme = 'fp16' AND config IN (SELECT id FROM config WHERE family <> 'quantize')"
+FAKE_WATTS=400 run 0 sweep "$TMPDIR/watts" --finals 0 --scheme w4a8,w8a8
+differ 2
+run 0 "$MIXTUNE" show --db "$TMPDIR/watts"
+expect '[0-9]x\* .*[0-9]x\* ' out
+expect '^\* 2 of 2 rows: the two sides of the ratio were measured in different states of the device' out
+FAKE_WATTS=400 run 0 sweep "$TMPDIR/watts" --scheme w4a8,w8a8
+differ 0
+run 0 "$MIXTUNE" show --db "$TMPDIR/watts"
+forbid '[0-9]x\*|different states' out
+result 'a ratio of two power limits is marked, and measured again by finals'
+
+# What is too slow to be timed in full is probed with cold caches too, for time models are held against cold times.
+cp -R templates "$TMPDIR/lazy"
+sed -i 's/^    const mt_gemm_part &part8 = .*/    for (int i = 0; STAGES == 4 \&\& i < 20000; i++)\n        asm volatile("");\n&/' "$TMPDIR/lazy/gemm_sm80.cu"
+cmp -s templates/gemm_sm80.cu "$TMPDIR/lazy/gemm_sm80.cu" && verdict+=' gemm_sm80.cu was not changed; '
+MIXTUNE_TEMPLATES="$TMPDIR/lazy" run 0 sweep "$TMPDIR/lazy.db" --scheme w4a8 --finals 0
+want "$TMPDIR/lazy.db" '1' "SELECT count(*) > 0 FROM fact WHERE family = 'sm80' AND cache_state = 'serving' AND sample_count < 20"
+want "$TMPDIR/lazy.db" '0' "SELECT count(*) FROM fact AS x WHERE cache_state = 'serving' AND outcome = 'ok' AND NOT EXISTS
+    (SELECT 1 FROM fact AS y WHERE y.config_id = x.config_id AND y.m = x.m AND y.scheme = x.scheme AND y.cache_state = 'cold')"
+result 'what is only probed has a cold time too'
+
 # Stamps of a clock at half its speed.
 mkdir "$TMPDIR/slow" "$TMPDIR/none"
 sed 's/static_cast<unsigned long long>(clock64())/globaltimer() * 705 \/ 1000/

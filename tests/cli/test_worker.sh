@@ -80,7 +80,7 @@ result 'a worker that does not come back is ended and replaced'
 
 for signal in INT TERM KILL; do
     signalled $signal sweep "$TMPDIR/signal-$signal" hang.yaml --timeout 9h
-    [ $signal = KILL ] || expect 'interrupted after [0-9]+ of 16 candidates; the same command goes on from there' err
+    [ $signal = KILL ] || expect 'interrupted after [0-9]+ of 48 candidates; the same command goes on from there' err
     result "SIG$signal ends a sweep whose kernel hangs, and its worker"
 done
 
@@ -116,10 +116,10 @@ await grep -qE 'process [0-9]+ sweeps on .*; waiting' "$TMPDIR/err"
 kill -SEGV "$worker" # else the first would never end
 wait $first || verdict="$verdict the first failed; "
 wait $second || verdict="$verdict the second failed; "
-expect '0 candidates to measure, 16 measured before' err
+expect '0 candidates to measure, 48 measured before' err
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 [ "$(sql "$TMPDIR/two" 'PRAGMA integrity_check')" = ok ] || verdict="$verdict the database is corrupt; "
-[ "$(sql "$TMPDIR/two" 'SELECT count(*) FROM measurement')" = 16 ] || verdict="$verdict something was measured twice; "
+[ "$(sql "$TMPDIR/two" 'SELECT count(*) FROM measurement')" = 48 ] || verdict="$verdict something was measured twice; "
 result 'without it waits, and then has nothing left to do'
 
 finish

@@ -292,7 +292,8 @@ static struct timer_job job_for(struct timed *timed) {
                               .limits = timed->m->limits};
 }
 
-/* First in the state of the caches that decides; where that is worth it, in the other states of a real device too. */
+/* First in the state of the caches that decides; then in the other states of a real device. What is far from the best is
+ * only probed, and not with hot caches: cold ones are what a time model is held against. */
 static void time_candidate(struct measurer *m, struct timed *timed, double beat_ns, struct measured *out,
                            struct check *check) {
     const enum store_cache first = store_cache_of(m->dev->software);
@@ -300,11 +301,12 @@ static void time_candidate(struct measurer *m, struct timed *timed, double beat_
     struct timer_job job = job_for(timed);
     job.beat_ns = beat_ns;
     enum mt_status status = timer_measure(m->dev, &job, &out->timing);
-    for (int cache = 0; cache < CACHES && !m->dev->software && !out->timing.probed_only && !status; cache++) {
-        if (cache == (int)first)
+    for (int cache = 0; cache < CACHES && !m->dev->software && !status; cache++) {
+        if (cache == (int)first || (cache == CACHE_HOT && out->timing.probed_only))
             continue;
         timed->cache = (enum store_cache)cache;
         job = job_for(timed);
+        job.beat_ns = out->timing.probed_only ? beat_ns : 0;
         status = timer_measure(m->dev, &job, &out->beside[cache]);
     }
     if (status)

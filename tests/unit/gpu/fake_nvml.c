@@ -1,5 +1,6 @@
 /* An NVML that knows every GPU but "GPU-another", for tests. Numbers and units as the library's documentation has
- * them. */
+ * them. $FAKE_WATTS is the power limit (700). */
+#include <stdlib.h>
 #include <string.h>
 
 int open_count;
@@ -49,7 +50,8 @@ int nvmlDeviceGetMaxClockInfo(void *device, int type, unsigned *out) {
 }
 
 int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *out) {
-    return put(device, out, 700000);
+    const char *watts = getenv("FAKE_WATTS");
+    return put(device, out, watts ? (unsigned)atoi(watts) * 1000 : 700000);
 }
 
 int nvmlDeviceGetPowerUsage(void *device, unsigned *out) {
