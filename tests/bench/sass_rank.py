@@ -3,10 +3,11 @@
 
     tests/bench/sass_rank.py [--build build] [--cuobjdump PATH]
 
-For each configuration: the instructions that all warps issue in the main loop, which is the disassembly of the innermost loop with the most
-matrix multiplications, times how often it was executed (its multiplications are those of the PTX). Beside it the issue slots that the time
-model has for the whole launch, from the machine code by its own decoder (now), and the instructions of the PTX (before). Spearman's rho of
-each against the disassembly. Needs cuobjdump (PATH, CUDA_HOME or the PyPI wheel nvidia-cuda-cuobjdump).
+For each configuration: the instructions that its warps issue in the main loop (the disassembly of the innermost loop with the most matrix
+multiplications, times how often it was executed, which its multiplications tell) and, where a warp of its own copies, in the loop with the
+most copies of the copy engine, once for each K step. Beside it what the time model has for the whole launch: by its own decoder of the
+machine code (now), and by the instructions of the PTX (before). K is long, so that loops are nearly all there is. Printed is Spearman's rho
+of each with the disassembly. Needs zstd and cuobjdump (PATH, CUDA_HOME or the PyPI wheel nvidia-cuda-cuobjdump).
 """
 import argparse
 import glob
@@ -22,7 +23,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SPACES = [("quick-sm80-decode", "soft:a100-sxm-80g", 16), ("quick-sm80-prefill", "soft:a100-sxm-80g", 1024),
           ("quick-sm90-decode", "soft:h100-sxm", 16), ("quick-sm90-prefill", "soft:h100-sxm", 1024)]
-N, K = 4096, 4096
+N, K = 4096, 28672
 FATBIN = (0xBA55ED50).to_bytes(4, "little")
 
 
@@ -49,8 +50,8 @@ def unpack(data):
     return done.stdout[at:] if at >= 0 else None
 
 
-def main_loop(cuobjdump, fatbin):
-    """Matrix multiplications and instructions of the innermost loop that has the most of the former."""
+def loops_of(cuobjdump, fatbin):
+    """The innermost loop with the most multiplications, (how many, instructions), and the size of the one with the most bulk copies."""
     with tempfile.NamedTemporaryFile(suffix=".fatbin") as file:
         file.write(fatbin)
         file.flush()
@@ -58,17 +59,26 @@ def main_loop(cuobjdump, fatbin):
     program = [(int(m[1], 16), m[2], m[3]) for m in re.finditer(
         r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P[T\d]+\s+)?([A-Z][A-Z0-9_.]*)([^;]*);", text)]
     place = {address: k for k, (address, _, _) in enumerate(program)}
-    best = (0, 0)
-    for end, (address, op, rest) in enumerate(program):
+    multiplies, copies = (0, 0), (0, 0)
+    for end, (_, op, rest) in enumerate(program):
         target = re.search(r"0x([0-9a-f]+)\s*$", rest) if op.startswith("BRA") else None
         begin = place.get(int(target[1], 16)) if target else None
         if begin is None or begin >= end:
             continue
-        body = program[begin:end + 1]
-        mma = sum("MMA" in o for _, o, _ in body)
-        if mma and (mma, -len(body)) > (best[0], -best[1]):
-            best = (mma, len(body))
-    return best
+        body = [o for _, o, _ in program[begin:end + 1]]
+        mma, bulk = sum("MMA" in o for o in body), sum(o.startswith(("UBLKCP", "UTMALDG")) for o in body)
+        multiplies = max(multiplies, (mma, -len(body)))
+        if not mma:
+            copies = max(copies, (bulk, -len(body)))
+    return multiplies[0], -multiplies[1], -copies[1] if copies[0] else 0
+
+
+def issued(loops, config, executed):
+    """Instructions in these loops when so many multiplications of a warp were executed."""
+    mma, size, copying = loops
+    knobs = dict(pair.split("=") for pair in config.split(","))
+    members = 1 if knobs.get("pingpong") == "1" or knobs.get("share_k") == "1" else int(knobs.get("consumers", 1))
+    return executed / mma * (size + copying / (4 * members))
 
 
 def ranks(values):
@@ -97,20 +107,19 @@ def measure(args, space, device, m, folder):
                     "--space", space, "--db", db], check=True, env=environment, stdout=subprocess.DEVNULL)
     traced = {line["label"]: line for line in map(json.loads, open(trace, encoding="utf-8"))}
     rows = sqlite3.connect(db).execute(
-        "SELECT printf('%s|%s|%d|%d|%d|%s|%d|%s', family, config, m, n, k, scheme, group_size, dtype), binary FROM current "
+        "SELECT printf('%s|%s|%d|%d|%d|%s|%d|%s', family, config, m, n, k, scheme, group_size, dtype), config, binary FROM current "
         "WHERE outcome = 'ok' AND family GLOB 'sm*'").fetchall()
     images, loops = dict(images_of(cache)), {}
     want, now, before = [], [], []
-    for label, binary in rows:
+    for label, config, binary in rows:
         if label not in traced or binary not in images:
             continue
         if binary not in loops:
-            loops[binary] = main_loop(args.cuobjdump, unpack(images[binary]))
-        mma, size = loops[binary]
-        if not mma:
-            continue
+            loops[binary] = loops_of(args.cuobjdump, unpack(images[binary]))
         counters = traced[label]["counters"]
-        want.append(counters["pipe_tensor"] / mma * size)
+        if not loops[binary][0]:
+            continue
+        want.append(issued(loops[binary], config, counters["pipe_tensor"]))
         now.append(counters["machine_instructions"])
         before.append(counters["warp_instructions"])
     return len(want), spearman(before, want), spearman(now, want)

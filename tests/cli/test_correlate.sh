@@ -95,7 +95,7 @@ expect 'mixtune probe' err
 result 'floors need limits, and the sentence says how to get them'
 
 run 0 "$MIXTUNE" probe --quiet --device soft:a100-sxm-80g --db "$real" --json
-expect '"origin":"modelled","name":"dram_read_load","value":18[0-9][0-9]\.[0-9]*,"unit":"GB/s"' out
+expect '"origin":"modelled","name":"dram_read_load","value":17[0-9][0-9]\.[0-9]*,"unit":"GB/s"' out
 forbid 'measured' out
 [ "$(wc -l <"$TMPDIR/out")" = 17 ] || verdict="$verdict $(wc -l <"$TMPDIR/out") limits, not 17; "
 result 'a probe, one object a limit'
