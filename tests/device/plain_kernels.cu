@@ -1,5 +1,8 @@
 // Ordinary kernels, as anyone would write them: nothing here knows of the device that runs them.
 
+#include <cooperative_groups.h>
+#include <cooperative_groups/reduce.h>
+
 extern "C" __global__ void vector_add(const float *a, const float *b, float *c, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n)
@@ -59,4 +62,30 @@ extern "C" __global__ void filter(const float *in, float *out, int n) {
         if (i + k >= 0 && i + k < n)
             sum += weights[k + 2] * in[i + k];
     out[i] = sum;
+}
+
+// Sums over tiles of two warps, which share memory that the system reserves. The block has 256 threads.
+extern "C" __global__ void tile_sums(const int *in, int *out) {
+    namespace cg = cooperative_groups;
+    __shared__ cg::block_tile_memory<256> memory;
+    auto tile = cg::tiled_partition<64>(cg::this_thread_block(memory));
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    out[i] = cg::reduce(tile, in[i], cg::plus<int>()) * 2 + (tile.thread_rank() == 63);
+}
+
+// Each round a block gives its number times what all gave in the round before: two barriers of the grid. Starts with ones.
+extern "C" __global__ void grid_rounds(unsigned *given, unsigned *total, int rounds) {
+    auto grid = cooperative_groups::this_grid();
+    for (int r = 0; r < rounds; r++) {
+        if (threadIdx.x == 0) {
+            unsigned sum = 0;
+            for (unsigned b = 0; b < gridDim.x; b++)
+                sum += given[b];
+            total[blockIdx.x] = sum * (blockIdx.x + 1);
+        }
+        grid.sync();
+        if (threadIdx.x == 0)
+            given[blockIdx.x] = total[blockIdx.x];
+        grid.sync();
+    }
 }

@@ -429,7 +429,8 @@ static void run(const char *name, const struct output *outputs, bool floats) {
         void *in, *out;
         int n;
     } params = {in, out, THREADS};
-    struct sg_alloc alloc[2] = {{(uintptr_t)in, sizeof in, 1}, {(uintptr_t)out, sizeof out, 2}};
+    struct sg_alloc alloc[2] = {{.base = (uintptr_t)in, .size = sizeof in, .id = 1},
+                                {.base = (uintptr_t)out, .size = sizeof out, .id = 2}};
     if (alloc[0].base > alloc[1].base) {
         const struct sg_alloc first = alloc[1];
         alloc[1] = alloc[0];

@@ -72,7 +72,7 @@ static void subject_close(struct subject *s) {
 }
 
 static void subject_run(struct subject *s, const char *name, const void *params, unsigned ctas, unsigned threads) {
-    const struct sg_alloc alloc = {(uint64_t)(uintptr_t)s->words, sizeof s->words, 1};
+    const struct sg_alloc alloc = {.base = (uint64_t)(uintptr_t)s->words, .size = sizeof s->words, .id = 1};
     const struct sg_memory memory = {&alloc, 1};
     const struct sg_launch launch = {.function = sg_module_function(s->module, name),
                                      .params = params,

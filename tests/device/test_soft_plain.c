@@ -232,6 +232,65 @@ static void test_other_ways(void **state) {
     assert_true(c == 3.75f);
 }
 
+static void test_tiles(void **state) {
+    (void)state;
+    need_kernels();
+    enum { N = 1024, TILE = 64 };
+    static int in[N], out[N];
+    for (int i = 0; i < N; i++)
+        in[i] = rand() % 2001 - 1000;
+    CUdeviceptr din = upload(in, sizeof in), dout = upload(out, sizeof out);
+    void *params[] = {&din, &dout};
+    good(cuLaunchKernel(kernel("tile_sums"), N / 256, 1, 1, 256, 1, 1, 0, NULL, params, NULL));
+    good(cuMemcpyDtoH(out, dout, sizeof out));
+    for (int i = 0; i < N; i++) {
+        int sum = 0;
+        for (int k = 0; k < TILE; k++)
+            sum += in[i / TILE * TILE + k];
+        assert_int_equal(out[i], 2 * sum + (i % TILE == TILE - 1));
+    }
+    good(cuMemFree(din));
+    good(cuMemFree(dout));
+}
+
+/* Barriers of the whole grid, in two launches and between two events. */
+static void test_grid(void **state) {
+    (void)state;
+    need_kernels();
+    enum { BLOCKS = 24, ROUNDS = 3 };
+    unsigned given[BLOCKS], want[BLOCKS], got[BLOCKS];
+    int rounds = ROUNDS;
+    CUevent begin, end;
+    float ms = 0;
+    for (int b = 0; b < BLOCKS; b++)
+        given[b] = want[b] = 1;
+    CUdeviceptr dgiven = upload(given, sizeof given), dtotal = upload(given, sizeof given);
+    void *params[] = {&dgiven, &dtotal, &rounds};
+    good(cuEventCreate(&begin, CU_EVENT_DEFAULT));
+    good(cuEventCreate(&end, CU_EVENT_DEFAULT));
+    for (int launch = 0; launch < 2; launch++) {
+        good(cuEventRecord(begin, NULL));
+        good(cuLaunchCooperativeKernel(kernel("grid_rounds"), BLOCKS, 1, 1, 64, 1, 1, 0, NULL, params));
+        good(cuEventRecord(end, NULL));
+        good(cuEventSynchronize(end));
+        good(cuEventElapsedTime(&ms, begin, end));
+        assert_true(ms > 0);
+        for (int r = 0; r < ROUNDS; r++) {
+            unsigned sum = 0;
+            for (int b = 0; b < BLOCKS; b++)
+                sum += want[b];
+            for (int b = 0; b < BLOCKS; b++)
+                want[b] = sum * (unsigned)(b + 1);
+        }
+    }
+    good(cuMemcpyDtoH(got, dgiven, sizeof got));
+    assert_memory_equal(got, want, sizeof got);
+    assert_int_equal(cuLaunchCooperativeKernel(kernel("grid_rounds"), 1 << 20, 1, 1, 64, 1, 1, 0, NULL, params),
+                     CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
+    good(cuMemFree(dgiven));
+    good(cuMemFree(dtotal));
+}
+
 static void test_time(void **state) {
     (void)state;
     need_kernels();
@@ -244,6 +303,8 @@ static void test_time(void **state) {
     good(cuMemAlloc(&a, (size_t)N * 4));
     good(cuMemAlloc(&b, (size_t)N * 4));
     good(cuMemAlloc(&c, (size_t)N * 4));
+    good(cuMemsetD32(a, 0x3f800000, N));
+    good(cuMemsetD32(b, 0x3f800000, N));
     good(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     good(cuEventCreate(&begin, CU_EVENT_DEFAULT));
     good(cuEventCreate(&end, CU_EVENT_DEFAULT));
@@ -264,8 +325,9 @@ static void test_time(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vector_add), cmocka_unit_test(test_reduce), cmocka_unit_test(test_transpose),
-        cmocka_unit_test(test_filter),     cmocka_unit_test(test_time),   cmocka_unit_test(test_other_ways),
+        cmocka_unit_test(test_vector_add), cmocka_unit_test(test_reduce),     cmocka_unit_test(test_transpose),
+        cmocka_unit_test(test_filter),     cmocka_unit_test(test_tiles),      cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_time),       cmocka_unit_test(test_other_ways),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

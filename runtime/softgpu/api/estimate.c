@@ -153,6 +153,7 @@ static unsigned launch_prepare(const struct cu_op *op, const struct sg_memory *m
                               .seed = cu_device.seed,
                               .eager_async = cu_device.eager_async,
                               .checks = cu_device.checks,
+                              .grid_workspace = op->cooperative ? op->context->workspace->base : 0,
                               .max_warp_instructions = cu_device.watchdog};
     for (int i = 0; i < 3; i++) {
         out->grid[i] = op->grid[i];
@@ -273,6 +274,8 @@ bool cu_launch_estimate(struct cu_op *op) {
     XXH128_hash_t key = launch_key(op);
     if (time_get(op->context, key, &op->seconds))
         return true;
+    if (op->cooperative) /* a few of its CTAs would wait for the others */
+        return false;
     struct sg_counters counters;
     struct sg_memory memory = cu_memory_table(op->context, op->sequence);
     struct sg_launch launch;

@@ -77,6 +77,23 @@ static CUresult take_params(struct cu_op *op, void **params, void **extra) {
     return CUDA_SUCCESS;
 }
 
+/* Cooperative groups find the barrier of the grid in a workspace that the driver gives them, and that they leave as they
+ * want to find it. */
+static CUresult make_cooperative(struct cu_op *op) {
+    enum { WORKSPACE = 256 };
+    struct cu_alloc *made = NULL;
+    op->cooperative = true;
+    if (op->context->workspace)
+        return CUDA_SUCCESS;
+    CUresult result = cu_memory_alloc(op->context, WORKSPACE, false, &made);
+    if (result == CUDA_SUCCESS) {
+        memset((void *)(uintptr_t)made->base, 0, WORKSPACE);
+        cu_memory_written(made, made->base, WORKSPACE, NULL, 0);
+        op->context->workspace = made;
+    }
+    return result;
+}
+
 static CUresult launch(const CUlaunchConfig *c, const uint32_t cluster[3], bool cooperative, CUfunction function,
                        void **params, void **extra) {
     struct CUctx_st *context;
@@ -102,6 +119,8 @@ static CUresult launch(const CUlaunchConfig *c, const uint32_t cluster[3], bool 
         cu_device.profile->sm_count;
     if (result == CUDA_SUCCESS && cooperative && (uint64_t)op->grid[0] * op->grid[1] * op->grid[2] > slots)
         result = CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
+    if (result == CUDA_SUCCESS && cooperative)
+        result = make_cooperative(op);
     if (result == CUDA_SUCCESS)
         result = take_params(op, params, extra);
     if (result == CUDA_SUCCESS)

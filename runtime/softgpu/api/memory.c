@@ -129,6 +129,7 @@ CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struc
         return cu_fail(CUDA_ERROR_OUT_OF_MEMORY, "the host cannot map %zu bytes of device memory", pages);
     }
     struct cu_alloc *made = xcalloc(1, sizeof *made);
+    const bool watched = !host && (cu_device.checks >> SG_CHECK_UNINITIALIZED & 1);
     *made = (struct cu_alloc){.base = (uint64_t)(uintptr_t)(at + ALIGNMENT),
                               .size = size,
                               .id = ++space.next_id,
@@ -136,6 +137,7 @@ CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struc
                               .map_size = pages + PAGE,
                               .host = host,
                               .context = context,
+                              .written = watched ? xcalloc(size / 128 + 1, sizeof *made->written) : NULL,
                               .birth = ++cu_device.sequence,
                               .death = CU_ALIVE,
                               .refs = 1};
@@ -168,6 +170,7 @@ void cu_memory_unref(struct cu_alloc *alloc) {
     memmove(space.list + index, space.list + index + 1, (size_t)(space.count - index - 1) * sizeof *space.list);
     space.count--;
     pages_release(alloc->map, alloc->map_size);
+    free(alloc->written);
     free(alloc);
 }
 
@@ -216,13 +219,28 @@ CUresult cu_memory_range(const struct CUctx_st *context, uint64_t address, size_
     return CUDA_SUCCESS;
 }
 
+static struct sg_alloc as_seen(const struct cu_alloc *a) { /* by kernels */
+    return (struct sg_alloc){a->base, a->size, a->id, a->written};
+}
+
+void cu_memory_written(const struct cu_alloc *alloc, uint64_t address, size_t bytes, const struct cu_alloc *from,
+                       uint64_t src) {
+    const struct sg_alloc to = as_seen(alloc), other = from ? as_seen(from) : to;
+    sg_written_mark(&to, address, bytes, true);
+    for (size_t k = 0, part; from && to.written && !sg_written(&other, src, bytes) && k < bytes; k += part) {
+        part = bytes - k < 4 ? bytes - k : 4;
+        if (!sg_written(&other, src + k, part))
+            sg_written_mark(&to, address + k, part, false);
+    }
+}
+
 struct sg_memory cu_memory_table(const struct CUctx_st *context, uint64_t sequence) {
     array_grow(&space.table, &space.table_capacity, (size_t)space.count, sizeof *space.table);
     int count = 0;
     for (int i = 0; i < space.count; i++) {
         const struct cu_alloc *a = space.list[i];
         if (alive(a, context, sequence))
-            space.table[count++] = (struct sg_alloc){a->base, a->size, a->id};
+            space.table[count++] = as_seen(a);
     }
     return (struct sg_memory){space.table, count};
 }

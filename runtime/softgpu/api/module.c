@@ -89,6 +89,7 @@ static CUresult variables_bind(struct CUmod_st *module) {
             memcpy(at, init, size);
         else
             memset(at, 0, size);
+        cu_memory_written(alloc, alloc->base, size ? size : 1, NULL, 0);
         module->variables[module->variable_count++] = alloc;
         sg_module_variable_bind(module->code, i, alloc->base);
     }

@@ -75,6 +75,8 @@ static void launch_bind(struct cu_op *op) {
     for (int i = 0; i < module->variable_count; i++)
         if (sg_module_variable_named(module->code, i))
             touch(op, module->variables[i]);
+    if (op->cooperative)
+        touch(op, op->context->workspace);
     bool unknown = info->opaque_pointers;
     for (uint32_t at = 0; at + 8 <= info->param_bytes; at += 8) {
         uint64_t word;
@@ -135,6 +137,19 @@ static void fill_run(const struct cu_op *op) {
         memcpy(at + i, &op->value, op->width); /* little-endian: the low bytes come first */
 }
 
+static const struct cu_alloc *reached(const struct cu_op *op, uint64_t address) {
+    for (int i = 0; i < op->reach_count; i++)
+        if (address - op->reach[i]->base < op->reach[i]->size)
+            return op->reach[i];
+    return NULL;
+}
+
+static void copy_marks(const struct cu_op *op) {
+    const struct cu_alloc *to = reached(op, op->dst);
+    if (to)
+        cu_memory_written(to, op->dst, op->bytes, op->staged ? NULL : reached(op, op->src), op->src);
+}
+
 static CUresult fault_result(enum sg_fault_kind kind) {
     switch (kind) {
     case SG_FAULT_OUT_OF_BOUNDS:
@@ -172,11 +187,13 @@ CUresult cu_op_run(struct cu_op *op) {
     case CU_OP_FILL:
         cu_memory_overwrite(op->reach[0], op->dst, op->bytes);
         fill_run(op);
+        cu_memory_written(op->reach[0], op->dst, op->bytes, NULL, 0);
         break;
     case CU_OP_COPY:
         if (op->dst_device && op->dst != op->src)
             cu_memory_overwrite(op->reach[0], op->dst, op->bytes);
         memmove((void *)(uintptr_t)op->dst, op->staged ? op->staged : (void *)(uintptr_t)op->src, op->bytes);
+        copy_marks(op);
         break;
     case CU_OP_CALL:
         cu_callback_begin();

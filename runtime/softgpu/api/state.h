@@ -66,6 +66,7 @@ struct cu_alloc {
     int refs;              /* one of the program until it is freed, one of each operation that may touch it */
     uint64_t mark;         /* of the flush that visits it */
     bool plain;            /* has had cu_memory_overwrite() */
+    uint32_t *written;     /* as of sg_alloc; owned */
 };
 CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struct cu_alloc **out);
 /* The allocation of that context that holds `address` and is alive at `sequence`; NULL if none. */
@@ -76,6 +77,9 @@ bool cu_memory_is_ours(uint64_t address); /* within the space that allocations c
 /* These bytes are about to be written without being read. A whole large allocation then gets fresh pages, which cost
  * less than copies of poison. */
 void cu_memory_overwrite(struct cu_alloc *alloc, uint64_t address, size_t bytes);
+/* These bytes have been written, as copies of those at `src`, or with NULL by other means. */
+void cu_memory_written(const struct cu_alloc *alloc, uint64_t address, size_t bytes, const struct cu_alloc *from,
+                       uint64_t src);
 void cu_memory_kill(struct cu_alloc *alloc); /* the program has freed it */
 void cu_memory_unref(struct cu_alloc *alloc);
 void cu_memory_kill_context(const struct CUctx_st *context);
@@ -116,8 +120,8 @@ struct model_occupancy cu_function_occupancy(const struct CUfunc_st *function, u
 int cu_function_max_threads(const struct CUfunc_st *function);
 /* Found when it is first asked for; NULL if the image has no machine code. */
 const struct expansion *cu_function_expansion(struct CUfunc_st *function);
-/* cu_enter() for a function of the current context. */
 const char *cu_function_named(size_t k); /* of the driver API, without its version; NULL behind the last */
+/* cu_enter() for a function of the current context. */
 CUresult cu_function_enter(CUfunction handle, struct CUctx_st **context);
 
 /* ---- operations: what a stream is asked to do ---- */
@@ -140,7 +144,8 @@ struct cu_op {
 
     struct CUfunc_st *function; /* launch; holds its module */
     uint32_t grid[3], block[3], cluster[3], shared;
-    uint8_t *params; /* owned */
+    bool cooperative; /* its CTAs may wait for each other: all of them are resident */
+    uint8_t *params;  /* owned */
 
     uint64_t dst, src;           /* fill: dst; copy: both */
     bool dst_device, src_device; /* which of them must be device memory */
@@ -252,7 +257,8 @@ struct CUctx_st {
     struct cu_op **queue;         /* not yet run, in program order */
     int queued;
     size_t queue_capacity;
-    double now; /* modelled time at which the host last waited until */
+    struct cu_alloc *workspace; /* of cooperative launches, for the barrier of their grid; NULL before the first */
+    double now;                 /* modelled time at which the host last waited until */
     struct cu_time_cache *times;
     uint64_t mark;
 };

@@ -40,6 +40,16 @@ static bool prepare_clusters(struct run *run, const struct sg_launch *l, struct 
     return true;
 }
 
+/* Cooperative groups keep the barriers of tiles of several warps in the 1024 bytes that the system reserves. */
+static uint32_t reserved_bytes(const struct sg_module *m) {
+    for (size_t k = 0; k < m->insns; k++) {
+        const struct operand *o = &m->code[k].src[0];
+        if (o->kind == O_SPECIAL && o->imm >= SR_RESERVED_SMEM_OFFSET_BEGIN && o->imm <= SR_RESERVED_SMEM_OFFSET_1)
+            return 1024;
+    }
+    return 0;
+}
+
 static bool prepare(struct run *run, const struct sg_launch *l, struct sg_fault *fault) {
     run->launch = l;
     run->function = l->function;
@@ -57,7 +67,9 @@ static bool prepare(struct run *run, const struct sg_launch *l, struct sg_fault 
     run->threads = (uint32_t)threads;
     run->clusters = (uint32_t)ctas / run->cluster_ctas;
     run->shared_static = function_shared_static(l->function);
-    const uint64_t shared = (uint64_t)run->shared_static + l->shared_dynamic;
+    run->shared_reserved = reserved_bytes(run->module);
+    const uint64_t own = (uint64_t)run->shared_static + l->shared_dynamic, aligned = (own + 15) / 16 * 16;
+    const uint64_t shared = run->shared_reserved ? aligned + run->shared_reserved : own;
     run->shared_bytes = (uint32_t)shared;
     if (shared > 1u << RANK_SHIFT)
         return refuse(fault, l, "16777216 bytes of shared memory are the most, these CTAs have", shared);

@@ -22,6 +22,7 @@ static uint64_t clock_of(const struct warp *w) {
 _Static_assert(TRIPLE(TID) && TRIPLE(NTID) && TRIPLE(CTAID) && TRIPLE(NCTAID) && TRIPLE(CLUSTERID) &&
                    TRIPLE(NCLUSTERID) && TRIPLE(CLUSTER_CTAID) && TRIPLE(CLUSTER_NCTAID),
                "x, y and z follow each other");
+_Static_assert(SR_RESERVED_SMEM_OFFSET_1 - SR_RESERVED_SMEM_OFFSET_BEGIN == 4, "the offsets are a range");
 _Static_assert(SR_LANEMASK_GT - SR_LANEMASK_EQ == 4, "the masks of lanes are a range");
 
 static uint64_t uniform_special(const struct warp *w, enum ptx_special number) {
@@ -86,7 +87,20 @@ static uint64_t uniform_special(const struct warp *w, enum ptx_special number) {
         return l->shared_dynamic;
     case SR_TOTAL_SMEM_SIZE:
     case SR_AGGR_SMEM_SIZE:
+        return c->run->shared_static + l->shared_dynamic;
+    case SR_ENVREG1:
+        return l->grid_workspace >> 32;
+    case SR_ENVREG2:
+        return (uint32_t)l->grid_workspace;
+    case SR_RESERVED_SMEM_OFFSET_BEGIN:
+    case SR_RESERVED_SMEM_OFFSET_0:
+        return c->shared_bytes - c->run->shared_reserved;
+    case SR_RESERVED_SMEM_OFFSET_1: /* the first half is another's */
+        return c->shared_bytes - c->run->shared_reserved / 2;
+    case SR_RESERVED_SMEM_OFFSET_END:
         return c->shared_bytes;
+    case SR_RESERVED_SMEM_OFFSET_CAP:
+        return c->run->shared_reserved;
     default:
         return 0;
     }

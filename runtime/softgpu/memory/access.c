@@ -92,6 +92,11 @@ static void fault_global(struct warp *w, const struct insn *i, int lane, uint64_
                    (unsigned long long)a->size, (unsigned long long)a->base);
 }
 
+const struct sg_alloc *global_alloc(const struct warp *w, uint64_t address) {
+    const struct sg_alloc *a = w->own->recent;
+    return alloc_holds(a, address, 1) ? a : find_alloc(run_of(w)->launch->memory, address);
+}
+
 uint8_t *global_pointer(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes) {
     if (!alloc_holds(w->own->recent, address, bytes)) {
         const struct sg_alloc *a = find_alloc(run_of(w)->launch->memory, address);
@@ -198,6 +203,7 @@ void global_write(struct warp *w, uint64_t address, const void *source, unsigned
         overlay_write(o, address, source, bytes);
     else
         memcpy((void *)(uintptr_t)address, source, bytes);
+    written_mark(w, address, bytes, true);
 }
 
 /* ---- shared ---- */

@@ -102,7 +102,11 @@ static bool land(struct warp *w, struct async_copy *c) {
         move_bytes(w, c);
     c->done = true;
     async_flight(w, -(int64_t)c->bytes);
-    return !is_strict(w) || shadow_access(w, &run->module->code[c->pc], c->lane, c->target, c->bytes, USE_LAND);
+    const struct insn *i = &run->module->code[c->pc];
+    if (is_strict(w) && !shadow_access(w, i, c->lane, c->target, c->bytes, USE_LAND))
+        return false;
+    written_copy(w->cta, w, i, c->lane, c->source, c->target, c->source_bytes);
+    return true;
 }
 
 /* Forgets what has landed. */

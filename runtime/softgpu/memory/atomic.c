@@ -105,8 +105,10 @@ static uint64_t update_host(struct reduction r, uint8_t *host, uint64_t b, uint6
 static uint64_t update_global(struct warp *w, struct reduction r, uint64_t address, uint64_t b, uint64_t c,
                               unsigned bytes) {
     uint64_t old = 0;
-    if (!run_of(w)->overlay)
+    if (!run_of(w)->overlay) {
+        written_mark(w, address, bytes, true);
         return update_host(r, (uint8_t *)(uintptr_t)address, b, c, bytes);
+    }
     global_read(w, &old, address, bytes);
     uint64_t next = new_value(r, old, b, c, bytes);
     global_write(w, address, &next, bytes);
@@ -162,8 +164,14 @@ static uint8_t *place(struct warp *w, const struct insn *i, int lane, uint64_t a
         uint8_t *host = local_pointer(w, i, lane, address, bytes);
         return !host || !w->own->local_written || local_access(w, i, lane, address, bytes, false) ? host : NULL;
     }
-    if (window != SHARED_WINDOW)
-        return global_pointer(w, i, lane, address, bytes);
+    if (window != SHARED_WINDOW) {
+        uint8_t *host = global_pointer(w, i, lane, address, bytes);
+        return host && (i->sub == SUB_EXCH || written_is(w, address, bytes) ||
+                        warp_check(w, i, lane, SG_CHECK_UNINITIALIZED, "global 0x%llx was never written",
+                                   (unsigned long long)address))
+                   ? host
+                   : NULL;
+    }
     struct cta *c = w->cta;
     if (cluster_reaches(w, i) && !(c = cluster_peer(w, i, lane, &address)))
         return NULL;

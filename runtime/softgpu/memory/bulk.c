@@ -294,13 +294,26 @@ static bool watch_target(struct cta *c, const struct deferred *d, enum shadow_us
     return true;
 }
 
+static void forget_unwritten(struct cta *c, const struct deferred *d) {
+    const struct bulk_box *box = &d->box;
+    uint32_t shared;
+    for (const struct bulk_piece *p = box->piece; !box->from && p < box->piece + box->pieces; p++)
+        for (uint32_t at = 0, run; at < p->bytes && !written_is(d->warp, p->global, p->bytes); at += run) {
+            run = bulk_run(box, p, at, &shared);
+            written_copy(c, d->warp, &c->run->module->code[d->pc], d->lane, p->global + at, shared, run);
+        }
+}
+
 bool bulk_land(struct cta *c, const struct deferred *d) {
     async_flight(d->warp, -(int64_t)d->flight);
     if (!c->run->launch->eager_async)
         move_bytes(c, d);
     if (d->box.from && !bulk_return(d->box.from, d->warp, d->pc, d->lane, &d->box))
         return false;
-    return watch_target(c, d, reduces(c, d) ? USE_REDUCE : USE_LAND);
+    if (!watch_target(c, d, reduces(c, d) ? USE_REDUCE : USE_LAND))
+        return false;
+    forget_unwritten(c, d);
+    return true;
 }
 
 struct destination { /* the CTAs, and where in each */

@@ -124,7 +124,11 @@ static void load_global(struct warp *w, const struct insn *i, struct access *x) 
         warp_polls(w, 1);
         atomic_thread_fence(memory_order_seq_cst);
     }
+    if (is_strict(w) && !written_load(w, i, x))
+        return;
     load_registers(w, i, x, host);
+    if (w->own->unwrittens)
+        poison_load(w, i, x);
     if ((i->flags & F_ACQUIRE) && is_strict(w))
         shadow_fence(w);
 }
@@ -159,6 +163,8 @@ static void store_global(struct warp *w, const struct insn *i, struct access *x)
     for (int lane = 0; lane < LANES; lane++)
         host[lane] = (uint8_t *)(uintptr_t)x->address[lane];
     store_registers(w, i, x, host);
+    if (is_strict(w))
+        written_store(w, x);
 }
 
 static bool shared_hosts(struct cta *c, struct warp *w, const struct insn *i, struct access *x, uint8_t *host[LANES],
@@ -351,6 +357,7 @@ void mem_discard(struct warp *w, const struct insn *i) {
         if (!global_pointer(w, i, lane, address, LINE))
             return;
         global_write(w, address, poison, LINE);
+        written_mark(w, address, LINE, false);
     }
 }
 

@@ -16,6 +16,8 @@ struct access {
 void access_gather(const struct warp *w, const struct operand *o, uint32_t exec, struct access *x);
 /* Host pointer of a checked global range, NULL after a fault. */
 uint8_t *global_pointer(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes);
+/* The allocation that holds an address, which has been checked. */
+const struct sg_alloc *global_alloc(const struct warp *w, uint64_t address);
 bool global_check(struct warp *w, const struct insn *i, struct access *x);
 void global_count(struct warp *w, const struct access *x, bool write);
 /* Without the bytes. */
@@ -41,7 +43,8 @@ void poison_store(struct cta *c, struct warp *w, const struct insn *i, const str
 void poison_guard(struct warp *w, const struct insn *i);
 /* Loads may find such bytes and go on. */
 static inline bool poison_defers(const struct warp *w, const struct insn *i) {
-    return (i->op == OP_ld || i->op == OP_ldmatrix) && (run_of(w)->launch->checks >> SG_CHECK_UNINITIALIZED & 1);
+    return (i->op == OP_ld || i->op == OP_ldu || i->op == OP_ldmatrix) &&
+           (run_of(w)->launch->checks >> SG_CHECK_UNINITIALIZED & 1);
 }
 /* Bytes of a lane's local memory are written, or have no value; an access to them, false after a fault; a copy. */
 bool local_access(struct warp *w, const struct insn *i, int lane, uint64_t address, unsigned bytes, bool write);
@@ -56,6 +59,15 @@ bool reduction_exists(struct reduction r, bool global);
 /* `count` bytes of elements, each atomically; the place has been checked. */
 void reduce_shared(struct reduction r, uint8_t *host, const uint8_t *with, uint32_t count);
 void reduce_global(struct warp *w, struct reduction r, uint64_t address, const uint8_t *with, uint32_t count);
+
+/* ---- written.c: which global memory has been written ---- */
+void written_mark(struct warp *w, uint64_t address, unsigned bytes, bool written);
+bool written_is(struct warp *w, uint64_t address, unsigned bytes);
+void written_store(struct warp *w, const struct access *x);
+bool written_load(struct warp *w, const struct insn *i, const struct access *x); /* false after a fault */
+/* After a copy of these bytes to shared memory of a CTA: what was never written has no value there either. */
+void written_copy(struct cta *c, struct warp *w, const struct insn *i, int lane, uint64_t global, uint32_t shared,
+                  unsigned bytes);
 
 /* ---- overlay.c ---- */
 struct overlay *overlay_new(void);

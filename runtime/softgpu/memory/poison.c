@@ -174,7 +174,7 @@ void poison_store(struct cta *c, struct warp *w, const struct insn *i, const str
 /* ---- instructions ---- */
 
 static bool report(struct warp *w, const struct insn *i, int lane, const struct poison *p, const char *how) {
-    static const char *const names[] = {[SPACE_SHARED] = "shared", [SPACE_LOCAL] = "local"};
+    static const char *const names[] = {[SPACE_SHARED] = "shared", [SPACE_LOCAL] = "local", [SPACE_GLOBAL] = "global"};
     return warp_check(w, i, lane, SG_CHECK_UNINITIALIZED,
                       "%s 0x%llx was never written; PTX line %u loaded it, and this %s it", names[p->space],
                       (unsigned long long)p->address[lane], run_of(w)->module->code[p->pc].line, how);

@@ -44,6 +44,9 @@ void shadow_reset(struct cta *c) {
     if (!c->shadow)
         c->shadow = xmalloc(cells * sizeof *c->shadow);
     memset(c->shadow, 0, cells * sizeof *c->shadow);
+    for (size_t k = (c->shared_bytes - c->run->shared_reserved) / 4; k < c->shared_bytes / 4 && c->run->shared_reserved;
+         k++)
+        c->shadow[k].state = CELL_INIT; /* its user need not begin with a store */
     memset(c->remote, 0, sizeof c->remote);
     c->extras = 0;
     for (int k = 0; k < c->warps; k++) {

@@ -263,13 +263,17 @@
     X(CLOCK64, "%clock64") X(GLOBALTIMER, "%globaltimer") X(GLOBALTIMER_LO, "%globaltimer_lo") \
     X(GLOBALTIMER_HI, "%globaltimer_hi") X(DYNAMIC_SMEM_SIZE, "%dynamic_smem_size") \
     X(TOTAL_SMEM_SIZE, "%total_smem_size") X(AGGR_SMEM_SIZE, "%aggr_smem_size") \
-    X(RESERVED_SMEM_OFFSET_BEGIN, "%reserved_smem_offset_begin") X(CLUSTERID_X, "%clusterid.x") \
+    X(RESERVED_SMEM_OFFSET_BEGIN, "%reserved_smem_offset_begin") \
+    X(RESERVED_SMEM_OFFSET_END, "%reserved_smem_offset_end") \
+    X(RESERVED_SMEM_OFFSET_CAP, "%reserved_smem_offset_cap") X(RESERVED_SMEM_OFFSET_0, "%reserved_smem_offset_0") \
+    X(RESERVED_SMEM_OFFSET_1, "%reserved_smem_offset_1") X(CLUSTERID_X, "%clusterid.x") \
     X(CLUSTERID_Y, "%clusterid.y") X(CLUSTERID_Z, "%clusterid.z") X(NCLUSTERID_X, "%nclusterid.x") \
     X(NCLUSTERID_Y, "%nclusterid.y") X(NCLUSTERID_Z, "%nclusterid.z") X(CLUSTER_CTAID_X, "%cluster_ctaid.x") \
     X(CLUSTER_CTAID_Y, "%cluster_ctaid.y") X(CLUSTER_CTAID_Z, "%cluster_ctaid.z") \
     X(CLUSTER_NCTAID_X, "%cluster_nctaid.x") X(CLUSTER_NCTAID_Y, "%cluster_nctaid.y") \
     X(CLUSTER_NCTAID_Z, "%cluster_nctaid.z") X(CLUSTER_CTARANK, "%cluster_ctarank") \
-    X(CLUSTER_NCTARANK, "%cluster_nctarank") X(IS_EXPLICIT_CLUSTER, "%is_explicit_cluster") X(TID_W, "%tid.w")
+    X(CLUSTER_NCTARANK, "%cluster_nctarank") X(IS_EXPLICIT_CLUSTER, "%is_explicit_cluster") X(TID_W, "%tid.w") \
+    X(ENVREG1, "%envreg1") X(ENVREG2, "%envreg2")
 /* clang-format on */
 
 #endif

@@ -252,6 +252,8 @@ struct run {
     const struct sg_function *function;
     struct sg_module *module;
     uint32_t threads, shared_static, shared_bytes;
+    uint32_t
+        shared_reserved; /* the last of shared_bytes: for the system's own use, if the kernel asks where they are */
     uint32_t cluster[3], cluster_ctas; /* CTAs in a cluster */
     uint32_t clusters;
     _Atomic uint32_t next; /* cluster */

@@ -11,7 +11,10 @@ struct sg_alloc {
     uint64_t base; /* device address; equal to the host address of the bytes */
     uint64_t size; /* requested bytes: one byte beyond is out of bounds */
     uint32_t id;
+    uint32_t *written; /* a bit for each 4 bytes of which some were written; NULL: all were */
 };
+void sg_written_mark(const struct sg_alloc *a, uint64_t address, uint64_t bytes, bool written);
+bool sg_written(const struct sg_alloc *a, uint64_t address, uint64_t bytes); /* all of them */
 /* Sorted by base, no overlap, gaps between them. Replaced as a whole while nothing runs. */
 struct sg_memory {
     const struct sg_alloc *alloc;
@@ -37,8 +40,7 @@ enum sg_fault_kind {
 /* What is checked beyond what stops a kernel on hardware, each with its switch: X(name, word of SOFTGPU_CHECK, kind of
  * the fault, whether it needs the watch over shared memory, what it reports). */
 #define SG_CHECKS(X)                                                                                                   \
-    X(UNINITIALIZED, "uninitialized", UNINITIALIZED, true,                                                             \
-      "a use of a value from shared or local memory that was never written")                                           \
+    X(UNINITIALIZED, "uninitialized", UNINITIALIZED, true, "a use of a value from memory that was never written")      \
     X(RACE, "race", RACE, true, "two accesses to shared memory that nothing orders")                                   \
     X(COPY_WAIT, "copy-wait", ASYNC, true, "a use of bytes that an asynchronous copy is still writing")                \
     X(COPY_OVERLAP, "copy-overlap", ASYNC, true, "an asynchronous copy to bytes that another one is still writing")    \
@@ -105,6 +107,7 @@ struct sg_launch {
     int host_threads;               /* CTAs run in parallel over these */
     int resident_ctas;              /* CTAs that may wait for each other at a time, >= 1 (occupancy x SMs) */
     uint32_t sm_count;              /* for %nsmid */
+    uint64_t grid_workspace;        /* address for %envreg1 and 2; 0: not a cooperative launch */
     uint64_t seed;                  /* order of warps */
     bool eager_async;               /* asynchronous copies land at once instead of at the last moment */
     uint32_t checks;                /* a bit for each enum sg_check */

@@ -111,6 +111,7 @@ static void test_refusals(void **state) {
     CUdeviceptr x;
     unsigned n = 1;
     good(cuMemAlloc_v2(&x, 64));
+    good(cuMemsetD32_v2(x, 5, 16));
     void *params[] = {&x, &n, &n, NULL};
     assert_int_equal(cuLaunchKernel(f->affine, 1, 1, 1, 128, 1, 1, 0, NULL, params, NULL), CUDA_ERROR_INVALID_VALUE);
     params[3] = &n;

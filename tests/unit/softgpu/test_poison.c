@@ -164,10 +164,44 @@ static void test_calls(void **state) {
     }
 }
 
+/* A bulk copy of 128 bytes of which words 5 and 30 were never written; then `steps` by 32 threads. */
+static void check_bulk(const char *steps, const char *fault) {
+    static uint32_t written[4] = {~(1u << 5 | 1u << 30), UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    struct str ptx = {0};
+    struct world w;
+    head(&ptx, TWO_POINTERS);
+    str_append(&ptx, INIT("1") FENCE "bar.sync 0;\n" EXPECT("128") "@%p1 " BULK "[%r2], [%rd1], 128, [bar];\n");
+    wait_parity(&ptx, "L", "0");
+    str_printf(&ptx, "shl.b32 %%r5, %%r1, 2; add.u32 %%r4, %%r2, %%r5; ld.shared.u32 %%r8, [%%r4];\n%s\nret; }\n",
+               steps);
+    world_open(&w, ptx.data);
+    struct pointers p = {world_alloc(&w, 512), world_alloc(&w, 8192)};
+    for (int k = 0; k < w.memory.count; k++)
+        if (w.alloc[k].base == (uintptr_t)p.in)
+            w.alloc[k].written = written;
+    if (fault)
+        world_run_bad(&w, &p, SG_FAULT_UNINITIALIZED, fault);
+    else
+        world_run_good(&w, &p);
+    world_close(&w);
+    str_release(&ptx);
+}
+
+static void test_bulk_copies(void **state) {
+    (void)state;
+    check_bulk("", NULL);
+    check_bulk("setp.ne.u32 %p3, %r1, 5; setp.ne.and.u32 %p3, %r1, 30, %p3; @%p3 add.u32 %r8, %r8, 1;", NULL);
+    check_bulk("setp.ne.u32 %p3, %r1, 5; @%p3 add.u32 %r8, %r8, 1;", "shared 0x78 was never written");
+    check_bulk("add.u32 %r8, %r8, 1;", "shared 0x14 was never written");
+    check_bulk("ld.global.v4.u32 {%r10, %r11, %r12, %r13}, [%rd1+16]; add.u32 %r10, %r12, %r13;", NULL);
+    check_bulk("ld.global.v4.u32 {%r10, %r11, %r12, %r13}, [%rd1+16]; add.u32 %r10, %r11, %r13;",
+               "was never written; PTX line");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_harmless), cmocka_unit_test(test_uses),  cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_matrices), cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_matrices), cmocka_unit_test(test_calls), cmocka_unit_test(test_bulk_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
  * reductions between CTAs, and their misuse. */
 #include "hopper.h"
 
+#include <math.h>
+
 #define PROXY  "fence.proxy.async.shared::cta;\n"
 #define COMMIT "@%p1 cp.async.bulk.commit_group;\n"
 #define WAIT   "@%p1 cp.async.bulk.wait_group 0;\n"
@@ -21,26 +23,35 @@ static bool is_float(const char *type) {
     return type[0] == 'f' || is(type, "bf16");
 }
 
+/* Halves that are zero or normal. */
+static double half_value(uint32_t bits) {
+    const double x = bits & 0x7fff ? ldexp(1024 + (bits & 0x3ff), (int)(bits >> 10 & 31) - 25) : 0;
+    return bits >> 15 ? -x : x;
+}
+
+static uint64_t half_bits(double x) {
+    int exponent;
+    const double m = frexp(fabs(x), &exponent); /* 0, or from 1/2 to 1 */
+    const uint32_t size = x == 0 ? 0 : (uint32_t)(exponent + 14) << 10 | ((uint32_t)(m * 2048) & 0x3ff);
+    return size | (uint32_t)(signbit(x) != 0) << 15;
+}
+
 static double float_of(const char *type, uint64_t bits) {
     float single;
     double wide;
     const uint32_t word = (uint32_t)(is(type, "bf16") ? bits << 16 : bits);
     memcpy(&single, &word, sizeof single);
     memcpy(&wide, &bits, sizeof wide);
-    const uint16_t half = (uint16_t)bits;
-    _Float16 small;
-    memcpy(&small, &half, sizeof small);
-    return is(type, "f64") ? wide : is(type, "f16") ? (double)small : (double)single;
+    return is(type, "f64") ? wide : is(type, "f16") ? half_value((uint32_t)bits) : (double)single;
 }
 
 static uint64_t float_bits(const char *type, double x) { /* of numbers that the type has */
     uint64_t bits = 0;
     const float single = (float)x;
-    const _Float16 small = (_Float16)x;
+    if (is(type, "f16"))
+        return half_bits(x);
     if (is(type, "f64"))
         memcpy(&bits, &x, sizeof x);
-    else if (is(type, "f16"))
-        memcpy(&bits, &small, sizeof small);
     else
         memcpy(&bits, &single, sizeof single);
     return is(type, "bf16") ? bits >> 16 : bits;

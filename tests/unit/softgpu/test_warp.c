@@ -148,7 +148,17 @@ static void test_places(void **state) {
                 memory_sizes);
     check_place("mov.u32 %r9, %tid.w;", zero);
     check_place("mov.u64 %rd1, %gridid; cvt.u32.u64 %r9, %rd1;", zero);
-    check_place("mov.u32 %r9, %reserved_smem_offset_begin;", zero);
+    check_place("mov.u32 %r9, %reserved_smem_offset_begin; mov.u32 %r20, %reserved_smem_offset_end;\n"
+                "mov.u32 %r21, %reserved_smem_offset_cap; add.u32 %r9, %r9, %r21; sub.u32 %r9, %r20, %r9;",
+                zero);
+    check_place("mov.u32 %r9, %reserved_smem_offset_1; mov.u32 %r20, %reserved_smem_offset_0; sub.u32 %r9, %r9, %r20;\n"
+                "shr.u32 %r9, %r9, 9;",
+                one);
+    check_place("mov.u32 %r9, %reserved_smem_offset_begin; mov.u32 %r20, %total_smem_size; sub.u32 %r9, %r9, %r20;",
+                zero);
+    check_place("mov.u32 %r9, %reserved_smem_offset_1; atom.shared.and.b32 %r20, [%r9+508], 0; "
+                "ld.relaxed.cta.shared.u32 %r9, [%r9+508];",
+                zero);
     check_place("mov.pred %p2, %is_explicit_cluster; selp.u32 %r9, 1, 0, %p2;", zero);
     check_place("mov.u32 %r9, %cluster_nctarank;", one);
     check_place("mov.u32 %r9, %cluster_ctarank;", zero);

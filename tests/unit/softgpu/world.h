@@ -81,7 +81,7 @@ static inline void *world_alloc(struct world *w, size_t size) {
     int at = w->memory.count++;
     for (; at > 0 && w->alloc[at - 1].base > (uintptr_t)p; at--)
         w->alloc[at] = w->alloc[at - 1];
-    w->alloc[at] = (struct sg_alloc){(uintptr_t)p, size, (uint32_t)w->memory.count};
+    w->alloc[at] = (struct sg_alloc){.base = (uintptr_t)p, .size = size, .id = (uint32_t)w->memory.count};
     return p;
 }
 
