@@ -147,7 +147,7 @@ static const struct variant {
     {OP_cp, 0, SUB_WAIT_ALL, 0, {"", ""}},
     {OP_cp, 0, SUB_WAIT_GROUP, 0, {"", "n"}},
     {OP_cp, 0, SUB_ARRIVE, 0, {"", "a"}},
-    {OP_wgmma, SUB_MMA, 0, 0, {"F", "F/q q p/n n? n n n"}},
+    {OP_wgmma, SUB_MMA, 0, 0, {"F", "F/q q n/p n? n n n"}},
     {OP_wgmma, SUB_WAIT_GROUP, 0, 0, {"", "n"}},
     {OP_wgmma, 0, 0, 0, {"", ""}},
 };

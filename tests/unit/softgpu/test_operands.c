@@ -274,6 +274,25 @@ static bool fits(const struct form *f, int place, char kind, bool ptxas) {
     return word_has(word[place], kind) || (ptxas && word_has(word[place], toupper(kind)));
 }
 
+/* Its handler reads and writes no more than the registers that it was given, or a sanitizer says so. What it computes,
+ * and whether its addresses are any, is nothing here. */
+static void run_once(const struct sg_module *m) {
+    const uint64_t params[1] = {0};
+    const struct sg_memory memory = {NULL, 0};
+    const struct sg_launch launch = {.function = sg_module_function(m, "k"),
+                                     .params = params,
+                                     .grid = {1, 1, 1},
+                                     .block = {128, 1, 1},
+                                     .cluster = {1, 1, 1},
+                                     .memory = &memory,
+                                     .host_threads = 1,
+                                     .resident_ctas = 1,
+                                     .sm_count = 1,
+                                     .max_warp_instructions = 100};
+    struct sg_fault fault;
+    sg_run(&launch, NULL, &fault);
+}
+
 static bool judge_machine(const struct form *f, int place, char kind, void *data) {
     (void)data;
     const bool good = fits(f, place, kind, false);
@@ -288,6 +307,8 @@ static bool judge_machine(const struct form *f, int place, char kind, void *data
     const bool right = good ? !*error : !m && strstr(error, "PTX line ");
     if (!right)
         print_error("place %d, %%%c of '%s': %s\n", place + 1, kind, f->text, *error ? error : "no complaint");
+    if (m && good)
+        run_once(m);
     sg_module_free(m);
     str_release(&text);
     return right;
