@@ -23,26 +23,29 @@ struct reference_work {
     const struct quant_layer *layer;
     const struct quant_part *part;
     const struct quant_acts *acts;
-    const int16_t *x; /* activations widened: [m][k_padded] */
+    int32_t *sums; /* of the activations: [groups][m] */
 };
 
-/* ROWS features. Vectors multiply pairs along k: w is [k_padded / 2][ROWS][2]; scale is [groups][ROWS]. */
+/* ROWS features. Vectors multiply four along k: codes are [k_padded / 4][ROWS][4], zero points and scales
+ * [groups][ROWS]. P is the sum with the codes less zero point times the sum of the activations. */
 struct block {
     const struct reference_work *work;
     int row, rows; /* those beyond `rows` are zeros */
-    int16_t *w;
+    int8_t *q;
+    int32_t *zero;
     double *scale;
 };
 
-/* Exact sums over `pairs` pairs of k: p[t][r] of token t and feature r. */
-typedef void group_sums(const int16_t *const x[TOKENS], const int16_t *w, int pairs, int32_t p[TOKENS][ROWS]);
+/* Exact sums over `quads` times 4 of k: p[t][r] of token t and feature r. */
+typedef void group_sums(const int8_t *const x[TOKENS], const int8_t *q, int quads, int32_t p[TOKENS][ROWS]);
 
-static void sums_plain(const int16_t *const x[TOKENS], const int16_t *w, int pairs, int32_t p[TOKENS][ROWS]) {
+static void sums_plain(const int8_t *const x[TOKENS], const int8_t *q, int quads, int32_t p[TOKENS][ROWS]) {
     memset(p, 0, TOKENS * sizeof *p);
-    for (int k = 0; k < pairs; k++)
+    for (int k = 0; k < quads; k++)
         for (int t = 0; t < TOKENS; t++)
             for (int r = 0; r < ROWS; r++)
-                p[t][r] += x[t][2 * k] * w[2 * (k * ROWS + r)] + x[t][2 * k + 1] * w[2 * (k * ROWS + r) + 1];
+                for (int i = 4 * k; i < 4 * k + 4; i++)
+                    p[t][r] += x[t][i] * q[4 * (k * ROWS + r) + i % 4];
 }
 
 /* The tokens from m on, at most TOKENS. The terms are added in the order of the groups, each element by itself. */
@@ -55,16 +58,19 @@ static inline __attribute__((always_inline)) void block_tokens(const struct bloc
     for (int g = 0; g < layer->groups; g++) {
         const int begin = g * layer->group,
                   end = begin + layer->group < layer->k_padded ? begin + layer->group : layer->k_padded;
-        const int16_t *x[TOKENS];
+        const int8_t *x[TOKENS];
         int32_t p[TOKENS][ROWS];
         for (int t = 0; t < TOKENS; t++) /* what is missing repeats the first */
-            x[t] = b->work->x + (size_t)(t < count ? m + t : m) * (size_t)layer->k_padded + begin;
-        sums(x, b->w + (size_t)begin * ROWS, (end - begin) / 2, p);
+            x[t] = acts->q + (size_t)(t < count ? m + t : m) * (size_t)layer->k_padded + begin;
+        sums(x, b->q + (size_t)begin * ROWS, (end - begin) / 4, p);
         for (int t = 0; t < count; t++) {
-            const double sx = acts->scales[(size_t)g * (size_t)acts->m + (size_t)(m + t)];
+            const size_t at = (size_t)g * (size_t)acts->m + (size_t)(m + t);
+            const double sx = acts->scales[at];
             int32_t most = 0;
-            for (int r = 0; r < ROWS; r++)
+            for (int r = 0; r < ROWS; r++) {
+                p[t][r] -= b->zero[g * ROWS + r] * b->work->sums[at];
                 most |= p[t][r] < 0 ? -p[t][r] : p[t][r];
+            }
             /* The bound that kernels rely on to turn P into a float without a conversion. */
             assert(most < 1 << 22);
             for (int r = 0; r < ROWS; r++) {
@@ -88,16 +94,47 @@ static void block_plain(const struct block *b) {
 }
 
 #ifdef __x86_64__
-__attribute__((target("avx2"))) static inline void sums_avx2(const int16_t *const x[TOKENS], const int16_t *w,
-                                                             int pairs, int32_t p[TOKENS][ROWS]) {
-    __m256i sum[TOKENS] = {{0}}; /* unrolled, so that they stay in registers */
-    for (int k = 0; k < pairs; k++) {
-        const __m256i right = _mm256_loadu_si256((const __m256i *)(const void *)(w + 2 * ROWS * k));
+__attribute__((target("avx2"))) static inline __m256i four_of(const int8_t *x) {
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+/* Codes of 0 … 15: eight products of pairs fit 16 bits, at most 8 * 2 * 15 * 128. The loops are unrolled so that sums
+ * stay in registers. */
+__attribute__((target("avx2"))) static inline void sums_of_4_bits(const int8_t *const x[TOKENS], const int8_t *q,
+                                                                  int quads, int32_t p[TOKENS][ROWS]) {
+    __m256i sum[TOKENS] = {{0}};
+    for (int k = 0; k < quads; k += 8) {
+        __m256i part[TOKENS] = {{0}};
+        for (int i = k; i < k + 8; i++) {
+            const __m256i right = _mm256_loadu_si256((const __m256i *)(const void *)(q + 4 * ROWS * i));
+#pragma GCC unroll 4
+            for (int t = 0; t < TOKENS; t++)
+                part[t] = _mm256_add_epi16(part[t], _mm256_maddubs_epi16(right, four_of(x[t] + 4 * i)));
+        }
+#pragma GCC unroll 4
+        for (int t = 0; t < TOKENS; t++)
+            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(part[t], _mm256_set1_epi16(1)));
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < TOKENS; t++)
+        _mm256_storeu_si256((__m256i *)(void *)p[t], sum[t]);
+}
+
+/* Codes of -127 … 127: bytes 0 and 2, 1 and 3 as pairs of 16 bits. */
+__attribute__((target("avx2"))) static inline void sums_of_8_bits(const int8_t *const x[TOKENS], const int8_t *q,
+                                                                  int quads, int32_t p[TOKENS][ROWS]) {
+    __m256i sum[TOKENS] = {{0}};
+    for (int k = 0; k < quads; k++) {
+        const __m256i right = _mm256_loadu_si256((const __m256i *)(const void *)(q + 4 * ROWS * k));
+        const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(right, 8), 8), odd = _mm256_srai_epi16(right, 8);
 #pragma GCC unroll 4
         for (int t = 0; t < TOKENS; t++) {
-            int32_t pair;
-            memcpy(&pair, x[t] + 2 * k, sizeof pair);
-            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(_mm256_set1_epi32(pair), right));
+            const __m256i left = four_of(x[t] + 4 * k);
+            const __m256i one = _mm256_madd_epi16(_mm256_srai_epi16(_mm256_slli_epi16(left, 8), 8), even);
+            const __m256i other = _mm256_madd_epi16(_mm256_srai_epi16(left, 8), odd);
+            sum[t] = _mm256_add_epi32(sum[t], _mm256_add_epi32(one, other));
         }
     }
 #pragma GCC unroll 4
@@ -107,7 +144,10 @@ __attribute__((target("avx2"))) static inline void sums_avx2(const int16_t *cons
 
 __attribute__((target("avx2"))) static void block_avx2(const struct block *b) {
     for (int m = 0; m < b->work->ref->m; m += TOKENS)
-        block_tokens(b, m, sums_avx2);
+        if (b->work->part->bits == 4)
+            block_tokens(b, m, sums_of_4_bits);
+        else
+            block_tokens(b, m, sums_of_8_bits);
 }
 #endif
 
@@ -121,23 +161,21 @@ static void block_sums(const struct block *b) {
     block_plain(b);
 }
 
-/* Codes less zero points, and the scales; zeros for the features that a last block lacks. */
+/* Codes, zero points and scales; zeros for the features that a last block lacks. */
 static void block_fill(struct block *b) {
     const struct quant_layer *layer = b->work->layer;
     const struct quant_part *part = b->work->part;
-    memset(b->w, 0, ROWS * (size_t)layer->k_padded * sizeof *b->w);
+    memset(b->q, 0, ROWS * (size_t)layer->k_padded);
+    memset(b->zero, 0, ROWS * (size_t)layer->groups * sizeof *b->zero);
     memset(b->scale, 0, ROWS * (size_t)layer->groups * sizeof *b->scale);
     for (int r = 0; r < b->rows; r++) {
         const size_t row = (size_t)(b->row + r);
         const int8_t *q = part->q + row * (size_t)layer->k_padded;
+        for (int k = 0; k < layer->k_padded; k += 4)
+            memcpy(b->q + (size_t)k * ROWS + (size_t)r * 4, q + k, 4);
         for (int g = 0; g < layer->groups; g++) {
             const size_t at = (size_t)g * (size_t)part->padded_rows + row;
-            const int zero = part->bits == 4 ? part->zeros[at] : 0;
-            for (int k = g * layer->group; k < layer->k_padded && k < (g + 1) * layer->group; k += 2) {
-                int16_t *pair = b->w + (size_t)k * ROWS + (size_t)r * 2;
-                pair[0] = (int16_t)(q[k] - zero);
-                pair[1] = (int16_t)(q[k + 1] - zero);
-            }
+            b->zero[g * ROWS + r] = part->bits == 4 ? part->zeros[at] : 0;
             b->scale[g * ROWS + r] = (double)half_to_float(part->scales[at]);
         }
     }
@@ -146,15 +184,27 @@ static void block_fill(struct block *b) {
 static void rows_reference(void *context, int begin, int end) {
     const struct reference_work *work = context;
     struct block b = {.work = work};
-    b.w = xmalloc(ROWS * (size_t)work->layer->k_padded * sizeof *b.w);
+    b.q = xmalloc(ROWS * (size_t)work->layer->k_padded);
+    b.zero = xmalloc(ROWS * (size_t)work->layer->groups * sizeof *b.zero);
     b.scale = xmalloc(ROWS * (size_t)work->layer->groups * sizeof *b.scale);
     for (b.row = begin; b.row < end; b.row += ROWS) {
         b.rows = end - b.row < ROWS ? end - b.row : ROWS;
         block_fill(&b);
         block_sums(&b);
     }
-    free(b.w);
+    free(b.q);
+    free(b.zero);
     free(b.scale);
+}
+
+/* Not acts->sums, which kernels are given: those are on trial too. */
+static int32_t *group_totals(const struct quant_acts *acts) {
+    int32_t *sums = xcalloc((size_t)acts->groups * (size_t)acts->m, sizeof *sums);
+    for (int m = 0; m < acts->m; m++)
+        for (int k = 0; k < acts->k_padded; k++)
+            sums[(size_t)(k / acts->group) * (size_t)acts->m + (size_t)m] +=
+                acts->q[(size_t)m * (size_t)acts->k_padded + (size_t)k];
+    return sums;
 }
 
 enum mt_status reference_init(struct reference *ref, const struct problem *p, const struct quant_layer *layer,
@@ -162,18 +212,16 @@ enum mt_status reference_init(struct reference *ref, const struct problem *p, co
     *ref = (struct reference){0};
     if (acts->k != layer->k || acts->group != layer->group || p->n != layer->n || p->m != acts->m || p->k != layer->k)
         return fail(MT_USAGE, "the layer, the activations and the problem of the reference differ in shape or group");
-    size_t count = (size_t)p->m * (size_t)p->n, inputs = (size_t)p->m * (size_t)acts->k_padded;
+    size_t count = (size_t)p->m * (size_t)p->n;
     *ref = (struct reference){p->m, p->n, xcalloc(count, sizeof *ref->y), xcalloc(count, sizeof *ref->mass)};
-    int16_t *x = xmalloc(inputs * sizeof *x);
-    for (size_t i = 0; i < inputs; i++)
-        x[i] = acts->q[i];
+    int32_t *sums = group_totals(acts);
     for (int part = 0; part < MT_PARTS; part++) {
-        struct reference_work work = {ref, layer, &layer->part[part], acts, x};
+        struct reference_work work = {ref, layer, &layer->part[part], acts, sums};
         parallel_for(layer->part[part].rows, 16, rows_reference, &work);
     }
     for (size_t i = 0; bias && i < count; i++)
         ref->y[i] += dtype_to_float(p->dtype, bias[i % (size_t)p->n]);
-    free(x);
+    free(sums);
     return MT_OK;
 }
 

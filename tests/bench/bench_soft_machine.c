@@ -1,5 +1,6 @@
-/* How fast the software device executes: lane-instructions per second of a real GEMM, W4A8 17 x 4096 x 4096. And how
- * fast it loads modules of few and of many kernels, which should take the same time for each. */
+/* How fast the software device executes: lane-instructions per second of a real GEMM, W4A8 17 x 4096 x 4096. How fast it
+ * loads modules of few and of many kernels, which should take the same time for each. What `mixtune verify` of a larger
+ * layer costs, in processor time and memory. */
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "runtime/family/family.h"
@@ -10,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { ARRAYS = 7, RUNS = 5, MOST_OPTIONS = 40 };
 static const struct problem problem = {.m = 17, .n = 4096, .k = 4096, .group = 128, .dtype = DTYPE_F16};
@@ -134,7 +138,45 @@ static void load_many(int kernels) {
     str_release(&text);
 }
 
-int main(void) {
+/* Its worker process included. */
+static struct rusage verify(const char *mixtune, const char *device, const char *family, const char *shape) {
+    struct rusage used;
+    int status = 0;
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (freopen("/dev/null", "w", stdout))
+            execl(mixtune, mixtune, "verify", "--quiet", "--device", device, "--family", family, "--shape", shape,
+                  (char *)NULL);
+        _exit(127);
+    }
+    if (child < 0 || wait4(child, &status, 0, &used) != child || status)
+        die("mixtune verify has failed");
+    return used;
+}
+
+static void run_verify(const char *mixtune, const char *device, const char *family) {
+    static const char *const shapes[] = {"512,4096,4096", "1024,8192,4096"};
+    verify(mixtune, device, family, "16,256,512"); /* compiles */
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        const struct rusage used = verify(mixtune, device, family, shapes[k]);
+        printf("  mixtune verify %s %-14s %6.2f s of processors, at most %5.0f MB\n", family, shapes[k],
+               (double)used.ru_utime.tv_sec + (double)used.ru_stime.tv_sec +
+                   (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6,
+               (double)used.ru_maxrss / 1e3);
+    }
+}
+
+static void run_verifies(const char *program) { /* …/tests/bench/NAME stands beside …/mixtune */
+    struct str mixtune = {0};
+    const char *end = strstr(program, "tests/bench/");
+    str_printf(&mixtune, "%.*smixtune", end ? (int)(end - program) : 0, program);
+    run_verify(mixtune.data, "soft:a100-sxm-80g", "sm80");
+    run_verify(mixtune.data, "soft:h100-sxm", "sm90");
+    str_release(&mixtune);
+}
+
+int main(int argc, char **argv) {
     struct config config;
     struct launch_shape shape;
     struct mt_gemm_args args;
@@ -166,5 +208,7 @@ int main(void) {
     for (int i = 0; i < ARRAYS; i++)
         free((void *)(uintptr_t)alloc[i].base); /* NOLINT(performance-no-int-to-ptr): a device address is a host one */
     sg_module_free(module);
+    if (argc > 0)
+        run_verifies(argv[0]);
     return 0;
 }

@@ -130,21 +130,29 @@ static float *widen_floats(enum dtype dtype, const uint16_t *bits, size_t count)
 
 /* Tensor cores add in fp32 and may cut instead of round: each of the K additions loses at most 2^-23 of the mass. The
  * mass is scaled so that reference_compare(), which allows 2^-20 of it, allows that. */
+enum { COLUMNS = 4 }; /* whose sums do not wait for each other */
+
 static void plain_columns(void *context, int begin, int end) {
     const struct plain_product *c = context;
     struct reference *ref = c->ref;
-    for (int n = begin; n < end; n++)
+    for (int first = begin; first < end; first += COLUMNS)
         for (int m = 0; m < ref->m; m++) {
-            const float *x = c->x + (size_t)m * (size_t)c->k, *w = c->w + (size_t)n * (size_t)c->k;
-            double sum = 0, mass = 0;
-            for (int k = 0; k < c->k; k++) {
-                double term = (double)x[k] * w[k];
-                sum += term;
-                mass += fabs(term);
+            const float *x = c->x + (size_t)m * (size_t)c->k, *w[COLUMNS];
+            double sum[COLUMNS] = {0}, mass[COLUMNS] = {0};
+            for (int i = 0; i < COLUMNS; i++) /* what is missing repeats the last */
+                w[i] = c->w + (size_t)(first + i < end ? first + i : end - 1) * (size_t)c->k;
+            for (int k = 0; k < c->k; k++)
+#pragma GCC unroll 4
+                for (int i = 0; i < COLUMNS; i++) {
+                    const double term = (double)x[k] * w[i][k];
+                    sum[i] += term;
+                    mass[i] += fabs(term);
+                }
+            for (int n = first; n < first + COLUMNS && n < end; n++) {
+                size_t at = (size_t)m * (size_t)ref->n + (size_t)n;
+                ref->y[at] = sum[n - first] + (c->bias ? dtype_to_float(c->dtype, c->bias[n]) : 0);
+                ref->mass[at] = mass[n - first] * c->k / 8;
             }
-            size_t at = (size_t)m * (size_t)ref->n + (size_t)n;
-            ref->y[at] = sum + (c->bias ? dtype_to_float(c->dtype, c->bias[n]) : 0);
-            ref->mass[at] = mass * c->k / 8;
         }
 }
 

@@ -102,11 +102,11 @@ static bool copy_tile(struct warp *w, const struct insn *i, const struct layout 
 
 /* The tensor core reads the tile now. */
 static bool watch_tile(struct warp *w, const struct insn *i, const struct layout *l, const struct wgmma_tile *t) {
+    uint32_t address[2 * WGMMA_MAX_N];
     unsigned row;
     for (unsigned k = 0; k < t->rows * 2u; k++)
-        if (!shadow_access(w, i, -1, tile_chunk(l, t, k, &row), CHUNK, USE_PROXY_READ))
-            return false;
-    return true;
+        address[k] = tile_chunk(l, t, k, &row);
+    return shadow_access_rows(w->cta, w, i, address, t->rows * 2, USE_PROXY_READ);
 }
 
 static uint64_t hash_tile(const uint8_t *tile, size_t bytes) { /* FNV-1a over words */

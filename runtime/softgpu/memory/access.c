@@ -232,9 +232,25 @@ bool shared_check(struct warp *w, const struct insn *i, struct access *x) {
     return false;
 }
 
+/* Does each of the groups of banks have one address at most? */
+static bool without_conflict(const uint64_t *address, unsigned lanes, unsigned unit) {
+    uint32_t line[LANES], taken = 0;
+    const unsigned shift = (unsigned)__builtin_ctz(unit), last = 128 / unit - 1;
+    for (unsigned k = 0; k < lanes; k++) {
+        const uint32_t at = (uint32_t)(address[k] >> shift), group = at & last;
+        if ((taken >> group & 1) && line[group] != at)
+            return false;
+        taken |= 1u << group;
+        line[group] = at;
+    }
+    return true;
+}
+
 /* Cycles of the 32 banks of 4 bytes: a warp goes in as many parts as its bytes fill 128; within a part the units (4, 8
  * or 16 bytes) that fall on the same banks go one after the other, except that equal addresses go together. */
 static unsigned part_cycles(const uint64_t *address, unsigned lanes, unsigned unit) {
+    if (without_conflict(address, lanes, unit))
+        return 1;
     uint64_t line[LANES];
     uint8_t next[LANES] = {0}, head[LANES], depth[LANES];
     unsigned groups = 128 / unit, most = 1;
@@ -286,15 +302,22 @@ uint8_t *shared_access(struct warp *w, const struct insn *i, int lane, enum ptx_
     return w->cta->shared + address;
 }
 
-void shared_matrix_wavefronts(struct warp *w, uint8_t *const *row, int rows) {
+bool shared_rows(struct warp *w, const struct insn *i, int rows, bool write, uint8_t **row) {
+    struct access x = {.exec = rows < LANES ? (1u << rows) - 1 : UINT32_MAX, .bytes = 16};
+    access_gather(w, &i->src[0], x.exec, &x);
+    for (int k = 0; i->space == SPACE_GENERIC && k < LANES; k++)
+        x.address[k] -= SHARED_WINDOW;
+    if (!shared_check(w, i, &x) ||
+        (is_strict(w) && !shadow_access_warp(w->cta, w, i, &x, write ? USE_WRITE : USE_READ)))
+        return false;
+    for (int k = 0; k < rows; k++)
+        row[k] = w->cta->shared + x.address[k];
     for (int first = 0; first < rows; first += 8) {
-        uint64_t address[8];
-        for (int k = 0; k < 8; k++)
-            address[k] = (uint64_t)(row[first + k] - w->cta->shared);
-        unsigned cycles = part_cycles(address, 8, 16);
+        unsigned cycles = part_cycles(x.address + first, 8, 16);
         w->count.shared_wavefronts += cycles;
         w->count.shared_conflicts += cycles - 1;
     }
+    return true;
 }
 
 /* ---- local ---- */

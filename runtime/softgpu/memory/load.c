@@ -62,6 +62,20 @@ static void store_lanes(uint8_t *const host[LANES], const uint8_t *s, uint32_t e
     }
 }
 
+/* The same with zeros behind: an element of 1 or 2 bytes in a register of 2 or 4. */
+static void load_short(uint8_t *d, const uint8_t *const host[LANES], uint32_t exec, unsigned at, unsigned size,
+                       unsigned width) {
+    for (uint32_t rest = exec; rest; rest &= rest - 1) {
+        const unsigned lane = (unsigned)__builtin_ctz(rest);
+        const uint8_t *s = host[lane] + at;
+        const uint32_t value = size == 1 ? s[0] : s[0] | (uint32_t)s[1] << 8;
+        if (width == 4)
+            memcpy(d + lane * 4, &value, 4);
+        else
+            memcpy(d + lane * 2, &value, 2);
+    }
+}
+
 static void load_registers(struct warp *w, const struct insn *i, const struct access *x,
                            const uint8_t *const host[LANES]) {
     for (unsigned k = 0; k < i->vec; k++) {
@@ -77,6 +91,10 @@ static void load_registers(struct warp *w, const struct insn *i, const struct ac
             continue;
         }
         bool is_signed = type_is_signed((enum ptx_type)i->type[0]) && !type_is_float((enum ptx_type)i->type[0]);
+        if (!is_signed && x->element < width && width <= 4) {
+            load_short(d, host, x->exec, k * x->element, x->element, width);
+            continue;
+        }
         for (uint32_t rest = x->exec; rest; rest &= rest - 1) {
             unsigned lane = (unsigned)__builtin_ctz(rest);
             put_value(d + lane * width, width, host[lane] + k * x->element, x->element, is_signed);
@@ -178,15 +196,8 @@ static bool shared_hosts(struct cta *c, struct warp *w, const struct insn *i, st
     if ((i->flags & (F_ACQUIRE | F_RELEASE)) && is_strict(w))
         shadow_fence(w);
     enum shadow_use use = strong ? (write ? USE_STRONG_WRITE : USE_STRONG_READ) : write ? USE_WRITE : USE_READ;
-    uint64_t last = ~0ull;
-    for (uint32_t rest = is_strict(w) ? x->exec : 0; rest; rest &= rest - 1) {
-        int lane = __builtin_ctz(rest);
-        if (x->address[lane] == last) /* a broadcast is one access */
-            continue;
-        last = x->address[lane];
-        if (!shadow_access_in(c, w, i, lane, (uint32_t)x->address[lane], x->bytes, use))
-            return false;
-    }
+    if (is_strict(w) && !shadow_access_warp(c, w, i, x, use))
+        return false;
     for (int lane = 0; lane < LANES; lane++)
         host[lane] = c->shared + x->address[lane];
     return true;

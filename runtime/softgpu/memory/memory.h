@@ -157,6 +157,14 @@ static inline bool shadow_access(struct warp *w, const struct insn *i, int lane,
                                  enum shadow_use use) {
     return shadow_access_in(w->cta, w, i, lane, address, bytes, use);
 }
+/* The same by the lanes of an access. */
+bool shadow_access_warp(struct cta *c, struct warp *w, const struct insn *i, const struct access *x,
+                        enum shadow_use use);
+/* The same of rows of 16 bytes, by no lane in particular. */
+bool shadow_access_rows(struct cta *c, struct warp *w, const struct insn *i, const uint32_t *address, int rows,
+                        enum shadow_use use);
+/* Records that the watch has needed so far at once. */
+size_t shadow_records(const struct cta *c);
 /* A warp reaches into the CTA: is it known to have started, and will it be known when the CTA ends? */
 bool shadow_remote(struct cta *c, struct warp *w, const struct insn *i, int lane);
 void shadow_end(struct cta *c);

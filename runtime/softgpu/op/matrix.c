@@ -6,17 +6,6 @@
 
 enum { ROWS = 8, ROW_BYTES = 16, MAX_MATRICES = 4 };
 
-/* Checked pointers to all rows; false after a fault. */
-static bool find_rows(struct warp *w, const struct insn *i, bool write, uint8_t **row) {
-    for (int r = 0; r < i->num * ROWS; r++) {
-        row[r] = shared_access(w, i, r, (enum ptx_space)i->space, lane_address(w, &i->src[0], r), ROW_BYTES, write);
-        if (!row[r])
-            return false;
-    }
-    shared_matrix_wavefronts(w, row, i->num * ROWS);
-    return true;
-}
-
 static const struct operand *nth(const struct operand *o, int k) {
     return o->kind == O_VEC ? &o->vec[k] : o;
 }
@@ -24,7 +13,7 @@ static const struct operand *nth(const struct operand *o, int k) {
 static void ldmatrix_op(struct warp *w, const struct insn *i) {
     uint8_t *row[MAX_MATRICES * ROWS];
     uint32_t matrix[MAX_MATRICES][LANES];
-    if (!lanes_whole(w, i) || !find_rows(w, i, false, row))
+    if (!lanes_whole(w, i) || !shared_rows(w, i, i->num * ROWS, false, row))
         return;
     for (int r = 0; r < i->num * ROWS; r++)
         memcpy((uint8_t *)matrix[r / ROWS] + r % ROWS * ROW_BYTES, row[r], ROW_BYTES);
@@ -38,7 +27,7 @@ static void ldmatrix_op(struct warp *w, const struct insn *i) {
 
 static void stmatrix_op(struct warp *w, const struct insn *i) {
     uint8_t *row[MAX_MATRICES * ROWS];
-    if (!lanes_whole(w, i) || !find_rows(w, i, true, row))
+    if (!lanes_whole(w, i) || !shared_rows(w, i, i->num * ROWS, true, row))
         return;
     for (int j = 0; j < i->num; j++) {
         uint32_t matrix[LANES];

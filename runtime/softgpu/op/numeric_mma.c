@@ -171,15 +171,21 @@ static void multiply_bytes(const struct mma_shape *s, const uint32_t *const *a, 
         for (int t = 0; t < 4; t++)
             byte_pairs(word[t], s->b == T_S8, &even[block][t], &odd[block][t]);
     }
-    for (int row = 0; row < s->m; row++) {
-        __m256i x = _mm256_setzero_si256(), y = x;
+    for (int half = 0; half < halves; half++) {
+        __m256i sum[8] = {{0}}; /* unrolled, so that they stay in registers */
         for (int block = 0; block < blocks; block++)
             for (int t = 0; t < 4; t++) {
-                const int r = block * halves + row / 8, i = 4 * (row % 8) + t;
-                x = _mm256_add_epi32(x, _mm256_madd_epi16(_mm256_set1_epi32(left_even[r][i]), even[block][t]));
-                y = _mm256_add_epi32(y, _mm256_madd_epi16(_mm256_set1_epi32(left_odd[r][i]), odd[block][t]));
+                const int32_t *x = left_even[block * halves + half] + t, *y = left_odd[block * halves + half] + t;
+#pragma GCC unroll 8
+                for (int row = 0; row < 8; row++) {
+                    const __m256i p = _mm256_madd_epi16(_mm256_set1_epi32(x[4 * row]), even[block][t]);
+                    const __m256i q = _mm256_madd_epi16(_mm256_set1_epi32(y[4 * row]), odd[block][t]);
+                    sum[row] = _mm256_add_epi32(sum[row], _mm256_add_epi32(p, q));
+                }
             }
-        _mm256_storeu_si256((__m256i *)(void *)(out + 8 * row), _mm256_add_epi32(x, y));
+#pragma GCC unroll 8
+        for (int row = 0; row < 8; row++)
+            _mm256_storeu_si256((__m256i *)(void *)(out + 64 * half + 8 * row), sum[row]);
     }
 }
 #endif

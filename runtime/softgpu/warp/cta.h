@@ -198,7 +198,7 @@ struct group_log {
     uint64_t first;
 };
 
-struct shadow_cell;
+struct shadow;
 struct remote_access { /* the last one of a warp to the shared memory of another CTA */
     uint32_t stamp, pc;
     struct warp *warp;
@@ -222,9 +222,7 @@ struct cta {
     struct group_log group[MAX_WARPS / 4];
     uint32_t pool; /* registers that setmaxnreg has released */
     struct barrier barrier[BARRIERS];
-    struct shadow_cell *shadow; /* one per 4 bytes; NULL unless watched */
-    struct shadow_extra *extra;
-    size_t extras, extra_capacity;
+    struct shadow *shadow; /* NULL unless watched */
     uint8_t *frames; /* one allocation for all warps */
     size_t frame_stride, local_stride;
     uint8_t *locals, *locals_written;
@@ -240,6 +238,7 @@ struct cluster {
     uint32_t live_threads, arrived; /* at its barrier */
     uint32_t published[MAX_WARPS], completed[MAX_WARPS];
     uint32_t generation; /* of accesses: grows at every barrier and fence; 1: a warp is known to have started */
+    uint64_t changes;    /* of what is ordered before what */
     unsigned columns;
     uint32_t fenced[MAX_WARPS];       /* what fences have published */
     uint32_t proxy_fenced[MAX_WARPS]; /* generation of each warp's last fence.proxy.async */

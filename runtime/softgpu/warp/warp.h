@@ -55,16 +55,16 @@ __attribute__((format(printf, 5, 6))) void warp_fault(struct warp *w, const stru
 __attribute__((format(printf, 5, 6))) bool warp_check(struct warp *w, const struct insn *i, int lane,
                                                       enum sg_check check, const char *format, ...);
 
-/* Shared memory for instructions that move data in their own way (ldmatrix, stmatrix): checks bounds, alignment to
+/* Shared memory for instructions that move data in their own way: checks bounds, alignment to
  * `bytes` (a power of two, at most 16), races and initialisation of [address, address + bytes) as an access by this
  * lane. `address` is a shared address or a generic one that lies in the shared window (space tells). NULL after a
  * fault. */
 uint8_t *shared_access(struct warp *w, const struct insn *i, int lane, enum ptx_space space, uint64_t address,
                        unsigned bytes, bool write);
-/* Accounts for `rows` rows of 16 bytes read or written as 8-row matrices: 1 wavefront per matrix without bank
- * conflicts. address[k] is the host pointer that shared_access returned for row k. */
-void shared_matrix_wavefronts(struct warp *w, uint8_t *const *row, int rows);
-/* After a load of matrices whose rows shared_access() found: what of them was never written. */
+/* The same for `rows` rows of 16 bytes, a multiple of 8, each by the lane of its number, and accounts for them as 8-row
+ * matrices: 1 wavefront for each without bank conflicts. */
+bool shared_rows(struct warp *w, const struct insn *i, int rows, bool write, uint8_t **row);
+/* After a load of such rows: what of them was never written. */
 void poison_matrices(struct warp *w, const struct insn *i, uint8_t *const *row);
 /* Lane k's address operand: base register + offset. */
 static inline uint64_t lane_address(const struct warp *w, const struct operand *o, int lane) {
