@@ -118,14 +118,14 @@ $(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
 	    -L$(BUILD) -lmixtune -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
 # ---- tests/fuzz: what reads texts and images has the sanitizers of clang, all else is as it is ----
-FUZZED  := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table profile/image profile/unpack profile/cubin) \
+FUZZED  := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table $(patsubst %,profile/%,cubin flow image regions sass unpack)) \
            $(patsubst %,runtime/base/%.c,str array)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ    := clang -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/fuzz/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(FUZZ) -fsanitize=fuzzer-no-link $(CHECKED) -O1 -g -pthread -MMD -MP -c $< -o $@
-$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/fuzz/%.o) $(call obj,$(SOFT))
+$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/fuzz/%.o) $(SOFT_OBJ)
 	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $(filter-out $(call obj,$(FUZZED)),$^) $(LDLIBS_SOFT)
 $(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu) $(EMBEDDED)
 	$(Q)BUILD=$(BUILD) tests/fuzz/seeds.sh $< $(@D)

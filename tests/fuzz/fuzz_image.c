@@ -1,12 +1,13 @@
 /* What libFuzzer gives is read as an image or one of its parts: the first byte says which. */
 #include "runtime/softgpu/profile/image.h"
+#include "runtime/softgpu/profile/sass.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { KIND_IMAGE, KIND_CUBIN, KIND_LZ4, KIND_ZSTD, KINDS };
+enum { KIND_IMAGE, KIND_CUBIN, KIND_LZ4, KIND_ZSTD, KIND_CODE, KINDS };
 enum { HEADER = 16, MOST_UNPACKED = 1 << 16 };
 
 /* A driver is not told how long an image is, so a header that promises more than there is cannot be told from one
@@ -41,11 +42,24 @@ static void read_image(const uint8_t *data, size_t size) {
     free(copy);
 }
 
+/* The machine code of each kernel, and any bytes as if they were machine code. */
+static void decode(const struct dev_image *image, unsigned cc) {
+    for (size_t k = 0; k < image->fact_count; k++) {
+        struct flow flow;
+        unsigned unknown;
+        if (!image->facts[k].code)
+            continue;
+        sass_read(image->facts[k].code, image->facts[k].code_bytes, cc, &flow, &unknown);
+        flow_free(&flow);
+    }
+}
+
 static void read_cubin(const uint8_t *data, size_t size) {
     struct dev_image image = {0};
     uint8_t *exact = malloc(size ? size : 1); /* so that one byte beyond is one too many */
     memcpy(exact, data, size);
     dev_cubin_read(exact, size, &image);
+    decode(&image, size % 2 ? 80 : 90);
     dev_image_release(&image);
     free(exact);
 }
@@ -70,6 +84,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     case KIND_CUBIN:
         read_cubin(data + 1, size - 1);
         break;
+    case KIND_CODE: {
+        struct flow flow;
+        unsigned unknown;
+        sass_read(data + 1, size - 1, size % 2 ? 80 : 90, &flow, &unknown);
+        flow_free(&flow);
+        break;
+    }
     default:
         unpack(data[0] % KINDS == KIND_ZSTD, data + 1, size - 1);
     }

@@ -246,21 +246,40 @@ static void loops_find(struct flow *f, struct graph *g) {
     free(stack);
 }
 
+/* Whether every iteration of its innermost loop comes through a block: all ways back to the head do. */
+static bool is_always(const struct flow *f, const struct graph *g, uint32_t b) {
+    const struct block *block = &g->block[b], *head = &g->block[f->loop[block->loop].head];
+    for (uint32_t p = 0; p < head->befores && block->loop; p++) {
+        const uint32_t from = g->before[head->before + p];
+        if (g->block[from].order != NOWHERE && dominates(g, f->loop[block->loop].head, from) && !dominates(g, b, from))
+            return false;
+    }
+    return true;
+}
+
+static void counts_add(struct flow_counts *c, const struct flow_step *step) {
+    c->steps++;
+    if (step->pipe < SG_PIPE_COUNT)
+        c->pipe[step->pipe]++;
+    if (step->mark < MARK_COUNT)
+        c->mark[step->mark]++;
+}
+
+/* Heads are numbers of blocks until then. */
 static void loops_count(struct flow *f, const struct graph *g, const uint32_t *of) {
+    bool *always = xcalloc(g->blocks, sizeof *always);
+    for (uint32_t b = 1; b < g->blocks; b++)
+        always[b] = g->block[b].order != NOWHERE && is_always(f, g, b);
     for (size_t s = 0; s < f->steps; s++) {
         struct flow_step *step = &f->step[s];
         const struct block *block = &g->block[of[s]];
         step->reachable = block->order != NOWHERE;
         step->loop = (uint16_t)block->loop;
-        if (!step->reachable)
-            continue;
-        struct flow_loop *loop = &f->loop[step->loop];
-        loop->steps++;
-        if (step->pipe < SG_PIPE_COUNT)
-            loop->pipe[step->pipe]++;
-        if (step->mark < MARK_COUNT)
-            loop->mark[step->mark]++;
+        step->always = always[of[s]];
+        if (step->reachable)
+            counts_add(step->always ? &f->loop[step->loop].each : &f->loop[step->loop].some, step);
     }
+    free(always);
     for (size_t l = f->loops; l-- > 1;) { /* outer loops have higher numbers */
         f->loop[l].depth = (uint16_t)(f->loop[f->loop[l].parent].depth + 1);
         f->loop[l].head = g->block[f->loop[l].head].first;

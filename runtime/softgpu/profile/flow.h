@@ -25,22 +25,25 @@ enum flow_mark {
     MARK_NONE = MARK_COUNT
 };
 
-struct flow_step {  /* one instruction */
-    uint8_t pipe;   /* enum sg_pipe; SG_PIPE_COUNT: it takes an issue slot, and no pipe that the model knows */
-    uint8_t mark;   /* enum flow_mark */
-    bool falls;     /* the next one may follow it */
-    bool filler;    /* never executed where nothing leads to it */
-    uint16_t loop;  /* index in flow.loop: the innermost around it; set by flow_find_loops() */
-    bool reachable; /* set by flow_find_loops() */
+struct flow_step {          /* one instruction */
+    uint8_t pipe;           /* enum sg_pipe; SG_PIPE_COUNT: it takes an issue slot, and no pipe that the model knows */
+    uint8_t mark;           /* enum flow_mark */
+    bool falls;             /* the next one may follow it */
+    bool filler;            /* never executed where nothing leads to it */
+    uint16_t loop;          /* index in flow.loop: the innermost around it; set by flow_find_loops() */
+    bool reachable, always; /* set by flow_find_loops(); always: each iteration of its loop comes through it */
 };
 struct flow_edge { /* a branch */
     uint32_t from, to;
 };
+struct flow_counts {
+    uint32_t steps, pipe[SG_PIPE_COUNT], mark[MARK_COUNT];
+};
 struct flow_loop {   /* counts leave out what stands in loops inside it */
     uint32_t head;   /* its first step, in the order of execution */
-    uint16_t parent; /* 0: the code outside of all loops, which is loop 0 itself */
+    uint16_t parent; /* 0: the code outside of all loops, which is loop 0 itself: there all is `each` */
     uint16_t depth;
-    uint32_t steps, pipe[SG_PIPE_COUNT], mark[MARK_COUNT];
+    struct flow_counts each, some; /* what every iteration does, and what stands behind a condition */
 };
 struct flow {
     struct flow_step *step;

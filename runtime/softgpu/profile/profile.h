@@ -36,11 +36,11 @@ struct dev_profile {
     /* How well the terms of the time model overlap: 1 not at all, large: perfectly. A warp of mma.sync issues nothing
      * else while its operands are fetched and its products awaited, so issue and tensor work overlap less there. */
     double overlap_exponent, mma_overlap_exponent;
-    double atomic_us;            /* what a CTA waits around an atomic: for its stores, the fence, the answer */
-    double wgmma_setup_us;       /* before a wgmma kernel's first copy: barriers, registers, tensor map, code */
-    double launch_us;            /* from one launch to the next, beyond the kernel's own time */
-    double graph_node_us;        /* the same inside a graph */
-    double host_link_gbs;        /* copies between host and device */
+    double atomic_us;      /* what a CTA waits around an atomic: for its stores, the fence, the answer */
+    double wgmma_setup_us; /* before a wgmma kernel's first copy: barriers, registers, tensor map, code */
+    double launch_us;      /* from one launch to the next, beyond the kernel's own time */
+    double graph_node_us;  /* the same inside a graph */
+    double host_link_gbs;  /* copies between host and device */
 
     uint64_t hash; /* of the file's text: the device's UUID comes from it */
 };

@@ -114,7 +114,7 @@ static void want(struct wanted *w, const struct operand *o) {
 /* Whether the end of the loop depends on what others write, and it does nothing else that anybody could see. */
 static bool loop_waits(const struct sg_function *f, const struct flow *flow, uint16_t loop) {
     const struct flow_loop *l = &flow->loop[loop];
-    if (loop == 0 || l->steps > WAIT_STEPS_MOST)
+    if (loop == 0 || l->each.steps + l->some.steps > WAIT_STEPS_MOST)
         return false;
     struct wanted wanted = {.count = 0};
     bool asks = false, waits = false;
@@ -149,6 +149,14 @@ struct pair {
     uint16_t ptx, machine;
 };
 
+static double marks_of(const struct flow_loop *l, int mark) {
+    return (double)l->each.mark[mark] + l->some.mark[mark];
+}
+
+static double steps_of(const struct flow_loop *l) {
+    return (double)l->each.steps + l->some.steps;
+}
+
 /* How alike two loops are, 0 to 1, if the second is the first unrolled; the mark that says most, of those that both
  * have, says how often. What reaches memory through registers may be merged, hoisted or spilled, so it weighs least. */
 static double loops_alike(const struct flow_loop *p, const struct flow_loop *m, double *unrolled) {
@@ -159,16 +167,16 @@ static double loops_alike(const struct flow_loop *p, const struct flow_loop *m, 
     double both = 0, either = 0;
     *unrolled = 0;
     for (int k = 0; k < MARK_COUNT && *unrolled == 0; k++)
-        if (p->mark[k] && m->mark[k])
-            *unrolled = fmax(1, round((double)m->mark[k] / p->mark[k]));
+        if (marks_of(p, k) > 0 && marks_of(m, k) > 0)
+            *unrolled = fmax(1, round(marks_of(m, k) / marks_of(p, k)));
     for (int k = 0; k < MARK_COUNT; k++) {
-        both += weight[k] * fmin(*unrolled * p->mark[k], m->mark[k]);
-        either += weight[k] * fmax((*unrolled > 0 ? *unrolled : 1) * p->mark[k], m->mark[k]);
+        both += weight[k] * fmin(*unrolled * marks_of(p, k), marks_of(m, k));
+        either += weight[k] * fmax((*unrolled > 0 ? *unrolled : 1) * marks_of(p, k), marks_of(m, k));
     }
     if (either > 0)
         return both / either;
     *unrolled = 1; /* neither has any: arithmetic alone */
-    return 0.5 * fmin(p->steps, m->steps) / fmax(fmax(p->steps, m->steps), 1);
+    return 0.5 * fmin(steps_of(p), steps_of(m)) / fmax(fmax(steps_of(p), steps_of(m)), 1);
 }
 
 static int by_likeness(const void *a, const void *b) {
@@ -226,16 +234,18 @@ static void loops_pair(const struct flow *ptx, const struct flow *machine, struc
 static double iterations_missing(const struct flow_loop *loop, const struct flow_loop *around,
                                  const struct flow_loop *machine) {
     for (int k = 0; k < MARK_COUNT; k++)
-        if (loop->mark[k])
-            return fmin(fmax(((double)machine->mark[k] - around->mark[k]) / loop->mark[k], 1), UNROLLED_MOST);
+        if (marks_of(loop, k) > 0)
+            return fmin(fmax((marks_of(machine, k) - marks_of(around, k)) / marks_of(loop, k), 1), UNROLLED_MOST);
     return 1;
 }
 
-static void region_expand(struct region *r, const struct flow_loop *machine, double steps) {
+/* `steps` of PTX stand for what `machine` counts, and `more`. */
+static void region_expand(struct region *r, const struct flow_counts *machine, const struct flow_counts *more,
+                          double steps) {
     const double each = steps > 0 ? 1 / steps : 0;
-    r->issued = (float)(machine->steps * each);
+    r->issued = (float)((machine->steps + (more ? more->steps : 0.0)) * each);
     for (int p = 0; p < SG_PIPE_COUNT; p++)
-        r->pipe[p] = (float)(machine->pipe[p] * each);
+        r->pipe[p] = (float)((machine->pipe[p] + (more ? more->pipe[p] : 0.0)) * each);
 }
 
 /* The loop in whose machine code a PTX loop is: its own, or that of the next loop around it that has a like. */
@@ -245,46 +255,77 @@ static uint16_t like_around(const struct flow *ptx, const struct pair *of, uint1
     return loop;
 }
 
+/* The regions of a loop, numbers in the expansion; alike where nothing is behind a condition. */
+struct numbers {
+    uint16_t each, some;
+    bool own; /* there was room */
+};
+
 static void expand_all(const struct flow *ptx, const struct flow *machine, const struct pair *of,
-                       const uint16_t *region, struct expansion *out) {
-    double *steps = xcalloc(ptx->loops, sizeof *steps); /* of a loop, with those inside that have no like */
+                       const struct numbers *number, struct expansion *out) {
+    double *steps = xcalloc(ptx->loops, sizeof *steps); /* of every iteration, with loops inside that have no like */
     for (size_t l = 0; l < ptx->loops; l++) {
         const uint16_t home = like_around(ptx, of, (uint16_t)l);
-        const struct flow_loop *like = &machine->loop[of[home].machine];
-        steps[home] += ptx->loop[l].steps *
-                       (home == l ? of[l].unrolled : iterations_missing(&ptx->loop[l], &ptx->loop[home], like));
+        const struct flow_loop *loop = &ptx->loop[l], *like = &machine->loop[of[home].machine];
+        steps[home] += home == l ? loop->each.steps * of[l].unrolled
+                                 : steps_of(loop) * iterations_missing(loop, &ptx->loop[home], like);
     }
     for (size_t l = 0; l < ptx->loops; l++) {
-        struct region *r = &out->region[region[l]];
         const uint16_t home = like_around(ptx, of, (uint16_t)l);
-        if (l && !region[l])
+        const struct flow_loop *loop = &ptx->loop[l], *like = &machine->loop[of[home].machine];
+        struct region *each = &out->region[number[l].each], *some = &out->region[number[l].some];
+        if (l && !number[l].own)
             continue;
-        r->loop = of[home].machine;
-        r->unrolled = (float)of[home].unrolled;
-        region_expand(r, &machine->loop[of[home].machine], steps[home]);
+        /* What only machine code has behind a condition is issued with the rest. */
+        region_expand(each, &like->each, ptx->loop[home].some.steps ? NULL : &like->some, steps[home]);
+        each->loop = of[home].machine;
+        each->unrolled = (float)of[home].unrolled;
+        if (some == each)
+            continue;
+        some->loop = each->loop;
+        some->unrolled = each->unrolled;
+        if (home == l)
+            region_expand(some, &like->some, NULL, loop->some.steps * of[l].unrolled);
+        else
+            region_expand(some, &like->each, NULL, steps[home]);
     }
     free(steps);
+}
+
+/* Numbers for all regions, outer loops first; those of more loops than there is room for count as what is around. */
+static void regions_number(const struct flow *ptx, struct numbers *number, struct expansion *out) {
+    *out = (struct expansion){.regions = 1};
+    for (size_t l = ptx->loops; l-- > 1;) {
+        number[l] = number[ptx->loop[l].parent];
+        number[l].own = out->regions + 2 <= REGIONS_MOST;
+        if (number[l].own)
+            number[l].each = number[l].some = (uint16_t)out->regions++;
+        if (number[l].own && ptx->loop[l].some.steps)
+            number[l].some = (uint16_t)out->regions++;
+    }
+    for (size_t l = 0; l < ptx->loops; l++) {
+        out->region[number[l].each].steps += ptx->loop[l].each.steps;
+        out->region[number[l].some].steps += ptx->loop[l].some.steps;
+    }
 }
 
 void regions_find(const struct sg_function *kernel, const struct flow *machine, struct expansion *out) {
     struct flow ptx;
     ptx_read(kernel, &ptx);
-    uint16_t *region = xcalloc(ptx.loops, sizeof *region);
+    struct numbers *number = xcalloc(ptx.loops, sizeof *number);
     struct pair *of = xcalloc(ptx.loops, sizeof *of);
-    *out = (struct expansion){.regions = 1};
     of[0].unrolled = 1;
-    for (size_t l = ptx.loops;
-         l-- > 1;) /* outer ones first: more of them than there is room for count as what is around */
-        region[l] = out->regions < REGIONS_MOST ? (uint16_t)out->regions++ : region[ptx.loop[l].parent];
-    for (size_t l = 0; l < ptx.loops; l++) {
-        out->region[region[l]].steps += ptx.loop[l].steps;
-        out->region[region[l]].waits |= loop_waits(kernel, &ptx, (uint16_t)l);
+    regions_number(&ptx, number, out);
+    for (uint32_t s = 0; s < ptx.steps; s++) {
+        const struct numbers n = number[ptx.step[s].loop];
+        kernel->module->code[kernel->first + s].region = (uint8_t)(ptx.step[s].always ? n.each : n.some);
     }
-    for (uint32_t s = 0; s < ptx.steps; s++)
-        kernel->module->code[kernel->first + s].region = (uint8_t)region[ptx.step[s].loop];
     loops_pair(&ptx, machine, of);
-    expand_all(&ptx, machine, of, region, out);
+    expand_all(&ptx, machine, of, number, out);
+    for (size_t l = 1; l < ptx.loops; l++)
+        if (number[l].own)
+            out->region[number[l].each].waits = loop_waits(kernel, &ptx, (uint16_t)l);
     free(of);
-    free(region);
+    free(number);
     flow_free(&ptx);
 }

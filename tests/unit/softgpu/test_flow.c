@@ -39,12 +39,12 @@ static void test_nested(void **state) {
     assert_int_equal(f.loop[outer].parent, 0);
     assert_int_equal(f.loop[inner].depth, 2);
     assert_int_equal(f.loop[inner].head, 5);
-    assert_int_equal(f.loop[inner].steps, 2);
-    assert_int_equal(f.loop[inner].mark[MARK_MMA], 1);
-    assert_int_equal(f.loop[outer].steps, 3);
-    assert_int_equal(f.loop[outer].pipe[SG_PIPE_XU], 1);
-    assert_int_equal(f.loop[outer].pipe[SG_PIPE_ALU], 2);
-    assert_int_equal(f.loop[0].steps, 4);
+    assert_int_equal(f.loop[inner].each.steps, 2);
+    assert_int_equal(f.loop[inner].each.mark[MARK_MMA], 1);
+    assert_int_equal(f.loop[outer].each.steps, 3);
+    assert_int_equal(f.loop[outer].each.pipe[SG_PIPE_XU], 1);
+    assert_int_equal(f.loop[outer].each.pipe[SG_PIPE_ALU], 2);
+    assert_int_equal(f.loop[0].each.steps, 4);
     flow_free(&f);
 }
 
@@ -76,7 +76,9 @@ static void test_shapes(void **state) {
     flow_add_edge(&f, 4, 1);
     flow_find_loops(&f);
     assert_int_equal(f.loops, 2);
-    assert_int_equal(f.loop[1].steps, 4);
+    assert_int_equal(f.loop[1].each.steps, 2); /* 1 and 2; 3 and 4 only where the first way is not taken */
+    assert_int_equal(f.loop[1].some.steps, 2);
+    assert_true(f.step[1].always && f.step[2].always && !f.step[3].always && !f.step[4].always);
     flow_free(&f);
 
     steps(&f, 6);
@@ -93,8 +95,8 @@ static void test_shapes(void **state) {
     flow_add_edge(&f, 4, 3);
     flow_find_loops(&f);
     assert_int_equal(f.loops, 2); /* 3 4 are a function that is called */
-    assert_int_equal(f.loop[0].steps, 4);
-    assert_int_equal(f.loop[1].steps, 2);
+    assert_int_equal(f.loop[0].each.steps, 4);
+    assert_int_equal(f.loop[1].each.steps, 2);
     assert_false(f.step[6].reachable || f.step[7].reachable);
     flow_free(&f);
 

@@ -61,8 +61,8 @@ static void test_branches(void **state) {
         assert_int_equal(f.step[2].mark, MARK_MATRIX);
         const uint16_t loop = f.step[1].loop;
         assert_int_equal(f.loop[loop].head, 1);
-        assert_int_equal(f.loop[loop].steps, 3);
-        assert_int_equal(f.loop[loop].mark[MARK_MMA], 1);
+        assert_int_equal(f.loop[loop].each.steps, 3);
+        assert_int_equal(f.loop[loop].each.mark[MARK_MMA], 1);
         assert_true(f.step[4].falls && f.step[5].reachable && !f.step[6].reachable && !f.step[8].reachable);
         flow_free(&f);
     }
@@ -89,7 +89,7 @@ static void test_far(void **state) {
         sass_read(code, sizeof code, cc, &f, &unknown);
         assert_int_equal(f.loops, 2);
         assert_int_equal(f.loop[1].head, 20);
-        assert_int_equal(f.loop[1].steps, 301);
+        assert_int_equal(f.loop[1].each.steps, 301);
         assert_true(f.step[399].reachable);
         flow_free(&f);
     }
@@ -116,7 +116,7 @@ static void test_convergence(void **state) {
     }
     assert_true(back);
     assert_int_equal(f.loops, 1);
-    assert_int_equal(f.loop[0].steps, 9);
+    assert_int_equal(f.loop[0].each.steps, 9);
     flow_free(&f);
 }
 
@@ -128,8 +128,8 @@ static void test_unknown(void **state) {
     add(&t, 0x018, ALWAYS, 0, 0);
     add(&t, 0x94d, ALWAYS, 0, 0);
     struct flow f = read_text(&t, 80, 2);
-    assert_int_equal(f.loop[0].steps, 4); /* each takes a slot */
-    assert_int_equal(f.loop[0].pipe[SG_PIPE_ALU], 1);
+    assert_int_equal(f.loop[0].each.steps, 4); /* each takes a slot */
+    assert_int_equal(f.loop[0].each.pipe[SG_PIPE_ALU], 1);
     flow_free(&f);
     assert_null(sass_name(0x1ff));
     assert_string_equal(sass_name(0xa10), "IADD3");
