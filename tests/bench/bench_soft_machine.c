@@ -140,7 +140,7 @@ static void load_many(int kernels) {
 
 /* Its worker process included. */
 static struct rusage verify(const char *mixtune, const char *device, const char *family, const char *shape) {
-    struct rusage used;
+    struct rusage used = {0};
     int status = 0;
     fflush(stdout);
     const pid_t child = fork();

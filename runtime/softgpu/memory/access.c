@@ -234,7 +234,7 @@ bool shared_check(struct warp *w, const struct insn *i, struct access *x) {
 
 /* Does each of the groups of banks have one address at most? */
 static bool without_conflict(const uint64_t *address, unsigned lanes, unsigned unit) {
-    uint32_t line[LANES], taken = 0;
+    uint32_t line[LANES] = {0}, taken = 0;
     const unsigned shift = (unsigned)__builtin_ctz(unit), last = 128 / unit - 1;
     for (unsigned k = 0; k < lanes; k++) {
         const uint32_t at = (uint32_t)(address[k] >> shift), group = at & last;

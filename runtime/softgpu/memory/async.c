@@ -133,6 +133,7 @@ struct landing {
 
 static void landing_begin(struct landing *l, struct warp *w) { /* most of it is filled when it is needed */
     l->warp = w;
+    l->pc = 0;
     l->access.exec = 0;
     l->access.contiguous = false;
 }

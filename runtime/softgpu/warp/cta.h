@@ -223,7 +223,7 @@ struct cta {
     uint32_t pool; /* registers that setmaxnreg has released */
     struct barrier barrier[BARRIERS];
     struct shadow *shadow; /* NULL unless watched */
-    uint8_t *frames; /* one allocation for all warps */
+    uint8_t *frames;       /* one allocation for all warps */
     size_t frame_stride, local_stride;
     uint8_t *locals, *locals_written;
     uint64_t random;
