@@ -120,7 +120,7 @@ def main_loop(nvdisasm, cubin):
     for line in text.splitlines():
         if match := re.match(r"\s*(\.L_x_\d+):", line):
             labels[match.group(1)] = len(program)
-        elif match := re.search(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)(.*)", line):
+        elif match := re.search(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[T\d]+\s+)?([A-Z][A-Z0-9_.]*)(.*)", line):
             program.append(match.groups())
     best = None
     for end, (op, rest) in enumerate(program):

@@ -1,7 +1,9 @@
 // Ordinary kernels, as anyone would write them: nothing here knows of the device that runs them.
 
+#ifndef __CUDACC_RTC__ // whose headers these are not
 #include <cooperative_groups.h>
 #include <cooperative_groups/reduce.h>
+#endif
 
 extern "C" __global__ void vector_add(const float *a, const float *b, float *c, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -64,6 +66,7 @@ extern "C" __global__ void filter(const float *in, float *out, int n) {
     out[i] = sum;
 }
 
+#ifndef __CUDACC_RTC__
 // Sums over tiles of two warps, which share memory that the system reserves. The block has 256 threads.
 extern "C" __global__ void tile_sums(const int *in, int *out) {
     namespace cg = cooperative_groups;
@@ -89,3 +92,4 @@ extern "C" __global__ void grid_rounds(unsigned *given, unsigned *total, int rou
         grid.sync();
     }
 }
+#endif

@@ -96,6 +96,8 @@ int main(int argc, char **argv) {
         const uint8_t *elf = memmem(image.data, image.size, "\177ELF", 4);
         if (elf)
             put_image(argv[1], "cubin", 1, elf, image.size - (size_t)(elf - (const uint8_t *)image.data));
+        if (parts.fact_count && parts.facts[0].code)
+            put_image(argv[1], "code", 4, parts.facts[0].code, parts.facts[0].code_bytes);
         dev_image_release(&parts);
         image_release(&image);
     }

@@ -74,7 +74,8 @@ static void blocks_link(struct flow *f, struct graph *g, const uint32_t *of) {
     const size_t most = f->edges + g->blocks;
     uint32_t count = 0;
     size_t e = 0;
-    qsort(f->edge, f->edges, sizeof *f->edge, by_source);
+    if (f->edges)
+        qsort(f->edge, f->edges, sizeof *f->edge, by_source);
     g->next = xcalloc(most, sizeof *g->next);
     for (uint32_t b = 1; b < g->blocks; b++) {
         struct block *block = &g->block[b];
