@@ -23,14 +23,14 @@ values:
   split_k: [1, 2]
 YAML
 sweep() { # further options
-    run 0 "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/space.yaml" --db "$db" --shape 200,300 \
+    run 0 "$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/space.yaml" --db "$db" --shape 200,1500 \
         --m 17 --json "$@"
 }
 finals='FROM measurement JOIN run ON run.id = measurement.run WHERE command LIKE '\''finals of %'\'
 
 sweep
 cp "$TMPDIR/out" "$TMPDIR/winners"
-want $((13 + 30 + 1)) 'SELECT count(*) FROM measurement'
+want $((13 + 40 + 1)) 'SELECT count(*) FROM measurement'
 result 'a software device has no finals unless asked'
 
 sweep --finals 21
@@ -41,7 +41,7 @@ want '12|21|21' "SELECT count(*), min(length(samples) / 8), max(length(samples) 
 [ "$(sql "SELECT count(*) FROM (SELECT median_ns, row_number() OVER (ORDER BY median_ns) AS place, config FROM measurement
     JOIN run ON run.id = run WHERE command NOT LIKE 'finals%' AND scheme = 'w4a8') AS x
     WHERE place <= 10 AND config NOT IN (SELECT measurement.config $finals)")" = 0 ] || verdict="$verdict one of the best does not play; "
-grep -q 'finals: 200x300 m=17 w4a8: [0-9.]* times .* as fast as f16 with tile_n=' "$TMPDIR/err" || verdict="$verdict it does not say how they end; "
+grep -q 'finals: 200x1500 m=17 w4a8: [0-9.]* times .* as fast as f16 with tile_n=' "$TMPDIR/err" || verdict="$verdict it does not say how they end; "
 diff <(grep -o '"config":"[^"]*"' "$TMPDIR/winners") <(grep -o '"config":"[^"]*"' "$TMPDIR/out") >/dev/null ||
     verdict="$verdict another winner; "
 result 'the ten best, the default and the best baseline play, in rounds'
@@ -51,7 +51,7 @@ sweep --finals 21
 [ "$(sql 'SELECT count(*) FROM measurement')" = "$before" ] || verdict="$verdict they play again; "
 result 'finals are not played twice'
 
-sweep --finals 21 --shape 64,300 --m 17
+sweep --finals 21 --shape 64,1500 --m 17
 [ "$(sql "SELECT count(*) $finals")" -gt 12 ] || verdict="$verdict the new problem has no finals; "
 [ "$(sql "SELECT count(*) FROM measurement JOIN run ON run.id = run JOIN layer ON layer.id = measurement.layer
     WHERE command LIKE 'finals of %' AND n = 200")" = 12 ] || verdict="$verdict the old problem plays again; "
