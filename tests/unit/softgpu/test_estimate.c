@@ -127,7 +127,7 @@ static void test_trace(void **state) {
     const char *next = "{\"label\":\"\",\"kernel\":\"work\",\"counted\":6,\"ctas\":6,";
     assert_memory_equal(second, next, strlen(next));
     assert_non_null(strstr(second, "\"distinct\":8,\"footprint\":8,")); /* what is only within reach does not count */
-    assert_null(strchr(strchr(second, '\n') + 1, '\n')); /* two lines */
+    assert_null(strchr(strchr(second, '\n') + 1, '\n'));                /* two lines */
     assert_non_null(strstr(got, "\"atomics\":4,"));
     assert_non_null(strstr(second, "\"atomics\":6,"));
     assert_non_null(strstr(got, "},\"seconds\":"));

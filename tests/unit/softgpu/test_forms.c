@@ -1,61 +1,6 @@
 /* Which forms of an instruction the machine knows. Beside each form that it takes stand the forms that are one change
  * away from it: none of them may be taken for the known one, and each is refused with a sentence that quotes it. */
-#include "runtime/base/str.h"
-#include "world.h"
-
-#define DECLARED                                                                                                       \
-    ".version 8.6\n.target sm_90a\n.address_size 64\n"                                                                 \
-    ".visible .entry k(.param .u64 in)\n{ .shared .align 128 .b8 buf[1024];\n"                                         \
-    ".reg .pred %p<4>; .reg .b16 %h<9>; .reg .b32 %r<20>; .reg .b64 %rd<9>; .reg .b128 %q<2>;\n"                       \
-    ".reg .f32 %f<9>; .reg .f64 %d<9>;\n"
-enum { AT_LINE = 8 };
-
-struct forms {
-    const char *good;
-    const char *sentence; /* how the others are refused */
-    const char *bad[24];
-};
-
-static bool refused; /* by parse_one(): the module is not there */
-/* The error of a module with this one instruction, or that the device lacks it; "" if it is taken. */
-static const char *parse_one(const char *code) {
-    static char error[512];
-    struct str ptx = {0};
-    error[0] = '\0';
-    str_printf(&ptx, "%s%s\nret; }\n", DECLARED, code);
-    struct sg_module *m = sg_module_parse(ptx.data, ptx.length, error, sizeof error);
-    assert_true((m == NULL) == (error[0] != '\0'));
-    refused = !m;
-    if (m && sg_module_lacks(m, 0))
-        snprintf(error, sizeof error, "%s", sg_module_lacks(m, 0));
-    sg_module_free(m);
-    str_release(&ptx);
-    return error;
-}
-
-static int complain(const char *code, const char *error, const char *want) {
-    print_error("'%s' gives '%s', not '%s'\n", code, error, want);
-    return 1;
-}
-
-static int check_bad(const char *code, const char *sentence) {
-    char want[512];
-    const char *error = parse_one(code);
-    snprintf(want, sizeof want, "PTX line %d: %s in '%.*s'", AT_LINE, sentence, (int)strlen(code) - 1, code);
-    return strcmp(error, want) ? complain(code, error, want) : 0;
-}
-
-static void check_forms(const struct forms *forms, size_t count) {
-    int wrong = 0;
-    for (const struct forms *f = forms; f < forms + count; f++) {
-        const char *error = parse_one(f->good);
-        wrong += *error ? complain(f->good, error, "nothing") : 0;
-        for (size_t k = 0; k < sizeof f->bad / sizeof *f->bad && f->bad[k]; k++)
-            wrong += check_bad(f->bad[k], f->sentence) + (refused ? complain(f->bad[k], "no module", "one") : 0);
-    }
-    assert_int_equal(wrong, 0);
-}
-#define CHECK(table) check_forms(table, sizeof(table) / sizeof *(table))
+#include "forms.h"
 
 #define ARITHMETIC ": this combination of types and modifiers is not known"
 
@@ -299,153 +244,6 @@ static void test_atomics(void **state) {
         {"atom.global.min.s64 %rd1, [%rd2], %rd3;", "", {NULL}},
         {"atom.exch.b16 %h1, [%rd2], %h3;", "", {NULL}},
         {"red.global.dec.u32 [%rd1], 7;", "", {NULL}},
-    };
-    CHECK(table);
-}
-
-static void test_copies(void **state) {
-    (void)state;
-    static const struct forms table[] = {
-        {"cp.async.cg.shared.global.L2::cache_hint [%r1], [%rd1], 16, %r2, %rd3;",
-         "unknown form of cp.async",
-         {"cp.async.cg.shared.global [%r1], [%rd1], 8;", "cp.async.cg.shared.global [%r1], [%rd1], 4;",
-          "cp.async.ca.shared.global [%r1], [%rd1], 12;", "cp.async.ca.shared.global [%r1], [%rd1], 5;",
-          "cp.async.ca.shared.global [%r1], [%rd1], 0;", "cp.async.ca.shared.global [%r1], [%rd1], 32;",
-          "cp.async.ca.shared.global [%r1], [%rd1], %r2;", "cp.async.ca.shared.global [%r1], [%rd1];",
-          "cp.async.ca.global.shared [%rd1], [%r1], 16;", "cp.async.ca.shared.shared [%r1], [%r2], 16;",
-          "cp.async.ca.shared [%r1], [%r2], 16;", "cp.async.ca.global [%rd1], [%rd2], 16;",
-          "cp.async.ca.shared.global %r1, [%rd1], 16;", "cp.async.ca.shared.global [%r1], %rd1, 16;",
-          "cp.async.ca.shared.global.sat [%r1], [%rd1], 16;", "cp.async.add.shared.global [%r1], [%rd1], 16;"}},
-        {"cp.async.ca.shared::cta.global [%r1], [%rd1], 4, %p1;",
-         "unknown kind of copy",
-         {"cp.shared.global [%r1], [%rd1], 4;", "cp.add.async.shared.global [%r1], [%rd1], 4;"}},
-        {"cp.async.wait_group 3;",
-         "cp.async.wait_group needs a number",
-         {"cp.async.wait_group %r1;", "cp.async.wait_group;"}},
-        {"cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%r1];",
-         "unknown form of cp.async",
-         {"cp.async.mbarrier [%r1];"}},
-        {"cp.async.wait_all;", "", {NULL}},
-        {"cp.async.commit_group;", "", {NULL}},
-        {"cp.async.ca.shared.global [buf], [%rd1], 8, 4;", "", {NULL}},
-    };
-    CHECK(table);
-}
-
-#define BULK_SENTENCE                                                                                                  \
-    "unknown form of a bulk copy; those from global to shared memory with an mbarrier, between shared memories, and "  \
-    "from shared to global memory are known"
-#define LOAD  "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
-#define LOADT "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-
-static void test_bulk_copies(void **state) {
-    (void)state;
-    static const struct forms table[] = {
-        {LOAD ".L2::cache_hint [%r1], [%rd1], %r2, [%r3], %rd4;",
-         BULK_SENTENCE,
-         {LOAD " [%r1], [%rd1], %r2;", LOAD " [%r1], [%rd1], %r2, [%r3], %rd4;",
-          LOAD ".L2::cache_hint [%r1], [%rd1], %r2, [%r3];", LOAD " %r1, [%rd1], %r2, [%r3];",
-          LOAD " [%r1], %rd1, %r2, [%r3];", LOAD " [%r1], [%rd1], %r2, %r3;", LOAD ".read [%r1], [%rd1], %r2, [%r3];",
-          LOAD ".arrive [%r1], [%rd1], %r2, [%r3];",
-          "cp.async.bulk.global.global.mbarrier::complete_tx::bytes [%rd1], [%rd2], %r2, [%r3];",
-          "cp.async.bulk.shared::cta.shared::cta.mbarrier::complete_tx::bytes [%r1], [%r2], %r2, [%r3];",
-          "cp.async.bulk.shared::cta.mbarrier::complete_tx::bytes [%r1], [%r2], %r2, [%r3];",
-          "cp.async.bulk.local.global.mbarrier::complete_tx::bytes [%rd1], [%rd2], %r2, [%r3];",
-          "cp.async.bulk.mbarrier::complete_tx::bytes [%r1], [%r2], %r2, [%r3];"}},
-        {LOAD ".multicast::cluster [%r1], [%rd1], 64, [%r3], %h1;",
-         BULK_SENTENCE,
-         {LOAD ".multicast::cluster [%r1], [%rd1], 64, [%r3];",
-          "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%rd1], 64, [%r3], "
-          "%h1;",
-          "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes.multicast::cluster [%r1], [%r2], 64, "
-          "[%r3], %h1;"}},
-        {"cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r1], [%r2], 64, [%r3];",
-         BULK_SENTENCE,
-         {"cp.async.bulk.tensor.2d.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r4, %r5}], "
-          "[%r3];"}},
-        {LOADT ".multicast::cluster.L2::cache_hint [%r1], [%rd1, {%r4, %r5}], [%r3], %h1, %rd5;",
-         BULK_SENTENCE,
-         {LOADT " [%r1], [%rd1, {%r4}], [%r3];", LOADT " [%r1], [%rd1, {%r4, %r5, %r6}], [%r3];",
-          LOADT " [%r1], [%rd1], %r4, [%r3];", LOADT " [%r1], [%rd1], [%r3];", LOADT " %r1, [%rd1, {%r4, %r5}], [%r3];",
-          LOADT " [%r1], [%rd1, {%r4, %r5}], %r3;",
-          "cp.async.bulk.tensor.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r4, %r5}], "
-          "[%r3];"}},
-        {"cp.async.bulk.tensor.1d.shared::cta.global.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r4}], [%r3];",
-         BULK_SENTENCE,
-         {"cp.async.bulk.tensor.1d.local.global.mbarrier::complete_tx::bytes [%rd1], [%rd1, {%r4}], [%r3];"}},
-        {"cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%rd1], [%r1], %r2, %rd4;",
-         BULK_SENTENCE,
-         {"cp.async.bulk.global.shared::cta.bulk_group [%rd1], [%r1];",
-          "cp.async.bulk.global.shared::cta.bulk_group [%rd1], [%r1], %r2, %rd4;",
-          "cp.async.bulk.global.shared::cta.bulk_group %rd1, [%r1], %r2;",
-          "cp.async.bulk.global.shared::cta.bulk_group [%rd1], %r1, %r2;",
-          "cp.async.bulk.global.shared::cta.bulk_group.multicast::cluster [%rd1], [%r1], %r2, %h1;",
-          "cp.async.bulk.global.shared::cluster.bulk_group [%rd1], [%r1], %r2;",
-          "cp.async.bulk.global.shared::cta.bulk_group.arrive [%rd1], [%r1], %r2;"}},
-        {"cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%rd1, {%r1, %r2, %r3}], [%r4];",
-         BULK_SENTENCE,
-         {"cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}], [%r4];",
-          "cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}], [%r4];",
-          "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}], %r4;",
-          "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%rd1, {%r1, %r2, %r3}];",
-          "cp.async.bulk.tensor.1d.global.shared::cta.bulk_group [%rd1], %r1, [%r4];"}},
-        {"cp.async.bulk.wait_group.read 1;",
-         "cp.async.bulk.wait_group needs a number",
-         {"cp.async.bulk.wait_group.read %r1;", "cp.async.bulk.wait_group;", "cp.async.bulk.wait_group.sat 1;",
-          "cp.async.bulk.commit_group.read;", "cp.async.bulk.commit_group.ftz;"}},
-        {"cp.async.bulk.commit_group;", "", {NULL}},
-    };
-    CHECK(table);
-}
-
-#define REDUCTION_SENTENCE                                                                                             \
-    "unknown form of a bulk reduction; those from shared memory to global memory, and to the shared memory of a CTA "  \
-    "of "                                                                                                              \
-    "the cluster, are known"
-#define REDUCE  "cp.reduce.async.bulk.global.shared::cta.bulk_group"
-#define BETWEEN "cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes"
-
-static void test_bulk_reductions(void **state) {
-    (void)state;
-    static const struct forms table[] = {
-        {REDUCE ".L2::cache_hint.add.noftz.bf16 [%rd1], [%r1], %r2, %rd3;",
-         REDUCTION_SENTENCE,
-         {REDUCE ".add.bf16 [%rd1], [%r1], %r2;", REDUCE ".add.noftz.f32 [%rd1], [%r1], %r2;",
-          REDUCE ".add.s64 [%rd1], [%r1], %r2;", REDUCE ".min.f32 [%rd1], [%r1], %r2;",
-          REDUCE ".max.b32 [%rd1], [%r1], %r2;", REDUCE ".inc.s32 [%rd1], [%r1], %r2;",
-          REDUCE ".and.u32 [%rd1], [%r1], %r2;", REDUCE ".exch.b32 [%rd1], [%r1], %r2;",
-          REDUCE ".u32 [%rd1], [%r1], %r2;", REDUCE ".add [%rd1], [%r1], %r2;", REDUCE ".add.u32 [%rd1], [%r1];",
-          REDUCE ".add.u32.u32 [%rd1], [%r1], %r2;",
-          "cp.reduce.async.bulk.shared::cta.global.bulk_group.add.u32 [%r1], [%rd1], %r2;"}},
-        {BETWEEN ".xor.b32 [%r1], [%r2], 64, [%r3];",
-         REDUCTION_SENTENCE,
-         {BETWEEN ".xor.b64 [%r1], [%r2], 64, [%r3];", BETWEEN ".add.f32 [%r1], [%r2], 64, [%r3];",
-          BETWEEN ".min.u64 [%r1], [%r2], 64, [%r3];", BETWEEN ".xor.b32 [%r1], [%r2], 64;",
-          BETWEEN ".multicast::cluster.xor.b32 [%r1], [%r2], 64, [%r3], %h1;"}},
-        {"cp.reduce.async.bulk.tensor.2d.global.shared::cta.dec.tile.bulk_group [%rd1, {%r1, %r2}], [%r3];",
-         REDUCTION_SENTENCE,
-         {"cp.reduce.async.bulk.tensor.2d.global.shared::cta.dec.tile.bulk_group [%rd1, {%r1}], [%r3];",
-          "cp.reduce.async.bulk.tensor.1d.global.shared::cta.add.bulk_group.u32 [%rd1, {%r1}], [%r3];",
-          "cp.reduce.async.bulk.tensor.1d.global.shared::cta.cas.bulk_group [%rd1, {%r1}], [%r3];",
-          "cp.reduce.async.bulk.tensor.1d.global.shared::cta.bulk_group [%rd1, {%r1}], [%r3];"}},
-        {"cp.async.bulk.prefetch.L2.global.L2::cache_hint [%rd1], %r1, %rd2;",
-         "unknown form of a bulk prefetch",
-         {"cp.async.bulk.prefetch.L2.global [%rd1];", "cp.async.bulk.prefetch.L2.shared [%r1], 64;",
-          "cp.async.bulk.prefetch.L2.global %rd1, 64;", "cp.async.bulk.prefetch.L2.global [%rd1], 64, %rd2;",
-          "cp.async.bulk.prefetch.L2.global [%rd1], [%rd1];"}},
-        {"cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%rd1, {%r1, %r2, %r3}];",
-         "unknown form of a bulk prefetch",
-         {"cp.async.bulk.prefetch.tensor.3d.L2.global [%rd1, {%r1, %r2}];",
-          "cp.async.bulk.prefetch.tensor.L2.global [%rd1, {%r1}];", "cp.async.bulk.prefetch.3d.L2.global [%rd1], 64;"}},
-        {"prefetch.local.L1 [%rd1];",
-         "unknown form of a cache hint",
-         {"prefetch.shared.L1 [%r1];", "prefetch.global.L1 %rd1;", "prefetch.global.L1 [%rd1], 128;",
-          "prefetchu.global.L1 [%rd1];", "prefetch.global.L1.u32 [%rd1];", "discard.global.L2 [%rd1];",
-          "discard.global.L2 [%rd1], 64;", "discard.shared.L2 [%r1], 128;",
-          "applypriority.global.L2::evict_normal [%rd1], %r1;"}},
-        {"prefetch.param.tensormap [in];", "", {NULL}},
-        {"discard.L2 [%rd1], 128;", "", {NULL}},
-        {"applypriority.global.L2::evict_normal [%rd1+128], 128;", "", {NULL}},
     };
     CHECK(table);
 }
@@ -887,23 +685,13 @@ static void test_modifiers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matrices),
-        cmocka_unit_test(test_mma),
-        cmocka_unit_test(test_wgmma),
-        cmocka_unit_test(test_loads_and_stores),
-        cmocka_unit_test(test_atomics),
-        cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_bulk_copies),
-        cmocka_unit_test(test_bulk_reductions),
-        cmocka_unit_test(test_barriers),
-        cmocka_unit_test(test_warp_wide),
-        cmocka_unit_test(test_addresses_and_flow),
-        cmocka_unit_test(test_conversions),
-        cmocka_unit_test(test_operands),
-        cmocka_unit_test(test_modifiers),
-        cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_moves_and_bits),
-        cmocka_unit_test(test_comparisons_and_video),
+        cmocka_unit_test(test_matrices),       cmocka_unit_test(test_mma),
+        cmocka_unit_test(test_wgmma),          cmocka_unit_test(test_loads_and_stores),
+        cmocka_unit_test(test_atomics),        cmocka_unit_test(test_barriers),
+        cmocka_unit_test(test_warp_wide),      cmocka_unit_test(test_addresses_and_flow),
+        cmocka_unit_test(test_conversions),    cmocka_unit_test(test_operands),
+        cmocka_unit_test(test_modifiers),      cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_moves_and_bits), cmocka_unit_test(test_comparisons_and_video),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

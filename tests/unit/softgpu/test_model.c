@@ -216,8 +216,13 @@ static void test_memory(void **state) {
                             .global_bytes_read = 1 << 20,
                             .async_bytes = 1 << 20,
                             .max_inflight_bytes = 65536};
-    struct model_kernel k = {
-        .counters = &c, .counted = 1, .ctas = 1000, .threads = 128, .ctas_per_sm = 1, .distinct = 20 << 20, .footprint = 20 << 20};
+    struct model_kernel k = {.counters = &c,
+                             .counted = 1,
+                             .ctas = 1000,
+                             .threads = 128,
+                             .ctas_per_sm = 1,
+                             .distinct = 20 << 20,
+                             .footprint = 20 << 20};
     struct model_time t, slower;
     model_kernel_time(p, &k, &t);
     near(t.term[MODEL_DRAM], (20 << 20) / (2039e9 * 0.87), 1e-6);
