@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NOWHERE = UINT32_MAX, LOOPS_MOST = UINT16_MAX };
+enum { NOWHERE = UINT32_MAX, LOOPS_MOST = 2048 }; /* so that pairs of them are never too many */
 
 struct block {
     uint32_t first, end;      /* steps */

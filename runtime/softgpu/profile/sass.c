@@ -15,7 +15,7 @@ struct opcode {
 };
 #define OPCODE(number, name, pipe, mark) [number] = {#name, SG_PIPE_##pipe, MARK_##mark},
 static const struct opcode opcodes[512] = {SASS_OPCODES(OPCODE)};
-#define NUMBER(number, name, pipe, mark) SASS_##name = number,
+#define NUMBER(number, name, pipe, mark) SASS_##name = (number),
 enum { SASS_OPCODES(NUMBER) };
 
 const char *sass_name(unsigned number) {
