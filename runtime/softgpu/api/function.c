@@ -19,8 +19,8 @@ int cu_function_max_threads(const struct CUfunc_st *function) {
 
 const struct expansion *cu_function_expansion(struct CUfunc_st *function) {
     const struct dev_image *image = &function->module->image;
-    const struct dev_kernel_facts *facts = dev_image_facts(image, function->name);
-    if (function->expansion || !facts || !facts->code)
+    const struct dev_kernel_facts *facts = function->expansion ? NULL : dev_image_facts(image, function->name);
+    if (!facts || !facts->code)
         return function->expansion;
     struct flow machine;
     unsigned unknown;

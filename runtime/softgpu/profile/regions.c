@@ -278,12 +278,8 @@ static void expand_all(const struct flow *ptx, const struct flow *machine, const
             continue;
         /* What only machine code has behind a condition is issued with the rest. */
         region_expand(each, &like->each, ptx->loop[home].some.steps ? NULL : &like->some, steps[home]);
-        each->loop = of[home].machine;
-        each->unrolled = (float)of[home].unrolled;
         if (some == each)
             continue;
-        some->loop = each->loop;
-        some->unrolled = each->unrolled;
         if (home == l)
             region_expand(some, &like->some, NULL, loop->some.steps * of[l].unrolled);
         else

@@ -21,8 +21,6 @@ struct region {
     bool waits;
     float issued;              /* instructions of machine code for one of PTX */
     float pipe[SG_PIPE_COUNT]; /* of these, by pipe */
-    uint16_t loop;             /* of the machine code; 0 of a region outside of all loops, or whose loop has no like */
-    float unrolled;
 };
 struct expansion {
     uint32_t regions;
