@@ -9,7 +9,7 @@
 #include "runtime/base/status.h"
 #include <stddef.h>
 
-#define BUNDLE_VERSION 1 /* PRAGMA user_version: another version is refused */
+#define BUNDLE_VERSION 2 /* PRAGMA user_version: another version is refused */
 
 /* What the winners were found on, and with. */
 struct bundle_fingerprint {
@@ -26,7 +26,8 @@ struct bundle_layer {
     const char *model;          /* "llama-3.1-8b", "" for a bare shape */
     int tp;                     /* 1 without tensor parallelism */
     int n, k, group;            /* n and k after the split by tp */
-    const char *scheme, *dtype; /* "w4a8", "fp16" */
+    int rows8;                  /* output features that keep 8 bits */
+    const char *scheme, *dtype; /* "mixed", "fp16": what its kernels are built for */
 };
 
 enum bundle_kind { BUNDLE_KERNEL, BUNDLE_CUBLAS };

@@ -112,7 +112,7 @@ static enum mt_status read_fingerprint(sqlite3 *db, struct bundle *out) {
 
 static enum mt_status read_layers(sqlite3 *db, struct bundle *out) {
     struct rows rows =
-        rows_begin(db, out, "SELECT name, model, tp, n, k, group_size, scheme, dtype FROM layer ORDER BY id");
+        rows_begin(db, out, "SELECT name, model, tp, n, k, group_size, rows8, scheme, dtype FROM layer ORDER BY id");
     struct bundle_layer *layers = NULL;
     size_t capacity = 0;
     while (rows_next(&rows)) {
@@ -123,8 +123,9 @@ static enum mt_status read_layers(sqlite3 *db, struct bundle *out) {
                                                            .n = rows_number(&rows, 3),
                                                            .k = rows_number(&rows, 4),
                                                            .group = rows_number(&rows, 5),
-                                                           .scheme = rows_text(&rows, 6),
-                                                           .dtype = rows_text(&rows, 7)};
+                                                           .rows8 = rows_number(&rows, 6),
+                                                           .scheme = rows_text(&rows, 7),
+                                                           .dtype = rows_text(&rows, 8)};
     }
     out->layers = own(out, layers);
     return rows_end(&rows);

@@ -13,8 +13,9 @@ static const char schema[] =
     " driver_version INTEGER NOT NULL, toolkit INTEGER NOT NULL, template_hash TEXT NOT NULL) STRICT;"
     "CREATE TABLE seal (text TEXT NOT NULL) STRICT;"
     "CREATE TABLE layer (id INTEGER PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL, tp INTEGER NOT NULL,"
-    " n INTEGER NOT NULL, k INTEGER NOT NULL, group_size INTEGER NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL)"
-    " STRICT;"
+    " n INTEGER NOT NULL, k INTEGER NOT NULL, group_size INTEGER NOT NULL, rows8 INTEGER NOT NULL, scheme TEXT NOT "
+    "NULL,"
+    " dtype TEXT NOT NULL) STRICT;"
     /* checksum: XXH3-128 of the image; data: the image, compressed by zstd; size: of the image. */
     "CREATE TABLE image (hash TEXT PRIMARY KEY, size INTEGER NOT NULL, checksum TEXT NOT NULL, data BLOB NOT NULL,"
     " registers INTEGER NOT NULL, spill_bytes INTEGER NOT NULL, smem_static INTEGER NOT NULL) STRICT;"
@@ -74,7 +75,7 @@ static enum mt_status write_fingerprint(sqlite3 *db, const struct bundle_fingerp
 }
 
 static enum mt_status write_layer(sqlite3 *db, const struct bundle_layer *layer, int index) {
-    struct row row = row_begin(db, "INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    struct row row = row_begin(db, "INSERT INTO layer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     row_number(&row, index);
     row_text(&row, layer->name);
     row_text(&row, layer->model);
@@ -82,6 +83,7 @@ static enum mt_status write_layer(sqlite3 *db, const struct bundle_layer *layer,
     row_number(&row, layer->n);
     row_number(&row, layer->k);
     row_number(&row, layer->group);
+    row_number(&row, layer->rows8);
     row_text(&row, layer->scheme);
     row_text(&row, layer->dtype);
     return row_end(&row);

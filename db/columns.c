@@ -15,7 +15,8 @@ const struct table store_tables[STORE_TABLES] = {
     {"config", "family, config"},
     {"measurement",
      "run, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, "
-     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, low_clock"},
+     "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, low_clock, "
+     "rows8"},
 };
 
 static const struct table *find(const char *name) {

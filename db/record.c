@@ -134,6 +134,7 @@ static void put_measurement(const struct insert *into, const struct store_measur
     insert_number(into, "m", m->m);
     insert_number(into, "group_size", m->group);
     insert_text(into, "scheme", m->scheme);
+    insert_number(into, "rows8", m->rows8);
     insert_text(into, "dtype", m->dtype);
     insert_text(into, "binary", m->binary);
     insert_text(into, "outcome", store_outcome_name(m->outcome));
@@ -202,8 +203,8 @@ static enum mt_status prepare_has(struct store *store) {
     str_append(&sql, " AND x.layer = ");
     columns_key("layer", &sql);
     str_append(&sql,
-               " AND x.m = :m AND x.group_size = :group_size AND x.scheme = :scheme AND x.dtype = :dtype "
-               "AND x.cache_state = :cache_state AND x.origin = :origin AND run.device = :device "
+               " AND x.m = :m AND x.group_size = :group_size AND x.scheme = :scheme AND x.rows8 = :rows8 "
+               "AND x.dtype = :dtype AND x.cache_state = :cache_state AND x.origin = :origin AND run.device = :device "
                "AND e.driver_version = :driver_version AND e.time_model = :time_model AND CASE WHEN config.library "
                "THEN e.cublas_version = :cublas_version "
                "ELSE e.nvrtc_version = :nvrtc_version AND e.template_hash = :template_hash END "
@@ -234,6 +235,7 @@ enum mt_status store_has(struct store *store, const struct store_measurement *ke
     sql_bind_number(has, "m", key->m);
     sql_bind_number(has, "group_size", key->group);
     sql_bind_text(has, "scheme", key->scheme);
+    sql_bind_number(has, "rows8", key->rows8);
     sql_bind_text(has, "dtype", key->dtype);
     sql_bind_text(has, "cache_state", cache_state(key));
     sql_bind_text(has, "origin", store_origin_name(key->origin));

@@ -51,8 +51,8 @@ enum store_outcome {
 };
 struct store_measurement {
     struct store_layer layer;
-    int m, group;
-    const char *scheme, *dtype;  /* "w4a8", "fp16"; a baseline has scheme "fp16" or "bf16" */
+    int m, group, rows8;         /* rows8: output features that keep 8 bits; 0 for a baseline */
+    const char *scheme, *dtype;  /* of problem_scheme(); a baseline has scheme "fp16" or "bf16" */
     const char *family, *config; /* canonical text; baselines: family "cublas", "cublaslt-best", "f16" */
     const char *binary;          /* cache key of the image; "" for library kernels and where nothing was built */
     enum store_outcome outcome;

@@ -1,6 +1,6 @@
 -- The newest measurement of `mixtune bench`, beside the baseline of its shape and the quantisation of its activations, which are
 -- measured before. :bytes is what a launch must move at the least.
-SELECT x.model, x.tp, x.layer, x.n, x.k, x.m, x.scheme, x.group_size, x.dtype, x.cache_state,
+SELECT x.model, x.tp, x.layer, x.n, x.k, x.m, x.scheme, x.rows8, x.group_size, x.dtype, x.cache_state,
        x.median_ns, x.low_ns, x.high_ns, x.sample_count, round(nullif(CAST(:bytes AS REAL), 0) / x.median_ns, 1) AS gb_per_s,
        baseline.family AS baseline_family, baseline.median_ns AS baseline_ns, quantize_ns,
        baseline.median_ns / (x.median_ns + quantize_ns) AS ratio_with_quantize, baseline.median_ns / x.median_ns AS ratio,

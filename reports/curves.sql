@@ -1,9 +1,11 @@
 -- The curves of one set: winners beside the baseline, one line of the plot after the other.
-SELECT layer, scheme, n, k, m, median_ns / 1000 AS median_us, low_ns / 1000 AS low_us, high_ns / 1000 AS high_us,
+-- A word tells splits of a layer apart: mixed-10.0%.
+SELECT layer, iif(rows8 IN (0, n), scheme, printf('%s-%.1f%%', scheme, 100.0 * rows8 / n)) AS scheme,
+       n, k, m, median_ns / 1000 AS median_us, low_ns / 1000 AS low_us, high_ns / 1000 AS high_us,
        baseline_ns / 1000 AS baseline_us, ratio, ratio_low, ratio_high,
        ratio_with_quantize, ratio_with_quantize_low, ratio_with_quantize_high, floor_share, floor_share_with_quantize, states_differ,
        baseline_family, family, config, quantize_ns / 1000 AS quantize_us
 FROM asked
 WHERE origin = :origin AND uuid = :uuid AND device_name = :device_name AND model = :model AND tp = CAST(:tp AS INTEGER)
       AND dtype = :dtype AND group_size = CAST(:group_size AS INTEGER) AND cache_state = :cache_state
-ORDER BY layer_order, n, k, scheme, m;
+ORDER BY layer_order, n, k, rows8, asked.scheme, m;

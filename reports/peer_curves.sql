@@ -1,5 +1,6 @@
 -- The curves of one set: the winner over each peer, in its fastest configuration.
-SELECT layer, scheme, substr(peer_family, 6) AS peer, n, m, min(peer_ns) / 1000 AS peer_us, median_ns / 1000 AS median_us,
+SELECT layer, iif(rows8 IN (0, n), scheme, printf('%s-%.1f%%', scheme, 100.0 * rows8 / n)) AS scheme,
+       substr(peer_family, 6) AS peer, n, m, min(peer_ns) / 1000 AS peer_us, median_ns / 1000 AS median_us,
        ratio, ratio_low, ratio_high, peer_dtype, peer_config, config
 FROM asked_peer
 WHERE origin = :origin AND uuid = :uuid AND device_name = :device_name AND model = :model AND tp = CAST(:tp AS INTEGER)

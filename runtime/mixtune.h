@@ -75,7 +75,8 @@ struct mt_shape {
     int n, k;  /* output and input features, >= 1 */
     int group; /* 64, 128 or 256 */
     enum mt_dtype dtype;
-    const char *scheme; /* "w4a8", "w8a8", or a mix such as "w4.4a8" (10 % of the features keep 8 bits) */
+    const char *scheme; /* "w4a8", "w8a8", "mixed" */
+    int rows8;
 };
 
 /* Where a choice comes from, best first. */

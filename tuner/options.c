@@ -73,6 +73,19 @@ enum mt_status int_list_parse(const char *text, const char *what, struct int_lis
     return status;
 }
 
+enum mt_status counts_parse(const char *text, const char *what, struct int_list *out) {
+    enum mt_status status = list_check(text, what);
+    char *copy = xstrdup(text), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
+        int value;
+        status = int_parse(p, what, 0, INT_MAX, &value);
+        if (!status)
+            int_list_add(out, value);
+    }
+    free(copy);
+    return status;
+}
+
 enum mt_status seconds_parse(const char *text, const char *what, double *out) {
     char *end;
     double value = strtod(text, &end);
@@ -156,7 +169,7 @@ const struct argp common_argp = {.options = common_table, .parser = common_parse
 
 /* ---- work ---- */
 
-enum { KEY_MODEL = 0x100, KEY_LAYERS, KEY_TP, KEY_SHAPE, KEY_M, KEY_SCHEME, KEY_GROUP, KEY_DTYPE };
+enum { KEY_MODEL = 0x100, KEY_LAYERS, KEY_TP, KEY_SHAPE, KEY_M, KEY_SCHEME, KEY_GROUP, KEY_DTYPE, KEY_ROWS8 };
 
 static const struct argp_option work_table[] = {
     {"model", KEY_MODEL, "NAME", 0, "A name in configs/models/, or the path of a Hugging Face config.json", 10},
@@ -165,7 +178,13 @@ static const struct argp_option work_table[] = {
     {"shape", KEY_SHAPE, "M,N,K", 0,
      "Tokens, output features, input features; or N,K with the tokens of --m. May be repeated", 10},
     {"m", KEY_M, "LIST", 0, "Numbers of tokens: 1,16,4096 or 1:256:x2", 11},
-    {"scheme", KEY_SCHEME, "LIST", 0, "w4a8, w8a8 (default: w4a8)", 11},
+    {"rows8", KEY_ROWS8, "LIST", 0, "Output features of each --shape that keep 8 bits: 0,1500 (default: as --scheme)",
+     10},
+    {"scheme", KEY_SCHEME, "LIST", 0,
+     "w4a8, w8a8, p10 (10 % of the features of every layer keep 8 bits); w4a8-sym, p10-sym: 4-bit features have no "
+     "zero "
+     "points (default: w4a8)",
+     11},
     {"group", KEY_GROUP, "LIST", 0, "Group sizes along K: 64, 128, 256 (default: 128)", 11},
     {"dtype", KEY_DTYPE, "LIST", 0, "Activations and output: fp16, bf16 (default: fp16)", 11},
     {0},
@@ -241,6 +260,8 @@ static error_t work_parse(int key, char *arg, struct argp_state *state) {
         return options_error(int_list_parse(arg, "--m", &o->m));
     case KEY_SCHEME:
         return options_error(schemes_parse(arg, o->scheme, &o->scheme_count));
+    case KEY_ROWS8:
+        return options_error(counts_parse(arg, "--rows8", &o->rows8));
     case KEY_GROUP:
         return options_error(groups_add(o, arg));
     case KEY_DTYPE:
@@ -259,4 +280,5 @@ void work_options_init(struct work_options *work) {
 void work_options_release(struct work_options *work) {
     int_list_release(&work->m);
     int_list_release(&work->group);
+    int_list_release(&work->rows8);
 }

@@ -27,6 +27,8 @@ void int_list_add(struct int_list *list, int value);
 /* Appends "1,16,4096", "1:256:x2" (1, 2, 4 ... 256) or "64:256:64" (step 64); every value in 1 .. INT_MAX.
  * MT_USAGE with `what` (the option's name) in the sentence. */
 enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out);
+/* The same for numbers that may be 0, without ranges: "0,15,1500". */
+enum mt_status counts_parse(const char *text, const char *what, struct int_list *out);
 /* Commas alone are no list: MT_USAGE with `what`. */
 enum mt_status list_check(const char *text, const char *what);
 /* One whole number in min .. max. */
@@ -43,7 +45,7 @@ extern const struct argp common_argp;
 /* --json and --quiet alone, for commands without a device; its input is a struct common_options too. */
 extern const struct argp output_argp;
 
-/* ---- what to compute: --model, --shape, --m, --scheme, --group, --dtype ---- */
+/* ---- what to compute: --model, --shape, --rows8, --m, --scheme, --group, --dtype ---- */
 enum { MAX_SHAPES = 64, MAX_SCHEMES = 16 };
 struct shape {
     int m, n, k; /* m = 0: taken from --m */
@@ -55,6 +57,7 @@ struct work_options {
     struct shape shape[MAX_SHAPES];
     int shape_count;
     struct int_list m, group;
+    struct int_list rows8; /* of each --shape */
     struct scheme scheme[MAX_SCHEMES];
     int scheme_count;
     enum dtype dtype[2];

@@ -17,8 +17,7 @@ int k_step(int knob, const struct problem *p) {
 }
 
 struct parts parts_of(const struct problem *p, int width, int width8) {
-    const int rows8 = problem_rows8(p);
-    struct parts parts = {rows8 > 0, rows8 < p->n, width, width};
+    struct parts parts = {p->rows8 > 0, p->rows8 < p->n, width, width};
     if (parts.has8 && parts.has4 && width8)
         parts.width8 = width8;
     return parts;
@@ -29,8 +28,7 @@ static int ceil_div(int a, int b) {
 }
 
 int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m) {
-    const int rows8 = problem_rows8(p);
-    return (ceil_div(rows8, tile8) + ceil_div(p->n - rows8, tile4)) * ceil_div(p->m, tile_m);
+    return (ceil_div(p->rows8, tile8) + ceil_div(p->n - p->rows8, tile4)) * ceil_div(p->m, tile_m);
 }
 
 static bool power_of_two(int v) {

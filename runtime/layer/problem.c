@@ -1,7 +1,9 @@
 #include "problem.h"
 #include "templates/gemm_args.h"
+#include <ctype.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Keeps every index of a dimension in an int, with room for padding. */
@@ -18,14 +20,40 @@ enum mt_status problem_check(const struct problem *p) {
                         LARGEST_DIMENSION);
     if (p->group != 64 && p->group != 128 && p->group != 256)
         return fail(MT_USAGE, "the group size is %d; it must be 64, 128 or 256", p->group);
-    if (p->scheme.pct8 < 0 || p->scheme.pct8 > 100)
-        return fail(MT_USAGE, "%d percent of 8-bit features; it must be between 0 and 100", p->scheme.pct8);
+    if (p->rows8 < 0 || p->rows8 > p->n)
+        return fail(MT_USAGE, "%d of %d output features are to keep 8 bits; it must be between 0 and all of them",
+                    p->rows8, p->n);
     return MT_OK;
 }
 
+bool problem_symmetric(const struct problem *p) {
+    return p->symmetric && p->rows8 < p->n;
+}
+
+bool problem_has_zeros(const struct problem *p) {
+    return !p->symmetric && p->rows8 < p->n;
+}
+
 bool problem_equal(const struct problem *a, const struct problem *b) {
-    return a->m == b->m && a->n == b->n && a->k == b->k && a->group == b->group && a->scheme.pct8 == b->scheme.pct8 &&
-           a->dtype == b->dtype && a->bias == b->bias;
+    return a->m == b->m && a->n == b->n && a->k == b->k && a->rows8 == b->rows8 && a->group == b->group &&
+           problem_symmetric(a) == problem_symmetric(b) && a->dtype == b->dtype && a->bias == b->bias;
+}
+
+const char *problem_scheme(const struct problem *p) {
+    if (p->rows8 == p->n)
+        return "w8a8";
+    if (p->rows8 == 0)
+        return p->symmetric ? "w4a8-sym" : "w4a8";
+    return p->symmetric ? "mixed-sym" : "mixed";
+}
+
+enum mt_status problem_take_scheme(struct problem *p, const char *scheme) {
+    size_t length = strlen(scheme);
+    p->symmetric = length > 4 && !strcmp(scheme + length - 4, "-sym");
+    if (strcmp(scheme, problem_scheme(p)) != 0)
+        return fail(MT_USAGE, "a layer with %d of %d features in 8 bits has scheme \"%s\", not \"%s\"", p->rows8, p->n,
+                    problem_scheme(p), scheme);
+    return MT_OK;
 }
 
 int problem_k_padded(const struct problem *p) {
@@ -36,42 +64,48 @@ int problem_groups(const struct problem *p) {
     return (problem_k_padded(p) + p->group - 1) / p->group;
 }
 
-int problem_rows8(const struct problem *p) {
-    return (int)(((int64_t)p->n * p->scheme.pct8 + 50) / 100);
-}
-
-/* "w", a decimal number of bits with at most two places, "a8". */
-enum mt_status scheme_parse(const char *text, struct scheme *out) {
-    int whole, tenths = 0, hundredths = 0;
-    const char *at = text;
-    if (*at++ != 'w' || *at < '4' || *at > '8')
-        goto bad;
-    whole = *at++ - '0';
-    if (*at == '.') {
-        at++;
-        if (*at < '0' || *at > '9')
-            goto bad;
-        tenths = *at++ - '0';
-        if (*at >= '0' && *at <= '9')
-            hundredths = *at++ - '0';
+/* "p", a percentage with at most one decimal. -1 if it is none. */
+static int share_parse(const char *text, size_t length) {
+    char *end, copy[8];
+    if (length < 2 || length >= sizeof copy || *text != 'p' || !isdigit((unsigned char)text[1]))
+        return -1;
+    snprintf(copy, sizeof copy, "%.*s", (int)length, text);
+    long per_mille = 10 * strtol(copy + 1, &end, 10);
+    if (end[0] == '.' && isdigit((unsigned char)end[1])) {
+        per_mille += end[1] - '0';
+        end += 2;
     }
-    /* bits = 4 + 4 * pct / 100, all in hundredths of a bit. */
-    int above = (whole - 4) * 100 + tenths * 10 + hundredths;
-    if (strcmp(at, "a8") || above > 400 || above % 4)
-        goto bad;
-    out->pct8 = above / 4;
-    return MT_OK;
-bad:
-    return fail(
-        MT_USAGE,
-        "unknown scheme \"%s\": w4a8, w8a8, or w<bits>a8 for a mix, 0.04 bits for each percent of 8-bit features "
-        "(w4.4a8 has 10, w4.8a8 has 20, w6a8 has 50)",
-        text);
+    return *end || per_mille > 1000 ? -1 : (int)per_mille;
 }
 
-const char *scheme_name(struct scheme scheme, char out[16]) {
-    snprintf(out, 16, "w%.3ga8", 4 + 4 * scheme.pct8 / 100.0);
-    return out;
+enum mt_status scheme_parse(const char *text, struct scheme *out) {
+    const char *minus = strchr(text, '-');
+    size_t length = minus ? (size_t)(minus - text) : strlen(text);
+    bool w4 = length == 4 && !memcmp(text, "w4a8", 4), w8 = !strcmp(text, "w8a8");
+    *out = (struct scheme){.per_mille = w4 ? 0 : w8 ? 1000 : share_parse(text, length), .symmetric = minus != NULL};
+    if (out->per_mille >= 0 && (!minus || !strcmp(minus, "-sym")))
+        return MT_OK;
+    return fail(MT_USAGE,
+                "unknown scheme \"%s\": w4a8, w8a8, or p10 where 10 %% of the features of each layer keep 8 bits; "
+                "w4a8-sym and p10-sym where 4-bit features have no zero points",
+                text);
+}
+
+int scheme_rows8(struct scheme scheme, int n) {
+    return (int)(((int64_t)n * scheme.per_mille + 500) / 1000);
+}
+
+void scheme_apply(struct scheme scheme, struct problem *p) {
+    p->rows8 = scheme_rows8(scheme, p->n);
+    p->symmetric = scheme.symmetric;
+}
+
+enum mt_status problem_set_scheme(struct problem *p, const char *text) {
+    struct scheme scheme;
+    enum mt_status status = scheme_parse(text, &scheme);
+    if (status == MT_OK)
+        scheme_apply(scheme, p);
+    return status;
 }
 
 enum mt_status dtype_parse(const char *text, enum dtype *out) {

@@ -231,18 +231,18 @@ static enum mt_status layer_shape(struct quant_layer *layer, const struct proble
     enum mt_status status = problem_check(p);
     if (status != MT_OK)
         return status;
-    int rows8 = problem_rows8(p), next[MT_PARTS] = {0}, wide = 0;
+    int next[MT_PARTS] = {0}, wide = 0;
     for (int i = 0; is8 && i < p->n; i++)
         wide += is8[i] != 0;
-    if (is8 && wide != rows8)
-        return fail(MT_USAGE, "%d of %d features are to keep 8 bits, but the scheme keeps %d of them", wide, p->n,
-                    rows8);
+    if (is8 && wide != p->rows8)
+        return fail(MT_USAGE, "%d of %d features are chosen to keep 8 bits, but the layer keeps %d of them", wide, p->n,
+                    p->rows8);
     *layer = (struct quant_layer){
         .n = p->n, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
-    part_init(layer, MT_PART_W8, 8, rows8);
-    part_init(layer, MT_PART_W4, 4, p->n - rows8);
+    part_init(layer, MT_PART_W8, 8, p->rows8);
+    part_init(layer, MT_PART_W4, 4, p->n - p->rows8);
     for (int i = 0; i < p->n; i++) {
-        int index = (is8 ? is8[i] != 0 : spread(i, rows8, p->n)) ? MT_PART_W8 : MT_PART_W4;
+        int index = (is8 ? is8[i] != 0 : spread(i, p->rows8, p->n)) ? MT_PART_W8 : MT_PART_W4;
         if (layer->part[index].columns)
             layer->part[index].columns[next[index]++] = i;
     }

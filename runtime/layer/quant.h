@@ -30,7 +30,7 @@ struct quant_layer {
     struct quant_part part[2];
 };
 
-/* Quantises W fp32 [n][k] row-major. `is8` [n] says which problem_rows8() features keep 8 bits; NULL spreads them
+/* Quantises W fp32 [n][k] row-major. `is8` [n] says which p->rows8 features keep 8 bits; NULL spreads them
  * evenly over the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not
  * supported and for weights that are not finite. Parts that hold all features or none have no `columns`. */
 enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w, const uint8_t *is8);

@@ -178,8 +178,8 @@ enum mt_status mt_table_layer_named(const struct mt_table *table, const char *mo
 
 static bool layer_is(const struct mt_layer *layer, const struct problem *p) {
     const struct problem *q = &layer->problem;
-    return q->n == p->n && q->k == p->k && q->group == p->group && q->scheme.pct8 == p->scheme.pct8 &&
-           q->dtype == p->dtype;
+    return q->n == p->n && q->k == p->k && q->group == p->group && q->rows8 == p->rows8 &&
+           problem_symmetric(q) == problem_symmetric(p) && q->dtype == p->dtype;
 }
 
 static const struct mt_layer *layer_known(const struct mt_table *table, const struct problem *p) {
@@ -197,11 +197,12 @@ enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_sha
     struct problem p = {.m = 1,
                         .n = shape->n,
                         .k = shape->k,
+                        .rows8 = shape->rows8,
                         .group = shape->group,
                         .dtype = shape->dtype == MT_BF16 ? DTYPE_BF16 : DTYPE_F16};
     struct mt_layer *made = NULL;
     *out = NULL;
-    enum mt_status status = scheme_parse(shape->scheme, &p.scheme);
+    enum mt_status status = problem_take_scheme(&p, shape->scheme);
     if (status == MT_OK)
         status = problem_check(&p);
     if (status != MT_OK)

@@ -99,14 +99,13 @@ void layer_take_kernels(const struct mt_table *table, struct mt_layer *layer) {
 
 static void layer_describe(struct mt_layer *layer, const struct bundle_layer *from, const char *scheme) {
     const struct problem *p = &layer->problem;
-    int rows8 = problem_rows8(p);
     layer->info = (struct mt_layer_info){.model = from ? from->model : "",
                                          .name = from ? from->name : "",
                                          .tp = from ? from->tp : 1,
-                                         .shape = {p->n, p->k, p->group, (enum mt_dtype)p->dtype, scheme},
+                                         .shape = {p->n, p->k, p->group, (enum mt_dtype)p->dtype, scheme, p->rows8},
                                          .k_padded = problem_k_padded(p),
                                          .groups = problem_groups(p),
-                                         .rows = {rows8, p->n - rows8}};
+                                         .rows = {p->rows8, p->n - p->rows8}};
     layer->time_scale = 1;
 }
 
@@ -155,9 +154,9 @@ static enum mt_status layer_build(struct mt_table *table, int index) {
     const struct bundle_layer *from = &bundle->layers[index];
     struct mt_layer *layer = &table->layers[index];
     struct problem *p = &layer->problem;
-    *p = (struct problem){.m = 1, .n = from->n, .k = from->k, .group = from->group};
+    *p = (struct problem){.m = 1, .n = from->n, .k = from->k, .group = from->group, .rows8 = from->rows8};
     enum dtype dtype;
-    enum mt_status status = scheme_parse(from->scheme, &p->scheme);
+    enum mt_status status = problem_take_scheme(p, from->scheme);
     if (status == MT_OK)
         status = dtype_parse(from->dtype, &dtype);
     if (status == MT_OK)
@@ -194,11 +193,9 @@ static bool layer_add_default(const struct mt_table *table, struct mt_layer *lay
     for (int i = 0; i < table->bundle.fallback_count && layer->slot_count == 0; i++) {
         const struct bundle_fallback *f = &table->bundle.fallbacks[i];
         const struct family *family = family_find(f->family);
-        struct scheme scheme;
         struct slot slot = {.image = image_index(&table->bundle, f->image_hash), .from = 1, .config = f->config};
         if (!family || f->group != p->group || strcmp(f->dtype, dtype_name(p->dtype)) != 0 ||
-            scheme_parse(f->scheme, &scheme) != MT_OK || scheme.pct8 != p->scheme.pct8 ||
-            config_parse(family, f->config, &slot.kernel.config) != MT_OK)
+            strcmp(f->scheme, problem_scheme(p)) != 0 || config_parse(family, f->config, &slot.kernel.config) != MT_OK)
             continue;
         layer->info.shape.scheme = f->scheme;
         layer->info.step = MT_STEP_DEFAULT;
@@ -285,7 +282,7 @@ static const struct mt_layer *layer_nearest(const struct mt_table *table, const 
     for (int i = 0; i < table->layer_count; i++) {
         const struct mt_layer *layer = &table->layers[i];
         const struct problem *q = &layer->problem;
-        if (q->scheme.pct8 != p->scheme.pct8 || q->group != p->group || q->dtype != p->dtype)
+        if (strcmp(problem_scheme(q), problem_scheme(p)) != 0 || q->group != p->group || q->dtype != p->dtype)
             continue;
         double distance = layer_distance(p, q);
         if (distance <= limit) {
@@ -313,10 +310,6 @@ enum mt_status layer_derive(const struct mt_table *table, const struct problem *
     *out = NULL;
     layer->problem = *p;
     layer_describe(layer, NULL, NULL);
-    if ((p->scheme.pct8 > 0 && layer->info.rows[0] == 0) || (p->scheme.pct8 < 100 && layer->info.rows[1] == 0)) {
-        free(layer);
-        return fail(MT_USAGE, "%d features are too few for a mix of widths; use w4a8 or w8a8", p->n);
-    }
     if (layer_borrow(table, layer, layer_nearest(table, p, log(NEAR_FACTOR) * (1 + 1.1e-6))) ||
         layer_add_default(table, layer) || layer_borrow(table, layer, layer_nearest(table, p, INFINITY))) {
         layer_take_kernels(table, layer);
@@ -324,8 +317,7 @@ enum mt_status layer_derive(const struct mt_table *table, const struct problem *
         return MT_OK;
     }
     layer_release(layer);
-    char scheme[16];
     return fail(MT_USAGE,
                 "the bundle has no kernel for %s, group %d, %s: sweep a layer of these formats and export again",
-                scheme_name(p->scheme, scheme), p->group, dtype_name(p->dtype));
+                problem_scheme(p), p->group, dtype_name(p->dtype));
 }

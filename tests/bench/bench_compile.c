@@ -57,7 +57,7 @@ struct job {
 };
 
 static void job_init(struct job *job, int number) {
-    const struct problem p = {.m = 16, .n = 4096, .k = 4096, .group = 128, .scheme = {0}, .dtype = DTYPE_F16};
+    const struct problem p = {.m = 16, .n = 4096, .k = 4096, .group = 128, .dtype = DTYPE_F16};
     const struct family *family = family_find("sm80");
     struct config config;
     char *rest = NULL;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const schemes[] = {"w4a8", "w8a8", "w4.8a8"};
+static const char *const schemes[] = {"w4a8", "w8a8", "p20"};
 enum { SCHEMES = sizeof schemes / sizeof *schemes };
 
 struct item {
@@ -54,7 +54,7 @@ static void draw(const struct space *space, const struct device_limits *limits, 
     s->item = calloc((size_t)(size / stride + 1), sizeof *s->item);
     for (long i = 0; i < size; i += stride, turn++) {
         struct item item = {.problem = {.m = 4096, .n = 4096, .k = 4096, .group = groups[turn / SCHEMES % 4]}};
-        if (scheme_parse(schemes[turn % SCHEMES], &item.problem.scheme))
+        if (problem_set_scheme(&item.problem, schemes[turn % SCHEMES]))
             die();
         space_config(space, i, &item.config);
         if (config_allowed(&item.config, &item.problem, limits, reason))
@@ -76,12 +76,10 @@ static void run(const char *device, const char *name, long stride) {
     for (int i = 0; i < s.count; i++) {
         const struct item *item = &s.item[i];
         struct str text = {0};
-        char scheme[16];
         config_format(&item->config, &text);
-        scheme_name(item->problem.scheme, scheme);
         if (item->spilled)
-            printf("  %d registers, %d bytes spilled: %s g%d %s\n", item->registers, item->spilled, scheme,
-                   item->problem.group, text.data);
+            printf("  %d registers, %d bytes spilled: %s g%d %s\n", item->registers, item->spilled,
+                   problem_scheme(&item->problem), item->problem.group, text.data);
         spilling += item->spilled > 0;
         str_release(&text);
     }

@@ -18,7 +18,7 @@ values:
 YAML
 # shellcheck disable=SC2054 # commas inside values
 sweep=("$MIXTUNE" sweep --device soft:a100-sxm-80g --quick --space "$TMPDIR/space.yaml" --shape 64,300 --shape 100,256
-    --m 1,2,3,4,5,7,8,9,15,16,17,33 --scheme w4a8,w8a8,w4.4a8)
+    --m 1,2,3,4,5,7,8,9,15,16,17,33 --scheme w4a8,w8a8,p10)
 rows() { # database
     sqlite3 "$1" 'SELECT family, config.config, n, k, m, scheme, group_size, dtype, binary, outcome, message, origin, cache_state,
         hex(samples), median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes

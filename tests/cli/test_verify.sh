@@ -27,13 +27,13 @@ for group in 64 128 256; do
         "${shapes[@]}" --group $group --scheme w4a8,w8a8 --dtype $type --bias
 done
 right "a mixed layer, with every tile of the quick spaces" 28 "${soft[@]}" --all --space quick-sm80-decode,quick-sm80-prefill --shape 33,257,300 \
-    --scheme w4.8a8
-right "every way to share the tiles of a mixed layer" 50 "${soft[@]}" --all --space proof-sm80-tiles --shape 33,257,300 --scheme w4.8a8
+    --scheme p20
+right "every way to share the tiles of a mixed layer" 50 "${soft[@]}" --all --space proof-sm80-tiles --shape 33,257,300 --scheme p20
 right "the fp16 baseline, every pair of knobs, in parts along K too" 56 "${soft[@]}" --all --space proof-f16 --shape 390,136,1100 --dtype fp16,bf16
 right "the fp16 baseline at ragged edges" 10 "${soft[@]}" --all --space proof-f16 --shape 33,257,129 --bias
 right "tall and wide, as a model has it" 2 "${soft[@]}" --shape 17,4096,4096 --scheme w4a8
 
-run 0 env MIXTUNE_CACHE_DIR="$TMPDIR/cache" "$MIXTUNE" verify --quiet --device soft:h100-sxm --compile-only --shape 33,257,300 --scheme w4a8,w6a8
+run 0 env MIXTUNE_CACHE_DIR="$TMPDIR/cache" "$MIXTUNE" verify --quiet --device soft:h100-sxm --compile-only --shape 33,257,300 --scheme w4a8,p50
 expect '^5 kernels compiled, 0 failed$' out
 forbid 'right' out
 [ "$(find "$TMPDIR/cache/kernels" -type f | wc -l)" = 5 ] || verdict="$verdict not five kernels in the cache; "
@@ -44,7 +44,7 @@ result "--compile-only fills the cache and runs nothing"
 h100=(--device soft:h100-sxm)
 of_family() { grep -cE "^right +$1 " "$TMPDIR/out"; }
 
-run 0 "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --scheme w4a8,w6a8 --dtype bf16
+run 0 "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --scheme w4a8,p50 --dtype bf16
 [ "$(of_family sm80) $(of_family sm90) $(of_family quantize)" = "2 2 2" ] || verdict="$verdict not two lines of each; "
 [ "$(grep -c '^2 configurations without split-K compared bit for bit' "$TMPDIR/out")" = 2 ] || verdict="$verdict bits were not compared across families; "
 result "without a name every quantised family of the device is verified, to the same bits"

@@ -10,7 +10,7 @@ expect '^243 right, 0 wrong' out
 expect '26 configurations without split-K compared bit for bit' out
 result "every promotion, zero point and number of blocks, and each pair of knobs"
 
-run 0 "$MIXTUNE" verify --quiet --device soft:h100-sxm --all --space proof-sm90-tiles --shape 33,257,300 --scheme w4.8a8
+run 0 "$MIXTUNE" verify --quiet --device soft:h100-sxm --all --space proof-sm90-tiles --shape 33,257,300 --scheme p20
 expect '^18 right, 0 wrong' out
 expect '17 configurations without split-K compared bit for bit' out
 result "every way to share the tiles of a mixed layer"

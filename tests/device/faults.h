@@ -83,7 +83,7 @@ static void run_kernel(const char *scheme, const char *config_text, struct check
     struct proof proof;
     char reason[160];
     *out = (struct check){.outcome = OUTCOME_LAUNCH_FAILED};
-    if (scheme_parse(scheme, &p.scheme) || config_parse(family_find(suite.family), config_text, &config) ||
+    if (problem_set_scheme(&p, scheme) || config_parse(family_find(suite.family), config_text, &config) ||
         device_open(&dev, suite.device)) {
         snprintf(out->message, sizeof out->message, "%s", fail_message());
         return;

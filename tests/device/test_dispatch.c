@@ -67,11 +67,11 @@ static const char *parts_add(struct parts *p, struct image image) {
 
 static void parts_add_layer(struct parts *p, int index) {
     const struct bundle_layer *layer = &layers[index];
-    struct problem problem = {.m = 1, .n = layer->n, .k = layer->k, .group = layer->group};
+    struct problem problem = {.m = 1, .n = layer->n, .k = layer->k, .group = layer->group, .rows8 = layer->rows8};
     struct config config;
     struct image image;
     struct kernel quantize;
-    take(scheme_parse(layer->scheme, &problem.scheme));
+    take(problem_take_scheme(&problem, layer->scheme));
     take(dtype_parse(layer->dtype, &problem.dtype));
     for (int i = 0; i < TUNED; i++) {
         take(config_parse(family_find("sm80"), configs[i], &config));

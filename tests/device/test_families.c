@@ -80,7 +80,7 @@ static const struct formats eight_bits = {
 static const struct formats eight_bits_wide = {
     "w8a8", 256, DTYPE_F16, {{"sm80", "tile_n=64,tile_m=16,tile_k=256,stages=3"}, {"sm90", "tile_m=16,tile_k=256"}}};
 static const struct formats mixed = {
-    "w4.8a8",
+    "p20",
     128,
     DTYPE_F16,
     {{"sm80", "tile_n=64,tile_m=16,stages=3"},
@@ -129,7 +129,7 @@ static void agrees(void **state) {
             .m = shapes[s].m, .n = shapes[s].n, .k = shapes[s].k, .group = f->group, .dtype = f->dtype, .bias = s % 2};
         struct proof proof;
         uint64_t hash = 0;
-        assert_int_equal(scheme_parse(f->scheme, &p.scheme), MT_OK);
+        assert_int_equal(problem_set_scheme(&p, f->scheme), MT_OK);
         if (proof_init(&proof, &dev, &p, true, 20260901 + (uint64_t)s))
             fail_msg("%s", fail_message());
         for (int k = 0; k < MOST && f->candidate[k].family; k++) {
@@ -185,7 +185,7 @@ int main(void) {
         test_of("w4a8, groups of 256, fp16", &wide_groups),
         test_of("w8a8, groups of 128, bf16", &eight_bits),
         test_of("w8a8, groups of 256, fp16", &eight_bits_wide),
-        test_of("w4.8a8, groups of 128, fp16", &mixed),
+        test_of("p20, groups of 128, fp16", &mixed),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

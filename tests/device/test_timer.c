@@ -28,7 +28,7 @@ struct work {
 };
 
 static void work_init(struct work *w, int m) {
-    const struct problem p = {.m = m, .n = 16, .k = 1024, .group = 128, .scheme = {0}, .dtype = DTYPE_F16};
+    const struct problem p = {.m = m, .n = 16, .k = 1024, .group = 128, .dtype = DTYPE_F16};
     *w = (struct work){0};
     take(kernel_load_quantize(&dev, &p, &w->kernel));
     for (int i = 0; i < SETS; i++) {

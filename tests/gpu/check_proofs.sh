@@ -62,7 +62,7 @@ prove() { # family, options of its proofs
     for line in "${odd[@]}"; do
         read -r shape group dtype <<<"$line"
         verify "$1" "$1 $shape" "${@:2}" --shape "$shape" --scheme w4a8,w8a8 --group "$group" --dtype "$dtype" --bias
-        verify "$1" "$1 mixed $shape" --family "$1" --shape "$shape" --scheme w4.4a8,w6a8 --group "$group" --dtype "$dtype"
+        verify "$1" "$1 mixed $shape" --family "$1" --shape "$shape" --scheme p10,p50 --group "$group" --dtype "$dtype"
     done
     for shape in "${plain[@]}"; do
         verify "$1" "$1 $shape" "${@:2}" --shape "$shape" --scheme w4a8,w8a8
@@ -75,7 +75,7 @@ proofs() {
     prove sm80 "${proof80[@]}"
     if [ "$cc" = 90 ]; then
         prove sm90 "${proof90[@]}"
-        verify sm90 "sm90 $large" --family sm90 --shape "$large" --scheme w4a8,w8a8,w4.8a8
+        verify sm90 "sm90 $large" --family sm90 --shape "$large" --scheme w4a8,w8a8,p20
     fi
 }
 

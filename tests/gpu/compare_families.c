@@ -19,7 +19,7 @@ static const struct family_case families[] = {
     {"sm80", "tile_n=128,tile_m=16,stages=4,promote=1,zero=1,order=1,raster=2", "w4a8", 64, DTYPE_BF16},
     {"sm80", "tile_n=64,tile_m=32,stages=3,warps_n=2,warps_m=2,promote=0", "w8a8", 128, DTYPE_F16},
     {"sm80", "tile_n=64,tile_m=8,stages=4,tile_k=256,promote=2,zero=1", "w4a8", 256, DTYPE_F16},
-    {"sm80", "tile_n=64,tile_m=16,stages=3,promote=2,order=1", "w4.8a8", 128, DTYPE_BF16},
+    {"sm80", "tile_n=64,tile_m=16,stages=3,promote=2,order=1", "p20", 128, DTYPE_BF16},
     {"sm80", "tile_n=64,tile_m=16,stages=3,split_k=3", "w4a8", 128, DTYPE_F16},
     {"sm90", "blocks=1,tile_m=8,stages=8,consumers=1,promote=0,zero=0", "w4a8", 128, DTYPE_F16},
     {"sm90", "blocks=2,tile_m=24,tile_k=256,stages=2,consumers=2,promote=2,zero=1", "w4a8", 128, DTYPE_F16},
@@ -30,8 +30,8 @@ static const struct family_case families[] = {
     {"sm90", "blocks=1,tile_m=128,stages=4,consumers=2,promote=2,zero=1", "w4a8", 128, DTYPE_F16},
     {"sm90", "blocks=2,tile_m=32,stages=2,consumers=1,promote=1", "w8a8", 128, DTYPE_F16},
     {"sm90", "blocks=1,tile_m=48,tile_k=256,stages=2,consumers=2,pingpong=1,promote=2", "w8a8", 128, DTYPE_BF16},
-    {"sm90", "blocks=2,blocks8=1,tile_m=16,stages=3,consumers=2,promote=2,zero=1", "w4.8a8", 128, DTYPE_F16},
-    {"sm90", "blocks=1,blocks8=1,tile_m=24,stages=8,consumers=2,pingpong=1,promote=0,zero=0", "w6a8", 128, DTYPE_BF16},
+    {"sm90", "blocks=2,blocks8=1,tile_m=16,stages=3,consumers=2,promote=2,zero=1", "p20", 128, DTYPE_F16},
+    {"sm90", "blocks=1,blocks8=1,tile_m=24,stages=8,consumers=2,pingpong=1,promote=0,zero=0", "p50", 128, DTYPE_BF16},
     {"sm90", "blocks=1,tile_m=16,stages=4,consumers=2,split_k=2,raster=2", "w4a8", 128, DTYPE_F16},
     {"sm90", "blocks=1,tile_m=24,stages=4,consumers=2,store=1,promote=2,zero=1", "w4a8", 128, DTYPE_F16},
     {"sm90", "blocks=1,tile_m=32,stages=8,consumers=1,cluster=2,promote=2,zero=1", "w4a8", 128, DTYPE_BF16},
@@ -58,7 +58,7 @@ static enum mt_status problem_of(const struct gpu_case *c, struct problem *p, st
                           .group = f->group,
                           .dtype = f->dtype,
                           .bias = shapes[shape].bias};
-    enum mt_status status = scheme_parse(f->scheme, &p->scheme);
+    enum mt_status status = problem_set_scheme(p, f->scheme);
     return status ? status : config_parse(family_find(f->family), f->config, config);
 }
 

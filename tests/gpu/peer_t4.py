@@ -51,7 +51,7 @@ class File:
         """A peer at one problem. `times`: (samples, (median, low, high)) in nanoseconds when the outcome is ok."""
         samples, interval = times or ([], None)
         values = dict(zip(("time", "time_low", "time_high"), interval)) if interval else {}
-        values.update(run=0, layer=self._layer(problem), m=problem.m, group_size=group, scheme=scheme, dtype=dtype,
+        values.update(run=0, layer=self._layer(problem), m=problem.m, group_size=group, scheme=scheme, rows8=problem.n if scheme == "w8a8" else 0, dtype=dtype,
                       origin="modelled" if self.device["software"] else "measured", cache_state=cache, outcome=outcome,
                       message=message, binary="", registers=resources[0], smem_bytes=resources[1], spill_bytes=resources[2],
                       config=config)

@@ -153,7 +153,7 @@ static enum mt_status read_trace(const char *path, struct fit_points *out) {
 /* ---- the times ---- */
 
 static const char measured_sql[] =
-    "SELECT family, config, m, n, k, scheme, group_size, dtype, median_ns, device_name FROM asked_fact "
+    "SELECT family, config, m, n, k, scheme, rows8, group_size, dtype, median_ns, device_name FROM asked_fact "
     "WHERE state = 'current' AND outcome = 'ok' AND origin = 'measured' AND cache_state = 'cold' ORDER BY created";
 
 static struct store_measurement row_of(const struct rows *rows, int i) {
@@ -162,6 +162,7 @@ static struct store_measurement row_of(const struct rows *rows, int i) {
                                       .m = atoi(rows_cell(rows, i, "m")),
                                       .layer = {.n = atoi(rows_cell(rows, i, "n")), .k = atoi(rows_cell(rows, i, "k"))},
                                       .scheme = rows_cell(rows, i, "scheme"),
+                                      .rows8 = atoi(rows_cell(rows, i, "rows8")),
                                       .group = atoi(rows_cell(rows, i, "group_size")),
                                       .dtype = rows_cell(rows, i, "dtype")};
 }

@@ -87,7 +87,7 @@ static void test_workload(void **state) {
     const struct work_item *first = &w.item[0], *last = &w.item[11];
     assert_string_equal(first->layer, "qkv"); /* in the model's order */
     assert_string_equal(first->model, "llama-3.1-8b");
-    assert_string_equal(first->scheme, "w8a8");
+    assert_string_equal(problem_scheme(&first->problem), "w8a8");
     assert_int_equal(first->problem.n, 3072);
     assert_int_equal(first->problem.k, 4096);
     assert_int_equal(first->problem.m, 1);
@@ -95,7 +95,7 @@ static void test_workload(void **state) {
     assert_int_equal(first->problem.dtype, DTYPE_BF16);
     assert_int_equal(first->tp, 2);
     assert_string_equal(last->layer, "o");
-    assert_string_equal(last->scheme, "w4a8");
+    assert_string_equal(problem_scheme(&last->problem), "w4a8");
     assert_int_equal(last->problem.m, 4);
     assert_int_equal(last->problem.k, 2048);
     assert_true(work_same_layer(&w.item[0], &w.item[2]));
@@ -114,7 +114,7 @@ static void test_shapes(void **state) {
     assert_int_equal(w.item[1].problem.n, 300);
     assert_int_equal(w.item[2].problem.m, 6);
     assert_int_equal(w.item[2].problem.group, 128);
-    assert_string_equal(w.item[2].scheme, "w4a8");
+    assert_string_equal(problem_scheme(&w.item[2].problem), "w4a8");
     workload_release(&w);
 }
 
@@ -224,15 +224,15 @@ static void test_defaults(void **state) {
         assert_int_equal(w.item[i].problem.m, usual[i]);
         assert_int_equal(w.item[i].problem.group, 128);
         assert_int_equal(w.item[i].problem.dtype, DTYPE_F16);
-        assert_string_equal(w.item[i].scheme, "w4a8");
+        assert_string_equal(problem_scheme(&w.item[i].problem), "w4a8");
         assert_int_equal(w.item[i].tp, 1);
     }
     workload_release(&w);
-    w = good_workload("--shape 3,8,8 --dtype fp16,bf16 --group 64,256 --scheme w8a8,w4.4a8", 8);
+    w = good_workload("--shape 3,8,8 --dtype fp16,bf16 --group 64,256 --scheme w8a8,p10", 8);
     for (int i = 0; i < 8; i++) {
         assert_int_equal(w.item[i].problem.dtype, i / 4 ? DTYPE_BF16 : DTYPE_F16);
         assert_int_equal(w.item[i].problem.group, i / 2 % 2 ? 256 : 64);
-        assert_string_equal(w.item[i].scheme, i % 2 ? "w4.4a8" : "w8a8");
+        assert_string_equal(problem_scheme(&w.item[i].problem), i % 2 ? "mixed" : "w8a8");
     }
     assert_true(work_same_layer(&w.item[0], &w.item[0]));
     assert_false(work_same_layer(&w.item[0], &w.item[2])); /* another group */

@@ -88,7 +88,7 @@ static enum mt_status check_allowed(const struct config_list *configs, const str
             const struct problem *p = &w->item[i].problem;
             if (!config_allowed(&configs->config[c], p, &limits, reason))
                 return fail(MT_USAGE, "configuration %d cannot run M=%d N=%d K=%d %s on %s: %s", c + 1, p->m, p->n,
-                            p->k, w->item[i].scheme, dev->name, reason);
+                            p->k, problem_scheme(&w->item[i].problem), dev->name, reason);
         }
     return MT_OK;
 }

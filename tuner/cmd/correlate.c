@@ -76,11 +76,12 @@ struct pairs {
 /* A shape that two layers share was measured for either. */
 static const char pairs_sql[] =
     "WITH newest AS (SELECT *, max(created) FROM asked_fact WHERE state = 'current' AND outcome = 'ok' "
-    "AND cache_state = 'cold' GROUP BY device, config_id, n, k, m, scheme, group_size, dtype) "
-    "SELECT printf('%d,%d,%d %s %d %s', a.m, a.n, a.k, a.scheme, a.group_size, a.dtype) AS problem, a.family, a.m, "
+    "AND cache_state = 'cold' GROUP BY device, config_id, n, k, m, scheme, rows8, group_size, dtype) "
+    "SELECT printf('%d,%d,%d %s %d %d %s', a.m, a.n, a.k, a.scheme, a.rows8, a.group_size, a.dtype) AS problem, "
+    "a.family, a.m, "
     "a.is_baseline AS baseline, a.median_ns AS measured, b.median_ns AS modelled "
     "FROM newest AS a JOIN newest AS b ON b.config_id = a.config_id AND b.n = a.n AND b.k = a.k AND b.m = a.m "
-    "AND b.scheme = a.scheme AND b.group_size = a.group_size AND b.dtype = a.dtype "
+    "AND b.scheme = a.scheme AND b.rows8 = a.rows8 AND b.group_size = a.group_size AND b.dtype = a.dtype "
     "AND b.template_hash = a.template_hash "
     "WHERE a.device = CAST(:gpu AS INTEGER) AND a.origin = 'measured' AND b.device = CAST(:model AS INTEGER) "
     "AND b.origin = 'modelled' AND NOT a.is_library ORDER BY problem, a.family, a.config";

@@ -157,6 +157,7 @@ static void print_json(const struct replay *o, int first, bool total, int strate
     for (int i = 0; i < 3 && !total; i++)
         json_object_set_new(row, names[i], json_string(rows_cell(rows, p->row, names[i])));
     if (!total) {
+        json_object_set_new(row, "rows8", json_integer(p->problem.rows8));
         json_object_set_new(row, "m", json_integer(p->problem.m));
         json_object_set_new(row, "configs", json_integer(p->count));
         json_object_set_new(row, "best_ns", json_real(p->best_ns));
@@ -182,11 +183,11 @@ static void print_outcome(const struct replay *o, int first, bool total, int str
     char m[16], configs[16];
     snprintf(m, sizeof m, "%d", p->problem.m);
     snprintf(configs, sizeof configs, "%d", p->count);
-    printf("%-16s %-11s %6s %-7s %7s  %-10s",
+    printf("%-16s %-11s %6s %-9s %6s %7s  %-10s",
            *rows_cell(rows, p->row, "model") ? rows_cell(rows, p->row, "model") : "-",
            total ? "all" : rows_cell(rows, p->row, "layer"), total ? "" : m,
-           total ? "" : rows_cell(rows, p->row, "scheme"), total ? "" : configs,
-           search_strategy_name((enum search_strategy)strategy));
+           total ? "" : rows_cell(rows, p->row, "scheme"), total ? "" : rows_cell(rows, p->row, "rows8"),
+           total ? "" : configs, search_strategy_name((enum search_strategy)strategy));
     print_number(r->measurements, "", 8);
     print_number(r->share, "%", 7);
     printf(" %5d/%-5d", r->within, r->runs);
@@ -214,8 +215,8 @@ static void print_results(const struct replay *o) {
     if (!o->query.common.json) {
         printf("%d problems, %d seeds, at most %d %% of the configurations measured\n", o->set.count, o->seeds,
                o->share);
-        printf("%-16s %-11s %6s %-7s %7s  %-10s %8s %7s %-11s %15s %8s %8s\n", "model", "layer", "m", "scheme",
-               "configs", "strategy", "measured", "", "within 1 %", "after", "distance", "worst");
+        printf("%-16s %-11s %6s %-9s %6s %7s  %-10s %8s %7s %-11s %15s %8s %8s\n", "model", "layer", "m", "scheme",
+               "rows8", "configs", "strategy", "measured", "", "within 1 %", "after", "distance", "worst");
     }
     for (int begin = 0, end; begin < o->set.count; begin = end) {
         for (end = begin; end < o->set.count && replay_same_sweep(&o->set, begin, end); end++)

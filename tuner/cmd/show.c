@@ -74,7 +74,7 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
 
 static enum mt_status print_t4(struct store *store, const struct show *o) {
     const struct query_options *q = &o->query;
-    bool everything = !o->failed && !q->model && !q->layers && !q->gpu && !q->m.count && !q->scheme_count;
+    bool everything = !o->failed && !q->model && !q->layers && !q->gpu && !q->m.count && !q->rows8.count && !q->schemes;
     const struct t4_choice choice = {.failed = o->failed, .empty_runs = everything};
     struct str out = {0};
     int count;

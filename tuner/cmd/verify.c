@@ -160,17 +160,20 @@ static void print_json(const struct work_item *item, const char *family, const c
                        double worst, const char *message) {
     const struct problem *p = &item->problem;
     json_t *row =
-        json_pack("{ss ss si si si ss si ss ss sf ss}", "family", family, "config", config, "m", p->m, "n", p->n, "k",
-                  p->k, "scheme", item->scheme, "group_size", p->group, "dtype", dtype_name(p->dtype), "verdict",
-                  verdict, "worst", worst < 1e300 ? worst : 1e300, "message", message);
+        json_pack("{ss ss si si si ss si si ss ss sf ss}", "family", family, "config", config, "m", p->m, "n", p->n,
+                  "k", p->k, "scheme", problem_scheme(p), "rows8", p->rows8, "group_size", p->group, "dtype",
+                  dtype_name(p->dtype), "verdict", verdict, "worst", worst < 1e300 ? worst : 1e300, "message", message);
     json_line(row);
 }
 
 static void print_text(const struct work_item *item, const char *family, const char *config, const char *verdict,
                        const struct check *check) {
     const struct problem *p = &item->problem;
-    printf("%-6s %-8s %s g%d %s %d,%d,%d  ", verdict, family, item->scheme, p->group, dtype_name(p->dtype), p->m, p->n,
-           p->k);
+    printf("%-6s %-8s %s g%d %s %d,%d,%d", verdict, family, problem_scheme(p), p->group, dtype_name(p->dtype), p->m,
+           p->n, p->k);
+    if (p->rows8 > 0 && p->rows8 < p->n)
+        printf(", %d of 8 bits", p->rows8);
+    printf("  ");
     if (check->outcome == OUTCOME_OK)
         printf("worst error %.3f of allowed  %s\n", check->verdict.worst, config);
     else

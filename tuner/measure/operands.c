@@ -2,6 +2,7 @@
 #include "runtime/base/str.h"
 #include "runtime/layer/half.h"
 #include "runtime/layer/pack.h"
+#include "runtime/layer/split.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,8 +115,7 @@ static void *copy_at(const struct copies *copies, int turn, int sets) {
 /* ---- sizes ---- */
 
 static int part_rows(const struct problem *p, int part) {
-    int rows8 = problem_rows8(p);
-    return part == MT_PART_W8 ? rows8 : p->n - rows8;
+    return part == MT_PART_W8 ? p->rows8 : p->n - p->rows8;
 }
 
 static int padded(int rows) {
@@ -126,13 +126,7 @@ static size_t weight_bytes(const struct operands *o) {
     const struct problem *p = &o->problem;
     if (!o->quantised)
         return (size_t)p->n * (size_t)o->ldw * 2;
-    size_t bytes = 0;
-    for (int part = 0; part < MT_PARTS; part++) {
-        int rows = padded(part_rows(p, part));
-        bytes += packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p));
-        bytes += (size_t)rows * (size_t)problem_groups(p) * (part == MT_PART_W8 ? 2 : 3);
-    }
-    return bytes;
+    return split_bytes(p);
 }
 
 static size_t token_bytes(const struct operands *o) {
@@ -162,12 +156,12 @@ static int sets_for(const struct device *dev, size_t bytes_per_turn, size_t byte
 /* Which output column each row of a mixed layer is: the 8-bit ones spread evenly. Uniform layers have none. */
 static enum mt_status upload_columns(struct operands *o, int part) {
     const struct problem *p = &o->problem;
-    int rows8 = problem_rows8(p), count = 0;
-    if (rows8 == 0 || rows8 == p->n)
+    int count = 0;
+    if (p->rows8 == 0 || p->rows8 == p->n)
         return MT_OK;
     int *columns = xmalloc((size_t)p->n * sizeof *columns);
     for (int n = 0; n < p->n; n++) {
-        bool is8 = (long)(n + 1) * rows8 / p->n > (long)n * rows8 / p->n;
+        bool is8 = (long)(n + 1) * p->rows8 / p->n > (long)n * p->rows8 / p->n;
         if (is8 == (part == MT_PART_W8))
             columns[count++] = n;
     }
@@ -190,7 +184,7 @@ static enum mt_status init_part(struct operands *o, int part) {
         (status =
              random_copies(&o->weight_memory, o->dev, &o->scales[part], o->weight_sets, per_group * 2, RANDOM_SCALE16)))
         return status;
-    if (part == MT_PART_W4 &&
+    if (part == MT_PART_W4 && problem_has_zeros(p) &&
         (status = random_copies(&o->weight_memory, o->dev, &o->zeros, o->weight_sets, per_group, RANDOM_ZEROS)))
         return status;
     return upload_columns(o, part);
@@ -325,7 +319,8 @@ void operands_gemm_args(const struct operands *o, int turn, int tokens, struct m
         out->part[part] = (struct mt_gemm_part){
             .weights = copy_at(&o->weights[part], turn, o->weight_sets),
             .scales = copy_at(&o->scales[part], turn, o->weight_sets),
-            .zeros = part == MT_PART_W4 ? copy_at(&o->zeros, turn, o->weight_sets) : NULL,
+            .zeros =
+                part == MT_PART_W4 && problem_has_zeros(&o->problem) ? copy_at(&o->zeros, turn, o->weight_sets) : NULL,
             .columns = memory_pointer(o->columns[part]),
             .rows = part_rows(p, part),
             .padded_rows = padded(part_rows(p, part)),

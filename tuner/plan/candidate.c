@@ -16,7 +16,8 @@ void candidate_row(const struct candidate *candidate, bool software, struct str 
         .layer = work_store_layer(candidate->item),
         .m = p->m,
         .group = candidate->baseline && candidate->library != LIBRARY_QUANTIZE ? 0 : p->group,
-        .scheme = candidate->baseline ? dtype_name(p->dtype) : candidate->item->scheme,
+        .rows8 = candidate->baseline ? 0 : p->rows8,
+        .scheme = candidate->baseline ? dtype_name(p->dtype) : problem_scheme(p),
         .dtype = dtype_name(p->dtype),
         .family = candidate_family(candidate),
         .config = str_text(config_text),
@@ -29,6 +30,6 @@ void candidate_row(const struct candidate *candidate, bool software, struct str 
 }
 
 void candidate_label(const struct store_measurement *row, struct str *out) {
-    str_printf(out, "%s|%s|%d|%d|%d|%s|%d|%s", row->family, row->config, row->m, row->layer.n, row->layer.k,
-               row->scheme, row->group, row->dtype);
+    str_printf(out, "%s|%s|%d|%d|%d|%s|%d|%d|%s", row->family, row->config, row->m, row->layer.n, row->layer.k,
+               row->scheme, row->rows8, row->group, row->dtype);
 }

@@ -25,7 +25,7 @@ const char *candidate_family(const struct candidate *candidate);
  * and must live as long as the row. */
 void candidate_row(const struct candidate *candidate, bool software, struct str *config_text,
                    struct store_measurement *out);
-/* Appends "family|config|m|n|k|scheme|group|dtype": what tells a candidate from all others, on any device. */
+/* Appends "family|config|m|n|k|scheme|rows8|group|dtype": what tells a candidate from all others, on any device. */
 void candidate_label(const struct store_measurement *row, struct str *out);
 
 #endif

@@ -24,9 +24,18 @@ static void add_item(struct workload *w, const struct work_item *item) {
     w->item[w->count++] = *item;
 }
 
-/* One layer (model, layer, tp, n and k set in `base`) in all formats and for all token counts. */
+/* A problem for every number of tokens. */
+static void add_tokens(struct workload *w, struct work_item base, const struct int_list *m) {
+    for (int i = 0; i < m->count; i++) {
+        base.problem.m = m->value[i];
+        add_item(w, &base);
+    }
+}
+
+/* One layer (model, layer, tp, n and k set in `base`) in all formats and for all token counts. `rows8` (may be empty)
+ * takes the place of the schemes' shares. */
 static void add_layer(struct workload *w, const struct work_options *o, struct work_item base,
-                      const struct int_list *m) {
+                      const struct int_list *rows8, const struct int_list *m) {
     static const struct scheme w4a8 = {0};
     static const enum dtype fp16 = DTYPE_F16;
     static int group_default = 128;
@@ -36,13 +45,13 @@ static void add_layer(struct workload *w, const struct work_options *o, struct w
     for (int d = 0; d < (o->dtype_count ? o->dtype_count : 1); d++)
         for (int g = 0; g < groups.count; g++)
             for (int s = 0; s < (o->scheme_count ? o->scheme_count : 1); s++)
-                for (int i = 0; i < m->count; i++) {
+                for (int r = 0; r < (rows8->count ? rows8->count : 1); r++) {
                     base.problem.dtype = dtypes[d];
                     base.problem.group = groups.value[g];
-                    base.problem.scheme = schemes[s];
-                    base.problem.m = m->value[i];
-                    scheme_name(schemes[s], base.scheme);
-                    add_item(w, &base);
+                    scheme_apply(schemes[s], &base.problem);
+                    if (rows8->count)
+                        base.problem.rows8 = rows8->value[r];
+                    add_tokens(w, base, m);
                 }
 }
 
@@ -82,8 +91,24 @@ static enum mt_status add_model(struct workload *w, const struct work_options *o
         struct work_item base = {.problem = {.n = layers[i].n, .k = layers[i].k}, .tp = o->tp};
         snprintf(base.model, sizeof base.model, "%s", model.name);
         snprintf(base.layer, sizeof base.layer, "%s", layers[i].name);
-        add_layer(w, o, base, m);
+        add_layer(w, o, base, &(struct int_list){0}, m);
     }
+    return MT_OK;
+}
+
+/* Numbers of features belong to shapes; whether 4-bit features have zero points is left to say. */
+static enum mt_status check_rows8(const struct work_options *o) {
+    if (o->rows8.count && (o->model || !o->shape_count))
+        return fail(MT_USAGE, "--rows8 belongs to --shape; the layers of a model take --scheme p10 or --splits FILE");
+    for (int s = 0; o->rows8.count && s < o->scheme_count; s++)
+        if (o->scheme[s].per_mille)
+            return fail(MT_USAGE, "--rows8 says how many features keep 8 bits, and --scheme too: with --rows8 it can "
+                                  "be w4a8 or w4a8-sym");
+    for (int i = 0; i < o->rows8.count; i++)
+        for (int j = 0; j < o->shape_count; j++)
+            if (o->rows8.value[i] > o->shape[j].n)
+                return fail(MT_USAGE, "--rows8: %d features cannot keep 8 bits where there are %d", o->rows8.value[i],
+                            o->shape[j].n);
     return MT_OK;
 }
 
@@ -92,15 +117,18 @@ enum mt_status workload_init(struct workload *w, const struct work_options *o) {
     *w = (struct workload){0};
     if (!o->model && !o->shape_count)
         return fail(MT_USAGE, "nothing to do: give --model NAME or --shape M,N,K (see --help)");
+    enum mt_status status = check_rows8(o);
+    if (status)
+        return status;
     struct int_list m = o->m.count ? o->m : (struct int_list){usual_m, sizeof usual_m / sizeof *usual_m, 0};
     for (int i = 0; i < o->shape_count; i++) {
         const struct shape *shape = &o->shape[i];
         int own_m = shape->m;
         struct work_item base = {.problem = {.n = shape->n, .k = shape->k}, .tp = 1};
         snprintf(base.layer, sizeof base.layer, "%dx%d", shape->n, shape->k);
-        add_layer(w, o, base, own_m ? &(struct int_list){&own_m, 1, 0} : &m);
+        add_layer(w, o, base, &o->rows8, own_m ? &(struct int_list){&own_m, 1, 0} : &m);
     }
-    enum mt_status status = o->model ? add_model(w, o, &m) : MT_OK;
+    status = o->model ? add_model(w, o, &m) : MT_OK;
     if (status)
         workload_release(w);
     return status;

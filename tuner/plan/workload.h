@@ -10,7 +10,6 @@ struct work_item {
     struct problem problem;
     char model[MODEL_NAME]; /* "" for a bare shape */
     char layer[32];         /* "qkv"; "NxK" for a bare shape */
-    char scheme[16];        /* name of problem.scheme */
     int tp;
 };
 struct workload {

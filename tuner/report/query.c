@@ -2,20 +2,24 @@
 
 #include "rows.h"
 #include "runtime/base/log.h"
+#include "runtime/base/str.h"
 #include "runtime/jit/compile.h"
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_DB = 0x200, KEY_MODEL, KEY_LAYER, KEY_M, KEY_SCHEME, KEY_GPU, KEY_CACHE };
+enum { KEY_DB = 0x200, KEY_MODEL, KEY_LAYER, KEY_M, KEY_SCHEME, KEY_GPU, KEY_CACHE, KEY_ROWS8 };
 
 static const struct argp_option query_table[] = {
     {"db", KEY_DB, "FILE", 0, "The database (default: " DEFAULT_DB ")", 10},
     {"model", KEY_MODEL, "NAME", 0, "Only this model", 11},
     {"layer", KEY_LAYER, "LIST", 0, "Only these layers, such as qkv,down or 4096x4096", 11},
     {"m", KEY_M, "LIST", 0, "Only these numbers of tokens: 1,16,4096 or 1:256:x2", 11},
-    {"scheme", KEY_SCHEME, "LIST", 0, "Only these schemes: w4a8,w8a8", 11},
+    {"scheme", KEY_SCHEME, "LIST", 0,
+     "Only these schemes: w4a8, w8a8, mixed, w4a8-sym, mixed-sym; or p10 where 10 % of a layer's features keep 8 bits",
+     11},
+    {"rows8", KEY_ROWS8, "LIST", 0, "Only layers with so many features in 8 bits: 0,1500", 11},
     {"gpu", KEY_GPU, "NAME", 0, "Only devices with NAME in their name", 11},
     {"cache", KEY_CACHE, "STATE", 0,
      "What lay in the caches: serving (weights come from memory, activations were just written), cold, hot or all "
@@ -31,6 +35,20 @@ static enum mt_status cache_check(const char *text) {
     if (!strcmp(text, "all"))
         return MT_OK;
     return fail(MT_USAGE, "--cache: `%s` is not one of serving, cold, hot, all", text);
+}
+
+static bool is_mixed(const char *name) {
+    return !strcmp(name, "mixed") || !strcmp(name, "mixed-sym");
+}
+
+static enum mt_status schemes_check(const char *list) {
+    enum mt_status status = list_check(list, "--scheme");
+    char *copy = xstrdup(list), *save;
+    struct scheme scheme;
+    for (char *name = strtok_r(copy, ",", &save); name && !status; name = strtok_r(NULL, ",", &save))
+        status = is_mixed(name) ? MT_OK : scheme_parse(name, &scheme);
+    free(copy);
+    return status;
 }
 
 static error_t query_parse(int key, char *arg, struct argp_state *state) {
@@ -57,7 +75,10 @@ static error_t query_parse(int key, char *arg, struct argp_state *state) {
     case KEY_M:
         return options_error(int_list_parse(arg, "--m", &o->m));
     case KEY_SCHEME:
-        return options_error(schemes_parse(arg, o->scheme, &o->scheme_count));
+        o->schemes = arg;
+        return options_error(schemes_check(arg));
+    case KEY_ROWS8:
+        return options_error(counts_parse(arg, "--rows8", &o->rows8));
     case ARGP_KEY_ARG:
         return options_error(fail(MT_USAGE, "%s takes options only, not `%s`; --help lists them", state->name, arg));
     default:
@@ -70,6 +91,24 @@ const struct argp query_argp = {.options = query_table, .parser = query_parse, .
 
 void query_options_release(struct query_options *o) {
     int_list_release(&o->m);
+    int_list_release(&o->rows8);
+}
+
+/* Names as the store has them, and shares of a layer's features. */
+static void append_schemes(const char *list, sqlite3_str *sql) {
+    const char *joint = " AND (";
+    char *copy = xstrdup(list), *save;
+    for (char *name = strtok_r(copy, ",", &save); name; name = strtok_r(NULL, ",", &save), joint = " OR ") {
+        struct scheme scheme;
+        if (is_mixed(name))
+            sqlite3_str_appendf(sql, "%sscheme = %Q", joint, name);
+        else if (scheme_parse(name, &scheme) == MT_OK)
+            sqlite3_str_appendf(sql, "%s(scheme IN (%s) AND rows8 = (n * %d + 500) / 1000)", joint,
+                                scheme.symmetric ? "'w8a8', 'w4a8-sym', 'mixed-sym'" : "'w8a8', 'w4a8', 'mixed'",
+                                scheme.per_mille);
+    }
+    sqlite3_str_appendall(sql, ")");
+    free(copy);
 }
 
 /* The conditions on columns that headline, peer and fact share. Freed with sqlite3_free(). */
@@ -86,11 +125,11 @@ static char *conditions(const struct query_options *o) {
         sqlite3_str_appendf(sql, " AND cache_state = %Q", o->cache);
     for (int i = 0; i < o->m.count; i++)
         sqlite3_str_appendf(sql, "%s%d%s", i ? "," : " AND m IN (", o->m.value[i], i + 1 == o->m.count ? ")" : "");
-    for (int i = 0; i < o->scheme_count; i++) {
-        char name[16];
-        sqlite3_str_appendf(sql, "%s%Q%s", i ? "," : " AND scheme IN (", scheme_name(o->scheme[i], name),
-                            i + 1 == o->scheme_count ? ")" : "");
-    }
+    for (int i = 0; i < o->rows8.count; i++)
+        sqlite3_str_appendf(sql, "%s%d%s", i ? "," : " AND rows8 IN (", o->rows8.value[i],
+                            i + 1 == o->rows8.count ? ")" : "");
+    if (o->schemes)
+        append_schemes(o->schemes, sql);
     return sqlite3_str_finish(sql);
 }
 

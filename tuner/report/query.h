@@ -10,8 +10,8 @@ struct query_options {
     const char *db, *model, *layers, *gpu; /* NULL: all; db: DEFAULT_DB */
     const char *cache;                     /* a state of the caches, or "all"; NULL: that of the headline */
     struct int_list m;
-    struct scheme scheme[MAX_SCHEMES];
-    int scheme_count;
+    const char *schemes; /* "w4a8,mixed": as the store has them */
+    struct int_list rows8;
 };
 /* --db, --model, --layer, --m, --scheme, --gpu, --cache, --json, --quiet, and no bare words; its input is a struct
  * query_options. */

@@ -90,7 +90,8 @@ enum mt_status rows_problem(const struct rows *rows, int row, struct problem *ou
                             .n = atoi(rows_cell(rows, row, "n")),
                             .k = atoi(rows_cell(rows, row, "k")),
                             .group = atoi(rows_cell(rows, row, "group_size"))};
-    enum mt_status status = scheme_parse(rows_cell(rows, row, "scheme"), &out->scheme);
+    out->rows8 = atoi(rows_cell(rows, row, "rows8"));
+    enum mt_status status = problem_take_scheme(out, rows_cell(rows, row, "scheme"));
     return status ? status : dtype_parse(rows_cell(rows, row, "dtype"), &out->dtype);
 }
 

@@ -32,7 +32,7 @@ const char *rows_cell(const struct rows *rows, int row, const char *name);
 bool rows_is(const struct rows *rows, int row, const char *name, const char *text);
 /* Whether two rows have the same cells in columns whose names are a NULL-terminated list. */
 bool rows_same(const struct rows *rows, int a, int b, const char *const *columns);
-/* The columns m, n, k, group_size, scheme and dtype as a problem. Fails for a scheme or type that there is not. */
+/* The columns m, n, k, rows8, group_size, scheme and dtype as a problem. Fails for a scheme or type that there is not. */
 enum mt_status rows_problem(const struct rows *rows, int row, struct problem *out);
 
 /* The end of the run of rows that have the same cell as row `first`: the index after the last of them. */

@@ -186,7 +186,8 @@ static enum mt_status make_lists(sqlite3 *db, const struct t4_choice *choice) {
 static const char results_sql[] = "SELECT " ISO_TIME(
     "x.created") ", c.family, c.config, x.outcome, x.samples, "
                  "x.median_ns AS time, x.low_ns AS time_low, x.high_ns AS time_high, r.place AS run, l.place AS layer, "
-                 "x.m AS m, x.group_size AS group_size, x.scheme AS scheme, x.dtype AS dtype, x.origin AS origin, "
+                 "x.m AS m, x.group_size AS group_size, x.scheme AS scheme, x.rows8 AS rows8, x.dtype AS dtype, "
+                 "x.origin AS origin, "
                  "x.cache_state AS cache_state, x.outcome AS outcome, x.message AS message, x.binary AS binary, "
                  "x.registers AS registers, x.smem_bytes AS smem_bytes, x.spill_bytes AS spill_bytes, x.rejected "
                  "AS rejected, x.low_clock AS low_clock, c.config AS config "

@@ -2,8 +2,10 @@
 
 #include "db/columns.h"
 #include "db/merge.h"
+#include "db/sql.h"
 #include <ctype.h>
 #include <jansson.h>
+#include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -341,12 +343,45 @@ static enum mt_status put_rejected(struct reader *r, const json_t *list) {
     return status;
 }
 
+/* Before version 9 of the database a scheme's name had the share of features in 8 bits, in percent: w4.4a8 is 10. -1: it
+ * is no such name. */
+static long old_share(const char *scheme) {
+    char *end;
+    if (*scheme != 'w')
+        return -1;
+    const double bits = strtod(scheme + 1, &end);
+    return strcmp(end, "a8") != 0 || bits < 4 || bits > 8 ? -1 : lround(25 * (bits - 4));
+}
+
+/* Scheme and rows8; of rows8 older files say nothing. */
+static enum mt_status put_split(struct reader *r, const json_t *list, int64_t layer) {
+    const json_t *scheme, *rows8 = find_measured(list, "rows8");
+    enum mt_status status = measured(r, list, "scheme", KIND_TEXT, &scheme);
+    if (status == MT_OK && rows8)
+        status = check_kind(r, rows8, "rows8", KIND_INTEGER);
+    if (status != MT_OK)
+        return status;
+    const char *name = json_string_value(scheme);
+    const long share = rows8 ? -1 : old_share(name);
+    int64_t n = 0, kept = json_integer_value(rows8);
+    if (share >= 0) {
+        char *sql = sqlite3_mprintf("SELECT n FROM layer WHERE id = %lld", (long long)layer);
+        status = sql_number(store_handle(r->source), r->path, sql, &n);
+        sqlite3_free(sql);
+        kept = (n * share + 50) / 100;
+        name = kept == n ? "w8a8" : kept == 0 ? "w4a8" : "mixed";
+    }
+    insert_text(&r->measurement, "scheme", name);
+    insert_number(&r->measurement, "rows8", kept);
+    return status;
+}
+
 static enum mt_status read_result(struct reader *r, const json_t *result) {
     static const struct column plain[] = {
-        {"m", KIND_INTEGER, false},         {"group_size", KIND_INTEGER, false}, {"scheme", KIND_TEXT, false},
-        {"dtype", KIND_TEXT, false},        {"binary", KIND_TEXT, false},        {"outcome", KIND_TEXT, false},
-        {"message", KIND_TEXT, false},      {"origin", KIND_TEXT, false},        {"cache_state", KIND_TEXT, false},
-        {"registers", KIND_INTEGER, false}, {"smem_bytes", KIND_INTEGER, false}, {"spill_bytes", KIND_INTEGER, false}};
+        {"m", KIND_INTEGER, false},          {"group_size", KIND_INTEGER, false}, {"dtype", KIND_TEXT, false},
+        {"binary", KIND_TEXT, false},        {"outcome", KIND_TEXT, false},       {"message", KIND_TEXT, false},
+        {"origin", KIND_TEXT, false},        {"cache_state", KIND_TEXT, false},   {"registers", KIND_INTEGER, false},
+        {"smem_bytes", KIND_INTEGER, false}, {"spill_bytes", KIND_INTEGER, false}};
     const json_t *list, *run, *layer, *outcome, *timestamp, *value;
     int64_t keys[3], created, key;
     bool good;
@@ -360,7 +395,8 @@ static enum mt_status read_result(struct reader *r, const json_t *result) {
         (status = reference(r, layer, "layer", &r->layers, &keys[1])) ||
         (status = measured(r, list, "outcome", KIND_TEXT, &outcome)) ||
         (status = check_validity(r, result, json_string_value(outcome), &good)) ||
-        (good && (status = put_times(r, result, list))) || (status = put_rejected(r, list)))
+        (good && (status = put_times(r, result, list))) || (status = put_rejected(r, list)) ||
+        (status = put_split(r, list, keys[1])))
         return status;
     insert_number(&r->measurement, "run", keys[0]);
     insert_number(&r->measurement, "layer", keys[1]);

@@ -88,7 +88,8 @@ void winner_set_choose(const double *ns, int problems, int kernels, int *chosen)
 
 /* ---- on rows ---- */
 
-const char *const winner_set_layer[] = {"model", "tp", "layer", "n", "k", "group_size", "scheme", "dtype", NULL};
+const char *const winner_set_layer[] = {"model",      "tp",     "layer", "n",     "k",
+                                        "group_size", "scheme", "rows8", "dtype", NULL};
 static const char *const problem_columns[] = {"m", NULL};
 static const char *const kernel_columns[] = {"family", "binary", NULL};
 

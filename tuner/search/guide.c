@@ -7,23 +7,19 @@
 static const char query[] =
     "WITH modelled AS (SELECT * FROM current WHERE origin = 'modelled' AND outcome = 'ok' AND NOT is_baseline "
     "AND cache_state = 'cold' AND cc = CAST(:cc AS INTEGER) AND n = CAST(:n AS INTEGER) AND k = CAST(:k AS INTEGER) "
-    "AND m = CAST(:m AS INTEGER) AND scheme = :scheme AND group_size = CAST(:group AS INTEGER) AND dtype = :dtype) "
+    "AND m = CAST(:m AS INTEGER) AND scheme = :scheme AND rows8 = CAST(:rows8 AS INTEGER) "
+    "AND group_size = CAST(:group AS INTEGER) AND dtype = :dtype) "
     "SELECT family, config, min(median_ns) AS ns FROM modelled WHERE device = (SELECT device FROM modelled "
     "ORDER BY abs(sm_count - CAST(:sm_count AS INTEGER)), device LIMIT 1) GROUP BY family, config";
 
 static enum mt_status ask(struct sqlite3 *db, const struct problem *p, int cc, int sm_count, struct rows *rows) {
-    char number[6][12], scheme[16];
-    const int values[6] = {cc, p->n, p->k, p->m, p->group, sm_count};
-    for (int i = 0; i < 6; i++)
+    char number[7][12];
+    const int values[7] = {cc, p->n, p->k, p->m, p->group, sm_count, p->rows8};
+    for (int i = 0; i < 7; i++)
         snprintf(number[i], sizeof number[i], "%d", values[i]);
-    const char *const bound[] = {":cc",       number[0],
-                                 ":n",        number[1],
-                                 ":k",        number[2],
-                                 ":m",        number[3],
-                                 ":group",    number[4],
-                                 ":sm_count", number[5],
-                                 ":scheme",   scheme_name(p->scheme, scheme),
-                                 ":dtype",    dtype_name(p->dtype),
+    const char *const bound[] = {":cc",    number[0], ":n",      number[1],         ":k",        number[2],
+                                 ":m",     number[3], ":group",  number[4],         ":sm_count", number[5],
+                                 ":rows8", number[6], ":scheme", problem_scheme(p), ":dtype",    dtype_name(p->dtype),
                                  NULL};
     return rows_read(db, query, bound, rows);
 }

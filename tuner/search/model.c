@@ -26,7 +26,7 @@ static void set_costs(struct model_point *point, const struct config *c, const s
     const double cta_steps = stream > 0 ? ceil_div(all, sm_count * resident) : waves * steps;
     const double sm_steps = stream > 0 ? ceil_div(all, sm_count) : per_sm * steps;
     const double parts = split > 1 ? split : stream > 0 ? 2 : 0; /* of a tile, added up through memory */
-    const double weight_bytes = (4 + 0.04 * p->scheme.pct8) / 8;
+    const double weight_bytes = (4 + 4.0 * p->rows8 / p->n) / 8;
     const double cost[] = {
         1,
         waves,

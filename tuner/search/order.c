@@ -35,13 +35,14 @@ struct order {
 /* Of the toolchain of the run that has begun, whatever was recorded last: with other kernels or another driver nothing
  * is known. */
 static const char known_query[] =
-    "SELECT model, layer, tp, n, k, m, scheme, group_size, dtype, family, config, median_ns, max(created) FROM fact "
+    "SELECT model, layer, tp, n, k, m, scheme, rows8, group_size, dtype, family, config, median_ns, max(created) FROM "
+    "fact "
     "WHERE uuid = :uuid AND origin = :origin AND cache_state = :cache AND NOT is_baseline AND NOT is_peer "
     "AND (driver_version, nvrtc_version, template_hash, time_model) = "
     "(SELECT e.driver_version, e.nvrtc_version, e.template_hash, e.time_model "
     "FROM run JOIN device ON device.id = run.device JOIN environment AS e ON e.id = run.environment "
     "WHERE device.uuid = :uuid ORDER BY run.started DESC LIMIT 1) "
-    "GROUP BY config_id, layer_id, m, scheme, group_size, dtype ORDER BY created, id";
+    "GROUP BY config_id, layer_id, m, scheme, rows8, group_size, dtype ORDER BY created, id";
 
 static bool searched(const struct order *o) {
     return o->rules.strategy != SEARCH_EXHAUSTIVE;
@@ -75,10 +76,10 @@ void order_close(struct order *o) {
 static bool known_of(const struct rows *rows, int row, const struct work_item *item) {
     const struct problem *p = &item->problem;
     return rows_is(rows, row, "model", item->model) && rows_is(rows, row, "layer", item->layer) &&
-           rows_is(rows, row, "scheme", item->scheme) && atoi(rows_cell(rows, row, "m")) == p->m &&
-           atoi(rows_cell(rows, row, "n")) == p->n && atoi(rows_cell(rows, row, "k")) == p->k &&
-           atoi(rows_cell(rows, row, "tp")) == item->tp && atoi(rows_cell(rows, row, "group_size")) == p->group &&
-           rows_is(rows, row, "dtype", dtype_name(p->dtype));
+           rows_is(rows, row, "scheme", problem_scheme(p)) && atoi(rows_cell(rows, row, "rows8")) == p->rows8 &&
+           atoi(rows_cell(rows, row, "m")) == p->m && atoi(rows_cell(rows, row, "n")) == p->n &&
+           atoi(rows_cell(rows, row, "k")) == p->k && atoi(rows_cell(rows, row, "tp")) == item->tp &&
+           atoi(rows_cell(rows, row, "group_size")) == p->group && rows_is(rows, row, "dtype", dtype_name(p->dtype));
 }
 
 static bool in_pool(const struct config_list *pool, const struct config *config) {

@@ -8,7 +8,7 @@
 
 /* What makes a problem one; `sweep` is what makes a sweep one. */
 static const char *const sweep_columns[] = {"origin", "device_name", "uuid", "cache_state", "model", "tp", NULL};
-static const char *const problem_columns[] = {"layer", "n", "k", "group_size", "scheme", "dtype", "m", NULL};
+static const char *const problem_columns[] = {"layer", "n", "k", "group_size", "scheme", "rows8", "dtype", "m", NULL};
 
 bool replay_same_sweep(const struct replay_set *set, int a, int b) {
     return rows_same(&set->rows, set->item[a].row, set->item[b].row, sweep_columns);

@@ -115,7 +115,7 @@ static int *draw_all(const struct search_pool *pool, uint64_t seed) {
     struct str text = {0};
     for (int i = 0; i < pool->count; i++) {
         str_clear(&text);
-        str_printf(&text, "%d,%d,%d %d ", p->m, p->n, p->k, p->scheme.pct8);
+        str_printf(&text, "%d,%d,%d %d ", p->m, p->n, p->k, p->rows8);
         config_format(&pool->config[i], &text);
         lot[i] = (struct lot){i, 0, pool->config[i].family, XXH3_64bits_withSeed(text.data, text.length, seed)};
     }

@@ -165,6 +165,7 @@ static void add_layer(struct draft *d, int row) {
                                                         .k = atoi(cell(d, row, "k")),
                                                         .group = atoi(cell(d, row, "group_size")),
                                                         .scheme = cell(d, row, "scheme"),
+                                                        .rows8 = atoi(cell(d, row, "rows8")),
                                                         .dtype = cell(d, row, "dtype")};
 }
 

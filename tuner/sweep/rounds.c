@@ -11,7 +11,8 @@
 /* Rows of the item of bind_item(). */
 #define OF_ITEM                                                                                                        \
     "uuid = ?1 AND origin = ?2 AND cache_state = ?12 AND model = ?3 AND layer = ?4 AND tp = ?5 AND n = ?6 "            \
-    "AND k = ?7 AND m = ?8 AND scheme = ?9 AND group_size = ?10 AND dtype = ?11 AND outcome = 'ok' "
+    "AND k = ?7 AND m = ?8 AND scheme = ?9 AND group_size = ?10 AND dtype = ?11 AND rows8 = ?13 "                      \
+    "AND outcome = 'ok' "
 static const char done_sql[] =
     "SELECT max(current.created * (run.command LIKE '" ROUNDS_COMMAND "%')) = max(current.created) "
     "FROM current JOIN run ON run.id = current.run WHERE " OF_ITEM;
@@ -35,10 +36,11 @@ static void bind_item(sqlite3_stmt *s, const struct device *dev, const struct wo
     sqlite3_bind_int(s, 6, p->n);
     sqlite3_bind_int(s, 7, p->k);
     sqlite3_bind_int(s, 8, p->m);
-    sqlite3_bind_text(s, 9, item->scheme, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 9, problem_scheme(p), -1, SQLITE_STATIC);
     sqlite3_bind_int(s, 10, p->group);
     sqlite3_bind_text(s, 11, dtype_name(p->dtype), -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 12, store_cache_name(store_cache_of(dev->software)), -1, SQLITE_STATIC);
+    sqlite3_bind_int(s, 13, p->rows8);
 }
 
 struct field {
@@ -161,7 +163,8 @@ static void tell(const struct field *field, const struct finals *finals) {
     struct estimate e = finals_ratio(finals, baseline, winner);
     config_format(&field->item[winner].config, &text);
     log_info("finals: %s m=%d %s: %.3f times (%.3f .. %.3f) as fast as %s with %s", item->layer, item->problem.m,
-             item->scheme, e.median, e.low, e.high, candidate_family(&field->item[baseline]), text.data);
+             problem_scheme(&item->problem), e.median, e.low, e.high, candidate_family(&field->item[baseline]),
+             text.data);
     str_release(&text);
 }
 

@@ -10,14 +10,14 @@ static char *of_workload(const struct device *dev, const struct workload *worklo
     sqlite3_str *sql = sqlite3_str_new(NULL);
     sqlite3_str_appendf(sql,
                         "uuid = %Q AND origin = %Q AND cache_state = %Q AND (model, layer, tp, n, k, m, scheme, "
-                        "group_size, dtype) IN (VALUES ",
+                        "rows8, group_size, dtype) IN (VALUES ",
                         dev->uuid, store_origin_name(store_origin_of(dev->software)),
                         store_cache_name(store_cache_of(dev->software)));
     for (int i = 0; i < workload->count; i++) {
         const struct work_item *item = &workload->item[i];
         const struct problem *p = &item->problem;
-        sqlite3_str_appendf(sql, "%s(%Q, %Q, %d, %d, %d, %d, %Q, %d, %Q)", i ? ", " : "", item->model, item->layer,
-                            item->tp, p->n, p->k, p->m, item->scheme, p->group, dtype_name(p->dtype));
+        sqlite3_str_appendf(sql, "%s(%Q, %Q, %d, %d, %d, %d, %Q, %d, %d, %Q)", i ? ", " : "", item->model, item->layer,
+                            item->tp, p->n, p->k, p->m, problem_scheme(p), p->rows8, p->group, dtype_name(p->dtype));
     }
     sqlite3_str_appendall(sql, ")");
     return sqlite3_str_finish(sql);

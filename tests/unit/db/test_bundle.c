@@ -17,8 +17,8 @@ static char path[64], copy[64];
 static unsigned char image_a[50000], image_b[1];
 
 static const struct bundle_layer layers[] = {
-    {"qkv", "tiny", 1, 6144, 4096, 128, "w4a8", "fp16"},
-    {"o", "tiny", 2, 4096, 2048, 64, "w4.4a8", "bf16"},
+    {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"},
+    {"o", "tiny", 2, 4096, 2048, 64, 410, "mixed", "bf16"},
 };
 static const struct bundle_image images[] = {{"aaaa", image_a, sizeof image_a, 128, 0, 1024},
                                              {"bbbb", image_b, sizeof image_b, 255, 16, 0}};

@@ -550,7 +550,7 @@ static void merging(void **state) {
 
 static const char bytes[] =
     "a kernel image, or what passes for one: 00000000000000000000000000000000000000000000000000";
-static const struct bundle_layer layer = {"qkv", "tiny", 1, 6144, 4096, 128, "w4a8", "fp16"};
+static const struct bundle_layer layer = {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};
 static const struct bundle_image image = {"aaaa", bytes, sizeof bytes, 128, 0, 1024};
 static const struct bundle_entry entry = {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64", "aaaa", 8123.5, BUNDLE_MEASURED};
 static const struct bundle_fallback fallback = {"sm80", "tile_n=128", "w4a8", "fp16", 128, "aaaa"};

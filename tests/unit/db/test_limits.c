@@ -32,7 +32,7 @@ static void make_limits(struct store *store, enum store_origin origin) {
 }
 
 struct winner {
-    int m, n, k, group;
+    int m, n, k, group, rows8;
     const char *scheme, *family, *config;
     double ns;
 };
@@ -40,7 +40,7 @@ struct winner {
 static void record(struct store *store, const struct winner *w, enum store_origin origin) {
     struct store_measurement x = good(&w->ns, 1);
     x.m = w->m, x.layer.n = w->n, x.layer.k = w->k, x.group = w->group;
-    x.scheme = w->scheme, x.family = w->family, x.config = w->config, x.origin = origin;
+    x.scheme = w->scheme, x.rows8 = w->rows8, x.family = w->family, x.config = w->config, x.origin = origin;
     check_ok(store_record(store, &x));
 }
 
@@ -66,7 +66,7 @@ static void a_floor_by_hand(void **state) {
     make_limits(store, ORIGIN_MEASURED);
     /* 4 bits, 4096 x 4096, groups of 128, 1 token: 8 MiB of weights, 32 groups of 4096 x 3, tokens 4096 + 8 * 32,
      * output 2 * 4096. */
-    const struct winner decode = {1, 4096, 4096, 128, "w4a8", "sm90", "promote=2,split_k=4,stages=4", 8000};
+    const struct winner decode = {1, 4096, 4096, 128, 0, "w4a8", "sm90", "promote=2,split_k=4,stages=4", 8000};
     record(store, &decode, ORIGIN_MEASURED);
     const double bytes = 4096.0 * 2048 + 32 * 4096 * 3 + 4096 + 8 * 32 + 2 * 4096;
     assert_near(real(store, "SELECT bytes FROM floor"), bytes);
@@ -87,9 +87,9 @@ static void reasons(void **state) {
     make_limits(store, ORIGIN_MEASURED);
     /* 2048 tokens: 68.7 us of multiplication; conversions over 16 lanes need 127.1 us, three slots over 64 lanes 95.3
      * us. */
-    const struct winner convert = {2048, 4096, 4096, 128, "w4a8", "sm80", "promote=0", 130000};
-    const struct winner far = {2048, 4096, 4096, 128, "w8a8", "sm80", "promote=2", 500000};
-    const struct winner split = {512, 4096, 4096, 128, "w8a8", "sm80", "promote=2,split_k=8", 50000};
+    const struct winner convert = {2048, 4096, 4096, 128, 0, "w4a8", "sm80", "promote=0", 130000};
+    const struct winner far = {2048, 4096, 4096, 128, 4096, "w8a8", "sm80", "promote=2", 500000};
+    const struct winner split = {512, 4096, 4096, 128, 4096, "w8a8", "sm80", "promote=2,split_k=8", 50000};
     record(store, &convert, ORIGIN_MEASURED);
     record(store, &far, ORIGIN_MEASURED);
     record(store, &split, ORIGIN_MEASURED);
@@ -107,11 +107,11 @@ static void reasons(void **state) {
 
 /* The view counts the bytes that the operands of a launch have. */
 static void the_bytes_of_the_operands(void **state) {
-    static const struct winner shapes[] = {{17, 1000, 300, 64, "w4a8", "sm80", "", 1e5},
-                                           {33, 257, 129, 128, "w8a8", "sm80", "", 1e5},
-                                           {256, 4096, 14336, 256, "w4.4a8", "sm80", "", 1e5},
-                                           {4096, 28672, 4096, 128, "w6a8", "sm80", "", 1e6},
-                                           {1, 48, 1000, 128, "w4.8a8", "sm80", "", 1e5}};
+    static const struct winner shapes[] = {{17, 1000, 300, 64, 0, "w4a8", "sm80", "", 1e5},
+                                           {33, 257, 129, 128, 257, "w8a8", "sm80", "", 1e5},
+                                           {256, 4096, 14336, 256, 410, "mixed", "sm80", "", 1e5},
+                                           {4096, 28672, 4096, 128, 14336, "mixed", "sm80", "", 1e6},
+                                           {1, 48, 1000, 128, 10, "mixed", "sm80", "", 1e5}};
     struct fixture *f = *state;
     struct store *store = open_run(f->path, &gpu, &env);
     make_limits(store, ORIGIN_MEASURED);
@@ -119,7 +119,7 @@ static void the_bytes_of_the_operands(void **state) {
         const struct winner *w = &shapes[i];
         struct operands o = {.problem = {.m = w->m, .n = w->n, .k = w->k, .group = w->group}, .quantised = true};
         char sql[80];
-        check_ok(scheme_parse(w->scheme, &o.problem.scheme));
+        o.problem.rows8 = w->rows8;
         record(store, w, ORIGIN_MEASURED);
         snprintf(sql, sizeof sql, "SELECT bytes FROM floor WHERE m = %d", w->m);
         assert_near(real(store, sql), (double)operands_traffic(&o));
@@ -130,7 +130,7 @@ static void the_bytes_of_the_operands(void **state) {
 /* A GPU without limits has no floors, whatever a software device or another GPU has. */
 static void no_limit_of_another(void **state) {
     struct fixture *f = *state;
-    const struct winner one = {16, 4096, 4096, 128, "w4a8", "sm80", "promote=2", 9000};
+    const struct winner one = {16, 4096, 4096, 128, 0, "w4a8", "sm80", "promote=2", 9000};
     struct store_device other = gpu;
     other.uuid = "GPU-2";
     struct store *store = open_run(f->path, &gpu, &env);

@@ -48,7 +48,7 @@ static void texts(void **state) {
          "-DHAS_W8=1 -DHAS_W4=1 -DBF16=1"},
     };
     const struct problem p = {
-        .m = 100, .n = 300, .k = 1000, .group = 256, .scheme = {50}, .dtype = DTYPE_BF16, .bias = 1};
+        .m = 100, .n = 300, .k = 1000, .group = 256, .rows8 = 150, .dtype = DTYPE_BF16, .bias = 1};
     for (int i = 0; i < 3; i++) {
         struct str text = {0}, binary = {0};
         struct config config = config_of(defaults[i].family, ""), same;
@@ -113,7 +113,7 @@ static void options_of_every_knob(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct config config = config_of(cases[i].family, cases[i].config);
-        const struct problem p = {.m = 1, .n = 300, .k = 1000, .group = cases[i].group, .scheme = {cases[i].pct8}};
+        const struct problem p = {.m = 1, .n = 300, .k = 1000, .group = cases[i].group, .rows8 = 3 * cases[i].pct8};
         struct str text = {0};
         config.family->options(&config, &p, &text);
         assert_string_equal(text.data, cases[i].options);
@@ -158,7 +158,7 @@ struct shape_case {
 
 static void check_shape(const struct shape_case *s) {
     const struct config config = config_of(s->family, s->config);
-    const struct problem p = {.m = s->m, .n = s->n, .k = s->k, .group = s->group, .scheme = {s->pct8}};
+    const struct problem p = {.m = s->m, .n = s->n, .k = s->k, .group = s->group, .rows8 = (s->n * s->pct8 + 50) / 100};
     struct launch_shape got;
     memset(&got, 0xa5, sizeof got);
     config.family->shape(&config, &p, s->sms, &got);

@@ -16,7 +16,7 @@
 static const struct device_limits a100 = {80, 108, 166912, 167936, 65536, 2048};
 static const struct device_limits h100 = {90, 132, 232448, 233472, 65536, 2048};
 /* Has both parts and both types of operands, so that every knob means something. */
-static const struct problem mixed = {.m = 33, .n = 257, .k = 300, .group = 128, .scheme = {20}};
+static const struct problem mixed = {.m = 33, .n = 257, .k = 300, .group = 128, .rows8 = 51};
 
 static void read_source(const char *path, struct str *out) {
     struct str full = {0};

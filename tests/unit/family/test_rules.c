@@ -29,7 +29,7 @@ static bool holds(const char *text, const char *pieces) {
 }
 
 static struct problem problem_of(const struct rule *r) {
-    return (struct problem){.m = r->m, .n = r->n, .k = r->k, .group = r->group, .scheme = {r->pct8}};
+    return (struct problem){.m = r->m, .n = r->n, .k = r->k, .group = r->group, .rows8 = (r->n * r->pct8 + 50) / 100};
 }
 
 static void check_rule(const char *family, const struct rule *r, const struct device_limits *limits) {
@@ -73,14 +73,14 @@ static void steps_parts_and_tiles(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         p.n = cases[i].n;
-        p.scheme.pct8 = cases[i].pct8;
+        p.rows8 = (p.n * cases[i].pct8 + 50) / 100;
         const struct parts got = parts_of(&p, 128, cases[i].width8), want = cases[i].want;
         assert_true(got.has8 == want.has8 && got.has4 == want.has4);
         assert_int_equal(got.width8, want.width8);
         assert_int_equal(got.width4, want.width4);
     }
     /* 150 features of each width: 5 tiles of 32 and 3 of 64; 100 tokens: 4 tiles of 32. */
-    p = (struct problem){.m = 100, .n = 300, .k = 1000, .group = 64, .scheme = {50}};
+    p = (struct problem){.m = 100, .n = 300, .k = 1000, .group = 64, .rows8 = 150};
     assert_int_equal(tiles_of(&p, 32, 64, 32), (5 + 3) * 4);
     p.m = 96;
     assert_int_equal(tiles_of(&p, 32, 64, 32), (5 + 3) * 3);

@@ -125,7 +125,7 @@ static void opening(void **state) {
 /* ---- kernels ---- */
 
 static const struct problem decode = {
-    .m = 3, .n = 200, .k = 320, .group = 64, .scheme = {50}, .dtype = DTYPE_BF16, .bias = 1};
+    .m = 3, .n = 200, .k = 320, .group = 64, .rows8 = 100, .dtype = DTYPE_BF16, .bias = 1};
 
 static void config_of(const char *family, const char *text, struct config *out) {
     char reason[160];
@@ -398,7 +398,7 @@ static void write_bundle(void) {
     config_of("sm80", SM80, &config);
     take(kernel_compile(&dev, &config, &decode, &image));
     take(template_hash(hash));
-    const struct bundle_layer layer = {"one", "", 1, decode.n, decode.k, decode.group, "w6a8", "bf16"};
+    const struct bundle_layer layer = {"one", "", 1, decode.n, decode.k, decode.group, decode.rows8, "mixed", "bf16"};
     const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", SM80, image.hash, 1000, BUNDLE_MODELLED};
     /* Other formats than the layer's, never run: a layer of these needs its own quantisation. */
     const struct bundle_fallback fallback = {"sm80", SM80, "w4a8", "fp16", 128, image.hash};
@@ -427,7 +427,7 @@ static enum mt_status open_table(void) {
     if (status != MT_OK)
         assert_non_null(strstr(mt_error_message(), bundle_path.data));
     if (status == MT_OK) {
-        const struct mt_shape shape = {64, 512, 128, MT_FP16, "w4a8"};
+        const struct mt_shape shape = {64, 512, 128, MT_FP16, "w4a8", 0};
         const struct mt_layer *shaped;
         status = mt_table_layer_shaped(table, &shape, &shaped);
         assert_true((status == MT_OK) == (shaped != NULL));

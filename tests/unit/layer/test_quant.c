@@ -15,7 +15,8 @@
 #include <cmocka.h>
 
 static struct problem problem_of(int m, int n, int k, int group, int pct8) {
-    return (struct problem){.m = m, .n = n, .k = k, .group = group, .scheme = {pct8}, .dtype = DTYPE_F16};
+    return (struct problem){
+        .m = m, .n = n, .k = k, .group = group, .rows8 = (int)(((long)n * pct8 + 50) / 100), .dtype = DTYPE_F16};
 }
 
 static float uniform(void) {
@@ -83,30 +84,21 @@ static void schemes_have_names(void **state) {
     (void)state;
     static const struct {
         const char *name;
-        int pct8;
-    } known[] = {{"w4a8", 0}, {"w8a8", 100}, {"w4.4a8", 10}, {"w4.8a8", 20}, {"w6a8", 50}, {"w4.04a8", 1}};
-    char text[16];
+        int per_mille;
+        bool symmetric;
+    } known[] = {{"w4a8", 0, false},    {"w8a8", 1000, false},  {"p0", 0, false},        {"p10", 100, false},
+                 {"p100", 1000, false}, {"p12.5", 125, false},  {"p0.1", 1, false},      {"p99.9", 999, false},
+                 {"w4a8-sym", 0, true}, {"p10-sym", 100, true}, {"p33.3-sym", 333, true}};
     struct scheme scheme;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         assert_int_equal(scheme_parse(known[i].name, &scheme), MT_OK);
-        assert_int_equal(scheme.pct8, known[i].pct8);
-        assert_string_equal(scheme_name(scheme, text), known[i].name);
+        assert_int_equal(scheme.per_mille, known[i].per_mille);
+        assert_int_equal(scheme.symmetric, known[i].symmetric);
     }
-    for (int pct8 = 0; pct8 <= 100; pct8++) {
-        assert_int_equal(scheme_parse(scheme_name((struct scheme){pct8}, text), &scheme), MT_OK);
-        assert_int_equal(scheme.pct8, pct8);
-    }
-    static const struct {
-        const char *name;
-        int pct8;
-    } others[] = {{"w5a8", 25}, {"w4.0a8", 0}, {"w4.00a8", 0}, {"w7.96a8", 99}, {"w4.36a8", 9}, {"w8.0a8", 100}};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        assert_int_equal(scheme_parse(others[i].name, &scheme), MT_OK);
-        assert_int_equal(scheme.pct8, others[i].pct8);
-    }
-    static const char *const unknown[] = {"",        "w",     "w4",     "w4a16",   "w3a8",    "w9a8",     "w8.4a8",
-                                          "w8.04a8", "w4.a8", "w4.:a8", "w4.01a8", "w4.0:a8", "w4.040a8", "w4.4",
-                                          "x4a8",    "w4a8 ", "fp16",   "W4a8",    "w4.-4a8", "w8.01a8"};
+    static const char *const unknown[] = {
+        "",     "w",      "w4",     "w4a16",     "w3a8",   "w9a8", "w4.4a8",       "w6a8",    "p",    "p-1",
+        "p101", "p100.1", "p10.25", "p1.",       "p.5",    "p10%", "x4a8",         "w4a8 ",   "fp16", "W4a8",
+        "p+5",  "mixed",  "w4a8-",  "w4a8-asym", "p10-sy", "-sym", "p99999999999", "w8a8-sym"};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         assert_int_equal(scheme_parse(unknown[i], &scheme), MT_USAGE);
         assert_true(*unknown[i] == 0 || strstr(fail_message(), unknown[i]));
@@ -132,11 +124,11 @@ static void problems_have_sizes(void **state) {
     struct problem p = problem_of(3, 100, 300, 256, 10);
     assert_int_equal(problem_k_padded(&p), 384);
     assert_int_equal(problem_groups(&p), 2);
-    assert_int_equal(problem_rows8(&p), 10);
+    assert_int_equal(p.rows8, 10);
     p = problem_of(1, 1, 1, 64, 50);
     assert_int_equal(problem_k_padded(&p), 128);
     assert_int_equal(problem_groups(&p), 2);
-    assert_int_equal(problem_rows8(&p), 1);
+    assert_int_equal(p.rows8, 1);
     assert_int_equal(problem_check(&p), MT_OK);
     p.group = 96;
     assert_int_equal(problem_check(&p), MT_USAGE);
@@ -153,7 +145,7 @@ static void problems_have_limits(void **state) {
         const char *says; /* NULL: good */
     } cases[] = {
         {{.m = 1, .n = 1, .k = 1, .group = 64}, NULL},
-        {{.m = 1 << 24, .n = 1 << 24, .k = 1 << 24, .group = 256, .scheme = {100}}, NULL},
+        {{.m = 1 << 24, .n = 1 << 24, .k = 1 << 24, .group = 256, .rows8 = 1 << 24}, NULL},
         {{.m = 1, .n = 1, .k = 1, .group = 128}, NULL},
         {{.m = 0, .n = 1, .k = 1, .group = 64}, "M is 0; it must be between 1 and 16777216"},
         {{.m = 1, .n = 0, .k = 1, .group = 64}, "N is 0;"},
@@ -163,8 +155,9 @@ static void problems_have_limits(void **state) {
         {{.m = 1, .n = 1, .k = 16777217, .group = 64}, "K is 16777217;"},
         {{.m = 1, .n = 1, .k = 1, .group = 32}, "the group size is 32; it must be 64, 128 or 256"},
         {{.m = 1, .n = 1, .k = 1, .group = 512}, "the group size is 512;"},
-        {{.m = 1, .n = 1, .k = 1, .group = 64, .scheme = {-1}}, "-1 percent of 8-bit features; it must be between 0"},
-        {{.m = 1, .n = 1, .k = 1, .group = 64, .scheme = {101}}, "101 percent of 8-bit features"},
+        {{.m = 1, .n = 1, .k = 1, .group = 64, .rows8 = -1},
+         "-1 of 1 output features are to keep 8 bits; it must be between 0 and all"},
+        {{.m = 1, .n = 1, .k = 1, .group = 64, .rows8 = 2}, "2 of 1 output features"},
     };
     struct quant_acts acts;
     uint16_t x = 0;
@@ -177,25 +170,21 @@ static void problems_have_limits(void **state) {
         assert_null(acts.q);
     }
     /* Half a feature is one. */
-    struct problem p = problem_of(1, 5, 1, 64, 10);
-    assert_int_equal(problem_rows8(&p), 1);
-    p.n = 4;
-    assert_int_equal(problem_rows8(&p), 0);
-    p = problem_of(1, 49, 1, 64, 1);
-    assert_int_equal(problem_rows8(&p), 0);
-    p.n = 50;
-    assert_int_equal(problem_rows8(&p), 1);
-    p = problem_of(1, 1 << 24, 1, 64, 100);
-    assert_int_equal(problem_rows8(&p), 1 << 24);
+    const struct scheme one = {10, false}, ten = {100, false}, all = {1000, false};
+    assert_int_equal(scheme_rows8(ten, 5), 1);
+    assert_int_equal(scheme_rows8(ten, 4), 0);
+    assert_int_equal(scheme_rows8(one, 49), 0);
+    assert_int_equal(scheme_rows8(one, 50), 1);
+    assert_int_equal(scheme_rows8(all, 1 << 24), 1 << 24);
 }
 
 static void problems_are_compared_in_every_member(void **state) {
     (void)state;
-    const struct problem p = {.m = 1, .n = 2, .k = 3, .group = 64, .scheme = {5}, .dtype = DTYPE_F16, .bias = 0};
+    const struct problem p = {.m = 1, .n = 2, .k = 3, .group = 64, .rows8 = 1, .dtype = DTYPE_F16, .bias = 0};
     struct problem q[7];
     for (int i = 0; i < 7; i++)
         q[i] = p;
-    q[0].m++, q[1].n++, q[2].k++, q[3].group++, q[4].scheme.pct8++, q[5].dtype = DTYPE_BF16, q[6].bias++;
+    q[0].m++, q[1].n++, q[2].k++, q[3].group++, q[4].rows8++, q[5].dtype = DTYPE_BF16, q[6].bias++;
     assert_true(problem_equal(&p, &p));
     for (int i = 0; i < 7; i++)
         assert_false(problem_equal(&p, &q[i]));
@@ -238,7 +227,7 @@ static void weights_stay_within_half_a_step(void **state) {
                 w[at] = uniform() * 0.1f + (at / p.k % 3 == 0 ? 0.3f : at / p.k % 7 == 0 ? -0.2f : 0);
             struct quant_layer layer;
             assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_OK);
-            assert_int_equal(layer.part[MT_PART_W8].rows, problem_rows8(&p));
+            assert_int_equal(layer.part[MT_PART_W8].rows, p.rows8);
             assert_int_equal(layer.part[MT_PART_W8].rows + layer.part[MT_PART_W4].rows, p.n);
             for (int part = 0; part < MT_PARTS; part++)
                 part_check(&layer, &layer.part[part], w);
@@ -373,7 +362,7 @@ static void the_caller_may_choose_the_wide_features(void **state) {
     memset(is8, 1, sizeof is8);
     assert_int_equal(quant_layer_init(&layer, &p, w, is8), MT_USAGE);
     assert_non_null(strstr(fail_message(), "20 of 20 features"));
-    p.scheme.pct8 = 100;
+    p.rows8 = p.n;
     assert_int_equal(quant_layer_init(&layer, &p, w, is8), MT_OK);
     assert_null(wide->columns);
     assert_int_equal(narrow->rows, 0);

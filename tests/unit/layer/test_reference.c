@@ -58,10 +58,10 @@ static long double naive(const struct fixture *f, const struct quant_part *part,
 static void reference_is_the_naive_sum(void **state) {
     (void)state;
     static const struct problem problems[] = {
-        {.m = 3, .n = 37, .k = 300, .group = 128, .scheme = {50}, .dtype = DTYPE_F16, .bias = 1},
-        {.m = 1, .n = 100, .k = 300, .group = 256, .scheme = {10}, .dtype = DTYPE_BF16},
-        {.m = 5, .n = 16, .k = 129, .group = 64, .scheme = {0}, .dtype = DTYPE_F16},
-        {.m = 2, .n = 9, .k = 640, .group = 256, .scheme = {100}, .dtype = DTYPE_F16, .bias = 1},
+        {.m = 3, .n = 37, .k = 300, .group = 128, .rows8 = 19, .dtype = DTYPE_F16, .bias = 1},
+        {.m = 1, .n = 100, .k = 300, .group = 256, .rows8 = 10, .dtype = DTYPE_BF16},
+        {.m = 5, .n = 16, .k = 129, .group = 64, .rows8 = 0, .dtype = DTYPE_F16},
+        {.m = 2, .n = 9, .k = 640, .group = 256, .rows8 = 9, .dtype = DTYPE_F16, .bias = 1},
     };
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
         struct fixture f;
@@ -134,8 +134,8 @@ static void reference_is_exact_in_order(void **state) {
                             .n = 1 + (int)(lrand48() % 70),
                             .k = 1 + (int)(lrand48() % 700),
                             .group = groups[i % 3],
-                            .scheme = {shares[i / 3 % 3]},
                             .dtype = i % 2 ? DTYPE_BF16 : DTYPE_F16};
+        p.rows8 = (p.n * shares[i / 3 % 3] + 50) / 100;
         fixture_init(&f, p);
         reference_plain = true;
         assert_int_equal(reference_init(&plain, &p, &f.layer, &f.acts, NULL), MT_OK);
@@ -162,8 +162,8 @@ static void verdict_catches_planted_errors(void **state) {
     (void)state;
     for (int type = DTYPE_F16; type <= DTYPE_BF16; type++) {
         struct fixture f;
-        fixture_init(
-            &f, (struct problem){.m = 7, .n = 33, .k = 256, .group = 128, .scheme = {20}, .dtype = (enum dtype)type});
+        fixture_init(&f,
+                     (struct problem){.m = 7, .n = 33, .k = 256, .group = 128, .rows8 = 7, .dtype = (enum dtype)type});
         int ldy = f.p.n + 5;
         uint16_t *y = output_of(&f);
         struct verdict verdict;
@@ -355,7 +355,7 @@ static void the_first_wrong_element_is_told(void **state) {
 static void reference_refuses_other_shapes(void **state) {
     (void)state;
     struct fixture f;
-    fixture_init(&f, (struct problem){.m = 2, .n = 3, .k = 64, .group = 64, .scheme = {0}});
+    fixture_init(&f, (struct problem){.m = 2, .n = 3, .k = 64, .group = 64, .rows8 = 0});
     struct reference ref;
     for (int i = 0; i < 5; i++) {
         struct problem other = f.p;

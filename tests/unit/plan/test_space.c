@@ -223,7 +223,7 @@ static bool runs(const struct coverage *c, const struct config *config, const ch
     bool some = false;
     for (int i = 0; i < 3 && !some; i++) {
         struct problem p = {.m = c->shape[i][0], .n = c->shape[i][1], .k = c->shape[i][2], .group = 128};
-        assert_int_equal(scheme_parse(scheme, &p.scheme), MT_OK);
+        assert_int_equal(problem_set_scheme(&p, scheme), MT_OK);
         some = config_allowed(config, &p, &c->limits, reason);
     }
     return some;

@@ -56,7 +56,7 @@ static void make_strange(const char *path) {
     m.median_ns = 5000, m.low_ns = 4000, m.high_ns = 6000;
     check_ok(store_record(store, &m));
     m.family = "sm90", m.config = "tile_n=128,mode=fast,,big=99999999999999999999,neg=-3,bare,pad=007",
-    m.scheme = "w4.4a8";
+    m.scheme = "mixed", m.rows8 = 6;
     check_ok(store_record(store, &m));
     store_close(store);
     store = open_run(path, &soft, &other); /* measures nothing */

@@ -529,7 +529,7 @@ static const struct costs_by_hand by_hand[] = {
 static void test_costs_by_hand(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof by_hand / sizeof *by_hand; i++) {
-        struct problem p = {.m = 40, .n = 1000, .k = 4000, .group = 128, .scheme.pct8 = by_hand[i].pct8};
+        struct problem p = {.m = 40, .n = 1000, .k = 4000, .group = 128, .rows8 = 10 * by_hand[i].pct8};
         struct config config;
         struct model_point point;
         assert_int_equal(config_parse(family_find(by_hand[i].family), by_hand[i].config, &config), MT_OK);

@@ -256,7 +256,7 @@ static void borrowed_kernels_fit_the_shape(void **state) {
     assert_int_equal(mt_workspace_bytes(table, other, 100000), 0);
     layer_release(other);
 
-    p = (struct problem){.n = 4, .k = 14336, .group = 64, .scheme = {10}, .dtype = DTYPE_BF16};
+    p = (struct problem){.n = 4, .k = 14336, .group = 64, .rows8 = 1, .dtype = DTYPE_BF16};
     assert_int_equal(layer_derive(table, &p, &other), MT_USAGE); /* no feature would keep 8 bits */
     p.n = 100;
     assert_int_equal(layer_derive(table, &p, &other), MT_OK); /* far, but there is no default for these formats */
@@ -525,7 +525,7 @@ static void codes_are_packed_as_floats_are(void **state) {
                                                     .columns_bytes = 90 * 4}};
     struct sample s;
     struct mt_table *table = table_of(&s, 0);
-    struct problem p = {.n = 100, .k = 300, .group = 64, .scheme = {10}, .dtype = DTYPE_BF16};
+    struct problem p = {.n = 100, .k = 300, .group = 64, .rows8 = 10, .dtype = DTYPE_BF16};
     struct mt_layer *layer;
     struct mt_packed *from_floats, *from_codes;
     struct quant_layer quantised;

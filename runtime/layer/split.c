@@ -1,0 +1,37 @@
+#include "split.h"
+#include "pack.h"
+#include "templates/gemm_args.h"
+
+static size_t part_bytes(const struct problem *p, int bits, int rows, bool zeros) {
+    int padded = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+    return packed_bytes(bits, padded, problem_k_padded(p)) +
+           (size_t)padded * (size_t)problem_groups(p) * (size_t)(2 + zeros);
+}
+
+size_t split_bytes(const struct problem *p) {
+    return part_bytes(p, 8, p->rows8, false) + part_bytes(p, 4, p->n - p->rows8, problem_has_zeros(p));
+}
+
+static double bytes_at(const struct problem *p, int rows8) {
+    struct problem q = *p;
+    q.rows8 = rows8;
+    return (double)split_bytes(&q);
+}
+
+double split_estimate(const struct problem *p, struct split_time low, struct split_time high) {
+    const double here = (double)split_bytes(p), below = bytes_at(p, low.rows8), above = bytes_at(p, high.rows8);
+    if (low.ns <= 0 && high.ns <= 0)
+        return 0;
+    if (low.ns <= 0)
+        return high.ns * here / above;
+    if (high.ns <= 0)
+        return low.ns * here / below;
+    return above > below ? low.ns + (high.ns - low.ns) * (here - below) / (above - below) : low.ns;
+}
+
+int split_filled(int rows8, int n, int fill) {
+    if (rows8 <= 0)
+        return 0;
+    int filled = (rows8 + fill - 1) / fill * fill;
+    return filled < n ? filled : n;
+}

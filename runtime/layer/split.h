@@ -1,0 +1,25 @@
+/* How many of a layer's features keep 8 bits: what that costs, and what other numbers tell of it. */
+#ifndef MT_SPLIT_H
+#define MT_SPLIT_H
+
+#include "problem.h"
+#include <stddef.h>
+
+/* Bytes of a layer's packed weights, scales and zero points: what a launch must read of it, whatever M. They grow
+ * linearly with rows8, up to the padding of the two parts to 16 features. */
+size_t split_bytes(const struct problem *p);
+
+/* Where a kernel was timed. */
+struct split_time {
+    int rows8;
+    double ns; /* 0: it was not */
+};
+/* What a kernel takes at `p`, from its times at the two neighbouring splits of the layer: linear in bytes between them;
+ * in proportion to the bytes where there is only one time; 0 where there is none. */
+double split_estimate(const struct problem *p, struct split_time low, struct split_time high);
+
+/* The features that keep 8 bits when a part is filled up to a multiple of `fill` (1: as chosen): never from 0, and
+ * never more than the n that there are. After a cut for tensor parallelism, for each rank. */
+int split_filled(int rows8, int n, int fill);
+
+#endif
