@@ -1,4 +1,4 @@
--- The database as version 8 has it: db/schema.sql and all steps after it, as one. What tables and views
+-- The database as version 9 has it: db/schema.sql and all steps after it, as one. What tables and views
 -- mean stands at the heads of the steps. For people: the program never reads this file. To change it, add
 -- a step and run `make db/current.sql`; tests/unit/db/test_schema.c compares.
 
@@ -85,7 +85,7 @@ CREATE TABLE measurement (
     config      INTEGER NOT NULL REFERENCES config,
     m           INTEGER NOT NULL CHECK (m > 0),
     group_size  INTEGER NOT NULL CHECK (group_size >= 0), -- 0 where there are no groups
-    scheme      TEXT NOT NULL CHECK (scheme <> ''), -- a baseline has 'fp16' or 'bf16'
+    scheme      TEXT NOT NULL CHECK (scheme <> ''), -- 'w4a8', 'w8a8', 'mixed', 'w4a8-sym', 'mixed-sym'; a baseline has 'fp16' or 'bf16'
     dtype       TEXT NOT NULL CHECK (dtype IN ('fp16', 'bf16')),
     binary      TEXT NOT NULL, -- cache key of the image; '' for library kernels and where nothing was built
     outcome     TEXT NOT NULL CHECK (outcome IN ('ok', 'refused', 'compile-failed', 'launch-failed', 'wrong', 'timeout', 'crash',
@@ -103,6 +103,7 @@ CREATE TABLE measurement (
     created     INTEGER NOT NULL,
     rejected    INTEGER NOT NULL CHECK (rejected >= 0), -- samples that were thrown away
     low_clock   REAL CHECK (low_clock > 0), -- NULL if no clock was too low
+    rows8       INTEGER NOT NULL CHECK (rows8 >= 0), -- output features that keep 8 bits; 0 for a baseline
     CHECK (CASE outcome
            WHEN 'ok' THEN samples IS NOT NULL AND median_ns IS NOT NULL AND low_ns IS NOT NULL AND high_ns IS NOT NULL
            ELSE samples IS NULL AND median_ns IS NULL AND low_ns IS NULL AND high_ns IS NULL END)
@@ -120,17 +121,6 @@ BEGIN
     SELECT RAISE(ABORT, 'a time on a software device is modelled, never measured');
 END;
 
-CREATE VIEW winner AS
-SELECT *
-FROM (SELECT *, row_number() OVER (PARTITION BY device, layer_id, m, scheme, group_size, dtype, cache_state, origin
-                                   ORDER BY split_k, stages, smem_bytes, registers, family, config) AS place
-      FROM (SELECT *, first_value(median_ns) OVER fastest AS fastest_ns, first_value(high_ns) OVER fastest AS fastest_high_ns
-            FROM current WHERE outcome = 'ok' AND NOT is_baseline
-            WINDOW fastest AS (PARTITION BY device, layer_id, m, scheme, group_size, dtype, cache_state, origin
-                               ORDER BY median_ns, high_ns DESC))
-      WHERE median_ns <= 1.01 * fastest_ns OR low_ns <= fastest_high_ns)
-WHERE place = 1;
-
 CREATE VIEW peer_release AS
 SELECT device, family, release
 FROM (SELECT run.device, peer.family, substr(peer.config, 1, instr(peer.config || ',', ',') - 1) AS release,
@@ -139,42 +129,6 @@ FROM (SELECT run.device, peer.family, substr(peer.config, 1, instr(peer.config |
       JOIN measurement AS x ON x.config = peer.id
       JOIN run ON run.id = x.run)
 WHERE age = 1;
-
-CREATE VIEW current AS
-SELECT *
-FROM (SELECT *, row_number() OVER (PARTITION BY device, layer_id, m, scheme, group_size, dtype, cache_state, origin, config_id
-                                   ORDER BY created DESC, id) AS age
-      FROM fact WHERE NOT stale AND NOT is_peer)
-WHERE age = 1;
-
-CREATE VIEW current_peer AS
-SELECT *
-FROM (SELECT *, row_number() OVER (PARTITION BY device, n, k, m, scheme, group_size, dtype, cache_state, origin, config_id
-                                   ORDER BY created DESC, id) AS age
-      FROM fact WHERE NOT stale AND is_peer)
-WHERE age = 1;
-
-CREATE VIEW peer AS
-WITH w AS MATERIALIZED (
-    SELECT * FROM winner -- once, not for every peer
-), beside AS (
-    SELECT p.device, p.device_name, p.uuid, p.cc, p.sm_count, p.software, coalesce(w.layer_id, p.layer_id) AS layer_id,
-           coalesce(w.model, p.model) AS model, coalesce(w.layer, p.layer) AS layer, p.n, p.k, coalesce(w.tp, p.tp) AS tp,
-           p.m, coalesce(w.scheme, p.scheme) AS scheme, coalesce(w.group_size, p.group_size) AS group_size,
-           coalesce(w.dtype, p.dtype) AS dtype, p.cache_state, p.origin,
-           w.id AS winner_id, w.family, w.config, w.median_ns, w.low_ns, w.high_ns,
-           p.id AS peer_id, p.family AS peer_family, p.config AS peer_config, p.scheme AS peer_scheme,
-           p.group_size AS peer_group, p.dtype AS peer_dtype, p.median_ns AS peer_ns, p.low_ns AS peer_low_ns,
-           p.high_ns AS peer_high_ns,
-           p.median_ns / w.median_ns AS ratio, p.low_ns / w.high_ns AS ratio_low, p.high_ns / w.low_ns AS ratio_high,
-           max(w.dtype = p.dtype) OVER (PARTITION BY p.id, w.layer_id, w.scheme, w.group_size) AS has_own_type
-    FROM current_peer AS p
-    LEFT JOIN w
-        ON w.device = p.device AND w.n = p.n AND w.k = p.k AND w.m = p.m AND w.cache_state = p.cache_state
-           AND w.origin = p.origin AND (p.scheme NOT LIKE 'w%a8' OR w.scheme = p.scheme) AND p.group_size IN (0, w.group_size)
-    WHERE p.outcome = 'ok'
-)
-SELECT * FROM beside WHERE winner_id IS NULL OR (dtype = peer_dtype) = has_own_type;
 
 CREATE VIEW baseline AS
 SELECT *
@@ -199,36 +153,6 @@ FROM (SELECT device, environment.driver_version, environment.nvrtc_version, envi
       JOIN environment ON environment.id = sweep.environment
       WHERE own OR EXISTS (SELECT 1 FROM measurement WHERE measurement.run = sweep.id))
 WHERE age = 1;
-
-CREATE VIEW fact AS
-SELECT x.id, x.run, run.device, x.layer AS layer_id, x.config AS config_id,
-       device.name AS device_name, device.uuid, device.cc, device.sm_count, device.software,
-       layer.model, layer.layer, layer.n, layer.k, layer.tp,
-       x.m, x.scheme, x.group_size, x.dtype, x.cache_state, x.origin,
-       x.scheme IN ('fp16', 'bf16') AS is_baseline,
-       config.library AS is_library, config.family GLOB 'peer:*' AS is_peer, config.family, config.config, x.binary,
-       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'split_k'), 1) AS split_k,
-       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'stages'), 0) AS stages,
-       x.registers, x.smem_bytes, x.spill_bytes,
-       x.outcome, x.message, length(x.samples) / 8 AS sample_count, x.median_ns, x.low_ns, x.high_ns, x.created,
-       x.rejected, x.low_clock, run.missing,
-       environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.cublas_version,
-       environment.clocks, environment.time_model,
-       NOT (environment.driver_version = toolchain.driver_version AND environment.time_model = toolchain.time_model
-            AND CASE WHEN config.family GLOB 'peer:*'
-                THEN substr(config.config, 1, instr(config.config || ',', ',') - 1) = coalesce(peer_release.release, '')
-                WHEN config.library
-                THEN environment.cublas_version = toolchain.cublas_version
-                ELSE environment.nvrtc_version = toolchain.nvrtc_version
-                     AND environment.template_hash = toolchain.template_hash END) AS stale
-FROM measurement AS x
-JOIN run ON run.id = x.run
-JOIN device ON device.id = run.device
-JOIN environment ON environment.id = run.environment
-JOIN layer ON layer.id = x.layer
-JOIN config ON config.id = x.config
-JOIN toolchain ON toolchain.device = run.device
-LEFT JOIN peer_release ON peer_release.device = run.device AND peer_release.family = config.family;
 
 CREATE VIEW reach AS
 SELECT device, origin,
@@ -278,19 +202,95 @@ FROM winner
 LEFT JOIN baseline USING (device, n, k, m, dtype, cache_state, origin)
 LEFT JOIN quantisation USING (device, k, m, group_size, dtype, cache_state, origin);
 
+CREATE VIEW fact AS
+SELECT x.id, x.run, run.device, x.layer AS layer_id, x.config AS config_id,
+       device.name AS device_name, device.uuid, device.cc, device.sm_count, device.software,
+       layer.model, layer.layer, layer.n, layer.k, layer.tp,
+       x.m, x.scheme, x.rows8, x.group_size, x.dtype, x.cache_state, x.origin,
+       x.scheme IN ('fp16', 'bf16') AS is_baseline,
+       config.library AS is_library, config.family GLOB 'peer:*' AS is_peer, config.family, config.config, x.binary,
+       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'split_k'), 1) AS split_k,
+       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'stages'), 0) AS stages,
+       x.registers, x.smem_bytes, x.spill_bytes,
+       x.outcome, x.message, length(x.samples) / 8 AS sample_count, x.median_ns, x.low_ns, x.high_ns, x.created,
+       x.rejected, x.low_clock, run.missing,
+       environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.cublas_version,
+       environment.clocks, environment.time_model,
+       NOT (environment.driver_version = toolchain.driver_version AND environment.time_model = toolchain.time_model
+            AND CASE WHEN config.family GLOB 'peer:*'
+                THEN substr(config.config, 1, instr(config.config || ',', ',') - 1) = coalesce(peer_release.release, '')
+                WHEN config.library
+                THEN environment.cublas_version = toolchain.cublas_version
+                ELSE environment.nvrtc_version = toolchain.nvrtc_version
+                     AND environment.template_hash = toolchain.template_hash END) AS stale
+FROM measurement AS x
+JOIN run ON run.id = x.run
+JOIN device ON device.id = run.device
+JOIN environment ON environment.id = run.environment
+JOIN layer ON layer.id = x.layer
+JOIN config ON config.id = x.config
+JOIN toolchain ON toolchain.device = run.device
+LEFT JOIN peer_release ON peer_release.device = run.device AND peer_release.family = config.family;
+
+CREATE VIEW current AS
+SELECT *
+FROM (SELECT *, row_number() OVER (PARTITION BY device, layer_id, m, scheme, rows8, group_size, dtype, cache_state, origin, config_id
+                                   ORDER BY created DESC, id) AS age
+      FROM fact WHERE NOT stale AND NOT is_peer)
+WHERE age = 1;
+
+CREATE VIEW current_peer AS
+SELECT *
+FROM (SELECT *, row_number() OVER (PARTITION BY device, n, k, m, scheme, rows8, group_size, dtype, cache_state, origin, config_id
+                                   ORDER BY created DESC, id) AS age
+      FROM fact WHERE NOT stale AND is_peer)
+WHERE age = 1;
+
+CREATE VIEW winner AS
+SELECT *
+FROM (SELECT *, row_number() OVER (PARTITION BY device, layer_id, m, scheme, rows8, group_size, dtype, cache_state, origin
+                                   ORDER BY split_k, stages, smem_bytes, registers, family, config) AS place
+      FROM (SELECT *, first_value(median_ns) OVER fastest AS fastest_ns, first_value(high_ns) OVER fastest AS fastest_high_ns
+            FROM current WHERE outcome = 'ok' AND NOT is_baseline
+            WINDOW fastest AS (PARTITION BY device, layer_id, m, scheme, rows8, group_size, dtype, cache_state, origin
+                               ORDER BY median_ns, high_ns DESC))
+      WHERE median_ns <= 1.01 * fastest_ns OR low_ns <= fastest_high_ns)
+WHERE place = 1;
+
+CREATE VIEW peer AS
+WITH w AS MATERIALIZED (
+    SELECT * FROM winner -- once, not for every peer
+), beside AS (
+    SELECT p.device, p.device_name, p.uuid, p.cc, p.sm_count, p.software, coalesce(w.layer_id, p.layer_id) AS layer_id,
+           coalesce(w.model, p.model) AS model, coalesce(w.layer, p.layer) AS layer, p.n, p.k, coalesce(w.tp, p.tp) AS tp,
+           p.m, coalesce(w.scheme, p.scheme) AS scheme, coalesce(w.rows8, p.rows8) AS rows8, coalesce(w.group_size, p.group_size) AS group_size,
+           coalesce(w.dtype, p.dtype) AS dtype, p.cache_state, p.origin,
+           w.id AS winner_id, w.family, w.config, w.median_ns, w.low_ns, w.high_ns,
+           p.id AS peer_id, p.family AS peer_family, p.config AS peer_config, p.scheme AS peer_scheme,
+           p.group_size AS peer_group, p.dtype AS peer_dtype, p.median_ns AS peer_ns, p.low_ns AS peer_low_ns,
+           p.high_ns AS peer_high_ns,
+           p.median_ns / w.median_ns AS ratio, p.low_ns / w.high_ns AS ratio_low, p.high_ns / w.low_ns AS ratio_high,
+           max(w.dtype = p.dtype) OVER (PARTITION BY p.id, w.layer_id, w.scheme, w.rows8, w.group_size) AS has_own_type
+    FROM current_peer AS p
+    LEFT JOIN w
+        ON w.device = p.device AND w.n = p.n AND w.k = p.k AND w.m = p.m AND w.cache_state = p.cache_state
+           AND w.origin = p.origin AND (p.scheme NOT IN ('w4a8', 'w8a8', 'mixed', 'w4a8-sym', 'mixed-sym') OR (w.scheme = p.scheme AND w.rows8 = p.rows8)) AND p.group_size IN (0, w.group_size)
+    WHERE p.outcome = 'ok'
+)
+SELECT * FROM beside WHERE winner_id IS NULL OR (dtype = peer_dtype) = has_own_type;
+
 CREATE VIEW floor AS
 WITH shape AS (
     SELECT *, (k + 127) / 128 * 128 AS k_padded,
-           (n * CAST(round(25 * (CAST(substr(scheme, 2, instr(scheme, 'a8') - 2) AS REAL) - 4)) AS INTEGER) + 50) / 100 AS rows8,
            (SELECT value FROM knob WHERE knob.config = config_id AND name = 'promote') AS promote
-    FROM winner WHERE cache_state IN ('serving', 'cold') AND scheme GLOB 'w*a8' AND group_size > 0
+    FROM winner WHERE cache_state IN ('serving', 'cold') AND scheme IN ('w4a8', 'w8a8', 'mixed', 'w4a8-sym', 'mixed-sym') AND group_size > 0
 ), padded AS (
     SELECT *, (k_padded + group_size - 1) / group_size AS groups, (rows8 + 15) / 16 * 16 AS padded8,
            (n - rows8 + 15) / 16 * 16 AS padded4
     FROM shape
 ), counted AS (
     SELECT padded.*, reach.*,
-           padded8 * k_padded + padded4 * k_padded / 2 + groups * (2 * padded8 + 3 * padded4)
+           padded8 * k_padded + padded4 * k_padded / 2 + groups * (2 * padded8 + iif(scheme GLOB '*-sym', 2, 3) * padded4)
                + iif(cache_state = 'cold', m * (k_padded + 8 * groups) + 2 * m * n, 0) AS bytes,
            2.0 * m * n * k AS operations, 1.0 * m * n * groups AS promotions, fma_lanes * sm_count * clock_mhz / 1e3 AS fma_per_ns,
            convert_lanes * sm_count * clock_mhz / 1e3 AS converted_per_ns
@@ -307,7 +307,7 @@ WITH shape AS (
 ), gaps AS (
     SELECT *, median_ns - floor_ns AS gap_ns, max(coalesce(promote_ns, 0) - floor_ns, 0) AS promote_gap_ns FROM bounded
 )
-SELECT id, device, device_name, uuid, origin, layer_id, model, layer, n, k, tp, m, scheme, group_size, dtype, cache_state, family, config,
+SELECT id, device, device_name, uuid, origin, layer_id, model, layer, n, k, tp, m, scheme, rows8, group_size, dtype, cache_state, family, config,
        median_ns, bytes, operations, memory_ns, tensor_ns, floor_ns, term, median_ns / floor_ns AS over_floor, gap_ns,
        launch_ns, split_ns, promote_ns,
        CASE WHEN max(launch_ns, split_ns, promote_gap_ns) < gap_ns / 4 THEN 'unknown'
@@ -320,6 +320,6 @@ CREATE VIEW headline AS
 SELECT speedup.*, floor.floor_ns, floor.floor_ns / speedup.median_ns AS floor_share,
        floor.floor_ns / (speedup.median_ns + speedup.quantize_ns) AS floor_share_with_quantize,
        speedup.cache_state = first_value(speedup.cache_state)
-           OVER (PARTITION BY speedup.device, speedup.layer_id, speedup.m, speedup.scheme, speedup.group_size, speedup.dtype, speedup.origin
+           OVER (PARTITION BY speedup.device, speedup.layer_id, speedup.m, speedup.scheme, speedup.rows8, speedup.group_size, speedup.dtype, speedup.origin
                  ORDER BY speedup.cache_state <> 'serving', speedup.cache_state <> 'cold') AS is_headline
 FROM speedup LEFT JOIN floor ON floor.id = speedup.id;

@@ -1,6 +1,6 @@
 -- The curves of one set: winners beside the baseline, one line of the plot after the other.
--- A word tells splits of a layer apart: mixed-10.0%.
-SELECT layer, iif(rows8 IN (0, n), scheme, printf('%s-%.1f%%', scheme, 100.0 * rows8 / n)) AS scheme,
+-- A word tells splits of a layer apart, by the share of features in 8 bits: p10, p33.3-sym.
+SELECT layer, iif(rows8 IN (0, n), scheme, replace(printf('p%.1f', 100.0 * rows8 / n), '.0', '') || replace(scheme, 'mixed', '')) AS scheme,
        n, k, m, median_ns / 1000 AS median_us, low_ns / 1000 AS low_us, high_ns / 1000 AS high_us,
        baseline_ns / 1000 AS baseline_us, ratio, ratio_low, ratio_high,
        ratio_with_quantize, ratio_with_quantize_low, ratio_with_quantize_high, floor_share, floor_share_with_quantize, states_differ,

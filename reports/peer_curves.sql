@@ -1,5 +1,5 @@
 -- The curves of one set: the winner over each peer, in its fastest configuration.
-SELECT layer, iif(rows8 IN (0, n), scheme, printf('%s-%.1f%%', scheme, 100.0 * rows8 / n)) AS scheme,
+SELECT layer, iif(rows8 IN (0, n), scheme, replace(printf('p%.1f', 100.0 * rows8 / n), '.0', '') || replace(scheme, 'mixed', '')) AS scheme,
        substr(peer_family, 6) AS peer, n, m, min(peer_ns) / 1000 AS peer_us, median_ns / 1000 AS median_us,
        ratio, ratio_low, ratio_high, peer_dtype, peer_config, config
 FROM asked_peer

@@ -39,12 +39,18 @@ bool problem_equal(const struct problem *a, const struct problem *b) {
            problem_symmetric(a) == problem_symmetric(b) && a->dtype == b->dtype && a->bias == b->bias;
 }
 
+enum { W4A8, W4A8_SYM, W8A8, MIXED, MIXED_SYM, SCHEMES };
+static const char *const schemes[SCHEMES] = {"w4a8", "w4a8-sym", "w8a8", "mixed", "mixed-sym"};
+
 const char *problem_scheme(const struct problem *p) {
-    if (p->rows8 == p->n)
-        return "w8a8";
-    if (p->rows8 == 0)
-        return p->symmetric ? "w4a8-sym" : "w4a8";
-    return p->symmetric ? "mixed-sym" : "mixed";
+    return schemes[p->rows8 == p->n ? W8A8 : (p->rows8 ? MIXED : W4A8) + p->symmetric];
+}
+
+bool problem_scheme_known(const char *name) {
+    int i = 0;
+    while (i < SCHEMES && strcmp(schemes[i], name) != 0)
+        i++;
+    return i < SCHEMES;
 }
 
 enum mt_status problem_take_scheme(struct problem *p, const char *scheme) {

@@ -25,6 +25,7 @@ bool problem_equal(const struct problem *a, const struct problem *b);
 /* What a kernel is built for: "w4a8", "w8a8", "mixed" where both widths are there; "w4a8-sym" and "mixed-sym" where
  * 4-bit features have no zero points. */
 const char *problem_scheme(const struct problem *p);
+bool problem_scheme_known(const char *name); /* one of these */
 /* Sets `symmetric` from such a name; n and rows8 are set. MT_USAGE if the name is not that of a problem with these. */
 enum mt_status problem_take_scheme(struct problem *p, const char *scheme);
 bool problem_symmetric(const struct problem *p); /* has 4-bit features, and they are symmetric */

@@ -107,7 +107,7 @@ def measure(args, space, device, m, folder):
                     "--space", space, "--db", db], check=True, env=environment, stdout=subprocess.DEVNULL)
     traced = {line["label"]: line for line in map(json.loads, open(trace, encoding="utf-8"))}
     rows = sqlite3.connect(db).execute(
-        "SELECT printf('%s|%s|%d|%d|%d|%s|%d|%s', family, config, m, n, k, scheme, group_size, dtype), config, binary FROM current "
+        "SELECT printf('%s|%s|%d|%d|%d|%s|%d|%d|%s', family, config, m, n, k, scheme, rows8, group_size, dtype), config, binary FROM current "
         "WHERE outcome = 'ok' AND family GLOB 'sm*'").fetchall()
     images, loops = dict(images_of(cache)), {}
     want, now, before = [], [], []

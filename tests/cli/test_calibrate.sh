@@ -24,7 +24,7 @@ python3 - "$db" "$trace" <<'EOS' >"$TMPDIR/err" 2>&1 || verdict+=" the trace is 
 import json, sqlite3, sys
 lines = {json.loads(line)["label"]: json.loads(line)["seconds"] * 1e9 for line in open(sys.argv[2])}
 rows = sqlite3.connect(sys.argv[1]).execute(
-    "SELECT printf('%s|%s|%d|%d|%d|%s|%d|%s', family, config, m, n, k, scheme, group_size, dtype), median_ns FROM current WHERE outcome = 'ok'")
+    "SELECT printf('%s|%s|%d|%d|%d|%s|%d|%d|%s', family, config, m, n, k, scheme, rows8, group_size, dtype), median_ns FROM current WHERE outcome = 'ok'")
 rows = dict(rows.fetchall())
 assert len(rows) > 24 and set(rows) <= set(lines), (len(rows), set(rows) - set(lines))
 for label, ns in rows.items():  # what lies between two launches, or two nodes of a graph

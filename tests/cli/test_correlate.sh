@@ -67,7 +67,7 @@ sqlite3 "$TMPDIR/models.db" "
     INSERT INTO run SELECT 9, device, 3, command, started + 1, missing FROM old;
     INSERT INTO measurement
     SELECT 9, 9, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, low_ns, high_ns,
-           registers, smem_bytes, spill_bytes, created + 1000, rejected, low_clock
+           registers, smem_bytes, spill_bytes, created + 1000, rejected, low_clock, rows8
     FROM measurement WHERE run = (SELECT id FROM old) AND outcome = 'ok' AND m = 16 AND config IN (SELECT id FROM config WHERE family = 'sm80') LIMIT 1"
 run 0 "$MIXTUNE" correlate --db "$TMPDIR/models.db"
 expect 'measured, H100-SXM \(software device\) modelled, time model feedfacecafebeef; cold cache$' out

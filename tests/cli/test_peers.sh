@@ -85,12 +85,12 @@ forbid older err
 result "winners and baselines stay as they were"
 
 run 0 "$MIXTUNE" show --db "$db" --peers --format csv -q
-awk -F, 'NR > 1 { n[$11 " " $7]++; losses += $15 < 1; one = $6 == 1024 && $11 == "triton-w4a8" ? $15 : one
-                  four += $11 == "torch-fp16" && $7 == "w4a8" && $15 == 4 }
+awk -F, 'NR > 1 { n[$12 " " $7]++; losses += $16 < 1; one = $6 == 1024 && $12 == "triton-w4a8" ? $16 : one
+                  four += $12 == "torch-fp16" && $7 == "w4a8" && $16 == 4 }
          END { print n["torch-fp16 w4a8"], n["torch-fp16 w8a8"], n["torch-int4pack w8a8"], n["triton-w4a8 w4a8"], n["triton-w4a8 w8a8"] + 0,
                losses, four, sprintf("%.3f", one), NR - 1 }' "$TMPDIR/out" >"$TMPDIR/counts"
 [ "$(cat "$TMPDIR/counts")" = "11 11 11 11 0 2 11 0.247 55" ] || verdict="$verdict counts: $(cat "$TMPDIR/counts"); "
-expect 'tiny,1,o,4096,4096,1024,w4a8,128,fp16,cold,triton-w4a8,fp16,500.0,2024.0,' out
+expect 'tiny,1,o,4096,4096,1024,w4a8,0,128,fp16,cold,triton-w4a8,fp16,500.0,2024.0,' out
 result "--peers has every peer beside its winners, losses included"
 
 run 0 "$MIXTUNE" show --db "$db" --peers --m 1024 --scheme w4a8
@@ -120,7 +120,7 @@ done
 result "report draws the peers and tabulates them"
 
 [ "$(grep -c . "$TMPDIR/report/data/paper.csv")" = 3 ] || verdict+=" not two rows beside the paper: $(cat "$TMPDIR/report/data/paper.csv"); "
-grep -q '^4096,4096,w4a8,128,fp16,cold,,3.0,4.0,1.96,0,cublas,measured,TEST GPU (invented),GPU-test,A100-80G$' "$TMPDIR/report/data/paper.csv" ||
+grep -q '^4096,4096,w4a8,0,128,fp16,cold,,3.0,4.0,1.96,0,cublas,measured,TEST GPU (invented),GPU-test,A100-80G$' "$TMPDIR/report/data/paper.csv" ||
     verdict="$verdict $(cat "$TMPDIR/report/data/paper.csv"); "
 grep -q '^tiny,1,fp16,128,cold,w4a8,triton-w4a8,11,.*,0.247[0-9]*,2,fp16,' "$TMPDIR/report/data/peer-summary.csv" ||
     verdict="$verdict $(cat "$TMPDIR/report/data/peer-summary.csv"); "

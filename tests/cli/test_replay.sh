@@ -26,7 +26,7 @@ run 0 sweep "$db" "${work[@]}"
 result 'an exhaustive sweep to play against'
 
 run 0 "$MIXTUNE" replay --db "$db" --share 100
-[ "$(grep -cE '200x1100 +(9|17) +w4a8 +13 +(exhaustive|random|guided) .* 0\.0%$' "$TMPDIR/out")" = 6 ] ||
+[ "$(grep -cE '200x1100 +(9|17) +w4a8 +0 +13 +(exhaustive|random|guided) .* 0\.0%$' "$TMPDIR/out")" = 6 ] ||
     verdict="$verdict not six lines that end at the best; "
 [ "$(grep -cE ' all +(exhaustive|random|guided) ' "$TMPDIR/out")" = 3 ] || verdict="$verdict not three lines of totals; "
 result 'with all measurements every strategy finds the best'

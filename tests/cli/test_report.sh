@@ -58,7 +58,7 @@ result "winners as tables, measured and modelled apart"
 
 show --format csv --gpu h100 --layer qkv --m 16 --scheme w4a8 -q
 lines 2
-has "$work/out" 'tiny,1,qkv,1024,512,16,w4a8,128,fp16,cold,16100.0,14490.0,17710.0,,f16,48000.0,,,,,2.98136645962733,'
+has "$work/out" 'tiny,1,qkv,1024,512,16,w4a8,0,128,fp16,cold,16100.0,14490.0,17710.0,,f16,48000.0,,,,,2.98136645962733,'
 has "$work/out" ',measured,NVIDIA H100 80GB HBM3,GPU-1,sm80,"stages=2,split_k=1",new'
 result "winners as CSV, filtered"
 
@@ -158,7 +158,7 @@ same "$work/embedded" "$work/pictures"
 result "the page holds the plots as they are"
 
 show --format csv --model tiny --gpu software -q
-awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } { print $3, $7, $6, $11 / 1000, $at["ratio"] }' "$work/out" | sort >"$work/table"
+awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } { print $3, $7, $6, $12 / 1000, $at["ratio"] }' "$work/out" | sort >"$work/table"
 awk -F, 'NR > 1 { print $1, $2, $5, $6 + 0, $10 }' "$work"/report/data/*tiny*modelled.csv | sort >"$work/plot"
 [ "$(wc -l <"$work/plot")" = 12 ] || verdict+=" not twelve points; "
 same "$work/table" "$work/plot"
@@ -171,6 +171,23 @@ for script in "$work"/report/data/*measured-speedup.gp; do
     has "$work/report/$(basename "$script" .gp).svg" "measured on"
 done
 result "the gnuplot scripts of a report run by themselves"
+
+# Layers with some features in 8 bits, in each picture by their share.
+cp "$db" "$work/mixed.db"
+sqlite3 "$work/mixed.db" "UPDATE measurement SET scheme = 'mixed-sym', rows8 = 256 WHERE scheme = 'w8a8' AND layer = (SELECT id FROM layer WHERE layer = 'qkv')"
+sqlite3 "$work/mixed.db" "UPDATE measurement SET scheme = 'mixed', rows8 = 100 WHERE scheme = 'w8a8'"
+run 0 "$MIXTUNE" report --db "$work/mixed.db" --model tiny --gpu h100 --out "$work/mixed" -q
+for kind in speedup winners time; do
+    grep -q 'p4.9<' "$work"/mixed/*tiny*"$kind.svg" || verdict+=" no p4.9 in the plot $kind; "
+    grep -q 'p25-sym<' "$work"/mixed/*tiny*"$kind.svg" || verdict+=" no p25-sym in the plot $kind; "
+done
+for filter in "p25-sym 3" "mixed 6" "mixed,mixed-sym 9" "p4.9 3" "w8a8 0"; do
+    "$MIXTUNE" show --db "$work/mixed.db" -q --gpu h100 --format csv --scheme "${filter% *}" >"$work/out" 2>/dev/null
+    [ "$(grep -c measured "$work/out")" = "${filter#* }" ] || verdict+=" --scheme ${filter% *}: $(grep -c measured "$work/out") rows; "
+done
+run 0 "$MIXTUNE" show --db "$work/mixed.db" -q --gpu h100 --format csv --rows8 256,7
+lines 4
+result "mixed layers in plots, and by --scheme and --rows8"
 
 only_path=$work refused 1 "install the package gnuplot-nox" report --db "$db" --out "$work/none"
 [ ! -e "$work/none" ] || verdict+=" a folder was made; "

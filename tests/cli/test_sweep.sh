@@ -75,7 +75,7 @@ diff "$TMPDIR/table" "$TMPDIR/out" >>"$TMPDIR/err" || verdict="$verdict another 
 [ "$(head -n 1 "$TMPDIR/out" | grep -c '^MODELLED: ')" = 1 ] || verdict="$verdict no heading; "
 us=$(sed -n 's/.*"m":17,"scheme":"w4a8".*"median_ns":\([0-9.]*\),.*"quantize_ns":\([0-9.]*\),.*"baseline_ns":\([0-9.]*\),.*/\1 \2 \3/p' \
     "$TMPDIR/winners" | awk '{ printf "%.2f +%.2f +f16 +%.2f +%.2fx +- +%.2fx", $1 / 1000, $2 / 1000, $3 / 1000, $3 / ($1 + $2), $3 / $1 }')
-expect "^200x300 +200 +300 +17 +w4a8 +$us " out
+expect "^200x300 +200 +300 +17 +w4a8 +0 +$us " out
 result 'the table of sweep is that of show, in microseconds'
 
 run 0 sweep "$db" "${work[@]}" --shape 64,128

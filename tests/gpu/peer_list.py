@@ -1,4 +1,4 @@
-"""The peers: what the database calls them. Beside which winners a scheme and a group size put them, db/schema_4.sql says.
+"""The peers: what the database calls them. Beside which winners a scheme and a group size put them, db/schema_9.sql says.
 Standard library only."""
 import collections
 

@@ -118,6 +118,35 @@ static void test_shapes(void **state) {
     workload_release(&w);
 }
 
+/* Numbers of features take the place of shares; equal ones count once. */
+static void test_rows8(void **state) {
+    (void)state;
+    struct workload w = good_workload("--shape 2,4096,1000 --shape 300,200 --rows8 0,1,17,300,17 --m 1,16", 3 * 4);
+    static const int want[][3] = {{4096, 0, 2}, {4096, 1, 2},  {4096, 17, 2}, {4096, 300, 2},
+                                  {300, 0, 1},  {300, 0, 16},  {300, 1, 1},   {300, 1, 16},
+                                  {300, 17, 1}, {300, 17, 16}, {300, 300, 1}, {300, 300, 16}};
+    for (int i = 0; i < w.count; i++) {
+        const struct problem *p = &w.item[i].problem;
+        assert_int_equal(p->n, want[i][0]);
+        assert_int_equal(p->rows8, want[i][1]);
+        assert_int_equal(p->m, want[i][2]);
+    }
+    assert_string_equal(problem_scheme(&w.item[11].problem), "w8a8");
+    assert_false(work_same_layer(&w.item[1], &w.item[2]));
+    workload_release(&w);
+    w = good_workload("--shape 1,300,200 --rows8 5 --scheme w4a8,w4a8-sym", 2);
+    assert_string_equal(problem_scheme(&w.item[0].problem), "mixed");
+    assert_string_equal(problem_scheme(&w.item[1].problem), "mixed-sym");
+    workload_release(&w);
+    /* Where nothing has 4 bits, whether it is symmetric makes no other problem. */
+    w = good_workload("--shape 1,300,200 --rows8 300 --scheme w4a8,w4a8-sym", 1);
+    workload_release(&w);
+    w = good_workload("--shape 1,4,200 --scheme w4a8,p10,p10-sym,p100,w8a8", 3); /* a tenth of 4 features is none */
+    assert_string_equal(problem_scheme(&w.item[1].problem), "w4a8-sym");
+    assert_string_equal(problem_scheme(&w.item[2].problem), "w8a8");
+    workload_release(&w);
+}
+
 /* `word`, `count` times, with commas or spaces between. */
 static const char *repeated(const char *word, const char *between, int count) {
     static char text[2048];
@@ -148,6 +177,15 @@ static void test_bad_options(void **state) {
         {"--shape 1,2,x", "--shape: `x` is not a whole number from 1 to 2147483647"},
         {"--scheme w4a8,,w3a8", NULL},
         {"--scheme ,", "--scheme: the list is empty"},
+        {"--shape 1,8,8 --rows8 9", "--rows8: 9 features cannot keep 8 bits where there are 8"},
+        {"--shape 1,8,8 --rows8 -1", "--rows8: `-1` is not a whole number from 0 to 2147483647"},
+        {"--shape 1,8,8 --rows8 2,,x", "--rows8: `x` is not a whole number from 0 to 2147483647"},
+        {"--shape 1,8,8 --rows8 ,", "--rows8: the list is empty"},
+        {"--rows8 2", "nothing to do: give --model NAME or --shape M,N,K (see --help)"},
+        {"--model llama-3.1-8b --rows8 2",
+         "--rows8 belongs to --shape; the layers of a model take --scheme p10 or --splits FILE"},
+        {"--shape 1,8,8 --rows8 2 --scheme p10", "--rows8 says how many features keep 8 bits, and --scheme too: with "
+                                                 "--rows8 it can be w4a8 or w4a8-sym"},
         {"--group 32", "--group: 32 is not one of 64, 128, 256"},
         {"--group 64,127", "--group: 127 is not one of 64, 128, 256"},
         {"--group ,,", "--group: the list is empty"},
@@ -242,9 +280,9 @@ static void test_defaults(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lists),    cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_seconds),
-        cmocka_unit_test(test_workload), cmocka_unit_test(test_shapes),    cmocka_unit_test(test_bad_options),
-        cmocka_unit_test(test_limits),   cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_lists),       cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_seconds),
+        cmocka_unit_test(test_workload),    cmocka_unit_test(test_shapes),    cmocka_unit_test(test_rows8),
+        cmocka_unit_test(test_bad_options), cmocka_unit_test(test_limits),    cmocka_unit_test(test_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,8 +52,8 @@ struct table_style {
     int least; /* width of each column */
     bool headless;
 };
-/* What a good measurement has nothing of. */
-#define ROWS_RARE ",baseline_lacks,missing,rejected,low_clock,time_model,"
+/* What a good measurement, or a layer of 4 bits alone, has nothing of. */
+#define ROWS_RARE ",rows8,baseline_lacks,missing,rejected,low_clock,time_model,"
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out);
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
 /* RFC 4180 with a header line, and one JSON object a line. */

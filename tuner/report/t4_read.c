@@ -3,6 +3,7 @@
 #include "db/columns.h"
 #include "db/merge.h"
 #include "db/sql.h"
+#include "runtime/layer/problem.h"
 #include <ctype.h>
 #include <jansson.h>
 #include <math.h>
@@ -353,27 +354,44 @@ static long old_share(const char *scheme) {
     return strcmp(end, "a8") != 0 || bits < 4 || bits > 8 ? -1 : lround(25 * (bits - 4));
 }
 
+/* The scheme is that of a layer with so many of its features in 8 bits; baselines and some peers have words of their
+ * own. */
+static enum mt_status check_split(const struct reader *r, const char *scheme, int64_t n, int64_t rows8) {
+    struct problem p = {.n = (int)n, .rows8 = (int)rows8};
+    if (rows8 < 0 || rows8 > n)
+        return fail(MT_FAILURE, "%s: `rows8` of %s is %lld, and the layer has %lld features", r->path, r->where,
+                    (long long)rows8, (long long)n);
+    if ((rows8 || problem_scheme_known(scheme)) && problem_take_scheme(&p, scheme) != MT_OK)
+        return fail(MT_FAILURE,
+                    "%s: `scheme` of %s is `%s`, which is not that of a layer with %lld of %lld features in "
+                    "8 bits",
+                    r->path, r->where, scheme, (long long)rows8, (long long)n);
+    return MT_OK;
+}
+
 /* Scheme and rows8; of rows8 older files say nothing. */
 static enum mt_status put_split(struct reader *r, const json_t *list, int64_t layer) {
     const json_t *scheme, *rows8 = find_measured(list, "rows8");
+    char sql[64];
+    int64_t n = 0;
+    snprintf(sql, sizeof sql, "SELECT n FROM layer WHERE id = %lld", (long long)layer);
     enum mt_status status = measured(r, list, "scheme", KIND_TEXT, &scheme);
     if (status == MT_OK && rows8)
         status = check_kind(r, rows8, "rows8", KIND_INTEGER);
+    if (status == MT_OK)
+        status = sql_number(store_handle(r->source), r->path, sql, &n);
     if (status != MT_OK)
         return status;
     const char *name = json_string_value(scheme);
     const long share = rows8 ? -1 : old_share(name);
-    int64_t n = 0, kept = json_integer_value(rows8);
+    int64_t kept = json_integer_value(rows8);
     if (share >= 0) {
-        char *sql = sqlite3_mprintf("SELECT n FROM layer WHERE id = %lld", (long long)layer);
-        status = sql_number(store_handle(r->source), r->path, sql, &n);
-        sqlite3_free(sql);
         kept = (n * share + 50) / 100;
-        name = kept == n ? "w8a8" : kept == 0 ? "w4a8" : "mixed";
+        name = problem_scheme(&(struct problem){.n = (int)n, .rows8 = (int)kept});
     }
     insert_text(&r->measurement, "scheme", name);
     insert_number(&r->measurement, "rows8", kept);
-    return status;
+    return check_split(r, name, n, kept);
 }
 
 static enum mt_status read_result(struct reader *r, const json_t *result) {

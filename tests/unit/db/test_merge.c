@@ -107,6 +107,7 @@ static void a_changed_row_is_found_out(void **state) {
         "m = 999",
         "group_size = 64",
         "scheme = 'w8a8'",
+        "rows8 = 3",
         "dtype = 'bf16'",
         "binary = 'ff'",
         "outcome = 'timeout' WHERE outcome = 'wrong'",
@@ -182,7 +183,7 @@ static void software_times_never_become_measured(void **state) {
                  "run, layer, config, m, "
                  "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, "
                  "low_ns, high_ns, "
-                 "registers, smem_bytes, spill_bytes, created, rejected, low_clock)",
+                 "registers, smem_bytes, spill_bytes, created, rejected, low_clock, rows8)",
                  NULL, NULL, &error);
     assert_null(error);
     sqlite3_close(db);

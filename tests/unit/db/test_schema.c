@@ -195,7 +195,7 @@ static void shipped_rows_are_found(void **state) {
             store_handle(store),
             "SELECT uuid, device_name, cc, sm_count, software, driver_version, nvrtc_version, template_hash, "
             "cublas_version, clocks, model, layer, n, k, tp, m, group_size, scheme, dtype, family, config, "
-            "cache_state, origin, outcome = 'ok' FROM fact WHERE id % 20 = 0",
+            "cache_state, origin, rows8, outcome = 'ok' FROM fact WHERE id % 20 = 0",
             -1, &query, NULL),
         SQLITE_OK);
     while (sqlite3_step(query) == SQLITE_ROW) {
@@ -207,6 +207,7 @@ static void shipped_rows_are_found(void **state) {
                                               .m = NUMBER(15),
                                               .group = NUMBER(16),
                                               .scheme = TEXT(17),
+                                              .rows8 = NUMBER(23),
                                               .dtype = TEXT(18),
                                               .family = TEXT(19),
                                               .config = TEXT(20),
@@ -226,6 +227,61 @@ static void shipped_rows_are_found(void **state) {
     store_close(store);
 }
 
+/* Version 8 had a percentage of the layer's features in a scheme's name. */
+static void shares_become_rows(void **state) {
+    static const struct {
+        int n;
+        const char *before, *family, *after;
+        int rows8;
+    } rows[] = {{4096, "w4a8", "sm80", "w4a8", 0},        {4096, "w8a8", "sm80", "w8a8", 4096},
+                {4096, "w4.4a8", "sm80", "mixed", 410},   {6144, "w6a8", "sm90", "mixed", 3072},
+                {49, "w4.04a8", "sm80", "w4a8", 0},       {50, "w4.04a8", "sm80", "mixed", 1},
+                {1, "w6a8", "sm80", "w8a8", 1},           {4096, "fp16", "cublas", "fp16", 0},
+                {33, "w8a8", "peer:torch", "w8a8", 33},   {33, "w4a16", "peer:torch", "w4a16", 0},
+                {96, "w4.8a8", "peer:other", "mixed", 19}};
+    struct fixture *f = *state;
+    struct str sql = {0};
+    sqlite3 *db;
+    char *error = NULL;
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(schema_migrate(db, f->path, schema_steps(NULL), 8), MT_OK); /* registers content_key() */
+    str_append(&sql, "INSERT INTO device VALUES (1, 'u', 'GPU', 90, 132, 0);"
+                     "INSERT INTO environment VALUES (2, 13000, 1300, 't', '', '', '');"
+                     "INSERT INTO run VALUES (3, 1, 2, 'test', 5, '');");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        str_printf(
+            &sql,
+            "INSERT INTO layer VALUES (%zu, 'a', 'layer %zu', %d, 64, 1);"
+            "INSERT OR IGNORE INTO config VALUES (content_key('config', '%s', ''), '%s', '');"
+            "INSERT INTO measurement VALUES (%zu, 3, %zu, content_key('config', '%s', ''), 1, 128, '%s', 'fp16', "
+            "'', 'ok', '', 'measured', 'cold', zeroblob(8), 5, 4, 6, 1, 2, 3, %zu, 0, NULL);",
+            i, i, rows[i].n, rows[i].family, rows[i].family, i, i, rows[i].family, rows[i].before, 100 + i);
+    if (sqlite3_exec(db, sql.data, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s", error);
+    sqlite3_close(db);
+
+    struct store *store;
+    assert_int_equal(store_open(f->path, &store), MT_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        str_clear(&sql);
+        str_printf(&sql,
+                   "SELECT count(*) FROM fact WHERE layer = 'layer %zu' AND scheme = '%s' AND rows8 = %d "
+                   "AND created = %zu AND median_ns = 5",
+                   i, rows[i].after, rows[i].rows8, 100 + i);
+        if (number(store, sql.data) != 1)
+            fail_msg("%s of %d features is not %s with %d", rows[i].before, rows[i].n, rows[i].after, rows[i].rows8);
+    }
+    assert_int_equal(number(store, "SELECT count(*) FROM measurement"), sizeof rows / sizeof *rows);
+    assert_int_equal(number(store,
+                            "SELECT count(*) FROM measurement WHERE id <> content_key('measurement', run, layer, "
+                            "config, m, group_size, scheme, dtype, binary, outcome, message, origin, "
+                            "cache_state, samples, median_ns, low_ns, high_ns, registers, smem_bytes, "
+                            "spill_bytes, created, rejected, low_clock, rows8)"),
+                     0);
+    store_close(store);
+    str_release(&sql);
+}
+
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "--print")) {
         struct str text = {0};
@@ -236,9 +292,13 @@ int main(int argc, char **argv) {
     }
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(current_sql_is_current), cmocka_unit_test(current_sql_is_whole),
-        cmocka_unit_test(every_step_is_a_file),   cmocka_unit_test(the_list_has_every_column),
-        TEST(keys_are_those_of_before),           TEST(shipped_rows_are_found),
+        cmocka_unit_test(current_sql_is_current),
+        cmocka_unit_test(current_sql_is_whole),
+        cmocka_unit_test(every_step_is_a_file),
+        cmocka_unit_test(the_list_has_every_column),
+        TEST(keys_are_those_of_before),
+        TEST(shipped_rows_are_found),
+        TEST(shares_become_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,8 @@ static void every_column_is_what_was_given(void **state) {
                                   .smem_bytes = 107,
                                   .spill_bytes = 108,
                                   .rejected = 109,
-                                  .low_clock = 0.5};
+                                  .low_clock = 0.5,
+                                  .rows8 = 100};
     assert_int_equal(store_record(store, &m), MT_OK);
     assert_int_equal(
         number(
@@ -86,7 +87,7 @@ static void every_column_is_what_was_given(void **state) {
             "'scheme' AND dtype = 'bf16' AND family = 'family' AND config.config = 'a=1,b=2' AND binary = 'hash' "
             "AND cache_state = 'hot' AND outcome = 'ok' AND message = '' AND origin = 'measured' AND median_ns = 6.5 "
             "AND low_ns = 6.25 AND high_ns = 6.75 AND registers = 106 AND smem_bytes = 107 AND spill_bytes = 108 AND "
-            "rejected = 109 AND low_clock = 0.5 AND length(samples) = 24"),
+            "rejected = 109 AND low_clock = 0.5 AND rows8 = 100 AND length(samples) = 24"),
         1);
     sqlite3_stmt *query;
     assert_int_equal(sqlite3_prepare_v2(store_handle(store), "SELECT samples FROM measurement", -1, &query, NULL),
@@ -220,7 +221,8 @@ static void resuming_skips_what_is_there(void **state) {
 #define DIFFERS(change) (other = m, other.change, assert_false(has(store, &other)))
     DIFFERS(m = 17);
     DIFFERS(group = 64);
-    DIFFERS(scheme = "w8a8");
+    DIFFERS(scheme = "mixed");
+    DIFFERS(rows8 = 7);
     DIFFERS(dtype = "bf16");
     DIFFERS(cache_state = "hot");
     DIFFERS(config = "tile_n=64");

@@ -36,7 +36,8 @@ static const struct store_environment environments[3] = {{13000, 1300, "template
 /* Layers 0 and 1 have the same shape: they share baselines. */
 static const struct store_layer layers[LAYERS] = {
     {"a", "o", 4096, 4096, 1}, {"b", "o", 4096, 4096, 1}, {"a", "down", 4096, 14336, 2}};
-static const char *const schemes[3] = {"w4a8", "w8a8", NULL}; /* NULL: a baseline */
+static const char *const schemes[4] = {"w4a8", "mixed", "mixed", NULL}; /* NULL: a baseline */
+static const int splits[4] = {0, 410, 411, 0};
 static const char *const caches[3] = {"cold", "hot", "serving"};
 static const char *const dtypes[2] = {"fp16", "bf16"};
 /* From simple to complicated, with what makes them so in numbers. */
@@ -63,6 +64,7 @@ static void record(struct store *store, const struct row *r) {
         .m = r->m,
         .group = r->group,
         .scheme = base ? dtypes[r->dtype] : schemes[r->scheme],
+        .rows8 = splits[r->scheme],
         .dtype = dtypes[r->dtype],
         .family = base ? libraries[r->config % 3] : configs[r->config].family,
         .config = base ? "" : configs[r->config].text,
@@ -95,7 +97,7 @@ static struct store *fill(const char *path) {
         } else {
             r->device = r[-1].device, r->env = r[-1].env;
         }
-        r->layer = draw(LAYERS), r->m = 16 << draw(2), r->scheme = draw(3), r->group = draw(4) ? 128 : 64;
+        r->layer = draw(LAYERS), r->m = 16 << draw(2), r->scheme = draw(4), r->group = draw(4) ? 128 : 64;
         r->dtype = draw(4) == 0, r->cache = draw(4) == 0 ? 1 + draw(2) : 0, r->config = draw(CONFIGS),
         r->ok = draw(8) != 0, r->repeat = draw(2);
         r->ns = 1000 * (1 + 0.002 * draw(20));
@@ -177,7 +179,7 @@ static void check_row(struct store *store, const struct row *r, const struct row
         sqlite3_prepare_v2(store_handle(store),
                            "SELECT config, median_ns, baseline_ns, ratio, ratio_low, ratio_high FROM temp.s "
                            "WHERE uuid = ? AND model = ? AND layer = ? AND m = ? AND scheme = ? AND group_size = ? "
-                           "AND dtype = ? AND cache_state = ? AND origin = ?",
+                           "AND dtype = ? AND cache_state = ? AND origin = ? AND rows8 = ?",
                            -1, &query, NULL),
         SQLITE_OK);
     sqlite3_bind_text(query, 1, devices[r->device].uuid, -1, SQLITE_STATIC);
@@ -189,6 +191,7 @@ static void check_row(struct store *store, const struct row *r, const struct row
     sqlite3_bind_text(query, 7, dtypes[r->dtype], -1, SQLITE_STATIC);
     sqlite3_bind_text(query, 8, caches[r->cache], -1, SQLITE_STATIC);
     sqlite3_bind_text(query, 9, store_origin_name((enum store_origin)origin_of(r)), -1, SQLITE_STATIC);
+    sqlite3_bind_int(query, 10, splits[r->scheme]);
     assert_int_equal(sqlite3_step(query), SQLITE_ROW);
     assert_string_equal(sqlite3_column_text(query, 0), configs[w->config].text);
     assert_true(sqlite3_column_double(query, 1) == w->ns);
@@ -533,6 +536,15 @@ static void peers_stand_beside_their_like(void **state) {
     assert_int_equal(PEERS("peer_dtype = 'bf16' AND dtype = 'bf16' AND scheme = 'w4a8'"), 1);
     assert_int_equal(PEERS("peer_dtype = 'bf16' AND dtype = 'fp16' AND scheme = 'w8a8'"), 1);
     assert_int_equal(PEERS("peer_dtype = 'bf16'"), 2);
+    /* Of one layer's splits those with as many 8-bit features. */
+    for (int rows8 = 409; rows8 < 412; rows8++) {
+        m = good(&ns, 1), m.scheme = "mixed", m.rows8 = rows8;
+        assert_int_equal(store_record(store, &m), MT_OK);
+    }
+    m = peer("peer:other", "other=1", "mixed", &ns), m.rows8 = 410;
+    assert_int_equal(store_record(store, &m), MT_OK);
+    assert_int_equal(PEERS("peer_family = 'peer:other'"), 1);
+    assert_int_equal(PEERS("peer_family = 'peer:other' AND rows8 = 410 AND ratio = 1"), 1);
     store_close(store);
 }
 

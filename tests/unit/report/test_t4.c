@@ -102,16 +102,55 @@ static void older_files_are_read(void **state) {
         assert_int_equal(json_object_del(run, "missing"), 0);
     json_array_foreach(json_object_get(json_object_get(json_object_get(root, "metadata"), "mixtune"), "environments"),
                        i, run) assert_int_equal(json_object_del(run, "time_model"), 0);
+    static const char *const added[] = {"rejected", "rows8"};
     json_array_foreach(json_object_get(root, "results"), i, result) {
         json_t *list = json_object_get(result, "measurements");
-        for (e = 0; strcmp(json_string_value(json_object_get(json_array_get(list, e), "name")), "rejected") != 0; e++)
-            ;
-        json_array_remove(list, e);
+        for (int a = 0; a < 2; a++) {
+            for (e = 0; strcmp(json_string_value(json_object_get(json_array_get(list, e), "name")), added[a]) != 0; e++)
+                ;
+            json_array_remove(list, e);
+        }
     }
     assert_int_equal(json_dump_file(root, at(f, "old.json"), JSON_REAL_PRECISION(17)), 0);
     json_decref(root);
     check_ok(import(at(f, "old.json"), at(f, "b.db")));
     assert_same_rows(at(f, "a.db"), at(f, "b.db"));
+}
+
+static void set_entry(json_t *result, const char *name, json_t *value);
+
+/* Before a layer's number of 8-bit features was written its share stood in the scheme's name. */
+static void older_shares_are_read(void **state) {
+    static const struct {
+        const char *before, *after;
+        int rows8;
+    } known[] = {{"w4.4a8", "mixed", 614}, {"w6a8", "mixed", 3072}, {"w8a8", "w8a8", 6144}, {"w4a16", "w4a16", 0}};
+    struct fixture *f = *state;
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        size_t i, e;
+        json_t *result, *one;
+        make(at(f, "a.db"), "GPU-1", "templates-1", 5);
+        export(at(f, "a.db"), at(f, "a.json"), false);
+        json_t *root = load(at(f, "a.json"));
+        json_array_foreach(json_object_get(root, "results"), i, result) {
+            json_t *list = json_object_get(result, "measurements");
+            json_array_foreach(list, e, one) if (!strcmp(json_string_value(json_object_get(one, "name")), "rows8"))
+                json_array_remove(list, e--);
+            set_entry(result, "scheme", json_string(known[k].before));
+        }
+        assert_int_equal(json_dump_file(root, at(f, "old.json"), JSON_REAL_PRECISION(17)), 0);
+        json_decref(root);
+        check_ok(import(at(f, "old.json"), at(f, "b.db")));
+        struct store *store;
+        char sql[160];
+        check_ok(store_open(at(f, "b.db"), &store));
+        snprintf(sql, sizeof sql, "SELECT count(*) = sum(scheme = '%s' AND rows8 = %d) FROM measurement",
+                 known[k].after, known[k].rows8);
+        assert_int_equal(number(store, sql), 1);
+        store_close(store);
+        unlink(at(f, "a.db"));
+        unlink(at(f, "b.db"));
+    }
 }
 
 static json_t *load(const char *path) {
@@ -230,7 +269,8 @@ static void a_missing_field_is_named(void **state) {
     for (size_t i = 0; i < json_array_size(measurements); i++) {
         json_t *e = json_array_get(measurements, i), *name = json_object_get(e, "name");
         char part[64];
-        if (!strcmp(json_string_value(name), "rejected")) /* older files have none */
+        if (!strcmp(json_string_value(name), "rejected") ||
+            !strcmp(json_string_value(name), "rows8")) /* older files have none */
             continue;
         json_incref(name);
         snprintf(part, sizeof part, "results[2] has no field `%s`", json_string_value(name));
@@ -288,6 +328,11 @@ static void what_contradicts_itself_is_refused(void **state) {
     CHANGED(2, set_entry(result, "run", json_integer(2)), "`run` of results[2] is 2, and there are 2 of them");
     CHANGED(2, set_entry(result, "layer", json_integer(-1)), "`layer` of results[2] is -1");
     CHANGED(2, set_entry(result, "outcome", json_string("splendid")), "splendid");
+    CHANGED(2, set_entry(result, "rows8", json_integer(-1)), "`rows8` of results[2] is -1");
+    CHANGED(2, set_entry(result, "rows8", json_integer(6145)), "`rows8` of results[2] is 6145");
+    CHANGED(2, set_entry(result, "rows8", json_integer(5)), "`scheme` of results[2] is `w4a8`");
+    CHANGED(2, set_entry(result, "rows8", json_real(5)), "`rows8` of results[2] is not a whole number");
+    CHANGED(2, set_entry(result, "scheme", json_string("mixed")), "with 0 of 6144 features");
     CHANGED(2, set_entry(result, "dtype", json_string("int3")), "CHECK");
     CHANGED(2, set_entry(result, "m", json_integer(0)), "CHECK");
     CHANGED(2, set_entry(result, "rejected", json_integer(-1)), "CHECK");
@@ -327,8 +372,13 @@ static void what_json_cannot_hold(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
     const struct CMUnitTest tests[] = {
-        TEST(nothing_is_lost),          TEST(older_files_are_read),       TEST(the_fields_of_the_schema),
-        TEST(a_missing_field_is_named), TEST(broken_json_names_the_line), TEST(what_contradicts_itself_is_refused),
+        TEST(nothing_is_lost),
+        TEST(older_files_are_read),
+        TEST(older_shares_are_read),
+        TEST(the_fields_of_the_schema),
+        TEST(a_missing_field_is_named),
+        TEST(broken_json_names_the_line),
+        TEST(what_contradicts_itself_is_refused),
         TEST(what_json_cannot_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,7 @@ static double *times_of(const struct config_list *pool, const struct problem *p,
     return ns;
 }
 
-static const struct problem decode = {16, 6144, 4096, 128, {0}, DTYPE_F16, 0};
+static const struct problem decode = {.m = 16, .n = 6144, .k = 4096, .group = 128};
 
 struct world {
     struct config_list configs;
@@ -329,7 +329,7 @@ static void check_guided_steps(struct world *w, struct model_samples *memory) {
 
 static void test_guided_steps(void **state) {
     (void)state;
-    static const struct problem before = {64, 4096, 4096, 128, {0}, DTYPE_F16, 0};
+    static const struct problem before = {.m = 64, .n = 4096, .k = 4096, .group = 128};
     struct world w = world_open(&decode), learnt = world_open(&before);
     struct model_samples memory = {0};
     double *modelled = xmalloc((size_t)w.configs.count * sizeof *modelled);
@@ -702,7 +702,7 @@ static bool asked_for(const int *asked, int count, int index) {
 static void test_sample_is_drawn(void **state) {
     (void)state;
     enum { DRAWN = 40 };
-    static const struct problem other = {17, 6144, 4096, 128, {0}, DTYPE_F16, 0};
+    static const struct problem other = {.m = 17, .n = 6144, .k = 4096, .group = 128};
     struct world w = world_open(&decode), reversed = world_open(&decode);
     const int count = w.configs.count;
     int *asked = xcalloc((size_t)count, sizeof *asked), *again = xcalloc((size_t)count, sizeof *again);
