@@ -478,6 +478,7 @@ static void quantize_proof_problem(const struct problem *p, struct problem *out)
     *out = *p;
     out->m = p->m < 17 ? p->m : 17;
     out->n = MT_N_PAD;
+    out->rows8 = 0;
     out->k = MT_QUANTIZE_FEATURES + MT_K_PAD + 44;
 }
 
