@@ -253,12 +253,12 @@ void proof_release(struct proof *proof) {
     *proof = (struct proof){0};
 }
 
-/* Both widths where the layer has both, in its proportion. */
-static int proof_rows8(const struct problem *p, int n) {
+/* The same share of fewer features, so that a layer with features of both widths keeps both. */
+static int rows8_among(const struct problem *p, int n) {
     if (p->rows8 == 0 || p->rows8 == p->n)
         return p->rows8 ? n : 0;
-    int rows8 = (int)(((int64_t)p->rows8 * n + p->n / 2) / p->n);
-    return rows8 < 1 ? 1 : rows8 < n ? rows8 : n - 1;
+    const int rows8 = (int)((int64_t)p->rows8 * n / p->n);
+    return rows8 < 1 ? 1 : rows8;
 }
 
 void proof_problem(const struct config *config, const struct problem *p, struct problem *out) {
@@ -273,7 +273,7 @@ void proof_problem(const struct config *config, const struct problem *p, struct 
     /* Rows of Y start at multiples of 16 bytes exactly where those of the real problem do: kernels store them
      * differently. */
     out->n = 2 * shape.tile_n + (p->n % 8 ? 17 : 24);
-    out->rows8 = proof_rows8(p, out->n);
+    out->rows8 = rows8_among(p, out->n);
     out->k = 5 * 128 + 44;
     if (out->k < steps * tile_k) /* each part of a split has work, and one has more than the others */
         out->k = steps * tile_k - 84;
