@@ -20,7 +20,7 @@
 struct mt_gemm_part {
     const void *weights;          // packed blocks: [Kp/128][padded_rows/16][block of 512 bytes]
     const void *scales;           // fp16 [groups][padded_rows]
-    const unsigned char *zeros;   // uint8 [groups][padded_rows]; not read for 8-bit weights
+    const unsigned char *zeros;   // uint8 [groups][padded_rows]; not read for 8-bit and for symmetric weights
     const int *columns;           // [rows]: the output column of each row; NULL: row r is column r
     int rows, padded_rows;
 };
@@ -87,7 +87,7 @@ MT_SHARED_FORMULA int mt_round_up(int value, int to) {
 
 // Dynamic shared memory that QuantTile (tile/quant_tile.cuh) needs, in bytes, and where in a stage its parts begin. A stage holds tokens
 // int8 [tile_m][tile_k], packed weights, then for each group of the step scales of the features fp16 [tile_n], scales of the tokens
-// fp32 [tile_m], sums of the tokens int32 [tile_m] (if `sums`) and zero points uint8 [tile_n] (4-bit weights only).
+// fp32 [tile_m], sums of the tokens int32 [tile_m] (if `sums`) and zero points uint8 [tile_n] (if `zeros`).
 MT_SHARED_FORMULA int mt_stage_weights_at(int tile_m, int tile_k) {
     return tile_m * tile_k;
 }
@@ -103,9 +103,8 @@ MT_SHARED_FORMULA int mt_stage_sums_at(int bits, int tile_n, int tile_m, int til
 MT_SHARED_FORMULA int mt_stage_zeros_at(int bits, int tile_n, int tile_m, int tile_k, int group, int sums) {
     return mt_stage_sums_at(bits, tile_n, tile_m, tile_k, group) + (sums ? tile_k / group * tile_m * 4 : 0);
 }
-MT_SHARED_FORMULA int mt_stage_bytes(int bits, int tile_n, int tile_m, int tile_k, int group, int sums) {
-    return mt_round_up(mt_stage_zeros_at(bits, tile_n, tile_m, tile_k, group, sums) + (bits == 4 ? tile_k / group * tile_n : 0),
-                       128);
+MT_SHARED_FORMULA int mt_stage_bytes(int bits, int tile_n, int tile_m, int tile_k, int group, int sums, int zeros) {
+    return mt_round_up(mt_stage_zeros_at(bits, tile_n, tile_m, tile_k, group, sums) + (zeros ? tile_k / group * tile_n : 0), 128);
 }
 // The output tile goes through the same memory once the stages are done: 16-bit [tile_m][tile_n + 8].
 MT_SHARED_FORMULA int mt_output_pitch(int tile_n) {

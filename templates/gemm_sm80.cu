@@ -50,13 +50,19 @@
 #ifndef HAS_W4 // the layer has 4-bit features
 #error HAS_W4 is unset
 #endif
+#ifndef SYMMETRIC // 4-bit features have no zero points: theirs is 8 everywhere
+#error SYMMETRIC is unset
+#endif
 #ifndef BF16 // bias and output are bf16, else fp16
 #error BF16 is unset
 #endif
 
 constexpr int partial_size = (TILE_N > TILE_N8 ? TILE_N : TILE_N8) * TILE_M;
-using Tile8 = QuantTile<8, TILE_N8, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, GROUP, PROMOTE, ZERO, ORDER, partial_size, BF16>;
-using Tile4 = QuantTile<4, TILE_N, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, GROUP, PROMOTE, ZERO, ORDER, partial_size, BF16>;
+template <int Bits, int TileN>
+using TileOf = QuantTile<Weights<Bits, SYMMETRIC, ZERO>, TileN, TILE_M, TILE_K, STAGES, WARPS_N, WARPS_M, GROUP, PROMOTE, ORDER,
+                         partial_size, BF16>;
+using Tile8 = TileOf<8, TILE_N8>;
+using Tile4 = TileOf<4, TILE_N>;
 
 template <class T> __device__ __forceinline__ void run_tile(const mt_gemm_args &args, const mt_gemm_part &part, int first) {
     extern __shared__ __align__(128) unsigned char shared[];

@@ -63,6 +63,9 @@
 #ifndef HAS_W4 // the layer has 4-bit features
 #error HAS_W4 is unset
 #endif
+#ifndef SYMMETRIC // 4-bit features have no zero points: theirs is 8 everywhere
+#error SYMMETRIC is unset
+#endif
 #ifndef BF16 // bias and output are bf16, else fp16
 #error BF16 is unset
 #endif
@@ -72,8 +75,8 @@ constexpr int widest = (BLOCKS > BLOCKS8 ? BLOCKS : BLOCKS8) * 64 * (PINGPONG ||
 template <int Blocks> constexpr int jobs_at_once = mt_consumer_jobs(Blocks, TILE_M, TILE_K, GROUP, CONSUMERS, PINGPONG, CTAS);
 template <int Blocks> constexpr int spare = mt_consumer_registers(CONSUMERS, CTAS) - mt_consumer_live(Blocks, TILE_M, GROUP, 1);
 template <int Bits, int Blocks>
-using TileOf = HopperTile<Bits, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, SHARE_K, GROUP, PROMOTE, ZERO, jobs_at_once<Blocks>,
-                          spare<Blocks>, CLUSTER, CLUSTER_K, STORE, widest * TILE_M, BF16>;
+using TileOf = HopperTile<Weights<Bits, SYMMETRIC, ZERO>, Blocks, TILE_M, TILE_K, STAGES, CONSUMERS, PINGPONG, SHARE_K, GROUP, PROMOTE,
+                          jobs_at_once<Blocks>, spare<Blocks>, CLUSTER, CLUSTER_K, STORE, widest * TILE_M, BF16>;
 using Tile8 = TileOf<8, BLOCKS8>;
 using Tile4 = TileOf<4, BLOCKS>;
 constexpr int stage8 = HAS_W8 ? Tile8::stage_bytes : 0, stage4 = HAS_W4 ? Tile4::stage_bytes : 0;

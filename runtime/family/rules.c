@@ -16,11 +16,18 @@ int k_step(int knob, const struct problem *p) {
     return knob ? knob : p->group > MT_K_PAD ? p->group : MT_K_PAD;
 }
 
-struct parts parts_of(const struct problem *p, int width, int width8) {
-    struct parts parts = {p->rows8 > 0, p->rows8 < p->n, width, width};
+struct parts parts_of(const struct config *c, const struct problem *p, int width, int width8) {
+    struct parts parts = {
+        .has8 = c->mixed || p->rows8 > 0, .has4 = c->mixed || p->rows8 < p->n, .width8 = width, .width4 = width};
+    parts.zeros = parts.has4 && !p->symmetric;
     if (parts.has8 && parts.has4 && width8)
         parts.width8 = width8;
     return parts;
+}
+
+void parts_options(const struct parts *parts, const struct problem *p, struct str *out) {
+    str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DSYMMETRIC=%d -DBF16=%d", p->group, parts->has8, parts->has4,
+               parts->has4 && !parts->zeros, p->dtype == DTYPE_BF16);
 }
 
 static int ceil_div(int a, int b) {

@@ -9,13 +9,16 @@ bool refuse(char reason[160], const char *format, ...) __attribute__((format(pri
 
 /* The K step that a knob asks for: itself, or for 0 what holds whole groups and whole slabs of 128. */
 int k_step(int knob, const struct problem *p);
-/* The parts of a quantised layer, and how wide the feature tile of each is, in the unit of the family's knob. Only a
- * mixed layer's 8-bit part may differ: `width8` (0: as `width`). */
+/* The parts that a kernel is built for, and how wide the feature tile of each is, in the unit of the family's knob.
+ * Only a mixed layer's 8-bit part may differ: `width8` (0: as `width`). */
 struct parts {
     bool has8, has4;
+    bool zeros; /* 4-bit features have zero points */
     int width8, width4;
 };
-struct parts parts_of(const struct problem *p, int width, int width8);
+struct parts parts_of(const struct config *c, const struct problem *p, int width, int width8);
+/* The options of the templates that say so. Appends. */
+void parts_options(const struct parts *parts, const struct problem *p, struct str *out);
 
 /* Output tiles of all parts: tile8 and tile4 features (of parts that are there), tile_m tokens. */
 int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m);

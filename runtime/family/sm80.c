@@ -26,13 +26,13 @@ static const struct knob knobs[KNOBS] = {
 };
 
 static struct parts parts_for(const struct config *c, const struct problem *p) {
-    return parts_of(p, c->value[TILE_N], c->value[TILE_N8]);
+    return parts_of(c, p, c->value[TILE_N], c->value[TILE_N8]);
 }
 
 static int shared_of(const struct config *c, const struct problem *p, int bits, int tile_n) {
     const int *v = c->value;
-    const int tile_k = k_step(v[TILE_K], p), sums = bits == 4 && v[ZERO] == ZERO_START;
-    return mt_shared_bytes(v[STAGES], mt_stage_bytes(bits, tile_n, v[TILE_M], tile_k, p->group, sums), tile_n,
+    const int tile_k = k_step(v[TILE_K], p), zeros = bits == 4 && !p->symmetric, sums = zeros && v[ZERO] == ZERO_START;
+    return mt_shared_bytes(v[STAGES], mt_stage_bytes(bits, tile_n, v[TILE_M], tile_k, p->group, sums, zeros), tile_n,
                            v[TILE_M]);
 }
 
@@ -77,8 +77,9 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
                       v[WARPS_M]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
-    if (v[ZERO] == ZERO_START && !parts.has4)
-        return refuse(reason, "8-bit weights have no zero point: zero=1 would be the same kernel");
+    if (v[ZERO] == ZERO_START && !parts.zeros)
+        return refuse(reason, "%s weights have no zero point: zero=1 would be the same kernel",
+                      parts.has4 ? "symmetric" : "8-bit");
     if (v[TILE_N8] && !(parts.has8 && parts.has4))
         return refuse(reason, "only a mixed layer has a second feature tile: tile_n8 must be 0");
     if (!split_allowed(v[SPLIT_K], (problem_k_padded(p) + tile_k - 1) / tile_k, reason) ||
@@ -120,8 +121,7 @@ static void options(const struct config *c, const struct problem *p, struct str 
                v[TILE_M], k_step(v[TILE_K], p), v[STAGES]);
     str_printf(out, " -DWARPS_N=%d -DWARPS_M=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d -DORDER=%d", v[WARPS_N], v[WARPS_M],
                v[CTAS], v[PROMOTE], v[ZERO], v[ORDER]);
-    str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
-               p->dtype == DTYPE_BF16);
+    parts_options(&parts, p, out);
 }
 
 DEFINE_FAMILY(sm80, knobs, .quick_spaces = "quick-sm80-decode,quick-sm80-prefill", .min_cc = 80, .quantised = true,

@@ -54,7 +54,7 @@ static const struct knob knobs[KNOBS] = {
 };
 
 static struct parts parts_for(const struct config *c, const struct problem *p) {
-    return parts_of(p, c->value[BLOCKS], c->value[BLOCKS8]);
+    return parts_of(c, p, c->value[BLOCKS], c->value[BLOCKS8]);
 }
 
 /* Consumer warp groups that split the features of a tile. */
@@ -67,9 +67,9 @@ static int tile_n_of(const struct config *c, int blocks) {
 }
 
 static int stage_of(const struct config *c, const struct problem *p, int bits, int blocks) {
-    const int *v = c->value, sums = bits == 4 && v[ZERO] == ZERO_START;
-    return mt_round_up(mt_stage_bytes(bits, tile_n_of(c, blocks), v[TILE_M], k_step(v[TILE_K], p), p->group, sums),
-                       1024);
+    const int *v = c->value, zeros = bits == 4 && !p->symmetric, sums = zeros && v[ZERO] == ZERO_START;
+    return mt_round_up(
+        mt_stage_bytes(bits, tile_n_of(c, blocks), v[TILE_M], k_step(v[TILE_K], p), p->group, sums, zeros), 1024);
 }
 
 /* Stages, one output tile per team, and room to align the first stage to 1024 bytes. */
@@ -122,8 +122,9 @@ static bool knobs_allowed(const struct config *c, const struct problem *p, char 
                       v[CLUSTER_K], v[CLUSTER]);
     if (v[STAGES] < 2 || v[STAGES] > 16)
         return refuse(reason, "a pipeline has 2 to 16 stages, not %d", v[STAGES]);
-    if (v[ZERO] == ZERO_START && !parts.has4)
-        return refuse(reason, "8-bit weights have no zero point: zero=1 would be the same kernel");
+    if (v[ZERO] == ZERO_START && !parts.zeros)
+        return refuse(reason, "%s weights have no zero point: zero=1 would be the same kernel",
+                      parts.has4 ? "symmetric" : "8-bit");
     if (v[BLOCKS8] && !(parts.has8 && parts.has4))
         return refuse(reason, "only a mixed layer has a second block count: blocks8 must be 0");
     return true;
@@ -248,8 +249,7 @@ static void options(const struct config *c, const struct problem *p, struct str 
         parts.width4, parts.width8, v[TILE_M], k_step(v[TILE_K], p), v[STAGES], v[CONSUMERS], v[PINGPONG], v[SHARE_K]);
     str_printf(out, " -DCLUSTER=%d -DCLUSTER_K=%d -DSTORE=%d -DCTAS=%d -DPROMOTE=%d -DZERO=%d -DYIELD=%d", v[CLUSTER],
                v[CLUSTER_K], v[STORE], v[CTAS], v[PROMOTE], v[ZERO], v[YIELD]);
-    str_printf(out, " -DGROUP=%d -DHAS_W8=%d -DHAS_W4=%d -DBF16=%d", p->group, parts.has8, parts.has4,
-               p->dtype == DTYPE_BF16);
+    parts_options(&parts, p, out);
 }
 
 DEFINE_FAMILY(sm90, knobs, .quick_spaces = "quick-sm90-decode,quick-sm90-prefill", .min_cc = 90, .quantised = true,

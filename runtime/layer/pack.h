@@ -7,7 +7,7 @@
 
 /* Bytes of the packed weights of `padded_rows` features. */
 size_t packed_bytes(int bits, int padded_rows, int k_padded);
-/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as 0, and have zero points and scales of 0. */
+/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as 0, and have scales of 0. */
 void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, void *packed);
 void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
 

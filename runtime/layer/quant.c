@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALLEST_SCALE 0x1p-14f    /* smallest normal half */
+#define SMALLEST_SCALE 0x1p-24f    /* smallest half above 0, a subnormal one */
 #define LARGEST_SCALE  65504.0f    /* largest half */
 #define ROUNDER        12582912.0f /* 1.5 * 2^23: adding it rounds a small float to an integer, nearest even */
 
@@ -37,8 +37,9 @@ struct layer_work {
     int part_index;
     const float *w;                  /* what rows_quantize() reads */
     const struct quant_codes *codes; /* what rows_import() reads */
-    uint64_t seed;                   /* what rows_random() draws from */
-    atomic_long bad;                 /* index in [n][k] of a weight that cannot be used, or -1 */
+    bool symmetric;
+    uint64_t seed;   /* what rows_random() draws from */
+    atomic_long bad; /* index in [n][k] of a weight that cannot be used, or -1 */
 };
 
 static int part_column(const struct quant_part *part, int row) {
@@ -60,22 +61,24 @@ static float scale_round(float s, uint16_t *bits) {
     return half_to_float(*bits);
 }
 
+/* `zero` NULL: symmetric. */
 static void group_quantize(int bits, const float *w, int count, int8_t *q, uint16_t *scale, uint8_t *zero) {
     float low = 0, high = 0;
     for (int i = 0; i < count; i++) {
         low = w[i] < low ? w[i] : low;
         high = w[i] > high ? w[i] : high;
     }
+    const float most = high > -low ? high : -low;
     if (bits == 8) {
-        float s = scale_round((high > -low ? high : -low) / 127.0f, scale);
-        *zero = 0;
+        float s = scale_round(most / 127.0f, scale);
         for (int i = 0; i < count; i++)
             q[i] = (int8_t)round_even(clamp(w[i] / s, -127, 127));
         return;
     }
-    float s = scale_round((high - low) / 15.0f, scale);
-    int z = round_even(clamp(-low / s, 0, 15));
-    *zero = (uint8_t)z;
+    float s = scale_round((zero ? high - low : 2 * most) / 15.0f, scale);
+    int z = zero ? round_even(clamp(-low / s, 0, 15)) : QUANT_SYMMETRIC_ZERO;
+    if (zero)
+        *zero = (uint8_t)z;
     for (int i = 0; i < count; i++)
         q[i] = (int8_t)clamp((float)(round_even(clamp(w[i] / s, -32, 32)) + z), 0, 15);
 }
@@ -85,7 +88,8 @@ static void row_pad(const struct quant_layer *layer, const struct quant_part *pa
     int8_t *q = part->q + (size_t)row * (size_t)layer->k_padded;
     int last = (layer->k - 1) / layer->group;
     int end = (last + 1) * layer->group < layer->k_padded ? (last + 1) * layer->group : layer->k_padded;
-    memset(q + layer->k, part->zeros[(size_t)last * (size_t)part->padded_rows + (size_t)row], (size_t)(end - layer->k));
+    memset(q + layer->k, quant_zero(part, (size_t)last * (size_t)part->padded_rows + (size_t)row),
+           (size_t)(end - layer->k));
 }
 
 static void rows_quantize(void *context, int begin, int end) {
@@ -108,7 +112,7 @@ static void rows_quantize(void *context, int begin, int end) {
             if (last > first)
                 group_quantize(part->bits, w + first, last - first,
                                part->q + (size_t)row * (size_t)layer->k_padded + first, &part->scales[at],
-                               &part->zeros[at]);
+                               part->zeros ? &part->zeros[at] : NULL);
         }
         row_pad(layer, part, row);
     }
@@ -120,10 +124,15 @@ static bool group_import(const struct layer_work *work, int row, int g, int firs
     struct quant_part *part = work->part;
     size_t column = (size_t)part_column(part, row), at = (size_t)g * (size_t)part->padded_rows + (size_t)row;
     size_t from = (size_t)g * (size_t)layer->n + column;
-    int low = part->bits == 4 ? 0 : -127, high = part->bits == 4 ? 15 : 127;
+    int low = part->bits == 4 ? 0 : -128, high = part->bits == 4 ? 15 : 127;
+    bool good = isfinite(half_to_float(work->codes->scales[from]));
     part->scales[at] = work->codes->scales[from];
-    part->zeros[at] = part->bits == 4 ? work->codes->zeros[from] : 0;
-    bool good = isfinite(half_to_float(part->scales[at])) && part->zeros[at] <= 15;
+    if (part->zeros) {
+        part->zeros[at] = work->codes->zeros[from];
+        good = good && part->zeros[at] <= 15;
+    } else if (part->bits == 4 && work->codes->zeros) {
+        good = good && work->codes->zeros[from] == QUANT_SYMMETRIC_ZERO;
+    }
     for (int k = first; k < last; k++) {
         int8_t q = work->codes->q[column * (size_t)layer->k + (size_t)k];
         good = good && q >= low && q <= high;
@@ -174,12 +183,10 @@ static uint64_t random_next(struct random *r) {
     return result;
 }
 
-/* Eight codes of a part from eight random bytes: 4-bit takes 0..15, 8-bit -127..127. */
+/* Eight codes of a part from eight random bytes: 4-bit takes 0..15, 8-bit -128..127. */
 static void codes_random(int bits, uint64_t r, int8_t q[8]) {
     r = bits == 4 ? r & 0x0f0f0f0f0f0f0f0fu : r;
     memcpy(q, &r, 8);
-    for (int i = 0; i < 8; i++)
-        q[i] = q[i] == -128 ? 127 : q[i];
 }
 
 /* Every row has a generator of its own, so the numbers do not depend on how rows are spread over threads. */
@@ -199,13 +206,14 @@ static void rows_random(void *context, int begin, int end) {
             size_t at = (size_t)g * (size_t)part->padded_rows + (size_t)row;
             /* 2^-9 .. 2^-6, every mantissa. */
             part->scales[at] = (uint16_t)((15 - 9 + (bits >> 32) % 3) << 10 | (bits & 0x3ff));
-            part->zeros[at] = part->bits == 4 ? (uint8_t)(bits >> 16 & 15) : 0;
+            if (part->zeros)
+                part->zeros[at] = (uint8_t)(bits >> 16 & 15);
         }
         row_pad(layer, part, row);
     }
 }
 
-static void part_init(struct quant_layer *layer, int index, int bits, int rows) {
+static void part_init(struct quant_layer *layer, int index, int bits, int rows, bool zeros) {
     struct quant_part *part = &layer->part[index];
     part->bits = bits;
     part->rows = rows;
@@ -214,7 +222,8 @@ static void part_init(struct quant_layer *layer, int index, int bits, int rows) 
         return;
     part->q = xcalloc((size_t)rows, (size_t)layer->k_padded);
     part->scales = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, sizeof *part->scales);
-    part->zeros = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, 1);
+    if (zeros)
+        part->zeros = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, 1);
     part->packed = xmalloc(packed_bytes(bits, part->padded_rows, layer->k_padded));
     if (rows < layer->n)
         part->columns = xmalloc((size_t)rows * sizeof *part->columns);
@@ -239,8 +248,8 @@ static enum mt_status layer_shape(struct quant_layer *layer, const struct proble
                     p->rows8);
     *layer = (struct quant_layer){
         .n = p->n, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
-    part_init(layer, MT_PART_W8, 8, p->rows8);
-    part_init(layer, MT_PART_W4, 4, p->n - p->rows8);
+    part_init(layer, MT_PART_W8, 8, p->rows8, false);
+    part_init(layer, MT_PART_W4, 4, p->n - p->rows8, problem_has_zeros(p));
     for (int i = 0; i < p->n; i++) {
         int index = (is8 ? is8[i] != 0 : spread(i, p->rows8, p->n)) ? MT_PART_W8 : MT_PART_W4;
         if (layer->part[index].columns)
@@ -268,8 +277,8 @@ static enum mt_status layer_fill(struct layer_work *work, void (*rows)(void *, i
         work->codes
             ? fail(MT_USAGE,
                    "a code, scale or zero point of feature %ld, from input %ld on, is out of its range (codes 0..15 or "
-                   "-127..127, zero points 0..15, scales finite)",
-                   bad / layer->k, bad % layer->k)
+                   "-128..127, zero points %s, scales finite)",
+                   bad / layer->k, bad % layer->k, work->symmetric ? "8 in a symmetric layer" : "0..15")
             : fail(MT_USAGE, "weight [%ld][%ld] is not a finite number and cannot be quantised", bad / layer->k,
                    bad % layer->k);
     quant_layer_release(layer);
@@ -285,18 +294,32 @@ enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem 
 
 enum mt_status quant_layer_import(struct quant_layer *layer, const struct problem *p, const struct quant_codes *codes,
                                   const uint8_t *is8) {
-    struct layer_work work = {.layer = layer, .codes = codes};
+    struct layer_work work = {.layer = layer, .codes = codes, .symmetric = p->symmetric};
     enum mt_status status = layer_shape(layer, p, is8);
-    if (status == MT_OK && layer->part[MT_PART_W4].rows > 0 && !codes->zeros) {
+    if (status == MT_OK && problem_has_zeros(p) && !codes->zeros) {
         quant_layer_release(layer);
         return fail(MT_USAGE, "4-bit features need zero points");
     }
     return status == MT_OK ? layer_fill(&work, rows_import) : status;
 }
 
+/* rows8 of the n features, each choice as likely as any other. */
+static uint8_t *choose_random(const struct problem *p, uint64_t seed) {
+    uint8_t *is8 = xcalloc((size_t)p->n, 1);
+    struct random r;
+    random_init(&r, ~seed);
+    for (int i = 0, left = p->rows8; i < p->n; i++) {
+        is8[i] = random_next(&r) % (uint64_t)(p->n - i) < (uint64_t)left;
+        left -= is8[i];
+    }
+    return is8;
+}
+
 enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed) {
     struct layer_work work = {.layer = layer, .seed = seed};
-    enum mt_status status = layer_shape(layer, p, NULL);
+    uint8_t *is8 = problem_check(p) ? NULL : choose_random(p, seed);
+    enum mt_status status = layer_shape(layer, p, is8);
+    free(is8);
     return status == MT_OK ? layer_fill(&work, rows_random) : status;
 }
 

@@ -122,7 +122,7 @@ __attribute__((target("avx2"))) static inline void sums_of_4_bits(const int8_t *
         _mm256_storeu_si256((__m256i *)(void *)p[t], sum[t]);
 }
 
-/* Codes of -127 … 127: bytes 0 and 2, 1 and 3 as pairs of 16 bits. */
+/* Codes of -128 … 127: bytes 0 and 2, 1 and 3 as pairs of 16 bits. */
 __attribute__((target("avx2"))) static inline void sums_of_8_bits(const int8_t *const x[TOKENS], const int8_t *q,
                                                                   int quads, int32_t p[TOKENS][ROWS]) {
     __m256i sum[TOKENS] = {{0}};
@@ -175,7 +175,7 @@ static void block_fill(struct block *b) {
             memcpy(b->q + (size_t)k * ROWS + (size_t)r * 4, q + k, 4);
         for (int g = 0; g < layer->groups; g++) {
             const size_t at = (size_t)g * (size_t)part->padded_rows + row;
-            b->zero[g * ROWS + r] = part->bits == 4 ? part->zeros[at] : 0;
+            b->zero[g * ROWS + r] = quant_zero(part, at);
             b->scale[g * ROWS + r] = (double)half_to_float(part->scales[at]);
         }
     }

@@ -314,7 +314,7 @@ static enum mt_status gemm_check(const struct mt_layer *layer, const struct mt_g
         return fail(MT_USAGE, "mt_gemm_launch: the address of the activations or of y is null");
     for (int i = 0; i < MT_PARTS; i++)
         if (layer->info.rows[i] > 0 && (!o->weights.part[i].weights || !o->weights.part[i].scales ||
-                                        (i == MT_PART_W4 && !o->weights.part[i].zeros)))
+                                        (i == MT_PART_W4 && !layer->problem.symmetric && !o->weights.part[i].zeros)))
             return fail(MT_USAGE, "mt_gemm_launch: the layer has %d %s features, but their weights have a null address",
                         layer->info.rows[i], i == MT_PART_W8 ? "8-bit" : "4-bit");
     return MT_OK;

@@ -29,7 +29,7 @@ static struct mt_packed *packed_show(struct packed *packed) {
                                     .columns = part->columns,
                                     .weights_bytes = packed_bytes(part->bits, part->padded_rows, layer->k_padded),
                                     .scales_bytes = factors * sizeof *part->scales,
-                                    .zeros_bytes = factors,
+                                    .zeros_bytes = part->zeros ? factors : 0,
                                     .columns_bytes = part->columns ? (size_t)part->rows * sizeof *part->columns : 0};
     }
     return &packed->shown;

@@ -14,8 +14,6 @@
 #include "promote.cuh"
 #include "schedule.cuh"
 
-enum { ZERO_SUBTRACT = 0, ZERO_START = 1 };
-
 // Which stage comes next, and the parity of its phase.
 template <int Stages> struct Pipe {
     int stage = 0, parity = 0;
@@ -32,10 +30,10 @@ template <int Stages> struct Pipe {
     }
 };
 
-template <int Bits_, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, bool ShareK, int Group_, int Promote_, int Zero_,
+template <class W, int Blocks, int TileM_, int TileK_, int Stages_, int Consumers, bool PingPong, bool ShareK, int Group_, int Promote_,
           int JobsAtOnce_, int Spare_, int Cluster_, int ClusterK_, bool TensorStore_, int PartialSize_, bool Bf16_>
 struct HopperTile {
-    static constexpr int Bits = Bits_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
+    static constexpr int Bits = W::Bits, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
     static constexpr int Cluster = Cluster_, ClusterK = ClusterK_; // CTAs that share tokens; that share K
     static constexpr int teams = PingPong ? Consumers : 1;
     static constexpr int members = PingPong || ShareK ? 1 : Consumers; // consumers that split the features of a tile
@@ -46,8 +44,7 @@ struct HopperTile {
     static constexpr bool overlapped = JobsAtOnce_ == 2;
     static constexpr bool loads_ahead = Spare_ >= 80, keeps_offsets = Spare_ >= 24; // registers that are left beside one job
     static constexpr int slabs = TileK / 128, groups = TileK / Group, units = Group / 64; // per step, per step, k64 per group
-    static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
-    static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
+    static constexpr bool has_zeros = W::has_zeros, start_from_sums = W::start_from_sums;
     static constexpr bool start_from_zero = !start_from_sums && Promote_ == PROMOTE_CONVERT; // the first wgmma need not add
     using P = Promotion<Promote_>;
     using Out = HopperEpilogue<Team, PartialSize_, Bf16_, TensorStore_>;
@@ -56,7 +53,7 @@ struct HopperTile {
     static_assert(!ShareK || (!PingPong && ClusterK == 1), "K is shared in one way");
     static_assert(Cluster == 1 || ClusterK == 1, "a cluster shares tokens or K");
     static_assert(TileM % (8 * Cluster) == 0, "each CTA of a cluster loads whole groups of 8 tokens");
-    static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
+    static_assert(promotion_is_exact<Group>(W::most), "|P| must stay below 2^22");
 
     // A stage: the layout of gemm_args.h. A group's scales (and sums) of the tokens stand in the order of token_slot().
     static constexpr int w_bytes = TileN * TileK * Bits / 8, slab_bytes = w_bytes / slabs;
@@ -64,7 +61,7 @@ struct HopperTile {
     static constexpr int sx_at = mt_stage_token_scales_at(Bits, TileN, TileM, TileK, Group);
     static constexpr int sums_at = mt_stage_sums_at(Bits, TileN, TileM, TileK, Group);
     static constexpr int zeros_at = mt_stage_zeros_at(Bits, TileN, TileM, TileK, Group, start_from_sums);
-    static constexpr int stage_bytes = mt_round_up(mt_stage_bytes(Bits, TileN, TileM, TileK, Group, start_from_sums), 1024);
+    static constexpr int stage_bytes = mt_round_up(mt_stage_bytes(Bits, TileN, TileM, TileK, Group, start_from_sums, has_zeros), 1024);
 
     const mt_gemm_args &args;
     const mt_gemm_part &part;
@@ -225,7 +222,7 @@ struct HopperTile {
     }
     struct Features { // of a lane: rows lane / 4 and lane / 4 + 8 of its warp's 16
         float scale[2], offset[2];
-        uint zero[2]; // packed_zero()
+        uint zero[2]; // W::packed_zero()
     };
     __device__ __forceinline__ Features load_features(const View &view, int group, int block) const {
         const unsigned char *stage = view.stage;
@@ -233,11 +230,11 @@ struct HopperTile {
         Features f;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            f.scale[r] = half_to_float(reinterpret_cast<const unsigned short *>(stage + sw_at)[first + r * 8]);
+            f.scale[r] = W::scale(reinterpret_cast<const unsigned short *>(stage + sw_at)[first + r * 8]);
             f.offset[r] = P::offset(f.scale[r]);
             f.zero[r] = 0;
             if constexpr (has_zeros)
-                f.zero[r] = packed_zero<subtract>((stage + zeros_at)[first + r * 8]);
+                f.zero[r] = W::packed_zero((stage + zeros_at)[first + r * 8]);
         }
         return f;
     }
@@ -277,10 +274,8 @@ struct HopperTile {
         const int features16 = (Team::feature0() + block * 64) / 16;
 #pragma unroll
         for (int u = 0; u < units; u++)
-            load_weights_k64<Bits, subtract>(a[u],
-                                             view.stage + w_at + weights_offset<Bits, TileN, TileK>(features16, group * units + u) +
-                                                 view.weights,
-                                             f.zero[0], f.zero[1]);
+            W::load_k64(a[u], view.stage + w_at + weights_offset<Bits, TileN, TileK>(features16, group * units + u) + view.weights, f.zero[0],
+                        f.zero[1]);
         if constexpr (!start_from_zero)
             start(sum, f, view, group, acc);
         wgmma_fence(sum, a);
@@ -290,7 +285,7 @@ struct HopperTile {
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const int k32 = (group * units + u) * 2 + h; // of the step; 128 k lie side by side, then the next slab
-                wgmma_m64k32<TileM, Bits == 4 && !subtract>(sum, a[u][h], wgmma_rows128(tokens_at, k32 / 4 * TileM * 128 + k32 % 4 * 32),
+                wgmma_m64k32<TileM, W::codes_unsigned>(sum, a[u][h], wgmma_rows128(tokens_at, k32 / 4 * TileM * 128 + k32 % 4 * 32),
                                                             start_from_zero && u == 0 && h == 0 ? 0 : 1);
             }
         wgmma_commit();

@@ -12,25 +12,23 @@
 #include "rows.cuh"
 #include "schedule.cuh"
 
-enum { ZERO_SUBTRACT = 0, ZERO_START = 1 };
 enum { ORDER_K = 0, ORDER_COLUMN = 1 };
 
-template <int Bits_, int TileN_, int TileM_, int TileK_, int Stages_, int WarpsN_, int WarpsM_, int Group_, int Promote_, int Zero_,
-          int Order_, int PartialSize_, bool Bf16_>
+template <class W, int TileN_, int TileM_, int TileK_, int Stages_, int WarpsN_, int WarpsM_, int Group_, int Promote_, int Order_,
+          int PartialSize_, bool Bf16_>
 struct QuantTile {
-    static constexpr int Bits = Bits_, TileN = TileN_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
+    static constexpr int Bits = W::Bits, TileN = TileN_, TileM = TileM_, TileK = TileK_, Stages = Stages_, Group = Group_;
     using Team = CtaTeam<TileN, TileM, WarpsN_, WarpsM_>;
     static constexpr int threads = Team::threads, MI = Team::MI, NI = Team::NI; // fragments per warp
     static constexpr int groups = TileK / Group, units = Group / 64;          // per step; k64 units per group
-    static constexpr bool has_zeros = Bits == 4, subtract = has_zeros && Zero_ == ZERO_SUBTRACT;
-    static constexpr bool start_from_sums = has_zeros && Zero_ == ZERO_START;
+    static constexpr bool has_zeros = W::has_zeros, start_from_sums = W::start_from_sums;
     using P = Promotion<Promote_>;
     using X = Rows<TileK>;
     using Out = Epilogue<Team, PartialSize_, Bf16_>;
 
     static_assert(TileK % Group == 0 && Group % 64 == 0, "a K step holds whole groups");
     static_assert(Stages >= 2, "one stage is computed while another is filled");
-    static_assert(promotion_is_exact<Bits, Group>(), "|P| must stay below 2^22");
+    static_assert(promotion_is_exact<Group>(W::most), "|P| must stay below 2^22");
 
     // A stage (its layout is in gemm_args.h), and what of it is weights.
     static constexpr int w_bytes = TileN * TileK * Bits / 8;
@@ -39,7 +37,7 @@ struct QuantTile {
     static constexpr int sx_at = mt_stage_token_scales_at(Bits, TileN, TileM, TileK, Group);
     static constexpr int sums_at = mt_stage_sums_at(Bits, TileN, TileM, TileK, Group);
     static constexpr int zeros_at = mt_stage_zeros_at(Bits, TileN, TileM, TileK, Group, start_from_sums);
-    static constexpr int stage_bytes = mt_stage_bytes(Bits, TileN, TileM, TileK, Group, start_from_sums);
+    static constexpr int stage_bytes = mt_stage_bytes(Bits, TileN, TileM, TileK, Group, start_from_sums, has_zeros);
 
     const mt_gemm_args &args;
     const mt_gemm_part &part;
@@ -112,7 +110,7 @@ struct QuantTile {
     // What a lane needs of its 2 * MI features for one group. Row r of fragment i is feature i * 16 + lane / 4 + 8 r of the warp.
     struct Features {
         float scale[MI][2], offset[MI][2];
-        uint zero[MI][2]; // packed_zero()
+        uint zero[MI][2]; // W::packed_zero()
     };
     __device__ __forceinline__ void load_features(Features &f, const unsigned char *stage, int group, int warp_n) const {
         const int first = group * TileN + warp_n * MI * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
@@ -121,11 +119,11 @@ struct QuantTile {
         for (int i = 0; i < MI; i++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                f.scale[i][r] = half_to_float(scales[i * 16 + r * 8]);
+                f.scale[i][r] = W::scale(scales[i * 16 + r * 8]);
                 f.offset[i][r] = P::offset(f.scale[i][r]);
                 f.zero[i][r] = 0;
                 if constexpr (has_zeros)
-                    f.zero[i][r] = packed_zero<subtract>((stage + zeros_at)[first + i * 16 + r * 8]);
+                    f.zero[i][r] = W::packed_zero((stage + zeros_at)[first + i * 16 + r * 8]);
             }
     }
 
@@ -137,7 +135,7 @@ struct QuantTile {
     __device__ __forceinline__ void load_weights_unit(uint (&a)[2][4], const unsigned char *stage, int i, int unit, int warp_n,
                                                       const Features &f) const {
         const int at = weights_offset<Bits, TileN, TileK>(warp_n * MI + i, unit) + threadIdx.x % 32 * 16;
-        load_weights_k64<Bits, subtract>(a, stage + w_at + at, f.zero[i][0], f.zero[i][1]);
+        W::load_k64(a, stage + w_at + at, f.zero[i][0], f.zero[i][1]);
     }
 
     // The value a group's sum starts from, so that it ends as (promotion start) + P.
@@ -189,7 +187,7 @@ struct QuantTile {
                 for (int i = 0; i < MI; i++)
 #pragma unroll
                     for (int j = 0; j < NI; j++)
-                        mma_m16n8k32<Bits == 4 && !subtract>(sum[i][j], a[i][h], b[j][h * 2], b[j][h * 2 + 1], sum[i][j]);
+                        mma_m16n8k32<W::codes_unsigned>(sum[i][j], a[i][h], b[j][h * 2], b[j][h * 2 + 1], sum[i][j]);
         }
 #pragma unroll
         for (int j = 0; j < NI; j++) {
@@ -231,7 +229,7 @@ struct QuantTile {
                 for (int h = 0; h < 2; h++)
 #pragma unroll
                     for (int i = 0; i < MI; i++)
-                        mma_m16n8k32<Bits == 4 && !subtract>(sum[i], a[i][u][h], b[u][h * 2], b[u][h * 2 + 1], sum[i]);
+                        mma_m16n8k32<W::codes_unsigned>(sum[i], a[i][u][h], b[u][h * 2], b[u][h * 2 + 1], sum[i]);
 #pragma unroll
             for (int i = 0; i < MI; i++)
                 promote(acc[i][j], sum[i], f, i, sx);
