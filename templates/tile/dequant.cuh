@@ -4,6 +4,7 @@
 // word j holds a_j of the first 32 k in its low nibbles and of the second 32 k in its high nibbles.
 #pragma once
 
+#include "../ptx/bits.cuh"
 #include "../ptx/convert.cuh"
 #include "../ptx/copy.cuh"
 
@@ -42,8 +43,9 @@ template <int Bits_, bool Symmetric, int Zero> struct Weights {
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 if constexpr (symmetric) {
-                    // In the high nibble code - 8 is a signed byte as soon as its sign is flipped. 3 instructions for 8 weights.
-                    a[0][j] = (word[j] << 4 & 0xf0f0f0f0u) ^ 0x80808080u, a[1][j] = (word[j] & 0xf0f0f0f0u) ^ 0x80808080u;
+                    // Of a code in the high nibble of a byte bit 7 is all that is to be flipped. 3 instructions for 8 weights.
+                    a[0][j] = masked_and_flipped(word[j] << 4, 0xf0f0f0f0u, 0x80808080u);
+                    a[1][j] = masked_and_flipped(word[j], 0xf0f0f0f0u, 0x80808080u);
                     continue;
                 }
                 uint low = word[j] & 0x0f0f0f0fu, high = word[j] >> 4 & 0x0f0f0f0fu;

@@ -26,45 +26,58 @@ ARCH = {"sm90": "arch=compute_90a,code=sm_90a", "sm80": "arch=compute_80,code=sm
 # use, family, scheme, tokens, configuration
 ROWS = [
     ("decode", "sm90", "w4a8", 8, "tile_m=8,stages=8,consumers=1,ctas=3,split_k=4"),
+    ("decode", "sm90", "w4a8-sym", 8, "tile_m=8,stages=8,consumers=1,ctas=3,split_k=4"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=4,consumers=2,ctas=2,split_k=8"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=8,consumers=2,split_k=4"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=8,consumers=2,stream_k=4"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=8,consumers=2,cluster_k=4"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=8,consumers=2,cluster_k=4,zero=1"),
+    ("decode", "sm90", "w4a8-sym", 16, "tile_m=16,stages=8,consumers=2,cluster_k=4"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,tile_k=256,stages=4,consumers=1,ctas=2,cluster_k=4"),
     ("decode", "sm90", "w4a8", 16, "tile_m=16,stages=12,consumers=3,share_k=1,zero=1"),
+    ("decode", "sm90", "w4a8-sym", 16, "tile_m=16,stages=12,consumers=3,share_k=1"),
     ("decode", "sm90", "w8a8", 16, "tile_m=16,stages=4,consumers=2,ctas=2,cluster_k=4"),
     ("decode", "sm90", "w8a8", 16, "tile_m=16,stages=8,consumers=2,share_k=1"),
     ("middle", "sm90", "w4a8", 64, "tile_m=64,stages=4,consumers=2,ctas=1,cluster_k=4"),
     ("middle", "sm90", "w4a8", 64, "tile_m=64,stages=4,consumers=2,ctas=1,zero=1,cluster_k=4"),
+    ("middle", "sm90", "w4a8-sym", 64, "tile_m=64,stages=4,consumers=2,ctas=1,cluster_k=4"),
     ("middle", "sm90", "w4a8", 64, "tile_m=64,stages=12,consumers=3,share_k=1"),
     ("middle", "sm90", "w8a8", 64, "tile_m=64,stages=4,consumers=2,ctas=1,cluster_k=4"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,promote=0,zero=0,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,promote=1,zero=0,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,promote=2,zero=0,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,promote=2,zero=1,raster=8"),
+    ("prefill", "sm90", "w4a8-sym", 2048, "tile_m=128,stages=4,consumers=2,promote=2,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,cluster=2,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,cluster=2,store=1,promote=2,zero=1,stream_k=4,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,stages=4,consumers=2,pingpong=1,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=96,stages=4,consumers=3,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=192,stages=4,consumers=2,store=1,promote=2,zero=1,raster=8"),
+    ("prefill", "sm90", "w4a8-sym", 2048, "tile_m=192,stages=4,consumers=2,store=1,promote=2,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,tile_k=256,stages=3,consumers=2,store=1,promote=2,zero=0,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=128,tile_k=256,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
+    ("prefill", "sm90", "w4a8-sym", 2048, "tile_m=128,tile_k=256,stages=3,consumers=2,store=1,promote=2,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=160,tile_k=256,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "blocks=2,tile_m=64,stages=4,consumers=2,store=1,promote=2,zero=0,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "blocks=2,tile_m=96,stages=3,consumers=2,store=1,promote=2,zero=1,raster=8"),
+    ("prefill", "sm90", "w4a8-sym", 2048, "blocks=2,tile_m=96,stages=3,consumers=2,store=1,promote=2,raster=8"),
     ("prefill", "sm90", "w4a8", 2048, "tile_m=112,stages=4,consumers=3,store=1,promote=2,yield=1,raster=8"),
+    ("prefill", "sm90", "w4a8-sym", 2048, "tile_m=112,stages=4,consumers=3,store=1,promote=2,yield=1,raster=8"),
     ("prefill", "sm90", "w8a8", 2048, "tile_m=128,stages=4,consumers=2,store=1,promote=2,raster=8"),
     ("prefill", "sm90", "w8a8", 2048, "blocks=2,tile_m=96,stages=3,consumers=2,store=1,promote=2,yield=1,raster=8"),
     ("prefill", "sm90", "w8a8", 2048, "tile_m=128,stages=4,consumers=2,cluster=2,store=1,promote=2,raster=8"),
     ("decode", "sm80", "w4a8", 16, "tile_n=64,tile_m=16,stages=4,ctas=4,split_k=4"),
+    ("decode", "sm80", "w4a8-sym", 16, "tile_n=64,tile_m=16,stages=4,ctas=4,split_k=4"),
     ("decode", "sm80", "w4a8", 16, "tile_n=128,tile_m=16,stages=4,ctas=2,split_k=4"),
+    ("decode", "sm80", "w4a8-sym", 16, "tile_n=128,tile_m=16,stages=4,ctas=2,split_k=4"),
     ("decode", "sm80", "w8a8", 16, "tile_n=128,tile_m=16,stages=3,ctas=2,split_k=4"),
     ("middle", "sm80", "w4a8", 64, "tile_n=128,tile_m=64,stages=4,ctas=1,split_k=4"),
+    ("middle", "sm80", "w4a8-sym", 64, "tile_n=128,tile_m=64,stages=4,ctas=1,split_k=4"),
     ("prefill", "sm80", "w4a8", 2048, "tile_n=128,tile_m=128,warps_m=2,stages=3,promote=0,zero=0,raster=4"),
     ("prefill", "sm80", "w4a8", 2048, "tile_n=128,tile_m=128,warps_m=2,stages=3,promote=1,zero=0,raster=4"),
     ("prefill", "sm80", "w4a8", 2048, "tile_n=128,tile_m=128,warps_m=2,stages=3,promote=2,zero=0,raster=4"),
     ("prefill", "sm80", "w4a8", 2048, "tile_n=128,tile_m=128,warps_m=2,stages=3,promote=2,zero=1,raster=4"),
+    ("prefill", "sm80", "w4a8-sym", 2048, "tile_n=128,tile_m=128,warps_m=2,stages=3,promote=2,raster=4"),
     ("prefill", "sm80", "w8a8", 2048, "tile_n=128,tile_m=128,warps_m=2,stages=3,promote=2,raster=4"),
 ]
 FLOAT = {"FADD", "FMUL", "FFMA", "I2F", "I2FP", "FFMA2", "FMUL2", "FADD2"}  # promotion
@@ -97,12 +110,13 @@ def time_model(build, family):
 
 def compile_kernel(family, scheme, knobs, cubin):
     """ptxas's registers, spilled bytes, and whether it serialised the wgmma."""
-    bits = 4 if scheme == "w4a8" else 8
+    bits = 8 if scheme == "w8a8" else 4
     options = {name.upper(): value for name, value in knobs.items() if name not in ("split_k", "stream_k", "raster")}
     for wide, narrow in (("BLOCKS8", "BLOCKS"), ("TILE_N8", "TILE_N")):
         if wide in options:
             options[wide] = options[narrow]
-    options.update(TILE_K=options["TILE_K"] or max(128, GROUP), GROUP=GROUP, HAS_W8=int(bits == 8), HAS_W4=int(bits == 4), BF16=0)
+    options.update(TILE_K=options["TILE_K"] or max(128, GROUP), GROUP=GROUP, HAS_W8=int(bits == 8), HAS_W4=int(bits == 4),
+                   SYMMETRIC=int(scheme.endswith("-sym")), BF16=0)
     done = subprocess.run(["nvcc", "-std=c++17", "-gencode", ARCH[family], "-cubin", "-Xptxas", "-v", "-diag-suppress", "177", "-o", cubin,
                            *(f"-D{k}={v}" for k, v in options.items()), f"gemm_{family}.cu"], cwd=f"{ROOT}/templates",
                           capture_output=True, text=True)
@@ -140,7 +154,7 @@ def measure(args, row):
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
         registers, spilled, serialised, o = compile_kernel(family, scheme, knobs, cubin.name)
         mma, ops = main_loop(args.nvdisasm, cubin.name)
-    bits = 4 if scheme == "w4a8" else 8
+    bits = 8 if scheme == "w8a8" else 4
     if family == "sm90":
         members = 1 if o["PINGPONG"] or o["SHARE_K"] else o["CONSUMERS"]
         warps, tile_n = 4 * members, 64 * o["BLOCKS"] * members

@@ -1,6 +1,7 @@
 // Small kernels around the wrappers of templates/ptx/ that every device since sm_80 has, and around the parts of templates/tile/ whose bits
 // matter. compare_wrappers.c runs each on two devices with the same random words and compares what it writes; sizes and launches stand there.
 // A CTA reads its own slice of `in` and writes its own of `out`.
+#include "ptx/bits.cuh"
 #include "ptx/convert.cuh"
 #include "ptx/copy.cuh"
 #include "ptx/globaltimer.cuh"
@@ -172,7 +173,7 @@ KERNEL(128) narrow_pairs(const uint *in, uint *out) {
 // ---- weights to fragments ----
 
 // 256 threads: every pair of zero points; 16 rounds: every code at every place. in: how far the codes of a word are rotated.
-template <bool SubtractZero> __device__ __forceinline__ void unpack_4_bits(const uint *in, uint *out) {
+template <class W> __device__ __forceinline__ void unpack_4_bits(const uint *in, uint *out) {
     __shared__ Words4 data[256];
     const int t = threadIdx.x;
     for (uint v = 0; v < 16; v++) {
@@ -185,17 +186,23 @@ template <bool SubtractZero> __device__ __forceinline__ void unpack_4_bits(const
         }
         data[t] = {word[0], word[1], word[2], word[3]};
         uint a[2][4];
-        load_weights_k64<4, SubtractZero>(a, reinterpret_cast<const unsigned char *>(&data[t]), t % 16 * 0x01010101u,
-                                          t / 16 * 0x01010101u);
+        W::load_k64(a, reinterpret_cast<const unsigned char *>(&data[t]), t % 16 * 0x01010101u, t / 16 * 0x01010101u);
         for (int j = 0; j < 8; j++)
             out[(v * 8 + j) * 256 + t] = a[j / 4][j % 4];
     }
 }
 KERNEL(256) dequantise_subtract(const uint *in, uint *out) {
-    unpack_4_bits<true>(in, out);
+    unpack_4_bits<Weights<4, false, ZERO_SUBTRACT>>(in, out);
 }
 KERNEL(256) dequantise_codes(const uint *in, uint *out) {
-    unpack_4_bits<false>(in, out);
+    unpack_4_bits<Weights<4, false, ZERO_START>>(in, out);
+}
+KERNEL(256) dequantise_symmetric(const uint *in, uint *out) {
+    unpack_4_bits<Weights<4, true, ZERO_SUBTRACT>>(in, out);
+}
+KERNEL(128) masked_bits(const uint *in, uint *out) {
+    const int t = blockIdx.x * 128 + threadIdx.x;
+    out[t] = masked_and_flipped(in[t * 3], in[t * 3 + 1], in[t * 3 + 2]);
 }
 
 KERNEL(32) dequantise_8_bits(const uint *in, uint *out) {
@@ -205,7 +212,7 @@ KERNEL(32) dequantise_8_bits(const uint *in, uint *out) {
         data[i] = reinterpret_cast<const Words4 *>(in)[i];
     __syncthreads();
     uint a[2][4];
-    load_weights_k64<8, false>(a, reinterpret_cast<const unsigned char *>(data) + threadIdx.x * 16, 0, 0);
+    Weights<8, false, ZERO_SUBTRACT>::load_k64(a, reinterpret_cast<const unsigned char *>(data) + threadIdx.x * 16, 0, 0);
     for (int j = 0; j < 8; j++)
         out[j * 32 + threadIdx.x] = a[j / 4][j % 4];
 }

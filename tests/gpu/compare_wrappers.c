@@ -49,6 +49,8 @@ static const struct wrapper wrappers[] = {
     {"compare.cu", "narrow_pairs", 80, 128, 128, 32768, 32768, FILL_FLOATS, JUDGE_WORDS, MAP_NONE},
     {"compare.cu", "dequantise_subtract", 80, 256, 1, 64, 256 * 128, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare.cu", "dequantise_codes", 80, 256, 1, 64, 256 * 128, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
+    {"compare.cu", "dequantise_symmetric", 80, 256, 1, 64, 256 * 128, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
+    {"compare.cu", "masked_bits", 80, 128, 4, 3 * 512, 512, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare.cu", "dequantise_8_bits", 80, 32, 4, 1024, 1024, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare.cu", "promote_convert", 80, 128, 64, 8192, 8192, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
     {"compare.cu", "promote_subtract", 80, 128, 64, 8192, 8192, FILL_RANDOM, JUDGE_WORDS, MAP_NONE},
