@@ -38,14 +38,14 @@ static void texts(void **state) {
          "tile_n=128,tile_n8=0,tile_m=32,tile_k=0,stages=4,warps_n=4,warps_m=1,ctas=1,promote=2,zero=0,order=1,split_k="
          "1,raster=1",
          "gemm_sm80.cu -DTILE_N=128 -DTILE_N8=128 -DTILE_M=32 -DTILE_K=256 -DSTAGES=4 -DWARPS_N=4 -DWARPS_M=1 -DCTAS=1 "
-         "-DPROMOTE=2 -DZERO=0 -DORDER=1 -DGROUP=256 -DHAS_W8=1 -DHAS_W4=1 -DBF16=1"},
+         "-DPROMOTE=2 -DZERO=0 -DORDER=1 -DGROUP=256 -DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=0 -DBF16=1"},
         {"sm90",
          "blocks=1,blocks8=0,tile_m=64,tile_k=0,stages=4,consumers=2,pingpong=0,share_k=0,cluster=1,cluster_k=1,store="
          "0,"
          "ctas=1,promote=2,zero=0,yield=0,split_k=1,stream_k=0,raster=1",
          "gemm_sm90.cu -DBLOCKS=1 -DBLOCKS8=1 -DTILE_M=64 -DTILE_K=256 -DSTAGES=4 -DCONSUMERS=2 -DPINGPONG=0 "
          "-DSHARE_K=0 -DCLUSTER=1 -DCLUSTER_K=1 -DSTORE=0 -DCTAS=1 -DPROMOTE=2 -DZERO=0 -DYIELD=0 -DGROUP=256 "
-         "-DHAS_W8=1 -DHAS_W4=1 -DBF16=1"},
+         "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=0 -DBF16=1"},
     };
     const struct problem p = {
         .m = 100, .n = 300, .k = 1000, .group = 256, .rows8 = 150, .dtype = DTYPE_BF16, .bias = 1};
@@ -94,10 +94,10 @@ static void options_of_every_knob(void **state) {
          "tile_n=16,tile_n8=32,tile_m=24,tile_k=64,stages=5,warps_n=6,warps_m=7,ctas=8,promote=1,zero=1,order=0", 64,
          20,
          " -DTILE_N=16 -DTILE_N8=32 -DTILE_M=24 -DTILE_K=64 -DSTAGES=5 -DWARPS_N=6 -DWARPS_M=7 -DCTAS=8 -DPROMOTE=1 "
-         "-DZERO=1 -DORDER=0 -DGROUP=64 -DHAS_W8=1 -DHAS_W4=1 -DBF16=0"},
+         "-DZERO=1 -DORDER=0 -DGROUP=64 -DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=0 -DBF16=0"},
         {"sm80", "", 128, 100,
          " -DTILE_N=128 -DTILE_N8=128 -DTILE_M=32 -DTILE_K=128 -DSTAGES=4 -DWARPS_N=4 -DWARPS_M=1 -DCTAS=1 -DPROMOTE=2 "
-         "-DZERO=0 -DORDER=1 -DGROUP=128 -DHAS_W8=1 -DHAS_W4=0 -DBF16=0"},
+         "-DZERO=0 -DORDER=1 -DGROUP=128 -DHAS_W8=1 -DHAS_W4=0 -DSYMMETRIC=0 -DBF16=0"},
         {"sm90",
          "blocks=2,blocks8=1,tile_m=24,tile_k=128,stages=5,consumers=3,pingpong=1,share_k=1,cluster=4,cluster_k=8,"
          "store="
@@ -105,11 +105,13 @@ static void options_of_every_knob(void **state) {
          64, 50,
          " -DBLOCKS=2 -DBLOCKS8=1 -DTILE_M=24 -DTILE_K=128 -DSTAGES=5 -DCONSUMERS=3 -DPINGPONG=1 -DSHARE_K=1 "
          "-DCLUSTER=4 "
-         "-DCLUSTER_K=8 -DSTORE=1 -DCTAS=6 -DPROMOTE=1 -DZERO=1 -DYIELD=1 -DGROUP=64 -DHAS_W8=1 -DHAS_W4=1 -DBF16=0"},
+         "-DCLUSTER_K=8 -DSTORE=1 -DCTAS=6 -DPROMOTE=1 -DZERO=1 -DYIELD=1 -DGROUP=64 -DHAS_W8=1 -DHAS_W4=1 "
+         "-DSYMMETRIC=0 -DBF16=0"},
         {"sm90", "", 128, 0,
          " -DBLOCKS=1 -DBLOCKS8=1 -DTILE_M=64 -DTILE_K=128 -DSTAGES=4 -DCONSUMERS=2 -DPINGPONG=0 -DSHARE_K=0 "
          "-DCLUSTER=1 "
-         "-DCLUSTER_K=1 -DSTORE=0 -DCTAS=1 -DPROMOTE=2 -DZERO=0 -DYIELD=0 -DGROUP=128 -DHAS_W8=0 -DHAS_W4=1 -DBF16=0"},
+         "-DCLUSTER_K=1 -DSTORE=0 -DCTAS=1 -DPROMOTE=2 -DZERO=0 -DYIELD=0 -DGROUP=128 -DHAS_W8=0 -DHAS_W4=1 "
+         "-DSYMMETRIC=0 -DBF16=0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct config config = config_of(cases[i].family, cases[i].config);
@@ -285,11 +287,58 @@ static void shapes_of_sm90(void **state) {
         check_shape(&cases[i]);
 }
 
+/* What a kernel is built for, and the shared memory that its launch takes: symmetric 4-bit weights have a byte less a
+ * group and feature, and the kernel of a mixed layer keeps room for both parts, whichever the problem has. */
+static void widths_and_zero_points(void **state) {
+    (void)state;
+    static const struct {
+        const char *family, *config;
+        int rows8;
+        bool symmetric, mixed;
+        const char *formats;
+        int tile_n, grid, shared;
+    } cases[] = {
+        /* A stage: tokens 32 x 128, weights 128 x 64 or 128, scales 2 x 256, of tokens 2 x 128, zero points 2 x 128. */
+        {"sm80", "", 0, false, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 4 * 13312},
+        {"sm80", "", 0, true, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=1", 128, 3, 4 * 13056},
+        {"sm80", "", 300, true, false, "-DHAS_W8=1 -DHAS_W4=0 -DSYMMETRIC=0", 128, 3, 4 * 21248},
+        {"sm80", "tile_n8=64", 1, true, false, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 128, 1 + 3, 4 * 13056},
+        {"sm80", "tile_n8=64", 300, false, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=0", 128, 5, 4 * 13312},
+        {"sm80", "tile_n8=256", 0, true, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 256, 3, 4 * 38144},
+        /* The same with 64 tokens, rounded up to 1024; the output tile of 16 KiB or 32, and 1024. */
+        {"sm90", "", 0, false, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 1024 + 4 * 18432 + 16384},
+        {"sm90", "", 0, true, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=1", 128, 3, 1024 + 4 * 17408 + 16384},
+        {"sm90", "", 0, false, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 1024 + 4 * 25600 + 16384},
+        {"sm90", "blocks8=2", 0, true, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 256, 3, 1024 + 4 * 43008 + 32768},
+        {"sm90", "blocks8=2", 300, true, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 256, 2, 1024 + 4 * 43008 + 32768},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config config = config_of(cases[i].family, cases[i].config);
+        const struct problem p = {
+            .m = 32, .n = 300, .k = 1000, .group = 64, .rows8 = cases[i].rows8, .symmetric = cases[i].symmetric};
+        struct str text = {0};
+        struct launch_shape shape;
+        assert_false(config.mixed);
+        config.mixed = cases[i].mixed;
+        config.family->options(&config, &p, &text);
+        config.family->shape(&config, &p, 132, &shape);
+        if (!strstr(text.data, cases[i].formats) || shape.tile_n != cases[i].tile_n ||
+            shape.grid[0] != (unsigned)cases[i].grid || shape.smem_bytes != (size_t)cases[i].shared)
+            fail_msg("%zu: tile of %d, %u CTAs, %zu bytes,%s", i, shape.tile_n, shape.grid[0], shape.smem_bytes,
+                     text.data);
+        str_release(&text);
+    }
+    struct config one = config_of("sm90", ""), other = one;
+    other.mixed = true;
+    assert_false(config_equal(&one, &other));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_have_names_and_devices), cmocka_unit_test(texts),
         cmocka_unit_test(options_of_every_knob),           cmocka_unit_test(wrong_texts),
         cmocka_unit_test(shapes_of_sm80_and_f16),          cmocka_unit_test(shapes_of_sm90),
+        cmocka_unit_test(widths_and_zero_points),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

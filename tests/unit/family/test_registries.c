@@ -58,7 +58,7 @@ static void assert_in(const struct str *words, const struct str *all, const char
 
 /* The macros that its knobs stand for, and those of a problem's formats. */
 static void macros_of_knobs(const struct family *f, struct str *out) {
-    static const char *const formats[] = {"BF16", "GROUP", "HAS_W8", "HAS_W4"};
+    static const char *const formats[] = {"BF16", "GROUP", "HAS_W8", "HAS_W4", "SYMMETRIC"};
     for (int i = 0; i < f->knob_count; i++) {
         char *name = xstrdup(f->knobs[i].name);
         for (char *p = name; *p; p++)
@@ -67,7 +67,7 @@ static void macros_of_knobs(const struct family *f, struct str *out) {
             add_word(out, name, strlen(name));
         free(name);
     }
-    for (int i = 0; i < (f->quantised ? 4 : 1); i++)
+    for (int i = 0; i < (f->quantised ? 5 : 1); i++)
         add_word(out, formats[i], strlen(formats[i]));
 }
 

@@ -62,20 +62,26 @@ static void steps_parts_and_tiles(void **state) {
     assert_int_equal(k_step(128, &p), 128);
 
     static const struct {
-        int n, pct8, width8;
-        struct parts want;
+        int rows8;
+        bool symmetric, mixed;
+        int width8;
+        struct parts want; /* of 300 features */
     } cases[] = {
-        {300, 0, 0, {false, true, 128, 128}},  {300, 100, 0, {true, false, 128, 128}},
-        {300, 0, 32, {false, true, 128, 128}}, {300, 100, 32, {true, false, 128, 128}},
-        {300, 50, 0, {true, true, 128, 128}},  {300, 50, 32, {true, true, 32, 128}},
-        {4, 10, 32, {false, true, 128, 128}}, /* no feature is left for 8 bits */
-        {5, 10, 32, {true, true, 32, 128}},    {4, 90, 32, {true, false, 128, 128}},
+        {0, false, false, 0, {false, true, true, 128, 128}},  {300, false, false, 0, {true, false, false, 128, 128}},
+        {0, false, false, 32, {false, true, true, 128, 128}}, {300, false, false, 32, {true, false, false, 128, 128}},
+        {150, false, false, 0, {true, true, true, 128, 128}}, {150, false, false, 32, {true, true, true, 32, 128}},
+        {1, false, false, 32, {true, true, true, 32, 128}},   {299, false, false, 32, {true, true, true, 32, 128}},
+        {0, true, false, 0, {false, true, false, 128, 128}},  {300, true, false, 0, {true, false, false, 128, 128}},
+        {1, true, false, 32, {true, true, false, 32, 128}},   {0, false, true, 32, {true, true, true, 32, 128}},
+        {300, false, true, 32, {true, true, true, 32, 128}},  {300, true, true, 0, {true, true, false, 128, 128}},
     };
+    p.n = 300;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        p.n = cases[i].n;
-        p.rows8 = (p.n * cases[i].pct8 + 50) / 100;
-        const struct parts got = parts_of(&p, 128, cases[i].width8), want = cases[i].want;
-        assert_true(got.has8 == want.has8 && got.has4 == want.has4);
+        const struct config config = {.mixed = cases[i].mixed};
+        p.rows8 = cases[i].rows8;
+        p.symmetric = cases[i].symmetric;
+        const struct parts got = parts_of(&config, &p, 128, cases[i].width8), want = cases[i].want;
+        assert_true(got.has8 == want.has8 && got.has4 == want.has4 && got.zeros == want.zeros);
         assert_int_equal(got.width8, want.width8);
         assert_int_equal(got.width4, want.width4);
     }
@@ -535,6 +541,40 @@ static void resources_of_sm90(void **state) {
     check_rule("sm90", &not_two, &other);
 }
 
+/* ---- symmetric 4-bit weights ---- */
+
+static void zero_points_of_symmetric_layers(void **state) {
+    (void)state;
+    static const struct {
+        const char *config;
+        int rows8;
+        const char *reason;
+    } cases[] = {{"zero=0", 0, NULL},
+                 {"zero=0", 30, NULL},
+                 {"zero=1", 0, "symmetric weights have no zero point: zero=1 would be the same kernel"},
+                 {"zero=1", 30, "symmetric weights have no zero point: zero=1 would be the same kernel"},
+                 {"zero=1", 300, "8-bit weights have no zero point: zero=1 would be the same kernel"}};
+    static const char *const families[] = {"sm80", "sm90"};
+    for (int i = 0; i < 10; i++) {
+        const struct config config = config_of(families[i / 5], cases[i % 5].config);
+        const struct problem p = {
+            .m = 64, .n = 300, .k = 1000, .group = 128, .rows8 = cases[i % 5].rows8, .symmetric = true};
+        char reason[160];
+        assert_int_equal(config_allowed(&config, &p, i < 5 ? &a100 : &h100, reason), !cases[i % 5].reason);
+        assert_string_equal(reason, cases[i % 5].reason ? cases[i % 5].reason : "");
+    }
+    /* 512 bytes less in four stages: four CTAs of 42496 bytes and what is static fit an SM, and of 43008 they do not. */
+    const struct config four = config_of("sm80", "ctas=4,tile_m=16");
+    struct problem p = {.m = 64, .n = 300, .k = 1000, .group = 128};
+    struct device_limits few = a100;
+    char reason[160];
+    few.smem_per_sm = 4 * (42496 + 512 + 1024);
+    assert_false(config_allowed(&four, &p, &few, reason));
+    assert_true(holds(reason, "4 CTAs with 43008 bytes"));
+    p.symmetric = true;
+    assert_true(config_allowed(&four, &p, &few, reason));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_parts_and_tiles),
@@ -547,6 +587,7 @@ int main(void) {
         cmocka_unit_test(devices_of_sm90),
         cmocka_unit_test(work_of_sm90),
         cmocka_unit_test(resources_of_sm90),
+        cmocka_unit_test(zero_points_of_symmetric_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,7 +48,7 @@ static long double naive(const struct fixture *f, const struct quant_part *part,
         int g = k / f->layer.group;
         long double w = q[(size_t)row * (size_t)f->layer.k_padded + (size_t)k];
         if (part->bits == 4)
-            w -= part->zeros[g * part->padded_rows + row];
+            w -= f->p.symmetric ? 8 : part->zeros[g * part->padded_rows + row];
         w *= (long double)half_to_float(part->scales[g * part->padded_rows + row]);
         sum += w * f->acts.q[m * f->layer.k_padded + k] * (long double)f->acts.scales[g * f->p.m + m];
     }
@@ -61,6 +61,8 @@ static void reference_is_the_naive_sum(void **state) {
         {.m = 3, .n = 37, .k = 300, .group = 128, .rows8 = 19, .dtype = DTYPE_F16, .bias = 1},
         {.m = 1, .n = 100, .k = 300, .group = 256, .rows8 = 10, .dtype = DTYPE_BF16},
         {.m = 5, .n = 16, .k = 129, .group = 64, .rows8 = 0, .dtype = DTYPE_F16},
+        {.m = 3, .n = 21, .k = 300, .group = 64, .rows8 = 0, .symmetric = true, .dtype = DTYPE_F16},
+        {.m = 2, .n = 33, .k = 129, .group = 256, .rows8 = 17, .symmetric = true, .dtype = DTYPE_BF16},
         {.m = 2, .n = 9, .k = 640, .group = 256, .rows8 = 9, .dtype = DTYPE_F16, .bias = 1},
     };
     for (size_t i = 0; i < sizeof problems / sizeof *problems; i++) {
@@ -98,7 +100,7 @@ static void element_in_order(const struct fixture *f, const struct quant_part *p
     for (int g = 0; g < layer->groups; g++) {
         int64_t p = 0;
         for (int k = g * layer->group; k < (g + 1) * layer->group && k < layer->k_padded; k++) {
-            int zero = part->bits == 4 ? part->zeros[g * part->padded_rows + row] : 0;
+            int zero = part->bits == 8 ? 0 : f->p.symmetric ? 8 : part->zeros[g * part->padded_rows + row];
             p += (int64_t)f->acts.q[m * layer->k_padded + k] * (part->q[row * layer->k_padded + k] - zero);
         }
         double term = (double)f->acts.scales[g * f->p.m + m] *
@@ -134,6 +136,7 @@ static void reference_is_exact_in_order(void **state) {
                             .n = 1 + (int)(lrand48() % 70),
                             .k = 1 + (int)(lrand48() % 700),
                             .group = groups[i % 3],
+                            .symmetric = i / 9 % 2,
                             .dtype = i % 2 ? DTYPE_BF16 : DTYPE_F16};
         p.rows8 = (p.n * shares[i / 3 % 3] + 50) / 100;
         fixture_init(&f, p);
