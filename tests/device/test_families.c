@@ -91,6 +91,28 @@ static const struct formats mixed = {
      {"sm90", "blocks=1,blocks8=2,tile_m=16,stages=8,consumers=2,share_k=1"}},
 };
 
+static const struct formats symmetric = {
+    "w4a8-sym",
+    128,
+    DTYPE_BF16,
+    {{"sm80", "tile_n=64,tile_m=16,stages=3,order=0"},
+     {"sm80", "tile_n=128,tile_m=32,tile_k=256,stages=3,warps_m=2,promote=0"},
+     {"sm90", "blocks=2,tile_m=24,tile_k=256,stages=2,consumers=2,promote=1"},
+     {"sm90", "blocks=1,tile_m=16,stages=8,consumers=2,pingpong=1,promote=0,split_k=2"},
+     {"sm90", "blocks=1,tile_m=32,tile_k=256,stages=4,cluster=2,store=1"},
+     {"sm90", "blocks=1,tile_m=24,stages=12,consumers=3,share_k=1"},
+     {"sm90", "blocks=1,tile_m=16,stages=8,consumers=1,cluster_k=2"}},
+};
+static const struct formats symmetric_mixed = {
+    "p20-sym",
+    64,
+    DTYPE_F16,
+    {{"sm80", "tile_n=64,tile_n8=128,tile_m=16,stages=3"},
+     {"sm90", "blocks=2,blocks8=1,tile_m=16,stages=3,consumers=2,promote=0"},
+     {"sm90", "blocks=1,tile_m=32,stages=4,consumers=2,cluster=2,store=1"},
+     {"sm90", "blocks=1,blocks8=2,tile_m=16,stages=8,consumers=2,share_k=1"}},
+};
+
 static char folder[] = "/tmp/mixtune-families-XXXXXX";
 static struct device dev;
 
@@ -186,6 +208,8 @@ int main(void) {
         test_of("w8a8, groups of 128, bf16", &eight_bits),
         test_of("w8a8, groups of 256, fp16", &eight_bits_wide),
         test_of("p20, groups of 128, fp16", &mixed),
+        test_of("w4a8-sym, groups of 128, bf16", &symmetric),
+        test_of("p20-sym, groups of 64, fp16", &symmetric_mixed),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

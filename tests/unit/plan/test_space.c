@@ -320,8 +320,8 @@ static int check_pairs(const struct coverage *c, const char *scheme, const char 
 
 /* Every combination of the values that the proof space has of these knobs, whether they are shared along K or not: the
  * combinations that differ are counted. */
-static void check_arithmetic(const struct coverage *c, int want) {
-    struct config_list proofs = proofs_of(c, "w4a8");
+static void check_arithmetic(const struct coverage *c, const char *scheme, int want) {
+    struct config_list proofs = proofs_of(c, scheme);
     int found = 0;
     for (int i = 0; i < proofs.count; i++) {
         bool before = false;
@@ -353,8 +353,10 @@ static void test_proofs(void **state) {
     assert_int_equal(check_pairs(&f16, "w4a8", ""), count_of(f16.refused));
     check_pairs(&sm80, "w8a8", sm80.many);
     check_pairs(&sm90, "w8a8", sm90.many);
-    check_arithmetic(&sm80, 2 * 3 * 2 * 2);
-    check_arithmetic(&sm90, 2 * 3 * 2);
+    check_arithmetic(&sm80, "w4a8", 2 * 3 * 2 * 2);
+    check_arithmetic(&sm90, "w4a8", 2 * 3 * 2);
+    check_arithmetic(&sm80, "w4a8-sym", 2 * 3 * 2); /* zero=0 */
+    check_arithmetic(&sm90, "w4a8-sym", 2 * 3);
 }
 
 static int make_path(void **state) {

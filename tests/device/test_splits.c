@@ -1,0 +1,112 @@
+/* Layers with any number of features in 8 bits, with zero points and without, on both devices and by both families:
+ * every element, and the same bits from whichever kernel computes them. */
+#include "kernel_runs.h"
+#include "runtime/base/str.h"
+#include <stdlib.h>
+#include <string.h>
+/* after the above */
+#include <cmocka.h>
+
+enum { M = 19, N = 205, K = 301 };
+static const int splits[] = {0, 1, 15, 16, 17, N / 10, N - 1, N};
+enum { SPLITS = sizeof splits / sizeof *splits };
+
+/* A group size with its kernels: of a mixed layer, and of layers of one width. */
+struct split_case {
+    const char *device, *family;
+    int group;
+    const char *mixed, *uniform, *start; /* `start`: zero=1 */
+};
+
+static const struct split_case cases[] = {
+    {"a100-sxm-80g", "sm80", 64, "tile_n=64,tile_n8=128,tile_m=16,stages=3", "tile_n=64,tile_m=16,stages=3",
+     "tile_n=64,tile_m=16,stages=3,zero=1"},
+    {"a100-sxm-80g", "sm80", 128, "tile_n=128,tile_n8=64,tile_m=8,stages=3,promote=0,order=0",
+     "tile_n=64,tile_m=8,stages=3,promote=0,order=0", "tile_n=64,tile_m=8,stages=3,promote=1,zero=1,order=0"},
+    {"a100-sxm-80g", "sm80", 256, "tile_n=64,tile_m=24,stages=2,promote=1", "tile_n=64,tile_m=16,stages=2",
+     "tile_n=64,tile_m=16,stages=2,zero=1"},
+    {"h100-sxm", "sm90", 64, "blocks=1,blocks8=2,tile_m=8,stages=4,consumers=2,ctas=1", "tile_m=16,stages=4",
+     "tile_m=16,stages=4,zero=1"},
+    {"h100-sxm", "sm90", 128, "blocks=2,blocks8=1,tile_m=16,stages=4,consumers=1,cluster=2,store=1,promote=0",
+     "tile_m=24,stages=3,consumers=2,pingpong=1,promote=1", "tile_m=16,tile_k=256,stages=3,promote=1,zero=1"},
+    {"h100-sxm", "sm90", 256, "blocks=1,tile_m=16,stages=3,consumers=2,pingpong=1", "tile_m=16,stages=2",
+     "tile_m=16,stages=2,zero=1"},
+};
+
+/* The same layer with zero points, all of them 8. */
+static void write_out_zero_points(struct proof *proof) {
+    struct quant_part *part = &proof->layer.part[MT_PART_W4];
+    const size_t count = (size_t)proof->layer.groups * (size_t)part->padded_rows;
+    if (part->rows > 0) {
+        part->zeros = xmalloc(count);
+        memset(part->zeros, 8, count);
+    }
+    proof->problem.symmetric = false;
+}
+
+static void proof_of(struct device *dev, const struct problem *p, bool eights, struct proof *out) {
+    if (proof_make(out, p, true, 20261127 + (uint64_t)p->rows8))
+        fail_msg("%s", fail_message());
+    if (eights)
+        write_out_zero_points(out);
+    if (proof_upload(out, dev))
+        fail_msg("%s", fail_message());
+}
+
+/* Runs the kernels that can compute what `proof` asks for; all give the same bits. */
+static uint64_t bits_of(struct device *dev, const struct split_case *c, struct proof *proof,
+                        const struct kernel *mixed) {
+    const struct problem *p = &proof->problem;
+    const uint64_t bits = right_bits(proof, mixed);
+    const bool zeros = problem_has_zeros(p);
+    for (int i = 0; (p->rows8 == 0 || p->rows8 == p->n) && i < 1 + zeros; i++) {
+        struct kernel uniform;
+        kernel_of(dev, c->family, i ? c->start : c->uniform, false, p, &uniform);
+        assert_true(right_bits(proof, &uniform) == bits);
+        kernel_unload(dev, &uniform);
+    }
+    return bits;
+}
+
+static void every_split(void **state) {
+    const struct split_case *c = *state;
+    struct problem p = {.m = M, .n = N, .k = K, .group = c->group, .rows8 = 1, .bias = 1};
+    p.dtype = c->group == 128 ? DTYPE_BF16 : DTYPE_F16;
+    struct device dev;
+    few_sms_open(&dev, c->device);
+    struct kernel zeros, none;
+    kernel_of(&dev, c->family, c->mixed, true, &p, &zeros);
+    p.symmetric = true;
+    kernel_of(&dev, c->family, c->mixed, true, &p, &none);
+    for (int i = 0; i < SPLITS; i++) {
+        struct proof proof;
+        p.rows8 = splits[i];
+        p.symmetric = false;
+        proof_of(&dev, &p, false, &proof);
+        assert_int_equal(proof.gemm.part[MT_PART_W8].rows, splits[i]);
+        bits_of(&dev, c, &proof, &zeros);
+        proof_release(&proof);
+        uint64_t bits[2];
+        for (int eights = 0; eights < 2; eights++) {
+            p.symmetric = true;
+            proof_of(&dev, &p, eights, &proof);
+            assert_true(!proof.gemm.part[MT_PART_W4].zeros == (!eights || splits[i] == N));
+            bits[eights] = bits_of(&dev, c, &proof, eights ? &zeros : &none);
+            proof_release(&proof);
+        }
+        assert_true(bits[0] == bits[1]);
+    }
+    kernel_unload(&dev, &zeros);
+    kernel_unload(&dev, &none);
+    device_close(&dev);
+}
+
+int main(void) {
+    struct CMUnitTest tests[sizeof cases / sizeof *cases];
+    char names[sizeof cases / sizeof *cases][64];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(names[i], sizeof names[i], "%s on %s, groups of %d", cases[i].family, cases[i].device, cases[i].group);
+        tests[i] = (struct CMUnitTest){names[i], every_split, NULL, NULL, (void *)(uintptr_t)&cases[i]};
+    }
+    return cmocka_run_group_tests(tests, runs_begin, runs_end);
+}
