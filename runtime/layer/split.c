@@ -29,6 +29,21 @@ double split_estimate(const struct problem *p, struct split_time low, struct spl
     return above > below ? low.ns + (high.ns - low.ns) * (here - below) / (above - below) : low.ns;
 }
 
+int split_choose(const struct problem *p, const struct split_candidate *candidates, int count, double *ns) {
+    double least = 0;
+    int best = count > 0 ? 0 : -1;
+    for (int i = 0; i < count; i++) {
+        double estimate = split_estimate(p, candidates[i].low, candidates[i].high);
+        if (estimate > 0 && (least == 0 || estimate < least)) {
+            least = estimate;
+            best = i;
+        }
+    }
+    if (ns)
+        *ns = least;
+    return best;
+}
+
 int split_filled(int rows8, int n, int fill) {
     if (rows8 <= 0)
         return 0;

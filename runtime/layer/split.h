@@ -18,6 +18,15 @@ struct split_time {
  * in proportion to the bytes where there is only one time; 0 where there is none. */
 double split_estimate(const struct problem *p, struct split_time low, struct split_time high);
 
+/* A kernel that a split which was not tuned may run: its times at the next lower and at the next higher tuned split. */
+struct split_candidate {
+    struct split_time low, high;
+};
+/* The candidate with the least split_estimate() at `p`, the first of equals: callers list the lower split's winner
+ * first. One without a time is taken only where none has one. `ns`, if not NULL, gets the estimate. -1 if there are no
+ * candidates. */
+int split_choose(const struct problem *p, const struct split_candidate *candidates, int count, double *ns);
+
 /* The features that keep 8 bits when a part is filled up to a multiple of `fill` (1: as chosen): never from 0, and
  * never more than the n that there are. After a cut for tensor parallelism, for each rank. */
 int split_filled(int rows8, int n, int fill);
