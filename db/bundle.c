@@ -83,16 +83,48 @@ static enum mt_status layer_check(const struct bundle *bundle, int index) {
     if (layer->n < 1 || layer->k < 1 || layer->group < 1)
         return fail(MT_FAILURE, "bundle layer %s: N %d, K %d and the group size %d must be above 0", layer->name,
                     layer->n, layer->k, layer->group);
+    if (layer->rows8 < 0 || layer->rows8 > layer->n)
+        return fail(MT_FAILURE, "bundle layer %s: %d of its %d features have 8 bits", layer->name, layer->rows8,
+                    layer->n);
     for (int i = 0; i < bundle->entry_count; i++)
         if (bundle->entries[i].layer == index && bundle->entries[i].kind == BUNDLE_KERNEL)
             return MT_OK;
     return fail(MT_FAILURE, "the bundle has no kernel for layer %s", layer->name);
 }
 
+/* It stands beside an entry of its layer, and no entry says it already. */
+static enum mt_status split_time_check(const struct bundle *bundle, int index) {
+    const struct bundle_split_time *t = &bundle->split_times[index];
+    bool beside = false;
+    for (int i = 0; i < bundle->entry_count; i++) {
+        const struct bundle_entry *e = &bundle->entries[i];
+        if (e->layer != t->layer || e->m != t->m || e->kind != BUNDLE_KERNEL)
+            continue;
+        beside = true;
+        if (!strcmp(e->family, t->family) && !strcmp(e->config, t->config))
+            return fail(MT_FAILURE, "bundle split time %d is that of the winner itself, at M %d", index, t->m);
+    }
+    if (!beside || !isfinite(t->expected_ns) || t->expected_ns <= 0)
+        return fail(MT_FAILURE, "bundle split time %d, layer %d, M %d, %g ns: it must be above 0, beside a winner",
+                    index, t->layer, t->m, t->expected_ns);
+    return MT_OK;
+}
+
+static enum mt_status builds_check(const struct bundle *bundle, const struct bundle_build *builds, int count,
+                                   const char *what) {
+    for (int i = 0; i < count; i++)
+        if (!image_exists(bundle, builds[i].image_hash))
+            return fail(MT_FAILURE, "the %s of family %s for %s is not in the bundle", what, builds[i].family,
+                        *builds[i].scheme ? builds[i].scheme : builds[i].dtype);
+    return MT_OK;
+}
+
 enum mt_status bundle_check(const struct bundle *bundle) {
     enum mt_status status = MT_OK;
     if (bundle->layer_count < 1)
         return fail(MT_FAILURE, "the bundle has no layer");
+    if (bundle->fingerprint.layout < 1)
+        return fail(MT_FAILURE, "the bundle does not say in which layout its kernels read weights");
     for (int i = 0; i < bundle->image_count; i++)
         for (int j = 0; j < i; j++)
             if (!strcmp(bundle->images[i].hash, bundle->images[j].hash))
@@ -101,10 +133,12 @@ enum mt_status bundle_check(const struct bundle *bundle) {
         status = entry_check(bundle, i);
     for (int i = 0; status == MT_OK && i < bundle->layer_count; i++)
         status = layer_check(bundle, i);
-    for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)
-        if (!image_exists(bundle, bundle->fallbacks[i].image_hash))
-            status =
-                fail(MT_FAILURE, "the default kernel of family %s is not in the bundle", bundle->fallbacks[i].family);
+    for (int i = 0; status == MT_OK && i < bundle->split_time_count; i++)
+        status = split_time_check(bundle, i);
+    if (status == MT_OK)
+        status = builds_check(bundle, bundle->variants, bundle->variant_count, "winner");
+    if (status == MT_OK)
+        status = builds_check(bundle, bundle->fallbacks, bundle->fallback_count, "default kernel");
     return status;
 }
 

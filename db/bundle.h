@@ -1,6 +1,6 @@
 /* The bundle: the winners of one GPU type in one file, which a serving engine dispatches from.
  *
- * A small SQLite database (tables fingerprint, layer, entry, fallback, image) that is written once, by atomic rename,
+ * A small SQLite database (tables fingerprint, layer, entry, split_time, variant, fallback, image) that is written once, by atomic rename,
  * and read whole or not at all: a checksum over every byte of the file is checked before SQLite sees it, and each
  * kernel image has its own. Plain values only; the meaning of family and config texts is the runtime's. */
 #ifndef MT_BUNDLE_H
@@ -19,10 +19,11 @@ struct bundle_fingerprint {
     int driver_version;        /* 13000 for 13.0 */
     int toolkit;               /* NVRTC version, 1300 for 13.0 */
     const char *template_hash; /* of the kernel templates */
+    int layout;                /* in which all its kernels read packed weights */
 };
 
 struct bundle_layer {
-    const char *name;           /* "qkv"; unique together with model and tp, but not with the formats */
+    const char *name;           /* "qkv"; unique together with model, tp and all that follows */
     const char *model;          /* "llama-3.1-8b", "" for a bare shape */
     int tp;                     /* 1 without tensor parallelism */
     int n, k, group;            /* n and k after the split by tp */
@@ -45,9 +46,17 @@ struct bundle_entry {
     enum bundle_origin origin;
 };
 
-/* A kernel that is used where no layer is near: the default configuration of a family, for one choice of formats.
- * Family "quantize" is the activation quantisation (scheme "", config ""). */
-struct bundle_fallback {
+/* What a layer takes with the winner of the same layer's next lower or next higher rows8 at the same M: it tells what
+ * runs with a number between them. Never faster than the layer's own entry by more than what counts as a tie. */
+struct bundle_split_time {
+    int layer, m;                /* as in an entry */
+    const char *family, *config; /* as the other rows8 has it in its entry */
+    double expected_ns;          /* > 0 */
+    enum bundle_origin origin;
+};
+
+/* A configuration's image for one choice of formats. */
+struct bundle_build {
     const char *family, *config;
     const char *scheme, *dtype;
     int group;
@@ -66,9 +75,15 @@ struct bundle {
     struct bundle_fingerprint fingerprint;
     const struct bundle_layer *layers;
     const struct bundle_entry *entries;
-    const struct bundle_fallback *fallbacks;
+    const struct bundle_split_time *split_times;
+    /* Winners for other formats than those of the layer that they won in: a layer of one width has no kernels for
+     * both. `config` is the winner's, also where a knob had to change with the formats. */
+    const struct bundle_build *variants;
+    /* What is used where no layer is near: the default configuration of a family. Family "quantize" is the activation
+     * quantisation (scheme "", config ""). */
+    const struct bundle_build *fallbacks;
     const struct bundle_image *images; /* each hash once; every hash that is referred to */
-    int layer_count, entry_count, fallback_count, image_count;
+    int layer_count, entry_count, split_time_count, variant_count, fallback_count, image_count;
     /* What bundle_release() frees. Zero in a bundle that is to be written: it stays the caller's. */
     void **owned;
     int owned_count;

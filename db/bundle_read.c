@@ -26,7 +26,9 @@ static enum mt_status file_check(const char *path, struct str *file) {
         return fail(MT_FAILURE, "%s is not a mixtune bundle: make one with `mixtune export`", path);
     uint32_t version = big_endian(file->data + USER_VERSION_AT, 4), page = big_endian(file->data + PAGE_SIZE_AT, 2);
     if (version != BUNDLE_VERSION)
-        return fail(MT_FAILURE, "%s is a bundle of version %u, and this library reads version %d: export it again",
+        return fail(MT_FAILURE,
+                    "%s is a bundle of version %u, and this library reads version %d: export it again from its "
+                    "database, with the `mixtune export` of this version",
                     path, (unsigned)version, BUNDLE_VERSION);
     uint64_t whole = (uint64_t)(page == 1 ? 65536 : page) * big_endian(file->data + PAGE_COUNT_AT, 4);
     if (file->length < whole)
@@ -92,9 +94,13 @@ static bool rows_equal(struct rows *rows, int column, const char *text) {
     return value && !strcmp(value, text);
 }
 
+static enum bundle_origin rows_origin(struct rows *rows, int column) {
+    return rows_equal(rows, column, "modelled") ? BUNDLE_MODELLED : BUNDLE_MEASURED;
+}
+
 static enum mt_status read_fingerprint(sqlite3 *db, struct bundle *out) {
     struct rows rows = rows_begin(
-        db, out, "SELECT gpu, cc, sm_count, software, driver_version, toolkit, template_hash FROM fingerprint");
+        db, out, "SELECT gpu, cc, sm_count, software, driver_version, toolkit, template_hash, layout FROM fingerprint");
     struct bundle_fingerprint *f = &out->fingerprint;
     while (rows_next(&rows)) {
         f->gpu = rows_text(&rows, 0);
@@ -104,6 +110,7 @@ static enum mt_status read_fingerprint(sqlite3 *db, struct bundle *out) {
         f->driver_version = rows_number(&rows, 4);
         f->toolkit = rows_number(&rows, 5);
         f->template_hash = rows_text(&rows, 6);
+        f->layout = rows_number(&rows, 7);
     }
     if (rows.status == MT_OK && !f->gpu)
         rows.status = fail(MT_FAILURE, "the bundle does not say which GPU it is for");
@@ -147,29 +154,61 @@ static enum mt_status read_entries(sqlite3 *db, struct bundle *out) {
                                   .config = rows_text(&rows, 4),
                                   .image_hash = rows_text(&rows, 5),
                                   .expected_ns = sqlite3_column_double(rows.query, 6),
-                                  .origin = rows_equal(&rows, 7, "modelled") ? BUNDLE_MODELLED : BUNDLE_MEASURED};
+                                  .origin = rows_origin(&rows, 7)};
     }
     out->entries = own(out, entries);
     return rows_end(&rows);
 }
 
-static enum mt_status read_fallbacks(sqlite3 *db, struct bundle *out) {
+static enum mt_status read_split_times(sqlite3 *db, struct bundle *out) {
     struct rows rows = rows_begin(db, out,
-                                  "SELECT family, config, scheme, dtype, group_size, image FROM fallback "
-                                  "ORDER BY family, scheme, dtype, group_size");
-    struct bundle_fallback *fallbacks = NULL;
+                                  "SELECT layer, m, family, config, expected_ns, origin FROM split_time "
+                                  "ORDER BY layer, m, family, config");
+    struct bundle_split_time *times = NULL;
     size_t capacity = 0;
     while (rows_next(&rows)) {
-        array_grow(&fallbacks, &capacity, (size_t)out->fallback_count, sizeof *fallbacks);
-        fallbacks[out->fallback_count++] = (struct bundle_fallback){.family = rows_text(&rows, 0),
-                                                                    .config = rows_text(&rows, 1),
-                                                                    .scheme = rows_text(&rows, 2),
-                                                                    .dtype = rows_text(&rows, 3),
-                                                                    .group = rows_number(&rows, 4),
-                                                                    .image_hash = rows_text(&rows, 5)};
+        array_grow(&times, &capacity, (size_t)out->split_time_count, sizeof *times);
+        times[out->split_time_count++] = (struct bundle_split_time){.layer = rows_number(&rows, 0),
+                                                                    .m = rows_number(&rows, 1),
+                                                                    .family = rows_text(&rows, 2),
+                                                                    .config = rows_text(&rows, 3),
+                                                                    .expected_ns = sqlite3_column_double(rows.query, 4),
+                                                                    .origin = rows_origin(&rows, 5)};
     }
-    out->fallbacks = own(out, fallbacks);
+    out->split_times = own(out, times);
     return rows_end(&rows);
+}
+
+static enum mt_status read_builds(sqlite3 *db, struct bundle *out, const char *sql, const struct bundle_build **list,
+                                  int *count) {
+    struct rows rows = rows_begin(db, out, sql);
+    struct bundle_build *builds = NULL;
+    size_t capacity = 0;
+    while (rows_next(&rows)) {
+        array_grow(&builds, &capacity, (size_t)*count, sizeof *builds);
+        builds[(*count)++] = (struct bundle_build){.family = rows_text(&rows, 0),
+                                                   .config = rows_text(&rows, 1),
+                                                   .scheme = rows_text(&rows, 2),
+                                                   .dtype = rows_text(&rows, 3),
+                                                   .group = rows_number(&rows, 4),
+                                                   .image_hash = rows_text(&rows, 5)};
+    }
+    *list = own(out, builds);
+    return rows_end(&rows);
+}
+
+static enum mt_status read_variants(sqlite3 *db, struct bundle *out) {
+    return read_builds(db, out,
+                       "SELECT family, config, scheme, dtype, group_size, image FROM variant "
+                       "ORDER BY family, config, scheme, dtype, group_size",
+                       &out->variants, &out->variant_count);
+}
+
+static enum mt_status read_fallbacks(sqlite3 *db, struct bundle *out) {
+    return read_builds(db, out,
+                       "SELECT family, config, scheme, dtype, group_size, image FROM fallback "
+                       "ORDER BY family, scheme, dtype, group_size",
+                       &out->fallbacks, &out->fallback_count);
 }
 
 /* Columns as in read_images(). */
@@ -228,6 +267,10 @@ enum mt_status bundle_read(const char *path, struct bundle *out) {
         status = read_images(db, out);
     if (status == MT_OK)
         status = read_entries(db, out);
+    if (status == MT_OK)
+        status = read_split_times(db, out);
+    if (status == MT_OK)
+        status = read_variants(db, out);
     if (status == MT_OK)
         status = read_fallbacks(db, out);
     if (status == MT_OK)

@@ -10,7 +10,8 @@
 static const char schema[] =
     "CREATE TABLE fingerprint (gpu TEXT NOT NULL, cc INTEGER NOT NULL, sm_count INTEGER NOT NULL, software INTEGER NOT "
     "NULL,"
-    " driver_version INTEGER NOT NULL, toolkit INTEGER NOT NULL, template_hash TEXT NOT NULL) STRICT;"
+    " driver_version INTEGER NOT NULL, toolkit INTEGER NOT NULL, template_hash TEXT NOT NULL, layout INTEGER NOT NULL)"
+    " STRICT;"
     "CREATE TABLE seal (text TEXT NOT NULL) STRICT;"
     "CREATE TABLE layer (id INTEGER PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL, tp INTEGER NOT NULL,"
     " n INTEGER NOT NULL, k INTEGER NOT NULL, group_size INTEGER NOT NULL, rows8 INTEGER NOT NULL, scheme TEXT NOT "
@@ -23,6 +24,12 @@ static const char schema[] =
     " kind TEXT NOT NULL CHECK (kind IN ('kernel', 'cublas')), family TEXT NOT NULL, config TEXT NOT NULL,"
     " image TEXT REFERENCES image, expected_ns REAL NOT NULL,"
     " origin TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')), PRIMARY KEY (layer, m, kind)) STRICT;"
+    "CREATE TABLE split_time (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL, family TEXT NOT NULL,"
+    " config TEXT NOT NULL, expected_ns REAL NOT NULL,"
+    " origin TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')), PRIMARY KEY (layer, m, family, config)) STRICT;"
+    "CREATE TABLE variant (family TEXT NOT NULL, config TEXT NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL,"
+    " group_size INTEGER NOT NULL, image TEXT NOT NULL REFERENCES image,"
+    " PRIMARY KEY (family, config, scheme, dtype, group_size)) STRICT;"
     "CREATE TABLE fallback (family TEXT NOT NULL, config TEXT NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL,"
     " group_size INTEGER NOT NULL, image TEXT NOT NULL REFERENCES image,"
     " PRIMARY KEY (family, scheme, dtype, group_size)) STRICT;";
@@ -58,7 +65,7 @@ static enum mt_status row_end(struct row *row) {
 }
 
 static enum mt_status write_fingerprint(sqlite3 *db, const struct bundle_fingerprint *f) {
-    struct row row = row_begin(db, "INSERT INTO fingerprint VALUES (?, ?, ?, ?, ?, ?, ?)");
+    struct row row = row_begin(db, "INSERT INTO fingerprint VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
     row_text(&row, f->gpu);
     row_number(&row, f->cc);
     row_number(&row, f->sm_count);
@@ -66,6 +73,7 @@ static enum mt_status write_fingerprint(sqlite3 *db, const struct bundle_fingerp
     row_number(&row, f->driver_version);
     row_number(&row, f->toolkit);
     row_text(&row, f->template_hash);
+    row_number(&row, f->layout);
     enum mt_status status = row_end(&row);
     if (status != MT_OK)
         return status;
@@ -112,6 +120,10 @@ static enum mt_status write_image(sqlite3 *db, const struct bundle_image *image)
     return status;
 }
 
+static const char *origin_name(enum bundle_origin origin) {
+    return origin == BUNDLE_MODELLED ? "modelled" : "measured";
+}
+
 static enum mt_status write_entry(sqlite3 *db, const struct bundle_entry *entry) {
     struct row row = row_begin(db, "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
     row_number(&row, entry->layer);
@@ -121,18 +133,29 @@ static enum mt_status write_entry(sqlite3 *db, const struct bundle_entry *entry)
     row_text(&row, entry->config);
     row_text(&row, entry->kind == BUNDLE_CUBLAS ? NULL : entry->image_hash);
     sqlite3_bind_double(row.insert, ++row.bound, entry->expected_ns);
-    row_text(&row, entry->origin == BUNDLE_MODELLED ? "modelled" : "measured");
+    row_text(&row, origin_name(entry->origin));
     return row_end(&row);
 }
 
-static enum mt_status write_fallback(sqlite3 *db, const struct bundle_fallback *fallback) {
-    struct row row = row_begin(db, "INSERT INTO fallback VALUES (?, ?, ?, ?, ?, ?)");
-    row_text(&row, fallback->family);
-    row_text(&row, fallback->config);
-    row_text(&row, fallback->scheme);
-    row_text(&row, fallback->dtype);
-    row_number(&row, fallback->group);
-    row_text(&row, fallback->image_hash);
+static enum mt_status write_split_time(sqlite3 *db, const struct bundle_split_time *time) {
+    struct row row = row_begin(db, "INSERT INTO split_time VALUES (?, ?, ?, ?, ?, ?)");
+    row_number(&row, time->layer);
+    row_number(&row, time->m);
+    row_text(&row, time->family);
+    row_text(&row, time->config);
+    sqlite3_bind_double(row.insert, ++row.bound, time->expected_ns);
+    row_text(&row, origin_name(time->origin));
+    return row_end(&row);
+}
+
+static enum mt_status write_build(sqlite3 *db, const char *sql, const struct bundle_build *build) {
+    struct row row = row_begin(db, sql);
+    row_text(&row, build->family);
+    row_text(&row, build->config);
+    row_text(&row, build->scheme);
+    row_text(&row, build->dtype);
+    row_number(&row, build->group);
+    row_text(&row, build->image_hash);
     return row_end(&row);
 }
 
@@ -152,8 +175,12 @@ static enum mt_status write_rows(sqlite3 *db, const struct bundle *bundle) {
         status = write_image(db, &bundle->images[i]);
     for (int i = 0; status == MT_OK && i < bundle->entry_count; i++)
         status = write_entry(db, &bundle->entries[i]);
+    for (int i = 0; status == MT_OK && i < bundle->split_time_count; i++)
+        status = write_split_time(db, &bundle->split_times[i]);
+    for (int i = 0; status == MT_OK && i < bundle->variant_count; i++)
+        status = write_build(db, "INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", &bundle->variants[i]);
     for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)
-        status = write_fallback(db, &bundle->fallbacks[i]);
+        status = write_build(db, "INSERT INTO fallback VALUES (?, ?, ?, ?, ?, ?)", &bundle->fallbacks[i]);
     if (status == MT_OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         status = fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));
     return status;

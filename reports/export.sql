@@ -13,7 +13,7 @@ WITH library AS (
           AND origin = :origin AND template_hash = :templates AND nvrtc_version = CAST(:nvrtc AS INTEGER)
 )
 SELECT c.model, c.tp, c.layer, c.n, c.k, c.group_size, c.scheme, c.rows8, c.dtype, c.m, x.family, x.config,
-       x.binary, x.median_ns, library_family, library_ns, x.driver_version, c.software
+       x.binary, x.median_ns, library_family, library_ns, x.driver_version, c.software, c.device, c.layer_id, c.cache_state
 FROM candidate AS c
 JOIN asked_fact AS x USING (device, layer_id, m, scheme, rows8, group_size, dtype, cache_state, origin)
 WHERE c.place = 1 AND x.state = 'current' AND x.outcome = 'ok' AND NOT x.is_baseline AND NOT x.is_peer

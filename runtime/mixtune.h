@@ -2,10 +2,10 @@
  * that `mixtune export` writes for a type of GPU.
  *
  *     mt_table_open("llama.mixtune", 0, &table);             once; the CUDA context is current
- *     mt_table_layer_named(table, NULL, "qkv", NULL, &layer);
+ *     mt_table_layer_named(table, &query, &layer);
  *     mt_pack_float(layer, w, NULL, &packed);                once per layer
  *     mt_weights_upload(table, packed, &weights);
- *     mt_quantize_launch(table, layer, &acts, stream);       every step; can be captured in a CUDA graph
+ *     mt_quantize_launch(table, layer, &quantize, stream);   every step; can be captured in a CUDA graph
  *     mt_gemm_launch(table, layer, &gemm, stream);
  *
  * Y = X . W^T, X [M, K] and Y [M, N] fp16 or bf16 row-major, W [N, K] in 4 bits, 8 bits, or a mix of both between
@@ -16,7 +16,15 @@
  * nothing is held and output arguments are NULL or zero. Threads. A table may be used by any number of threads at once,
  * as long as none closes it; the CUDA context that it was opened in must be current on each. mt_table_lookup() takes no
  * lock and allocates nothing. Ownership. What a function hands out through `struct x **` is the caller's until the
- * function of the pair takes it back; `const` pointers belong to the table and live as long as it. */
+ * function of the pair takes it back; `const` pointers belong to the table and live as long as it.
+ *
+ * Structs. Each begins with its size, which the caller sets, also where a function fills the rest:
+ *
+ *     struct mt_weights weights = {.size = sizeof weights};
+ *
+ * So structs can grow at their end. Members beyond the caller's size count as 0 and are not written; a size that is
+ * larger than the library's is MT_USAGE, for the library is older than the header. Structs hold plain values, arrays of
+ * them and pointers, never other structs. Unknown bits of flags are MT_USAGE. */
 #ifndef MIXTUNE_H
 #define MIXTUNE_H
 
@@ -28,7 +36,10 @@
 #include <stdint.h>
 
 /* The interface in this header; mt_api_version() is that of the library. Within one number things are only added. */
-#define MT_API_VERSION 1
+#define MT_API_VERSION 2
+
+/* How packed weights lie in memory. All kernels of a bundle read one layout; what was packed in another is refused. */
+#define MT_LAYOUT 1
 
 #if defined(__GNUC__)
 #define MT_API __attribute__((visibility("default")))
@@ -53,14 +64,17 @@ struct mt_layer; /* a linear layer in a table */
 enum mt_flags {
     /* Lookups may answer "cuBLAS in fp16 or bf16 is faster here"; without it they give the best kernel of ours. */
     MT_ALLOW_CUBLAS = 1,
-    /* Take a bundle that was tuned on another GPU: correct, but not the fastest. Without it such a bundle is
-     * refused. */
-    MT_ALLOW_OTHER_GPU = 2
+    /* Take a bundle that was tuned on another GPU: correct, but not the fastest, and no time is promised. Without it
+     * such a bundle is refused. */
+    MT_ALLOW_OTHER_GPU = 2,
+    /* The bits of a row of Y do not depend on M, nor on the rows beside it: every kernel adds its groups up in order, so
+     * none shares an output tile along K, and cuBLAS is never the answer. Slower where few tokens leave a GPU idle. */
+    MT_BATCH_INVARIANT = 4
 };
 
 /* Reads a bundle and loads its kernels into the CUDA context that is current on this thread. All or nothing: MT_FAILURE
- * for a file that is truncated, changed, of another version or made with other kernel templates than this library's;
- * MT_NO_DEVICE without a current context or for a bundle of another GPU. */
+ * for a file that is truncated, changed, of another version or layout, or made with other kernel templates than this
+ * library's; MT_NO_DEVICE without a current context or for a bundle of another GPU. */
 MT_API enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table **table);
 
 /* The context must still exist. NULL is allowed. Layers of the table are gone with it; weights are not. */
@@ -72,94 +86,128 @@ enum mt_dtype { MT_FP16 = 0, MT_BF16 = 1 };
 
 /* What a layer computes. */
 struct mt_shape {
+    size_t size;
     int n, k;  /* output and input features, >= 1 */
+    int rows8; /* output features that keep 8 bits, 0 .. n; the others have 4 */
     int group; /* 64, 128 or 256 */
     enum mt_dtype dtype;
-    const char *scheme; /* "w4a8", "w8a8", "mixed" */
-    int rows8;
+    int symmetric; /* 1: 4-bit features have no zero points */
 };
+
+/* Which layer is wanted. Begin with MT_QUERY_INIT, which asks for any, and set what is known:
+ *
+ *     struct mt_query query = MT_QUERY_INIT;
+ *     query.name = "qkv";
+ *     query.rows8 = 410; */
+struct mt_query {
+    size_t size;
+    const char *name, *model; /* NULL: any */
+    int tp, group;            /* 0: any */
+    int dtype;                /* of enum mt_dtype, or MT_ANY */
+    int rows8;                /* MT_ANY, or 0 .. n, tuned or not */
+    int symmetric;            /* 0, 1 or MT_ANY */
+};
+#define MT_ANY (-1)
+#define MT_QUERY_INIT                                                                                                  \
+    { sizeof(struct mt_query), NULL, NULL, 0, 0, MT_ANY, MT_ANY, MT_ANY }
 
 /* Where a choice comes from, best first. */
 enum mt_step {
     MT_STEP_EXACT = 0,         /* this layer was tuned at this M */
     MT_STEP_NEAREST_M = 1,     /* this layer was tuned at another M */
-    MT_STEP_NEAREST_LAYER = 2, /* a layer of the same formats and similar N and K was tuned */
-    MT_STEP_DEFAULT = 3        /* the default configuration of the kernel family */
+    MT_STEP_NEAREST_ROWS8 = 2, /* this layer was tuned with another number of 8-bit features */
+    MT_STEP_NEAREST_LAYER = 3, /* a layer of the same formats and similar N and K was tuned */
+    MT_STEP_DEFAULT = 4        /* the default configuration of the kernel family */
 };
 
 struct mt_layer_info {
+    size_t size;
     const char *model, *name; /* "" for a layer that the bundle does not name */
     int tp;                   /* ranks that the layer was split over; n and k are after the split */
-    struct mt_shape shape;
-    enum mt_step step;    /* MT_STEP_EXACT: it was tuned itself */
+    int n, k, rows8, group;   /* as in struct mt_shape */
+    enum mt_dtype dtype;
+    int symmetric;
+    const char
+        *formats;      /* for logs, what its kernels are built for: "w4a8", "w8a8", "mixed", "w4a8-sym", "mixed-sym" */
+    enum mt_step step; /* MT_STEP_EXACT: it was tuned itself */
     int k_padded, groups; /* K rounded up to 128; ceil(k_padded / group) */
-    int rows[2];          /* features that keep 8 bits; features that have 4 */
+    int layout;           /* MT_LAYOUT */
 };
 
 /* The layers that were tuned, 0 .. count - 1; NULL beyond. */
 MT_API int mt_table_layer_count(const struct mt_table *table);
 MT_API const struct mt_layer *mt_table_layer_at(const struct mt_table *table, int index);
-MT_API void mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info);
+MT_API enum mt_status mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info);
 
-/* The layer of that name ("qkv"). `model` and `scheme` narrow it down; NULL is any. MT_USAGE if there is none, or more
- * than one. */
-MT_API enum mt_status mt_table_layer_named(const struct mt_table *table, const char *model, const char *name,
-                                           const char *scheme, const struct mt_layer **layer);
+/* The layer that a query names. MT_USAGE if there is none, or more than one: the sentence lists them. A number of 8-bit
+ * features that was not tuned gives a layer that takes its kernels from the tuned numbers next to it, lower and higher
+ * (MT_STEP_NEAREST_ROWS8). Do this once per layer, not per launch: it may allocate and takes a lock. */
+MT_API enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_query *query,
+                                           const struct mt_layer **layer);
 
-/* A layer for these shapes: the tuned one; else one that borrows the kernels of the nearest tuned layer of the same
- * formats, N and K both within a factor of 8; else the family's default. MT_USAGE if the bundle has no kernel of these
- * formats. Do this once per layer, not per launch: it may allocate and takes a lock. */
+/* A layer for these shapes: the tuned one; else one with another number of 8-bit features, as above; else one that
+ * borrows the kernels of the nearest tuned layer of the same formats, N and K both within a factor of 8; else the
+ * family's default. MT_USAGE if the bundle has no kernel of these formats. Once per layer, as above. */
 MT_API enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_shape *shape,
                                             const struct mt_layer **layer);
 
 /* ---- lookup ---- */
 
-enum mt_kind { MT_KIND_KERNEL = 0, MT_KIND_CUBLAS = 1 };
+enum mt_kind {
+    MT_KIND_KERNEL = 0,
+    MT_KIND_CUBLAS = 1, /* only with MT_ALLOW_CUBLAS */
+    MT_KIND_NOTHING = 2 /* m is 0 */
+};
 enum mt_origin { MT_ORIGIN_MEASURED = 0, MT_ORIGIN_MODELLED = 1 };
 
 struct mt_choice {
-    enum mt_kind kind; /* MT_KIND_CUBLAS only with MT_ALLOW_CUBLAS */
+    size_t size;
+    enum mt_kind kind;
     enum mt_step step;
     enum mt_origin origin;       /* of expected_ns: measured only where step is exact and the tuning was measured */
-    int tuned_m;                 /* the M that the kernel was tuned at; 0 for the default */
-    double expected_ns;          /* of the GEMM alone, when it was tuned; 0: unknown */
+    int tuned_m, tuned_rows8;    /* what the kernel was tuned at; 0 for the default */
+    double expected_ns;          /* of the GEMM alone, as it was tuned; 0: unknown */
     const char *family, *config; /* of our kernel, for logs */
 };
 
-/* What runs fastest at m >= 1 tokens. Under 100 ns; no allocation, no lock.
+/* What runs fastest at m >= 0 tokens; m < 0 is MT_USAGE. Under 100 ns; no allocation, no lock.
  * Between two tuned values of M the kernel tuned for the larger one runs. The smaller one's kernel is kept only while m
  * is four times nearer to its M on a logarithmic scale, and while its time, which grows with its number of token tiles,
  * is modelled at most 1 % above a straight line between the two times. That line is the expected time. Below the
  * smallest tuned M the expected time is that of the smallest; beyond the largest it grows with the number of token
- * tiles. */
-MT_API struct mt_choice mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m);
+ * tiles. Only a kernel on the layer, GPU and launch that it was timed with has an expected time. */
+MT_API enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
+                                      struct mt_choice *choice);
 
 /* ---- weights ---- */
 
-/* Features of one width, packed. Host or device addresses by context. */
-struct mt_packed_part {
-    int rows, padded_rows; /* padded to 16; 0: the layer has none of this width */
-    const void *weights;   /* blocks of tensor-core fragments */
-    const void *scales;    /* fp16 [groups][padded_rows] */
-    const void *zeros;     /* uint8 [groups][padded_rows] */
-    const void *columns;   /* int32 [rows]: output column of each row, increasing; NULL: row r is column r */
-    size_t weights_bytes, scales_bytes, zeros_bytes, columns_bytes;
-};
-/* A packed layer in host memory: part[0] has the 8-bit features, part[1] the 4-bit ones. It is packed once and serves
- * every M and every kernel. The bytes may be stored and loaded again. */
+/* Arrays of two hold the layer's features by their width. */
+enum mt_width { MT_W8 = 0, MT_W4 = 1 };
+
+/* A packed layer in host memory. It is packed once and serves every M and every kernel of its layout. The bytes may be
+ * stored and loaded again. Tensors that a layer does not have are NULL, of 0 bytes. */
 struct mt_packed {
-    struct mt_packed_part part[2];
+    size_t size;
+    int layout;                  /* MT_LAYOUT */
+    int rows8, rows8_chosen;     /* the layer's, and how many of them `is8` chose: the rest fills the part up */
+    int rows[2], padded_rows[2]; /* features; rounded up to 16 */
+    const void *weights[2];      /* blocks of tensor-core fragments */
+    const void *scales[2];       /* fp16 [groups][padded_rows] */
+    const void *zeros[2];        /* uint8 [groups][padded_rows]; read for 4-bit features that are not symmetric */
+    const void *columns[2];      /* int32 [rows]: output column of each row, increasing; NULL: row r is column r */
+    size_t weights_bytes[2], scales_bytes[2], zeros_bytes[2], columns_bytes[2];
 };
 
-/* Quantises fp32 W [n][k], row-major, by rounding to nearest, and packs it. `is8` [n] says which features keep 8 bits
- * (as many as the scheme keeps: mt_layer_info.rows[0]), NULL spreads them evenly. MT_USAGE for weights that are not
- * finite. Uses all cores. */
+/* Quantises fp32 W [n][k], row-major, by rounding to nearest, and packs it. `is8` [n] says which features keep 8 bits;
+ * NULL spreads them evenly. They are as many as the layer's rows8, or so many that rows8 is their number rounded up to a
+ * multiple of 16 (to n, if that is less): then the 4-bit features with the largest squared rounding error get 8 bits,
+ * too, of equals the first. MT_USAGE for weights that are not finite. Uses all cores. */
 MT_API enum mt_status mt_pack_float(const struct mt_layer *layer, const float *w, const uint8_t *is8,
                                     struct mt_packed **packed);
 
 /* Packs weights that were quantised elsewhere: w = (code - zero) * scale. codes [n][k], 0..15 for 4-bit features,
- * -127..127 for 8-bit ones; scales fp16 [ceil(k / group)][n]; zeros [ceil(k / group)][n], 0..15, not read for 8-bit
- * features. */
+ * -128..127 for 8-bit ones; scales fp16 [ceil(k / group)][n]; zeros [ceil(k / group)][n], 0..15, not read for 8-bit
+ * features. Where 4-bit features are symmetric zeros is NULL, or 8 everywhere. `is8` has exactly rows8 features. */
 MT_API enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *codes, const uint16_t *scales,
                                     const uint8_t *zeros, const uint8_t *is8, struct mt_packed **packed);
 MT_API void mt_packed_free(struct mt_packed *packed);
@@ -167,13 +215,14 @@ MT_API void mt_packed_free(struct mt_packed *packed);
 /* A packed layer in device memory. Filled by mt_weights_upload(), or by hand: weights and scales aligned to 16
  * bytes. */
 struct mt_weights {
-    struct {
-        CUdeviceptr weights, scales, zeros, columns;
-    } part[2];
+    size_t size;
+    int layout; /* MT_LAYOUT */
+    int rows[2];
+    CUdeviceptr weights[2], scales[2], zeros[2], columns[2];
     CUdeviceptr memory; /* what mt_weights_free() frees; 0: the caller's */
 };
 
-/* Allocates device memory and copies (synchronously). */
+/* Allocates device memory and copies (synchronously). MT_USAGE for another layout: pack again. */
 MT_API enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_packed *packed,
                                         struct mt_weights *weights);
 MT_API void mt_weights_free(const struct mt_table *table, struct mt_weights *weights);
@@ -182,35 +231,47 @@ MT_API void mt_weights_free(const struct mt_table *table, struct mt_weights *wei
 
 /* Quantised activations in device memory. */
 struct mt_activations {
+    size_t size;
     CUdeviceptr codes;  /* int8 [m][k_padded], aligned to 16 bytes */
     CUdeviceptr scales; /* fp32 [groups][m] */
     CUdeviceptr sums;   /* int32 [groups][m] */
 };
 
 struct mt_quantize_operands {
+    size_t size;
     int m;
-    CUdeviceptr x; /* fp16 or bf16 [m][ldx] */
     int ldx;       /* elements, >= k */
-    struct mt_activations out;
+    CUdeviceptr x; /* fp16 or bf16 [m][ldx] */
+    const struct mt_activations *out;
+};
+
+enum mt_launch_flags {
+    /* The weights were complete before the launch that precedes this one in the stream, so the kernel may begin before
+     * that one has ended, where it knows how to wait. No kernel of this version does: it changes nothing yet. */
+    MT_PROGRAMMATIC = 1
 };
 
 struct mt_gemm_operands {
+    size_t size;
     int m;
-    struct mt_weights weights;
-    struct mt_activations x;
+    int ldy; /* elements, >= n */
+    const struct mt_weights
+        *weights; /* structs are read during the call; what their addresses lead to, by the launch */
+    const struct mt_activations *x;
     CUdeviceptr bias;       /* fp16 or bf16 [n], 0 for none */
     CUdeviceptr y;          /* fp16 or bf16 [m][ldy] */
-    int ldy;                /* elements, >= n */
     CUdeviceptr workspace;  /* aligned to 256 bytes; not shared by launches that may overlap */
     size_t workspace_bytes; /* >= mt_workspace_bytes() */
+    unsigned flags;         /* of enum mt_launch_flags */
 };
 
 /* Bytes of workspace that every launch of up to m_max tokens can do with; 0 if none is needed. It must be zeroed once
  * after it is allocated; launches leave it so that it can be used again, by any layer. */
 MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max);
 
-/* MT_USAGE for operands that cannot be right (m < 1, a null address, a workspace that is too small); MT_FAILURE with
- * the driver's reason if it refuses the launch. */
+/* MT_USAGE for operands that cannot be right (m < 0, a null address, weights of another layout or split, a workspace
+ * that is too small); MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is nothing to do:
+ * MT_OK, and every address may be null. */
 MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
                                          const struct mt_quantize_operands *operands, CUstream stream);
 /* Runs the kernel that mt_table_lookup() describes. Where that says cuBLAS, running it on weights in fp16 or bf16 is up

@@ -1,8 +1,9 @@
-/* How a serving engine uses a bundle: `dispatch BUNDLE [LAYER [M]]`.
+/* How a serving engine uses a bundle: `dispatch BUNDLE [LAYER [M [ROWS8]]]`.
  *
  * Prints which kernel runs each layer at a few batch sizes, then quantises and packs random weights for one layer, runs
  * it at M tokens (17 unless told) in a CUDA graph, and compares some elements of the result with the product of the
- * numbers before they were quantised.
+ * numbers before they were quantised. ROWS8 features of it keep 8 bits, whether that was tuned or not; without it as
+ * many as the bundle has first.
  *
  * An engine links with -lcuda. This example opens the driver itself, so that it also runs on the software device where
  * there is no GPU: MIXTUNE_DEVICE is "cuda:N" or "soft:NAME", and without it a GPU is tried first. */
@@ -116,18 +117,19 @@ static CUcontext context_open(void) {
 }
 
 static void choices_print(const struct mt_table *table) {
-    static const char *const steps[] = {"exact", "nearest M", "nearest layer", "default"};
+    static const char *const steps[] = {"exact", "nearest M", "nearest split", "nearest layer", "default"};
     static const int tokens[] = {1, 17, 256, 3000};
-    printf("%-10s %6s %6s %-7s %5s  %-9s %9s  %-8s %s\n", "layer", "N", "K", "scheme", "M", "step", "expected", "",
+    printf("%-10s %6s %6s %6s %5s  %-13s %9s  %-8s %s\n", "layer", "N", "K", "8 bits", "M", "step", "expected", "",
            "kernel");
     for (int i = 0; i < mt_table_layer_count(table); i++) {
         const struct mt_layer *layer = mt_table_layer_at(table, i);
-        struct mt_layer_info info;
-        mt_layer_describe(layer, &info);
+        struct mt_layer_info info = {.size = sizeof info};
+        mixtune_check(mt_layer_describe(layer, &info), "a layer");
         for (size_t j = 0; j < sizeof tokens / sizeof *tokens; j++) {
-            struct mt_choice choice = mt_table_lookup(table, layer, tokens[j]);
-            printf("%-10s %6d %6d %-7s %5d  %-9s %6.1f us  %-8s %s\n", info.name, info.shape.n, info.shape.k,
-                   info.shape.scheme, tokens[j], steps[choice.step], choice.expected_ns / 1000,
+            struct mt_choice choice = {.size = sizeof choice};
+            mixtune_check(mt_table_lookup(table, layer, tokens[j], &choice), "a lookup");
+            printf("%-10s %6d %6d %6d %5d  %-13s %6.1f us  %-8s %s\n", info.name, info.n, info.k, info.rows8, tokens[j],
+                   steps[choice.step], choice.expected_ns / 1000,
                    choice.origin == MT_ORIGIN_MEASURED ? "measured" : "modelled",
                    choice.kind == MT_KIND_CUBLAS ? "cuBLAS" : choice.config);
         }
@@ -145,43 +147,49 @@ static void random_fill(float *to, size_t count, unsigned seed) {
 
 /* Everything on the device that one layer needs. */
 struct served {
+    struct mt_weights weights;
+    struct mt_activations acts;
     struct mt_quantize_operands quantize;
     struct mt_gemm_operands gemm;
 };
 
 static void served_init(struct served *s, const struct mt_table *table, const struct mt_layer *layer, const float *w,
                         const uint16_t *x, int m) {
-    struct mt_layer_info info;
+    struct mt_layer_info info = {.size = sizeof info};
     struct mt_packed *packed;
-    mt_layer_describe(layer, &info);
-    *s = (struct served){.gemm = {.m = m, .ldy = info.shape.n}};
+    mixtune_check(mt_layer_describe(layer, &info), "the layer");
+    size_t tokens = (size_t)m, input = tokens * (size_t)info.k * sizeof *x, factors = tokens * (size_t)info.groups;
+    *s = (struct served){
+        .weights = {.size = sizeof s->weights},
+        .acts = {.size = sizeof s->acts,
+                 .codes = device_allocate(tokens * (size_t)info.k_padded),
+                 .scales = device_allocate(factors * sizeof(float)),
+                 .sums = device_allocate(factors * sizeof(int32_t))},
+        .quantize = {.size = sizeof s->quantize, .m = m, .ldx = info.k, .x = device_allocate(input), .out = &s->acts},
+        .gemm = {.size = sizeof s->gemm,
+                 .m = m,
+                 .ldy = info.n,
+                 .weights = &s->weights,
+                 .x = &s->acts,
+                 .y = device_allocate(tokens * (size_t)info.n * sizeof(uint16_t)),
+                 .workspace_bytes = mt_workspace_bytes(table, layer, m)}};
     mixtune_check(mt_pack_float(layer, w, NULL, &packed), "packing the weights");
-    mixtune_check(mt_weights_upload(table, packed, &s->gemm.weights), "uploading the weights");
+    mixtune_check(mt_weights_upload(table, packed, &s->weights), "uploading the weights");
     mt_packed_free(packed);
-
-    size_t tokens = (size_t)m, input = tokens * (size_t)info.shape.k * sizeof *x,
-           factors = tokens * (size_t)info.groups;
-    s->gemm.x.codes = device_allocate(tokens * (size_t)info.k_padded);
-    s->gemm.x.scales = device_allocate(factors * sizeof(float));
-    s->gemm.x.sums = device_allocate(factors * sizeof(int32_t));
-    s->gemm.y = device_allocate(tokens * (size_t)info.shape.n * sizeof(uint16_t));
-    s->gemm.workspace_bytes = mt_workspace_bytes(table, layer, m);
     if (s->gemm.workspace_bytes) {
         s->gemm.workspace = device_allocate(s->gemm.workspace_bytes);
         driver_check(cu.fill(s->gemm.workspace, 0, s->gemm.workspace_bytes), "clearing the workspace");
     }
-    s->quantize =
-        (struct mt_quantize_operands){.m = m, .x = device_allocate(input), .ldx = info.shape.k, .out = s->gemm.x};
     driver_check(cu.to_device(s->quantize.x, x, input), "copying the activations");
 }
 
 static void served_release(struct served *s, const struct mt_table *table) {
-    const CUdeviceptr memory[] = {s->gemm.x.codes, s->gemm.x.scales, s->gemm.x.sums,
-                                  s->gemm.y,       s->quantize.x,    s->gemm.workspace};
+    const CUdeviceptr memory[] = {s->acts.codes, s->acts.scales, s->acts.sums,
+                                  s->gemm.y,     s->quantize.x,  s->gemm.workspace};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         if (memory[i])
             cu.release(memory[i]);
-    mt_weights_free(table, &s->gemm.weights);
+    mt_weights_free(table, &s->weights);
 }
 
 /* Quantisation and GEMM as one CUDA graph, launched twice: the second launch finds the workspace as the first left
@@ -222,10 +230,10 @@ static double error_of(const float *w, const float *x, const float *y, int m, in
 
 /* 0 if the result is what quantised numbers can be. */
 static int layer_run(const struct mt_table *table, const struct mt_layer *layer, int m) {
-    struct mt_layer_info info;
+    struct mt_layer_info info = {.size = sizeof info};
     struct served served;
-    mt_layer_describe(layer, &info);
-    int n = info.shape.n, k = info.shape.k, step = n / 128 + 1;
+    mixtune_check(mt_layer_describe(layer, &info), "the layer");
+    int n = info.n, k = info.k, step = n / 128 + 1;
     size_t inputs = (size_t)m * (size_t)k, outputs = (size_t)m * (size_t)n, weights = (size_t)n * (size_t)k;
     float *w = host_allocate(weights, sizeof *w), *x = host_allocate(inputs, sizeof *x),
           *y = host_allocate(outputs, sizeof *y);
@@ -234,8 +242,8 @@ static int layer_run(const struct mt_table *table, const struct mt_layer *layer,
     for (size_t i = 0; i < weights; i++)
         w[i] *= 0.02f;
     random_fill(x, inputs, 2);
-    mt_from_float(info.shape.dtype, x, x16, inputs);
-    mt_to_float(info.shape.dtype, x16, x, inputs);
+    mt_from_float(info.dtype, x, x16, inputs);
+    mt_to_float(info.dtype, x16, x, inputs);
 
     served_init(&served, table, layer, w, x16, m);
     served_run(&served, table, layer);
@@ -243,8 +251,8 @@ static int layer_run(const struct mt_table *table, const struct mt_layer *layer,
     served_release(&served, table);
 
     /* Weights spread evenly over 16 levels keep an error of 1/15 of their size; 256 levels one of 1/255. */
-    mt_to_float(info.shape.dtype, y16, y, outputs);
-    double error = error_of(w, x, y, m, n, k, step), limit = info.rows[1] ? 0.09 : 0.02;
+    mt_to_float(info.dtype, y16, y, outputs);
+    double error = error_of(w, x, y, m, n, k, step), limit = info.rows8 < info.n ? 0.09 : 0.02;
     int wrong = !(error < limit);
     printf("\n%s at M = %d: Y differs from the product before quantisation by %.2f %% (limit %.0f %%): %s\n",
            *info.name ? info.name : "layer", m, 100 * error, 100 * limit, wrong ? "WRONG" : "good");
@@ -261,10 +269,10 @@ static const struct mt_layer *layer_choose(const struct mt_table *table, const c
     const struct mt_layer *best = NULL;
     double least = 0;
     for (int i = 0; i < mt_table_layer_count(table); i++) {
-        struct mt_layer_info info;
-        mt_layer_describe(mt_table_layer_at(table, i), &info);
-        double weights = (double)info.shape.n * info.shape.k;
-        if ((name && strcmp(info.name, name) != 0) || (best && weights >= least))
+        struct mt_layer_info info = {.size = sizeof info};
+        mixtune_check(mt_layer_describe(mt_table_layer_at(table, i), &info), "a layer");
+        double weights = (double)info.n * info.k;
+        if ((name && strcmp(info.name, name) != 0) || (best && (name || weights >= least)))
             continue;
         least = weights;
         best = mt_table_layer_at(table, i);
@@ -274,16 +282,35 @@ static const struct mt_layer *layer_choose(const struct mt_table *table, const c
     return best;
 }
 
+/* The same layer with so many features in 8 bits. */
+static const struct mt_layer *layer_split(struct mt_table *table, const struct mt_layer *layer, int rows8) {
+    struct mt_layer_info info = {.size = sizeof info};
+    mixtune_check(mt_layer_describe(layer, &info), "the layer");
+    struct mt_query query = MT_QUERY_INIT;
+    query.name = info.name;
+    query.model = info.model;
+    query.tp = info.tp;
+    query.group = info.group;
+    query.dtype = (int)info.dtype;
+    query.rows8 = rows8;
+    mixtune_check(mt_table_layer_named(table, &query, &layer), "the layer with this many features in 8 bits");
+    return layer;
+}
+
 int main(int argc, char **argv) {
-    if (argc < 2 || argc > 4) {
-        fprintf(stderr, "usage: %s BUNDLE [LAYER [M]]\n", argv[0]);
+    if (argc < 2 || argc > 5) {
+        fprintf(stderr, "usage: %s BUNDLE [LAYER [M [ROWS8]]]\n", argv[0]);
         return 64;
     }
+    if (mt_api_version() != MT_API_VERSION)
+        stop("libmixtune", "it has another version of the interface than this program was compiled with");
     int m = argc > 3 ? atoi(argv[3]) : 17;
     struct mt_table *table;
     CUcontext context = context_open();
     mixtune_check(mt_table_open(argv[1], 0, &table), "opening the bundle");
     const struct mt_layer *layer = layer_choose(table, argc > 2 ? argv[2] : NULL);
+    if (argc > 4)
+        layer = layer_split(table, layer, atoi(argv[4]));
     choices_print(table);
     fflush(stdout);
     int wrong = layer_run(table, layer, m < 1 ? 1 : m);

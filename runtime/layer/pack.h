@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The number of this layout, which stands beside packed weights wherever they are kept. */
+#define PACK_LAYOUT 1
+
 /* Bytes of the packed weights of `padded_rows` features. */
 size_t packed_bytes(int bits, int padded_rows, int k_padded);
 /* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as 0, and have scales of 0. */

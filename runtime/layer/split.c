@@ -12,6 +12,12 @@ size_t split_bytes(const struct problem *p) {
     return part_bytes(p, 8, p->rows8, false) + part_bytes(p, 4, p->n - p->rows8, problem_has_zeros(p));
 }
 
+bool split_siblings(const struct problem *a, const struct problem *b) {
+    const bool both_have_4 = a->rows8 < a->n && b->rows8 < b->n;
+    return a->n == b->n && a->k == b->k && a->group == b->group && a->dtype == b->dtype &&
+           (!both_have_4 || a->symmetric == b->symmetric);
+}
+
 static double bytes_at(const struct problem *p, int rows8) {
     struct problem q = *p;
     q.rows8 = rows8;

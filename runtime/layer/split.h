@@ -9,6 +9,10 @@
  * linearly with rows8, up to the padding of the two parts to 16 features. */
 size_t split_bytes(const struct problem *p);
 
+/* Whether two problems are splits of one layer: they differ in rows8 and M at most. `symmetric` tells them apart only
+ * where both have 4-bit features. */
+bool split_siblings(const struct problem *a, const struct problem *b);
+
 /* Where a kernel was timed. */
 struct split_time {
     int rows8;

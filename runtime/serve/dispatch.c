@@ -1,5 +1,7 @@
 /* The public interface: opening a table on a device, looking up, launching. */
 #include "runtime/base/str.h"
+#include "runtime/layer/pack.h"
+#include "sized.h"
 #include "table.h"
 #include "templates/gemm_args.h"
 #include <stdio.h>
@@ -9,7 +11,12 @@
  * while the sums behind them may hold anything. A launch with more tiles fills the GPU without splitting K. */
 #define COUNTERS_BYTES ((size_t)256 << 10)
 
+#define TABLE_FLAGS  ((unsigned)(MT_ALLOW_CUBLAS | MT_ALLOW_OTHER_GPU | MT_BATCH_INVARIANT))
+#define LAUNCH_FLAGS ((unsigned)MT_PROGRAMMATIC)
+
 _Static_assert((int)MT_FP16 == (int)DTYPE_F16 && (int)MT_BF16 == (int)DTYPE_BF16, "the public type is the inner one");
+_Static_assert((int)MT_W8 == (int)MT_PART_W8 && (int)MT_W4 == (int)MT_PART_W4, "parts are what the kernels have");
+_Static_assert(MT_LAYOUT == PACK_LAYOUT, "the public layout is the one that is packed");
 
 /* Activation quantisation, as far as loading a kernel asks. */
 static const struct family quantize_family = {.name = "quantize", .entry = "quantize_act"};
@@ -24,11 +31,14 @@ const char *mt_error_message(void) {
 
 /* ---- opening ---- */
 
+/* Loads an image unless it is loaded. */
 static enum mt_status image_load(struct mt_table *table, int index) {
     const struct bundle_image *from = &table->bundle.images[index];
-    const struct config config = {.family =
-                                      table->images[index].family ? table->images[index].family : &quantize_family};
-    if (strlen(from->hash) >= sizeof table->images[index].kernel.image.hash)
+    struct table_image *to = &table->images[index];
+    const struct config config = {.family = to->family ? to->family : &quantize_family};
+    if (to->kernel.function)
+        return MT_OK;
+    if (strlen(from->hash) >= sizeof to->kernel.image.hash)
         return fail(MT_FAILURE, "kernel image %s of the bundle has a name that is no hash; export it again",
                     from->hash);
     /* The driver is told no size, and reads what is no fat binary up to a zero: here is one. */
@@ -39,41 +49,43 @@ static enum mt_status image_load(struct mt_table *table, int index) {
                           .smem_static = from->smem_static};
     memcpy(image.data, from->data, from->size);
     snprintf(image.hash, sizeof image.hash, "%s", from->hash);
-    return kernel_load(&table->dev, &config, image, &table->images[index].kernel);
+    return kernel_load(&table->dev, &config, image, &to->kernel);
 }
 
-/* The quantisation kernel for a layer's group and type: from the bundle, else compiled here. Under the lock. */
-static enum mt_status layer_take_quantize(struct mt_table *table, struct mt_layer *layer) {
+/* The quantisation kernel for a layer's group and type: from the bundle, else compiled here. */
+static enum mt_status layer_load_quantize(struct mt_table *table, struct mt_layer *layer) {
     const struct problem *p = &layer->problem;
+    enum mt_status status = MT_OK;
     for (int i = 0; i < table->bundle.fallback_count; i++) {
-        const struct bundle_fallback *f = &table->bundle.fallbacks[i];
+        const struct bundle_build *f = &table->bundle.fallbacks[i];
         if (strcmp(f->family, quantize_family.name) != 0 || f->group != p->group ||
             strcmp(f->dtype, dtype_name(p->dtype)) != 0)
             continue;
-        for (int j = 0; j < table->bundle.image_count; j++)
-            if (!strcmp(table->bundle.images[j].hash, f->image_hash))
-                layer->quantize = &table->images[j].kernel;
-        return MT_OK;
+        const int image = image_index(&table->bundle, f->image_hash);
+        status = image_load(table, image);
+        layer->quantize = &table->images[image].kernel;
+        return status;
     }
     struct kernel *own = &table->quantize[p->group / 128][p->dtype]; /* 64, 128, 256 -> 0, 1, 2 */
-    enum mt_status status = MT_OK;
     if (!own->function)
         status = kernel_load_quantize(&table->dev, p, own);
-    if (status == MT_OK)
-        layer->quantize = own;
+    layer->quantize = own;
     return status;
 }
 
-static enum mt_status table_load(struct mt_table *table) {
+enum mt_status layer_load(struct mt_table *table, struct mt_layer *layer) {
     enum mt_status status = MT_OK;
-    for (int i = 0; status == MT_OK && i < table->bundle.image_count; i++)
-        if (table->images[i].used)
-            status = image_load(table, i);
-    for (int i = 0; status == MT_OK && i < table->layer_count; i++) {
-        layer_take_kernels(table, &table->layers[i]);
-        status = layer_take_quantize(table, &table->layers[i]);
+    for (int i = 0; status == MT_OK && i < layer->slot_count; i++) {
+        struct kernel *kernel = &layer->slots[i].kernel;
+        const struct config own = kernel->config;
+        status = image_load(table, layer->slots[i].image);
+        if (status != MT_OK)
+            break;
+        *kernel = table->images[layer->slots[i].image].kernel;
+        kernel->config = own;
+        kernel_count_clusters(&table->dev, kernel);
     }
-    return status;
+    return status == MT_OK ? layer_load_quantize(table, layer) : status;
 }
 
 /* Kernel arguments are a struct that the templates define, so both sides must have the same. */
@@ -93,6 +105,8 @@ enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table *
     struct device_limits limits;
     struct mt_table *table = NULL;
     *out = NULL;
+    if (flags & ~TABLE_FLAGS)
+        return fail(MT_USAGE, "mt_table_open: this library does not know the flags 0x%x", flags & ~TABLE_FLAGS);
     enum mt_status status = bundle_read(path, &bundle);
     if (status != MT_OK)
         return status;
@@ -105,12 +119,14 @@ enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table *
     if (status != MT_OK)
         goto out;
     device_limits_of(&dev, &limits);
-    status = table_build(&bundle, &limits, flags, &table);
+    const bool foreign = !table_is_for(&bundle.fingerprint, &dev);
+    status = table_build(&bundle, &limits, flags, foreign, &table);
     if (status != MT_OK)
         goto out;
     table->dev = dev;
     dev = (struct device){0};
-    status = table_load(table);
+    for (int i = 0; status == MT_OK && i < table->layer_count; i++)
+        status = layer_load(table, &table->layers[i]);
     if (status == MT_OK)
         *out = table;
     else
@@ -135,114 +151,34 @@ void mt_table_close(struct mt_table *table) {
     table_release(table);
 }
 
-/* ---- layers ---- */
-
-int mt_table_layer_count(const struct mt_table *table) {
-    return table->layer_count;
-}
-
-const struct mt_layer *mt_table_layer_at(const struct mt_table *table, int index) {
-    return index >= 0 && index < table->layer_count ? &table->layers[index] : NULL;
-}
-
-void mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info) {
-    *info = layer->info;
-}
-
-enum mt_status mt_table_layer_named(const struct mt_table *table, const char *model, const char *name,
-                                    const char *scheme, const struct mt_layer **out) {
-    struct str found = {0};
-    int count = 0;
-    *out = NULL;
-    for (int i = 0; i < table->layer_count; i++) {
-        const struct mt_layer_info *info = &table->layers[i].info;
-        if (strcmp(info->name, name) != 0 || (model && strcmp(info->model, model) != 0) ||
-            (scheme && strcmp(info->shape.scheme, scheme) != 0))
-            continue;
-        *out = &table->layers[i];
-        str_printf(&found, "%s%s/%s %s %s group %d tp %d", count++ ? ", " : "", info->model, info->name,
-                   info->shape.scheme, dtype_name((enum dtype)info->shape.dtype), info->shape.group, info->tp);
-    }
-    enum mt_status status = MT_OK;
-    if (count == 0)
-        status = fail(MT_USAGE, "the bundle has no layer %s%s%s; mt_table_layer_at() lists those it has", name,
-                      scheme ? " in " : "", scheme ? scheme : "");
-    else if (count > 1)
-        status = fail(MT_USAGE, "%s is the name of %d layers (%s): narrow it down, or take one by mt_table_layer_at()",
-                      name, count, found.data);
-    if (status != MT_OK)
-        *out = NULL;
-    str_release(&found);
-    return status;
-}
-
-static bool layer_is(const struct mt_layer *layer, const struct problem *p) {
-    const struct problem *q = &layer->problem;
-    return q->n == p->n && q->k == p->k && q->group == p->group && q->rows8 == p->rows8 &&
-           problem_symmetric(q) == problem_symmetric(p) && q->dtype == p->dtype;
-}
-
-static const struct mt_layer *layer_known(const struct mt_table *table, const struct problem *p) {
-    for (int i = 0; i < table->layer_count; i++)
-        if (layer_is(&table->layers[i], p))
-            return &table->layers[i];
-    for (const struct mt_layer *other = table->others; other; other = other->next)
-        if (layer_is(other, p))
-            return other;
-    return NULL;
-}
-
-enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_shape *shape,
-                                     const struct mt_layer **out) {
-    struct problem p = {.m = 1,
-                        .n = shape->n,
-                        .k = shape->k,
-                        .rows8 = shape->rows8,
-                        .group = shape->group,
-                        .dtype = shape->dtype == MT_BF16 ? DTYPE_BF16 : DTYPE_F16};
-    struct mt_layer *made = NULL;
-    *out = NULL;
-    enum mt_status status = problem_take_scheme(&p, shape->scheme);
-    if (status == MT_OK)
-        status = problem_check(&p);
-    if (status != MT_OK)
-        return status;
-    p.m = 0;
-    pthread_mutex_lock(&table->lock);
-    *out = layer_known(table, &p);
-    if (!*out)
-        status = layer_derive(table, &p, &made);
-    if (made)
-        status = layer_take_quantize(table, made);
-    if (status == MT_OK && made) {
-        made->next = table->others;
-        *out = table->others = made;
-    } else if (made) {
-        layer_release(made);
-    }
-    pthread_mutex_unlock(&table->lock);
-    return status;
-}
-
 /* ---- lookup ---- */
 
-struct mt_choice mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m) {
-    const struct slot *slot = &layer->slots[layer_slot(layer, m)];
-    struct mt_choice choice = {.step = layer->info.step,
-                               .tuned_m = slot->m,
-                               .expected_ns = layer_time(layer, m),
-                               .origin = MT_ORIGIN_MODELLED,
-                               .family = slot->kernel.config.family->name,
-                               .config = slot->config};
-    if (choice.step == MT_STEP_EXACT && slot->m != m)
-        choice.step = MT_STEP_NEAREST_M;
-    if (choice.step == MT_STEP_EXACT && !slot->modelled)
-        choice.origin = MT_ORIGIN_MEASURED;
-    if (slot->cublas_ns > 0 && table->flags & MT_ALLOW_CUBLAS) {
-        choice.kind = MT_KIND_CUBLAS;
-        choice.expected_ns *= slot->cublas_ns / slot->kernel_ns;
+enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
+                               struct mt_choice *out) {
+    struct mt_choice choice = {.kind = MT_KIND_NOTHING, .origin = MT_ORIGIN_MODELLED, .family = "", .config = ""};
+    if (m < 0) {
+        enum mt_status status = sized_give(out, NULL, sizeof choice, "mt_choice");
+        return status == MT_OK ? fail(MT_USAGE, "mt_table_lookup: m is %d; it must be at least 0", m) : status;
     }
-    return choice;
+    if (m > 0) {
+        const struct slot *slot = &layer->slots[layer_slot(layer, m)];
+        choice = (struct mt_choice){.step = layer->info.step,
+                                    .tuned_m = slot->m,
+                                    .tuned_rows8 = slot->rows8,
+                                    .expected_ns = layer_time(layer, m),
+                                    .origin = MT_ORIGIN_MODELLED,
+                                    .family = slot->kernel.config.family->name,
+                                    .config = slot->config};
+        if (choice.step == MT_STEP_EXACT && slot->m != m)
+            choice.step = MT_STEP_NEAREST_M;
+        if (choice.step == MT_STEP_EXACT && !slot->modelled && choice.expected_ns > 0)
+            choice.origin = MT_ORIGIN_MEASURED;
+        if (slot->cublas_ns > 0 && (table->flags & (MT_ALLOW_CUBLAS | MT_BATCH_INVARIANT)) == MT_ALLOW_CUBLAS) {
+            choice.kind = MT_KIND_CUBLAS;
+            choice.expected_ns *= slot->cublas_ns / slot->kernel_ns;
+        }
+    }
+    return sized_give(out, &choice, sizeof choice, "mt_choice");
 }
 
 /* ---- launches ---- */
@@ -297,33 +233,71 @@ size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *l
     return most ? COUNTERS_BYTES + most : 0;
 }
 
-static struct mt_gemm_part part_of(const struct mt_weights *weights, int index, int rows) {
-    return (struct mt_gemm_part){.weights = (const void *)weights->part[index].weights,
-                                 .scales = (const void *)weights->part[index].scales,
-                                 .zeros = (const unsigned char *)weights->part[index].zeros,
-                                 .columns = (const int *)weights->part[index].columns,
+static struct mt_gemm_part part_of(const struct mt_weights *weights, int width) {
+    const int rows = weights->rows[width];
+    return (struct mt_gemm_part){.weights = (const void *)weights->weights[width],
+                                 .scales = (const void *)weights->scales[width],
+                                 .zeros = (const unsigned char *)weights->zeros[width],
+                                 .columns = (const int *)weights->columns[width],
                                  .rows = rows,
                                  .padded_rows = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD};
 }
 
-static enum mt_status gemm_check(const struct mt_layer *layer, const struct mt_gemm_operands *o) {
-    if (o->m < 1 || o->ldy < layer->problem.n)
-        return fail(MT_USAGE, "mt_gemm_launch: m is %d and ldy %d; they must be at least 1 and %d", o->m, o->ldy,
-                    layer->problem.n);
-    if (!o->x.codes || !o->x.scales || !o->x.sums || !o->y)
-        return fail(MT_USAGE, "mt_gemm_launch: the address of the activations or of y is null");
+static enum mt_status weights_check(const struct mt_layer *layer, const struct mt_weights *w) {
+    const struct problem *p = &layer->problem;
+    if (w->layout != MT_LAYOUT)
+        return fail(MT_USAGE, "mt_gemm_launch: the weights have layout %d, and the kernels read layout %d: repack them",
+                    w->layout, MT_LAYOUT);
+    if (w->rows[MT_W8] != p->rows8 || w->rows[MT_W4] != p->n - p->rows8)
+        return fail(MT_USAGE,
+                    "mt_gemm_launch: the layer has %d 8-bit and %d 4-bit features, and the weights %d and %d: they "
+                    "were packed for another layer",
+                    p->rows8, p->n - p->rows8, w->rows[MT_W8], w->rows[MT_W4]);
     for (int i = 0; i < MT_PARTS; i++)
-        if (layer->info.rows[i] > 0 && (!o->weights.part[i].weights || !o->weights.part[i].scales ||
-                                        (i == MT_PART_W4 && !layer->problem.symmetric && !o->weights.part[i].zeros)))
+        if (w->rows[i] > 0 && (!w->weights[i] || !w->scales[i] || (i == MT_W4 && problem_has_zeros(p) && !w->zeros[i])))
             return fail(MT_USAGE, "mt_gemm_launch: the layer has %d %s features, but their weights have a null address",
-                        layer->info.rows[i], i == MT_PART_W8 ? "8-bit" : "4-bit");
+                        w->rows[i], i == MT_W8 ? "8-bit" : "4-bit");
     return MT_OK;
 }
 
+/* Operands as this library has them. */
+struct gemm_operands {
+    struct mt_gemm_operands o;
+    struct mt_weights weights;
+    struct mt_activations x;
+};
+
+static enum mt_status activations_take(struct mt_activations *own, const struct mt_activations *given,
+                                       const char *function) {
+    enum mt_status status = sized_take(own, sizeof *own, given, "mt_activations");
+    if (status == MT_OK && (!own->codes || !own->scales || !own->sums))
+        status = fail(MT_USAGE, "%s: the codes, scales or sums of the activations have a null address", function);
+    return status;
+}
+
+static enum mt_status operands_take(const struct mt_layer *layer, struct gemm_operands *g) {
+    const struct mt_gemm_operands *o = &g->o;
+    if (o->m < 0 || o->ldy < layer->problem.n)
+        return fail(MT_USAGE, "mt_gemm_launch: m is %d and ldy %d; they must be at least 0 and %d", o->m, o->ldy,
+                    layer->problem.n);
+    if (!o->y)
+        return fail(MT_USAGE, "mt_gemm_launch: the address of y is null");
+    enum mt_status status = activations_take(&g->x, o->x, "mt_gemm_launch");
+    if (status == MT_OK)
+        status = sized_take(&g->weights, sizeof g->weights, o->weights, "mt_weights");
+    return status == MT_OK ? weights_check(layer, &g->weights) : status;
+}
+
 enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_layer *layer,
-                              const struct mt_gemm_operands *o, CUstream stream) {
-    enum mt_status status = gemm_check(layer, o);
-    if (status != MT_OK)
+                              const struct mt_gemm_operands *given, CUstream stream) {
+    struct gemm_operands g;
+    const struct mt_gemm_operands *o = &g.o;
+    enum mt_status status = sized_take(&g.o, sizeof g.o, given, "mt_gemm_operands");
+    if (status == MT_OK && o->flags & ~LAUNCH_FLAGS)
+        status = fail(MT_USAGE, "mt_gemm_launch: this library does not know the flags 0x%x", o->flags & ~LAUNCH_FLAGS);
+    if (status == MT_OK && o->m != 0)
+        status = operands_take(layer, &g);
+    if (status != MT_OK || o->m == 0)
         return status;
     struct problem p = layer->problem;
     const struct slot *slot = &layer->slots[layer_slot(layer, o->m)];
@@ -335,11 +309,10 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
         return fail(MT_USAGE, "mt_gemm_launch: the workspace has %zu bytes; %zu are needed at m = %d",
                     o->workspace_bytes, COUNTERS_BYTES + shape.partials_bytes, p.m);
     const struct mt_gemm_args args = {
-        .part = {part_of(&o->weights, MT_PART_W8, layer->info.rows[MT_PART_W8]),
-                 part_of(&o->weights, MT_PART_W4, layer->info.rows[MT_PART_W4])},
-        .x = (const signed char *)o->x.codes,
-        .x_scales = (const float *)o->x.scales,
-        .x_sums = (const int *)o->x.sums,
+        .part = {part_of(&g.weights, MT_W8), part_of(&g.weights, MT_W4)},
+        .x = (const signed char *)g.x.codes,
+        .x_scales = (const float *)g.x.scales,
+        .x_sums = (const int *)g.x.sums,
         .y = (void *)o->y,
         .bias = (const void *)o->bias,
         .partials = shape.partials_bytes ? (float *)(o->workspace + COUNTERS_BYTES) : NULL,
@@ -354,20 +327,28 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
 }
 
 enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
-                                  const struct mt_quantize_operands *o, CUstream stream) {
-    if (o->m < 1 || o->ldx < layer->problem.k)
-        return fail(MT_USAGE, "mt_quantize_launch: m is %d and ldx %d; they must be at least 1 and %d", o->m, o->ldx,
+                                  const struct mt_quantize_operands *given, CUstream stream) {
+    struct mt_quantize_operands o;
+    struct mt_activations out;
+    enum mt_status status = sized_take(&o, sizeof o, given, "mt_quantize_operands");
+    if (status != MT_OK || o.m == 0)
+        return status;
+    if (o.m < 0 || o.ldx < layer->problem.k)
+        return fail(MT_USAGE, "mt_quantize_launch: m is %d and ldx %d; they must be at least 0 and %d", o.m, o.ldx,
                     layer->problem.k);
-    if (!o->x || !o->out.codes || !o->out.scales || !o->out.sums)
-        return fail(MT_USAGE, "mt_quantize_launch: the address of x or of the output is null");
-    const struct mt_quantize_args args = {.x = (const void *)o->x,
-                                          .q = (signed char *)o->out.codes,
-                                          .scales = (float *)o->out.scales,
-                                          .sums = (int *)o->out.sums,
-                                          .m = o->m,
+    if (!o.x)
+        return fail(MT_USAGE, "mt_quantize_launch: the address of x is null");
+    status = activations_take(&out, o.out, "mt_quantize_launch");
+    if (status != MT_OK)
+        return status;
+    const struct mt_quantize_args args = {.x = (const void *)o.x,
+                                          .q = (signed char *)out.codes,
+                                          .scales = (float *)out.scales,
+                                          .sums = (int *)out.sums,
+                                          .m = o.m,
                                           .k = layer->problem.k,
                                           .k_padded = layer->info.k_padded,
                                           .groups = layer->info.groups,
-                                          .ldx = o->ldx};
+                                          .ldx = o.ldx};
     return launch_quantize(&table->dev, layer->quantize, &args, stream);
 }

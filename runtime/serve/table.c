@@ -1,13 +1,11 @@
 #include "table.h"
+#include "fit.h"
 #include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "templates/gemm_args.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A layer lends its kernels to layers whose N and K are both within this factor. */
-#define NEAR_FACTOR 8.0
 
 /* ---- one layer ---- */
 
@@ -33,14 +31,17 @@ static double slot_growth(const struct slot *slot, int m) {
 double layer_time(const struct mt_layer *layer, int m) {
     int i = layer_slot(layer, m);
     const struct slot *s = layer->slots;
+    if (!layer->promises || !s[i].as_tuned)
+        return 0;
     if (s[i].m > m && i > 0)
         i--;
     double ns = s[i].kernel_ns;
     if (m > s[i].m && i + 1 < layer->slot_count)
-        ns += (s[i + 1].kernel_ns - ns) * (m - s[i].m) / (s[i + 1].m - s[i].m);
+        ns = s[i].as_tuned && s[i + 1].as_tuned ? ns + (s[i + 1].kernel_ns - ns) * (m - s[i].m) / (s[i + 1].m - s[i].m)
+                                                : 0;
     else if (m > s[i].m && s[i].m > 0)
         ns *= slot_growth(&s[i], m);
-    return ns * layer->time_scale;
+    return ns;
 }
 
 /* The last M that the lower of two slots serves: the rule stands at mt_table_lookup(). */
@@ -54,69 +55,72 @@ static int slot_reach(const struct slot *low, const struct slot *high) {
     return m;
 }
 
-static void layer_set_ranges(struct mt_layer *layer) {
+void layer_set_ranges(struct mt_layer *layer) {
     for (int i = 0; i < layer->slot_count; i++)
         layer->slots[i].from = i == 0 ? 1 : slot_reach(&layer->slots[i - 1], &layer->slots[i]) + 1;
 }
 
-/* Makes the launch-time knobs of a configuration small enough for a problem that it was not tuned for. */
-static bool config_fit(struct config *config, const struct problem *p, const struct device_limits *limits) {
-    char reason[160];
-    while (!config_allowed(config, p, limits, reason)) {
-        int largest = -1;
-        for (int i = 0; i < config->family->knob_count; i++)
-            if (config->family->knobs[i].launch && config->value[i] > config->family->knobs[i].fallback &&
-                (largest < 0 || config->value[i] > config->value[largest]))
-                largest = i;
-        if (largest < 0)
-            return false;
-        config->value[largest] /= 2;
+bool slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot) {
+    struct config *config = &slot->kernel.config;
+    const struct config before = *config;
+    struct problem at = *p;
+    struct launch_shape shape;
+    at.m = slot->m > 0 ? slot->m : 1;
+    config_adapt(config, &at);
+    if (table->flags & MT_BATCH_INVARIANT && !config_order(config, &at, table->limits.sm_count))
+        return false;
+    if (!config_fit(config, &at, &table->limits))
+        return false;
+    config->family->shape(config, &at, table->limits.sm_count, &shape);
+    slot->tile = shape.tile_m;
+    slot->as_tuned = config_equal(config, &before);
+    slot->own = NULL;
+    slot->config = slot->tuned;
+    if (!slot->as_tuned) {
+        struct str text = {0};
+        config_format(config, &text);
+        slot->config = slot->own = text.data;
     }
     return true;
 }
 
-/* Adds a slot if its kernel can run. `slot` has the configuration as it was tuned. */
-static void layer_add(struct mt_layer *layer, struct slot slot, const struct device_limits *limits) {
-    struct problem p = layer->problem;
-    struct launch_shape shape;
-    p.m = slot.m > 0 ? slot.m : 1;
-    if (!config_fit(&slot.kernel.config, &p, limits))
-        return;
-    slot.kernel.config.family->shape(&slot.kernel.config, &p, limits->sm_count, &shape);
-    slot.tile = shape.tile_m;
+void layer_add(struct mt_layer *layer, struct slot slot) {
     array_grow(&layer->slots, &layer->slot_capacity, (size_t)layer->slot_count, sizeof slot);
     layer->slots[layer->slot_count++] = slot;
 }
 
-void layer_take_kernels(const struct mt_table *table, struct mt_layer *layer) {
-    for (int i = 0; i < layer->slot_count; i++) {
-        struct config own = layer->slots[i].kernel.config;
-        layer->slots[i].kernel = table->images[layer->slots[i].image].kernel;
-        layer->slots[i].kernel.config = own;
-        kernel_count_clusters(&table->dev, &layer->slots[i].kernel);
-    }
-}
-
-static void layer_describe(struct mt_layer *layer, const struct bundle_layer *from, const char *scheme) {
+void layer_describe(struct mt_layer *layer, const struct bundle_layer *from) {
     const struct problem *p = &layer->problem;
-    layer->info = (struct mt_layer_info){.model = from ? from->model : "",
+    layer->info = (struct mt_layer_info){.size = sizeof layer->info,
+                                         .model = from ? from->model : "",
                                          .name = from ? from->name : "",
                                          .tp = from ? from->tp : 1,
-                                         .shape = {p->n, p->k, p->group, (enum mt_dtype)p->dtype, scheme, p->rows8},
+                                         .n = p->n,
+                                         .k = p->k,
+                                         .rows8 = p->rows8,
+                                         .group = p->group,
+                                         .dtype = (enum mt_dtype)p->dtype,
+                                         .symmetric = problem_symmetric(p),
+                                         .formats = problem_scheme(p),
                                          .k_padded = problem_k_padded(p),
                                          .groups = problem_groups(p),
-                                         .rows = {p->rows8, p->n - p->rows8}};
-    layer->time_scale = 1;
+                                         .layout = MT_LAYOUT};
+}
+
+static void slots_release(struct mt_layer *layer) {
+    for (int i = 0; i < layer->slot_count; i++)
+        free(layer->slots[i].own);
+    free(layer->slots);
 }
 
 void layer_release(struct mt_layer *layer) {
-    free(layer->slots);
+    slots_release(layer);
     free(layer);
 }
 
 /* ---- building from a bundle ---- */
 
-static int image_index(const struct bundle *bundle, const char *hash) {
+int image_index(const struct bundle *bundle, const char *hash) {
     int i = 0;
     while (strcmp(bundle->images[i].hash, hash) != 0) /* bundle_read() saw that it is there */
         i++;
@@ -142,10 +146,11 @@ static enum mt_status image_claim(struct mt_table *table, const char *hash, cons
 static enum mt_status slot_from(const struct mt_table *table, const struct bundle_entry *entry, struct slot *out) {
     const struct family *family = family_find(entry->family);
     *out = (struct slot){.m = entry->m,
+                         .rows8 = table->bundle.layers[entry->layer].rows8,
                          .kernel_ns = entry->expected_ns,
                          .modelled = entry->origin == BUNDLE_MODELLED,
                          .image = image_index(&table->bundle, entry->image_hash),
-                         .config = entry->config};
+                         .tuned = entry->config};
     return config_parse(family, entry->config, &out->kernel.config);
 }
 
@@ -165,7 +170,8 @@ static enum mt_status layer_build(struct mt_table *table, int index) {
         return status;
     p->m = 0;
     p->dtype = dtype;
-    layer_describe(layer, from, from->scheme);
+    layer_describe(layer, from);
+    layer->promises = !table->foreign;
     for (int i = 0; i < bundle->entry_count; i++) {
         const struct bundle_entry *entry = &bundle->entries[i];
         struct slot slot, *last = layer->slot_count ? &layer->slots[layer->slot_count - 1] : NULL;
@@ -181,25 +187,26 @@ static enum mt_status layer_build(struct mt_table *table, int index) {
         status = slot_from(table, entry, &slot);
         if (status != MT_OK)
             return status;
-        layer_add(layer, slot, &table->limits);
+        if (slot_prepare(table, p, &slot))
+            layer_add(layer, slot);
     }
     layer_set_ranges(layer);
     return MT_OK;
 }
 
-/* The default kernel for some formats, if the bundle has it. */
-static bool layer_add_default(const struct mt_table *table, struct mt_layer *layer) {
+bool layer_add_default(const struct mt_table *table, struct mt_layer *layer) {
     const struct problem *p = &layer->problem;
     for (int i = 0; i < table->bundle.fallback_count && layer->slot_count == 0; i++) {
-        const struct bundle_fallback *f = &table->bundle.fallbacks[i];
+        const struct bundle_build *f = &table->bundle.fallbacks[i];
         const struct family *family = family_find(f->family);
-        struct slot slot = {.image = image_index(&table->bundle, f->image_hash), .from = 1, .config = f->config};
+        struct slot slot = {.image = image_index(&table->bundle, f->image_hash), .from = 1, .tuned = f->config};
         if (!family || f->group != p->group || strcmp(f->dtype, dtype_name(p->dtype)) != 0 ||
-            strcmp(f->scheme, problem_scheme(p)) != 0 || config_parse(family, f->config, &slot.kernel.config) != MT_OK)
+            strcmp(f->scheme, problem_scheme(p)) != 0 ||
+            config_parse(family, f->config, &slot.kernel.config) != MT_OK || !slot_prepare(table, p, &slot))
             continue;
-        layer->info.shape.scheme = f->scheme;
         layer->info.step = MT_STEP_DEFAULT;
-        layer_add(layer, slot, &table->limits);
+        layer->promises = false;
+        layer_add(layer, slot);
     }
     return layer->slot_count > 0;
 }
@@ -207,9 +214,16 @@ static bool layer_add_default(const struct mt_table *table, struct mt_layer *lay
 static enum mt_status table_fill(struct mt_table *table) {
     const struct bundle *bundle = &table->bundle;
     enum mt_status status = MT_OK;
+    if (bundle->fingerprint.layout != MT_LAYOUT)
+        return fail(MT_FAILURE,
+                    "the kernels of the bundle read weights in layout %d, and this library packs layout %d: export it "
+                    "again with this version",
+                    bundle->fingerprint.layout, MT_LAYOUT);
     for (int i = 0; status == MT_OK && i < bundle->entry_count; i++)
         if (bundle->entries[i].kind == BUNDLE_KERNEL)
             status = image_claim(table, bundle->entries[i].image_hash, bundle->entries[i].family);
+    for (int i = 0; status == MT_OK && i < bundle->variant_count; i++)
+        status = image_claim(table, bundle->variants[i].image_hash, bundle->variants[i].family);
     for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)
         status = image_claim(table, bundle->fallbacks[i].image_hash, bundle->fallbacks[i].family);
     for (int i = 0; status == MT_OK && i < bundle->layer_count; i++) {
@@ -223,12 +237,13 @@ static enum mt_status table_fill(struct mt_table *table) {
     return status;
 }
 
-enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags,
+enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags, bool foreign,
                            struct mt_table **out) {
     struct mt_table *table = xcalloc(1, sizeof *table);
     table->bundle = *bundle;
     table->limits = *limits;
     table->flags = flags;
+    table->foreign = foreign;
     table->layer_count = bundle->layer_count;
     table->layers = xcalloc((size_t)bundle->layer_count + 1, sizeof *table->layers);
     table->images = xcalloc((size_t)bundle->image_count + 1, sizeof *table->images);
@@ -243,7 +258,7 @@ enum mt_status table_build(struct bundle *bundle, const struct device_limits *li
 
 void table_release(struct mt_table *table) {
     for (int i = 0; i < table->layer_count; i++)
-        free(table->layers[i].slots);
+        slots_release(&table->layers[i]);
     while (table->others) {
         struct mt_layer *next = table->others->next;
         layer_release(table->others);
@@ -256,9 +271,12 @@ void table_release(struct mt_table *table) {
     free(table);
 }
 
+bool table_is_for(const struct bundle_fingerprint *made_for, const struct device *dev) {
+    return strcmp(made_for->gpu, dev->name) == 0 && made_for->cc == dev->cc && made_for->sm_count == dev->sm_count;
+}
+
 enum mt_status table_check_device(const struct bundle_fingerprint *made_for, const struct device *dev, unsigned flags) {
-    bool same = strcmp(made_for->gpu, dev->name) == 0 && made_for->cc == dev->cc && made_for->sm_count == dev->sm_count;
-    if (same || flags & MT_ALLOW_OTHER_GPU)
+    if (table_is_for(made_for, dev) || flags & MT_ALLOW_OTHER_GPU)
         return MT_OK;
     return fail(
         MT_NO_DEVICE,
@@ -266,58 +284,4 @@ enum mt_status table_check_device(const struct bundle_fingerprint *made_for, con
         "export on this GPU, or pass MT_ALLOW_OTHER_GPU",
         made_for->gpu, made_for->cc / 10, made_for->cc % 10, made_for->sm_count, dev->name, dev->cc / 10, dev->cc % 10,
         dev->sm_count);
-}
-
-/* ---- layers that were not tuned ---- */
-
-/* The larger of the factors between N and N, K and K, as a logarithm, so that 1 x 4096 is far from 64 x 64; a little of
- * the smaller decides between equals. */
-static double layer_distance(const struct problem *a, const struct problem *b) {
-    double n = fabs(log((double)a->n / b->n)), k = fabs(log((double)a->k / b->k));
-    return n > k ? n + k * 1e-6 : k + n * 1e-6;
-}
-
-static const struct mt_layer *layer_nearest(const struct mt_table *table, const struct problem *p, double limit) {
-    const struct mt_layer *best = NULL;
-    for (int i = 0; i < table->layer_count; i++) {
-        const struct mt_layer *layer = &table->layers[i];
-        const struct problem *q = &layer->problem;
-        if (strcmp(problem_scheme(q), problem_scheme(p)) != 0 || q->group != p->group || q->dtype != p->dtype)
-            continue;
-        double distance = layer_distance(p, q);
-        if (distance <= limit) {
-            limit = distance;
-            best = layer;
-        }
-    }
-    return best;
-}
-
-static bool layer_borrow(const struct mt_table *table, struct mt_layer *layer, const struct mt_layer *from) {
-    if (!from || from->info.step == MT_STEP_DEFAULT)
-        return false;
-    layer->info.shape.scheme = from->info.shape.scheme;
-    layer->info.step = MT_STEP_NEAREST_LAYER;
-    layer->time_scale = (double)layer->problem.n * layer->problem.k / ((double)from->problem.n * from->problem.k);
-    for (int i = 0; i < from->slot_count; i++)
-        layer_add(layer, from->slots[i], &table->limits);
-    layer_set_ranges(layer);
-    return layer->slot_count > 0;
-}
-
-enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, struct mt_layer **out) {
-    struct mt_layer *layer = xcalloc(1, sizeof *layer);
-    *out = NULL;
-    layer->problem = *p;
-    layer_describe(layer, NULL, NULL);
-    if (layer_borrow(table, layer, layer_nearest(table, p, log(NEAR_FACTOR) * (1 + 1.1e-6))) ||
-        layer_add_default(table, layer) || layer_borrow(table, layer, layer_nearest(table, p, INFINITY))) {
-        layer_take_kernels(table, layer);
-        *out = layer;
-        return MT_OK;
-    }
-    layer_release(layer);
-    return fail(MT_USAGE,
-                "the bundle has no kernel for %s, group %d, %s: sweep a layer of these formats and export again",
-                problem_scheme(p), p->group, dtype_name(p->dtype));
 }

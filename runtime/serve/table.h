@@ -10,19 +10,23 @@
 /* One tuned M of a layer. */
 struct slot {
     int m, from;      /* serves M from `from` up to the next slot's; the first from 1, the last without end */
+    int rows8;        /* that its kernel was tuned with */
     int tile;         /* tokens that one CTA of the kernel takes */
-    double kernel_ns; /* at m; 0: unknown */
+    double kernel_ns; /* at m, or an estimate: choices rest on it, and layer_time() where it is a promise; 0: unknown */
     double cublas_ns; /* of the same origin; 0: cuBLAS is not faster */
-    bool modelled;
-    int image;            /* index into mt_table.images */
-    const char *config;   /* text */
-    struct kernel kernel; /* config from table_build(), the rest from the loader */
+    bool modelled;    /* the times */
+    bool as_tuned;    /* no knob had to change */
+    int image;        /* index into mt_table.images */
+    const char *tuned;    /* the bundle's text of the configuration */
+    const char *config;   /* text of what runs: `tuned` or `own` */
+    char *own;            /* owned */
+    struct kernel kernel; /* config from slot_prepare(), the rest from the loader */
 };
 
 struct mt_layer {
     struct mt_layer_info info;
     struct problem problem; /* m is 0 */
-    double time_scale;      /* its expected times over those in the slots */
+    bool promises;          /* its slots were timed on this layer and GPU */
     struct slot *slots;     /* owned; by m */
     int slot_count;
     size_t slot_capacity;
@@ -30,44 +34,70 @@ struct mt_layer {
     struct mt_layer *next; /* layers that were not tuned, newest first */
 };
 
-/* An image of the bundle, loaded once. */
+/* An image of the bundle, loaded when a layer first needs it. */
 struct table_image {
     bool used;                   /* false: nothing in the bundle refers to it */
     const struct family *family; /* NULL: activation quantisation */
-    struct kernel kernel;
+    struct kernel kernel;        /* without a function: not loaded */
 };
 
 struct mt_table {
     struct device dev;
     struct device_limits limits;
     unsigned flags;
+    bool foreign;            /* the bundle was tuned on another GPU */
     struct bundle bundle;    /* owns every text */
     struct mt_layer *layers; /* the tuned ones, as in the bundle */
     int layer_count;
     struct table_image *images;   /* as in the bundle */
     struct kernel quantize[3][2]; /* for groups of 64, 128, 256 and both types: those that the bundle lacks, compiled */
-    pthread_mutex_t lock;         /* of `others` and `quantize` */
+    pthread_mutex_t lock;         /* of `others`, `quantize` and `images` */
     struct mt_layer *others;
 };
 
+/* Whether a bundle is for this device. */
+bool table_is_for(const struct bundle_fingerprint *made_for, const struct device *dev);
+/* MT_NO_DEVICE if it is not and `flags` do not allow it. */
+enum mt_status table_check_device(const struct bundle_fingerprint *made_for, const struct device *dev, unsigned flags);
+
 /* Takes `bundle` over. Kernels that cannot run within `limits` are left out; MT_FAILURE if a layer has none left or
  * something in the bundle cannot be understood. Then everything is released. */
-enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags,
+enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags, bool foreign,
                            struct mt_table **out);
 void table_release(struct mt_table *table); /* kernels are already unloaded */
 
-/* MT_NO_DEVICE if the bundle is for another device. */
-enum mt_status table_check_device(const struct bundle_fingerprint *made_for, const struct device *dev, unsigned flags);
+/* ---- inside a layer ---- */
 
-/* Fills slots' kernels from the table's images. */
-void layer_take_kernels(const struct mt_table *table, struct mt_layer *layer);
+/* Sets what `info` says of `problem`. The texts are those of the bundle's layer, "" if it is NULL. */
+void layer_describe(struct mt_layer *layer, const struct bundle_layer *from);
 
-/* Makes a layer that was not tuned: of the nearest, or the default. The caller owns it: layer_release(). */
-enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, struct mt_layer **out);
+/* Makes `kernel.config` one that runs on `p`, and fills tile, as_tuned, config and own. False, and nothing is held, if
+ * the kernel cannot. */
+bool slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot);
+/* Appends a prepared slot; the layer owns it. */
+void layer_add(struct mt_layer *layer, struct slot slot);
+/* The default kernel for the layer's formats, if the bundle has it. */
+bool layer_add_default(const struct mt_table *table, struct mt_layer *layer);
+void layer_set_ranges(struct mt_layer *layer);
 void layer_release(struct mt_layer *layer);
 
-/* The slot that serves m, and the expected time of its kernel there (0: unknown). */
+/* The slot that serves m >= 1, and the expected time of its kernel there (0: unknown). */
 int layer_slot(const struct mt_layer *layer, int m);
 double layer_time(const struct mt_layer *layer, int m);
+
+int image_index(const struct bundle *bundle, const char *hash); /* the bundle has it */
+
+/* ---- layers that were not tuned (derive.c) ---- */
+
+/* Makes a layer of other splits of the same, of the nearest layer, or the default, in this order. With `named` the
+ * splits are those that have its names, which the layer gets. The caller owns it: layer_release(). MT_USAGE if the
+ * bundle has no kernel of these formats. */
+enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, const struct mt_layer *named,
+                            struct mt_layer **out);
+
+/* ---- loading (dispatch.c) ---- */
+
+/* Loads what the layer's slots and its quantisation need. Under the lock, or before anybody else has the table. */
+enum mt_status layer_load(struct mt_table *table, struct mt_layer *layer);
 
 #endif

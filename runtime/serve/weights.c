@@ -1,8 +1,11 @@
 /* The public interface to host packing: quant_layer, seen through struct mt_packed. */
 #include "runtime/base/str.h"
+#include "runtime/layer/fill.h"
 #include "runtime/layer/half.h"
 #include "runtime/layer/pack.h"
 #include "runtime/layer/quant.h"
+#include "runtime/layer/split.h"
+#include "sized.h"
 #include "table.h"
 #include "templates/gemm_args.h"
 #include <stdlib.h>
@@ -15,50 +18,70 @@ struct packed {
     struct quant_layer layer;
 };
 
-static struct mt_packed *packed_show(struct packed *packed) {
+static struct mt_packed *packed_show(struct packed *packed, int rows8, int chosen) {
     const struct quant_layer *layer = &packed->layer;
+    struct mt_packed *shown = &packed->shown;
+    *shown = (struct mt_packed){.size = sizeof *shown, .layout = MT_LAYOUT, .rows8 = rows8, .rows8_chosen = chosen};
     for (int i = 0; i < MT_PARTS; i++) {
         const struct quant_part *part = &layer->part[i];
-        size_t factors = (size_t)layer->groups * (size_t)part->padded_rows;
-        packed->shown.part[i] =
-            (struct mt_packed_part){.rows = part->rows,
-                                    .padded_rows = part->padded_rows,
-                                    .weights = part->packed,
-                                    .scales = part->scales,
-                                    .zeros = part->zeros,
-                                    .columns = part->columns,
-                                    .weights_bytes = packed_bytes(part->bits, part->padded_rows, layer->k_padded),
-                                    .scales_bytes = factors * sizeof *part->scales,
-                                    .zeros_bytes = part->zeros ? factors : 0,
-                                    .columns_bytes = part->columns ? (size_t)part->rows * sizeof *part->columns : 0};
+        const size_t factors = (size_t)layer->groups * (size_t)part->padded_rows;
+        shown->rows[i] = part->rows;
+        shown->padded_rows[i] = part->padded_rows;
+        shown->weights[i] = part->packed;
+        shown->scales[i] = part->scales;
+        shown->zeros[i] = part->zeros;
+        shown->columns[i] = part->columns;
+        shown->weights_bytes[i] = packed_bytes(part->bits, part->padded_rows, layer->k_padded);
+        shown->scales_bytes[i] = factors * sizeof *part->scales;
+        shown->zeros_bytes[i] = part->zeros ? factors : 0;
+        shown->columns_bytes[i] = part->columns ? (size_t)part->rows * sizeof *part->columns : 0;
     }
-    return &packed->shown;
+    return shown;
 }
 
-/* From floats if `w` is given, else from codes. */
-static enum mt_status packed_make(const struct mt_layer *layer, const float *w, const struct quant_codes *codes,
-                                  const uint8_t *is8, struct mt_packed **out) {
-    struct packed *packed = xcalloc(1, sizeof *packed);
-    struct problem p = layer->problem;
-    *out = NULL;
-    p.m = 1; /* weights do not depend on it */
-    enum mt_status status =
-        w ? quant_layer_init(&packed->layer, &p, w, is8) : quant_layer_import(&packed->layer, &p, codes, is8);
+/* Makes room for one in `out`; frees it if that failed. */
+static enum mt_status packed_end(struct packed *packed, enum mt_status status, int rows8, int chosen,
+                                 struct mt_packed **out) {
     if (status == MT_OK)
-        *out = packed_show(packed);
+        *out = packed_show(packed, rows8, chosen);
     else
         free(packed);
     return status;
 }
 
+/* A layer's problem, as far as weights depend on it. */
+static struct problem problem_of(const struct mt_layer *layer) {
+    struct problem p = layer->problem;
+    p.m = 1;
+    return p;
+}
+
 enum mt_status mt_pack_float(const struct mt_layer *layer, const float *w, const uint8_t *is8, struct mt_packed **out) {
-    return packed_make(layer, w, NULL, is8, out);
+    struct packed *packed = xcalloc(1, sizeof *packed);
+    const struct problem p = problem_of(layer);
+    uint8_t *filled = NULL;
+    int chosen = is8 ? 0 : p.rows8;
+    enum mt_status status = MT_OK;
+    *out = NULL;
+    for (int i = 0; is8 && i < p.n; i++)
+        chosen += is8[i] != 0;
+    if (chosen < p.rows8 && split_filled(chosen, p.n, MT_N_PAD) == p.rows8) {
+        filled = xmalloc((size_t)p.n);
+        status = fill_choose(&p, w, is8, filled);
+    }
+    if (status == MT_OK)
+        status = quant_layer_init(&packed->layer, &p, w, filled ? filled : is8);
+    free(filled);
+    return packed_end(packed, status, p.rows8, chosen, out);
 }
 
 enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *codes, const uint16_t *scales,
                              const uint8_t *zeros, const uint8_t *is8, struct mt_packed **out) {
+    struct packed *packed = xcalloc(1, sizeof *packed);
+    const struct problem p = problem_of(layer);
     const struct quant_codes given = {codes, scales, zeros};
-    return packed_make(layer, NULL, &given, is8, out);
+    *out = NULL;
+    return packed_end(packed, quant_layer_import(&packed->layer, &p, &given, is8), p.rows8, p.rows8, out);
 }
 
 void mt_packed_free(struct mt_packed *packed) {
@@ -81,42 +104,56 @@ static CUresult tensor_upload(const struct device *dev, const void *from, size_t
     return bytes ? dev->drv.MemcpyHtoD(*to, from, bytes) : CUDA_SUCCESS;
 }
 
-enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_packed *packed, struct mt_weights *out) {
-    const struct device *dev = &table->dev;
+static enum mt_status packed_upload(const struct device *dev, const struct mt_packed *packed, struct mt_weights *own) {
     size_t bytes = 0;
-    *out = (struct mt_weights){0};
-    for (int i = 0; i < MT_PARTS; i++) {
-        const struct mt_packed_part *part = &packed->part[i];
-        bytes += aligned(part->weights_bytes) + aligned(part->scales_bytes) + aligned(part->zeros_bytes) +
-                 aligned(part->columns_bytes);
-    }
-    CUdeviceptr memory;
-    enum mt_status status = device_check(dev, dev->drv.MemAlloc(&memory, bytes), "no device memory for the weights");
+    for (int i = 0; i < MT_PARTS; i++)
+        bytes += aligned(packed->weights_bytes[i]) + aligned(packed->scales_bytes[i]) +
+                 aligned(packed->zeros_bytes[i]) + aligned(packed->columns_bytes[i]);
+    enum mt_status status =
+        device_check(dev, dev->drv.MemAlloc(&own->memory, bytes), "no device memory for the weights");
     if (status != MT_OK)
         return status;
     CUresult result = CUDA_SUCCESS;
-    CUdeviceptr at = memory;
-    out->memory = memory;
+    CUdeviceptr at = own->memory;
     for (int i = 0; i < MT_PARTS && result == CUDA_SUCCESS; i++) {
-        const struct mt_packed_part *part = &packed->part[i];
-        result = tensor_upload(dev, part->weights, part->weights_bytes, &at, &out->part[i].weights);
+        own->rows[i] = packed->rows[i];
+        result = tensor_upload(dev, packed->weights[i], packed->weights_bytes[i], &at, &own->weights[i]);
         if (result == CUDA_SUCCESS)
-            result = tensor_upload(dev, part->scales, part->scales_bytes, &at, &out->part[i].scales);
+            result = tensor_upload(dev, packed->scales[i], packed->scales_bytes[i], &at, &own->scales[i]);
         if (result == CUDA_SUCCESS)
-            result = tensor_upload(dev, part->zeros, part->zeros_bytes, &at, &out->part[i].zeros);
+            result = tensor_upload(dev, packed->zeros[i], packed->zeros_bytes[i], &at, &own->zeros[i]);
         if (result == CUDA_SUCCESS)
-            result = tensor_upload(dev, part->columns, part->columns_bytes, &at, &out->part[i].columns);
+            result = tensor_upload(dev, packed->columns[i], packed->columns_bytes[i], &at, &own->columns[i]);
     }
     status = device_check(dev, result, "the weights cannot be copied to the device");
     if (status != MT_OK)
-        mt_weights_free(table, out);
+        dev->drv.MemFree(own->memory);
     return status;
 }
 
+enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_packed *given, struct mt_weights *out) {
+    struct mt_weights own = {.layout = MT_LAYOUT};
+    struct mt_packed packed;
+    enum mt_status status = sized_give(out, NULL, sizeof own, "mt_weights");
+    if (status == MT_OK)
+        status = sized_take(&packed, sizeof packed, given, "mt_packed");
+    if (status == MT_OK && packed.layout != MT_LAYOUT)
+        status = fail(MT_USAGE,
+                      "mt_weights_upload: the weights are packed in layout %d, and the kernels read layout %d: repack "
+                      "them",
+                      packed.layout, MT_LAYOUT);
+    if (status == MT_OK)
+        status = packed_upload(&table->dev, &packed, &own);
+    return status == MT_OK ? sized_give(out, &own, sizeof own, "mt_weights") : status;
+}
+
 void mt_weights_free(const struct mt_table *table, struct mt_weights *weights) {
-    if (weights->memory)
-        table->dev.drv.MemFree(weights->memory);
-    *weights = (struct mt_weights){0};
+    struct mt_weights own;
+    if (sized_take(&own, sizeof own, weights, "mt_weights") != MT_OK)
+        return;
+    if (own.memory)
+        table->dev.drv.MemFree(own.memory);
+    sized_give(weights, NULL, sizeof own, "mt_weights");
 }
 
 void mt_from_float(enum mt_dtype dtype, const float *from, uint16_t *to, size_t count) {

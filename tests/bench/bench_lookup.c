@@ -15,7 +15,7 @@ static double seconds(void) {
 
 int main(void) {
     static const struct device_limits limits = {80, 108, 166912, 167936, 65536, 2048};
-    static const struct bundle_layer layer = {"qkv", "", 1, 6144, 4096, 128, "w4a8", "fp16"};
+    static const struct bundle_layer layer = {"qkv", "", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};
     static const struct bundle_image image = {.hash = "a", .data = "a", .size = 1};
     struct bundle_entry entries[TUNED];
     for (int i = 0; i < TUNED; i++)
@@ -25,7 +25,7 @@ int main(void) {
                                            .config = "",
                                            .image_hash = "a",
                                            .expected_ns = 5000 + 100 * (1 << i)};
-    struct bundle bundle = {.fingerprint = {.gpu = "", .template_hash = ""},
+    struct bundle bundle = {.fingerprint = {.gpu = "", .template_hash = "", .layout = MT_LAYOUT},
                             .layers = &layer,
                             .layer_count = 1,
                             .entries = entries,
@@ -33,7 +33,7 @@ int main(void) {
                             .images = &image,
                             .image_count = 1};
     struct mt_table *table;
-    if (table_build(&bundle, &limits, 0, &table) != MT_OK) {
+    if (table_build(&bundle, &limits, 0, false, &table) != MT_OK) {
         fprintf(stderr, "bench_lookup: %s\n", fail_message());
         return 1;
     }
@@ -44,8 +44,11 @@ int main(void) {
     double sum = 0, best = 1e9;
     for (int round = 0; round < ROUNDS; round++) {
         double begin = seconds();
-        for (int i = 0; i < DRAWN; i++)
-            sum += mt_table_lookup(table, found, m[i]).expected_ns;
+        for (int i = 0; i < DRAWN; i++) {
+            struct mt_choice choice = {.size = sizeof choice};
+            mt_table_lookup(table, found, m[i], &choice);
+            sum += choice.expected_ns;
+        }
         double each = (seconds() - begin) / DRAWN;
         best = each < best ? each : best;
     }

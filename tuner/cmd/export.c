@@ -1,6 +1,7 @@
 /* mixtune export: the bundle of one type of GPU: its winners, with their kernels, as libmixtune dispatches them. */
 #include "cmd.h"
 #include "runtime/base/log.h"
+#include "runtime/layer/pack.h"
 #include "tuner/report/files.h"
 #include "tuner/report/json_line.h"
 #include "tuner/report/query.h"
@@ -135,13 +136,18 @@ static enum mt_status write_draft(const struct draft *d, const struct choice *c,
                         .software = atoi(rows_cell(d->rows, 0, "software")),
                         .driver_version = driver,
                         .toolkit = atoi(c->nvrtc),
-                        .template_hash = c->templates},
+                        .template_hash = c->templates,
+                        .layout = PACK_LAYOUT},
         .layers = d->layers,
         .entries = d->entries,
+        .split_times = d->split_times,
+        .variants = d->variants,
         .fallbacks = d->fallbacks,
         .images = d->images,
         .layer_count = d->layer_count,
         .entry_count = d->entry_count,
+        .split_time_count = d->split_time_count,
+        .variant_count = d->variant_count,
         .fallback_count = d->fallback_count,
         .image_count = d->image_count,
     };
@@ -161,14 +167,18 @@ static void print_summary(const struct draft *d, const struct choice *c, const s
            d->layer_count, c->device, c->origin, d->library_wins, d->image_count);
 }
 
-static enum mt_status export_rows(const struct rows *rows, const struct choice *c, const struct export *o) {
+static enum mt_status export_rows(const struct rows *rows, const struct rows *times, const struct choice *c,
+                                  const struct export *o) {
     bool modelled = !strcmp(c->origin, store_origin_name(ORIGIN_MODELLED));
     if (modelled)
         log_warn("the winners on %s are chosen by modelled times: sweep on the GPU itself before you serve with them",
                  c->device);
     struct draft d;
-    draft_init(&d, rows, atoi(c->cc));
-    enum mt_status status = draft_fill(&d, modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED, o->query.common.quiet);
+    const enum bundle_origin origin = modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED;
+    draft_init(&d, rows, atoi(c->cc), atoi(c->sm_count));
+    enum mt_status status = draft_fill(&d, origin, o->query.common.quiet);
+    if (status == MT_OK)
+        draft_add_split_times(&d, times, origin);
     if (status == MT_OK && d.changed)
         log_warn("%d of %d winners are left out: they no longer compile to the binary that was timed; sweep again to "
                  "have them",
@@ -181,10 +191,25 @@ static enum mt_status export_rows(const struct rows *rows, const struct choice *
     return status;
 }
 
+/* The rows of reports/split_times.sql for the winners that are kept. */
+static enum mt_status read_split_times(sqlite3 *db, const struct rows *kept, const char *origin, struct rows *out) {
+    struct str list = {0}, json = {0};
+    rows_print_json(kept, &list);
+    str_append(&json, "[");
+    for (char *line = list.data, *end; line && (end = strchr(line, '\n')); line = end + 1)
+        str_printf(&json, "%s%.*s", line == list.data ? "" : ",", (int)(end - line), line);
+    str_append(&json, "]");
+    const char *const values[] = {":kept", json.data, ":origin", origin, NULL};
+    enum mt_status status = rows_read(db, report_split_times_sql, values, out);
+    str_release(&list);
+    str_release(&json);
+    return status;
+}
+
 static enum mt_status export_winners(const struct export *o) {
     struct store *store;
     struct choice c = {0};
-    struct rows rows = {0};
+    struct rows rows = {0}, times = {0};
     enum mt_status status = query_open(&o->query, &store);
     if (status != MT_OK)
         return status;
@@ -197,8 +222,11 @@ static enum mt_status export_winners(const struct export *o) {
     }
     if (status == MT_OK) {
         winner_set_keep(&rows);
-        status = export_rows(&rows, &c, o);
+        status = read_split_times(store_handle(store), &rows, c.origin, &times);
     }
+    if (status == MT_OK)
+        status = export_rows(&rows, &times, &c, o);
+    rows_release(&times);
     rows_release(&rows);
     rows_release(&c.gpus);
     store_close(store);

@@ -1,20 +1,26 @@
 #include "draft.h"
+#include "runtime/base/log.h"
+#include "runtime/layer/split.h"
+#include "runtime/serve/fit.h"
 #include "tuner/report/winner_set.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void draft_init(struct draft *d, const struct rows *rows, int cc) {
+void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count) {
     size_t n = (size_t)rows->count;
-    *d = (struct draft){.rows = rows, .target.cc = cc};
+    *d = (struct draft){.rows = rows, .target = {.cc = cc, .sm_count = sm_count}};
     d->binary = xcalloc(n, sizeof *d->binary);
+    d->variant = xcalloc(DRAFT_FORMATS * n, sizeof *d->variant);
     d->layers = xcalloc(n, sizeof *d->layers);
+    d->layer_row = xcalloc(n, sizeof *d->layer_row);
     d->entries = xcalloc(2 * n, sizeof *d->entries);
-    d->fallbacks = xcalloc(2 * n, sizeof *d->fallbacks);
-    d->images = xcalloc(3 * n, sizeof *d->images);
+    d->variants = xcalloc(DRAFT_FORMATS * n, sizeof *d->variants);
+    d->fallbacks = xcalloc((DRAFT_FORMATS + 1) * n, sizeof *d->fallbacks);
+    d->images = xcalloc((2 * DRAFT_FORMATS + 2) * n, sizeof *d->images);
     d->quantize = xcalloc(n, sizeof *d->quantize);
-    d->texts = xcalloc(n, sizeof *d->texts);
+    d->texts = xcalloc(DRAFT_FORMATS * n, sizeof *d->texts);
 }
 
 void draft_release(struct draft *d) {
@@ -24,8 +30,12 @@ void draft_release(struct draft *d) {
     for (int i = 0; i < d->text_count; i++)
         free(d->texts[i]);
     free(d->binary);
+    free(d->variant);
     free(d->layers);
+    free(d->layer_row);
     free(d->entries);
+    free(d->split_times);
+    free(d->variants);
     free(d->fallbacks);
     free(d->images);
     free(d->quantize);
@@ -45,11 +55,6 @@ static bool same_formats(const struct draft *d, int a, int b) {
     return rows_same(d->rows, a, b, names);
 }
 
-static bool same_default(const struct draft *d, int a, int b) {
-    static const char *const names[] = {"group_size", "dtype", "scheme", "family", NULL};
-    return rows_same(d->rows, a, b, names);
-}
-
 /* The first row before `row` that is the same in one of these ways; -1 if none. */
 static int earlier(const struct draft *d, int row, bool (*same)(const struct draft *, int, int)) {
     for (int r = 0; r < row; r++)
@@ -64,10 +69,61 @@ static int add_binary(struct draft *d, const struct config *config, const struct
     return index;
 }
 
+/* ---- formats ---- */
+
+/* A problem of the row's layer with all its features in 4 bits, all in 8, or both. False if it cannot be. */
+static bool formats_of(const struct problem *p, int formats, struct problem *out) {
+    *out = *p;
+    out->rows8 = formats == 0 ? 0 : formats == 1 ? p->n : p->n / 2;
+    return formats < 2 || p->n > 1;
+}
+
+/* The numbers of 8-bit features that take their kernels from a row's layer: those between the next lower and the next
+ * higher tuned one, `low` .. `high`. */
+static void split_reach(const struct draft *d, int row, const struct problem *p, int *low, int *high) {
+    static const char *const layer[] = {"model", "tp", "layer", "n", "k", "group_size", "dtype", NULL};
+    *low = 0;
+    *high = p->n;
+    for (int r = 0; r < d->rows->count; r++) {
+        struct problem q;
+        if (!rows_same(d->rows, r, row, layer) || rows_problem(d->rows, r, &q) != MT_OK || !split_siblings(p, &q))
+            continue;
+        if (q.rows8 < p->rows8 && q.rows8 >= *low)
+            *low = q.rows8 + 1;
+        if (q.rows8 > p->rows8 && q.rows8 <= *high)
+            *high = q.rows8 - 1;
+    }
+}
+
+/* The binaries of a winner for formats that its own layer does not have, where they can run on a device that has the
+ * most of everything. */
+static void collect_variants(struct draft *d, int row, const struct config *winner, const struct problem *p) {
+    const struct device_limits most = {.cc = d->target.cc,
+                                       .sm_count = d->target.sm_count,
+                                       .smem_per_block_optin = 227 << 10,
+                                       .smem_per_sm = 228 << 10,
+                                       .regs_per_sm = 65536,
+                                       .threads_per_sm = 2048};
+    int low, high;
+    split_reach(d, row, p, &low, &high);
+    for (int i = 0; i < DRAFT_FORMATS; i++) {
+        struct config config = *winner;
+        struct problem q;
+        int *variant = &d->variant[row * DRAFT_FORMATS + i];
+        *variant = -1;
+        if (!formats_of(p, i, &q) || !strcmp(problem_scheme(&q), problem_scheme(p)))
+            continue;
+        const bool reached = i == 0 ? low == 0 : i == 1 ? high == p->n : low < p->n && high > 0;
+        config_adapt(&config, &q);
+        if (reached && config_fit(&config, &q, &most))
+            *variant = add_binary(d, &config, &q);
+    }
+}
+
 /* The binaries of all winners, and of the default configuration for each choice of formats. */
 static enum mt_status collect_binaries(struct draft *d) {
     for (int r = 0; r < d->rows->count; r++) {
-        struct problem p;
+        struct problem p, q;
         struct config config;
         const struct family *family = family_of(d, r);
         if (!family)
@@ -81,13 +137,16 @@ static enum mt_status collect_binaries(struct draft *d) {
         if (status != MT_OK)
             return status;
         d->binary[r] = add_binary(d, &config, &p);
-        if (earlier(d, r, same_default) < 0) {
-            config_default(family, &config);
-            add_binary(d, &config, &p);
-        }
+        collect_variants(d, r, &config, &p);
+        config_default(family, &config);
+        for (int i = 0; i < DRAFT_FORMATS; i++)
+            if (formats_of(&p, i, &q))
+                add_binary(d, &config, &q);
     }
     return MT_OK;
 }
+
+/* ---- images ---- */
 
 static void add_image(struct draft *d, const struct image *image) {
     for (int i = 0; i < d->image_count; i++)
@@ -101,34 +160,46 @@ static void add_image(struct draft *d, const struct image *image) {
                                                         .smem_static = image->smem_static};
 }
 
-static void add_fallback(struct draft *d, const char *family, const char *config, int row, const char *scheme,
-                         const struct image *image) {
+static void add_build(struct draft *d, struct bundle_build *list, int *count, struct bundle_build build, int row,
+                      const struct image *image) {
+    build.dtype = cell(d, row, "dtype");
+    build.group = atoi(cell(d, row, "group_size"));
+    build.image_hash = image->hash;
+    for (int i = 0; i < *count; i++)
+        if (!strcmp(list[i].family, build.family) && !strcmp(list[i].config, build.config) &&
+            !strcmp(list[i].scheme, build.scheme) && !strcmp(list[i].dtype, build.dtype) &&
+            list[i].group == build.group)
+            return;
     add_image(d, image);
-    d->fallbacks[d->fallback_count++] = (struct bundle_fallback){.family = family,
-                                                                 .config = config,
-                                                                 .scheme = scheme,
-                                                                 .dtype = cell(d, row, "dtype"),
-                                                                 .group = atoi(cell(d, row, "group_size")),
-                                                                 .image_hash = image->hash};
+    list[(*count)++] = build;
 }
 
-/* The default configuration for the formats of a row. */
-static enum mt_status add_default(struct draft *d, int row) {
-    struct problem p;
+/* The default configuration of a row's family for all formats that its layer can have: whatever is asked for later,
+ * there is a kernel. */
+static enum mt_status add_defaults(struct draft *d, int row) {
+    struct problem p, q;
     struct config config;
     enum mt_status status = rows_problem(d->rows, row, &p);
-    if (status != MT_OK)
-        return status;
     config_default(family_of(d, row), &config);
-    const struct binary *b = &d->binaries.item[binaries_add(&d->binaries, &config, &p)];
-    if (b->status != MT_OK)
-        return fail(b->status, "the default configuration of family %s does not compile: %s", cell(d, row, "family"),
-                    b->message);
-    struct str text = {0};
-    config_format(&config, &text);
-    d->texts[d->text_count++] = text.data;
-    add_fallback(d, cell(d, row, "family"), text.data, row, cell(d, row, "scheme"), &b->image);
-    return MT_OK;
+    for (int i = 0; status == MT_OK && i < DRAFT_FORMATS; i++) {
+        if (!formats_of(&p, i, &q))
+            continue;
+        const struct binary *b = &d->binaries.item[binaries_add(&d->binaries, &config, &q)];
+        struct str text = {0};
+        config_format(&config, &text);
+        d->texts[d->text_count++] = text.data;
+        if (b->status == MT_OK)
+            add_build(d, d->fallbacks, &d->fallback_count,
+                      (struct bundle_build){cell(d, row, "family"), text.data, .scheme = problem_scheme(&q)}, row,
+                      &b->image);
+        else if (!strcmp(problem_scheme(&q), problem_scheme(&p)))
+            status = fail(b->status, "the default configuration of family %s does not compile: %s",
+                          cell(d, row, "family"), b->message);
+        else
+            log_warn("the bundle has no default kernel of family %s for %s: %s", cell(d, row, "family"),
+                     problem_scheme(&q), b->message);
+    }
+    return status;
 }
 
 /* The activation quantisation for the formats of a row. */
@@ -142,22 +213,37 @@ static enum mt_status add_quantize(struct draft *d, int row) {
     if (status != MT_OK)
         return status;
     d->quantize_count++;
-    add_fallback(d, "quantize", "", row, "", image);
+    add_build(d, d->fallbacks, &d->fallback_count, (struct bundle_build){"quantize", "", .scheme = ""}, row, image);
     return MT_OK;
 }
 
 static enum mt_status add_fallbacks(struct draft *d) {
     enum mt_status status = MT_OK;
     for (int r = 0; r < d->rows->count && status == MT_OK; r++) {
-        if (earlier(d, r, same_default) < 0)
-            status = add_default(d, r);
+        status = add_defaults(d, r);
         if (status == MT_OK && earlier(d, r, same_formats) < 0)
             status = add_quantize(d, r);
     }
     return status;
 }
 
+static void add_variants(struct draft *d, int row) {
+    for (int i = 0; i < DRAFT_FORMATS; i++) {
+        const int index = d->variant[row * DRAFT_FORMATS + i];
+        const struct binary *b = index < 0 ? NULL : &d->binaries.item[index];
+        if (b && b->status == MT_OK) {
+            struct problem q;
+            formats_of(&b->formats, i, &q);
+            add_build(
+                d, d->variants, &d->variant_count,
+                (struct bundle_build){cell(d, row, "family"), cell(d, row, "config"), .scheme = problem_scheme(&q)},
+                row, &b->image);
+        }
+    }
+}
+
 static void add_layer(struct draft *d, int row) {
+    d->layer_row[d->layer_count] = row;
     d->layers[d->layer_count++] = (struct bundle_layer){.name = cell(d, row, "layer"),
                                                         .model = cell(d, row, "model"),
                                                         .tp = atoi(cell(d, row, "tp")),
@@ -193,6 +279,7 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
                                      .origin = origin};
         d->entries[d->entry_count++] = entry;
         add_image(d, &b->image);
+        add_variants(d, r);
         double library_ns = strtod(cell(d, r, "library_ns"), NULL);
         if (library_ns > 0 && library_ns < entry.expected_ns) {
             entry.kind = BUNDLE_CUBLAS;
@@ -216,4 +303,39 @@ enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet
         return fail(MT_FAILURE,
                     "no winner compiles to the binary that was timed, so nothing can be exported: sweep again first");
     return add_fallbacks(d);
+}
+
+/* ---- times at neighbouring splits ---- */
+
+/* The number of the bundle's layer that a row of other rows is of; -1 if it is not in. */
+static int layer_of(const struct draft *d, const struct rows *times, int row) {
+    for (int i = 0; i < d->layer_count; i++) {
+        bool same = true;
+        for (int c = 0; winner_set_layer[c] && same; c++)
+            same = rows_is(times, row, winner_set_layer[c], cell(d, d->layer_row[i], winner_set_layer[c]));
+        if (same)
+            return i;
+    }
+    return -1;
+}
+
+static bool has_winner(const struct draft *d, int layer, int m) {
+    for (int i = 0; i < d->entry_count; i++)
+        if (d->entries[i].layer == layer && d->entries[i].m == m)
+            return true;
+    return false;
+}
+
+void draft_add_split_times(struct draft *d, const struct rows *times, enum bundle_origin origin) {
+    d->split_times = xcalloc((size_t)times->count + 1, sizeof *d->split_times);
+    for (int r = 0; r < times->count; r++) {
+        const struct bundle_split_time time = {.layer = layer_of(d, times, r),
+                                               .m = atoi(rows_cell(times, r, "m")),
+                                               .family = rows_cell(times, r, "family"),
+                                               .config = rows_cell(times, r, "config"),
+                                               .expected_ns = strtod(rows_cell(times, r, "median_ns"), NULL),
+                                               .origin = origin};
+        if (has_winner(d, time.layer, time.m))
+            d->split_times[d->split_time_count++] = time;
+    }
 }

@@ -6,29 +6,39 @@
 #include "tuner/plan/binaries.h"
 #include "tuner/report/rows.h"
 
+/* What kernels can be built for: one width, or both. */
+enum { DRAFT_FORMATS = 3 };
+
 /* Everything that a bundle points to while it is put together. */
 struct draft {
     const struct rows *rows;
-    struct device target; /* what kernels are compiled for; only `cc` is set: it need not be in this machine */
+    struct device target; /* what kernels are compiled for; only `cc` and `sm_count` are set: it need not be here */
     struct binaries binaries;
-    int *binary; /* [rows]: index into `binaries` */
+    int *binary;  /* [rows]: index into `binaries` */
+    int *variant; /* [rows][DRAFT_FORMATS]: likewise, for formats that the layer itself does not have; -1: not needed */
     struct bundle_layer *layers;
+    int *layer_row; /* [layers]: the first of its rows */
     struct bundle_entry *entries;
-    struct bundle_fallback *fallbacks;
+    struct bundle_split_time *split_times;
+    struct bundle_build *variants, *fallbacks;
     struct bundle_image *images;
     struct image *quantize; /* activation quantisation, one for each group and type */
     char **texts;           /* of default configurations */
-    int layer_count, entry_count, fallback_count, image_count, quantize_count, text_count;
+    int layer_count, entry_count, split_time_count, variant_count, fallback_count, image_count, quantize_count,
+        text_count;
     int library_wins, changed;
 };
 
-/* `rows` must outlive the draft: its texts are pointed to. `cc` is of the GPU that the bundle is for. */
-void draft_init(struct draft *d, const struct rows *rows, int cc);
+/* `rows` must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU that the bundle is for. */
+void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count);
 void draft_release(struct draft *d);
 
-/* Compiles the winners (or takes them from the cache) and fills layers, entries, fallbacks and images. A winner that
- * does not compile to the very binary that was timed is left out and counted in `changed`; MT_FAILURE if none is
- * left. */
+/* Compiles the winners (or takes them from the cache) and fills layers, entries, variants, fallbacks and images. A
+ * winner that does not compile to the very binary that was timed is left out and counted in `changed`; MT_FAILURE if
+ * none is left. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
+
+/* Adds the rows of reports/split_times.sql, where they stand beside a winner that is in. They must outlive the draft. */
+void draft_add_split_times(struct draft *d, const struct rows *times, enum bundle_origin origin);
 
 #endif

@@ -1,0 +1,18 @@
+/* Making a configuration do what it was not tuned for. */
+#ifndef MT_FIT_H
+#define MT_FIT_H
+
+#include "runtime/family/family.h"
+
+/* For other widths of features: where a layer has one width, its tile is that of this width, and knobs that only the
+ * other has take their fallback. The configuration may still not be allowed. */
+void config_adapt(struct config *config, const struct problem *p);
+
+/* Makes launch-time knobs small enough for a problem. False if the kernel cannot run it all the same. */
+bool config_fit(struct config *config, const struct problem *p, const struct device_limits *limits);
+
+/* Gives launch-time knobs the values that let every sum run over K in order, whatever M. False if the kernel is not made
+ * for that. */
+bool config_order(struct config *config, const struct problem *p, int sm_count);
+
+#endif

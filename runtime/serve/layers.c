@@ -1,0 +1,176 @@
+/* The public interface: finding a layer, by its name or by its shape. */
+#include "runtime/base/str.h"
+#include "runtime/layer/split.h"
+#include "sized.h"
+#include "table.h"
+#include <string.h>
+
+int mt_table_layer_count(const struct mt_table *table) {
+    return table->layer_count;
+}
+
+const struct mt_layer *mt_table_layer_at(const struct mt_table *table, int index) {
+    return index >= 0 && index < table->layer_count ? &table->layers[index] : NULL;
+}
+
+enum mt_status mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info) {
+    return sized_give(info, &layer->info, sizeof layer->info, "mt_layer_info");
+}
+
+/* ---- what there is already ---- */
+
+static bool layer_is(const struct mt_layer *layer, const struct problem *p) {
+    return layer->problem.rows8 == p->rows8 && split_siblings(&layer->problem, p);
+}
+
+static bool same_names(const struct mt_layer_info *a, const struct mt_layer_info *b) {
+    return a->tp == b->tp && !strcmp(a->name, b->name) && !strcmp(a->model, b->model);
+}
+
+/* The layer for a problem that a neighbour gives its names to; NULL: it has no name. Made if there is none yet. */
+static enum mt_status layer_make(struct mt_table *table, const struct problem *p, const struct mt_layer *named,
+                                 const struct mt_layer **out) {
+    struct mt_layer *made = NULL;
+    enum mt_status status = MT_OK;
+    pthread_mutex_lock(&table->lock);
+    for (struct mt_layer *other = table->others; other && !*out; other = other->next)
+        if (layer_is(other, p) && (named ? same_names(&other->info, &named->info) : !*other->info.name))
+            *out = other;
+    if (!*out)
+        status = layer_derive(table, p, named, &made);
+    if (made)
+        status = layer_load(table, made);
+    if (status == MT_OK && made) {
+        made->next = table->others;
+        *out = table->others = made;
+    } else if (made) {
+        layer_release(made);
+    }
+    pthread_mutex_unlock(&table->lock);
+    return status;
+}
+
+/* ---- by shape ---- */
+
+enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_shape *given,
+                                     const struct mt_layer **out) {
+    struct mt_shape shape;
+    *out = NULL;
+    enum mt_status status = sized_take(&shape, sizeof shape, given, "mt_shape");
+    if (status != MT_OK)
+        return status;
+    if (shape.dtype != MT_FP16 && shape.dtype != MT_BF16)
+        return fail(MT_USAGE, "mt_table_layer_shaped: dtype is %d; it must be MT_FP16 or MT_BF16", (int)shape.dtype);
+    struct problem p = {.m = 1,
+                        .n = shape.n,
+                        .k = shape.k,
+                        .rows8 = shape.rows8,
+                        .group = shape.group,
+                        .symmetric = shape.symmetric != 0,
+                        .dtype = (enum dtype)shape.dtype};
+    status = problem_check(&p);
+    if (status != MT_OK)
+        return status;
+    p.m = 0;
+    for (int i = 0; i < table->layer_count && !*out; i++)
+        if (layer_is(&table->layers[i], &p))
+            *out = &table->layers[i];
+    return *out ? MT_OK : layer_make(table, &p, NULL, out);
+}
+
+/* ---- by name ---- */
+
+/* But for rows8. */
+static bool query_matches(const struct mt_query *q, const struct mt_layer *layer) {
+    const struct mt_layer_info *info = &layer->info;
+    return (!q->name || !strcmp(info->name, q->name)) && (!q->model || !strcmp(info->model, q->model)) &&
+           (!q->tp || info->tp == q->tp) && (!q->group || info->group == q->group) &&
+           (q->dtype == MT_ANY || (int)info->dtype == q->dtype) &&
+           (q->symmetric == MT_ANY || info->rows8 == info->n || info->symmetric == (q->symmetric != 0));
+}
+
+static void query_print(const struct mt_query *q, struct str *out) {
+    str_printf(out, "layer %s", q->name ? q->name : "of any name");
+    if (q->model)
+        str_printf(out, " of %s", q->model);
+    if (q->tp)
+        str_printf(out, ", tp %d", q->tp);
+    if (q->group)
+        str_printf(out, ", group %d", q->group);
+    if (q->dtype != MT_ANY)
+        str_printf(out, ", %s", dtype_name((enum dtype)q->dtype));
+    if (q->symmetric != MT_ANY)
+        str_append(out, q->symmetric ? ", symmetric" : ", with zero points");
+    if (q->rows8 != MT_ANY)
+        str_printf(out, ", %d features in 8 bits", q->rows8);
+}
+
+static void layer_print(const struct mt_layer *layer, struct str *out) {
+    const struct mt_layer_info *i = &layer->info;
+    str_printf(out, "%s%s/%s %s group %d tp %d %s with %d of %d features in 8 bits", out->length ? ", " : "", i->model,
+               i->name, dtype_name((enum dtype)i->dtype), i->group, i->tp, i->formats, i->rows8, i->n);
+}
+
+/* The only tuned layer that matches, NULL if there are none. Several are MT_USAGE, unless `splits` says that splits of
+ * one layer count as one: then one that has 4-bit features, if any has. */
+static enum mt_status layer_match(const struct mt_table *table, const struct mt_query *q, bool splits,
+                                  const struct mt_layer **out) {
+    struct str found = {0}, asked = {0};
+    int count = 0;
+    bool several = false;
+    for (int i = 0; i < table->layer_count; i++) {
+        const struct mt_layer *layer = &table->layers[i], *first = *out;
+        if (!query_matches(q, layer) || (!splits && q->rows8 != MT_ANY && q->rows8 != layer->problem.rows8))
+            continue;
+        several = several || (first && !(splits && same_names(&first->info, &layer->info) &&
+                                         split_siblings(&first->problem, &layer->problem)));
+        if (!first || first->problem.rows8 == first->problem.n)
+            *out = layer;
+        layer_print(layer, &found);
+        count++;
+    }
+    enum mt_status status = MT_OK;
+    if (several) {
+        query_print(q, &asked);
+        status = fail(MT_USAGE, "the bundle has %d times %s: %s; say more, or take one by mt_table_layer_at()", count,
+                      asked.data, found.data);
+        *out = NULL;
+    }
+    str_release(&found);
+    str_release(&asked);
+    return status;
+}
+
+static enum mt_status query_nothing(const struct mt_query *q) {
+    struct str asked = {0};
+    query_print(q, &asked);
+    enum mt_status status =
+        fail(MT_USAGE, "the bundle has no %s; mt_table_layer_at() tells which layers it has", asked.data);
+    str_release(&asked);
+    return status;
+}
+
+enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_query *given, const struct mt_layer **out) {
+    struct mt_query q;
+    const struct mt_layer *like = NULL;
+    *out = NULL;
+    enum mt_status status = sized_take(&q, sizeof q, given, "mt_query");
+    if (status == MT_OK)
+        status = layer_match(table, &q, false, out);
+    if (status != MT_OK || *out)
+        return status;
+    if (q.rows8 != MT_ANY)
+        status = layer_match(table, &q, true, &like);
+    if (status != MT_OK)
+        return status;
+    if (!like)
+        return query_nothing(&q);
+    struct problem p = like->problem;
+    p.m = 1;
+    p.rows8 = q.rows8;
+    if (q.symmetric != MT_ANY)
+        p.symmetric = q.symmetric != 0;
+    status = problem_check(&p);
+    p.m = 0;
+    return status == MT_OK ? layer_make(table, &p, like, out) : status;
+}

@@ -1,0 +1,35 @@
+#include "sized.h"
+#include <string.h>
+
+static enum mt_status sized_check(const size_t *theirs, size_t own_size, const char *name) {
+    if (!theirs)
+        return fail(MT_USAGE, "the address of a struct %s is NULL", name);
+    if (*theirs < sizeof *theirs)
+        return fail(MT_USAGE, "a struct %s has no size: set its member size to sizeof(struct %s)", name, name);
+    if (*theirs > own_size)
+        return fail(MT_USAGE,
+                    "a struct %s has %zu bytes, and this library knows %zu of them: the program was compiled with the "
+                    "mixtune.h of a newer library; use that one",
+                    name, *theirs, own_size);
+    return MT_OK;
+}
+
+enum mt_status sized_take(void *own, size_t own_size, const void *theirs, const char *name) {
+    memset(own, 0, own_size);
+    enum mt_status status = sized_check(theirs, own_size, name);
+    if (status == MT_OK)
+        memcpy(own, theirs, *(const size_t *)theirs);
+    return status;
+}
+
+enum mt_status sized_give(void *theirs, const void *own, size_t own_size, const char *name) {
+    enum mt_status status = sized_check(theirs, own_size, name);
+    if (status != MT_OK)
+        return status;
+    const size_t rest = *(const size_t *)theirs - sizeof(size_t);
+    if (own)
+        memcpy((size_t *)theirs + 1, (const size_t *)own + 1, rest);
+    else
+        memset((size_t *)theirs + 1, 0, rest);
+    return MT_OK;
+}
