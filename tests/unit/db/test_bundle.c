@@ -28,14 +28,24 @@ static const struct bundle_entry entries[] = {
     {0, 4096, BUNDLE_CUBLAS, "cublaslt-best", "", "", 900000, BUNDLE_MEASURED},
     {1, 16, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", "aaaa", 9000, BUNDLE_MODELLED},
 };
-static const struct bundle_fallback fallbacks[] = {{"sm80", "tile_n=128", "w4a8", "fp16", 128, "bbbb"}};
+static const struct bundle_split_time times[] = {
+    {0, 1, "sm80", "tile_n=128,stages=3", 8200.5, BUNDLE_MEASURED},
+    {1, 16, "sm80", "tile_n=128,stages=3", 9100, BUNDLE_MODELLED},
+};
+static const struct bundle_build variants[] = {{"sm80", "tile_n=64,stages=4", "mixed", "fp16", 128, "bbbb"},
+                                               {"sm80", "tile_n=64,stages=4", "w8a8", "fp16", 128, "aaaa"}};
+static const struct bundle_build fallbacks[] = {{"sm80", "tile_n=128", "w4a8", "fp16", 128, "bbbb"}};
 
 static struct bundle sample(void) {
-    return (struct bundle){.fingerprint = {"Example GPU", 80, 108, 0, 12040, 1300, "0123456789abcdef"},
+    return (struct bundle){.fingerprint = {"Example GPU", 80, 108, 0, 12040, 1300, "0123456789abcdef", 1},
                            .layers = layers,
                            .layer_count = 2,
                            .entries = entries,
                            .entry_count = 4,
+                           .split_times = times,
+                           .split_time_count = 2,
+                           .variants = variants,
+                           .variant_count = 2,
                            .fallbacks = fallbacks,
                            .fallback_count = 1,
                            .images = images,
@@ -62,6 +72,15 @@ static int tear_down(void **state) {
     return rmdir(folder);
 }
 
+static void assert_same_build(const struct bundle_build *a, const struct bundle_build *b) {
+    assert_string_equal(a->family, b->family);
+    assert_string_equal(a->config, b->config);
+    assert_string_equal(a->scheme, b->scheme);
+    assert_string_equal(a->dtype, b->dtype);
+    assert_string_equal(a->image_hash, b->image_hash);
+    assert_int_equal(a->group, b->group);
+}
+
 static void what_is_written_is_read(void **state) {
     (void)state;
     struct bundle b;
@@ -73,8 +92,11 @@ static void what_is_written_is_read(void **state) {
     assert_int_equal(b.fingerprint.software, 0);
     assert_int_equal(b.fingerprint.driver_version, 12040);
     assert_int_equal(b.fingerprint.toolkit, 1300);
+    assert_int_equal(b.fingerprint.layout, 1);
     assert_int_equal(b.layer_count, 2);
     assert_int_equal(b.entry_count, 4);
+    assert_int_equal(b.split_time_count, 2);
+    assert_int_equal(b.variant_count, 2);
     assert_int_equal(b.fallback_count, 1);
     assert_int_equal(b.image_count, 2);
     for (int i = 0; i < 2; i++) {
@@ -86,6 +108,14 @@ static void what_is_written_is_read(void **state) {
         assert_int_equal(b.layers[i].n, layers[i].n);
         assert_int_equal(b.layers[i].k, layers[i].k);
         assert_int_equal(b.layers[i].group, layers[i].group);
+        assert_int_equal(b.layers[i].rows8, layers[i].rows8);
+        assert_int_equal(b.split_times[i].layer, times[i].layer);
+        assert_int_equal(b.split_times[i].m, times[i].m);
+        assert_int_equal(b.split_times[i].origin, times[i].origin);
+        assert_string_equal(b.split_times[i].family, times[i].family);
+        assert_string_equal(b.split_times[i].config, times[i].config);
+        assert_true(b.split_times[i].expected_ns == times[i].expected_ns);
+        assert_same_build(&b.variants[i], &variants[i]);
         assert_string_equal(b.images[i].hash, images[i].hash);
         assert_int_equal(b.images[i].size, images[i].size);
         assert_int_equal(b.images[i].registers, images[i].registers);
@@ -103,9 +133,7 @@ static void what_is_written_is_read(void **state) {
         assert_string_equal(b.entries[i].image_hash, entries[i].image_hash);
         assert_true(b.entries[i].expected_ns == entries[i].expected_ns);
     }
-    assert_string_equal(b.fallbacks[0].config, "tile_n=128");
-    assert_string_equal(b.fallbacks[0].image_hash, "bbbb");
-    assert_int_equal(b.fallbacks[0].group, 128);
+    assert_same_build(&b.fallbacks[0], &fallbacks[0]);
     bundle_release(&b);
 }
 
@@ -186,8 +214,23 @@ static void edited_files_are_refused(void **state) {
     assert_int_equal(read_edited("SELECT 1"), MT_OK);
     assert_int_equal(read_edited("UPDATE entry SET expected_ns = 1 WHERE m = 1"), MT_FAILURE);
     assert_non_null(strstr(fail_message(), "changed or damaged"));
-    assert_int_equal(read_edited("PRAGMA user_version = 2"), MT_FAILURE);
-    assert_non_null(strstr(fail_message(), "version 2"));
+    assert_int_equal(read_edited("PRAGMA user_version = 3"), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "version 3, and this library reads version 2"));
+}
+
+/* One of version 1, as it was exported then. */
+static void older_versions_are_refused(void **state) {
+    (void)state;
+    static const char old[] = "db/shipped/llama-3.1-8b-h100-sxm.mixtune";
+    struct str file = {0};
+    struct bundle b;
+    assert_int_equal(file_read(old, &file), MT_OK);
+    assert_true(file.length > 100 && file.data[63] == 1); /* user_version */
+    str_release(&file);
+    assert_int_equal(bundle_read(old, &b), MT_FAILURE);
+    assert_string_equal(fail_message(), "db/shipped/llama-3.1-8b-h100-sxm.mixtune is a bundle of version 1, and this "
+                                        "library reads version 2: export it again from its database, with the "
+                                        "`mixtune export` of this version");
 }
 
 static void contradictions_are_not_written(void **state) {
@@ -221,8 +264,51 @@ static void contradictions_are_not_written(void **state) {
     b.image_count = 1;
     assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
     b = sample();
+    b.fingerprint.layout = 0;
+    assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "in which layout"));
+    b = sample();
     assert_int_equal(bundle_write("/nonexistent/folder/x.bundle", &b), MT_FAILURE);
     assert_non_null(strstr(fail_message(), "/nonexistent/folder"));
+}
+
+static void impossible_splits_are_not_written(void **state) {
+    (void)state;
+    static const int rows8[] = {-1, 4097};
+    for (int i = 0; i < 2; i++) {
+        struct bundle_layer changed[2] = {layers[0], layers[1]};
+        struct bundle b = sample();
+        changed[1].rows8 = rows8[i];
+        b.layers = changed;
+        assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+        assert_non_null(strstr(fail_message(), "of its 4096 features have 8 bits"));
+    }
+    static const struct {
+        struct bundle_split_time time;
+        const char *says;
+    } wrong[] = {
+        {{2, 1, "sm80", "x", 1, BUNDLE_MEASURED}, "beside a winner"},
+        {{0, 2, "sm80", "x", 1, BUNDLE_MEASURED}, "beside a winner"},
+        {{0, 1, "sm80", "x", 0, BUNDLE_MEASURED}, "0 ns"},
+        {{0, 1, "sm80", "tile_n=64,stages=4", 1, BUNDLE_MEASURED}, "the winner itself"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct bundle b = sample();
+        b.split_times = &wrong[i].time;
+        b.split_time_count = 1;
+        assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+        assert_non_null(strstr(fail_message(), wrong[i].says));
+    }
+    static const struct bundle_build nowhere = {"sm80", "", "mixed", "fp16", 128, "cccc"};
+    struct bundle b = sample();
+    b.variants = &nowhere;
+    b.variant_count = 1;
+    assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "the winner of family sm80 for mixed is not in the bundle"));
+    b = sample();
+    b.fallbacks = &nowhere;
+    assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "the default kernel of family sm80 for mixed is not in the bundle"));
 }
 
 int main(void) {
@@ -230,7 +316,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read),        cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(other_files_are_refused),        cmocka_unit_test(edited_files_are_refused),
-        cmocka_unit_test(contradictions_are_not_written),
+        cmocka_unit_test(contradictions_are_not_written), cmocka_unit_test(impossible_splits_are_not_written),
+        cmocka_unit_test(older_versions_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -401,19 +401,23 @@ static void write_bundle(void) {
     const struct bundle_layer layer = {"one", "", 1, decode.n, decode.k, decode.group, decode.rows8, "mixed", "bf16"};
     const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", SM80, image.hash, 1000, BUNDLE_MODELLED};
     /* Other formats than the layer's, never run: a layer of these needs its own quantisation. */
-    const struct bundle_fallback fallback = {"sm80", SM80, "w4a8", "fp16", 128, image.hash};
+    const struct bundle_build fallback = {"sm80", SM80, "w4a8", "fp16", 128, image.hash};
     const struct bundle_image images = {image.hash,      image.data,        image.size,
                                         image.registers, image.spill_bytes, image.smem_static};
-    const struct bundle bundle = {
-        .fingerprint = {.gpu = dev.name, .cc = dev.cc, .sm_count = dev.sm_count, .software = 1, .template_hash = hash},
-        .layers = &layer,
-        .layer_count = 1,
-        .entries = &entry,
-        .entry_count = 1,
-        .fallbacks = &fallback,
-        .fallback_count = 1,
-        .images = &images,
-        .image_count = 1};
+    const struct bundle bundle = {.fingerprint = {.gpu = dev.name,
+                                                  .cc = dev.cc,
+                                                  .sm_count = dev.sm_count,
+                                                  .software = 1,
+                                                  .template_hash = hash,
+                                                  .layout = MT_LAYOUT},
+                                  .layers = &layer,
+                                  .layer_count = 1,
+                                  .entries = &entry,
+                                  .entry_count = 1,
+                                  .fallbacks = &fallback,
+                                  .fallback_count = 1,
+                                  .images = &images,
+                                  .image_count = 1};
     str_clear(&bundle_path);
     str_printf(&bundle_path, "%s/bundle", folder);
     take(bundle_write(bundle_path.data, &bundle));
@@ -427,7 +431,7 @@ static enum mt_status open_table(void) {
     if (status != MT_OK)
         assert_non_null(strstr(mt_error_message(), bundle_path.data));
     if (status == MT_OK) {
-        const struct mt_shape shape = {64, 512, 128, MT_FP16, "w4a8", 0};
+        const struct mt_shape shape = {.size = sizeof shape, .n = 64, .k = 512, .group = 128};
         const struct mt_layer *shaped;
         status = mt_table_layer_shaped(table, &shape, &shaped);
         assert_true((status == MT_OK) == (shaped != NULL));
@@ -442,9 +446,13 @@ static struct mt_packed *packed;
 
 static enum mt_status use_table(void) {
     struct memory memory = {0};
-    struct mt_gemm_operands gemm = {.m = decode.m, .ldy = decode.n};
-    struct mt_quantize_operands quantize = {.m = decode.m, .ldx = decode.k, .x = proof.device_x};
-    quantize.out = gemm.x = (struct mt_activations){proof.q, proof.scales, proof.sums};
+    const struct mt_activations acts = {
+        .size = sizeof acts, .codes = proof.q, .scales = proof.scales, .sums = proof.sums};
+    struct mt_weights weights = {.size = sizeof weights};
+    struct mt_gemm_operands gemm = {
+        .size = sizeof gemm, .m = decode.m, .ldy = decode.n, .weights = &weights, .x = &acts};
+    const struct mt_quantize_operands quantize = {
+        .size = sizeof quantize, .m = decode.m, .ldx = decode.k, .x = proof.device_x, .out = &acts};
     gemm.workspace_bytes = mt_workspace_bytes(table, layer, decode.m);
     const int at = driver->at; /* what the caller of the library does is not looked at */
     driver->at = 0;
@@ -453,14 +461,14 @@ static enum mt_status use_table(void) {
     take(device_check(&dev, dev.drv.MemsetD8(gemm.workspace, 0, gemm.workspace_bytes), "clearing"));
     driver->at = at;
     driver->calls = 0;
-    enum mt_status status = mt_weights_upload(table, packed, &gemm.weights);
+    enum mt_status status = mt_weights_upload(table, packed, &weights);
     if (status != MT_OK)
-        assert_true(gemm.weights.memory == 0 && gemm.weights.part[0].weights == 0);
+        assert_true(weights.memory == 0 && weights.weights[MT_W8] == 0);
     if (status == MT_OK)
         status = mt_quantize_launch(table, layer, &quantize, NULL);
     if (status == MT_OK)
         status = mt_gemm_launch(table, layer, &gemm, NULL);
-    mt_weights_free(table, &gemm.weights);
+    mt_weights_free(table, &weights);
     driver->at = 0;
     assert_int_equal(dev.drv.CtxSynchronize(), CUDA_SUCCESS);
     memory_release(&memory, &dev);

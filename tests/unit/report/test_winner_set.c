@@ -103,40 +103,45 @@ static void test_ties_go_to_the_first(void **state) {
 
 /* ---- on rows ---- */
 
-static const char *const names[] = {"model", "tp", "layer",  "n",      "k",      "group_size", "scheme",
-                                    "dtype", "m",  "family", "config", "binary", "median_ns"};
+static const char *const names[] = {"model", "tp",    "layer", "n",      "k",      "group_size", "scheme",
+                                    "rows8", "dtype", "m",     "family", "config", "binary",     "median_ns"};
 enum { COLUMNS = sizeof names / sizeof *names };
 
-static void add_row(struct rows *rows, const char *layer, const char *m, const char *config, const char *binary,
-                    const char *ns) {
-    const char *const cells[COLUMNS] = {"x",    "1", layer,  "64",   "128",  "128", "w4a8",
-                                        "fp16", m,   "sm80", config, binary, ns};
+static void add_row(struct rows *rows, const char *layer, const char *rows8, const char *m, const char *config,
+                    const char *binary, const char *ns) {
+    const char *const cells[COLUMNS] = {"x",   "1",    layer, "64",   "128",  "128",  "mixed",
+                                        rows8, "fp16", m,     "sm80", config, binary, ns};
     rows->cell = xrealloc(rows->cell, (size_t)(rows->count + 1) * COLUMNS * sizeof *rows->cell);
     for (int c = 0; c < COLUMNS; c++)
         rows->cell[rows->count * COLUMNS + c] = xstrdup(cells[c]);
     rows->count++;
 }
 
-static void test_rows_of_two_layers(void **state) {
+/* Another layer and another split of the layer choose for themselves. */
+static void test_rows_of_three_layers(void **state) {
     (void)state;
     struct rows rows = {
         .columns = COLUMNS, .name = xcalloc(COLUMNS, sizeof *rows.name), .text = xcalloc(COLUMNS, sizeof *rows.text)};
     for (int c = 0; c < COLUMNS; c++)
         rows.name[c] = xstrdup(names[c]);
-    add_row(&rows, "o", "1", "split_k=1", "A", "100");
-    add_row(&rows, "o", "1", "split_k=2", "B", "100.5");
-    add_row(&rows, "o", "1", "split_k=4", "B", "100.2"); /* the same kernel, less simple */
-    add_row(&rows, "o", "2", "split_k=2", "B", "120");
-    add_row(&rows, "qkv", "1", "split_k=1", "A", "100"); /* another layer chooses for itself */
+    add_row(&rows, "o", "6", "1", "split_k=1", "A", "100");
+    add_row(&rows, "o", "6", "1", "split_k=2", "B", "100.5");
+    add_row(&rows, "o", "6", "1", "split_k=4", "B", "100.2"); /* the same kernel, less simple */
+    add_row(&rows, "o", "6", "2", "split_k=2", "B", "120");
+    add_row(&rows, "o", "7", "1", "split_k=1", "A", "100");
+    add_row(&rows, "qkv", "7", "1", "split_k=1", "A", "100");
     winner_set_keep(&rows);
-    static const char *const kept[][4] = {
-        {"o", "1", "split_k=2", "B"}, {"o", "2", "split_k=2", "B"}, {"qkv", "1", "split_k=1", "A"}};
-    assert_int_equal(rows.count, 3);
-    for (int r = 0; r < 3; r++) {
+    static const char *const kept[][5] = {{"o", "1", "split_k=2", "B", "6"},
+                                          {"o", "2", "split_k=2", "B", "6"},
+                                          {"o", "1", "split_k=1", "A", "7"},
+                                          {"qkv", "1", "split_k=1", "A", "7"}};
+    assert_int_equal(rows.count, 4);
+    for (int r = 0; r < 4; r++) {
         assert_string_equal(rows_cell(&rows, r, "layer"), kept[r][0]);
         assert_string_equal(rows_cell(&rows, r, "m"), kept[r][1]);
         assert_string_equal(rows_cell(&rows, r, "config"), kept[r][2]);
         assert_string_equal(rows_cell(&rows, r, "binary"), kept[r][3]);
+        assert_string_equal(rows_cell(&rows, r, "rows8"), kept[r][4]);
     }
     rows_release(&rows);
 }
@@ -146,7 +151,7 @@ int main(void) {
         cmocka_unit_test(test_against_all_choices),
         cmocka_unit_test(test_needless_kernel_goes),
         cmocka_unit_test(test_ties_go_to_the_first),
-        cmocka_unit_test(test_rows_of_two_layers),
+        cmocka_unit_test(test_rows_of_three_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
