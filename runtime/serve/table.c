@@ -232,7 +232,7 @@ static enum mt_status table_fill(struct mt_table *table) {
         if (status == MT_OK && layer->slot_count == 0 && !layer_add_default(table, layer))
             status = fail(MT_FAILURE, "none of the kernels for it can run on this GPU");
         if (status != MT_OK)
-            fail_context(status, "layer %s of the bundle", bundle->layers[i].name);
+            status = fail_context(MT_FAILURE, "layer %s of the bundle", bundle->layers[i].name);
     }
     return status;
 }

@@ -1,7 +1,5 @@
 /* Dispatch without a device: which kernel a table answers with, and where from. */
 #include "runtime/base/str.h"
-#include "runtime/layer/half.h"
-#include "runtime/layer/quant.h"
 #include "runtime/serve/table.h"
 #include <math.h>
 #include <setjmp.h>
@@ -26,15 +24,15 @@ enum { TUNED = 5, LAYERS = 4 };
 static const int tile_m[] = {8, 16, 32, 64, 32}; /* of config_at() */
 
 static const struct bundle_layer layers[LAYERS] = {
-    {"qkv", "tiny", 1, 6144, 4096, 128, "w4a8", "fp16"},
-    {"o", "tiny", 1, 64, 64, 128, "w4a8", "fp16"},
-    {"down", "tiny", 1, 4096, 14336, 64, "w4.4a8", "bf16"},
-    {"qkv", "tiny", 2, 3072, 4096, 128, "w4a8", "fp16"},
+    {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"},
+    {"o", "tiny", 1, 64, 64, 128, 0, "w4a8", "fp16"},
+    {"down", "tiny", 1, 4096, 14336, 64, 410, "mixed", "bf16"},
+    {"qkv", "tiny", 2, 3072, 4096, 128, 0, "w4a8", "fp16"},
 };
 static const struct bundle_image images[] = {{.hash = "a", .data = "a", .size = 1},
                                              {.hash = "b", .data = "b", .size = 1},
                                              {.hash = "q", .data = "q", .size = 1}};
-static const struct bundle_fallback fallbacks[] = {
+static const struct bundle_build fallbacks[] = {
     {"sm80", "tile_m=16", "w4a8", "fp16", 128, "b"},
     {"quantize", "", "", "fp16", 128, "q"},
 };
@@ -75,25 +73,39 @@ static void sample_init(struct sample *s) {
         s->entries[i] = s->entries[i - 1];
         s->entries[i - 1] = moved;
     }
-    s->bundle = (struct bundle){.fingerprint = {.gpu = "Example GPU", .cc = 80, .sm_count = 108, .template_hash = ""},
-                                .layers = layers,
-                                .layer_count = LAYERS,
-                                .entries = s->entries,
-                                .entry_count = count,
-                                .fallbacks = fallbacks,
-                                .fallback_count = 2,
-                                .images = images,
-                                .image_count = 3};
+    s->bundle = (struct bundle){
+        .fingerprint = {.gpu = "Example GPU", .cc = 80, .sm_count = 108, .template_hash = "", .layout = MT_LAYOUT},
+        .layers = layers,
+        .layer_count = LAYERS,
+        .entries = s->entries,
+        .entry_count = count,
+        .fallbacks = fallbacks,
+        .fallback_count = 2,
+        .images = images,
+        .image_count = 3};
 }
 
 static struct mt_table *table_of(struct sample *s, unsigned flags) {
     struct mt_table *table;
     sample_init(s);
-    enum mt_status status = table_build(&s->bundle, &a100, flags, &table);
+    enum mt_status status = table_build(&s->bundle, &a100, flags, false, &table);
     if (status != MT_OK)
         print_message("%s\n", fail_message());
     assert_int_equal(status, MT_OK);
     return table;
+}
+
+static struct mt_choice lookup(const struct mt_table *table, const struct mt_layer *layer, int m) {
+    struct mt_choice choice = {.size = sizeof choice};
+    assert_int_equal(mt_table_lookup(table, layer, m, &choice), MT_OK);
+    return choice;
+}
+
+static struct mt_layer *derive(const struct mt_table *table, struct problem p) {
+    struct mt_layer *layer;
+    if (layer_derive(table, &p, NULL, &layer) != MT_OK)
+        fail_msg("%s", fail_message());
+    return layer;
 }
 
 static void every_step_says_which_it_is(void **state) {
@@ -102,7 +114,7 @@ static void every_step_says_which_it_is(void **state) {
     struct mt_table *table = table_of(&s, 0);
     const struct mt_layer *qkv = mt_table_layer_at(table, 0), *modelled = mt_table_layer_at(table, 3);
     for (int i = 0; i < TUNED; i++) {
-        struct mt_choice c = mt_table_lookup(table, qkv, tuned_m[i]);
+        struct mt_choice c = lookup(table, qkv, tuned_m[i]);
         assert_int_equal(c.kind, MT_KIND_KERNEL);
         assert_int_equal(c.step, MT_STEP_EXACT);
         assert_int_equal(c.origin, MT_ORIGIN_MEASURED);
@@ -111,42 +123,151 @@ static void every_step_says_which_it_is(void **state) {
         assert_string_equal(c.family, "sm80");
         assert_string_equal(c.config, config_at(i));
         assert_int_equal(qkv->slots[i].tile, tile_m[i]);
-        c = mt_table_lookup(table, modelled, tuned_m[i]);
+        c = lookup(table, modelled, tuned_m[i]);
         assert_int_equal(c.origin, MT_ORIGIN_MODELLED);
         assert_true(c.expected_ns == tuned_ns[i] * 4);
     }
-    struct mt_choice c = mt_table_lookup(table, qkv, 40);
+    struct mt_choice c = lookup(table, qkv, 40);
     assert_int_equal(c.step, MT_STEP_NEAREST_M);
     assert_int_equal(c.origin, MT_ORIGIN_MODELLED);
     assert_int_equal(c.tuned_m, 64);
     assert_true(c.expected_ns == 8500 + (11000 - 8500) * 24 / 48.0);
-    c = mt_table_lookup(table, qkv, 8192);
+    c = lookup(table, qkv, 8192);
     assert_int_equal(c.step, MT_STEP_NEAREST_M);
     assert_int_equal(c.tuned_m, 4096);
     assert_true(c.expected_ns == 800000);
-    c = mt_table_lookup(table, qkv, 4097); /* one token more is one tile more */
+    c = lookup(table, qkv, 4097); /* one token more is one tile more */
     assert_true(fabs(c.expected_ns - 400000 * 129 / 128.0) < 1e-6);
-    c = mt_table_lookup(table, qkv, 1088); /* near the lower one, and whole tiles */
+    c = lookup(table, qkv, 1088); /* near the lower one, and whole tiles */
     assert_int_equal(c.tuned_m, 1024);
 
-    struct problem p = {.n = 5000, .k = 4096, .group = 128};
-    struct mt_layer *other;
-    assert_int_equal(layer_derive(table, &p, &other), MT_OK);
-    c = mt_table_lookup(table, other, 64);
+    /* Only its own times are promised. */
+    struct mt_layer *other = derive(table, (struct problem){.n = 5000, .k = 4096, .group = 128});
+    c = lookup(table, other, 64);
     assert_int_equal(c.step, MT_STEP_NEAREST_LAYER);
     assert_int_equal(c.origin, MT_ORIGIN_MODELLED);
-    assert_true(fabs(c.expected_ns - 11000 * 5000 / 6144.0) < 1e-6);
+    assert_int_equal(c.tuned_m, 64);
+    assert_true(c.expected_ns == 0);
     layer_release(other);
 
-    p = (struct problem){.n = 1, .k = 1 << 20, .group = 128};
-    assert_int_equal(layer_derive(table, &p, &other), MT_OK);
-    c = mt_table_lookup(table, other, 64);
+    other = derive(table, (struct problem){.n = 1, .k = 1 << 20, .group = 128});
+    c = lookup(table, other, 64);
     assert_int_equal(c.step, MT_STEP_DEFAULT);
     assert_int_equal(c.tuned_m, 0);
     assert_true(c.expected_ns == 0);
     assert_string_equal(c.config, "tile_m=16");
     layer_release(other);
     table_release(table);
+}
+
+/* A bundle of another GPU promises nothing, and runs the same kernels. */
+static void foreign_times_are_not_promised(void **state) {
+    (void)state;
+    struct sample s;
+    struct mt_table *table;
+    sample_init(&s);
+    assert_int_equal(table_build(&s.bundle, &a100, MT_ALLOW_OTHER_GPU, true, &table), MT_OK);
+    const struct mt_layer *qkv = mt_table_layer_at(table, 0);
+    for (int m = 1; m < 9000; m += 7) {
+        struct mt_choice c = lookup(table, qkv, m);
+        assert_true(c.expected_ns == 0);
+        assert_int_equal(c.origin, MT_ORIGIN_MODELLED);
+    }
+    assert_int_equal(lookup(table, qkv, 16).step, MT_STEP_EXACT);
+    assert_string_equal(lookup(table, qkv, 16).config, config_at(1));
+    table_release(table);
+}
+
+static void no_tokens_are_nothing_to_do(void **state) {
+    (void)state;
+    struct sample s;
+    struct mt_table *table = table_of(&s, MT_ALLOW_CUBLAS);
+    const struct mt_layer *qkv = mt_table_layer_at(table, 0);
+    struct mt_choice c = lookup(table, qkv, 0);
+    assert_int_equal(c.kind, MT_KIND_NOTHING);
+    assert_true(c.expected_ns == 0 && c.tuned_m == 0 && !*c.family && !*c.config);
+    assert_int_equal(mt_workspace_bytes(table, qkv, 0), 0);
+    c.tuned_m = 7;
+    assert_int_equal(mt_table_lookup(table, qkv, -1, &c), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_table_lookup: m is -1; it must be at least 0");
+    assert_true(c.size == sizeof c && c.tuned_m == 0 && !c.config);
+
+    /* Launches of nothing touch nothing: there is no device here. */
+    const struct mt_quantize_operands quantize = {.size = sizeof quantize};
+    struct mt_gemm_operands gemm = {.size = sizeof gemm, .flags = MT_PROGRAMMATIC};
+    assert_int_equal(mt_quantize_launch(table, qkv, &quantize, NULL), MT_OK);
+    assert_int_equal(mt_gemm_launch(table, qkv, &gemm, NULL), MT_OK);
+    gemm.flags = 6;
+    assert_int_equal(mt_gemm_launch(table, qkv, &gemm, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_gemm_launch: this library does not know the flags 0x6");
+    table_release(table);
+}
+
+/* What cannot run in order is left out, what can gets its launch knobs for that, and such times are not promised. */
+static void batch_invariance(void **state) {
+    (void)state;
+    struct sample s;
+    struct mt_table *table = table_of(&s, MT_BATCH_INVARIANT | MT_ALLOW_CUBLAS);
+    const struct mt_layer *qkv = mt_table_layer_at(table, 0);
+    assert_int_equal(qkv->slot_count, TUNED);
+    assert_int_equal(config_get(&qkv->slots[0].kernel.config, "split_k"), 1);
+    assert_int_equal(config_get(&qkv->slots[0].kernel.config, "tile_n"), 128);
+    assert_int_equal(config_get(&qkv->slots[3].kernel.config, "raster"), 8);
+    assert_non_null(strstr(lookup(table, qkv, 1).config, "tile_m=8,"));
+    assert_non_null(strstr(lookup(table, qkv, 1).config, "split_k=1,"));
+    for (int m = 1; m < 5000; m++) { /* 1 and 16 were split; the line from 16 to 64 has one end that is unknown */
+        struct mt_choice c = lookup(table, qkv, m);
+        assert_int_equal(c.kind, MT_KIND_KERNEL);
+        assert_true((c.expected_ns > 0) == (m >= 64));
+    }
+    assert_true(lookup(table, qkv, 64).expected_ns == tuned_ns[2]);
+    assert_string_equal(lookup(table, qkv, 64).config, config_at(2));
+    assert_int_equal(mt_workspace_bytes(table, qkv, 5000), 0);
+    struct mt_layer *other = derive(table, (struct problem){.n = 5000, .k = 4096, .group = 128});
+    for (int i = 0; i < other->slot_count; i++)
+        assert_int_equal(config_get(&other->slots[i].kernel.config, "split_k"), 1);
+    layer_release(other);
+    table_release(table);
+
+    /* Hopper's kernels that share a tile within a cluster or a CTA cannot; with none left it is the default. */
+    static const struct device_limits h100 = {.cc = 90,
+                                              .sm_count = 132,
+                                              .smem_per_block_optin = 232448,
+                                              .smem_per_sm = 233472,
+                                              .regs_per_sm = 65536,
+                                              .threads_per_sm = 2048};
+    static const char *const configs[] = {"tile_m=16,stages=8,cluster_k=2", "tile_m=16,stages=8,share_k=1",
+                                          "tile_m=16,stages=8,stream_k=4,raster=1"};
+    static const struct bundle_build fallback[] = {{"sm90", "tile_m=64", "w4a8", "fp16", 128, "a"}};
+    for (int first = 0; first < 3; first++) {
+        struct bundle_entry entries[3];
+        for (int i = 0; i < 3; i++)
+            entries[i] = (struct bundle_entry){.m = 16 << i,
+                                               .kind = BUNDLE_KERNEL,
+                                               .family = "sm90",
+                                               .config = configs[first == 2 && i == 0 ? 2 : i % 2],
+                                               .image_hash = "a",
+                                               .expected_ns = 1000};
+        struct bundle bundle = {.fingerprint = {.gpu = "", .layout = MT_LAYOUT},
+                                .layers = layers,
+                                .layer_count = 1,
+                                .entries = entries,
+                                .entry_count = 3,
+                                .fallbacks = fallback,
+                                .fallback_count = 1,
+                                .images = images,
+                                .image_count = 1};
+        if (table_build(&bundle, &h100, first ? MT_BATCH_INVARIANT : 0, false, &table) != MT_OK)
+            fail_msg("%s", fail_message());
+        const struct mt_layer *layer = mt_table_layer_at(table, 0);
+        struct mt_choice c = lookup(table, layer, 32);
+        assert_int_equal(layer->slot_count, first ? 1 : 3);
+        assert_int_equal(c.step, first == 0 ? MT_STEP_EXACT : first == 1 ? MT_STEP_DEFAULT : MT_STEP_NEAREST_M);
+        assert_int_equal(c.tuned_m, first == 0 ? 32 : first == 1 ? 0 : 16);
+        assert_true((c.expected_ns > 0) == (first == 0));
+        assert_int_equal(config_get(&layer->slots[0].kernel.config, "stream_k"), 0);
+        table_release(table);
+    }
 }
 
 /* The rule of mixtune.h, in logarithms: whether m or anything above it is near enough to `low` and not slower there. */
@@ -172,7 +293,7 @@ static void nearest_m_follows_the_rule(void **state) {
         while (high < TUNED - 1 && tuned_m[high] < m)
             high++;
         int want = high > 0 && m < tuned_m[high] && lower_serves(high - 1, m) ? high - 1 : high;
-        struct mt_choice c = mt_table_lookup(table, qkv, m);
+        struct mt_choice c = lookup(table, qkv, m);
         assert_int_equal(c.tuned_m, tuned_m[want]);
         assert_true(c.expected_ns >= before);
         before = c.expected_ns;
@@ -186,17 +307,17 @@ static void cublas_only_when_allowed(void **state) {
     (void)state;
     struct sample s;
     struct mt_table *table = table_of(&s, 0);
-    assert_int_equal(mt_table_lookup(table, mt_table_layer_at(table, 0), 4096).kind, MT_KIND_KERNEL);
-    assert_true(mt_table_lookup(table, mt_table_layer_at(table, 0), 4096).expected_ns == 400000);
+    assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).kind, MT_KIND_KERNEL);
+    assert_true(lookup(table, mt_table_layer_at(table, 0), 4096).expected_ns == 400000);
     table_release(table);
     table = table_of(&s, MT_ALLOW_CUBLAS);
-    struct mt_choice c = mt_table_lookup(table, mt_table_layer_at(table, 0), 4096);
+    struct mt_choice c = lookup(table, mt_table_layer_at(table, 0), 4096);
     assert_int_equal(c.kind, MT_KIND_CUBLAS);
     assert_int_equal(c.step, MT_STEP_EXACT);
     assert_true(fabs(c.expected_ns - 300000) < 1e-6);
-    assert_int_equal(mt_table_lookup(table, mt_table_layer_at(table, 0), 4000).kind, MT_KIND_CUBLAS);
-    assert_int_equal(mt_table_lookup(table, mt_table_layer_at(table, 0), 1024).kind, MT_KIND_KERNEL);
-    assert_int_equal(mt_table_lookup(table, mt_table_layer_at(table, 1), 4096).kind, MT_KIND_KERNEL);
+    assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4000).kind, MT_KIND_CUBLAS);
+    assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 1024).kind, MT_KIND_KERNEL);
+    assert_int_equal(lookup(table, mt_table_layer_at(table, 1), 4096).kind, MT_KIND_KERNEL);
     table_release(table);
 
     /* Times of different origin are never compared; a slower cuBLAS is no choice. */
@@ -206,8 +327,8 @@ static void cublas_only_when_allowed(void **state) {
         assert_int_equal(entry->kind, BUNDLE_CUBLAS);
         entry->origin = i ? BUNDLE_MEASURED : BUNDLE_MODELLED;
         entry->expected_ns = i ? 400001 : 300000;
-        assert_int_equal(table_build(&s.bundle, &a100, MT_ALLOW_CUBLAS, &table), MT_OK);
-        assert_int_equal(mt_table_lookup(table, mt_table_layer_at(table, 0), 4096).kind, MT_KIND_KERNEL);
+        assert_int_equal(table_build(&s.bundle, &a100, MT_ALLOW_CUBLAS, false, &table), MT_OK);
+        assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).kind, MT_KIND_KERNEL);
         table_release(table);
     }
 }
@@ -216,26 +337,18 @@ static void cublas_only_when_allowed(void **state) {
 static void nearest_layer_is_near_in_both(void **state) {
     (void)state;
     static const struct {
-        int n, k;
-        double ns; /* of the lender at M 1, grown to this N and K; 0: none is near */
+        int n, k, lender; /* the layer, -1: none is near */
     } shapes[] = {
-        {6000, 4096, 8000.0 * 6000 * 4096 / (6144.0 * 4096)},
-        {3000, 4000, 32000.0 * 3000 * 4000 / (3072.0 * 4096)},
-        {100, 100, 16000.0 * 100 * 100 / (64.0 * 64)},
-        {1, 4096, 0},
-        {4096, 1, 0},
-        {513, 64, 0},
-        {512, 512, 32000.0 * 512 * 512 / (3072.0 * 4096)},
-        {49153, 4096, 0},
+        {6000, 4096, 0}, {3000, 4000, 3}, {100, 100, 1}, {1, 4096, -1},
+        {4096, 1, -1},   {513, 64, -1},   {512, 512, 3}, {49153, 4096, -1},
     };
     struct sample s;
     struct mt_table *table = table_of(&s, 0);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        struct problem p = {.n = shapes[i].n, .k = shapes[i].k, .group = 128};
-        struct mt_layer *other;
-        assert_int_equal(layer_derive(table, &p, &other), MT_OK);
-        assert_int_equal(other->info.step, shapes[i].ns > 0 ? MT_STEP_NEAREST_LAYER : MT_STEP_DEFAULT);
-        assert_true(fabs(mt_table_lookup(table, other, 1).expected_ns - shapes[i].ns) <= 1e-9 * shapes[i].ns);
+        struct mt_layer *other = derive(table, (struct problem){.n = shapes[i].n, .k = shapes[i].k, .group = 128});
+        assert_int_equal(other->info.step, shapes[i].lender < 0 ? MT_STEP_DEFAULT : MT_STEP_NEAREST_LAYER);
+        if (shapes[i].lender >= 0) /* the times behind the choice tell whose kernels they are */
+            assert_true(other->slots[0].kernel_ns == tuned_ns[0] * (shapes[i].lender + 1));
         layer_release(other);
     }
     table_release(table);
@@ -245,27 +358,24 @@ static void borrowed_kernels_fit_the_shape(void **state) {
     (void)state;
     struct sample s;
     struct mt_table *table = table_of(&s, 0);
-    struct problem p = {.n = 70, .k = 100, .group = 128};
-    struct mt_layer *other;
-    assert_int_equal(layer_derive(table, &p, &other), MT_OK);
+    struct mt_layer *other = derive(table, (struct problem){.n = 70, .k = 100, .group = 128});
     assert_int_equal(other->slot_count, TUNED);
     for (int i = 0; i < other->slot_count; i++) /* K has one step: nothing to split */
         assert_int_equal(config_get(&other->slots[i].kernel.config, "split_k"), 1);
+    assert_non_null(strstr(lookup(table, other, 1).config, "split_k=1"));
     assert_int_equal(config_get(&mt_table_layer_at(table, 0)->slots[0].kernel.config, "split_k"), 4);
     assert_int_equal(config_get(&mt_table_layer_at(table, 0)->slots[3].kernel.config, "raster"), 8);
     assert_int_equal(mt_workspace_bytes(table, other, 100000), 0);
     layer_release(other);
 
-    p = (struct problem){.n = 4, .k = 14336, .group = 64, .rows8 = 1, .dtype = DTYPE_BF16};
-    assert_int_equal(layer_derive(table, &p, &other), MT_USAGE); /* no feature would keep 8 bits */
-    p.n = 100;
-    assert_int_equal(layer_derive(table, &p, &other), MT_OK); /* far, but there is no default for these formats */
+    struct problem p = {.n = 100, .k = 14336, .group = 64, .rows8 = 10, .dtype = DTYPE_BF16};
+    other = derive(table, p); /* far, but there is no default for these formats */
     assert_int_equal(other->info.step, MT_STEP_NEAREST_LAYER);
-    assert_int_equal(other->info.rows[0], 10);
+    assert_int_equal(other->info.rows8, 10);
     layer_release(other);
     p.group = 256;
-    assert_int_equal(layer_derive(table, &p, &other), MT_USAGE);
-    assert_non_null(strstr(fail_message(), "w4.4a8, group 256, bf16"));
+    assert_int_equal(layer_derive(table, &p, NULL, &other), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "mixed, group 256, bf16"));
     assert_null(other);
     table_release(table);
 }
@@ -302,7 +412,7 @@ static void workspace_is_enough_for_every_m(void **state) {
     }
     s.bundle.entries = only;
     s.bundle.entry_count = LAYERS;
-    assert_int_equal(table_build(&s.bundle, &a100, 0, &table), MT_OK);
+    assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_OK);
     const struct mt_layer *one = mt_table_layer_at(table, 0);
     /* 48 feature tiles of 128; 65536 counters: 1365 token tiles of 8 */
     size_t largest = (size_t)48 * 1365 * 4 * 128 * 8 * sizeof(float) + (256 << 10);
@@ -313,61 +423,152 @@ static void workspace_is_enough_for_every_m(void **state) {
     table_release(table);
 }
 
-static void layers_are_found(void **state) {
+static CUresult no_context(CUcontext context) {
+    (void)context;
+    return CUDA_SUCCESS;
+}
+
+static CUresult any_module(CUmodule *out, const void *image) {
+    (void)image;
+    *out = (CUmodule)(void *)&images;
+    return CUDA_SUCCESS;
+}
+
+static CUresult any_function(CUfunction *out, CUmodule module, const char *name) {
+    (void)module, (void)name;
+    *out = (CUfunction)(void *)&images;
+    return CUDA_SUCCESS;
+}
+
+static CUresult no_attribute(CUfunction function, CUfunction_attribute attribute, int value) {
+    (void)function, (void)attribute, (void)value;
+    return CUDA_SUCCESS;
+}
+
+/* Loads whatever it is given. */
+static void table_take_driver(struct mt_table *table) {
+    table->dev.drv.CtxSetCurrent = no_context;
+    table->dev.drv.ModuleLoadData = any_module;
+    table->dev.drv.ModuleGetFunction = any_function;
+    table->dev.drv.FuncSetAttribute = no_attribute;
+}
+
+/* Images that were loaded so have memory alone. */
+static void table_end(struct mt_table *table) {
+    for (int i = 0; i < table->bundle.image_count; i++)
+        image_release(&table->images[i].kernel.image);
+    table_release(table);
+}
+
+static void layers_are_found_by_shape(void **state) {
     (void)state;
     struct sample s;
     struct mt_table *table = table_of(&s, 0);
-    const struct mt_layer *layer;
-    struct mt_layer_info info;
+    const struct mt_layer *layer, *again;
     assert_int_equal(mt_table_layer_count(table), LAYERS);
     assert_null(mt_table_layer_at(table, LAYERS));
-    assert_int_equal(mt_table_layer_named(table, NULL, "down", NULL, &layer), MT_OK);
-    mt_layer_describe(layer, &info);
-    assert_string_equal(info.shape.scheme, "w4.4a8");
-    assert_int_equal(info.shape.dtype, MT_BF16);
-    assert_int_equal(info.k_padded, 14336);
-    assert_int_equal(info.groups, 224);
-    assert_int_equal(info.rows[0], 410);
-    assert_int_equal(info.rows[1], 3686);
-    assert_int_equal(mt_table_layer_named(table, "tiny", "o", "w4a8", &layer), MT_OK);
-    assert_int_equal(mt_table_layer_named(table, "other", "o", NULL, &layer), MT_USAGE);
-    assert_int_equal(mt_table_layer_named(table, NULL, "o", "w8a8", &layer), MT_USAGE);
-    assert_non_null(strstr(mt_error_message(), "no layer o in w8a8"));
-    assert_int_equal(mt_table_layer_named(table, NULL, "qkv", NULL, &layer), MT_USAGE); /* tp 1 and tp 2 */
-    assert_non_null(strstr(mt_error_message(), "2 layers"));
-    assert_null(layer);
-    struct mt_shape shape = {4096, 14336, 64, MT_BF16, "w4.4a8"};
+    assert_null(mt_table_layer_at(table, -1));
+    table_take_driver(table);
+    struct mt_shape shape = {.size = sizeof shape, .n = 4096, .k = 14336, .rows8 = 410, .group = 64, .dtype = MT_BF16};
     assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_OK);
     assert_ptr_equal(layer, mt_table_layer_at(table, 2));
-    shape.scheme = "w5";
-    assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_USAGE);
-    shape.scheme = "w4a8";
-    shape.group = 32;
-    assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_USAGE);
-    assert_null(layer);
 
     static const struct {
-        struct mt_shape shape;
+        int n, k, rows8, group, dtype;
         const char *says;
     } wrong[] = {
-        {{0, 4000, 128, MT_FP16, "w4a8"}, "N is 0"},
-        {{5000, 0, 128, MT_FP16, "w4a8"}, "K is 0"},
-        {{5000, 4000, 256, MT_FP16, "w4a8"}, "no kernel for w4a8, group 256, fp16"},
-        {{5000, 4000, 128, MT_BF16, "w4a8"}, "no kernel for w4a8, group 128, bf16"},
-        {{5000, 4000, 128, MT_FP16, "w8a8"}, "no kernel for w8a8, group 128, fp16"},
-        {{4, 4000, 64, MT_BF16, "w4.4a8"}, "4 features are too few for a mix of widths"},
+        {0, 4000, 0, 128, MT_FP16, "N is 0"},
+        {5000, 0, 0, 128, MT_FP16, "K is 0"},
+        {5000, 4000, 0, 32, MT_FP16, "group size is 32"},
+        {5000, 4000, 5001, 128, MT_FP16, "5001 of 5000 output features"},
+        {5000, 4000, -1, 128, MT_FP16, "-1 of 5000 output features"},
+        {5000, 4000, 0, 256, MT_FP16, "no kernel for w4a8, group 256, fp16"},
+        {5000, 4000, 0, 128, MT_BF16, "no kernel for w4a8, group 128, bf16"},
+        {5000, 4000, 5000, 128, MT_FP16, "no kernel for w8a8, group 128, fp16"},
+        {5000, 4000, 5000, 128, 2, "dtype is 2"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        assert_int_equal(mt_table_layer_shaped(table, &wrong[i].shape, &layer), MT_USAGE);
+        shape = (struct mt_shape){.size = sizeof shape,
+                                  .n = wrong[i].n,
+                                  .k = wrong[i].k,
+                                  .rows8 = wrong[i].rows8,
+                                  .group = wrong[i].group,
+                                  .dtype = (enum mt_dtype)wrong[i].dtype};
+        assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_USAGE);
         assert_null(layer);
         assert_non_null(strstr(mt_error_message(), wrong[i].says));
     }
-    shape = (struct mt_shape){5000, 4000, 128, MT_FP16, "w4a8"};
-    const struct mt_layer *again;
+    shape = (struct mt_shape){.size = sizeof shape, .n = 5000, .k = 4000, .group = 128};
     assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_OK);
     assert_int_equal(mt_table_layer_shaped(table, &shape, &again), MT_OK);
     assert_ptr_equal(layer, again);
     assert_non_null(layer->quantize);
+    shape.symmetric = 1;
+    assert_int_equal(mt_table_layer_shaped(table, &shape, &layer), MT_USAGE);
+    assert_non_null(strstr(mt_error_message(), "no kernel for w4a8-sym"));
+    table_end(table);
+}
+
+static void layers_are_found_by_name(void **state) {
+    (void)state;
+    struct sample s;
+    struct mt_table *table = table_of(&s, 0);
+    const struct mt_layer *layer;
+    struct mt_layer_info info = {.size = sizeof info};
+    struct mt_query query = MT_QUERY_INIT;
+    query.name = "down";
+    assert_int_equal(mt_table_layer_named(table, &query, &layer), MT_OK);
+    assert_int_equal(mt_layer_describe(layer, &info), MT_OK);
+    assert_string_equal(info.formats, "mixed");
+    assert_string_equal(info.name, "down");
+    assert_string_equal(info.model, "tiny");
+    assert_true(info.size == sizeof info && info.tp == 1 && info.n == 4096 && info.k == 14336 && info.rows8 == 410 &&
+                info.group == 64 && info.dtype == MT_BF16 && !info.symmetric && info.step == MT_STEP_EXACT);
+    assert_int_equal(info.k_padded, 14336);
+    assert_int_equal(info.groups, 224);
+    assert_int_equal(info.layout, MT_LAYOUT);
+
+    /* Each member alone tells layers apart; what matches none says what was asked for. */
+    static const struct {
+        struct mt_query query; /* without a size */
+        int layer;             /* -1: none, -2: several */
+        const char *says;
+    } cases[] = {
+        {{0, "o", "tiny", 0, 0, MT_ANY, MT_ANY, MT_ANY}, 1, ""},
+        {{0, "qkv", NULL, 2, 0, MT_ANY, MT_ANY, MT_ANY}, 3, ""},
+        {{0, NULL, NULL, 0, 64, MT_ANY, MT_ANY, MT_ANY}, 2, ""},
+        {{0, NULL, NULL, 0, 0, MT_BF16, MT_ANY, MT_ANY}, 2, ""},
+        {{0, NULL, NULL, 0, 0, MT_ANY, 410, MT_ANY}, 2, ""},
+        {{0, "o", NULL, 1, 128, MT_FP16, 0, 0}, 1, ""},
+        {{0, "o", "other", 0, 0, MT_ANY, MT_ANY, MT_ANY},
+         -1,
+         "the bundle has no layer o of other; mt_table_layer_at() tells which layers it has"},
+        {{0, "o", NULL, 3, 128, MT_BF16, 5, 1},
+         -1,
+         "the bundle has no layer o, tp 3, group 128, bf16, symmetric, 5 features in 8 bits; mt_table_layer_at() tells "
+         "which layers it has"},
+        {{0, "qkv", NULL, 0, 0, MT_ANY, MT_ANY, MT_ANY},
+         -2,
+         "the bundle has 2 times layer qkv: tiny/qkv fp16 group 128 tp 1 w4a8 with 0 of 6144 features in 8 bits, "
+         "tiny/qkv fp16 group 128 tp 2 w4a8 with 0 of 3072 features in 8 bits; say more, or take one by "
+         "mt_table_layer_at()"},
+        {{0, "qkv", NULL, 0, 0, MT_ANY, 77, MT_ANY}, -2, "the bundle has 2 times layer qkv, 77 features in 8 bits: "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        query = cases[i].query;
+        query.size = sizeof query;
+        enum mt_status status = mt_table_layer_named(table, &query, &layer);
+        if (status != (cases[i].layer < 0 ? MT_USAGE : MT_OK))
+            fail_msg("case %zu: %s", i, mt_error_message());
+        assert_ptr_equal(layer, mt_table_layer_at(table, cases[i].layer));
+        if (status != MT_OK && strncmp(mt_error_message(), cases[i].says, strlen(cases[i].says)) != 0)
+            fail_msg("'%s' instead of '%s'", mt_error_message(), cases[i].says);
+    }
+    query = (struct mt_query)MT_QUERY_INIT;
+    query.name = "o";
+    query.rows8 = 65;
+    assert_int_equal(mt_table_layer_named(table, &query, &layer), MT_USAGE);
+    assert_non_null(strstr(mt_error_message(), "65 of 64 output features"));
     table_release(table);
 }
 
@@ -384,31 +585,48 @@ static void other_devices_and_bundles_are_refused(void **state) {
     assert_int_equal(table_check_device(&made_for, &dev, 0), MT_NO_DEVICE);
     dev = (struct device){.cc = 80, .sm_count = 108, .name = "Another GPU"};
     assert_int_equal(table_check_device(&made_for, &dev, MT_ALLOW_CUBLAS), MT_NO_DEVICE);
+    assert_false(table_is_for(&made_for, &dev));
 
     struct sample s;
     struct mt_table *table;
     sample_init(&s);
     s.entries[3].family = "sm999";
-    assert_int_equal(table_build(&s.bundle, &a100, 0, &table), MT_FAILURE);
+    assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
     assert_non_null(strstr(fail_message(), "sm999"));
     assert_null(table);
     sample_init(&s);
     s.entries[3].config = "tile_q=3";
-    assert_true(table_build(&s.bundle, &a100, 0, &table) != MT_OK);
+    assert_true(table_build(&s.bundle, &a100, 0, false, &table) != MT_OK);
     assert_non_null(strstr(fail_message(), "layer qkv"));
+
+    sample_init(&s);
+    s.bundle.fingerprint.layout = 2;
+    assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
+    assert_string_equal(fail_message(), "the kernels of the bundle read weights in layout 2, and this library packs "
+                                        "layout 1: export it again with this version");
+    struct bundle_layer lying[LAYERS];
+    for (int i = 0; i < 2; i++) { /* a scheme that does not fit its rows8; more 8-bit features than there are */
+        memcpy(lying, layers, sizeof lying);
+        lying[2].rows8 = i ? 4097 : 0;
+        sample_init(&s);
+        s.bundle.layers = lying;
+        assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
+        assert_non_null(strstr(fail_message(), i ? "4097 of 4096" : "0 of 4096 features in 8 bits has scheme"));
+        assert_non_null(strstr(fail_message(), "layer down"));
+    }
 
     /* A GPU with little shared memory: kernels that need more are left out. */
     struct device_limits small = a100;
     small.smem_per_block_optin = 110 << 10;
     sample_init(&s);
     s.entries[4].config = "tile_n=128,tile_m=128,warps_n=4,warps_m=2,stages=8";
-    assert_int_equal(table_build(&s.bundle, &small, 0, &table), MT_OK);
+    assert_int_equal(table_build(&s.bundle, &small, 0, false, &table), MT_OK);
     assert_int_equal(mt_table_layer_at(table, 0)->slot_count, TUNED - 1);
-    assert_int_equal(mt_table_lookup(table, mt_table_layer_at(table, 0), 4096).tuned_m, 1024);
+    assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).tuned_m, 1024);
     table_release(table);
     small.smem_per_block_optin = 1 << 10;
     sample_init(&s);
-    assert_int_equal(table_build(&s.bundle, &small, 0, &table), MT_FAILURE);
+    assert_int_equal(table_build(&s.bundle, &small, 0, false, &table), MT_FAILURE);
     assert_non_null(strstr(fail_message(), "can run on this GPU"));
 }
 
@@ -422,14 +640,20 @@ static void *another_thread(void *is_quiet) {
 static void the_library_tells_version_and_failures(void **state) {
     (void)state;
     struct sample s;
-    struct mt_table *table = table_of(&s, 0);
+    struct mt_table *table = table_of(&s, 0), *none;
     const struct mt_layer *layer;
     pthread_t thread;
     bool is_quiet = false;
-    assert_int_equal(mt_api_version(), 1);
+    assert_int_equal(mt_api_version(), 2);
     assert_int_equal(mt_api_version(), MT_API_VERSION);
-    assert_int_equal(mt_table_layer_named(table, NULL, "nothing", NULL, &layer), MT_USAGE);
-    assert_string_equal(mt_error_message(), "the bundle has no layer nothing; mt_table_layer_at() lists those it has");
+    struct mt_query query = MT_QUERY_INIT;
+    query.name = "nothing";
+    assert_int_equal(mt_table_layer_named(table, &query, &layer), MT_USAGE);
+    assert_string_equal(mt_error_message(),
+                        "the bundle has no layer nothing; mt_table_layer_at() tells which layers it has");
+    assert_int_equal(mt_table_open("nowhere", 24, &none), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_table_open: this library does not know the flags 0x18");
+    assert_null(none);
     assert_int_equal(pthread_create(&thread, NULL, another_thread, &is_quiet), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_true(is_quiet);
@@ -472,195 +696,6 @@ static void numbers_are_converted(void **state) {
     }
 }
 
-/* ---- packing ---- */
-
-static void assert_same_part(const struct mt_packed_part *a, const struct mt_packed_part *b) {
-    assert_int_equal(a->rows, b->rows);
-    assert_int_equal(a->padded_rows, b->padded_rows);
-    assert_true(a->weights_bytes == b->weights_bytes && a->scales_bytes == b->scales_bytes &&
-                a->zeros_bytes == b->zeros_bytes && a->columns_bytes == b->columns_bytes);
-    assert_memory_equal(a->weights, b->weights, a->weights_bytes);
-    assert_memory_equal(a->scales, b->scales, a->scales_bytes);
-    assert_memory_equal(a->zeros, b->zeros, a->zeros_bytes);
-    assert_memory_equal(a->columns, b->columns, a->columns_bytes);
-}
-
-/* A layer's codes, scales and zero points as another program would have them. */
-struct foreign {
-    int8_t codes[100 * 300];
-    uint16_t scales[5 * 100];
-    uint8_t zeros[5 * 100], is8[100];
-};
-
-static void take_apart(const struct quant_layer *layer, struct foreign *out) {
-    *out = (struct foreign){0};
-    for (int i = 0; i < 2; i++) {
-        const struct quant_part *part = &layer->part[i];
-        for (int row = 0; row < part->rows; row++) {
-            int column = part->columns[row];
-            out->is8[column] = part->bits == 8;
-            memcpy(out->codes + column * 300, part->q + row * layer->k_padded, 300);
-            for (int g = 0; g < 5; g++) {
-                out->scales[g * 100 + column] = part->scales[g * part->padded_rows + row];
-                out->zeros[g * 100 + column] = part->zeros[g * part->padded_rows + row];
-            }
-        }
-    }
-}
-
-/* 100 features of 300 inputs, a tenth of them in 8 bits; groups of 64. */
-static void codes_are_packed_as_floats_are(void **state) {
-    (void)state;
-    static const struct mt_packed_part sizes[2] = {{.rows = 10,
-                                                    .padded_rows = 16,
-                                                    .weights_bytes = 16 * 384,
-                                                    .scales_bytes = 6 * 16 * 2,
-                                                    .zeros_bytes = 6 * 16,
-                                                    .columns_bytes = 10 * 4},
-                                                   {.rows = 90,
-                                                    .padded_rows = 96,
-                                                    .weights_bytes = 96 * 192,
-                                                    .scales_bytes = 6 * 96 * 2,
-                                                    .zeros_bytes = 6 * 96,
-                                                    .columns_bytes = 90 * 4}};
-    struct sample s;
-    struct mt_table *table = table_of(&s, 0);
-    struct problem p = {.n = 100, .k = 300, .group = 64, .rows8 = 10, .dtype = DTYPE_BF16};
-    struct mt_layer *layer;
-    struct mt_packed *from_floats, *from_codes;
-    struct quant_layer quantised;
-    struct foreign *foreign = xmalloc(sizeof *foreign);
-    float *w = xmalloc(100 * 300 * sizeof *w);
-    for (int i = 0; i < 100 * 300; i++)
-        w[i] = (float)(i * 7919 % 1000 - 500) / 700;
-    assert_int_equal(layer_derive(table, &p, &layer), MT_OK);
-    assert_int_equal(mt_pack_float(layer, w, NULL, &from_floats), MT_OK);
-    p.m = 1;
-    assert_int_equal(quant_layer_init(&quantised, &p, w, NULL), MT_OK);
-    take_apart(&quantised, foreign);
-    for (int spread = 0; spread < 2; spread++) {
-        assert_int_equal(mt_pack_codes(layer, foreign->codes, foreign->scales, foreign->zeros,
-                                       spread ? NULL : foreign->is8, &from_codes),
-                         MT_OK);
-        for (int i = 0; i < 2; i++) {
-            const struct mt_packed_part *part = &from_codes->part[i];
-            assert_true(part->rows == sizes[i].rows && part->padded_rows == sizes[i].padded_rows);
-            assert_int_equal(part->weights_bytes, sizes[i].weights_bytes);
-            assert_int_equal(part->scales_bytes, sizes[i].scales_bytes);
-            assert_int_equal(part->zeros_bytes, sizes[i].zeros_bytes);
-            assert_int_equal(part->columns_bytes, sizes[i].columns_bytes);
-            assert_same_part(part, &from_floats->part[i]);
-        }
-        mt_packed_free(from_codes);
-    }
-    /* What cannot be packed leaves nothing. */
-    foreign->scales[99] = 0x7c00;
-    assert_int_equal(mt_pack_codes(layer, foreign->codes, foreign->scales, foreign->zeros, foreign->is8, &from_codes),
-                     MT_USAGE);
-    assert_null(from_codes);
-    assert_non_null(strstr(mt_error_message(), "feature 99, from input 0 on"));
-    foreign->is8[5] ^= 1;
-    assert_int_equal(mt_pack_float(layer, w, foreign->is8, &from_codes), MT_USAGE);
-    assert_null(from_codes);
-    quant_layer_release(&quantised);
-    mt_packed_free(from_floats);
-    layer_release(layer);
-    table_release(table);
-    free(foreign);
-    free(w);
-}
-
-/* Device memory that is only noted down. */
-static struct {
-    size_t bytes;
-    int copies, frees;
-    CUdeviceptr to[8];
-    const void *from[8];
-    size_t size[8];
-} upload;
-
-static CUresult note_alloc(CUdeviceptr *out, size_t bytes) {
-    upload.bytes = bytes;
-    *out = 0x10000;
-    return CUDA_SUCCESS;
-}
-
-static CUresult note_copy(CUdeviceptr to, const void *from, size_t bytes) {
-    assert_true(upload.copies < 8);
-    upload.to[upload.copies] = to;
-    upload.from[upload.copies] = from;
-    upload.size[upload.copies++] = bytes;
-    return CUDA_SUCCESS;
-}
-
-static CUresult note_free(CUdeviceptr address) {
-    assert_int_equal(address, 0x10000);
-    upload.frees++;
-    return CUDA_SUCCESS;
-}
-
-/* One allocation, in which each tensor begins at a multiple of 256. */
-static void tensors_lie_one_behind_another(void **state) {
-    (void)state;
-    static char tensor[7];
-    static const size_t size[7] = {256, 257, 255, 1, 1000, 512, 300};
-    static const CUdeviceptr at[7] = {0x10000, 0x10100, 0x10300, 0x10400, 0x10500, 0x10900, 0x10b00};
-    const struct mt_packed packed = {{{.weights = &tensor[0],
-                                       .scales = &tensor[1],
-                                       .zeros = &tensor[2],
-                                       .columns = &tensor[3],
-                                       .weights_bytes = 256,
-                                       .scales_bytes = 257,
-                                       .zeros_bytes = 255,
-                                       .columns_bytes = 1},
-                                      {.weights = &tensor[4],
-                                       .scales = &tensor[5],
-                                       .zeros = &tensor[6],
-                                       .weights_bytes = 1000,
-                                       .scales_bytes = 512,
-                                       .zeros_bytes = 300}}};
-    struct mt_table table = {.dev.drv = {.MemAlloc = note_alloc, .MemcpyHtoD = note_copy, .MemFree = note_free}};
-    struct mt_weights weights;
-    assert_int_equal(mt_weights_upload(&table, &packed, &weights), MT_OK);
-    assert_int_equal(upload.bytes, 0x10d00 - 0x10000);
-    assert_int_equal(upload.copies, 7);
-    for (int i = 0; i < 7; i++) {
-        assert_int_equal(upload.to[i], at[i]);
-        assert_int_equal(upload.size[i], size[i]);
-        assert_ptr_equal(upload.from[i], &tensor[i]);
-    }
-    assert_int_equal(weights.memory, 0x10000);
-    assert_true(weights.part[0].weights == at[0] && weights.part[0].scales == at[1] && weights.part[0].zeros == at[2] &&
-                weights.part[0].columns == at[3]);
-    assert_true(weights.part[1].weights == at[4] && weights.part[1].scales == at[5] && weights.part[1].zeros == at[6] &&
-                weights.part[1].columns == 0);
-    mt_weights_free(&table, &weights);
-    assert_int_equal(upload.frees, 1);
-    assert_int_equal(weights.memory + weights.part[0].weights, 0);
-    mt_weights_free(&table, &weights);
-    assert_int_equal(upload.frees, 1);
-}
-
-/* All features of one width: no columns, and nothing of the other. */
-static void a_layer_of_one_width(void **state) {
-    (void)state;
-    struct sample s;
-    struct mt_table *table = table_of(&s, 0);
-    static float w[64 * 64];
-    struct mt_packed *packed;
-    w[0] = 1;
-    assert_int_equal(mt_pack_float(mt_table_layer_at(table, 1), w, NULL, &packed), MT_OK);
-    assert_true(packed->part[0].rows == 0 && packed->part[0].weights_bytes == 0 && packed->part[0].scales_bytes == 0 &&
-                packed->part[0].zeros_bytes == 0 && !packed->part[0].weights);
-    assert_true(packed->part[1].rows == 64 && packed->part[1].padded_rows == 64 && !packed->part[1].columns &&
-                packed->part[1].columns_bytes == 0);
-    /* Lane 0's first word has k 0..3 of feature 0, of which the first is 15 of 15 steps. */
-    assert_int_equal(*(const unsigned char *)packed->part[1].weights & 15, 15);
-    assert_int_equal(*(const uint16_t *)packed->part[1].scales, half_from_float(1 / 15.0f));
-    mt_packed_free(packed);
-    table_release(table);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_step_says_which_it_is),
@@ -669,13 +704,14 @@ int main(void) {
         cmocka_unit_test(nearest_layer_is_near_in_both),
         cmocka_unit_test(borrowed_kernels_fit_the_shape),
         cmocka_unit_test(workspace_is_enough_for_every_m),
-        cmocka_unit_test(layers_are_found),
+        cmocka_unit_test(foreign_times_are_not_promised),
+        cmocka_unit_test(no_tokens_are_nothing_to_do),
+        cmocka_unit_test(batch_invariance),
+        cmocka_unit_test(layers_are_found_by_shape),
+        cmocka_unit_test(layers_are_found_by_name),
         cmocka_unit_test(other_devices_and_bundles_are_refused),
         cmocka_unit_test(the_library_tells_version_and_failures),
         cmocka_unit_test(numbers_are_converted),
-        cmocka_unit_test(codes_are_packed_as_floats_are),
-        cmocka_unit_test(a_layer_of_one_width),
-        cmocka_unit_test(tensors_lie_one_behind_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
