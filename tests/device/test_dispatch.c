@@ -5,6 +5,7 @@
 #include "runtime/mixtune.h"
 #include "runtime/serve/table.h"
 #include "templates/gemm_args.h"
+#include "tests/device/parts.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,16 +15,18 @@
 /* after the above */
 #include <cmocka.h>
 
-enum { TUNED = 3, LAYERS = 4, GAP = 3 /* elements between rows of X and Y */ };
+enum { TUNED = 3, LAYERS = 6, GAP = 3 /* elements between rows of X and Y */ };
 
 static struct device dev;
 static char path[] = "/tmp/mixtune-dispatch-XXXXXX";
 
 static const struct bundle_layer layers[LAYERS] = {
-    {"a", "", 1, 100, 300, 128, "w4a8", "fp16"},
-    {"b", "", 1, 130, 520, 64, "w4.4a8", "bf16"},
-    {"c", "", 1, 48, 640, 128, "w8a8", "fp16"},
-    {"d", "", 1, 49, 384, 64, "w4a8", "fp16"}, /* one more than a multiple of 16 */
+    {"a", "", 1, 100, 300, 128, 0, "w4a8", "fp16"},
+    {"b", "", 1, 130, 520, 64, 13, "mixed", "bf16"},
+    {"c", "", 1, 48, 640, 128, 48, "w8a8", "fp16"},
+    {"d", "", 1, 49, 384, 64, 0, "w4a8", "fp16"}, /* one more than a multiple of 16 */
+    {"e", "", 1, 90, 320, 64, 0, "w4a8", "bf16"}, /* two splits of one layer */
+    {"e", "", 1, 90, 320, 64, 37, "mixed", "bf16"},
 };
 static const int tuned_m[TUNED] = {1, 16, 64};
 static const char *const configs[TUNED] = {
@@ -31,94 +34,32 @@ static const char *const configs[TUNED] = {
     "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3",
     "tile_n=32,tile_m=32,stages=3,warps_n=2,warps_m=2,raster=2",
 };
+/* Of the mixed split of "e". */
+static const char wide[] = "tile_n=32,tile_n8=64,tile_m=16,stages=3,warps_n=2,split_k=2,zero=1";
 
-/* What a bundle points to while it is written. */
-struct parts {
-    struct image image[LAYERS * (TUNED + 2)];
-    struct bundle_image images[LAYERS * (TUNED + 2)];
-    struct bundle_entry entries[LAYERS * TUNED];
-    struct bundle_fallback fallbacks[2 * LAYERS];
-    char hash[33];
-    struct bundle bundle;
-};
-
-static void take(enum mt_status status) {
-    if (status != MT_OK)
-        fail_msg("%s", fail_message());
-}
-
-static const char *parts_add(struct parts *p, struct image image) {
-    for (int i = 0; i < p->bundle.image_count; i++) {
-        if (!strcmp(p->images[i].hash, image.hash)) {
-            image_release(&image);
-            return p->images[i].hash;
-        }
+static void parts_fill(struct parts *p) {
+    struct problem e = parts_problem(&layers[5]);
+    parts_init(p, &dev, layers, LAYERS);
+    for (int index = 0; index < LAYERS; index++) {
+        const struct problem problem = parts_problem(&layers[index]);
+        for (int i = 0; i < TUNED; i++)
+            parts_entry(p, index, tuned_m[i], "sm80", index == 5 && i == 1 ? wide : configs[i], 1000.0 * tuned_m[i]);
+        if (index < 4)
+            parts_default(p, &problem, "sm80");
+        if (index < 2) /* layer 2 has the formats of layer 0; those of 3 are compiled when the table is opened */
+            parts_quantize(p, &problem);
     }
-    int at = p->bundle.image_count++;
-    p->image[at] = image;
-    p->images[at] = (struct bundle_image){.hash = p->image[at].hash,
-                                          .data = image.data,
-                                          .size = image.size,
-                                          .registers = image.registers,
-                                          .spill_bytes = image.spill_bytes,
-                                          .smem_static = image.smem_static};
-    return p->image[at].hash;
-}
-
-static void parts_add_layer(struct parts *p, int index) {
-    const struct bundle_layer *layer = &layers[index];
-    struct problem problem = {.m = 1, .n = layer->n, .k = layer->k, .group = layer->group, .rows8 = layer->rows8};
-    struct config config;
-    struct image image;
-    struct kernel quantize;
-    take(problem_take_scheme(&problem, layer->scheme));
-    take(dtype_parse(layer->dtype, &problem.dtype));
-    for (int i = 0; i < TUNED; i++) {
-        take(config_parse(family_find("sm80"), configs[i], &config));
-        take(kernel_compile(&dev, &config, &problem, &image));
-        p->entries[p->bundle.entry_count++] = (struct bundle_entry){.layer = index,
-                                                                    .m = tuned_m[i],
-                                                                    .kind = BUNDLE_KERNEL,
-                                                                    .family = "sm80",
-                                                                    .config = configs[i],
-                                                                    .image_hash = parts_add(p, image),
-                                                                    .expected_ns = 1000.0 * tuned_m[i],
-                                                                    .origin = BUNDLE_MODELLED};
-    }
-    take(config_parse(family_find("sm80"), "", &config));
-    take(kernel_compile(&dev, &config, &problem, &image));
-    struct bundle_fallback fallback = {"sm80", "", layer->scheme, layer->dtype, layer->group, parts_add(p, image)};
-    p->fallbacks[p->bundle.fallback_count++] = fallback;
-    if (index >= 2) /* the formats of layer 0 again; left to be compiled when the table is opened */
-        return;
-    take(kernel_load_quantize(&dev, &problem, &quantize));
-    fallback = (struct bundle_fallback){"quantize", "", "", layer->dtype, layer->group, parts_add(p, quantize.image)};
-    p->fallbacks[p->bundle.fallback_count++] = fallback;
-    quantize.image = (struct image){0}; /* the bundle's now */
-    kernel_unload(&dev, &quantize);
-}
-
-static void parts_init(struct parts *p) {
-    memset(p, 0, sizeof *p);
-    take(template_hash(p->hash));
-    p->bundle = (struct bundle){.fingerprint = {.gpu = dev.name,
-                                                .cc = dev.cc,
-                                                .sm_count = dev.sm_count,
-                                                .software = dev.software,
-                                                .driver_version = dev.driver_version,
-                                                .template_hash = p->hash},
-                                .layers = layers,
-                                .layer_count = LAYERS,
-                                .entries = p->entries,
-                                .fallbacks = p->fallbacks,
-                                .images = p->images};
-    for (int i = 0; i < LAYERS; i++)
-        parts_add_layer(p, i);
-}
-
-static void parts_release(struct parts *p) {
-    for (int i = 0; i < p->bundle.image_count; i++)
-        image_release(&p->image[i]);
+    /* Each kernel for what its split does not have: mixed ones of the one, all 8 bits of the other. */
+    for (int i = 0; i < TUNED; i++)
+        parts_variant(p, &e, "sm80", configs[i], configs[i]);
+    e.rows8 = e.n;
+    parts_variant(p, &e, "sm80", configs[0], configs[0]);
+    parts_variant(p, &e, "sm80", wide, "tile_n=64,tile_m=16,stages=3,warps_n=2");
+    /* At M 16 the mixed split's kernel is the faster one for it, and so for what is near it. */
+    p->split_times[p->bundle.split_time_count++] =
+        (struct bundle_split_time){4, 16, "sm80", wide, 60000, BUNDLE_MODELLED};
+    p->split_times[p->bundle.split_time_count++] =
+        (struct bundle_split_time){5, 16, "sm80", configs[1], 30000, BUNDLE_MODELLED};
 }
 
 static int set_up(void **state) {
@@ -128,7 +69,7 @@ static int set_up(void **state) {
         return -1;
     close(file);
     take(device_open(&dev, NULL));
-    parts_init(parts);
+    parts_fill(parts);
     take(bundle_write(path, &parts->bundle));
     *state = parts;
     return 0;
@@ -256,44 +197,60 @@ static void run(const struct mt_table *table, const struct mt_layer *layer, int 
                 size_t bytes) {
     struct operands o;
     struct mt_packed *packed;
-    struct mt_gemm_operands gemm = {
-        .m = m, .ldy = layer->problem.n + GAP, .workspace = workspace, .workspace_bytes = bytes};
+    struct mt_weights weights = {.size = sizeof weights};
     operands_init(&o, layer, m);
     take(mt_pack_float(layer, o.w, NULL, &packed));
-    take(mt_weights_upload(table, packed, &gemm.weights));
+    take(mt_weights_upload(table, packed, &weights));
     mt_packed_free(packed);
-    size_t y_bytes = sizeof *o.y * (size_t)m * (size_t)gemm.ldy;
-    gemm.bias = upload(o.bias, sizeof *o.bias * (size_t)o.p.n);
-    gemm.y = upload(o.y, y_bytes);
-    gemm.x.codes = upload(o.acts.q, (size_t)m * (size_t)o.acts.k_padded); /* of the right size; written over */
-    gemm.x.scales = upload(o.acts.scales, sizeof(float) * (size_t)m * (size_t)o.acts.groups);
-    gemm.x.sums = upload(o.acts.sums, sizeof(int32_t) * (size_t)m * (size_t)o.acts.groups);
-    dev.drv.MemsetD8(gemm.x.codes, 0x55, (size_t)m * (size_t)o.acts.k_padded);
-    struct mt_quantize_operands quantize = {.m = m, .ldx = o.p.k + GAP, .out = gemm.x};
-    quantize.x = upload(o.x, sizeof *o.x * (size_t)m * (size_t)quantize.ldx);
-
+    const int ldy = o.p.n + GAP, ldx = o.p.k + GAP;
+    const size_t y_bytes = sizeof *o.y * (size_t)m * (size_t)ldy, codes = (size_t)m * (size_t)o.acts.k_padded,
+                 factors = (size_t)m * (size_t)o.acts.groups;
+    const struct mt_activations acts = {.size = sizeof acts, /* of the right size; written over */
+                                        .codes = upload(o.acts.q, codes),
+                                        .scales = upload(o.acts.scales, sizeof(float) * factors),
+                                        .sums = upload(o.acts.sums, sizeof(int32_t) * factors)};
+    dev.drv.MemsetD8(acts.codes, 0x55, codes);
+    const struct mt_quantize_operands quantize = {.size = sizeof quantize,
+                                                  .m = m,
+                                                  .ldx = ldx,
+                                                  .x = upload(o.x, sizeof *o.x * (size_t)m * (size_t)ldx),
+                                                  .out = &acts};
+    const struct mt_gemm_operands gemm = {.size = sizeof gemm,
+                                          .m = m,
+                                          .ldy = ldy,
+                                          .weights = &weights,
+                                          .x = &acts,
+                                          .bias = upload(o.bias, sizeof *o.bias * (size_t)o.p.n),
+                                          .y = upload(o.y, y_bytes),
+                                          .workspace = workspace,
+                                          .workspace_bytes = bytes,
+                                          .flags = MT_PROGRAMMATIC};
     launch(table, layer, &quantize, &gemm);
     download(o.y, gemm.y, y_bytes);
-    activations_check(&o, &gemm.x);
+    activations_check(&o, &acts);
     result_check(&o, layer->info.name);
-    const CUdeviceptr memory[] = {gemm.bias, gemm.y, gemm.x.codes, gemm.x.scales, gemm.x.sums, quantize.x};
+    const CUdeviceptr memory[] = {gemm.bias, gemm.y, acts.codes, acts.scales, acts.sums, quantize.x};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         dev.drv.MemFree(memory[i]);
-    mt_weights_free(table, &gemm.weights);
+    mt_weights_free(table, &weights);
     operands_release(&o);
 }
 
-static CUdeviceptr workspace_for(const struct mt_table *table, int m_max, size_t *bytes) {
+static CUdeviceptr zeroed(size_t bytes) {
     CUdeviceptr workspace;
+    take(device_check(&dev, dev.drv.MemAlloc(&workspace, bytes), "allocating"));
+    take(device_check(&dev, dev.drv.MemsetD8(workspace, 0, bytes), "clearing"));
+    return workspace;
+}
+
+static CUdeviceptr workspace_for(const struct mt_table *table, int m_max, size_t *bytes) {
     *bytes = 0;
     for (int i = 0; i < mt_table_layer_count(table); i++) {
         size_t own = mt_workspace_bytes(table, mt_table_layer_at(table, i), m_max);
         *bytes = own > *bytes ? own : *bytes;
     }
     assert_true(*bytes > 0);
-    take(device_check(&dev, dev.drv.MemAlloc(&workspace, *bytes), "allocating"));
-    take(device_check(&dev, dev.drv.MemsetD8(workspace, 0, *bytes), "clearing"));
-    return workspace;
+    return zeroed(*bytes);
 }
 
 static void tuned_layers_are_right(void **state) {
@@ -313,13 +270,14 @@ static void tuned_layers_are_right(void **state) {
 static void other_layers_are_right(void **state) {
     (void)state;
     static const struct {
-        struct mt_shape shape;
+        int n, k, rows8, group;
+        enum mt_dtype dtype;
         enum mt_step step;
     } cases[] = {
-        {{77, 500, 128, MT_FP16, "w4a8"}, MT_STEP_NEAREST_LAYER},
-        {{33, 129, 64, MT_BF16, "w4.4a8"}, MT_STEP_NEAREST_LAYER},
-        {{40, 80, 128, MT_FP16, "w8a8"}, MT_STEP_NEAREST_LAYER},
-        {{3, 3000, 128, MT_FP16, "w4a8"}, MT_STEP_DEFAULT},
+        {77, 500, 0, 128, MT_FP16, MT_STEP_NEAREST_LAYER},
+        {33, 129, 20, 64, MT_BF16, MT_STEP_NEAREST_LAYER},
+        {40, 80, 40, 128, MT_FP16, MT_STEP_NEAREST_LAYER},
+        {3, 3000, 0, 128, MT_FP16, MT_STEP_DEFAULT},
     };
     struct mt_table *table;
     size_t bytes;
@@ -327,8 +285,14 @@ static void other_layers_are_right(void **state) {
     CUdeviceptr workspace = workspace_for(table, 20, &bytes);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct mt_layer *layer;
-        take(mt_table_layer_shaped(table, &cases[i].shape, &layer));
-        assert_int_equal(mt_table_lookup(table, layer, 20).step, cases[i].step);
+        const struct mt_shape shape = {.size = sizeof shape,
+                                       .n = cases[i].n,
+                                       .k = cases[i].k,
+                                       .rows8 = cases[i].rows8,
+                                       .group = cases[i].group,
+                                       .dtype = cases[i].dtype};
+        take(mt_table_layer_shaped(table, &shape, &layer));
+        assert_int_equal(layer->info.step, cases[i].step);
         assert_true(mt_workspace_bytes(table, layer, 20) <= bytes);
         run(table, layer, 20, workspace, bytes);
         run(table, layer, 1, workspace, bytes);
@@ -337,10 +301,51 @@ static void other_layers_are_right(void **state) {
     mt_table_close(table);
 }
 
+/* Any number of 8-bit features, by the name of the layer: with the images of other formats, and with those that an
+ * image was built for with other knobs. */
+static void other_splits_are_right(void **state) {
+    (void)state;
+    static const struct {
+        int rows8, slots;
+        const char *at16; /* what its kernel for 16 tokens is called */
+    } cases[] = {
+        {1, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {16, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {36, 3, "tile_n=32,tile_n8=64,tile_m=16"},
+        {38, 3, "tile_n=32,tile_n8=64,tile_m=16"},
+        {89, 3, "tile_n=32,tile_n8=64,tile_m=16"},
+        {90, 2, "tile_n=64,tile_n8=0,tile_m=16"}, /* the kernel for 64 tokens has no image */
+    };
+    struct mt_table *table;
+    take(mt_table_open(path, 0, &table));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct mt_layer *layer, *again;
+        struct mt_query query = MT_QUERY_INIT;
+        query.name = "e";
+        query.rows8 = cases[i].rows8;
+        take(mt_table_layer_named(table, &query, &layer));
+        take(mt_table_layer_named(table, &query, &again));
+        assert_ptr_equal(layer, again);
+        assert_int_equal(layer->info.step, MT_STEP_NEAREST_ROWS8);
+        assert_int_equal(layer->slot_count, cases[i].slots);
+        struct mt_choice choice = {.size = sizeof choice};
+        take(mt_table_lookup(table, layer, 16, &choice));
+        if (strncmp(choice.config, cases[i].at16, strlen(cases[i].at16)) != 0)
+            fail_msg("%d features in 8 bits run %s", cases[i].rows8, choice.config);
+        const size_t bytes = mt_workspace_bytes(table, layer, 70);
+        CUdeviceptr workspace = zeroed(bytes);
+        run(table, layer, 1, workspace, bytes);
+        run(table, layer, 16, workspace, bytes);
+        run(table, layer, 70, workspace, bytes);
+        dev.drv.MemFree(workspace);
+    }
+    mt_table_close(table);
+}
+
 /* Without quantisation in the bundle each group size and type gets its own, compiled when the table is opened. */
 static void quantisation_is_compiled_where_it_lacks(void **state) {
     const struct parts *parts = *state;
-    struct bundle_fallback fallbacks[2 * LAYERS];
+    struct bundle_build fallbacks[MOST_PARTS];
     struct bundle poorer = parts->bundle;
     struct mt_table *table;
     size_t bytes;
@@ -374,53 +379,81 @@ static void quantize_refused(const struct mt_table *table, const struct mt_quant
 /* Each address that must not be null, in a layer of both widths. */
 static void null_addresses_are_refused(void **state) {
     (void)state;
-    static const char gemm_says[] = "mt_gemm_launch: the address of the activations or of y is null",
-                      quantize_says[] = "mt_quantize_launch: the address of x or of the output is null",
-                      wide[] = "mt_gemm_launch: the layer has 13 8-bit features, but their weights have a null address",
+    static const char y_says[] = "mt_gemm_launch: the address of y is null",
+                      gemm_says[] = "mt_gemm_launch: the codes, scales or sums of the activations have a null address",
+                      quantize_says[] =
+                          "mt_quantize_launch: the codes, scales or sums of the activations have a null address",
+                      wide8[] =
+                          "mt_gemm_launch: the layer has 13 8-bit features, but their weights have a null address",
                       narrow[] =
                           "mt_gemm_launch: the layer has 117 4-bit features, but their weights have a null address";
     struct mt_table *table;
     take(mt_table_open(path, 0, &table));
     const struct mt_layer *layer = mt_table_layer_at(table, 1);
-    struct mt_gemm_operands o = {.m = 1, .ldy = 130, .y = 256, .x = {256, 256, 256}};
+    struct mt_activations acts = {sizeof acts, 256, 256, 256};
+    struct mt_weights w = {.size = sizeof w, .layout = MT_LAYOUT, .rows = {13, 117}};
+    struct mt_gemm_operands o = {.size = sizeof o, .m = 1, .ldy = 130, .weights = &w, .x = &acts, .y = 256};
     for (int i = 0; i < 2; i++)
-        o.weights.part[i].weights = o.weights.part[i].scales = o.weights.part[i].zeros = 256;
+        w.weights[i] = w.scales[i] = w.zeros[i] = 256;
     const struct {
         CUdeviceptr *address;
         const char *says;
     } addresses[] = {
-        {&o.y, gemm_says},
-        {&o.x.codes, gemm_says},
-        {&o.x.scales, gemm_says},
-        {&o.x.sums, gemm_says},
-        {&o.weights.part[0].weights, wide},
-        {&o.weights.part[0].scales, wide},
-        {&o.weights.part[1].weights, narrow},
-        {&o.weights.part[1].scales, narrow},
-        {&o.weights.part[1].zeros, narrow},
+        {&o.y, y_says},          {&acts.codes, gemm_says}, {&acts.scales, gemm_says},
+        {&acts.sums, gemm_says}, {&w.weights[0], wide8},   {&w.scales[0], wide8},
+        {&w.weights[1], narrow}, {&w.scales[1], narrow},   {&w.zeros[1], narrow},
     };
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
         *addresses[i].address = 0;
         gemm_refused(table, layer, &o, addresses[i].says);
         *addresses[i].address = 256;
     }
-    o.weights.part[0].zeros = 0; /* not read: it is the workspace that lacks */
+    w.zeros[0] = 0; /* not read: it is the workspace that lacks */
     gemm_refused(
         table, layer, &o,
         "mt_gemm_launch: the workspace has 0 bytes; 274432 are needed at m = 1"); /* 2^18 + 3 x 2 x 64 x 8 x 4 */
+    w.layout = 2;
+    gemm_refused(table, layer, &o,
+                 "mt_gemm_launch: the weights have layout 2, and the kernels read layout 1: repack them");
+    w.layout = MT_LAYOUT;
+    w.rows[0] = 16;
+    w.rows[1] = 114;
+    gemm_refused(table, layer, &o,
+                 "mt_gemm_launch: the layer has 13 8-bit and 117 4-bit features, and the weights 16 and 114: they were "
+                 "packed for another layer");
 
-    struct mt_quantize_operands q = {.m = 1, .x = 256, .ldx = 300, .out = {256, 256, 256}};
-    CUdeviceptr *const outputs[] = {&q.x, &q.out.codes, &q.out.scales, &q.out.sums};
-    for (int i = 0; i < 4; i++) {
+    struct mt_quantize_operands q = {.size = sizeof q, .m = 1, .x = 256, .ldx = 300, .out = &acts};
+    CUdeviceptr *const outputs[] = {&acts.codes, &acts.scales, &acts.sums};
+    for (int i = 0; i < 3; i++) {
         *outputs[i] = 0;
         quantize_refused(table, &q, quantize_says);
         *outputs[i] = 256;
     }
+    q.x = 0;
+    quantize_refused(table, &q, "mt_quantize_launch: the address of x is null");
+    q.x = 256;
     q.ldx = 299;
-    quantize_refused(table, &q, "mt_quantize_launch: m is 1 and ldx 299; they must be at least 1 and 300");
+    quantize_refused(table, &q, "mt_quantize_launch: m is 1 and ldx 299; they must be at least 0 and 300");
     q.ldx = 300;
-    q.m = 0;
-    quantize_refused(table, &q, "mt_quantize_launch: m is 0 and ldx 300; they must be at least 1 and 300");
+    q.m = -1;
+    quantize_refused(table, &q, "mt_quantize_launch: m is -1 and ldx 300; they must be at least 0 and 300");
+    mt_table_close(table);
+}
+
+/* Without zero points their address is not looked at. */
+static void symmetric_weights_have_no_zeros(void **state) {
+    (void)state;
+    struct mt_table *table;
+    take(mt_table_open(path, 0, &table));
+    struct mt_layer layer = *mt_table_layer_at(table, 1);
+    const struct mt_activations acts = {sizeof acts, 256, 256, 256};
+    const struct mt_weights w = {
+        .size = sizeof w, .layout = MT_LAYOUT, .rows = {13, 117}, .weights = {256, 256}, .scales = {256, 256}};
+    const struct mt_gemm_operands o = {.size = sizeof o, .m = 1, .ldy = 130, .weights = &w, .x = &acts, .y = 256};
+    gemm_refused(table, &layer, &o,
+                 "mt_gemm_launch: the layer has 117 4-bit features, but their weights have a null address");
+    layer.problem.symmetric = true;
+    gemm_refused(table, &layer, &o, "mt_gemm_launch: the workspace has 0 bytes; 274432 are needed at m = 1");
     mt_table_close(table);
 }
 
@@ -429,16 +462,30 @@ static void impossible_launches_are_refused(void **state) {
     struct mt_table *table;
     take(mt_table_open(path, 0, &table));
     const struct mt_layer *layer = mt_table_layer_at(table, 0);
-    struct mt_gemm_operands good = {
-        .m = 1, .ldy = 100, .y = 256, .x = {256, 256, 256}, .workspace = 256, .workspace_bytes = 1 << 30};
-    good.weights.part[MT_PART_W4].weights = good.weights.part[MT_PART_W4].scales = good.weights.part[MT_PART_W4].zeros =
-        256;
+    const struct mt_activations acts = {sizeof acts, 256, 256, 256};
+    const struct mt_weights w = {.size = sizeof w,
+                                 .layout = MT_LAYOUT,
+                                 .rows = {0, 100},
+                                 .weights = {0, 256},
+                                 .scales = {0, 256},
+                                 .zeros = {0, 256}};
+    const struct mt_gemm_operands good = {.size = sizeof good,
+                                          .m = 1,
+                                          .ldy = 100,
+                                          .weights = &w,
+                                          .x = &acts,
+                                          .y = 256,
+                                          .workspace = 256,
+                                          .workspace_bytes = 1 << 30};
     struct mt_gemm_operands o = good;
-    o.m = 0;
-    gemm_refused(table, layer, &o, "mt_gemm_launch: m is 0 and ldy 100; they must be at least 1 and 100");
+    o.m = -1;
+    gemm_refused(table, layer, &o, "mt_gemm_launch: m is -1 and ldy 100; they must be at least 0 and 100");
     o = good;
     o.ldy = 99;
-    gemm_refused(table, layer, &o, "mt_gemm_launch: m is 1 and ldy 99; they must be at least 1 and 100");
+    gemm_refused(table, layer, &o, "mt_gemm_launch: m is 1 and ldy 99; they must be at least 0 and 100");
+    o = good;
+    o.flags = 3;
+    gemm_refused(table, layer, &o, "mt_gemm_launch: this library does not know the flags 0x2");
     o = good;
     o.workspace_bytes = mt_workspace_bytes(table, layer, 1) - 1;
     gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 270335 bytes; 270336 are needed at m = 1");
@@ -464,7 +511,12 @@ static void other_bundles_are_refused(void **state) {
     take(bundle_write(path, &changed));
     assert_int_equal(mt_table_open(path, MT_ALLOW_OTHER_GPU, &table), MT_FAILURE);
     assert_non_null(strstr(mt_error_message(), "other kernel templates"));
-    struct bundle_image spoilt[LAYERS * (TUNED + 2)];
+    changed = parts->bundle;
+    changed.fingerprint.layout = 2;
+    take(bundle_write(path, &changed));
+    assert_int_equal(mt_table_open(path, MT_ALLOW_OTHER_GPU, &table), MT_FAILURE);
+    assert_non_null(strstr(mt_error_message(), "layout 2"));
+    struct bundle_image spoilt[MOST_PARTS];
     memcpy(spoilt, parts->images, sizeof spoilt);
     spoilt[0].data = "not a kernel";
     spoilt[0].size = 12;
@@ -484,7 +536,9 @@ int main(void) {
         cmocka_unit_test(tuned_layers_are_right),
         cmocka_unit_test(other_layers_are_right),
         cmocka_unit_test(quantisation_is_compiled_where_it_lacks),
+        cmocka_unit_test(other_splits_are_right),
         cmocka_unit_test(null_addresses_are_refused),
+        cmocka_unit_test(symmetric_weights_have_no_zeros),
         cmocka_unit_test(impossible_launches_are_refused),
         cmocka_unit_test(other_bundles_are_refused),
     };

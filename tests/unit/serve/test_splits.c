@@ -42,7 +42,7 @@ static const struct bundle_entry entries[] = {
     ENTRY(1, 64, WIDE, "mixW", 5000),
     ENTRY(2, 16, A, "w4A", 50),
     ENTRY(3, 16, B, "w8B", 110),
-    ENTRY(4, 16, A, "symA", 70),
+    ENTRY(4, 16, A, "symA", 60),
     ENTRY(5, 16, B, "mixB", 300),
 };
 static const struct bundle_split_time times[] = {
