@@ -1,5 +1,6 @@
 #!/bin/bash
-# Each function of the public interface is called by a test, and the shared library exports these functions and nothing else.
+# Each function of the public interface is called by a test, and the shared library exports these functions and nothing
+# else; the header is what C and C++ programs can use.
 set -u
 . tests/cli/cases.sh
 : >"$TMPDIR/err"
@@ -17,5 +18,37 @@ result 'each function of mixtune.h is called by a test'
 exported=$(nm -D --defined-only "$BUILD/libmixtune.so" | awk '$2 == "T" || $2 == "D" || $2 == "B" || $2 == "R" { print $3 }' | sort)
 diff <(echo "$declared") <(echo "$exported") >"$TMPDIR/err" || verdict='the library exports other functions than mixtune.h has'
 result 'libmixtune.so exports what mixtune.h has'
+
+# Structs begin with their sizes, so that each can grow, and hold no other structs, which then could not.
+awk '/^struct mt_[a-z_]* \{/ { name = $2; getline; if ($0 !~ /^    size_t size;/) print name " does not begin with size_t size"; inside = 1; count++ }
+     inside && /^ +(const )?struct [a-z_]+ [^*]/ { print name " holds a struct: " $0 }
+     /^\};/ { inside = 0 }
+     END { if (count < 9) print "only " count " structs" }' "$header" >"$TMPDIR/err"
+[ -s "$TMPDIR/err" ] && verdict="$(head -1 "$TMPDIR/err"); "
+result 'each public struct begins with its size and holds no other'
+
+# As users compile it: strictly, as C and as C++, with nothing of ours beside the installed headers.
+cat >"$TMPDIR/user.c" <<'C'
+#include <mixtune.h>
+int main(void) {
+    struct mt_query query = MT_QUERY_INIT;
+    struct mt_weights weights = {.size = sizeof weights};
+    struct mt_choice choice = {.size = sizeof choice};
+    query.name = "qkv";
+    return mt_api_version() != MT_API_VERSION || query.rows8 != MT_ANY || query.dtype != MT_ANY || query.symmetric != MT_ANY ||
+           query.size != sizeof query || weights.memory || choice.config || MT_STEP_DEFAULT <= MT_STEP_NEAREST_ROWS8;
+}
+C
+sed "s/{.size = /{/" "$TMPDIR/user.c" >"$TMPDIR/user.cc" # C++17 has no designated initialisers
+include=(-I runtime -isystem "${CUDA_HOME:-/usr/local/cuda}/include")
+strict=(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+run 0 gcc -std=c11 "${strict[@]}" "${include[@]}" "$TMPDIR/user.c" -o "$TMPDIR/user" -L "$BUILD" -lmixtune
+run 0 env LD_LIBRARY_PATH="$BUILD" "$TMPDIR/user"
+result 'a strict C program compiles, links and runs'
+if command -v g++ >/dev/null; then
+    run 0 g++ -std=c++17 "${strict[@]}" -Wno-missing-field-initializers "${include[@]}" "$TMPDIR/user.cc" -o "$TMPDIR/user" -L "$BUILD" -lmixtune
+    run 0 env LD_LIBRARY_PATH="$BUILD" "$TMPDIR/user"
+    result 'so does a C++ program'
+fi
 
 finish
