@@ -553,7 +553,9 @@ static const char bytes[] =
 static const struct bundle_layer layer = {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};
 static const struct bundle_image image = {"aaaa", bytes, sizeof bytes, 128, 0, 1024};
 static const struct bundle_entry entry = {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64", "aaaa", 8123.5, BUNDLE_MEASURED};
-static const struct bundle_fallback fallback = {"sm80", "tile_n=128", "w4a8", "fp16", 128, "aaaa"};
+static const struct bundle_split_time split_time = {0, 1, "sm80", "tile_n=32", 9000, BUNDLE_MEASURED};
+static const struct bundle_build fallback = {"sm80", "tile_n=128", "w4a8", "fp16", 128, "aaaa"},
+                                 variant = {"sm80", "tile_n=64", "mixed", "fp16", 128, "aaaa"};
 static char old_bundle[] = "not a bundle, but there before";
 
 static int files_in_folder(void) {
@@ -571,11 +573,15 @@ static void put_old_bundle(void) {
 }
 
 static enum mt_status write_bundle(void) {
-    const struct bundle b = {.fingerprint = {"Example GPU", 80, 108, 0, 12040, 1300, "0123456789abcdef"},
+    const struct bundle b = {.fingerprint = {"Example GPU", 80, 108, 0, 12040, 1300, "0123456789abcdef", 1},
                              .layers = &layer,
                              .layer_count = 1,
                              .entries = &entry,
                              .entry_count = 1,
+                             .split_times = &split_time,
+                             .split_time_count = 1,
+                             .variants = &variant,
+                             .variant_count = 1,
                              .fallbacks = &fallback,
                              .fallback_count = 1,
                              .images = &image,
@@ -591,8 +597,8 @@ static enum mt_status read_bundle(void) {
 
 static void is_whole_bundle(bool succeeded) {
     if (succeeded) {
-        assert_true(back.layer_count == 1 && back.entry_count == 1 && back.fallback_count == 1 &&
-                    back.image_count == 1);
+        assert_true(back.layer_count == 1 && back.entry_count == 1 && back.split_time_count == 1 &&
+                    back.variant_count == 1 && back.fallback_count == 1 && back.image_count == 1);
         assert_string_equal(back.fingerprint.gpu, "Example GPU");
         assert_int_equal(back.images[0].size, sizeof bytes);
         assert_memory_equal(back.images[0].data, bytes, sizeof bytes);
