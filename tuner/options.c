@@ -3,6 +3,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/jit/images.h"
+#include "splits.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -169,7 +170,20 @@ const struct argp common_argp = {.options = common_table, .parser = common_parse
 
 /* ---- work ---- */
 
-enum { KEY_MODEL = 0x100, KEY_LAYERS, KEY_TP, KEY_SHAPE, KEY_M, KEY_SCHEME, KEY_GROUP, KEY_DTYPE, KEY_ROWS8 };
+enum {
+    KEY_MODEL = 0x100,
+    KEY_LAYERS,
+    KEY_TP,
+    KEY_SHAPE,
+    KEY_M,
+    KEY_SCHEME,
+    KEY_GROUP,
+    KEY_DTYPE,
+    KEY_ROWS8,
+    KEY_SPLITS,
+    KEY_POINTS,
+    KEY_FILL
+};
 
 static const struct argp_option work_table[] = {
     {"model", KEY_MODEL, "NAME", 0, "A name in configs/models/, or the path of a Hugging Face config.json", 10},
@@ -180,6 +194,16 @@ static const struct argp_option work_table[] = {
     {"m", KEY_M, "LIST", 0, "Numbers of tokens: 1,16,4096 or 1:256:x2", 11},
     {"rows8", KEY_ROWS8, "LIST", 0, "Output features of each --shape that keep 8 bits: 0,1500 (default: as --scheme)",
      10},
+    {"splits", KEY_SPLITS, "FILE", 0,
+     "A table of layer,rows8,weight: how many features of each layer keep 8 bits, and how many layers do so; a name in "
+     "configs/splits/ or a path",
+     10},
+    {"points", KEY_POINTS, "N", 0, "Of --splits measure at most N of each layer, chosen to stand for all (default: 6)",
+     10},
+    {"fill", KEY_FILL, "16|none", 0,
+     "Fill the features that keep 8 bits up to a multiple of 16, so that no padding is left in their part (default: "
+     "none)",
+     11},
     {"scheme", KEY_SCHEME, "LIST", 0,
      "w4a8, w8a8, p10 (10 % of the features of every layer keep 8 bits); w4a8-sym, p10-sym: 4-bit features have no "
      "zero "
@@ -243,6 +267,14 @@ static enum mt_status groups_add(struct work_options *o, const char *text) {
     return status;
 }
 
+static enum mt_status fill_parse(const char *text, int *out) {
+    const bool none = !strcmp(text, "none");
+    if (!none && strcmp(text, "16") != 0)
+        return fail(MT_USAGE, "--fill: `%s` is neither 16 nor none", text);
+    *out = none ? 1 : 16;
+    return MT_OK;
+}
+
 static error_t work_parse(int key, char *arg, struct argp_state *state) {
     struct work_options *o = state->input;
     switch (key) {
@@ -262,6 +294,13 @@ static error_t work_parse(int key, char *arg, struct argp_state *state) {
         return options_error(schemes_parse(arg, o->scheme, &o->scheme_count));
     case KEY_ROWS8:
         return options_error(counts_parse(arg, "--rows8", &o->rows8));
+    case KEY_SPLITS:
+        o->splits = arg;
+        return 0;
+    case KEY_POINTS:
+        return options_error(int_parse(arg, "--points", 1, 1000000, &o->points));
+    case KEY_FILL:
+        return options_error(fill_parse(arg, &o->fill));
     case KEY_GROUP:
         return options_error(groups_add(o, arg));
     case KEY_DTYPE:
@@ -274,7 +313,7 @@ static error_t work_parse(int key, char *arg, struct argp_state *state) {
 const struct argp work_argp = {.options = work_table, .parser = work_parse};
 
 void work_options_init(struct work_options *work) {
-    *work = (struct work_options){.tp = 1};
+    *work = (struct work_options){.tp = 1, .points = POINTS_USUAL, .fill = 1};
 }
 
 void work_options_release(struct work_options *work) {

@@ -45,7 +45,7 @@ extern const struct argp common_argp;
 /* --json and --quiet alone, for commands without a device; its input is a struct common_options too. */
 extern const struct argp output_argp;
 
-/* ---- what to compute: --model, --shape, --rows8, --m, --scheme, --group, --dtype ---- */
+/* ---- what to compute: --model, --shape, --rows8, --splits, --points, --fill, --m, --scheme, --group, --dtype ---- */
 enum { MAX_SHAPES = 64, MAX_SCHEMES = 16 };
 struct shape {
     int m, n, k; /* m = 0: taken from --m */
@@ -58,6 +58,9 @@ struct work_options {
     int shape_count;
     struct int_list m, group;
     struct int_list rows8; /* of each --shape */
+    const char *splits;    /* a table of splits, NULL (splits.h) */
+    int points;            /* how many of them at most are tuned of each layer */
+    int fill;              /* features in 8 bits are filled up to a multiple; 1: as chosen */
     struct scheme scheme[MAX_SCHEMES];
     int scheme_count;
     enum dtype dtype[2];

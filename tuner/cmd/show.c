@@ -1,8 +1,10 @@
-/* mixtune show: the winners of a database, the peers beside them, all its measurements, or what failed. */
+/* mixtune show: the winners of a database, the peers beside them, all its measurements, what
+ * failed, or what a smaller sweep would have cost. */
 #include "cmd.h"
 #include "runtime/base/log.h"
 #include "tuner/report/files.h"
 #include "tuner/report/query.h"
+#include "tuner/report/regret.h"
 #include "tuner/report/rows.h"
 #include "tuner/report/t4.h"
 #include "tuner/report/tables.h"
@@ -15,10 +17,11 @@ enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_T4 };
 struct show {
     struct query_options query;
     enum format format;
-    bool all, failed, floor, peers;
+    bool all, failed, floor, peers, regret;
+    const char *splits;
 };
 
-enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR, KEY_PEERS };
+enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR, KEY_PEERS, KEY_REGRET, KEY_SPLITS };
 
 static const struct argp_option show_table[] = {
     {"format", KEY_FORMAT, "FORMAT", 0,
@@ -34,6 +37,12 @@ static const struct argp_option show_table[] = {
      "bytes that "
      "must move and the multiplications that must be done; and what is known of the gap",
      20},
+    {"regret", KEY_REGRET, NULL, 0,
+     "What it would have cost to tune a few splits of each layer and to choose for the others by those, as a bundle "
+     "does: of a database in which every split was tuned",
+     20},
+    {"splits", KEY_SPLITS, "FILE", 0,
+     "With --regret only the splits of this table, with their weights (default: all that were tuned, alike)", 20},
     {0},
 };
 
@@ -66,6 +75,12 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_FLOOR:
         o->floor = true;
+        return 0;
+    case KEY_REGRET:
+        o->regret = true;
+        return 0;
+    case KEY_SPLITS:
+        o->splits = arg;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -110,11 +125,43 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
     return MT_OK;
 }
 
+static enum mt_status print_regret(struct store *store, const struct show *o) {
+    const bool json = o->format == FORMAT_JSON || o->query.common.json;
+    struct split_table table = {0};
+    struct rows rows = {0};
+    struct str out = {0};
+    enum mt_status status = o->splits ? split_table_read(o->splits, &table) : MT_OK;
+    if (!status)
+        status = regret_splits(store_handle(store), o->splits ? &table : NULL, &rows);
+    if (!status && !rows.count)
+        status = query_nothing(&o->query, "splits with winners");
+    if (!status && json)
+        rows_print_json(&rows, &out);
+    else if (!status && o->format == FORMAT_CSV)
+        rows_print_csv(&rows, &out);
+    else if (!status)
+        regret_print(&rows, &out);
+    fwrite(str_text(&out), 1, out.length, stdout);
+    str_release(&out);
+    rows_release(&rows);
+    split_table_release(&table);
+    return status;
+}
+
 static enum mt_status show(const struct show *o) {
     struct store *store;
+    if (o->splits && !o->regret)
+        return fail(MT_USAGE, "--splits belongs to --regret; of other tables --rows8 chooses rows");
+    if (o->regret && o->format == FORMAT_T4)
+        return fail(MT_USAGE, "--format t4 has measurements only; with --regret take table, json or csv");
     enum mt_status status = query_open(&o->query, &store);
     if (status != MT_OK)
         return status;
+    if (o->regret) {
+        status = print_regret(store, o);
+        store_close(store);
+        return status;
+    }
     if (o->format == FORMAT_T4) {
         status = print_t4(store, o);
         store_close(store);
