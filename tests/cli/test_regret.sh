@@ -48,6 +48,17 @@ expect '^.*200x300: 1 of 1 splits are tuned' err
     verdict+=" not four winners of mixed splits; "
 result 'four splits of ten are tuned, and the sweep says for whom'
 
+# A search measures other configurations at every split: each winner has a time at the neighbouring mixed ones all the same.
+run 0 sweep "$TMPDIR/search" --points 8 --strategy sample --max-configs 2
+expect '^[1-9][0-9]* winners of splits were measured at the neighbouring splits too' err
+sqlite3 "$TMPDIR/search" "WITH place AS (SELECT *, row_number() OVER (PARTITION BY m ORDER BY rows8) AS number FROM winner WHERE layer = '400x300' AND scheme = 'mixed')
+    SELECT a.rows8, a.m, b.rows8, EXISTS (SELECT 1 FROM current AS c WHERE c.layer_id = a.layer_id AND c.scheme = 'mixed' AND c.rows8 = b.rows8 AND c.m = a.m
+        AND c.config_id = a.config_id AND c.outcome = 'ok')
+    FROM place AS a JOIN place AS b ON b.m = a.m AND abs(a.number - b.number) = 1" >"$TMPDIR/crosses"
+[ "$(wc -l <"$TMPDIR/crosses")" = 20 ] || verdict+=" $(wc -l <"$TMPDIR/crosses") pairs of neighbours, not 2 x 2 x 5; "
+! grep -q '|0$' "$TMPDIR/crosses" || verdict+=" winners without a time at a neighbour: $(grep -v '|1$' "$TMPDIR/crosses" | tr '\n' ' '); "
+result 'winners of a search are timed at their neighbours'
+
 run 0 sweep "$db" --points 10 --fill 16
 [ "$(numbers "$db" 400x300)" = '0 16 32 48 96 112 208 224 336 400' ] || verdict+=" measured $(numbers "$db" 400x300); "
 expect 'rows8 0 \(stands for 1\), 16 \(stands for 1\), 32 \(stands for 3\)' err

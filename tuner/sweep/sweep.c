@@ -1,6 +1,7 @@
 /* A sweep is one sentence: read the space, compile, verify, time, record, promote. Verifying and timing one candidate
  * is worker_measure(), for it needs nothing but the candidate and the device, and may end its process. */
 #include "sweep.h"
+#include "crosses.h"
 #include "lock.h"
 #include "quarantine.h"
 #include "rounds.h"
@@ -277,6 +278,42 @@ static enum mt_status finals(struct sweep *s) {
     return status;
 }
 
+static enum mt_status time_crosses(struct sweep *s, const struct plan *crosses, int *good) {
+    enum mt_status status = binaries_compile(&s->binaries, s->dev, true);
+    for (int i = 0; i < crosses->count && !status && !(status = must_stop(s, order_total(s->order))); i++) {
+        const struct candidate *candidate = &crosses->item[i];
+        struct measured measured;
+        if (s->binaries.item[candidate->binary].status == MT_NO_DEVICE)
+            continue; /* its kernel cannot be had here */
+        if ((status = begin_batch(s, candidate)))
+            break;
+        s->best_item = candidate->item;
+        s->best_ns = 0;
+        if (!(status = run(s, candidate, &measured))) {
+            *good += measured.outcome == OUTCOME_OK;
+            status = record(s, candidate, &measured);
+            measured_release(&measured);
+        }
+    }
+    return status;
+}
+
+/* A search chooses other candidates at every problem. The winners of neighbouring splits are added, so that a split
+ * between them can compare the two. One that is better there wins there too, and goes on to the next split. */
+static enum mt_status cross_times(struct sweep *s) {
+    enum mt_status status = MT_OK;
+    for (int good = 1, all = 0; good && !status; all += good) {
+        struct plan crosses;
+        good = 0;
+        if (!(status = crosses_plan(&crosses, &s->workload, s->dev, &s->binaries, s->store)))
+            status = time_crosses(s, &crosses, &good);
+        plan_release(&crosses);
+        if (!good && all)
+            log_info("%d winners of splits were measured at the neighbouring splits too", all);
+    }
+    return status;
+}
+
 /* Winners are never stored: the store derives them from what was recorded. */
 static enum mt_status promote(struct sweep *s) {
     return winners_print(s->store, s->dev, &s->workload, s->options->common.json);
@@ -315,7 +352,7 @@ enum mt_status sweep_run(const struct sweep_options *options) {
     if ((status = workload_init(&s.workload, &options->work)) || (status = read_space(&s)) ||
         (status = open_device(&s)) || (status = fit_space(&s)) || (status = open_store(&s)) ||
         (status = lock_device(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
-        (status = verify_time_record(&s)) || (status = finals(&s)))
+        (status = verify_time_record(&s)) || (status = finals(&s)) || (status = cross_times(&s)))
         goto out;
     status = promote(&s);
 out:
