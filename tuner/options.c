@@ -200,9 +200,10 @@ static const struct argp_option work_table[] = {
      10},
     {"points", KEY_POINTS, "N", 0, "Of --splits measure at most N of each layer, chosen to stand for all (default: 6)",
      10},
-    {"fill", KEY_FILL, "16|none", 0,
-     "Fill the features that keep 8 bits up to a multiple of 16, so that no padding is left in their part (default: "
-     "none)",
+    {"fill", KEY_FILL, "N", 0,
+     "16: fill the features that keep 8 bits up to a multiple of 16, so that their part has no padding; none "
+     "(default): "
+     "as chosen",
      11},
     {"scheme", KEY_SCHEME, "LIST", 0,
      "w4a8, w8a8, p10 (10 % of the features of every layer keep 8 bits); w4a8-sym, p10-sym: 4-bit features have no "
