@@ -75,7 +75,7 @@ static enum turn run_warp(struct warp *w) {
     uint64_t end = w->count.warp_instructions + WARP_QUANTUM, most = run->launch->max_warp_instructions;
     int polling = 0;
     own->polls = 0;
-    while (!run->stop && split_choose(w)) {
+    while (!run->stop && split_pick(w)) {
         run_split(w, SLICE);
         if (own->polls >= POLL_LIMIT) {
             own->polls = 0;

@@ -55,7 +55,7 @@ static bool runs_before(const struct warp_private *own, const struct split *a, c
     return depth_a != depth_b ? depth_a > depth_b : a->pc < b->pc;
 }
 
-bool split_choose(struct warp *w) {
+bool split_pick(struct warp *w) {
     struct warp_private *own = w->own;
     merge_splits(own);
     int best = -1, parked = -1, waiting = 0;
