@@ -39,7 +39,7 @@ static void take_apart(const struct quant_layer *layer, struct foreign *out) {
             memcpy(out->codes + column * 300, part->q + row * layer->k_padded, 300);
             for (int g = 0; g < 5; g++) {
                 out->scales[g * 100 + column] = part->scales[g * part->padded_rows + row];
-                out->zeros[g * 100 + column] = part->zeros[g * part->padded_rows + row];
+                out->zeros[g * 100 + column] = (uint8_t)quant_zero(part, (size_t)(g * part->padded_rows + row));
             }
         }
     }
