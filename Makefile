@@ -49,7 +49,7 @@ COMPARE := $(wildcard tests/gpu/compare*.c)
 CLIT  := $(wildcard tests/cli/test_*.sh)
 BENCH := $(wildcard tests/bench/bench_*.c)
 # What `make test` runs once more under AddressSanitizer and UBSan: what takes seconds there, and not minutes.
-SANITIZED := $(UNIT) $(filter-out $(patsubst %,tests/device/test_%.c,families faults_shared faults_sm90),$(DEVT))
+SANITIZED := $(UNIT) $(filter-out $(patsubst %,tests/device/test_%.c,families faults_shared faults_sm90 splits),$(DEVT))
 SANITIZED_CLI := $(patsubst %,tests/cli/test_%.sh,correlate errors finals merge real replay report sweep)
 # What the sources take in as text (runtime/base/embed.h): the compiler does not list these as dependencies.
 EMBEDDED  := $(filter-out %.md db/current.sql,$(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*))

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const schemes[] = {"w4a8", "w8a8", "p20"};
+static const char *const schemes[] = {"w4a8", "w8a8", "p20", "w4a8-sym", "p20-sym"};
 enum { SCHEMES = sizeof schemes / sizeof *schemes };
 
 struct item {

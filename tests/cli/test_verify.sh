@@ -26,9 +26,12 @@ for group in 64 128 256; do
     right "groups of $group in $type, every promotion, zero point, order and split" $((group < 256 ? 212 : 78)) "${soft[@]}" --all --space proof-sm80 \
         "${shapes[@]}" --group $group --scheme w4a8,w8a8 --dtype $type --bias
 done
+right "symmetric weights, every promotion, order and split" 60 "${soft[@]}" --all --space proof-sm80 "${shapes[@]}" --scheme w4a8-sym --bias
 right "a mixed layer, with every tile of the quick spaces" 28 "${soft[@]}" --all --space quick-sm80-decode,quick-sm80-prefill --shape 33,257,300 \
     --scheme p20
 right "every way to share the tiles of a mixed layer" 50 "${soft[@]}" --all --space proof-sm80-tiles --shape 33,257,300 --scheme p20
+right "none, one, and a few features in 8 bits, the others symmetric" 100 "${soft[@]}" --all --space proof-sm80-tiles --shape 33,257,300 \
+    --scheme w4a8-sym --rows8 0,1,17
 right "the fp16 baseline, every pair of knobs, in parts along K too" 56 "${soft[@]}" --all --space proof-f16 --shape 390,136,1100 --dtype fp16,bf16
 right "the fp16 baseline at ragged edges" 10 "${soft[@]}" --all --space proof-f16 --shape 33,257,129 --bias
 right "tall and wide, as a model has it" 2 "${soft[@]}" --shape 17,4096,4096 --scheme w4a8
