@@ -101,10 +101,35 @@ static void every_split(void **state) {
     device_close(&dev);
 }
 
+/* The problem on which a configuration is proved has as large a share in 8 bits, and each part that the real one has. */
+static void proofs_keep_both_parts(void **state) {
+    (void)state;
+    static const struct {
+        int n, rows8, proof_n, proof_rows8;
+    } shares[] = {{4096, 0, 280, 0},      {4096, 1, 280, 1},
+                  {4096, 15, 280, 1},     {4096, 410, 280, 28},
+                  {4096, 4095, 280, 279}, {4096, 4096, 280, 280},
+                  {17, 16, 273, 256},     {1, 1, 273, 273},
+                  {1 << 24, 1, 280, 1},   {(1 << 24) - 1, (1 << 24) - 2, 273, 272}};
+    struct config config;
+    config_default(family_find("sm80"), &config);
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        struct problem small;
+        const struct problem p = {.m = 64, .n = shares[i].n, .k = 4096, .group = 128, .rows8 = shares[i].rows8};
+        proof_problem(&config, &p, &small);
+        assert_int_equal(problem_check(&small), MT_OK);
+        assert_int_equal(small.n, shares[i].proof_n);
+        assert_int_equal(small.rows8, shares[i].proof_rows8);
+        assert_string_equal(problem_scheme(&small), problem_scheme(&p));
+    }
+}
+
 int main(void) {
-    struct CMUnitTest tests[sizeof cases / sizeof *cases];
-    char names[sizeof cases / sizeof *cases][64];
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    enum { CASES = sizeof cases / sizeof *cases };
+    struct CMUnitTest tests[CASES + 1];
+    char names[CASES][64];
+    tests[CASES] = (struct CMUnitTest)cmocka_unit_test(proofs_keep_both_parts);
+    for (size_t i = 0; i < CASES; i++) {
         snprintf(names[i], sizeof names[i], "%s on %s, groups of %d", cases[i].family, cases[i].device, cases[i].group);
         tests[i] = (struct CMUnitTest){names[i], every_split, NULL, NULL, (void *)(uintptr_t)&cases[i]};
     }
