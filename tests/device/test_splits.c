@@ -25,6 +25,8 @@ static const struct split_case cases[] = {
      "tile_n=64,tile_m=8,stages=3,promote=0,order=0", "tile_n=64,tile_m=8,stages=3,promote=1,zero=1,order=0"},
     {"a100-sxm-80g", "sm80", 256, "tile_n=64,tile_m=24,stages=2,promote=1", "tile_n=64,tile_m=16,stages=2",
      "tile_n=64,tile_m=16,stages=2,zero=1"},
+    {"h100-sxm", "sm80", 128, "tile_n=64,tile_m=24,stages=3,promote=1", "tile_n=64,tile_m=8,stages=3,promote=0",
+     "tile_n=64,tile_m=8,stages=3,zero=1"},
     {"h100-sxm", "sm90", 64, "blocks=1,blocks8=2,tile_m=8,stages=4,consumers=2,ctas=1", "tile_m=16,stages=4",
      "tile_m=16,stages=4,zero=1"},
     {"h100-sxm", "sm90", 128, "blocks=2,blocks8=1,tile_m=16,stages=4,consumers=1,cluster=2,store=1,promote=0",
