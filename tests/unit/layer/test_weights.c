@@ -167,6 +167,36 @@ static void other_zero_points_are_refused(void **state) {
     checkpoint_release(&c);
 }
 
+/* ---- ordinary weights ---- */
+
+static uint64_t fold(uint64_t hash, const void *bytes, size_t count) { /* FNV-1a */
+    for (size_t i = 0; i < count; i++)
+        hash = (hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3;
+    return hash;
+}
+
+/* What packed files hold stays: the hash is from when scales stopped at 2^-14. */
+static void ordinary_weights_keep_their_bits(void **state) {
+    (void)state;
+    struct problem p = {.m = 1, .n = 40, .k = 300, .group = 128, .rows8 = 13};
+    struct quant_layer layer;
+    float w[40 * 300];
+    for (int at = 0; at < 40 * 300; at++) /* between -0.5 and 0.5, and shares of it */
+        w[at] = ldexpf((float)(at * 7919 % 10007) / 10007 - 0.5f, -(at / 300 % 4));
+    assert_int_equal(quant_layer_init(&layer, &p, w, NULL), MT_OK);
+    uint64_t hash = 0xcbf29ce484222325;
+    for (int i = 0; i < MT_PARTS; i++) {
+        const struct quant_part *part = &layer.part[i];
+        const size_t count = (size_t)layer.groups * (size_t)part->padded_rows;
+        hash = fold(hash, part->packed, packed_bytes(part->bits, part->padded_rows, layer.k_padded));
+        hash = fold(hash, part->scales, count * sizeof *part->scales);
+        hash = fold(hash, part->columns, (size_t)part->rows * sizeof *part->columns);
+        hash = part->bits == 4 ? fold(hash, part->zeros, count) : hash;
+    }
+    assert_int_equal(hash, 0xfcf6638018535b91);
+    quant_layer_release(&layer);
+}
+
 /* ---- small weights ---- */
 
 /* Root mean square error over that of the weights. */
@@ -299,6 +329,7 @@ int main(void) {
         cmocka_unit_test(symmetric_weights_follow_the_formula),
         cmocka_unit_test(symmetric_layers_have_the_bytes_of_eights),
         cmocka_unit_test(other_zero_points_are_refused),
+        cmocka_unit_test(ordinary_weights_keep_their_bits),
         cmocka_unit_test(small_weights_keep_their_bits),
         cmocka_unit_test(scales_are_rounded_to_the_nearest_subnormal),
         cmocka_unit_test(random_layers_choose_their_wide_features),
