@@ -49,7 +49,7 @@ static void check(const struct given *given, const struct problem *p) {
             struct kernel kernel;
             str_printf(&text, "%s,promote=%d,zero=%d", both[i].config, promote, problem_has_zeros(p) && promote == 1);
             kernel_of(&dev, both[i].family, text.data, false, p, &kernel);
-            const uint64_t got = right_bits(&proof, &kernel);
+            const uint64_t got = right_bits(&proof, &kernel, true);
             assert_true(bits == 0 || got == bits);
             bits = got;
             kernel_unload(&dev, &kernel);

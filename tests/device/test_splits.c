@@ -55,18 +55,31 @@ static void proof_of(struct device *dev, const struct problem *p, bool eights, s
         fail_msg("%s", fail_message());
 }
 
+/* The kernel of a mixed layer where tiles are shared along K: partial sums are as large as the larger tile of both. */
+static void shared_along_k(struct device *dev, const struct split_case *c, struct proof *proof) {
+    struct str text = {0};
+    struct kernel kernel;
+    str_printf(&text, "%s,split_k=2", c->mixed);
+    kernel_of(dev, c->family, text.data, true, &proof->problem, &kernel);
+    right_bits(proof, &kernel, false);
+    kernel_unload(dev, &kernel);
+    str_release(&text);
+}
+
 /* Runs the kernels that can compute what `proof` asks for; all give the same bits. */
 static uint64_t bits_of(struct device *dev, const struct split_case *c, struct proof *proof,
                         const struct kernel *mixed) {
     const struct problem *p = &proof->problem;
-    const uint64_t bits = right_bits(proof, mixed);
+    const uint64_t bits = right_bits(proof, mixed, true);
     const bool zeros = problem_has_zeros(p);
     for (int i = 0; (p->rows8 == 0 || p->rows8 == p->n) && i < 1 + zeros; i++) {
         struct kernel uniform;
         kernel_of(dev, c->family, i ? c->start : c->uniform, false, p, &uniform);
-        assert_true(right_bits(proof, &uniform) == bits);
+        assert_true(right_bits(proof, &uniform, true) == bits);
         kernel_unload(dev, &uniform);
     }
+    if (p->rows8 == 0 || p->rows8 == 1 || p->rows8 == p->n)
+        shared_along_k(dev, c, proof);
     return bits;
 }
 
