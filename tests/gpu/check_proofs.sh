@@ -62,7 +62,7 @@ prove() { # family, options of its proofs
     for line in "${odd[@]}"; do
         read -r shape group dtype <<<"$line"
         verify "$1" "$1 $shape" "${@:2}" --shape "$shape" --scheme w4a8,w8a8 --group "$group" --dtype "$dtype" --bias
-        verify "$1" "$1 mixed $shape" --family "$1" --shape "$shape" --scheme p10,p50 --group "$group" --dtype "$dtype"
+        verify "$1" "$1 mixed $shape" --family "$1" --shape "$shape" --scheme p10,p50-sym,w4a8-sym --group "$group" --dtype "$dtype"
     done
     for shape in "${plain[@]}"; do
         verify "$1" "$1 $shape" "${@:2}" --shape "$shape" --scheme w4a8,w8a8

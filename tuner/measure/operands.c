@@ -12,7 +12,7 @@ enum { L2_MULTIPLE = 3 };
 /* What a buffer is filled with. */
 enum content {
     RANDOM_BYTES,
-    RANDOM_CODES, /* int8 without -128, which no quantisation makes */
+    RANDOM_CODES, /* int8 without -128, which no quantisation of activations makes */
     RANDOM_F16,
     RANDOM_BF16,
     RANDOM_SCALE16,
@@ -179,8 +179,7 @@ static enum mt_status init_part(struct operands *o, int part) {
     if (rows == 0)
         return MT_OK;
     if ((status = random_copies(&o->weight_memory, o->dev, &o->weights[part], o->weight_sets,
-                                packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p)),
-                                part == MT_PART_W8 ? RANDOM_CODES : RANDOM_BYTES)) ||
+                                packed_bytes(part == MT_PART_W8 ? 8 : 4, rows, problem_k_padded(p)), RANDOM_BYTES)) ||
         (status =
              random_copies(&o->weight_memory, o->dev, &o->scales[part], o->weight_sets, per_group * 2, RANDOM_SCALE16)))
         return status;
