@@ -15,7 +15,7 @@ CC := gcc
 endif
 
 VERSION := $(shell sed -n 's/^#define MIXTUNE_VERSION "mixtune \(.*\)"/\1/p' tuner/options.h)
-ABI     := 0
+ABI     := 2
 
 Q := $(if $(filter 1,$(V)),,@)
 ifeq ($(MAKELEVEL),0)
