@@ -293,6 +293,7 @@ static const struct mt_layer *layer_split(struct mt_table *table, const struct m
     query.group = info.group;
     query.dtype = (int)info.dtype;
     query.rows8 = rows8;
+    query.symmetric = info.rows8 < info.n ? info.symmetric : MT_ANY;
     mixtune_check(mt_table_layer_named(table, &query, &layer), "the layer with this many features in 8 bits");
     return layer;
 }

@@ -73,20 +73,41 @@ static int add_binary(struct draft *d, const struct config *config, const struct
 
 /* A problem of the row's layer with all its features in 4 bits, all in 8, or both. False if it cannot be. */
 static bool formats_of(const struct problem *p, int formats, struct problem *out) {
+    const int width = formats % DRAFT_WIDTHS;
     *out = *p;
-    out->rows8 = formats == 0 ? 0 : formats == 1 ? p->n : p->n / 2;
-    return formats < 2 || p->n > 1;
+    out->rows8 = width == 0 ? 0 : width == 1 ? p->n : p->n / 2;
+    out->symmetric = formats >= DRAFT_WIDTHS;
+    return width < 2 || p->n > 1;
+}
+
+/* Whether row `r` is a split of the layer of `row`. */
+static bool is_sibling(const struct draft *d, int r, int row, const struct problem *p, struct problem *q) {
+    static const char *const layer[] = {"model", "tp", "layer", "n", "k", "group_size", "dtype", NULL};
+    return rows_same(d->rows, r, row, layer) && rows_problem(d->rows, r, q) == MT_OK && split_siblings(p, q);
+}
+
+/* Whether a row's layer has splits with such 4-bit features. Where all features have 8 bits its siblings tell: with
+ * zero points, unless there are only others. */
+static bool has_symmetry(const struct draft *d, int row, const struct problem *p, bool symmetric) {
+    bool seen[2] = {false, false};
+    if (p->rows8 < p->n)
+        return p->symmetric == symmetric;
+    for (int r = 0; r < d->rows->count; r++) {
+        struct problem q;
+        if (is_sibling(d, r, row, p, &q) && q.rows8 < q.n)
+            seen[q.symmetric] = true;
+    }
+    return seen[symmetric] || (!symmetric && !seen[1]);
 }
 
 /* The numbers of 8-bit features that take their kernels from a row's layer: those between the next lower and the next
  * higher tuned one, `low` .. `high`. */
-static void split_reach(const struct draft *d, int row, const struct problem *p, int *low, int *high) {
-    static const char *const layer[] = {"model", "tp", "layer", "n", "k", "group_size", "dtype", NULL};
+static void split_reach(const struct draft *d, int row, const struct problem *p, bool symmetric, int *low, int *high) {
     *low = 0;
     *high = p->n;
     for (int r = 0; r < d->rows->count; r++) {
         struct problem q;
-        if (!rows_same(d->rows, r, row, layer) || rows_problem(d->rows, r, &q) != MT_OK || !split_siblings(p, &q))
+        if (!is_sibling(d, r, row, p, &q) || (q.rows8 < q.n && q.symmetric != symmetric))
             continue;
         if (q.rows8 < p->rows8 && q.rows8 >= *low)
             *low = q.rows8 + 1;
@@ -104,16 +125,17 @@ static void collect_variants(struct draft *d, int row, const struct config *winn
                                        .smem_per_sm = 228 << 10,
                                        .regs_per_sm = 65536,
                                        .threads_per_sm = 2048};
-    int low, high;
-    split_reach(d, row, p, &low, &high);
     for (int i = 0; i < DRAFT_FORMATS; i++) {
+        const bool symmetric = i >= DRAFT_WIDTHS;
         struct config config = *winner;
         struct problem q;
-        int *variant = &d->variant[row * DRAFT_FORMATS + i];
+        int low, high, *variant = &d->variant[row * DRAFT_FORMATS + i];
         *variant = -1;
-        if (!formats_of(p, i, &q) || !strcmp(problem_scheme(&q), problem_scheme(p)))
+        if (!formats_of(p, i, &q) || !strcmp(problem_scheme(&q), problem_scheme(p)) ||
+            !has_symmetry(d, row, p, symmetric))
             continue;
-        const bool reached = i == 0 ? low == 0 : i == 1 ? high == p->n : low < p->n && high > 0;
+        split_reach(d, row, p, symmetric, &low, &high);
+        const bool reached = q.rows8 == 0 ? low == 0 : q.rows8 == q.n ? high == p->n : low < p->n && high > 0;
         config_adapt(&config, &q);
         if (reached && config_fit(&config, &q, &most))
             *variant = add_binary(d, &config, &q);
@@ -140,7 +162,7 @@ static enum mt_status collect_binaries(struct draft *d) {
         collect_variants(d, r, &config, &p);
         config_default(family, &config);
         for (int i = 0; i < DRAFT_FORMATS; i++)
-            if (formats_of(&p, i, &q))
+            if (formats_of(&p, i, &q) && has_symmetry(d, r, &p, q.symmetric))
                 add_binary(d, &config, &q);
     }
     return MT_OK;
@@ -182,7 +204,7 @@ static enum mt_status add_defaults(struct draft *d, int row) {
     enum mt_status status = rows_problem(d->rows, row, &p);
     config_default(family_of(d, row), &config);
     for (int i = 0; status == MT_OK && i < DRAFT_FORMATS; i++) {
-        if (!formats_of(&p, i, &q))
+        if (!formats_of(&p, i, &q) || !has_symmetry(d, row, &p, q.symmetric))
             continue;
         const struct binary *b = &d->binaries.item[binaries_add(&d->binaries, &config, &q)];
         struct str text = {0};

@@ -6,8 +6,8 @@
 #include "tuner/plan/binaries.h"
 #include "tuner/report/rows.h"
 
-/* What kernels can be built for: one width, or both. */
-enum { DRAFT_FORMATS = 3 };
+/* What kernels can be built for: 4 bits, 8 bits or both, with zero points; and the same without. */
+enum { DRAFT_WIDTHS = 3, DRAFT_FORMATS = 2 * DRAFT_WIDTHS };
 
 /* Everything that a bundle points to while it is put together. */
 struct draft {
