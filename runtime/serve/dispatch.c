@@ -11,6 +11,9 @@
  * while the sums behind them may hold anything. A launch with more tiles fills the GPU without splitting K. */
 #define COUNTERS_BYTES ((size_t)256 << 10)
 
+/* Every index of a launch is an int, with room for padding: as problem_check() has it. */
+#define MOST_TOKENS (1 << 24)
+
 #define TABLE_FLAGS  ((unsigned)(MT_ALLOW_CUBLAS | MT_ALLOW_OTHER_GPU | MT_BATCH_INVARIANT))
 #define LAUNCH_FLAGS ((unsigned)MT_PROGRAMMATIC)
 
@@ -224,6 +227,7 @@ static size_t slot_partials(const struct mt_layer *layer, const struct slot *slo
 
 size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max) {
     size_t most = 0;
+    m_max = m_max < MOST_TOKENS ? m_max : MOST_TOKENS;
     for (int i = 0; i < layer->slot_count && layer->slots[i].from <= m_max; i++) {
         int to = i + 1 < layer->slot_count && layer->slots[i + 1].from <= m_max ? layer->slots[i + 1].from - 1 : m_max;
         size_t partials = slot_partials(layer, &layer->slots[i], table->limits.sm_count, to);
@@ -277,9 +281,9 @@ static enum mt_status activations_take(struct mt_activations *own, const struct 
 
 static enum mt_status operands_take(const struct mt_layer *layer, struct gemm_operands *g) {
     const struct mt_gemm_operands *o = &g->o;
-    if (o->m < 0 || o->ldy < layer->problem.n)
-        return fail(MT_USAGE, "mt_gemm_launch: m is %d and ldy %d; they must be at least 0 and %d", o->m, o->ldy,
-                    layer->problem.n);
+    if (o->m < 0 || o->m > MOST_TOKENS || o->ldy < layer->problem.n)
+        return fail(MT_USAGE, "mt_gemm_launch: m is %d and ldy %d; they must be 0 to %d, and at least %d", o->m, o->ldy,
+                    MOST_TOKENS, layer->problem.n);
     if (!o->y)
         return fail(MT_USAGE, "mt_gemm_launch: the address of y is null");
     enum mt_status status = activations_take(&g->x, o->x, "mt_gemm_launch");
@@ -333,9 +337,9 @@ enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_
     enum mt_status status = sized_take(&o, sizeof o, given, "mt_quantize_operands");
     if (status != MT_OK || o.m == 0)
         return status;
-    if (o.m < 0 || o.ldx < layer->problem.k)
-        return fail(MT_USAGE, "mt_quantize_launch: m is %d and ldx %d; they must be at least 0 and %d", o.m, o.ldx,
-                    layer->problem.k);
+    if (o.m < 0 || o.m > MOST_TOKENS || o.ldx < layer->problem.k)
+        return fail(MT_USAGE, "mt_quantize_launch: m is %d and ldx %d; they must be 0 to %d, and at least %d", o.m,
+                    o.ldx, MOST_TOKENS, layer->problem.k);
     if (!o.x)
         return fail(MT_USAGE, "mt_quantize_launch: the address of x is null");
     status = activations_take(&out, o.out, "mt_quantize_launch");

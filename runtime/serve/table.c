@@ -23,7 +23,7 @@ int layer_slot(const struct mt_layer *layer, int m) {
 
 /* Time at m over time at the tuned M, for a kernel that works through its tokens tile by tile. */
 static double slot_growth(const struct slot *slot, int m) {
-    int tuned = (slot->m + slot->tile - 1) / slot->tile, tiles = (m + slot->tile - 1) / slot->tile;
+    int tuned = (slot->m - 1) / slot->tile + 1, tiles = (m - 1) / slot->tile + 1;
     return (double)tiles / tuned;
 }
 
@@ -131,10 +131,10 @@ int image_index(const struct bundle *bundle, const char *hash) {
 static enum mt_status image_claim(struct mt_table *table, const char *hash, const char *family) {
     struct table_image *image = &table->images[image_index(&table->bundle, hash)];
     const struct family *found = family_find(family);
-    if (!found && strcmp(family, "quantize") != 0)
+    if ((!found || !found->quantised) && strcmp(family, "quantize") != 0)
         return fail(MT_FAILURE,
-                    "the bundle has a kernel of family %s, which this library does not know: export it again with "
-                    "this version",
+                    "the bundle has a kernel of family %s, of which this library knows no quantised ones: export it "
+                    "again with this version",
                     family);
     if (image->used && image->family != found)
         return fail(MT_FAILURE, "the bundle has one kernel image for two families");
@@ -177,6 +177,11 @@ static enum mt_status layer_build(struct mt_table *table, int index) {
         struct slot slot, *last = layer->slot_count ? &layer->slots[layer->slot_count - 1] : NULL;
         if (entry->layer != index)
             continue;
+        p->m = entry->m;
+        status = problem_check(p);
+        p->m = 0;
+        if (status != MT_OK)
+            return status;
         bool modelled = entry->origin == BUNDLE_MODELLED;
         if (entry->kind == BUNDLE_CUBLAS) {
             /* Comes after the kernel of the same M. */

@@ -433,10 +433,11 @@ static void null_addresses_are_refused(void **state) {
     quantize_refused(table, &q, "mt_quantize_launch: the address of x is null");
     q.x = 256;
     q.ldx = 299;
-    quantize_refused(table, &q, "mt_quantize_launch: m is 1 and ldx 299; they must be at least 0 and 300");
+    quantize_refused(table, &q, "mt_quantize_launch: m is 1 and ldx 299; they must be 0 to 16777216, and at least 300");
     q.ldx = 300;
     q.m = -1;
-    quantize_refused(table, &q, "mt_quantize_launch: m is -1 and ldx 300; they must be at least 0 and 300");
+    quantize_refused(table, &q,
+                     "mt_quantize_launch: m is -1 and ldx 300; they must be 0 to 16777216, and at least 300");
     mt_table_close(table);
 }
 
@@ -479,10 +480,14 @@ static void impossible_launches_are_refused(void **state) {
                                           .workspace_bytes = 1 << 30};
     struct mt_gemm_operands o = good;
     o.m = -1;
-    gemm_refused(table, layer, &o, "mt_gemm_launch: m is -1 and ldy 100; they must be at least 0 and 100");
+    gemm_refused(table, layer, &o, "mt_gemm_launch: m is -1 and ldy 100; they must be 0 to 16777216, and at least 100");
+    o = good;
+    o.m = (1 << 24) + 1;
+    gemm_refused(table, layer, &o,
+                 "mt_gemm_launch: m is 16777217 and ldy 100; they must be 0 to 16777216, and at least 100");
     o = good;
     o.ldy = 99;
-    gemm_refused(table, layer, &o, "mt_gemm_launch: m is 1 and ldy 99; they must be at least 0 and 100");
+    gemm_refused(table, layer, &o, "mt_gemm_launch: m is 1 and ldy 99; they must be 0 to 16777216, and at least 100");
     o = good;
     o.flags = 3;
     gemm_refused(table, layer, &o, "mt_gemm_launch: this library does not know the flags 0x2");

@@ -1,6 +1,7 @@
 /* Dispatch without a device: which kernel a table answers with, and where from. */
 #include "runtime/base/str.h"
 #include "runtime/serve/table.h"
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -138,6 +139,7 @@ static void every_step_says_which_it_is(void **state) {
     assert_true(c.expected_ns == 800000);
     c = lookup(table, qkv, 4097); /* one token more is one tile more */
     assert_true(fabs(c.expected_ns - 400000 * 129 / 128.0) < 1e-6);
+    assert_true(lookup(table, qkv, INT_MAX).expected_ns > 1e11);
     c = lookup(table, qkv, 1088); /* near the lower one, and whole tiles */
     assert_int_equal(c.tuned_m, 1024);
 
@@ -594,6 +596,18 @@ static void other_devices_and_bundles_are_refused(void **state) {
     assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
     assert_non_null(strstr(fail_message(), "sm999"));
     assert_null(table);
+    sample_init(&s);
+    s.entries[3].family = "f16"; /* its arguments are others */
+    s.entries[3].image_hash = "c";
+    struct bundle_image more[4] = {images[0], images[1], images[2], {.hash = "c", .data = "c", .size = 1}};
+    s.bundle.images = more;
+    s.bundle.image_count = 4;
+    assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "a kernel of family f16"));
+    sample_init(&s);
+    s.entries[TUNED - 1].m = (1 << 24) + 1;
+    assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "layer qkv of the bundle: M is 16777217"));
     sample_init(&s);
     s.entries[3].config = "tile_q=3";
     assert_true(table_build(&s.bundle, &a100, 0, false, &table) != MT_OK);
