@@ -1,8 +1,9 @@
 /* The bundle: the winners of one GPU type in one file, which a serving engine dispatches from.
  *
- * A small SQLite database (tables fingerprint, layer, entry, split_time, variant, fallback, image) that is written once, by atomic rename,
- * and read whole or not at all: a checksum over every byte of the file is checked before SQLite sees it, and each
- * kernel image has its own. Plain values only; the meaning of family and config texts is the runtime's. */
+ * A small SQLite database (tables fingerprint, layer, entry, split_time, variant, fallback, image) that is written
+ * once, by atomic rename, and read whole or not at all: a checksum over every byte of the file is checked before SQLite
+ * sees it, and each kernel image has its own. Plain values only; the meaning of family and config texts is the
+ * runtime's. */
 #ifndef MT_BUNDLE_H
 #define MT_BUNDLE_H
 

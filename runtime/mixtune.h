@@ -67,8 +67,8 @@ enum mt_flags {
     /* Take a bundle that was tuned on another GPU: correct, but not the fastest, and no time is promised. Without it
      * such a bundle is refused. */
     MT_ALLOW_OTHER_GPU = 2,
-    /* The bits of a row of Y do not depend on M, nor on the rows beside it: every kernel adds its groups up in order, so
-     * none shares an output tile along K, and cuBLAS is never the answer. Slower where few tokens leave a GPU idle. */
+    /* The bits of a row of Y do not depend on M, nor on the rows beside it: every kernel adds its groups up in order,
+     * so none shares an output tile along K, and cuBLAS is never the answer. Slower where few tokens leave SMs idle. */
     MT_BATCH_INVARIANT = 4
 };
 
@@ -199,8 +199,8 @@ struct mt_packed {
 };
 
 /* Quantises fp32 W [n][k], row-major, by rounding to nearest, and packs it. `is8` [n] says which features keep 8 bits;
- * NULL spreads them evenly. They are as many as the layer's rows8, or so many that rows8 is their number rounded up to a
- * multiple of 16 (to n, if that is less): then the 4-bit features with the largest squared rounding error get 8 bits,
+ * NULL spreads them evenly. They are as many as the layer's rows8, or so many that rows8 is their number rounded up to
+ * a multiple of 16 (to n, if that is less): then the 4-bit features with the largest squared rounding error get 8 bits,
  * too, of equals the first. MT_USAGE for weights that are not finite. Uses all cores. */
 MT_API enum mt_status mt_pack_float(const struct mt_layer *layer, const float *w, const uint8_t *is8,
                                     struct mt_packed **packed);
@@ -269,8 +269,8 @@ struct mt_gemm_operands {
  * after it is allocated; launches leave it so that it can be used again, by any layer. */
 MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max);
 
-/* MT_USAGE for operands that cannot be right (m < 0 or above 2^24, a null address, weights of another layout or split, a
- * workspace that is too small); MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is
+/* MT_USAGE for operands that cannot be right (m < 0 or above 2^24, a null address, weights of another layout or split,
+ * a workspace that is too small); MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is
  * nothing to do: MT_OK, and every address may be null. */
 MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
                                          const struct mt_quantize_operands *operands, CUstream stream);

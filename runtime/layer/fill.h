@@ -5,9 +5,9 @@
 #include "problem.h"
 #include <stdint.h>
 
-/* `is8` [n] chooses fewer features than p->rows8; `filled` [n] gets these and the 4-bit features with the largest squared
- * error of rounding, |w - (q - z) s|^2 summed over the inputs in double, of equals the first, until there are p->rows8.
- * Fails as quant_layer_init() does. */
+/* `is8` [n] chooses fewer features than p->rows8; `filled` [n] gets these and the 4-bit features with the largest
+ * squared error of rounding, |w - (q - z) s|^2 summed over the inputs in double, of equals the first, until there are
+ * p->rows8. Fails as quant_layer_init() does. */
 enum mt_status fill_choose(const struct problem *p, const float *w, const uint8_t *is8, uint8_t *filled);
 
 #endif

@@ -11,8 +11,8 @@ void config_adapt(struct config *config, const struct problem *p);
 /* Makes launch-time knobs small enough for a problem. False if the kernel cannot run it all the same. */
 bool config_fit(struct config *config, const struct problem *p, const struct device_limits *limits);
 
-/* Gives launch-time knobs the values that let every sum run over K in order, whatever M. False if the kernel is not made
- * for that. */
+/* Gives launch-time knobs the values that let every sum run over K in order, whatever M. False if the kernel is not
+ * made for that. */
 bool config_order(struct config *config, const struct problem *p, int sm_count);
 
 #endif

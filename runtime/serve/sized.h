@@ -1,13 +1,13 @@
-/* Structs that cross the public interface. Each begins with its size, as the caller's header has it, so that callers and
- * libraries of different ages understand each other (mixtune.h). */
+/* Structs that cross the public interface. Each begins with its size, as the caller's header has it, so that callers
+ * and libraries of different ages understand each other (mixtune.h). */
 #ifndef MT_SIZED_H
 #define MT_SIZED_H
 
 #include "runtime/base/status.h"
 #include <stddef.h>
 
-/* Copies what a caller's struct has; members that it lacks are 0 in `own`. MT_USAGE with a sentence that calls it `name`
- * if it is NULL, has no size, or is larger than `own`. */
+/* Copies what a caller's struct has; members that it lacks are 0 in `own`. MT_USAGE with a sentence that calls it
+ * `name` if it is NULL, has no size, or is larger than `own`. */
 enum mt_status sized_take(void *own, size_t own_size, const void *theirs, const char *name);
 
 /* The other way: fills a caller's struct up to its size, behind which nothing is written. `own` NULL: with zeros. */

@@ -29,7 +29,7 @@ struct draft {
     int library_wins, changed;
 };
 
-/* `rows` must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU that the bundle is for. */
+/* `rows` must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU of the bundle. */
 void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count);
 void draft_release(struct draft *d);
 
@@ -38,7 +38,7 @@ void draft_release(struct draft *d);
  * none is left. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
 
-/* Adds the rows of reports/split_times.sql, where they stand beside a winner that is in. They must outlive the draft. */
+/* Adds the rows of reports/split_times.sql that stand beside a winner that is in. They must outlive the draft. */
 void draft_add_split_times(struct draft *d, const struct rows *times, enum bundle_origin origin);
 
 #endif
