@@ -1,6 +1,4 @@
 #include "draft.h"
-#include "runtime/base/log.h"
-#include "runtime/layer/split.h"
 #include "runtime/serve/fit.h"
 #include "tuner/report/winner_set.h"
 
@@ -11,6 +9,8 @@
 void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count) {
     size_t n = (size_t)rows->count;
     *d = (struct draft){.rows = rows, .target = {.cc = cc, .sm_count = sm_count}};
+    d->problem = xcalloc(n, sizeof *d->problem);
+    d->first = xcalloc(n, sizeof *d->first);
     d->binary = xcalloc(n, sizeof *d->binary);
     d->variant = xcalloc(DRAFT_FORMATS * n, sizeof *d->variant);
     d->layers = xcalloc(n, sizeof *d->layers);
@@ -29,6 +29,8 @@ void draft_release(struct draft *d) {
         image_release(&d->quantize[i]);
     for (int i = 0; i < d->text_count; i++)
         free(d->texts[i]);
+    free(d->problem);
+    free(d->first);
     free(d->binary);
     free(d->variant);
     free(d->layers);
@@ -55,12 +57,17 @@ static bool same_formats(const struct draft *d, int a, int b) {
     return rows_same(d->rows, a, b, names);
 }
 
-/* The first row before `row` that is the same in one of these ways; -1 if none. */
-static int earlier(const struct draft *d, int row, bool (*same)(const struct draft *, int, int)) {
-    for (int r = 0; r < row; r++)
-        if (same(d, r, row))
-            return r;
-    return -1;
+static bool same_but_split(const struct draft *d, int a, int b) {
+    static const char *const names[] = {"model", "tp", "layer", "n", "k", "group_size", "dtype", NULL};
+    return rows_same(d->rows, a, b, names);
+}
+
+/* The first row that is the same in one of these ways. */
+static int first_of(const struct draft *d, int row, bool (*same)(const struct draft *, int, int)) {
+    int r = 0;
+    while (!same(d, r, row))
+        r++;
+    return r;
 }
 
 static int add_binary(struct draft *d, const struct config *config, const struct problem *p) {
@@ -80,45 +87,40 @@ static bool formats_of(const struct problem *p, int formats, struct problem *out
     return width < 2 || p->n > 1;
 }
 
-/* Whether row `r` is a split of the layer of `row`. */
-static bool is_sibling(const struct draft *d, int r, int row, const struct problem *p, struct problem *q) {
-    static const char *const layer[] = {"model", "tp", "layer", "n", "k", "group_size", "dtype", NULL};
-    return rows_same(d->rows, r, row, layer) && rows_problem(d->rows, r, q) == MT_OK && split_siblings(p, q);
-}
-
 /* Whether a row's layer has splits with such 4-bit features. Where all features have 8 bits its siblings tell: with
  * zero points, unless there are only others. */
-static bool has_symmetry(const struct draft *d, int row, const struct problem *p, bool symmetric) {
+static bool has_symmetry(const struct draft *d, int row, bool symmetric) {
+    const struct problem *p = &d->problem[row];
     bool seen[2] = {false, false};
     if (p->rows8 < p->n)
         return p->symmetric == symmetric;
-    for (int r = 0; r < d->rows->count; r++) {
-        struct problem q;
-        if (is_sibling(d, r, row, p, &q) && q.rows8 < q.n)
-            seen[q.symmetric] = true;
-    }
+    for (int r = 0; r < d->rows->count; r++)
+        if (d->first[r] == d->first[row] && d->problem[r].rows8 < p->n)
+            seen[d->problem[r].symmetric] = true;
     return seen[symmetric] || (!symmetric && !seen[1]);
 }
 
 /* The numbers of 8-bit features that take their kernels from a row's layer: those between the next lower and the next
  * higher tuned one, `low` .. `high`. */
-static void split_reach(const struct draft *d, int row, const struct problem *p, bool symmetric, int *low, int *high) {
+static void split_reach(const struct draft *d, int row, bool symmetric, int *low, int *high) {
+    const int rows8 = d->problem[row].rows8, n = d->problem[row].n;
     *low = 0;
-    *high = p->n;
+    *high = n;
     for (int r = 0; r < d->rows->count; r++) {
-        struct problem q;
-        if (!is_sibling(d, r, row, p, &q) || (q.rows8 < q.n && q.symmetric != symmetric))
+        const struct problem *q = &d->problem[r];
+        if (d->first[r] != d->first[row] || (q->rows8 < n && q->symmetric != symmetric))
             continue;
-        if (q.rows8 < p->rows8 && q.rows8 >= *low)
-            *low = q.rows8 + 1;
-        if (q.rows8 > p->rows8 && q.rows8 <= *high)
-            *high = q.rows8 - 1;
+        if (q->rows8 < rows8 && q->rows8 >= *low)
+            *low = q->rows8 + 1;
+        if (q->rows8 > rows8 && q->rows8 <= *high)
+            *high = q->rows8 - 1;
     }
 }
 
 /* The binaries of a winner for formats that its own layer does not have, where they can run on a device that has the
  * most of everything. */
-static void collect_variants(struct draft *d, int row, const struct config *winner, const struct problem *p) {
+static void collect_variants(struct draft *d, int row, const struct config *winner) {
+    const struct problem *p = &d->problem[row];
     const struct device_limits most = {.cc = d->target.cc,
                                        .sm_count = d->target.sm_count,
                                        .smem_per_block_optin = 227 << 10,
@@ -131,10 +133,9 @@ static void collect_variants(struct draft *d, int row, const struct config *winn
         struct problem q;
         int low, high, *variant = &d->variant[row * DRAFT_FORMATS + i];
         *variant = -1;
-        if (!formats_of(p, i, &q) || !strcmp(problem_scheme(&q), problem_scheme(p)) ||
-            !has_symmetry(d, row, p, symmetric))
+        if (!formats_of(p, i, &q) || !strcmp(problem_scheme(&q), problem_scheme(p)) || !has_symmetry(d, row, symmetric))
             continue;
-        split_reach(d, row, p, symmetric, &low, &high);
+        split_reach(d, row, symmetric, &low, &high);
         const bool reached = q.rows8 == 0 ? low == 0 : q.rows8 == q.n ? high == p->n : low < p->n && high > 0;
         config_adapt(&config, &q);
         if (reached && config_fit(&config, &q, &most))
@@ -142,10 +143,20 @@ static void collect_variants(struct draft *d, int row, const struct config *winn
     }
 }
 
+static enum mt_status read_problems(struct draft *d) {
+    enum mt_status status = MT_OK;
+    for (int r = 0; status == MT_OK && r < d->rows->count; r++) {
+        status = rows_problem(d->rows, r, &d->problem[r]);
+        d->first[r] = first_of(d, r, same_but_split);
+    }
+    return status;
+}
+
 /* The binaries of all winners, and of the default configuration for each choice of formats. */
 static enum mt_status collect_binaries(struct draft *d) {
-    for (int r = 0; r < d->rows->count; r++) {
-        struct problem p, q;
+    enum mt_status status = read_problems(d);
+    for (int r = 0; status == MT_OK && r < d->rows->count; r++) {
+        struct problem q;
         struct config config;
         const struct family *family = family_of(d, r);
         if (!family)
@@ -153,19 +164,17 @@ static enum mt_status collect_binaries(struct draft *d) {
                 MT_FAILURE,
                 "this mixtune has no kernel family `%s`, which the database names: export with the mixtune that swept",
                 cell(d, r, "family"));
-        enum mt_status status = rows_problem(d->rows, r, &p);
-        if (status == MT_OK)
-            status = config_parse(family, cell(d, r, "config"), &config);
+        status = config_parse(family, cell(d, r, "config"), &config);
         if (status != MT_OK)
             return status;
-        d->binary[r] = add_binary(d, &config, &p);
-        collect_variants(d, r, &config, &p);
+        d->binary[r] = add_binary(d, &config, &d->problem[r]);
+        collect_variants(d, r, &config);
         config_default(family, &config);
         for (int i = 0; i < DRAFT_FORMATS; i++)
-            if (formats_of(&p, i, &q) && has_symmetry(d, r, &p, q.symmetric))
+            if (formats_of(&d->problem[r], i, &q) && has_symmetry(d, r, q.symmetric))
                 add_binary(d, &config, &q);
     }
-    return MT_OK;
+    return status;
 }
 
 /* ---- images ---- */
@@ -199,12 +208,12 @@ static void add_build(struct draft *d, struct bundle_build *list, int *count, st
 /* The default configuration of a row's family for all formats that its layer can have: whatever is asked for later,
  * there is a kernel. */
 static enum mt_status add_defaults(struct draft *d, int row) {
-    struct problem p, q;
+    const struct problem *p = &d->problem[row];
+    struct problem q;
     struct config config;
-    enum mt_status status = rows_problem(d->rows, row, &p);
     config_default(family_of(d, row), &config);
-    for (int i = 0; status == MT_OK && i < DRAFT_FORMATS; i++) {
-        if (!formats_of(&p, i, &q) || !has_symmetry(d, row, &p, q.symmetric))
+    for (int i = 0; i < DRAFT_FORMATS; i++) {
+        if (!formats_of(p, i, &q) || !has_symmetry(d, row, q.symmetric))
             continue;
         const struct binary *b = &d->binaries.item[binaries_add(&d->binaries, &config, &q)];
         struct str text = {0};
@@ -214,24 +223,17 @@ static enum mt_status add_defaults(struct draft *d, int row) {
             add_build(d, d->fallbacks, &d->fallback_count,
                       (struct bundle_build){cell(d, row, "family"), text.data, .scheme = problem_scheme(&q)}, row,
                       &b->image);
-        else if (!strcmp(problem_scheme(&q), problem_scheme(&p)))
-            status = fail(b->status, "the default configuration of family %s does not compile: %s",
-                          cell(d, row, "family"), b->message);
-        else
-            log_warn("the bundle has no default kernel of family %s for %s: %s", cell(d, row, "family"),
-                     problem_scheme(&q), b->message);
+        else if (!strcmp(problem_scheme(&q), problem_scheme(p)))
+            return fail(b->status, "the default configuration of family %s does not compile: %s",
+                        cell(d, row, "family"), b->message);
     }
-    return status;
+    return MT_OK;
 }
 
 /* The activation quantisation for the formats of a row. */
 static enum mt_status add_quantize(struct draft *d, int row) {
-    struct problem p;
-    enum mt_status status = rows_problem(d->rows, row, &p);
-    if (status != MT_OK)
-        return status;
     struct image *image = &d->quantize[d->quantize_count];
-    status = kernel_compile_quantize(&d->target, &p, image);
+    enum mt_status status = kernel_compile_quantize(&d->target, &d->problem[row], image);
     if (status != MT_OK)
         return status;
     d->quantize_count++;
@@ -243,7 +245,7 @@ static enum mt_status add_fallbacks(struct draft *d) {
     enum mt_status status = MT_OK;
     for (int r = 0; r < d->rows->count && status == MT_OK; r++) {
         status = add_defaults(d, r);
-        if (status == MT_OK && earlier(d, r, same_formats) < 0)
+        if (status == MT_OK && first_of(d, r, same_formats) == r)
             status = add_quantize(d, r);
     }
     return status;

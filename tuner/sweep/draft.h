@@ -14,6 +14,8 @@ struct draft {
     const struct rows *rows;
     struct device target; /* what kernels are compiled for; only `cc` and `sm_count` are set: it need not be here */
     struct binaries binaries;
+    struct problem *problem; /* [rows] */
+    int *first;   /* [rows]: the first row of the same layer in any split and symmetry, which says which layer it is */
     int *binary;  /* [rows]: index into `binaries` */
     int *variant; /* [rows][DRAFT_FORMATS]: likewise, for formats that the layer itself does not have; -1: not needed */
     struct bundle_layer *layers;
