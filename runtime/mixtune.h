@@ -106,10 +106,11 @@ struct mt_query {
     int dtype;                /* of enum mt_dtype, or MT_ANY */
     int rows8;                /* MT_ANY, or 0 .. n, tuned or not */
     int symmetric;            /* 0, 1 or MT_ANY */
+    unsigned flags;           /* 0: there are none yet */
 };
 #define MT_ANY (-1)
 #define MT_QUERY_INIT                                                                                                  \
-    { sizeof(struct mt_query), NULL, NULL, 0, 0, MT_ANY, MT_ANY, MT_ANY }
+    { sizeof(struct mt_query), NULL, NULL, 0, 0, MT_ANY, MT_ANY, MT_ANY, 0 }
 
 /* Where a choice comes from, best first. */
 enum mt_step {
@@ -127,9 +128,8 @@ struct mt_layer_info {
     int n, k, rows8, group;   /* as in struct mt_shape */
     enum mt_dtype dtype;
     int symmetric;
-    const char
-        *formats;      /* for logs, what its kernels are built for: "w4a8", "w8a8", "mixed", "w4a8-sym", "mixed-sym" */
-    enum mt_step step; /* MT_STEP_EXACT: it was tuned itself */
+    const char *formats;  /* for logs: "w4a8", "w8a8", "mixed", "w4a8-sym", "mixed-sym" */
+    enum mt_step step;    /* MT_STEP_EXACT: it was tuned itself */
     int k_padded, groups; /* K rounded up to 128; ceil(k_padded / group) */
     int layout;           /* MT_LAYOUT */
 };
@@ -251,18 +251,18 @@ enum mt_launch_flags {
     MT_PROGRAMMATIC = 1
 };
 
+/* The structs that it points to are read during the call; what their addresses lead to, by the launch. */
 struct mt_gemm_operands {
     size_t size;
     int m;
-    int ldy; /* elements, >= n */
-    const struct mt_weights
-        *weights; /* structs are read during the call; what their addresses lead to, by the launch */
+    int ldy;        /* elements, >= n */
+    unsigned flags; /* of enum mt_launch_flags */
+    const struct mt_weights *weights;
     const struct mt_activations *x;
     CUdeviceptr bias;       /* fp16 or bf16 [n], 0 for none */
     CUdeviceptr y;          /* fp16 or bf16 [m][ldy] */
     CUdeviceptr workspace;  /* aligned to 256 bytes; not shared by launches that may overlap */
     size_t workspace_bytes; /* >= mt_workspace_bytes() */
-    unsigned flags;         /* of enum mt_launch_flags */
 };
 
 /* Bytes of workspace that every launch of up to m_max tokens can do with; 0 if none is needed. It must be zeroed once

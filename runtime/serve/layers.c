@@ -155,6 +155,8 @@ enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_quer
     const struct mt_layer *like = NULL;
     *out = NULL;
     enum mt_status status = sized_take(&q, sizeof q, given, "mt_query");
+    if (status == MT_OK && q.flags)
+        status = fail(MT_USAGE, "mt_table_layer_named: this library does not know the flags 0x%x", q.flags);
     if (status == MT_OK)
         status = layer_match(table, &q, false, out);
     if (status != MT_OK || *out)

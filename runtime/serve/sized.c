@@ -1,5 +1,20 @@
 #include "sized.h"
+#include "runtime/mixtune.h"
 #include <string.h>
+
+/* Where an older struct has padding at its end a new member would lie within its size, and be read: there is none. */
+#define ENDS_WITH(type, member)                                                                                        \
+    _Static_assert(sizeof(struct type) == offsetof(struct type, member) + sizeof(((struct type *)0)->member),          \
+                   #type " has padding at its end")
+ENDS_WITH(mt_shape, symmetric);
+ENDS_WITH(mt_query, flags);
+ENDS_WITH(mt_layer_info, layout);
+ENDS_WITH(mt_choice, config);
+ENDS_WITH(mt_packed, columns_bytes);
+ENDS_WITH(mt_weights, memory);
+ENDS_WITH(mt_activations, sums);
+ENDS_WITH(mt_quantize_operands, out);
+ENDS_WITH(mt_gemm_operands, workspace_bytes);
 
 static enum mt_status sized_check(const size_t *theirs, size_t own_size, const char *name) {
     if (!theirs)

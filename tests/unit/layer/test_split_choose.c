@@ -50,11 +50,33 @@ static void missing_times(void **state) {
     assert_true(ns == 0);
 }
 
+/* All but rows8 and M must be the same; all in 8 bits there are no zero points to differ in. */
+static void siblings(void **state) {
+    (void)state;
+    const struct problem p = at(160);
+    struct problem q = at(480);
+    q.m = 7;
+    assert_true(split_siblings(&p, &q));
+    q.symmetric = true;
+    assert_false(split_siblings(&p, &q));
+    q.rows8 = q.n;
+    assert_true(split_siblings(&p, &q) && split_siblings(&q, &p));
+    for (int i = 0; i < 4; i++) {
+        q = at(480);
+        q.n += i == 0;
+        q.k += i == 1;
+        q.group *= i == 2 ? 2 : 1;
+        q.dtype = i == 3 ? DTYPE_BF16 : DTYPE_F16;
+        assert_false(split_siblings(&p, &q));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_cross_between_the_splits),
         cmocka_unit_test(ties_go_to_the_first),
         cmocka_unit_test(missing_times),
+        cmocka_unit_test(siblings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

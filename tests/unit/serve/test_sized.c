@@ -105,13 +105,17 @@ static void every_struct_is_looked_at(void **state) {
     assert_non_null(strstr(mt_error_message(), "the address of a struct mt_weights is NULL"));
 }
 
-/* Flags are the last member of the operands: an older caller has none, whatever stands behind its struct. */
+/* What stands behind an older caller's struct is neither read nor written. */
 static void an_older_caller(void **state) {
     (void)state;
     struct mt_table table = {0};
-    struct mt_layer layer = {.info = {.size = sizeof layer.info, .tp = 3, .n = 5, .layout = MT_LAYOUT}};
-    struct mt_gemm_operands gemm = {.size = offsetof(struct mt_gemm_operands, flags), .flags = ~0u};
-    assert_int_equal(mt_gemm_launch(&table, &layer, &gemm, NULL), MT_OK);
+    const struct mt_layer layer = {.info = {.size = sizeof layer.info, .tp = 3, .n = 5, .layout = MT_LAYOUT}}, *found;
+    struct mt_shape shape = {.size = sizeof shape, .n = 5, .k = 6, .group = 128, .symmetric = 1};
+    assert_int_equal(mt_table_layer_shaped(&table, &shape, &found), MT_USAGE);
+    assert_non_null(strstr(mt_error_message(), "no kernel for w4a8-sym, "));
+    shape.size = offsetof(struct mt_shape, symmetric);
+    assert_int_equal(mt_table_layer_shaped(&table, &shape, &found), MT_USAGE);
+    assert_non_null(strstr(mt_error_message(), "no kernel for w4a8, "));
     struct mt_layer_info info;
     memset(&info, 0x55, sizeof info);
     info.size = offsetof(struct mt_layer_info, k);

@@ -536,25 +536,27 @@ static void layers_are_found_by_name(void **state) {
         int layer;             /* -1: none, -2: several */
         const char *says;
     } cases[] = {
-        {{0, "o", "tiny", 0, 0, MT_ANY, MT_ANY, MT_ANY}, 1, ""},
-        {{0, "qkv", NULL, 2, 0, MT_ANY, MT_ANY, MT_ANY}, 3, ""},
-        {{0, NULL, NULL, 0, 64, MT_ANY, MT_ANY, MT_ANY}, 2, ""},
-        {{0, NULL, NULL, 0, 0, MT_BF16, MT_ANY, MT_ANY}, 2, ""},
-        {{0, NULL, NULL, 0, 0, MT_ANY, 410, MT_ANY}, 2, ""},
-        {{0, "o", NULL, 1, 128, MT_FP16, 0, 0}, 1, ""},
-        {{0, "o", "other", 0, 0, MT_ANY, MT_ANY, MT_ANY},
+        {{0, "o", "tiny", 0, 0, MT_ANY, MT_ANY, MT_ANY, 0}, 1, ""},
+        {{0, "qkv", NULL, 2, 0, MT_ANY, MT_ANY, MT_ANY, 0}, 3, ""},
+        {{0, NULL, NULL, 0, 64, MT_ANY, MT_ANY, MT_ANY, 0}, 2, ""},
+        {{0, NULL, NULL, 0, 0, MT_BF16, MT_ANY, MT_ANY, 0}, 2, ""},
+        {{0, NULL, NULL, 0, 0, MT_ANY, 410, MT_ANY, 0}, 2, ""},
+        {{0, "o", NULL, 1, 128, MT_FP16, 0, 0, 0}, 1, ""},
+        {{0, "o", "other", 0, 0, MT_ANY, MT_ANY, MT_ANY, 0},
          -1,
          "the bundle has no layer o of other; mt_table_layer_at() tells which layers it has"},
-        {{0, "o", NULL, 3, 128, MT_BF16, 5, 1},
+        {{0, "o", NULL, 3, 128, MT_BF16, 5, 1, 0},
          -1,
          "the bundle has no layer o, tp 3, group 128, bf16, symmetric, 5 features in 8 bits; mt_table_layer_at() tells "
          "which layers it has"},
-        {{0, "qkv", NULL, 0, 0, MT_ANY, MT_ANY, MT_ANY},
+        {{0, "qkv", NULL, 0, 0, MT_ANY, MT_ANY, MT_ANY, 0},
          -2,
          "the bundle has 2 times layer qkv: tiny/qkv fp16 group 128 tp 1 w4a8 with 0 of 6144 features in 8 bits, "
          "tiny/qkv fp16 group 128 tp 2 w4a8 with 0 of 3072 features in 8 bits; say more, or take one by "
          "mt_table_layer_at()"},
-        {{0, "qkv", NULL, 0, 0, MT_ANY, 77, MT_ANY}, -2, "the bundle has 2 times layer qkv, 77 features in 8 bits: "},
+        {{0, "qkv", NULL, 0, 0, MT_ANY, 77, MT_ANY, 0},
+         -2,
+         "the bundle has 2 times layer qkv, 77 features in 8 bits: "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         query = cases[i].query;
@@ -566,6 +568,10 @@ static void layers_are_found_by_name(void **state) {
         if (status != MT_OK && strncmp(mt_error_message(), cases[i].says, strlen(cases[i].says)) != 0)
             fail_msg("'%s' instead of '%s'", mt_error_message(), cases[i].says);
     }
+    query = (struct mt_query)MT_QUERY_INIT;
+    query.flags = 1;
+    assert_int_equal(mt_table_layer_named(table, &query, &layer), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_table_layer_named: this library does not know the flags 0x1");
     query = (struct mt_query)MT_QUERY_INIT;
     query.name = "o";
     query.rows8 = 65;
