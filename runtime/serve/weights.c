@@ -39,7 +39,7 @@ static struct mt_packed *packed_show(struct packed *packed, int rows8, int chose
     return shown;
 }
 
-/* Makes room for one in `out`; frees it if that failed. */
+/* Hands out what was packed, or frees it if that failed. */
 static enum mt_status packed_end(struct packed *packed, enum mt_status status, int rows8, int chosen,
                                  struct mt_packed **out) {
     if (status == MT_OK)

@@ -15,7 +15,7 @@
 /* after the above */
 #include <cmocka.h>
 
-enum { TUNED = 3, LAYERS = 6, GAP = 3 /* elements between rows of X and Y */ };
+enum { TUNED = 3, LAYERS = 7, GAP = 3 /* elements between rows of X and Y */ };
 
 static struct device dev;
 static char path[] = "/tmp/mixtune-dispatch-XXXXXX";
@@ -27,6 +27,7 @@ static const struct bundle_layer layers[LAYERS] = {
     {"d", "", 1, 49, 384, 64, 0, "w4a8", "fp16"}, /* one more than a multiple of 16 */
     {"e", "", 1, 90, 320, 64, 0, "w4a8", "bf16"}, /* two splits of one layer */
     {"e", "", 1, 90, 320, 64, 37, "mixed", "bf16"},
+    {"s", "", 1, 70, 300, 128, 20, "mixed-sym", "fp16"},
 };
 static const int tuned_m[TUNED] = {1, 16, 64};
 static const char *const configs[TUNED] = {
@@ -46,6 +47,11 @@ static void parts_fill(struct parts *p) {
             parts_entry(p, index, tuned_m[i], "sm80", index == 5 && i == 1 ? wide : configs[i], 1000.0 * tuned_m[i]);
         if (index < 4)
             parts_default(p, &problem, "sm80");
+        if (index == 6) {
+            struct problem narrow = problem;
+            narrow.rows8 = 0;
+            parts_variant(p, &narrow, "sm80", configs[0], configs[0]);
+        }
         if (index < 2) /* layer 2 has the formats of layer 0; those of 3 are compiled when the table is opened */
             parts_quantize(p, &problem);
     }
@@ -306,22 +312,25 @@ static void other_layers_are_right(void **state) {
 static void other_splits_are_right(void **state) {
     (void)state;
     static const struct {
+        const char *layer;
         int rows8, slots;
         const char *at16; /* what its kernel for 16 tokens is called */
     } cases[] = {
-        {1, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
-        {16, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
-        {36, 3, "tile_n=32,tile_n8=64,tile_m=16"},
-        {38, 3, "tile_n=32,tile_n8=64,tile_m=16"},
-        {89, 3, "tile_n=32,tile_n8=64,tile_m=16"},
-        {90, 2, "tile_n=64,tile_n8=0,tile_m=16"}, /* the kernel for 64 tokens has no image */
+        {"e", 1, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {"e", 16, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {"e", 36, 3, "tile_n=32,tile_n8=64,tile_m=16"},
+        {"e", 38, 3, "tile_n=32,tile_n8=64,tile_m=16"},
+        {"e", 89, 3, "tile_n=32,tile_n8=64,tile_m=16"},
+        {"e", 90, 2, "tile_n=64,tile_n8=0,tile_m=16"}, /* the kernel for 64 tokens has no image */
+        {"s", 19, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {"s", 0, 1, "tile_n=64,tile_m=8,stages=3,warps_n=2,split_k=2"},
     };
     struct mt_table *table;
     take(mt_table_open(path, 0, &table));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct mt_layer *layer, *again;
         struct mt_query query = MT_QUERY_INIT;
-        query.name = "e";
+        query.name = cases[i].layer;
         query.rows8 = cases[i].rows8;
         take(mt_table_layer_named(table, &query, &layer));
         take(mt_table_layer_named(table, &query, &again));

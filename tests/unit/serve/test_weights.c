@@ -100,6 +100,37 @@ static void codes_are_packed_as_floats_are(void **state) {
     free(w);
 }
 
+/* Without zero points: NULL or 8 everywhere, and nothing of them is kept; 8-bit codes down to -128. */
+static void symmetric_codes_have_no_zeros(void **state) {
+    (void)state;
+    enum { N = 20, K = 70 };
+    const struct mt_layer layer = {.problem = {.n = N, .k = K, .group = 64, .rows8 = 3, .symmetric = true}};
+    int8_t codes[N * K];
+    uint16_t scales[2 * N];
+    uint8_t zeros[2 * N], is8[N] = {[4] = 1, [9] = 1, [19] = 1};
+    struct mt_packed *packed[2];
+    for (int i = 0; i < N * K; i++)
+        codes[i] = (int8_t)(is8[i / K] ? -128 + i % 256 : i % 16);
+    for (int i = 0; i < 2 * N; i++)
+        scales[i] = half_from_float(0.01f * (float)(1 + i));
+    memset(zeros, 8, sizeof zeros);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mt_pack_codes(&layer, codes, scales, i ? zeros : NULL, is8, &packed[i]), MT_OK);
+        assert_true(!packed[i]->zeros[MT_W4] && packed[i]->zeros_bytes[MT_W4] == 0);
+        assert_true(!packed[i]->zeros[MT_W8] && packed[i]->zeros_bytes[MT_W8] == 0);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_same_part(packed[0], packed[1], i);
+    /* Lane 0's first word has k 0..3 of row 0, which is feature 4. */
+    assert_memory_equal(packed[0]->weights[MT_W8], codes + 4 * K, 4);
+    mt_packed_free(packed[0]);
+    mt_packed_free(packed[1]);
+    zeros[7] = 7;
+    assert_int_equal(mt_pack_codes(&layer, codes, scales, zeros, is8, &packed[0]), MT_USAGE);
+    assert_null(packed[0]);
+    assert_non_null(strstr(mt_error_message(), "feature 7"));
+}
+
 /* 3 of 40 features are chosen, and 16 keep 8 bits: the others are those whose rounding to 4 bits loses most. */
 static void parts_are_filled(void **state) {
     (void)state;
@@ -238,6 +269,7 @@ static void a_layer_of_one_width(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_are_packed_as_floats_are),
+        cmocka_unit_test(symmetric_codes_have_no_zeros),
         cmocka_unit_test(parts_are_filled),
         cmocka_unit_test(a_layer_of_one_width),
         cmocka_unit_test(tensors_lie_one_behind_another),
