@@ -39,7 +39,7 @@ int config_get_or(const struct config *c, const char *knob, int otherwise) {
 }
 
 bool config_equal(const struct config *a, const struct config *b) {
-    return a->family == b->family && a->mixed == b->mixed && !memcmp(a->value, b->value, sizeof a->value);
+    return a->family == b->family && !memcmp(a->value, b->value, sizeof a->value);
 }
 
 bool config_is_default(const struct config *c) {

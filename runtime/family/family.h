@@ -22,8 +22,6 @@ struct knob {
 struct config {
     const struct family *family;
     int value[MT_MAX_KNOBS]; /* in the order of family->knobs; no family has more (DEFINE_FAMILY) */
-    bool mixed; /* the kernel is that of a mixed layer, also where the problem has features of one width only; no text
-                   says so: false from config_default() and config_parse() */
 };
 
 /* What the constraint function needs to know of a device. */
@@ -95,7 +93,7 @@ bool family_runs_on(const struct family *family, int cc);
 
 int config_get(const struct config *c, const char *knob);                   /* the knob must exist */
 int config_get_or(const struct config *c, const char *knob, int otherwise); /* where the family has no such knob */
-bool config_equal(const struct config *a, const struct config *b);          /* in every knob, and both mixed or not */
+bool config_equal(const struct config *a, const struct config *b);          /* in every knob */
 bool config_is_default(const struct config *c);
 void config_default(const struct family *family, struct config *out);
 /* "tile_n=128,stages=4" over the family's defaults. MT_USAGE names the unknown knob and those that exist. */

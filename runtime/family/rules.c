@@ -16,10 +16,9 @@ int k_step(int knob, const struct problem *p) {
     return knob ? knob : p->group > MT_K_PAD ? p->group : MT_K_PAD;
 }
 
-struct parts parts_of(const struct config *c, const struct problem *p, int width, int width8) {
+struct parts parts_of(const struct problem *p, int width, int width8) {
     struct parts parts = {
-        .has8 = c->mixed || p->rows8 > 0, .has4 = c->mixed || p->rows8 < p->n, .width8 = width, .width4 = width};
-    parts.zeros = parts.has4 && !p->symmetric;
+        .has8 = p->rows8 > 0, .has4 = p->rows8 < p->n, .zeros = problem_has_zeros(p), .width8 = width, .width4 = width};
     if (parts.has8 && parts.has4 && width8)
         parts.width8 = width8;
     return parts;

@@ -16,7 +16,7 @@ struct parts {
     bool zeros; /* 4-bit features have zero points */
     int width8, width4;
 };
-struct parts parts_of(const struct config *c, const struct problem *p, int width, int width8);
+struct parts parts_of(const struct problem *p, int width, int width8);
 /* The options of the templates that say so. Appends. */
 void parts_options(const struct parts *parts, const struct problem *p, struct str *out);
 

@@ -26,7 +26,7 @@ static const struct knob knobs[KNOBS] = {
 };
 
 static struct parts parts_for(const struct config *c, const struct problem *p) {
-    return parts_of(c, p, c->value[TILE_N], c->value[TILE_N8]);
+    return parts_of(p, c->value[TILE_N], c->value[TILE_N8]);
 }
 
 static int shared_of(const struct config *c, const struct problem *p, int bits, int tile_n) {

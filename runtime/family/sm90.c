@@ -54,7 +54,7 @@ static const struct knob knobs[KNOBS] = {
 };
 
 static struct parts parts_for(const struct config *c, const struct problem *p) {
-    return parts_of(c, p, c->value[BLOCKS], c->value[BLOCKS8]);
+    return parts_of(p, c->value[BLOCKS], c->value[BLOCKS8]);
 }
 
 /* Consumer warp groups that split the features of a tile. */

@@ -42,16 +42,14 @@ static inline void few_sms_open(struct device *dev, const char *name) {
         fail_msg("%s: %s", name, fail_message());
 }
 
-/* A kernel of the family; `mixed`: of a mixed layer, whatever p has. */
-static inline void kernel_of(struct device *dev, const char *family, const char *text, bool mixed,
-                             const struct problem *p, struct kernel *out) {
+static inline void kernel_of(struct device *dev, const char *family, const char *text, const struct problem *p,
+                             struct kernel *out) {
     struct device_limits limits;
     struct config config;
     struct image image;
     char reason[160];
     device_limits_of(dev, &limits);
     assert_int_equal(config_parse(family_find(family), text, &config), MT_OK);
-    config.mixed = mixed;
     if (!config_allowed(&config, p, &limits, reason))
         fail_msg("%s %s: %s", family, text, reason);
     if (kernel_compile(dev, &config, p, &image) || kernel_load(dev, &config, image, out))

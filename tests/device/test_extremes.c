@@ -48,7 +48,7 @@ static void check(const struct given *given, const struct problem *p) {
             struct str text = {0};
             struct kernel kernel;
             str_printf(&text, "%s,promote=%d,zero=%d", both[i].config, promote, problem_has_zeros(p) && promote == 1);
-            kernel_of(&dev, both[i].family, text.data, false, p, &kernel);
+            kernel_of(&dev, both[i].family, text.data, p, &kernel);
             const uint64_t got = right_bits(&proof, &kernel, true);
             assert_true(bits == 0 || got == bits);
             bits = got;

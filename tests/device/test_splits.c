@@ -60,59 +60,55 @@ static void shared_along_k(struct device *dev, const struct split_case *c, struc
     struct str text = {0};
     struct kernel kernel;
     str_printf(&text, "%s,split_k=2", c->mixed);
-    kernel_of(dev, c->family, text.data, true, &proof->problem, &kernel);
+    kernel_of(dev, c->family, text.data, &proof->problem, &kernel);
     right_bits(proof, &kernel, false);
     kernel_unload(dev, &kernel);
     str_release(&text);
 }
 
-/* Runs the kernels that can compute what `proof` asks for; all give the same bits. */
-static uint64_t bits_of(struct device *dev, const struct split_case *c, struct proof *proof,
-                        const struct kernel *mixed) {
+/* Runs the kernels of such layers; all give the same bits. */
+static uint64_t bits_of(struct device *dev, const struct split_case *c, struct proof *proof) {
     const struct problem *p = &proof->problem;
-    const uint64_t bits = right_bits(proof, mixed, true);
-    const bool zeros = problem_has_zeros(p);
-    for (int i = 0; (p->rows8 == 0 || p->rows8 == p->n) && i < 1 + zeros; i++) {
-        struct kernel uniform;
-        kernel_of(dev, c->family, i ? c->start : c->uniform, false, p, &uniform);
-        assert_true(right_bits(proof, &uniform, true) == bits);
-        kernel_unload(dev, &uniform);
+    const bool mixed = p->rows8 > 0 && p->rows8 < p->n, zeros = problem_has_zeros(p);
+    const char *const texts[] = {mixed ? c->mixed : c->uniform, !mixed && zeros ? c->start : NULL};
+    uint64_t bits = 0;
+    for (int i = 0; i < 2 && texts[i]; i++) {
+        struct kernel kernel;
+        kernel_of(dev, c->family, texts[i], p, &kernel);
+        const uint64_t these = right_bits(proof, &kernel, true);
+        assert_true(i == 0 || these == bits);
+        bits = these;
+        kernel_unload(dev, &kernel);
     }
-    if (p->rows8 == 0 || p->rows8 == 1 || p->rows8 == p->n)
+    if (p->rows8 == 1)
         shared_along_k(dev, c, proof);
     return bits;
 }
 
 static void every_split(void **state) {
     const struct split_case *c = *state;
-    struct problem p = {.m = M, .n = N, .k = K, .group = c->group, .rows8 = 1, .bias = 1};
+    struct problem p = {.m = M, .n = N, .k = K, .group = c->group, .bias = 1};
     p.dtype = c->group == 128 ? DTYPE_BF16 : DTYPE_F16;
     struct device dev;
     few_sms_open(&dev, c->device);
-    struct kernel zeros, none;
-    kernel_of(&dev, c->family, c->mixed, true, &p, &zeros);
-    p.symmetric = true;
-    kernel_of(&dev, c->family, c->mixed, true, &p, &none);
     for (int i = 0; i < SPLITS; i++) {
         struct proof proof;
         p.rows8 = splits[i];
         p.symmetric = false;
         proof_of(&dev, &p, false, &proof);
         assert_int_equal(proof.gemm.part[MT_PART_W8].rows, splits[i]);
-        bits_of(&dev, c, &proof, &zeros);
+        bits_of(&dev, c, &proof);
         proof_release(&proof);
         uint64_t bits[2];
         for (int eights = 0; eights < 2; eights++) {
             p.symmetric = true;
             proof_of(&dev, &p, eights, &proof);
             assert_true(!proof.gemm.part[MT_PART_W4].zeros == (!eights || splits[i] == N));
-            bits[eights] = bits_of(&dev, c, &proof, eights ? &zeros : &none);
+            bits[eights] = bits_of(&dev, c, &proof);
             proof_release(&proof);
         }
         assert_true(bits[0] == bits[1]);
     }
-    kernel_unload(&dev, &zeros);
-    kernel_unload(&dev, &none);
     device_close(&dev);
 }
 

@@ -288,29 +288,24 @@ static void shapes_of_sm90(void **state) {
 }
 
 /* What a kernel is built for, and the shared memory that its launch takes: symmetric 4-bit weights have a byte less a
- * group and feature, and the kernel of a mixed layer keeps room for both parts, whichever the problem has. */
+ * group and feature, and the kernel of a mixed layer keeps room for both parts. */
 static void widths_and_zero_points(void **state) {
     (void)state;
     static const struct {
         const char *family, *config;
         int rows8;
-        bool symmetric, mixed;
+        bool symmetric;
         const char *formats;
         int tile_n, grid, shared;
     } cases[] = {
         /* A stage: tokens 32 x 128, weights 128 x 64 or 128, scales 2 x 256, of tokens 2 x 128, zero points 2 x 128. */
-        {"sm80", "", 0, false, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 4 * 13312},
-        {"sm80", "", 0, true, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=1", 128, 3, 4 * 13056},
-        {"sm80", "", 300, true, false, "-DHAS_W8=1 -DHAS_W4=0 -DSYMMETRIC=0", 128, 3, 4 * 21248},
-        {"sm80", "tile_n8=64", 1, true, false, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 128, 1 + 3, 4 * 13056},
-        {"sm80", "tile_n8=64", 300, false, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=0", 128, 5, 4 * 13312},
-        {"sm80", "tile_n8=256", 0, true, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 256, 3, 4 * 38144},
+        {"sm80", "", 0, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 4 * 13312},
+        {"sm80", "", 0, true, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=1", 128, 3, 4 * 13056},
+        {"sm80", "", 300, true, "-DHAS_W8=1 -DHAS_W4=0 -DSYMMETRIC=0", 128, 3, 4 * 21248},
+        {"sm80", "tile_n8=64", 1, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 128, 1 + 3, 4 * 13056},
         /* The same with 64 tokens, rounded up to 1024; the output tile of 16 KiB or 32, and 1024. */
-        {"sm90", "", 0, false, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 1024 + 4 * 18432 + 16384},
-        {"sm90", "", 0, true, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=1", 128, 3, 1024 + 4 * 17408 + 16384},
-        {"sm90", "", 0, false, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 1024 + 4 * 25600 + 16384},
-        {"sm90", "blocks8=2", 0, true, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 256, 3, 1024 + 4 * 43008 + 32768},
-        {"sm90", "blocks8=2", 300, true, true, "-DHAS_W8=1 -DHAS_W4=1 -DSYMMETRIC=1", 256, 2, 1024 + 4 * 43008 + 32768},
+        {"sm90", "", 0, false, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=0", 128, 3, 1024 + 4 * 18432 + 16384},
+        {"sm90", "", 0, true, "-DHAS_W8=0 -DHAS_W4=1 -DSYMMETRIC=1", 128, 3, 1024 + 4 * 17408 + 16384},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct config config = config_of(cases[i].family, cases[i].config);
@@ -318,8 +313,6 @@ static void widths_and_zero_points(void **state) {
             .m = 32, .n = 300, .k = 1000, .group = 64, .rows8 = cases[i].rows8, .symmetric = cases[i].symmetric};
         struct str text = {0};
         struct launch_shape shape;
-        assert_false(config.mixed);
-        config.mixed = cases[i].mixed;
         config.family->options(&config, &p, &text);
         config.family->shape(&config, &p, 132, &shape);
         if (!strstr(text.data, cases[i].formats) || shape.tile_n != cases[i].tile_n ||
@@ -328,9 +321,6 @@ static void widths_and_zero_points(void **state) {
                      text.data);
         str_release(&text);
     }
-    struct config one = config_of("sm90", ""), other = one;
-    other.mixed = true;
-    assert_false(config_equal(&one, &other));
 }
 
 int main(void) {

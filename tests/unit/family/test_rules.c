@@ -63,24 +63,22 @@ static void steps_parts_and_tiles(void **state) {
 
     static const struct {
         int rows8;
-        bool symmetric, mixed;
+        bool symmetric;
         int width8;
         struct parts want; /* of 300 features */
     } cases[] = {
-        {0, false, false, 0, {false, true, true, 128, 128}},  {300, false, false, 0, {true, false, false, 128, 128}},
-        {0, false, false, 32, {false, true, true, 128, 128}}, {300, false, false, 32, {true, false, false, 128, 128}},
-        {150, false, false, 0, {true, true, true, 128, 128}}, {150, false, false, 32, {true, true, true, 32, 128}},
-        {1, false, false, 32, {true, true, true, 32, 128}},   {299, false, false, 32, {true, true, true, 32, 128}},
-        {0, true, false, 0, {false, true, false, 128, 128}},  {300, true, false, 0, {true, false, false, 128, 128}},
-        {1, true, false, 32, {true, true, false, 32, 128}},   {0, false, true, 32, {true, true, true, 32, 128}},
-        {300, false, true, 32, {true, true, true, 32, 128}},  {300, true, true, 0, {true, true, false, 128, 128}},
+        {0, false, 0, {false, true, true, 128, 128}},  {300, false, 0, {true, false, false, 128, 128}},
+        {0, false, 32, {false, true, true, 128, 128}}, {300, false, 32, {true, false, false, 128, 128}},
+        {150, false, 0, {true, true, true, 128, 128}}, {150, false, 32, {true, true, true, 32, 128}},
+        {1, false, 32, {true, true, true, 32, 128}},   {299, false, 32, {true, true, true, 32, 128}},
+        {0, true, 0, {false, true, false, 128, 128}},  {300, true, 0, {true, false, false, 128, 128}},
+        {1, true, 32, {true, true, false, 32, 128}},
     };
     p.n = 300;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const struct config config = {.mixed = cases[i].mixed};
         p.rows8 = cases[i].rows8;
         p.symmetric = cases[i].symmetric;
-        const struct parts got = parts_of(&config, &p, 128, cases[i].width8), want = cases[i].want;
+        const struct parts got = parts_of(&p, 128, cases[i].width8), want = cases[i].want;
         assert_true(got.has8 == want.has8 && got.has4 == want.has4 && got.zeros == want.zeros);
         assert_int_equal(got.width8, want.width8);
         assert_int_equal(got.width4, want.width4);
