@@ -281,7 +281,7 @@ static inline uint32_t lane_u32(const struct warp *w, const struct operand *o, i
 /* ---- split.c ---- */
 void split_start(struct warp *w, uint32_t pc, uint32_t mask);
 bool split_pick(struct warp *w); /* merges, then picks the one to run; false: none can */
-void split_save(struct warp *w);   /* the running one, after its slice */
+void split_save(struct warp *w); /* the running one, after its slice */
 void split_move(struct warp *w, uint32_t lanes, uint32_t pc,
                 uint32_t stack);                      /* lanes of the running split go elsewhere */
 void split_release(struct warp *w, unsigned barrier); /* those waiting there run again */

@@ -61,7 +61,7 @@ static const struct bundle_build fallbacks[] = {
     {"sm80", "tile_m=32", "w4a8-sym", "fp16", 128, "symD"},
 };
 #define IMAGE(name)                                                                                                    \
-    { .hash = name, .data = "x", .size = 1 }
+    { .hash = (name), .data = "x", .size = 1 }
 static const struct bundle_image images[] = {IMAGE("mixA"), IMAGE("mixB"), IMAGE("mixW"), IMAGE("symA"),
                                              IMAGE("symB"), IMAGE("symD"), IMAGE("w4A"),  IMAGE("w4D"),
                                              IMAGE("w4W"),  IMAGE("w8B"),  IMAGE("w8W")};
