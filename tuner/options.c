@@ -201,9 +201,9 @@ static const struct argp_option work_table[] = {
     {"points", KEY_POINTS, "N", 0, "Of --splits measure at most N of each layer, chosen to stand for all (default: 6)",
      10},
     {"fill", KEY_FILL, "N", 0,
-     "16: fill the features that keep 8 bits up to a multiple of 16, so that their part has no padding; none "
-     "(default): "
-     "as chosen",
+     "Fill the features that keep 8 bits up to a multiple of N (default: none, as chosen): 16 leaves no padding in "
+     "their "
+     "part",
      11},
     {"scheme", KEY_SCHEME, "LIST", 0,
      "w4a8, w8a8, p10 (10 % of the features of every layer keep 8 bits); w4a8-sym, p10-sym: 4-bit features have no "
@@ -268,12 +268,9 @@ static enum mt_status groups_add(struct work_options *o, const char *text) {
     return status;
 }
 
-static enum mt_status fill_parse(const char *text, int *out) {
-    const bool none = !strcmp(text, "none");
-    if (!none && strcmp(text, "16") != 0)
-        return fail(MT_USAGE, "--fill: `%s` is neither 16 nor none", text);
-    *out = none ? 1 : 16;
-    return MT_OK;
+enum mt_status fill_parse(const char *text, int *out) {
+    *out = 1;
+    return !strcmp(text, "none") ? MT_OK : int_parse(text, "--fill", 1, 4096, out);
 }
 
 static error_t work_parse(int key, char *arg, struct argp_state *state) {

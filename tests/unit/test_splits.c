@@ -303,7 +303,7 @@ static void test_refused(void **state) {
                   "--splits says how many features keep 8 bits, and --scheme too: with --splits it can be w4a8 or "
                   "w4a8-sym");
     check_refused("--shape 8,8 --points 0", "8x8,1\n", "--points: `0` is not a whole number from 1 to 1000000");
-    check_refused("--shape 8,8 --fill 8", "8x8,1\n", "--fill: `8` is neither 16 nor none");
+    check_refused("--shape 8,8 --fill all", "8x8,1\n", "--fill: `all` is not a whole number from 1 to 4096");
 }
 
 /* The tables that come with mixtune. */

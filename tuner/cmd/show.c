@@ -19,9 +19,10 @@ struct show {
     enum format format;
     bool all, failed, floor, peers, regret;
     const char *splits;
+    int fill;
 };
 
-enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR, KEY_PEERS, KEY_REGRET, KEY_SPLITS };
+enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR, KEY_PEERS, KEY_REGRET, KEY_SPLITS, KEY_FILL };
 
 static const struct argp_option show_table[] = {
     {"format", KEY_FORMAT, "FORMAT", 0,
@@ -43,6 +44,7 @@ static const struct argp_option show_table[] = {
      20},
     {"splits", KEY_SPLITS, "FILE", 0,
      "With --regret only the splits of this table, with their weights (default: all that were tuned, alike)", 20},
+    {"fill", KEY_FILL, "N", 0, "With --splits: filled up to multiples of N, as the sweep filled them", 20},
     {0},
 };
 
@@ -82,6 +84,8 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
     case KEY_SPLITS:
         o->splits = arg;
         return 0;
+    case KEY_FILL:
+        return options_error(fill_parse(arg, &o->fill));
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -132,7 +136,7 @@ static enum mt_status print_regret(struct store *store, const struct show *o) {
     struct str out = {0};
     enum mt_status status = o->splits ? split_table_read(o->splits, &table) : MT_OK;
     if (!status)
-        status = regret_splits(store_handle(store), o->splits ? &table : NULL, &rows);
+        status = regret_splits(store_handle(store), o->splits ? &table : NULL, o->fill, &rows);
     if (!status && !rows.count)
         status = query_nothing(&o->query, "splits with winners");
     if (!status && json)
@@ -182,7 +186,7 @@ static enum mt_status show(const struct show *o) {
 }
 
 int cmd_show(int argc, char **argv) {
-    struct show o = {0};
+    struct show o = {.fill = 1};
     const struct argp_child children[] = {{&query_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = show_table,

@@ -32,6 +32,7 @@ struct splits {
 struct regret {
     sqlite3 *db;
     const struct split_table *table;
+    int fill;
     sqlite3_stmt *find, *add;
 };
 
@@ -235,8 +236,8 @@ static enum mt_status add_layer(const struct regret *r, const struct rows *rows,
     struct split_list wanted = {0};
     struct splits s;
     enum mt_status status = MT_OK;
-    if (r->table && ((status = split_table_of(r->table, rows_cell(rows, begin, "layer"), number_of(rows, begin, "n"), 1,
-                                              &wanted)) ||
+    if (r->table && ((status = split_table_of(r->table, rows_cell(rows, begin, "layer"), number_of(rows, begin, "n"),
+                                              r->fill, &wanted)) ||
                      !wanted.count))
         return status;
     splits_init(&s, rows, begin, end, r->table ? &wanted : NULL);
@@ -282,8 +283,8 @@ static enum mt_status add_all(const struct regret *r) {
     return status;
 }
 
-enum mt_status regret_splits(sqlite3 *db, const struct split_table *table, struct rows *out) {
-    struct regret r = {.db = db, .table = table};
+enum mt_status regret_splits(sqlite3 *db, const struct split_table *table, int fill, struct rows *out) {
+    struct regret r = {.db = db, .table = table, .fill = fill};
     char most[16];
     const char *const values[] = {":most", most, NULL};
     snprintf(most, sizeof most, "%d", numbers[0]);

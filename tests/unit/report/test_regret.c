@@ -109,7 +109,7 @@ static void test_two_points(void **state) {
     struct split_table table = table_of("o,160,100\no,800,100\no,320\no,480\no,640\no,1000\n");
     struct rows rows;
     add_layer();
-    assert_int_equal(regret_splits(db, &table, &rows), MT_OK);
+    assert_int_equal(regret_splits(db, &table, 1, &rows), MT_OK);
     check(
         &rows, "points", "all", "2",
         (const char *const[]){"6", "2", "0.05", "0.0", "10.0", "o 320, m 16", "1", "1"}); /* 10 / (100 + 100 + 1 + 1) */
@@ -132,7 +132,7 @@ static void test_percentile(void **state) {
     struct split_table table = table_of("o,160,100\no,800,81\no,320,9\no,480,0.5\n");
     struct rows rows;
     add_layer();
-    assert_int_equal(regret_splits(db, &table, &rows), MT_OK);
+    assert_int_equal(regret_splits(db, &table, 1, &rows), MT_OK);
     check(&rows, "points", "all", "2",
           (const char *const[]){"4", "2", "0.47", "0.0", "10.0", "o 320, m 16", "0", "0"}); /* 9 of 190.5 */
     rows_release(&rows);
@@ -141,7 +141,7 @@ static void test_percentile(void **state) {
     open_tables(NULL);
     table = table_of("o,160,100\no,800,81\no,320,10\no,480,0.5\n");
     add_layer();
-    assert_int_equal(regret_splits(db, &table, &rows), MT_OK);
+    assert_int_equal(regret_splits(db, &table, 1, &rows), MT_OK);
     check(&rows, "points", "all", "2",
           (const char *const[]){"4", "2", "0.52", "10.0", "10.0", "o 320, m 16", "0", "0"}); /* 10 of 191.5 */
     rows_release(&rows);
@@ -160,7 +160,7 @@ static void test_kinds(void **state) {
     }
     add_time("w8a8", 1600, 1, A, 5000);
     add_time("w8a8", 1600, 1, B, 4000);
-    assert_int_equal(regret_splits(db, NULL, &rows), MT_OK);
+    assert_int_equal(regret_splits(db, NULL, 1, &rows), MT_OK);
     assert_int_equal(rows.count, 2 * (2 + 5));
     int symmetric = 0;
     for (int r = 0; r < rows.count; r++) {
@@ -184,7 +184,7 @@ static void test_one_sided_times(void **state) {
     add_time("mixed", 800, 1, B, 120); /* about 102 there */
     add_time("mixed", 480, 1, A, 101);
     add_time("mixed", 480, 1, B, 202);
-    assert_int_equal(regret_splits(db, &table, &rows), MT_OK);
+    assert_int_equal(regret_splits(db, &table, 1, &rows), MT_OK);
     assert_string_equal(cell(&rows, "points", "all", "2", "worst_percent"), "100.0");
     rows_release(&rows);
     split_table_release(&table);
@@ -194,17 +194,17 @@ static void test_nothing(void **state) {
     (void)state;
     struct split_table table = table_of("qkv,1\n");
     struct rows rows;
-    assert_int_equal(regret_splits(db, NULL, &rows), MT_OK);
+    assert_int_equal(regret_splits(db, NULL, 1, &rows), MT_OK);
     assert_int_equal(rows.count, 0);
     rows_release(&rows);
     close_tables(NULL);
     open_tables(NULL);
     add_layer();
-    assert_int_equal(regret_splits(db, &table, &rows), MT_OK); /* no layer of the table */
+    assert_int_equal(regret_splits(db, &table, 1, &rows), MT_OK); /* no layer of the table */
     assert_int_equal(rows.count, 0);
     rows_release(&rows);
     split_table_release(&table);
-    assert_int_equal(regret_splits(db, NULL, &rows), MT_FAILURE); /* the temporary tables are there */
+    assert_int_equal(regret_splits(db, NULL, 1, &rows), MT_FAILURE); /* the temporary tables are there */
 }
 
 int main(void) {
