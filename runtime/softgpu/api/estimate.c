@@ -2,8 +2,8 @@
  *
  * A launch that only has to be timed is sampled: a few CTA columns, each with all its blockIdx.z. Kernels do different
  * things in different stretches of the grid (a mixed layer's 8-bit part comes before its 4-bit part), so the first, the
- * middle and the last column are run; between neighbours whose work differs by more than a fiftieth, the middle is run
- * too, while the budget lasts. A column stands for those nearest to it. The times are kept under what they can depend
+ * middle and the last column are run; between neighbours whose work or bytes differ by more than a fiftieth, the middle
+ * is run too, while the budget lasts: enough for the edges of two parts, each with a ragged tile. A column stands for those nearest to it. The times are kept under what they can depend
  * on: function, shape, and the parameters with each pointer replaced by the size of its allocation and the offset in
  * it. */
 #include "runtime/base/str.h"
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <xxhash.h>
 
-#define SAMPLES     7
+#define SAMPLES     32
 #define CACHE_SLOTS 4096 /* a slot keeps the last time that fell into it */
 _Static_assert(SAMPLES >= 3, "the first, the middle and the last column are always run");
 _Static_assert((CACHE_SLOTS & (CACHE_SLOTS - 1)) == 0, "a hash is cut to a slot by a mask");
@@ -209,11 +209,17 @@ static bool sample_run(const struct sg_launch *launch, struct sample *sample) {
     return sg_run(&one, &sample->counters, &fault);
 }
 
+static bool apart(double a, double b) {
+    return fabs(a - b) > 0.02 * (a + b) / 2;
+}
+
+/* A ragged tile may run the same instructions and read less: copies of what is not there read nothing. */
 static bool differ(const struct sample *a, const struct sample *b) {
     double x = (double)a->counters.warp_instructions, y = (double)b->counters.warp_instructions;
     double p = (double)a->counters.mma_ops_int8 + (double)a->counters.mma_ops_f16 + (double)a->counters.mma_ops_other;
     double q = (double)b->counters.mma_ops_int8 + (double)b->counters.mma_ops_f16 + (double)b->counters.mma_ops_other;
-    return fabs(x - y) > 0.02 * (x + y) / 2 || fabs(p - q) > 0.02 * (p + q) / 2;
+    return apart(x, y) || apart(p, q) ||
+           apart((double)a->counters.global_bytes_read, (double)b->counters.global_bytes_read);
 }
 
 /* Counters and traffic of the whole grid, from samples in order: each stands for the columns up to half way to its

@@ -13,6 +13,10 @@ static const char work_body[] =
     "shr.u64 %rd4, %rd3, %r1; and.b64 %rd4, %rd4, 1; setp.ne.u64 %p1, %rd4, 0; selp.u32 %r2, 1000, 10, %p1;\n"
     "setp.eq.u64 %p2, %rd2, 0; @%p2 bra LOOP; ld.global.u32 %r3, [%rd2]; setp.eq.u32 %p3, %r3, 0; @%p3 trap;\n"
     "LOOP: sub.u32 %r2, %r2, 1; setp.ne.u32 %p1, %r2, 0; @%p1 bra LOOP; atom.global.add.u32 %r4, [%rd1], 1; ret; }\n"
+    ".visible .entry sparse(.param .u64 px, .param .u64 preads)\n"
+    "{ .reg .pred %p<4>; .reg .b32 %r<9>; .reg .b64 %rd<9>; ld.param.u64 %rd1, [px]; ld.param.u64 %rd2, [preads];\n"
+    "mov.u32 %r1, %ctaid.x; shr.u64 %rd3, %rd2, %r1; and.b64 %rd3, %rd3, 1; setp.ne.u64 %p1, %rd3, 0;\n"
+    "@%p1 ld.global.u32 %r2, [%rd1]; ret; }\n"
     ".visible .entry fail(.param .u64 px, .param .u32 kind)\n"
     "{ .reg .pred %p<4>; .reg .b32 %r<9>; .reg .b64 %rd<9>; .shared .align 4 .b8 buf[64]; ld.param.u64 %rd1, [px];\n"
     "ld.param.u32 %r1, [kind]; T: .branchtargets T0, T1, T2, T3, T4, T5, T6; brx.idx %r1, T;\n"
@@ -27,7 +31,7 @@ static const char text_of_assert[] =
 
 struct timed {
     CUmodule module;
-    CUfunction work, fail;
+    CUfunction work, sparse, fail;
     CUdeviceptr seen, gate;
     CUevent begin, end;
 };
@@ -38,6 +42,7 @@ static struct timed open_timed(void) {
     snprintf(body, sizeof body, "%s%s", text_of_assert, work_body);
     good(cuModuleLoadData(&t.module, ptx_for("sm_80", body)));
     good(cuModuleGetFunction(&t.work, t.module, "work"));
+    good(cuModuleGetFunction(&t.sparse, t.module, "sparse"));
     good(cuModuleGetFunction(&t.fail, t.module, "fail"));
     good(cuMemAlloc_v2(&t.seen, 4));
     good(cuMemAlloc_v2(&t.gate, 4));
@@ -133,25 +138,43 @@ static void test_trace(void **state) {
     assert_non_null(strstr(got, "},\"seconds\":"));
 }
 
-/* The warp instructions that an estimate of the whole grid was made with. */
-static uint64_t traced_work(const struct timed *t, unsigned grid, unsigned deep, uint64_t heavy) {
-    char path[] = "/tmp/soft-estimate-XXXXXX", line[2048] = "";
+/* A counter that an estimate of the whole grid was made with. */
+static uint64_t traced(const char *name, const struct timed *t, CUfunction function, unsigned grid, unsigned deep,
+                       void **params) {
+    char path[] = "/tmp/soft-estimate-XXXXXX", line[2048] = "", key[64];
     close(mkstemp(path));
     setenv("SOFTGPU_TRACE", path, 1);
-    time_work(t, grid, deep, 0, heavy);
+    good(cuEventRecord(t->begin, NULL));
+    good(cuLaunchKernel(function, grid, 1, deep, 1, 1, 1, 0, NULL, params, NULL));
+    good(cuEventRecord(t->end, NULL));
+    good(cuEventSynchronize(t->end));
     unsetenv("SOFTGPU_TRACE");
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     assert_non_null(fgets(line, sizeof line, file));
     fclose(file);
     unlink(path);
-    const char *at = strstr(line, "\"warp_instructions\":");
+    snprintf(key, sizeof key, "\"%s\":", name);
+    const char *at = strstr(line, key);
     assert_non_null(at);
-    return strtoull(at + strlen("\"warp_instructions\":"), NULL, 10);
+    return strtoull(at + strlen(key), NULL, 10);
 }
 
-/* Columns at the ends and in the middle are run, and more where neighbours differ, seven at most. Each stands for those
- * up to half way to the next. So many of 60 columns are taken to be heavy: */
+static uint64_t traced_work(const struct timed *t, unsigned grid, unsigned deep, uint64_t heavy) {
+    CUdeviceptr seen = t->seen, gate = 0;
+    void *params[] = {&seen, &gate, &heavy};
+    return traced("warp_instructions", t, t->work, grid, deep, params);
+}
+
+/* Columns of which some read nothing, with the same instructions. */
+static uint64_t traced_reads(const struct timed *t, unsigned grid, uint64_t reads) {
+    CUdeviceptr gate = t->gate;
+    void *params[] = {&gate, &reads};
+    return traced("global_bytes_read", t, t->sparse, grid, 1, params);
+}
+
+/* Columns at the ends and in the middle are run, and more where neighbours differ. Each stands for those up to half way
+ * to the next. So many of 60 columns are taken to be heavy: */
 static void test_samples(void **state) {
     (void)state;
     struct timed t = open_timed();
@@ -162,12 +185,13 @@ static void test_samples(void **state) {
     } cases[] = {
         {0, 60, 0},
         {~0ull, 60, 60},
-        {1ull << 17, 60, 0},        /* no sample meets it */
-        {1, 60, 1},                 /* 0, 1, 3, 7, 15, 30, 59 */
-        {1ull << 59, 60, 1},        /* 0, 30, 44, 51, 55, 57, 59: from 59 on */
-        {1ull << 30, 60, 7},        /* 0, 15, 22, 30, 37, 44, 59: 27 to 33 */
-        {(1ull << 30) - 1, 60, 30}, /* 0, 15, 22, 26, 28, 30, 59: up to 29 */
-        {(1ull << 20) - 1, 60, 20}, /* 0, 15, 18, 20, 22, 30, 59: up to 19 */
+        {1ull << 17, 60, 0}, /* no sample meets it */
+        {1, 60, 1},
+        {1ull << 59, 60, 1},
+        {1ull << 30, 60, 1},
+        {(1ull << 30) - 1, 60, 30},
+        {(1ull << 20) - 1, 60, 20},
+        {0x5555555555555555, 60, 45}, /* every other one: no 32 samples tell */
         {1, 1, 1},
         {2, 2, 1},
         {5, 3, 2},
@@ -180,6 +204,16 @@ static void test_samples(void **state) {
             fail_msg("heavy columns %llx of %u: %llu were taken for heavy, not %u", (unsigned long long)cases[k].heavy,
                      cases[k].grid, (unsigned long long)((got / 2 - cases[k].grid * light) / more), cases[k].columns);
     }
+}
+
+/* A ragged last column runs what the others run and reads less: it stands for itself alone. */
+static void test_samples_of_reads(void **state) {
+    (void)state;
+    struct timed t = open_timed();
+    assert_int_equal(traced_reads(&t, 60, ~0ull), 60 * 4);
+    assert_int_equal(traced_reads(&t, 60, (1ull << 59) - 1), 59 * 4);
+    assert_int_equal(traced_reads(&t, 60, ((1ull << 59) - 1) & ~(1ull << 9)), 59 * 4); /* which no sample meets */
+    assert_int_equal(traced_reads(&t, 60, (1ull << 10) - 1), 10 * 4);
 }
 
 /* A kernel that faults in a sample, for its input is not there yet: it is run, behind what it depends on. */
@@ -267,9 +301,10 @@ int main(void) {
     setenv("SOFTGPU_DEVICE", "a100-sxm-80g", 1);
     setenv("SOFTGPU_WATCHDOG", "100000", 1);
     const struct CMUnitTest tests[] = {
-        driver_test(test_log),           driver_test(test_trace), driver_test(test_samples),
-        driver_test(test_run_after_all), driver_test(test_fills), driver_test(test_faults),
-        driver_test(test_same_launches),
+        driver_test(test_log),           driver_test(test_trace),
+        driver_test(test_samples),       driver_test(test_samples_of_reads),
+        driver_test(test_run_after_all), driver_test(test_fills),
+        driver_test(test_faults),        driver_test(test_same_launches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
