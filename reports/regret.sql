@@ -2,7 +2,7 @@
 -- time of the winner there, over all splits and batch sizes; a tuned split costs nothing. Sections: "splits", layer by layer, where at most
 -- :most are tuned; "points", over all layers, for other numbers. `unknown`: the configuration that is chosen has no time at that split, so
 -- what it costs is not known and not counted; `untuned`: the table names the split, and the database has no winner there.
--- Reads split_layer and split_choice (reports/split_times.sql).
+-- Reads split_layer and split_choice (reports/splits.sql).
 WITH cost AS (
     SELECT c.*, 100 * (ns / winner_ns - 1) AS percent, origin, device_name, uuid, cache_state, time_model, model, tp, group_size, dtype,
            symmetric, layer

@@ -37,7 +37,8 @@ def points_of(n, k, splits, most):
 
 
 def estimate(n, k, rows8, times):
-    """Linear in bytes between the two neighbours; in proportion where one of them has no time."""
+    """Linear in bytes between the two neighbours; in proportion where one of them has no time. Neighbours have the same kernels: for both
+    widths or for one; only where there are none they may have others."""
     known = [(packed(n, k, r), ns) for r, ns in times if ns]
     if not known:
         return None
@@ -68,7 +69,7 @@ def main():
             if rows8 in points:
                 costs.append((0.0, weight))
                 continue
-            same = [p for p in points if kind(n, p) == kind(n, rows8)]
+            same = [p for p in points if kind(n, p) == kind(n, rows8)] or points
             sides = [max((p for p in same if p < rows8), default=None), min((p for p in same if p > rows8), default=None)]
             sides = [p for p in sides if p is not None]
             best = None

@@ -15,7 +15,7 @@ EMBED_FILE(report_export_sql, "reports/export.sql");
 EMBED_FILE(report_split_times_sql, "reports/split_times.sql");
 EMBED_FILE(report_gpus_sql, "reports/gpus.sql");
 EMBED_FILE(report_replay_sql, "reports/replay.sql");
-EMBED_FILE(report_regret_tables_sql, "reports/regret_tables.sql");
+EMBED_FILE(report_splits_sql, "reports/splits.sql");
 EMBED_FILE(report_regret_sql, "reports/regret.sql");
 EMBED_FILE(report_peers_sql, "reports/peers.sql");
 EMBED_FILE(report_peer_curves_sql, "reports/peer_curves.sql");

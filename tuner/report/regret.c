@@ -132,15 +132,26 @@ static struct problem problem_at(const struct splits *s, int split, int m) {
     return p;
 }
 
-/* The next point from a split on, in steps of -1 or 1, whose kernels are the same binaries; -1: there is none. */
-static int neighbour(const struct splits *s, int split, int step) {
+/* The next point from a split on, in steps of -1 or 1: any, or one with the same kernels; -1: there is none. */
+static int next_point(const struct splits *s, int split, int step, bool any) {
     const struct problem here = problem_at(s, split, 0);
     for (int i = split + step; i >= 0 && i < s->list.count; i += step) {
         const struct problem there = problem_at(s, i, 0);
-        if (s->stands[i] == i && !strcmp(problem_scheme(&here), problem_scheme(&there)))
+        if (s->stands[i] == i && (any || !strcmp(problem_scheme(&here), problem_scheme(&there))))
             return i;
     }
     return -1;
+}
+
+/* Where a layer all in 4 or in 8 bits is next to one with both, its times are those of other kernels: it counts only
+ * where no other point is there. */
+static void find_neighbours(const struct splits *s, int split, int side[2]) {
+    for (int any = 0; any <= 1; any++) {
+        side[0] = next_point(s, split, -1, any);
+        side[1] = next_point(s, split, 1, any);
+        if (side[0] >= 0 || side[1] >= 0)
+            return;
+    }
 }
 
 static struct split_time time_at(const struct regret *r, const struct splits *s, int split, int m,
@@ -152,10 +163,11 @@ static struct split_time time_at(const struct regret *r, const struct splits *s,
 
 /* What a hidden split takes: the time of the neighbours' winner that would be dispatched. 0: it is not known. */
 static double hidden_time(const struct regret *r, const struct splits *s, int split, int m) {
-    const int side[2] = {neighbour(s, split, -1), neighbour(s, split, 1)};
+    int side[2];
     struct split_candidate candidate[2];
     sqlite3_int64 config[2];
     int count = 0;
+    find_neighbours(s, split, side);
     for (int i = 0; i < 2; i++) {
         const struct winner *w = side[i] < 0 ? NULL : &s->winner[side[i] * s->m.count + m];
         if (!w || w->ns <= 0)
@@ -290,7 +302,7 @@ enum mt_status regret_splits(sqlite3 *db, const struct split_table *table, int f
     snprintf(most, sizeof most, "%d", numbers[0]);
     *out = (struct rows){0};
     enum mt_status status = MT_OK;
-    if (sqlite3_exec(db, report_regret_tables_sql, NULL, NULL, NULL) != SQLITE_OK ||
+    if (sqlite3_exec(db, report_splits_sql, NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_prepare_v2(db,
                            "SELECT ns FROM split_time WHERE split_layer = ? AND rows8 = ? AND m = ? AND config_id = ?",
                            -1, &r.find, NULL) != SQLITE_OK ||
