@@ -44,15 +44,21 @@ struct asked {
 
 static void say_points(const char *layer, const struct split_list *splits, const int *stands, const double *weight) {
     struct str text = {0};
-    double all = 0;
+    double all = 0, alone = 0;
     int points = 0;
     for (int i = 0; i < splits->count; i++) {
         all += splits->item[i].weight;
+        alone += stands[i] < 0 ? splits->item[i].weight : 0;
         if (stands[i] == i)
-            str_printf(&text, "%s %d (stands for %g)", points++ ? "," : "", splits->item[i].rows8, weight[i]);
+            str_printf(&text, "%s %d (stands for %.10g)", points++ ? "," : "", splits->item[i].rows8, weight[i]);
     }
-    log_info("%s: %d of %d splits are tuned, for all %g layers that the table counts; rows8%s", layer, points,
-             splits->count, all, text.data);
+    log_info("%s: %d of %d splits are tuned, for all %.10g layers that the table counts; rows8%s", layer, points,
+             splits->count, all, str_text(&text));
+    if (alone > 0)
+        log_warn(
+            "%s: %.10g layers have splits that need other kernels than those that are tuned (all in 4 bits, or all "
+            "in 8); with more --points they are tuned too",
+            layer, alone);
     str_release(&text);
 }
 
