@@ -171,10 +171,10 @@ static double bytes_at(const struct problem *layer, int rows8) {
     return (double)split_bytes(&p);
 }
 
-/* The logarithm of the bytes, which between the pure splits are taken as linear. */
+/* The logarithm of the bytes over those of all features in 4 bits; between the pure splits they are taken as linear. */
 static double place_of(const struct problem *layer, int rows8) {
     const double none = bytes_at(layer, 0), all = bytes_at(layer, layer->n);
-    return log(none + (all - none) * rows8 / layer->n);
+    return log1p((all / none - 1) * rows8 / layer->n);
 }
 
 static bool is_pure(const struct problem *layer, int rows8) {
@@ -184,7 +184,8 @@ static bool is_pure(const struct problem *layer, int rows8) {
 double point_loss(const struct problem *layer, int rows8, int point) {
     if (rows8 != point && (is_pure(layer, rows8) || is_pure(layer, point)))
         return 1;
-    return fabs(place_of(layer, rows8) - place_of(layer, point));
+    const double distance = place_of(layer, rows8) - place_of(layer, point);
+    return distance * distance;
 }
 
 /* Sums over the splits before an index tell what any run of them costs. */
@@ -192,11 +193,11 @@ struct choice {
     const struct split *splits;
     int count;
     bool *pure;
-    double *place;           /* [count] */
-    double *weight, *moment; /* [count + 1]: of mixed splits, alone and times the place */
-    double *pure_weight;     /* [count + 1] */
-    double *least;           /* [most][count]: with so many points more, the last of them this one */
-    int *before;             /* [most][count]: the point before that; -1: none */
+    double *place;                    /* [count] */
+    double *weight, *moment, *square; /* [count + 1]: of mixed splits, alone, times the place and times its square */
+    double *pure_weight;              /* [count + 1] */
+    double *least;                    /* [most][count]: with so many points more, the last of them this one */
+    int *before;                      /* [most][count]: the point before that; -1: none */
 };
 
 static void choice_init(struct choice *c, const struct problem *layer, const struct split *splits, int count,
@@ -207,6 +208,7 @@ static void choice_init(struct choice *c, const struct problem *layer, const str
     c->place = xcalloc(n, sizeof *c->place);
     c->weight = xcalloc(n + 1, sizeof *c->weight);
     c->moment = xcalloc(n + 1, sizeof *c->moment);
+    c->square = xcalloc(n + 1, sizeof *c->square);
     c->pure_weight = xcalloc(n + 1, sizeof *c->pure_weight);
     c->least = xcalloc(table, sizeof *c->least);
     c->before = xcalloc(table, sizeof *c->before);
@@ -216,6 +218,7 @@ static void choice_init(struct choice *c, const struct problem *layer, const str
         c->place[i] = place_of(layer, splits[i].rows8);
         c->weight[i + 1] = c->weight[i] + (c->pure[i] ? 0 : weight);
         c->moment[i + 1] = c->moment[i] + (c->pure[i] ? 0 : weight * c->place[i]);
+        c->square[i + 1] = c->square[i] + (c->pure[i] ? 0 : weight * c->place[i] * c->place[i]);
         c->pure_weight[i + 1] = c->pure_weight[i] + (c->pure[i] ? weight : 0);
     }
 }
@@ -225,6 +228,7 @@ static void choice_release(struct choice *c) {
     free(c->place);
     free(c->weight);
     free(c->moment);
+    free(c->square);
     free(c->pure_weight);
     free(c->least);
     free(c->before);
@@ -242,9 +246,12 @@ static int first_beyond(const struct choice *c, int begin, int end, double place
     return begin;
 }
 
-/* What the mixed splits begin .. end - 1, all on one side of `point`, lose to it. */
+/* What the mixed splits begin .. end - 1 lose to `point`. */
 static double loss_of_run(const struct choice *c, int begin, int end, int point) {
-    return fabs(c->moment[end] - c->moment[begin] - c->place[point] * (c->weight[end] - c->weight[begin]));
+    const double place = c->place[point];
+    const double loss = c->square[end] - c->square[begin] - 2 * place * (c->moment[end] - c->moment[begin]) +
+                        place * place * (c->weight[end] - c->weight[begin]);
+    return fmax(loss, 0);
 }
 
 /* What the splits between two neighbouring points lose; a = -1 and b = count: there is no point on that side. */

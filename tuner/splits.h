@@ -48,10 +48,10 @@ enum mt_status split_table_of(const struct split_table *table, const char *layer
 
 enum { POINTS_USUAL = 6 };
 
-/* What it costs, as a share of its time, that a split is not tuned and runs what a tuned one, `point`, runs best: the
- * logarithm of the ratio of the layer's bytes, without the padding of its parts. The time of a kernel grows with the
- * bytes; what another kernel gains grows with the distance. 1 where one of the two has a kernel for both widths and the
- * other has not: their kernels are other binaries. */
+/* How badly a split is served by what is tuned at `point`: the square of the logarithm of the ratio of the layer's bytes,
+ * without the padding of its parts. Times grow with the bytes. At the point its kernel is the best; what others gain on
+ * it begins with nothing there, as between a curve and its tangent, and so grows with the square of the distance.
+ * 1 where one of the two has a kernel for both widths and the other has not: their kernels are other binaries. */
 double point_loss(const struct problem *layer, int rows8, int point);
 
 /* Chooses at most `most` >= 1 of `count` >= 1 splits in increasing order, such that the sum of weight * loss is least,

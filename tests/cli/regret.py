@@ -26,7 +26,7 @@ def points_of(n, k, splits, most):
     place = {r: math.log(none + (everything - none) * r / n) for r in splits}
 
     def loss(rows8, point):
-        return abs(place[rows8] - place[point]) if kind(n, rows8) == kind(n, point) else 1
+        return (place[rows8] - place[point]) ** 2 if kind(n, rows8) == kind(n, point) else 1
 
     def total(points):
         return sum(weight * min(loss(r, p) for p in points) for r, weight in splits.items())

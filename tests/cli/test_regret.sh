@@ -26,7 +26,7 @@ layer,rows8,weight
 400x300,200,0.5
 400x300,210
 400x300,330
-400x300,400
+400x300,400,1.5
 200x300,7 # all that there is
 CSV
 sweep() { # database, further options
@@ -40,11 +40,11 @@ numbers() { # database, layer: the splits that were measured, as "0 16 90"
 }
 
 run 0 sweep "$TMPDIR/few" --points 4
-expect '^.*400x300: 4 of 10 splits are tuned, for all 12.5 layers that the table counts; rows8 0 \(stands for 1\), 20 \(stands for 8\), 210 \(stands for 2\.5\), 400 \(stands for 1\)$' err
+expect '^.*400x300: 4 of 10 splits are tuned, for all 13 layers that the table counts; rows8 0 \(stands for 1\), 40 \(stands for 8\), 210 \(stands for 2\.5\), 400 \(stands for 1\.5\)$' err
 expect '^.*200x300: 1 of 1 splits are tuned' err
-[ "$(numbers "$TMPDIR/few" 400x300)/$(numbers "$TMPDIR/few" 200x300)" = '0 20 210 400/7' ] ||
+[ "$(numbers "$TMPDIR/few" 400x300)/$(numbers "$TMPDIR/few" 200x300)" = '0 40 210 400/7' ] ||
     verdict+=" measured $(numbers "$TMPDIR/few" 400x300)/$(numbers "$TMPDIR/few" 200x300); "
-[ "$(grep -cE '^400x300 .* mixed +(20|210) ' "$TMPDIR/out")" = 4 ] ||
+[ "$(grep -cE '^400x300 .* mixed +(40|210) ' "$TMPDIR/out")" = 4 ] ||
     verdict+=" not four winners of mixed splits; "
 result 'four splits of ten are tuned, and the sweep says for whom'
 
