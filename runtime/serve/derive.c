@@ -16,13 +16,14 @@ struct neighbours {
     const struct mt_layer *low, *high; /* NULL: there is none */
 };
 
-static struct neighbours neighbours_of(const struct mt_table *table, const struct problem *p,
-                                       const struct mt_layer *named) {
+static struct neighbours neighbours_among(const struct mt_table *table, const struct problem *p,
+                                          const struct mt_layer *named, bool any) {
     struct neighbours near = {NULL, NULL};
     for (int i = 0; i < table->layer_count; i++) {
         const struct mt_layer *layer = &table->layers[i];
         const int rows8 = layer->problem.rows8;
         if (!split_siblings(&layer->problem, p) || layer->info.step == MT_STEP_DEFAULT ||
+            (!any && strcmp(problem_scheme(&layer->problem), problem_scheme(p)) != 0) ||
             (named && (strcmp(layer->info.name, named->info.name) != 0 ||
                        strcmp(layer->info.model, named->info.model) != 0 || layer->info.tp != named->info.tp)))
             continue;
@@ -32,6 +33,14 @@ static struct neighbours neighbours_of(const struct mt_table *table, const struc
             near.high = layer;
     }
     return near;
+}
+
+/* A layer all in 4 or all in 8 bits has other binaries, whose times say little of those for both: it counts only where
+ * no other split was tuned. */
+static struct neighbours neighbours_of(const struct mt_table *table, const struct problem *p,
+                                       const struct mt_layer *named) {
+    const struct neighbours near = neighbours_among(table, p, named, false);
+    return near.low || near.high ? near : neighbours_among(table, p, named, true);
 }
 
 /* What the kernel of a slot took on a tuned layer, at the slot's M; no time if it was not timed there. */

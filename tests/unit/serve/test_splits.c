@@ -215,6 +215,30 @@ static void layers_of_one_width_lend_mixed_images(void **state) {
     table_release(table);
 }
 
+/* A split with both widths is next to the others that have both, however near one of one width is. */
+static void mixed_splits_are_next_to_mixed_ones(void **state) {
+    (void)state;
+    static const struct bundle_layer three[] = {{"o", "tiny", 1, 1600, 2048, 128, 0, "w4a8", "fp16"},
+                                                {"o", "tiny", 1, 1600, 2048, 128, 800, "mixed", "fp16"},
+                                                {"o", "tiny", 1, 1600, 2048, 128, 1600, "w8a8", "fp16"}};
+    static const struct bundle_entry fast_and_slow[] = {ENTRY(0, 16, A, "w4A", 50), ENTRY(1, 16, B, "mixB", 100),
+                                                        ENTRY(2, 16, A, "w8B", 60)};
+    struct bundle bundle = sample();
+    bundle.layers = three;
+    bundle.layer_count = 3;
+    bundle.entries = fast_and_slow;
+    bundle.entry_count = 3;
+    bundle.split_time_count = 0;
+    struct mt_table *table = table_of(bundle, 0);
+    for (int rows8 = 1; rows8 < 1600; rows8 += 533) {
+        struct mt_layer *layer = derive(table, 1, rows8);
+        assert_string_equal(image_of(table, layer, 0), "mixB");
+        assert_int_equal(lookup(table, layer, 16).tuned_rows8, 800);
+        layer_release(layer);
+    }
+    table_release(table);
+}
+
 /* By shape all layers of these shapes are splits of one, by name only those of the name. */
 static void names_keep_splits_apart(void **state) {
     (void)state;
@@ -248,6 +272,7 @@ int main(void) {
         cmocka_unit_test(kernels_are_chosen_by_their_times),
         cmocka_unit_test(the_outermost_splits_reach_to_the_ends),
         cmocka_unit_test(layers_of_one_width_lend_mixed_images),
+        cmocka_unit_test(mixed_splits_are_next_to_mixed_ones),
         cmocka_unit_test(names_keep_splits_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
