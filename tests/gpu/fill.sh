@@ -58,6 +58,9 @@ say "the modelled times of all candidates"
 export SOFTGPU_CHECK=none # times are the same, and the kernels have been proved
 export SOFTGPU_TRACE=$folder/modelled/$name.trace
 "$mixtune" sweep "${sweep_work[@]}" --space "$space" --quick --finals 0 --db "$folder/modelled/$name.db" >/dev/null
+# A bundle has kernels for other numbers of 8-bit features, too: those of the winners that are to be expected.
+"$mixtune" export --quiet --db "$folder/modelled/$name.db" --out "$folder/modelled/$name.mixtune" >/dev/null
+rm -f "$folder/modelled/$name.mixtune"
 spaces whole
 for line in "${sample_work[@]}"; do
     read -ra words <<<"$line"

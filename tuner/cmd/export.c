@@ -183,6 +183,11 @@ static enum mt_status export_rows(const struct rows *rows, const struct rows *ti
         log_warn("%d of %d winners are left out: they no longer compile to the binary that was timed; sweep again to "
                  "have them",
                  d.changed, rows->count);
+    if (status == MT_OK && d.unbuilt)
+        log_warn(
+            "%d winners cannot be built here for numbers of 8-bit features beside their own, which have the default "
+            "kernels then; export where there is NVRTC to have them",
+            d.unbuilt);
     if (status == MT_OK)
         status = write_draft(&d, c, o->out);
     if (status == MT_OK)

@@ -255,6 +255,7 @@ static void add_variants(struct draft *d, int row) {
     for (int i = 0; i < DRAFT_FORMATS; i++) {
         const int index = d->variant[row * DRAFT_FORMATS + i];
         const struct binary *b = index < 0 ? NULL : &d->binaries.item[index];
+        d->unbuilt += b && b->status != MT_OK;
         if (b && b->status == MT_OK) {
             struct problem q;
             formats_of(&b->formats, i, &q);

@@ -28,7 +28,7 @@ struct draft {
     char **texts;           /* of default configurations */
     int layer_count, entry_count, split_time_count, variant_count, fallback_count, image_count, quantize_count,
         text_count;
-    int library_wins, changed;
+    int library_wins, changed, unbuilt;
 };
 
 /* `rows` must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU of the bundle. */
@@ -37,7 +37,7 @@ void draft_release(struct draft *d);
 
 /* Compiles the winners (or takes them from the cache) and fills layers, entries, variants, fallbacks and images. A
  * winner that does not compile to the very binary that was timed is left out and counted in `changed`; MT_FAILURE if
- * none is left. */
+ * none is left. Variants that cannot be built are counted in `unbuilt`. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
 
 /* Adds the rows of reports/split_times.sql that stand beside a winner that is in. They must outlive the draft. */
