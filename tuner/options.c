@@ -33,8 +33,8 @@ enum mt_status int_parse(const char *text, const char *what, int min, int max, i
     return MT_OK;
 }
 
-/* first:last:step, where a step of xF multiplies. */
-static enum mt_status range_parse(char *text, const char *what, struct int_list *out) {
+/* first:last:step, where a step of xF multiplies; nothing below `min`. */
+static enum mt_status range_parse(char *text, const char *what, int min, struct int_list *out) {
     char *save, *part[3];
     int first, last, step, parts = 0;
     for (char *p = strtok_r(text, ":", &save); p && parts < 3; p = strtok_r(NULL, ":", &save))
@@ -43,7 +43,7 @@ static enum mt_status range_parse(char *text, const char *what, struct int_list 
         return fail(MT_USAGE, "%s: a range is first:last:step, such as 1:256:x2 or 64:256:64", what);
     bool multiply = *part[2] == 'x';
     enum mt_status status;
-    if ((status = int_parse(part[0], what, 1, INT_MAX, &first)) ||
+    if ((status = int_parse(part[0], what, multiply ? 1 : min, INT_MAX, &first)) ||
         (status = int_parse(part[1], what, 1, INT_MAX, &last)) ||
         (status = int_parse(part[2] + multiply, what, multiply ? 2 : 1, INT_MAX, &step)))
         return status;
@@ -57,15 +57,15 @@ static enum mt_status range_parse(char *text, const char *what, struct int_list 
     return MT_OK;
 }
 
-enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out) {
+static enum mt_status numbers_parse(const char *text, const char *what, int min, struct int_list *out) {
     enum mt_status status = list_check(text, what);
     char *copy = xstrdup(text), *save;
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
         if (strchr(p, ':')) {
-            status = range_parse(p, what, out);
+            status = range_parse(p, what, min, out);
         } else {
             int value;
-            status = int_parse(p, what, 1, INT_MAX, &value);
+            status = int_parse(p, what, min, INT_MAX, &value);
             if (!status)
                 int_list_add(out, value);
         }
@@ -74,17 +74,12 @@ enum mt_status int_list_parse(const char *text, const char *what, struct int_lis
     return status;
 }
 
+enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out) {
+    return numbers_parse(text, what, 1, out);
+}
+
 enum mt_status counts_parse(const char *text, const char *what, struct int_list *out) {
-    enum mt_status status = list_check(text, what);
-    char *copy = xstrdup(text), *save;
-    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
-        int value;
-        status = int_parse(p, what, 0, INT_MAX, &value);
-        if (!status)
-            int_list_add(out, value);
-    }
-    free(copy);
-    return status;
+    return numbers_parse(text, what, 0, out);
 }
 
 enum mt_status seconds_parse(const char *text, const char *what, double *out) {

@@ -27,7 +27,7 @@ void int_list_add(struct int_list *list, int value);
 /* Appends "1,16,4096", "1:256:x2" (1, 2, 4 ... 256) or "64:256:64" (step 64); every value in 1 .. INT_MAX.
  * MT_USAGE with `what` (the option's name) in the sentence. */
 enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out);
-/* The same for numbers that may be 0, without ranges: "0,15,1500". */
+/* The same for numbers that may be 0: "0,15,1500", "0:4096:512". */
 enum mt_status counts_parse(const char *text, const char *what, struct int_list *out);
 /* Commas alone are no list: MT_USAGE with `what`. */
 enum mt_status list_check(const char *text, const char *what);

@@ -134,6 +134,10 @@ static void test_rows8(void **state) {
     assert_string_equal(problem_scheme(&w.item[11].problem), "w8a8");
     assert_false(work_same_layer(&w.item[1], &w.item[2]));
     workload_release(&w);
+    w = good_workload("--shape 1,300,200 --rows8 0:300:75", 5);
+    for (int i = 0; i < w.count; i++)
+        assert_int_equal(w.item[i].problem.rows8, 75 * i);
+    workload_release(&w);
     w = good_workload("--shape 1,300,200 --rows8 5 --scheme w4a8,w4a8-sym", 2);
     assert_string_equal(problem_scheme(&w.item[0].problem), "mixed");
     assert_string_equal(problem_scheme(&w.item[1].problem), "mixed-sym");
@@ -180,6 +184,7 @@ static void test_bad_options(void **state) {
         {"--shape 1,8,8 --rows8 9", "--rows8: 9 features cannot keep 8 bits where there are 8"},
         {"--shape 1,8,8 --rows8 -1", "--rows8: `-1` is not a whole number from 0 to 2147483647"},
         {"--shape 1,8,8 --rows8 2,,x", "--rows8: `x` is not a whole number from 0 to 2147483647"},
+        {"--shape 1,8,8 --rows8 0:8:x2", "--rows8: `0` is not a whole number from 1 to 2147483647"},
         {"--shape 1,8,8 --rows8 ,", "--rows8: the list is empty"},
         {"--rows8 2", "nothing to do: give --model NAME or --shape M,N,K (see --help)"},
         {"--model llama-3.1-8b --rows8 2",
