@@ -24,10 +24,9 @@ static double feature_error(const struct quant_layer *layer, const float *w, int
     double error = 0;
     for (int k = 0; k < layer->k; k++) {
         const size_t at = (size_t)(k / layer->group) * (size_t)part->padded_rows + (size_t)feature;
-        const int zero = part->zeros ? part->zeros[at] : 8;
         const int q = part->q[(size_t)feature * (size_t)layer->k_padded + (size_t)k];
         const double off = (double)w[(size_t)feature * (size_t)layer->k + (size_t)k] -
-                           (q - zero) * (double)half_to_float(part->scales[at]);
+                           (q - quant_zero(part, at)) * (double)half_to_float(part->scales[at]);
         error += off * off;
     }
     return error;
