@@ -15,7 +15,7 @@
 /* after the above */
 #include <cmocka.h>
 
-enum { TUNED = 3, LAYERS = 7, GAP = 3 /* elements between rows of X and Y */ };
+enum { TUNED = 3, LAYERS = 8, GAP = 3 /* elements between rows of X and Y */ };
 
 static struct device dev;
 static char path[] = "/tmp/mixtune-dispatch-XXXXXX";
@@ -28,6 +28,7 @@ static const struct bundle_layer layers[LAYERS] = {
     {"e", "", 1, 90, 320, 64, 0, "w4a8", "bf16"}, /* two splits of one layer */
     {"e", "", 1, 90, 320, 64, 37, "mixed", "bf16"},
     {"s", "", 1, 70, 300, 128, 20, "mixed-sym", "fp16"},
+    {"f", "", 1, 90, 384, 64, 0, "w4a8", "bf16"}, /* one split alone */
 };
 static const int tuned_m[TUNED] = {1, 16, 64};
 static const char *const configs[TUNED] = {
@@ -61,11 +62,6 @@ static void parts_fill(struct parts *p) {
     e.rows8 = e.n;
     parts_variant(p, &e, "sm80", configs[0], configs[0]);
     parts_variant(p, &e, "sm80", wide, "tile_n=64,tile_m=16,stages=3,warps_n=2");
-    /* At M 16 the mixed split's kernel is the faster one for it, and so for what is near it. */
-    p->split_times[p->bundle.split_time_count++] =
-        (struct bundle_split_time){4, 16, "sm80", wide, 60000, BUNDLE_MODELLED};
-    p->split_times[p->bundle.split_time_count++] =
-        (struct bundle_split_time){5, 16, "sm80", configs[1], 30000, BUNDLE_MODELLED};
 }
 
 static int set_up(void **state) {
@@ -316,8 +312,9 @@ static void other_splits_are_right(void **state) {
         int rows8, slots;
         const char *at16; /* what its kernel for 16 tokens is called */
     } cases[] = {
-        {"e", 1, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
-        {"e", 16, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {"f", 1, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {"f", 89, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {"e", 1, 3, "tile_n=32,tile_n8=64,tile_m=16"}, /* a split with both widths is nearer than one with 4 bits */
         {"e", 36, 3, "tile_n=32,tile_n8=64,tile_m=16"},
         {"e", 38, 3, "tile_n=32,tile_n8=64,tile_m=16"},
         {"e", 89, 3, "tile_n=32,tile_n8=64,tile_m=16"},
