@@ -25,7 +25,8 @@ static void module_unload(struct CUmod_st **at) {
     struct CUmod_st *module = *at;
     *at = module->next;
     for (int i = 0; i < module->variable_count; i++)
-        cu_memory_kill(module->variables[i]);
+        if (module->variables[i])
+            cu_memory_kill(module->variables[i]);
     module->variable_count = 0;
     cu_module_unref(module);
 }
@@ -73,28 +74,37 @@ static void function_init(struct CUmod_st *module, struct CUfunc_st *f, int inde
     }
 }
 
-static CUresult variables_bind(struct CUmod_st *module) {
-    int count = sg_module_variable_count(module->code);
-    module->variables = xcalloc((size_t)count + 1, sizeof *module->variables);
-    for (int i = 0; i < count; i++) {
-        size_t size, align;
-        const void *init;
-        struct cu_alloc *alloc;
-        sg_module_variable(module->code, i, &size, &align, &init);
-        CUresult result = cu_memory_alloc(module->context, size ? size : 1, false, &alloc);
-        if (result != CUDA_SUCCESS)
-            return result;
-        void *at = (void *)(uintptr_t)alloc->base;
-        if (init)
-            memcpy(at, init, size);
-        else
-            memset(at, 0, size);
-        cu_memory_written(alloc, alloc->base, size ? size : 1, NULL, 0);
-        module->variables[module->variable_count++] = alloc;
-        sg_module_variable_bind(module->code, i, alloc->base);
-    }
-    sg_module_link(module->code);
+static CUresult variable_bind(struct CUmod_st *module, int index) {
+    size_t size, align;
+    const void *init;
+    struct cu_alloc *alloc;
+    sg_module_variable(module->code, index, &size, &align, &init);
+    CUresult result = cu_memory_alloc(module->context, size ? size : 1, false, &alloc);
+    if (result != CUDA_SUCCESS)
+        return result;
+    void *at = (void *)(uintptr_t)alloc->base;
+    if (init)
+        memcpy(at, init, size);
+    else
+        memset(at, 0, size);
+    cu_memory_written(alloc, alloc->base, size ? size : 1, NULL, 0);
+    module->variables[index] = alloc;
+    sg_module_variable_bind(module->code, index, alloc->base);
     return CUDA_SUCCESS;
+}
+
+/* Compilers emit each constant of a class as a variable, a hundred in a kernel of templates, and no instruction names
+ * them: such a variable has memory when the host asks for it. A process can map some thirty thousand allocations. */
+static CUresult variables_bind(struct CUmod_st *module) {
+    CUresult result = CUDA_SUCCESS;
+    module->variable_count = sg_module_variable_count(module->code);
+    module->variables = xcalloc((size_t)module->variable_count + 1, sizeof *module->variables);
+    for (int i = 0; i < module->variable_count && result == CUDA_SUCCESS; i++)
+        if (sg_module_variable_named(module->code, i))
+            result = variable_bind(module, i);
+    if (result == CUDA_SUCCESS)
+        sg_module_link(module->code);
+    return result;
 }
 
 static CUresult module_load(struct CUctx_st *context, const void *data, CUmodule *out) {
@@ -220,6 +230,10 @@ CU_API cuModuleGetGlobal_v2(CUdeviceptr *address, size_t *size, CUmodule handle,
     const void *init;
     if (index < 0)
         return cu_leave(CUDA_ERROR_NOT_FOUND);
+    if (!handle->variables[index])
+        result = variable_bind(handle, index);
+    if (result != CUDA_SUCCESS)
+        return cu_leave(result);
     sg_module_variable(handle->code, index, &bytes, &align, &init);
     if (address)
         *address = handle->variables[index]->base;

@@ -108,7 +108,7 @@ struct CUmod_st {
     struct dev_image image;
     struct CUfunc_st *functions;
     int function_count;
-    struct cu_alloc **variables; /* one per module variable; each holds a reference */
+    struct cu_alloc **variables; /* one per module variable, each a reference; NULL: nothing has asked for it */
     int variable_count;
     int refs; /* one of the program until it is unloaded, one of each operation that runs a function of it */
     uint64_t serial;

@@ -121,22 +121,42 @@ static void test_ways_to_load(void **state) {
             "the image is neither a fat binary, nor a cubin, nor PTX with .version and .target");
 }
 
-/* A variable that does not fit: the module is not loaded, and leaves no memory behind. */
+/* A variable that does not fit: the module is not loaded, and leaves no memory behind. One that no instruction names has
+ * memory when it is asked for. */
 static void test_no_memory_for_variables(void **state) {
     (void)state;
     CUmodule module = NULL;
     const unsigned kept = cu_device.profile->memory_mib;
-    size_t before, after, total;
+    size_t before, after, total, size = 1;
+    CUdeviceptr c = 0;
     cu_device.profile->memory_mib = 1;
     good(cuMemGetInfo_v2(&before, &total));
-    assert_int_equal(cuModuleLoadData(&module, ptx_for("sm_80", ".address_size 64\n.global .b8 a[500000];\n"
-                                                                ".global .b8 b[400000];\n.global .b8 c[300000];\n"
-                                                                ".entry k() { ret; }\n")),
-                     CUDA_ERROR_OUT_OF_MEMORY);
+    static const char variables[] = ".address_size 64\n.global .b8 a[500000];\n.global .b8 b[400000];\n"
+                                    ".global .b8 c[300000] = {7, 8};\n.entry k() { .reg .b64 %rd; ";
+    char text[512];
+    snprintf(text, sizeof text, "%smov.u64 %%rd, a; mov.u64 %%rd, b; mov.u64 %%rd, c; ret; }\n", variables);
+    assert_int_equal(cuModuleLoadData(&module, ptx_for("sm_80", text)), CUDA_ERROR_OUT_OF_MEMORY);
+    good(cuMemGetInfo_v2(&after, &total));
+    assert_int_equal(after, before);
+    assert_null(module);
+    snprintf(text, sizeof text, "%smov.u64 %%rd, a; mov.u64 %%rd, b; ret; }\n", variables);
+    good(cuModuleLoadData(&module, ptx_for("sm_80", text)));
+    good(cuMemGetInfo_v2(&after, &total));
+    assert_in_range(before - after, 900000, 901024);
+    assert_int_equal(cuModuleGetGlobal_v2(&c, &size, module, "c"), CUDA_ERROR_OUT_OF_MEMORY);
+    cu_device.profile->memory_mib = kept;
+    good(cuModuleGetGlobal_v2(&c, &size, module, "c"));
+    uint8_t bytes[3];
+    CUdeviceptr again;
+    good(cuMemcpyDtoH_v2(bytes, c, 3));
+    assert_true(bytes[0] == 7 && bytes[1] == 8 && bytes[2] == 0 && size == 300000);
+    good(cuModuleGetGlobal_v2(&again, NULL, module, "c"));
+    assert_true(again == c);
+    cu_device.profile->memory_mib = 1;
+    good(cuModuleUnload(module));
     good(cuMemGetInfo_v2(&after, &total));
     cu_device.profile->memory_mib = kept;
     assert_int_equal(after, before);
-    assert_null(module);
 }
 
 /* ---- functions ---- */
