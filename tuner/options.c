@@ -201,9 +201,8 @@ static const struct argp_option work_table[] = {
      "part",
      11},
     {"scheme", KEY_SCHEME, "LIST", 0,
-     "w4a8, w8a8, p10 (10 % of the features of every layer keep 8 bits); w4a8-sym, p10-sym: 4-bit features have no "
-     "zero "
-     "points (default: w4a8)",
+     "w4a8, w8a8, p10 (10 % of the features of every layer keep 8 bits); w4a8-sym, p10-sym: 4-bit features without "
+     "zero points (default: w4a8)",
      11},
     {"group", KEY_GROUP, "LIST", 0, "Group sizes along K: 64, 128, 256 (default: 128)", 11},
     {"dtype", KEY_DTYPE, "LIST", 0, "Activations and output: fp16, bf16 (default: fp16)", 11},

@@ -39,6 +39,7 @@ bool problem_equal(const struct problem *a, const struct problem *b) {
            problem_symmetric(a) == problem_symmetric(b) && a->dtype == b->dtype && a->bias == b->bias;
 }
 
+/* Without zero points comes behind with them: problem_scheme() adds one. */
 enum { W4A8, W4A8_SYM, W8A8, MIXED, MIXED_SYM, SCHEMES };
 static const char *const schemes[SCHEMES] = {"w4a8", "w4a8-sym", "w8a8", "mixed", "mixed-sym"};
 

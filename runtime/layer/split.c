@@ -1,6 +1,7 @@
 #include "split.h"
 #include "pack.h"
 #include "templates/gemm_args.h"
+#include <string.h>
 
 static size_t part_bytes(const struct problem *p, int bits, int rows, bool zeros) {
     int padded = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
@@ -22,6 +23,26 @@ static double bytes_at(const struct problem *p, int rows8) {
     struct problem q = *p;
     q.rows8 = rows8;
     return (double)split_bytes(&q);
+}
+
+static bool same_kernels(const struct problem *p, int rows8) {
+    struct problem q = *p;
+    q.rows8 = rows8;
+    return !strcmp(problem_scheme(&q), problem_scheme(p));
+}
+
+struct split_neighbours split_neighbours(const struct problem *p, const int *rows8, int count) {
+    struct split_neighbours near = {-1, -1};
+    for (int any = 0; any <= 1 && near.low < 0 && near.high < 0; any++)
+        for (int i = 0; i < count; i++) {
+            if (rows8[i] < 0 || (!any && !same_kernels(p, rows8[i])))
+                continue;
+            if (rows8[i] < p->rows8 && (near.low < 0 || rows8[i] > rows8[near.low]))
+                near.low = i;
+            if (rows8[i] > p->rows8 && (near.high < 0 || rows8[i] < rows8[near.high]))
+                near.high = i;
+        }
+    return near;
 }
 
 double split_estimate(const struct problem *p, struct split_time low, struct split_time high) {

@@ -13,6 +13,15 @@ size_t split_bytes(const struct problem *p);
  * where both have 4-bit features. */
 bool split_siblings(const struct problem *a, const struct problem *b);
 
+/* Of a layer's tuned splits those next to one that was not tuned. */
+struct split_neighbours {
+    int low, high; /* indexes; -1: there is none on that side */
+};
+/* `rows8` [count] of the tuned splits in any order; one below 0 does not count. Where a split has features of one width
+ * and its neighbour both, the times there are of other binaries: such a neighbour counts only where no split of the
+ * same kernels was tuned. */
+struct split_neighbours split_neighbours(const struct problem *p, const int *rows8, int count);
+
 /* Where a kernel was timed. */
 struct split_time {
     int rows8;

@@ -16,31 +16,19 @@ struct neighbours {
     const struct mt_layer *low, *high; /* NULL: there is none */
 };
 
-static struct neighbours neighbours_among(const struct mt_table *table, const struct problem *p,
-                                          const struct mt_layer *named, bool any) {
-    struct neighbours near = {NULL, NULL};
-    for (int i = 0; i < table->layer_count; i++) {
-        const struct mt_layer *layer = &table->layers[i];
-        const int rows8 = layer->problem.rows8;
-        if (!split_siblings(&layer->problem, p) || layer->info.step == MT_STEP_DEFAULT ||
-            (!any && strcmp(problem_scheme(&layer->problem), problem_scheme(p)) != 0) ||
-            (named && (strcmp(layer->info.name, named->info.name) != 0 ||
-                       strcmp(layer->info.model, named->info.model) != 0 || layer->info.tp != named->info.tp)))
-            continue;
-        if (rows8 < p->rows8 && (!near.low || rows8 > near.low->problem.rows8))
-            near.low = layer;
-        if (rows8 > p->rows8 && (!near.high || rows8 < near.high->problem.rows8))
-            near.high = layer;
-    }
-    return near;
-}
-
-/* A layer all in 4 or all in 8 bits has other binaries, whose times say little of those for both: it counts only where
- * no other split was tuned. */
 static struct neighbours neighbours_of(const struct mt_table *table, const struct problem *p,
                                        const struct mt_layer *named) {
-    const struct neighbours near = neighbours_among(table, p, named, false);
-    return near.low || near.high ? near : neighbours_among(table, p, named, true);
+    int *rows8 = xmalloc((size_t)table->layer_count * sizeof *rows8);
+    for (int i = 0; i < table->layer_count; i++) {
+        const struct mt_layer *layer = &table->layers[i];
+        const bool counts = split_siblings(&layer->problem, p) && layer->info.step != MT_STEP_DEFAULT &&
+                            (!named || layer_same_names(&layer->info, &named->info));
+        rows8[i] = counts ? layer->problem.rows8 : -1;
+    }
+    const struct split_neighbours near = split_neighbours(p, rows8, table->layer_count);
+    free(rows8);
+    return (struct neighbours){near.low < 0 ? NULL : &table->layers[near.low],
+                               near.high < 0 ? NULL : &table->layers[near.high]};
 }
 
 /* What the kernel of a slot took on a tuned layer, at the slot's M; no time if it was not timed there. */

@@ -23,7 +23,7 @@ static bool layer_is(const struct mt_layer *layer, const struct problem *p) {
     return layer->problem.rows8 == p->rows8 && split_siblings(&layer->problem, p);
 }
 
-static bool same_names(const struct mt_layer_info *a, const struct mt_layer_info *b) {
+bool layer_same_names(const struct mt_layer_info *a, const struct mt_layer_info *b) {
     return a->tp == b->tp && !strcmp(a->name, b->name) && !strcmp(a->model, b->model);
 }
 
@@ -34,7 +34,7 @@ static enum mt_status layer_make(struct mt_table *table, const struct problem *p
     enum mt_status status = MT_OK;
     pthread_mutex_lock(&table->lock);
     for (struct mt_layer *other = table->others; other && !*out; other = other->next)
-        if (layer_is(other, p) && (named ? same_names(&other->info, &named->info) : !*other->info.name))
+        if (layer_is(other, p) && (named ? layer_same_names(&other->info, &named->info) : !*other->info.name))
             *out = other;
     if (!*out)
         status = layer_derive(table, p, named, &made);
@@ -122,7 +122,7 @@ static enum mt_status layer_match(const struct mt_table *table, const struct mt_
         const struct mt_layer *layer = &table->layers[i], *first = *out;
         if (!query_matches(q, layer) || (!splits && q->rows8 != MT_ANY && q->rows8 != layer->problem.rows8))
             continue;
-        several = several || (first && !(splits && same_names(&first->info, &layer->info) &&
+        several = several || (first && !(splits && layer_same_names(&first->info, &layer->info) &&
                                          split_siblings(&first->problem, &layer->problem)));
         if (!first || first->problem.rows8 == first->problem.n)
             *out = layer;

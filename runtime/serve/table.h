@@ -71,6 +71,9 @@ void table_release(struct mt_table *table); /* kernels are already unloaded */
 /* Sets what `info` says of `problem`. The texts are those of the bundle's layer, "" if it is NULL. */
 void layer_describe(struct mt_layer *layer, const struct bundle_layer *from);
 
+/* Model, name and tp. */
+bool layer_same_names(const struct mt_layer_info *a, const struct mt_layer_info *b);
+
 /* Makes `kernel.config` one that runs on `p`, and fills tile, as_tuned, config and own. False, and nothing is held, if
  * the kernel cannot. */
 bool slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot);

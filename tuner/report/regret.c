@@ -132,26 +132,15 @@ static struct problem problem_at(const struct splits *s, int split, int m) {
     return p;
 }
 
-/* The next point from a split on, in steps of -1 or 1: any, or one with the same kernels; -1: there is none. */
-static int next_point(const struct splits *s, int split, int step, bool any) {
-    const struct problem here = problem_at(s, split, 0);
-    for (int i = split + step; i >= 0 && i < s->list.count; i += step) {
-        const struct problem there = problem_at(s, i, 0);
-        if (s->stands[i] == i && (any || !strcmp(problem_scheme(&here), problem_scheme(&there))))
-            return i;
-    }
-    return -1;
-}
-
-/* Where a layer all in 4 or in 8 bits is next to one with both, its times are those of other kernels: it counts only
- * where no other point is there. */
-static void find_neighbours(const struct splits *s, int split, int side[2]) {
-    for (int any = 0; any <= 1; any++) {
-        side[0] = next_point(s, split, -1, any);
-        side[1] = next_point(s, split, 1, any);
-        if (side[0] >= 0 || side[1] >= 0)
-            return;
-    }
+/* The points next to a hidden split, as indexes. */
+static struct split_neighbours points_beside(const struct splits *s, int split) {
+    const struct problem p = problem_at(s, split, 0);
+    int *rows8 = xmalloc((size_t)s->list.count * sizeof *rows8);
+    for (int i = 0; i < s->list.count; i++)
+        rows8[i] = s->stands[i] == i ? s->list.item[i].rows8 : -1;
+    const struct split_neighbours near = split_neighbours(&p, rows8, s->list.count);
+    free(rows8);
+    return near;
 }
 
 static struct split_time time_at(const struct regret *r, const struct splits *s, int split, int m,
@@ -163,11 +152,11 @@ static struct split_time time_at(const struct regret *r, const struct splits *s,
 
 /* What a hidden split takes: the time of the neighbours' winner that would be dispatched. 0: it is not known. */
 static double hidden_time(const struct regret *r, const struct splits *s, int split, int m) {
-    int side[2];
+    const struct split_neighbours near = points_beside(s, split);
+    const int side[2] = {near.low, near.high};
     struct split_candidate candidate[2];
     sqlite3_int64 config[2];
     int count = 0;
-    find_neighbours(s, split, side);
     for (int i = 0; i < 2; i++) {
         const struct winner *w = side[i] < 0 ? NULL : &s->winner[side[i] * s->m.count + m];
         if (!w || w->ns <= 0)

@@ -50,6 +50,25 @@ static void missing_times(void **state) {
     assert_true(ns == 0);
 }
 
+/* Those of the same kernels, however far they are; others where there is none of these. */
+static void neighbours_are_of_a_kind(void **state) {
+    (void)state;
+    static const struct {
+        int rows8, tuned[5], low, high;
+    } cases[] = {
+        {400, {800, 160, 320, 1440, 480}, 2, 4}, {100, {800, 0, 320, 1600, -1}, -1, 2},
+        {1500, {800, 0, 320, 1600, -1}, 0, -1},  {100, {0, 1600, -1, -1, -1}, 0, 1},
+        {100, {0, -1, -1, -1, -1}, 0, -1},       {0, {1600, 480, 320, -1, -1}, -1, 2},
+        {1600, {0, 480, 320, -1, -1}, 1, -1},    {400, {-1, -1, -1, -1, -1}, -1, -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct problem p = at(cases[i].rows8);
+        const struct split_neighbours near = split_neighbours(&p, cases[i].tuned, 5);
+        if (near.low != cases[i].low || near.high != cases[i].high)
+            fail_msg("case %zu: %d and %d", i, near.low, near.high);
+    }
+}
+
 /* All but rows8 and M must be the same; all in 8 bits there are no zero points to differ in. */
 static void siblings(void **state) {
     (void)state;
@@ -76,6 +95,7 @@ int main(void) {
         cmocka_unit_test(lines_cross_between_the_splits),
         cmocka_unit_test(ties_go_to_the_first),
         cmocka_unit_test(missing_times),
+        cmocka_unit_test(neighbours_are_of_a_kind),
         cmocka_unit_test(siblings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
