@@ -15,7 +15,8 @@ libzstd-dev zstd.h
 sqlite3 !sqlite3
 gnuplot-nox !gnuplot"
     [test]="libcmocka-dev cmocka.h
-python3 !python3"
+python3 !python3
+python3-numpy /usr/lib/python3/dist-packages/numpy/__init__.py"
     [lint]="clang !clang
 clang-format !clang-format
 clang-tidy !clang-tidy
