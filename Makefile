@@ -33,8 +33,8 @@ SIMD := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3,)
 
 comma := ,
 lib  = $(if $(filter 1,$(STATIC)),$(patsubst %,-l:lib%.a,$(1)),$(patsubst %,-l%,$(1)))
-LDLIBS_RT    := $(call lib,sqlite3 xxhash zstd) -ldl -lm -pthread
-LDLIBS_TUNER := $(call lib,jansson cyaml yaml)
+LDLIBS_RT    := $(call lib,sqlite3 jansson xxhash zstd) -ldl -lm -pthread
+LDLIBS_TUNER := $(call lib,cyaml yaml)
 # Debian's libcyaml.a cannot go into a shared object: the archive carries the shared one beside libsoftgpu.so.
 LDLIBS_SOFT  := -lcyaml -lyaml $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-new-dtags$(comma)-rpath$(comma)'$$ORIGIN') \
                 $(call lib,xxhash zstd) -ldl -lm -pthread

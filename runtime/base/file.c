@@ -10,8 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What went wrong with `path`, and what the reader can do about it. */
-static enum mt_status fail_path(const char *doing, const char *path) {
+enum mt_status file_fail(const char *doing, const char *path) {
     int error = errno;
     const char *advice = "";
     if (error == ENOSPC || error == EDQUOT)
@@ -27,7 +26,7 @@ enum mt_status file_read(const char *path, struct str *out) {
     enum mt_status status = MT_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail_path("open", path);
+        return file_fail("open", path);
     const size_t before = out->length, piece = 65536;
     ssize_t got;
     do {
@@ -36,7 +35,7 @@ enum mt_status file_read(const char *path, struct str *out) {
         out->length += got > 0 ? (size_t)got : 0;
     } while (got > 0 || (got < 0 && errno == EINTR));
     if (got < 0) {
-        status = fail_path("read", path);
+        status = file_fail("read", path);
         out->length = before;
     }
     out->data[out->length] = 0;
@@ -69,8 +68,8 @@ static int temporary_open(const char *path, struct str *name) {
     }
 }
 
-/* A rename is on disk only when its folder is. A file system that cannot do it (EINVAL) has nothing to flush. */
-static void folder_flush(const char *path) {
+/* A file system that cannot do it (EINVAL) has nothing to flush. */
+void file_flush_folder(const char *path) {
     char *folder = xstrdup(path);
     char *slash = strrchr(folder, '/');
     if (slash)
@@ -87,10 +86,10 @@ static void folder_flush(const char *path) {
 static enum mt_status special_write(const char *path, const void *data, size_t size) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail_path("write", path);
-    enum mt_status status = write_all(fd, data, size) ? MT_OK : fail_path("write", path);
+        return file_fail("write", path);
+    enum mt_status status = write_all(fd, data, size) ? MT_OK : file_fail("write", path);
     if (close(fd) != 0 && status == MT_OK)
-        status = fail_path("write", path);
+        status = file_fail("write", path);
     return status;
 }
 
@@ -102,7 +101,7 @@ enum mt_status file_write_atomic(const char *path, const void *data, size_t size
     struct str temporary = {0};
     int fd = temporary_open(path, &temporary);
     if (fd < 0) {
-        status = fail_path("write", path);
+        status = file_fail("write", path);
         goto out;
     }
     bool good = write_all(fd, data, size) && fsync(fd) == 0;
@@ -117,10 +116,10 @@ enum mt_status file_write_atomic(const char *path, const void *data, size_t size
     }
     if (!good) {
         errno = error;
-        status = fail_path("write", path);
+        status = file_fail("write", path);
         unlink(temporary.data);
     } else {
-        folder_flush(path);
+        file_flush_folder(path);
     }
 out:
     str_release(&temporary);
@@ -144,7 +143,7 @@ enum mt_status folder_make(const char *path) {
         if (mkdir(part, 0777) != 0 && !is_folder(part)) {
             if (errno == EEXIST)
                 errno = ENOTDIR;
-            status = fail_path("make the folder", part);
+            status = file_fail("make the folder", part);
             break;
         }
         *end = kept;

@@ -15,6 +15,11 @@ enum mt_status file_read(const char *path, struct str *out);
  * A `path` that is a device or a pipe is written to as it is, never replaced. */
 enum mt_status file_write_atomic(const char *path, const void *data, size_t size);
 
+/* MT_FAILURE with what went wrong (errno) while `doing` something to `path`, and what to do about it. */
+enum mt_status file_fail(const char *doing, const char *path);
+/* A rename is on disk only when the folder of `path` is. */
+void file_flush_folder(const char *path);
+
 /* mkdir -p. */
 enum mt_status folder_make(const char *path);
 

@@ -1,0 +1,183 @@
+#include "folder.h"
+#include "runtime/base/array.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define INDEX  "model.safetensors.index.json"
+#define SINGLE "model.safetensors"
+
+static bool is_there(const char *path, mode_t kind) {
+    struct stat info;
+    return stat(path, &info) == 0 && (info.st_mode & S_IFMT) == kind;
+}
+
+static enum mt_status add_file(struct folder *folder, size_t *capacity, const char *path) {
+    array_grow(&folder->file, capacity, (size_t)folder->file_count, sizeof *folder->file);
+    enum mt_status status = tensor_file_open(path, &folder->file[folder->file_count]);
+    folder->file_count += status == MT_OK;
+    return status;
+}
+
+/* ---- the index ---- */
+
+/* A file's name that stays within the folder. */
+static bool is_file_name(const char *name) {
+    return name && *name && *name != '.' && !strchr(name, '/');
+}
+
+static bool has_file(const struct folder *folder, const char *path) {
+    for (int i = 0; i < folder->file_count; i++)
+        if (!strcmp(folder->file[i].path, path))
+            return true;
+    return false;
+}
+
+/* Opens each file that the map names. */
+static enum mt_status open_files(struct folder *folder, json_t *map, const char *index) {
+    struct str path = {0};
+    size_t capacity = 0;
+    enum mt_status status = MT_OK;
+    for (void *at = json_object_iter(map); at && !status; at = json_object_iter_next(map, at)) {
+        const char *name = json_string_value(json_object_iter_value(at));
+        if (!is_file_name(name)) {
+            status = fail(MT_FAILURE, "%s: the file of a tensor is not the name of one beside it", index);
+            break;
+        }
+        str_clear(&path);
+        str_printf(&path, "%s/%s", folder->path.data, name);
+        if (has_file(folder, path.data))
+            continue;
+        if (!is_there(path.data, S_IFREG))
+            status = fail(MT_FAILURE, "the shard %s is missing, which %s names; copy or download it again", path.data,
+                          INDEX);
+        else
+            status = add_file(folder, &capacity, path.data);
+    }
+    str_release(&path);
+    return status;
+}
+
+/* Every tensor of the map must be there; it may be said to be in another file. */
+static enum mt_status check_map(const struct folder *folder, json_t *map) {
+    for (void *at = json_object_iter(map); at; at = json_object_iter_next(map, at))
+        if (!folder_find(folder, json_object_iter_key(at)))
+            return fail(MT_FAILURE, "%s/%s names a tensor %.80s, which %.80s does not have", folder->path.data, INDEX,
+                        json_object_iter_key(at), json_string_value(json_object_iter_value(at)));
+    return MT_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+    const struct tensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static void sort_tensors(struct folder *folder) {
+    size_t capacity = 0;
+    for (int i = 0; i < folder->file_count; i++)
+        for (int j = 0; j < folder->file[i].count; j++) {
+            array_grow(&folder->tensor, &capacity, (size_t)folder->count, sizeof(struct tensor *));
+            folder->tensor[folder->count++] = &folder->file[i].tensor[j];
+        }
+    if (folder->count > 0)
+        qsort((void *)folder->tensor, (size_t)folder->count, sizeof *folder->tensor, by_name);
+}
+
+/* Tensors called pad.I fill gaps, in every file of a packed checkpoint. */
+static enum mt_status check_twice(const struct folder *folder) {
+    for (int i = 1; i < folder->count; i++)
+        if (!strcmp(folder->tensor[i - 1]->name, folder->tensor[i]->name) &&
+            strncmp(folder->tensor[i]->name, "pad.", 4) != 0)
+            return fail(MT_FAILURE, "%s: two files have a tensor %.80s", folder->path.data, folder->tensor[i]->name);
+    return MT_OK;
+}
+
+static enum mt_status open_index(struct folder *folder, const char *index) {
+    json_error_t error;
+    json_t *root = json_load_file(index, JSON_REJECT_DUPLICATES, &error);
+    json_t *map = json_object_get(root, "weight_map");
+    enum mt_status status;
+    if (!root)
+        status = fail(MT_FAILURE, "%s, line %d: this is not JSON: %s", index, error.line, error.text);
+    else if (!json_is_object(map) || json_object_size(map) == 0)
+        status = fail(MT_FAILURE, "%s has no weight_map, which says what file each tensor is in", index);
+    else
+        status = open_files(folder, map, index);
+    if (!status) {
+        sort_tensors(folder);
+        status = check_map(folder, map);
+    }
+    if (!status)
+        folder->metadata = json_incref(json_object_get(root, "metadata"));
+    json_decref(root);
+    return status;
+}
+
+/* ---- folders ---- */
+
+static enum mt_status open_path(struct folder *folder, const char *path) {
+    struct str name = {0};
+    size_t capacity = 0;
+    enum mt_status status;
+    if (is_there(path, S_IFREG)) {
+        const char *slash = strrchr(path, '/');
+        str_append_bytes(&folder->path, slash ? path : ".", slash ? (size_t)(slash - path) : 1);
+        status = add_file(folder, &capacity, path);
+        goto out;
+    }
+    str_append(&folder->path, path);
+    str_printf(&name, "%s/%s", path, INDEX);
+    if (is_there(name.data, S_IFREG)) {
+        status = open_index(folder, name.data);
+        goto out;
+    }
+    str_clear(&name);
+    str_printf(&name, "%s/%s", path, SINGLE);
+    if (!is_there(path, S_IFDIR))
+        status = fail(MT_USAGE, "there is no folder %s", path);
+    else if (!is_there(name.data, S_IFREG))
+        status = fail(MT_USAGE, "%s has neither %s nor %s; give the folder of a model in safetensors files", path,
+                      INDEX, SINGLE);
+    else
+        status = add_file(folder, &capacity, name.data);
+out:
+    if (!status && !folder->tensor)
+        sort_tensors(folder);
+    str_release(&name);
+    return status;
+}
+
+enum mt_status folder_open(const char *path, struct folder *out) {
+    *out = (struct folder){0};
+    enum mt_status status = open_path(out, path);
+    if (!status)
+        status = check_twice(out);
+    if (status)
+        folder_close(out);
+    return status;
+}
+
+void folder_close(struct folder *folder) {
+    for (int i = 0; i < folder->file_count; i++)
+        tensor_file_close(&folder->file[i]);
+    free(folder->file);
+    free((void *)folder->tensor);
+    json_decref(folder->metadata);
+    str_release(&folder->path);
+    *folder = (struct folder){0};
+}
+
+const struct tensor *folder_find(const struct folder *folder, const char *name) {
+    const struct tensor key = {.name = name}, *wanted = &key;
+    const struct tensor **found =
+        folder->count ? bsearch(&wanted, (void *)folder->tensor, (size_t)folder->count, sizeof *folder->tensor, by_name)
+                      : NULL;
+    return found ? *found : NULL;
+}
+
+const char *folder_text(const struct folder *folder, const char *key) {
+    return json_string_value(json_object_get(folder->metadata, key));
+}

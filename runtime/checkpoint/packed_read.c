@@ -1,0 +1,222 @@
+#include "packed.h"
+#include "packed_private.h"
+#include "runtime/base/array.h"
+#include "runtime/base/str.h"
+#include "runtime/layer/pack.h"
+#include "templates/gemm_args.h"
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the texts ---- */
+
+static bool take_number(const json_t *root, const char *key, int low, int high, int *out) {
+    const json_t *value = json_object_get(root, key);
+    if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high)
+        return false;
+    *out = (int)json_integer_value(value);
+    return true;
+}
+
+static bool take_sources(const json_t *list, struct packed_layer *layer) {
+    const size_t count = json_array_size(list);
+    int64_t rows = 0;
+    if (!json_is_array(list) || count < 1 || count > 64)
+        return false;
+    layer->source = xcalloc(count, sizeof *layer->source);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *pair = json_array_get(list, i), *name = json_array_get(pair, 0), *n = json_array_get(pair, 1);
+        if (!json_is_string(name) || !json_is_integer(n) || json_integer_value(n) < 1 ||
+            json_integer_value(n) > layer->n)
+            return false;
+        layer->source[i] = (struct packed_source){xstrdup(json_string_value(name)), (int)json_integer_value(n)};
+        layer->source_count++;
+        rows += layer->source[i].rows;
+    }
+    return rows == layer->n;
+}
+
+static void take_hashes(const json_t *root, struct packed_layer *layer) {
+    for (int width = 0; width < MT_PARTS; width++)
+        for (int kind = 0; kind < PACKED_KINDS; kind++) {
+            char key[24];
+            snprintf(key, sizeof key, "%s.%s", packed_part_names[width], packed_kind_names[kind]);
+            const char *hash = json_string_value(json_object_get(root, key));
+            snprintf(layer->hash[width][kind], sizeof layer->hash[width][kind], "%s", hash ? hash : "");
+        }
+}
+
+/* What the metadata say of a layer; false if they make no sense. */
+static bool take_layer(const char *name, const char *text, struct packed_layer *layer) {
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *symmetric = json_object_get(root, "symmetric"), *short_name = json_object_get(root, "layer");
+    struct problem p;
+    *layer = (struct packed_layer){.bias_type = TENSOR_OTHER};
+    bool good = json_is_string(short_name) && json_is_boolean(symmetric) &&
+                take_number(root, "n", 1, 1 << 24, &layer->n) && take_number(root, "k", 1, 1 << 24, &layer->k) &&
+                take_number(root, "group", 64, 256, &layer->group) && take_number(root, "tp", 1, 1024, &layer->tp) &&
+                take_number(root, "rank", 0, layer->tp - 1, &layer->rank) &&
+                take_number(root, "rows8", 0, layer->n, &layer->rows8) &&
+                take_number(root, "rows8_chosen", 0, layer->rows8, &layer->rows8_chosen) &&
+                take_sources(json_object_get(root, "parts"), layer);
+    if (good) {
+        layer->symmetric = json_is_true(symmetric);
+        layer->name = xstrdup(name);
+        layer->layer = xstrdup(json_string_value(short_name));
+        take_hashes(json_object_get(root, "hash"), layer);
+        p = packed_problem(layer);
+        good = problem_check(&p) == MT_OK;
+    }
+    json_decref(root);
+    return good;
+}
+
+/* ---- the tensors ---- */
+
+static bool same_shape(const struct tensor *t, const struct packed_shape *shape) {
+    if (t->type != shape->type || t->rank != shape->rank)
+        return false;
+    for (int i = 0; i < shape->rank; i++)
+        if (t->shape[i] != shape->size[i])
+            return false;
+    return true;
+}
+
+static bool aligned(const struct packed_folder *packed, const struct tensor *t) {
+    for (int i = 0; i < packed->folder.file_count; i++) {
+        const struct tensor_file *file = &packed->folder.file[i];
+        if (t->data >= file->map && t->data < file->map + file->size)
+            return (size_t)(t->data - file->map) % WRITER_ALIGNMENT == 0;
+    }
+    return false;
+}
+
+static enum mt_status find_tensors(const struct packed_folder *packed, struct packed_layer *layer) {
+    struct str name = {0};
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < MT_PARTS * PACKED_KINDS && !status; i++) {
+        const int width = i / PACKED_KINDS, kind = i % PACKED_KINDS;
+        struct packed_shape shape;
+        packed_shape(layer, width, (enum packed_kind)kind, &shape);
+        if (!shape.bytes)
+            continue;
+        str_clear(&name);
+        str_printf(&name, "%s.%s.%s", layer->name, packed_part_names[width], packed_kind_names[kind]);
+        const struct tensor *t = folder_find(&packed->folder, name.data);
+        if (!t)
+            status = fail(MT_FAILURE, "%s: there is no tensor %.120s, which the layer's %d features in %s need",
+                          packed->folder.path.data, name.data, packed_rows(layer, width), packed_part_names[width]);
+        else if (!same_shape(t, &shape) || !aligned(packed, t))
+            status = fail(MT_FAILURE, "%s: tensor %.120s has not the type, shape or alignment that its layer needs",
+                          packed->folder.path.data, name.data);
+        layer->tensor[width][kind] = t;
+    }
+    str_clear(&name);
+    str_printf(&name, "%s.bias", layer->name);
+    layer->bias = folder_find(&packed->folder, name.data);
+    if (!status && layer->bias) {
+        layer->bias_type = layer->bias->type;
+        if (layer->bias->rank != 1 || layer->bias->shape[0] != layer->n ||
+            (layer->bias_type != TENSOR_F32 && layer->bias_type != TENSOR_F16 && layer->bias_type != TENSOR_BF16))
+            status = fail(MT_FAILURE, "%s: tensor %.120s is no bias of %d features", packed->folder.path.data,
+                          name.data, layer->n);
+    }
+    str_release(&name);
+    return status;
+}
+
+/* ---- files and folders ---- */
+
+static bool is_file_key(const char *key) {
+    return !strcmp(key, "format") || !strcmp(key, "version") || !strcmp(key, "layout") || !strcmp(key, "key");
+}
+
+static enum mt_status take_file(struct packed_folder *packed, const struct tensor_file *file) {
+    const char *format = tensor_file_text(file, "format"), *version = tensor_file_text(file, "version"),
+               *layout = tensor_file_text(file, "layout");
+    if (!format || strcmp(format, PACKED_FORMAT) != 0)
+        return MT_OK; /* what is not quantised */
+    if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || atoi(layout) != PACK_LAYOUT)
+        return fail(
+            MT_FAILURE,
+            "%s has version %.20s and layout %.20s of packed checkpoints, and this library reads version %s and "
+            "layout %d; quantise the model again",
+            file->path, version ? version : "none", layout ? layout : "none", PACKED_VERSION, PACK_LAYOUT);
+    for (const char *key = tensor_file_key(file, NULL); key; key = tensor_file_key(file, key)) {
+        if (is_file_key(key))
+            continue;
+        array_grow(&packed->layer, &packed->capacity, (size_t)packed->count, sizeof *packed->layer);
+        struct packed_layer *layer = &packed->layer[packed->count++];
+        if (!take_layer(key, tensor_file_text(file, key), layer))
+            return fail(MT_FAILURE, "%s: what its metadata say of layer %.120s makes no sense", file->path, key);
+        enum mt_status status = find_tensors(packed, layer);
+        if (status)
+            return status;
+    }
+    return MT_OK;
+}
+
+enum mt_status packed_open(const char *path, struct packed_folder *out) {
+    *out = (struct packed_folder){0};
+    enum mt_status status = folder_open(path, &out->folder);
+    for (int i = 0; i < out->folder.file_count && !status; i++)
+        status = take_file(out, &out->folder.file[i]);
+    if (!status && out->count == 0)
+        status = fail(MT_USAGE, "%s is no packed checkpoint; make one with `mixtune quantize`", path);
+    if (status)
+        packed_close(out);
+    return status;
+}
+
+void packed_close(struct packed_folder *packed) {
+    for (int i = 0; i < packed->count; i++)
+        packed_layer_release(&packed->layer[i]);
+    free(packed->layer);
+    folder_close(&packed->folder);
+    *packed = (struct packed_folder){0};
+}
+
+const struct packed_layer *packed_find(const struct packed_folder *packed, const char *name) {
+    for (int i = 0; i < packed->count; i++)
+        if (!strcmp(packed->layer[i].name, name))
+            return &packed->layer[i];
+    return NULL;
+}
+
+/* ---- bytes ---- */
+
+enum mt_status packed_check_columns(const struct packed_folder *packed, const struct packed_layer *layer) {
+    uint8_t *seen = xcalloc((size_t)layer->n, 1);
+    bool good = true;
+    for (int width = 0; width < MT_PARTS; width++) {
+        const struct tensor *t = layer->tensor[width][PACKED_COLUMNS];
+        int32_t before = -1, column;
+        for (int i = 0; t && good && i < packed_rows(layer, width); i++, before = column) {
+            memcpy(&column, t->data + (size_t)i * sizeof column, sizeof column);
+            good = column > before && column < layer->n && !seen[column]++;
+        }
+    }
+    free(seen);
+    return good ? MT_OK
+                : fail(MT_FAILURE, "%s: the columns of layer %.120s do not name each of its %d features once, in order",
+                       packed->folder.path.data, layer->name, layer->n);
+}
+
+enum mt_status packed_check_hashes(const struct packed_folder *packed, const struct packed_layer *layer) {
+    for (int i = 0; i < MT_PARTS * PACKED_KINDS; i++) {
+        const int width = i / PACKED_KINDS, kind = i % PACKED_KINDS;
+        const struct tensor *t = layer->tensor[width][kind];
+        char hash[33];
+        if (!t)
+            continue;
+        packed_hash(t->data, t->bytes, hash);
+        if (strcmp(hash, layer->hash[width][kind]) != 0)
+            return fail(MT_FAILURE,
+                        "%s: the bytes of tensor %.120s.%s.%s are not those that were written; copy the "
+                        "checkpoint again",
+                        packed->folder.path.data, layer->name, packed_part_names[width], packed_kind_names[kind]);
+    }
+    return MT_OK;
+}

@@ -1,0 +1,92 @@
+#include "packed.h"
+#include "packed_private.h"
+#include "runtime/base/str.h"
+#include "runtime/layer/pack.h"
+#include "templates/gemm_args.h"
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Stands for a hash until the bytes are known. */
+static const char unknown[33] = "00000000000000000000000000000000";
+
+void packed_declare_file(struct tensor_writer *writer, const char *key) {
+    char layout[12];
+    snprintf(layout, sizeof layout, "%d", PACK_LAYOUT);
+    tensor_writer_text(writer, "format", PACKED_FORMAT);
+    tensor_writer_text(writer, "version", PACKED_VERSION);
+    tensor_writer_text(writer, "layout", layout);
+    tensor_writer_text(writer, "key", key);
+}
+
+static void declare_text(struct tensor_writer *writer, const struct packed_layer *layer,
+                         const char hash[2][PACKED_KINDS][33]) {
+    json_t *sources = json_array(), *hashes = json_object();
+    for (int i = 0; i < layer->source_count; i++)
+        json_array_append_new(sources, json_pack("[si]", layer->source[i].name, layer->source[i].rows));
+    for (int width = 0; width < MT_PARTS; width++)
+        for (int kind = 0; kind < PACKED_KINDS; kind++) {
+            char name[24];
+            snprintf(name, sizeof name, "%s.%s", packed_part_names[width], packed_kind_names[kind]);
+            if (layer->slot[width][kind] >= 0)
+                json_object_set_new(hashes, name, json_string(hash[width][kind]));
+        }
+    json_t *root =
+        json_pack("{ss si si si sb si si si si so so}", "layer", layer->layer, "n", layer->n, "k", layer->k, "group",
+                  layer->group, "symmetric", layer->symmetric, "tp", layer->tp, "rank", layer->rank, "rows8_chosen",
+                  layer->rows8_chosen, "rows8", layer->rows8, "parts", sources, "hash", hashes);
+    char *text = json_dumps(root, JSON_COMPACT);
+    tensor_writer_text(writer, layer->name, text);
+    free(text);
+    json_decref(root);
+}
+
+void packed_declare(struct tensor_writer *writer, struct packed_layer *layer) {
+    char hash[2][PACKED_KINDS][33];
+    struct str name = {0};
+    for (int width = 0; width < MT_PARTS; width++)
+        for (int kind = 0; kind < PACKED_KINDS; kind++) {
+            struct packed_shape shape;
+            packed_shape(layer, width, (enum packed_kind)kind, &shape);
+            str_clear(&name);
+            str_printf(&name, "%s.%s.%s", layer->name, packed_part_names[width], packed_kind_names[kind]);
+            layer->slot[width][kind] = shape.bytes
+                                           ? tensor_writer_add(writer, name.data, tensor_type_name(shape.type),
+                                                               shape.rank, shape.size, shape.bytes, WRITER_ALIGNMENT)
+                                           : -1;
+            memcpy(hash[width][kind], unknown, sizeof unknown);
+        }
+    const int64_t n = layer->n;
+    str_clear(&name);
+    str_printf(&name, "%s.bias", layer->name);
+    layer->bias_slot = layer->bias_type == TENSOR_OTHER
+                           ? -1
+                           : tensor_writer_add(writer, name.data, tensor_type_name(layer->bias_type), 1, &n,
+                                               (size_t)n * tensor_type_bytes(layer->bias_type), WRITER_ALIGNMENT);
+    str_release(&name);
+    declare_text(writer, layer, hash);
+}
+
+enum mt_status packed_put(struct tensor_writer *writer, const struct packed_layer *layer,
+                          const struct quant_layer *quant, const void *bias) {
+    char hash[2][PACKED_KINDS][33];
+    enum mt_status status = MT_OK;
+    for (int width = 0; width < MT_PARTS; width++) {
+        const struct quant_part *part = &quant->part[width];
+        const void *const data[PACKED_KINDS] = {part->packed, part->scales, part->zeros, part->columns};
+        for (int kind = 0; kind < PACKED_KINDS && !status; kind++) {
+            const size_t bytes = packed_tensor_bytes(layer, width, (enum packed_kind)kind);
+            if (!bytes)
+                continue;
+            packed_hash(data[kind], bytes, hash[width][kind]);
+            status = tensor_writer_put(writer, layer->slot[width][kind], 0, data[kind], bytes);
+        }
+    }
+    if (!status && layer->bias_slot >= 0)
+        status = tensor_writer_put(writer, layer->bias_slot, 0, bias,
+                                   (size_t)layer->n * tensor_type_bytes(layer->bias_type));
+    if (!status)
+        declare_text(writer, layer, (const char(*)[PACKED_KINDS][33])hash);
+    return status;
+}

@@ -1,0 +1,146 @@
+#include "writer.h"
+#include "runtime/base/array.h"
+#include "runtime/base/file.h"
+#include "runtime/base/str.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct place {
+    size_t offset, bytes; /* of a tensor in the data */
+};
+
+struct tensor_writer {
+    json_t *header; /* owned; the metadata is its first member */
+    struct place *place;
+    int count, pads;
+    size_t capacity, data_bytes;
+    size_t data; /* where the data begin in the file */
+    struct str path, part;
+    int fd;
+};
+
+struct tensor_writer *tensor_writer_new(void) {
+    struct tensor_writer *writer = xcalloc(1, sizeof *writer);
+    writer->fd = -1;
+    writer->header = json_object();
+    json_object_set_new(writer->header, "__metadata__", json_object());
+    return writer;
+}
+
+void tensor_writer_free(struct tensor_writer *writer) {
+    if (!writer)
+        return;
+    if (writer->fd >= 0) {
+        close(writer->fd);
+        unlink(writer->part.data);
+    }
+    json_decref(writer->header);
+    free(writer->place);
+    str_release(&writer->path);
+    str_release(&writer->part);
+    free(writer);
+}
+
+void tensor_writer_text(struct tensor_writer *writer, const char *key, const char *value) {
+    json_object_set_new(json_object_get(writer->header, "__metadata__"), key, json_string(value));
+}
+
+static int add(struct tensor_writer *writer, const char *name, const char *type_name, int rank, const int64_t *shape,
+               size_t bytes) {
+    json_t *sizes = json_array();
+    for (int i = 0; i < rank; i++)
+        json_array_append_new(sizes, json_integer(shape[i]));
+    const size_t begin = writer->data_bytes;
+    json_object_set_new(writer->header, name,
+                        json_pack("{ss so s[II]}", "dtype", type_name, "shape", sizes, "data_offsets",
+                                  (json_int_t)begin, (json_int_t)(begin + bytes)));
+    array_grow(&writer->place, &writer->capacity, (size_t)writer->count, sizeof *writer->place);
+    writer->place[writer->count] = (struct place){begin, bytes};
+    writer->data_bytes += bytes;
+    return writer->count++;
+}
+
+int tensor_writer_add(struct tensor_writer *writer, const char *name, const char *type_name, int rank,
+                      const int64_t *shape, size_t bytes, size_t align) {
+    const size_t past = writer->data_bytes % align;
+    if (past > 0) {
+        const int64_t gap = (int64_t)(align - past);
+        char pad[24];
+        snprintf(pad, sizeof pad, "pad.%d", writer->pads++);
+        add(writer, pad, "U8", 1, &gap, (size_t)gap);
+    }
+    return add(writer, name, type_name, rank, shape, bytes);
+}
+
+/* The header with its length before it, filled up with blanks so that the data are aligned. */
+static void header_text(const struct tensor_writer *writer, struct str *out) {
+    char *text = json_dumps(writer->header, JSON_COMPACT);
+    uint64_t length = strlen(text);
+    while ((length + sizeof length) % WRITER_ALIGNMENT)
+        length++;
+    str_append_bytes(out, &length, sizeof length);
+    str_append(out, text);
+    while (out->length < length + sizeof length)
+        str_append(out, " ");
+    free(text);
+}
+
+static enum mt_status put(const struct tensor_writer *writer, size_t at, const void *data, size_t bytes) {
+    const char *from = data;
+    while (bytes > 0) {
+        ssize_t done = pwrite(writer->fd, from, bytes, (off_t)at);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return file_fail("write", writer->path.data);
+        from += done;
+        at += (size_t)done;
+        bytes -= (size_t)done;
+    }
+    return MT_OK;
+}
+
+enum mt_status tensor_writer_begin(struct tensor_writer *writer, const char *path) {
+    struct str header = {0};
+    header_text(writer, &header);
+    writer->data = header.length;
+    str_release(&header);
+    str_append(&writer->path, path);
+    str_printf(&writer->part, "%s.part", path);
+    writer->fd = open(writer->part.data, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (writer->fd < 0)
+        return file_fail("write", path);
+    /* A disk that is too small says so before the work is done. Gaps stay zero. */
+    const off_t size = (off_t)(writer->data + writer->data_bytes);
+    if (fallocate(writer->fd, 0, 0, size) != 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+        return file_fail("write", path);
+    return ftruncate(writer->fd, size) == 0 ? MT_OK : file_fail("write", path);
+}
+
+enum mt_status tensor_writer_put(struct tensor_writer *writer, int index, size_t offset, const void *data,
+                                 size_t bytes) {
+    return put(writer, writer->data + writer->place[index].offset + offset, data, bytes);
+}
+
+enum mt_status tensor_writer_end(struct tensor_writer *writer) {
+    struct str header = {0};
+    header_text(writer, &header);
+    enum mt_status status = header.length == writer->data
+                                ? put(writer, 0, header.data, header.length)
+                                : fail(MT_FAILURE, "%s: its header changed its length", writer->path.data);
+    str_release(&header);
+    if (!status && (fsync(writer->fd) != 0 || rename(writer->part.data, writer->path.data) != 0))
+        status = file_fail("write", writer->path.data);
+    if (status)
+        return status;
+    const int fd = writer->fd;
+    writer->fd = -1;
+    file_flush_folder(writer->path.data);
+    return close(fd) == 0 ? MT_OK : file_fail("write", writer->path.data);
+}
