@@ -34,8 +34,11 @@ class Layer(NamedTuple):
 
 
 class Model:
-    def __init__(self, path):
+    def __init__(self, path, shapes=None):
+        """shapes: linear layer without .weight -> (N, K), where there is more than tensors of that name (foreign.py)."""
         self.folder = safetensors.Folder(path)
+        plain = {name[: -len(".weight")]: self.folder.shape(name) for name in self.folder if name.endswith(".weight")}
+        self.shapes = {**plain, **(shapes or {})}
         with open(os.path.join(path, "config.json")) as f:
             config = json.load(f)
         self.config = config.get("text_config", config)
@@ -45,7 +48,7 @@ class Model:
 
     def _decoder_layer(self, i):
         place = f"{self.prefix}.layers.{i}."
-        names = [name[len(place) : -len(".weight")] for name in self.folder if name.startswith(place) and name.endswith(".weight")]
+        names = [name[len(place) :] for name in self.shapes if name.startswith(place)]
         experts = sorted({int(m[1]) for m in map(EXPERT.fullmatch, names) if m})
         owners = [(place, "self_attn.", ("qkv", "o"))]
         for e in experts:
@@ -60,7 +63,7 @@ class Model:
 
     def features(self, layer):
         """Of the whole layer, part by part."""
-        return [self.folder.where[part + ".weight"].entries[part + ".weight"]["shape"][0] for part in layer.parts]
+        return [self.shapes[part][0] for part in layer.parts]
 
     def _sections(self, part, n):
         """(begin, end, pieces) of what is cut by itself in a part; pieces: into how many it can be cut."""

@@ -135,6 +135,9 @@ class Folder:
     def __getitem__(self, name):
         return self.where[name][name]
 
+    def shape(self, name):
+        return tuple(self.where[name].entries[name]["shape"])
+
 
 def write(path, tensors, metadata=None):
     """One file with these tensors (Tensor or array) in this order."""
