@@ -116,7 +116,7 @@ class Check:
             "layer": layer.kind, "n": n, "k": k, "group": self.o.group, "symmetric": self.o.symmetric,
             "tp": self.tp, "rank": self.rank, "rows8": int(is8.sum()),
             "parts": [[part, len(r)] for part, r in zip(layer.parts, rows)],
-        }  # fmt: skip
+        }
         for key, value in expected_words.items():
             same(f"{layer.name}: {key}", said.get(key), value)
         same(f"{layer.name}: keys", sorted(said), sorted([*expected_words, "rows8_chosen", "hash"]))
@@ -235,7 +235,7 @@ def main():
     others = f", {rest} other tensors" if options.rest else ""
     hashes = "" if xxh3_128_hexdigest else " (hashes not looked at)"
     print(f"{len(check.model.layers)} layers, {check.features8} features with 8 bits, {check.weights} weights{others}: "
-          f"0 differ{hashes}")  # fmt: skip
+          f"0 differ{hashes}")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def stored(linear, options):
         return {"qweight": awq_words(fields.T), "qzeros": awq_words(zeros.T), "scales": scales}
     zeros = zeros - 1 if o.format == "gptq" else zeros
     return {"qweight": pack_words(fields.T, bits, 0), "qzeros": pack_words(zeros.T, bits, 1), "scales": scales,
-            "g_idx": linear.g_idx.astype(np.int32)}  # fmt: skip
+            "g_idx": linear.g_idx.astype(np.int32)}
 
 
 def quantization_config(options, ignored):
@@ -165,20 +165,20 @@ def quantization_config(options, ignored):
             **shared, "num_bits": o.bits, "symmetric": o.symmetric, "strategy": "channel" if o.group == -1 else "group",
             "group_size": None if o.group == -1 else o.group, "dynamic": False, "observer": "minmax",
             "actorder": "group" if o.act_order else None,
-        }  # fmt: skip
+        }
         acts = {**shared, "num_bits": 8, "symmetric": True, "strategy": "token", "group_size": None, "dynamic": True, "observer": None}
         group = {"targets": ["Linear"], "weights": weights, "input_activations": None if o.weights_only else acts,
-                 "output_activations": None, "format": o.format}  # fmt: skip
+                 "output_activations": None, "format": o.format}
         return {"quant_method": "compressed-tensors", "format": o.format, "config_groups": {"group_0": group}, "ignore": ignored,
                 "kv_cache_scheme": None, "quantization_status": "compressed", "global_compression_ratio": None,
-                "sparsity_config": {}, "transform_config": {}, "version": "0.12.2"}  # fmt: skip
+                "sparsity_config": {}, "transform_config": {}, "version": "0.12.2"}
     if o.format == "awq":
         return {"quant_method": "awq", "bits": 4, "group_size": o.group, "zero_point": True, "version": "gemm",
-                "modules_to_not_convert": [name for name in ignored if name != "lm_head"] or None}  # fmt: skip
+                "modules_to_not_convert": [name for name in ignored if name != "lm_head"] or None}
     said = "gptq" if o.mislabelled else o.format
     return {"quant_method": "gptq", "bits": o.bits, "group_size": o.group, "desc_act": o.act_order, "sym": o.symmetric,
             "checkpoint_format": said, "damp_percent": 0.01, "static_groups": False, "true_sequential": True, "lm_head": False,
-            "pack_dtype": "int32"}  # fmt: skip
+            "pack_dtype": "int32"}
 
 
 def write(source, out, options):

@@ -25,7 +25,7 @@ LAYER_NAMES = {
     "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
     "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
     "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-}  # fmt: skip
+}
 
 
 class Reader:
@@ -153,7 +153,7 @@ def config(metadata, tensors):
         "tie_word_embeddings": "output.weight" not in tensors,
         "bos_token_id": metadata["tokenizer.ggml.bos_token_id"], "eos_token_id": metadata["tokenizer.ggml.eos_token_id"],
         "pad_token_id": metadata.get("tokenizer.ggml.padding_token_id"), "transformers_version": "4.50.0",
-    }  # fmt: skip
+    }
 
 
 def tokenizer(metadata):
@@ -161,7 +161,7 @@ def tokenizer(metadata):
     tokens, kinds = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     control = 3
     added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-             for i, (t, kind) in enumerate(zip(tokens, kinds)) if kind == control]  # fmt: skip
+             for i, (t, kind) in enumerate(zip(tokens, kinds)) if kind == control]
     bytes_apart = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     steps = [{"type": "Digits", "individual_digits": True}] if metadata["tokenizer.ggml.pre"] == "smollm" else []
     return {
@@ -171,14 +171,14 @@ def tokenizer(metadata):
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
                   "fuse_unk": False, "byte_fallback": False, "vocab": {t: i for i, t in enumerate(tokens)},
                   "merges": metadata["tokenizer.ggml.merges"]},
-    }  # fmt: skip
+    }
 
 
 def tokenizer_config(metadata):
     token = lambda key: metadata["tokenizer.ggml.tokens"][metadata[f"tokenizer.ggml.{key}_token_id"]]
     return {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": token("bos"), "eos_token": token("eos"),
             "unk_token": token("unknown"), "pad_token": token("padding"), "clean_up_tokenization_spaces": False,
-            "model_max_length": metadata["llama.context_length"], "chat_template": metadata.get("tokenizer.chat_template")}  # fmt: skip
+            "model_max_length": metadata["llama.context_length"], "chat_template": metadata.get("tokenizer.chat_template")}
 
 
 def gguf_bytes(path):

@@ -126,19 +126,19 @@ def config(options):
         "hidden_act": "silu", "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
         "vocab_size": o.vocab, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": o.tied,
         "torch_dtype": {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[o.dtype],
-    }  # fmt: skip
+    }
     if o.bias and kind == "llama":
         text["attention_bias"] = True
     if kind == "mixtral":
         text.update({"num_local_experts": o.experts, "num_experts_per_tok": min(2, o.experts)})
     if kind == "qwen3_moe":
         text.update({"num_experts": o.experts, "num_experts_per_tok": min(2, o.experts), "moe_intermediate_size": o.intermediate,
-                     "decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": True})  # fmt: skip
+                     "decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": True})
     top = {"architectures": [architecture], "model_type": kind, "transformers_version": "4.50.0"}
     if o.prefix == "model":
         return {**top, **text}
     return {**top, "architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", "tie_word_embeddings": o.tied,
-            "text_config": {"model_type": kind, **text}}  # fmt: skip
+            "text_config": {"model_type": kind, **text}}
 
 
 def tokenizer(options):
@@ -148,10 +148,10 @@ def tokenizer(options):
         if len(vocab) < options.vocab:
             vocab[chr(c)] = len(vocab)
     added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-             for t, i in list(vocab.items())[:3]]  # fmt: skip
+             for t, i in list(vocab.items())[:3]]
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
             "pre_tokenizer": None, "post_processor": None, "decoder": None,
-            "model": {"type": "BPE", "unk_token": "<unk>", "vocab": vocab, "merges": []}}  # fmt: skip
+            "model": {"type": "BPE", "unk_token": "<unk>", "vocab": vocab, "merges": []}}
 
 
 def salience(options):
