@@ -88,6 +88,8 @@ class Model:
                 if ranks > count:  # heads are repeated
                     one = (end - begin) // count
                     first = begin + rank * count // ranks * one
+                elif count % ranks:
+                    raise SystemExit(f"{part}: {count} heads or features cannot be cut for {ranks} ranks")
                 else:
                     one = (end - begin) // ranks
                     first = begin + (rank * one if ranks > 1 else 0)
@@ -101,6 +103,8 @@ class Model:
             tensor = self.folder[part + ".weight"]
             data = tensor.data
             if layer.kind in ALONG_K:
+                if data.shape[1] % tp:
+                    raise SystemExit(f"{part}: {data.shape[1]} input features cannot be cut for {tp} ranks")
                 k = data.shape[1] // tp
                 data = data[:, rank * k : (rank + 1) * k]
             elif tp > 1:

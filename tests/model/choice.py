@@ -21,6 +21,7 @@ import safetensors
 
 def share(scheme):
     """Of the features that keep 8 bits, exact: p12.5 -> 1/8."""
+    scheme = scheme.removesuffix("-sym")
     fixed = {"w4a8": 0, "w8a8": 1}
     return Fraction(fixed[scheme]) if scheme in fixed else Fraction(scheme.removeprefix("p")) / 100
 
