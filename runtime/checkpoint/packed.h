@@ -32,7 +32,7 @@ struct packed_layer {
     enum tensor_type bias_type; /* TENSOR_OTHER: there is none */
     /* Read: bytes in the map, NULL where there is no such tensor. */
     const struct tensor *tensor[2][PACKED_KINDS], *bias;
-    char hash[2][PACKED_KINDS][33];
+    char hash[2][PACKED_KINDS][33], bias_hash[33];
     /* Written: indexes of the writer's tensors, -1 where there is none. */
     int slot[2][PACKED_KINDS], bias_slot;
 };

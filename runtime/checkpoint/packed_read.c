@@ -38,14 +38,19 @@ static bool take_sources(const json_t *list, struct packed_layer *layer) {
     return rows == layer->n;
 }
 
+static void take_hash(const json_t *root, const char *key, char out[33]) {
+    const char *hash = json_string_value(json_object_get(root, key));
+    snprintf(out, 33, "%s", hash ? hash : "");
+}
+
 static void take_hashes(const json_t *root, struct packed_layer *layer) {
     for (int width = 0; width < MT_PARTS; width++)
         for (int kind = 0; kind < PACKED_KINDS; kind++) {
             char key[24];
             snprintf(key, sizeof key, "%s.%s", packed_part_names[width], packed_kind_names[kind]);
-            const char *hash = json_string_value(json_object_get(root, key));
-            snprintf(layer->hash[width][kind], sizeof layer->hash[width][kind], "%s", hash ? hash : "");
+            take_hash(root, key, layer->hash[width][kind]);
         }
+    take_hash(root, "bias", layer->bias_hash);
 }
 
 /* What the metadata say of a layer; false if they make no sense. */
@@ -204,19 +209,21 @@ enum mt_status packed_check_columns(const struct packed_folder *packed, const st
                        packed->folder.path.data, layer->name, layer->n);
 }
 
+static enum mt_status check_hash(const struct packed_folder *packed, const struct tensor *t, const char *wanted) {
+    char hash[33];
+    packed_hash(t->data, t->bytes, hash);
+    if (!strcmp(hash, wanted))
+        return MT_OK;
+    return fail(MT_FAILURE, "%s: the bytes of tensor %.120s are not those that were written; copy the checkpoint again",
+                packed->folder.path.data, t->name);
+}
+
 enum mt_status packed_check_hashes(const struct packed_folder *packed, const struct packed_layer *layer) {
-    for (int i = 0; i < MT_PARTS * PACKED_KINDS; i++) {
+    enum mt_status status = layer->bias ? check_hash(packed, layer->bias, layer->bias_hash) : MT_OK;
+    for (int i = 0; i < MT_PARTS * PACKED_KINDS && !status; i++) {
         const int width = i / PACKED_KINDS, kind = i % PACKED_KINDS;
-        const struct tensor *t = layer->tensor[width][kind];
-        char hash[33];
-        if (!t)
-            continue;
-        packed_hash(t->data, t->bytes, hash);
-        if (strcmp(hash, layer->hash[width][kind]) != 0)
-            return fail(MT_FAILURE,
-                        "%s: the bytes of tensor %.120s.%s.%s are not those that were written; copy the "
-                        "checkpoint again",
-                        packed->folder.path.data, layer->name, packed_part_names[width], packed_kind_names[kind]);
+        if (layer->tensor[width][kind])
+            status = check_hash(packed, layer->tensor[width][kind], layer->hash[width][kind]);
     }
-    return MT_OK;
+    return status;
 }

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the metadata say of a layer's bytes. */
+struct hashes {
+    char tensor[2][PACKED_KINDS][33], bias[33];
+};
+
 /* Stands for a hash until the bytes are known. */
 static const char unknown[33] = "00000000000000000000000000000000";
 
@@ -20,8 +25,7 @@ void packed_declare_file(struct tensor_writer *writer, const char *key) {
     tensor_writer_text(writer, "key", key);
 }
 
-static void declare_text(struct tensor_writer *writer, const struct packed_layer *layer,
-                         const char hash[2][PACKED_KINDS][33]) {
+static void declare_text(struct tensor_writer *writer, const struct packed_layer *layer, const struct hashes *hash) {
     json_t *sources = json_array(), *hashes = json_object();
     for (int i = 0; i < layer->source_count; i++)
         json_array_append_new(sources, json_pack("[si]", layer->source[i].name, layer->source[i].rows));
@@ -30,8 +34,10 @@ static void declare_text(struct tensor_writer *writer, const struct packed_layer
             char name[24];
             snprintf(name, sizeof name, "%s.%s", packed_part_names[width], packed_kind_names[kind]);
             if (layer->slot[width][kind] >= 0)
-                json_object_set_new(hashes, name, json_string(hash[width][kind]));
+                json_object_set_new(hashes, name, json_string(hash->tensor[width][kind]));
         }
+    if (layer->bias_slot >= 0)
+        json_object_set_new(hashes, "bias", json_string(hash->bias));
     json_t *root =
         json_pack("{ss si si si sb si si si si so so}", "layer", layer->layer, "n", layer->n, "k", layer->k, "group",
                   layer->group, "symmetric", layer->symmetric, "tp", layer->tp, "rank", layer->rank, "rows8_chosen",
@@ -43,7 +49,7 @@ static void declare_text(struct tensor_writer *writer, const struct packed_layer
 }
 
 void packed_declare(struct tensor_writer *writer, struct packed_layer *layer) {
-    char hash[2][PACKED_KINDS][33];
+    struct hashes hash;
     struct str name = {0};
     for (int width = 0; width < MT_PARTS; width++)
         for (int kind = 0; kind < PACKED_KINDS; kind++) {
@@ -55,8 +61,9 @@ void packed_declare(struct tensor_writer *writer, struct packed_layer *layer) {
                                            ? tensor_writer_add(writer, name.data, tensor_type_name(shape.type),
                                                                shape.rank, shape.size, shape.bytes, WRITER_ALIGNMENT)
                                            : -1;
-            memcpy(hash[width][kind], unknown, sizeof unknown);
+            memcpy(hash.tensor[width][kind], unknown, sizeof unknown);
         }
+    memcpy(hash.bias, unknown, sizeof unknown);
     const int64_t n = layer->n;
     str_clear(&name);
     str_printf(&name, "%s.bias", layer->name);
@@ -65,12 +72,12 @@ void packed_declare(struct tensor_writer *writer, struct packed_layer *layer) {
                            : tensor_writer_add(writer, name.data, tensor_type_name(layer->bias_type), 1, &n,
                                                (size_t)n * tensor_type_bytes(layer->bias_type), WRITER_ALIGNMENT);
     str_release(&name);
-    declare_text(writer, layer, hash);
+    declare_text(writer, layer, &hash);
 }
 
 enum mt_status packed_put(struct tensor_writer *writer, const struct packed_layer *layer,
                           const struct quant_layer *quant, const void *bias) {
-    char hash[2][PACKED_KINDS][33];
+    struct hashes hash;
     enum mt_status status = MT_OK;
     for (int width = 0; width < MT_PARTS; width++) {
         const struct quant_part *part = &quant->part[width];
@@ -79,14 +86,16 @@ enum mt_status packed_put(struct tensor_writer *writer, const struct packed_laye
             const size_t bytes = packed_tensor_bytes(layer, width, (enum packed_kind)kind);
             if (!bytes)
                 continue;
-            packed_hash(data[kind], bytes, hash[width][kind]);
+            packed_hash(data[kind], bytes, hash.tensor[width][kind]);
             status = tensor_writer_put(writer, layer->slot[width][kind], 0, data[kind], bytes);
         }
     }
-    if (!status && layer->bias_slot >= 0)
-        status = tensor_writer_put(writer, layer->bias_slot, 0, bias,
-                                   (size_t)layer->n * tensor_type_bytes(layer->bias_type));
+    if (!status && layer->bias_slot >= 0) {
+        const size_t bytes = (size_t)layer->n * tensor_type_bytes(layer->bias_type);
+        packed_hash(bias, bytes, hash.bias);
+        status = tensor_writer_put(writer, layer->bias_slot, 0, bias, bytes);
+    }
     if (!status)
-        declare_text(writer, layer, (const char(*)[PACKED_KINDS][33])hash);
+        declare_text(writer, layer, &hash);
     return status;
 }
