@@ -71,6 +71,8 @@ $(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c $(BUILD)/flags
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
+# So are the loops over weights; their divisions are IEEE's all the same.
+$(patsubst %,$(BUILD)/runtime/layer/%.o,half pack round): CFLAGS += -O3 -fno-trapping-math
 $(BUILD)/runtime/%.o: runtime/%.S
 	@mkdir -p $(@D)
 	$(Q)$(CC) -c -I. -I$(BUILD)/runtime $< -o $@

@@ -1,9 +1,9 @@
 #include "fill.h"
-#include "half.h"
-#include "quant.h"
+#include "rows.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "templates/gemm_args.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* One feature, and what it loses with 4 bits; what is chosen already loses nothing more. */
@@ -13,29 +13,19 @@ struct loss {
 };
 
 struct rounding {
-    const struct quant_layer *layer; /* all features in 4 bits */
+    struct quant_rows *rows; /* all features in 4 bits */
     const float *w;
-    const uint8_t *is8;
-    struct loss *loss;
+    atomic_long bad; /* index in [n][k] of a weight that is not finite, or -1 */
 };
 
-static double feature_error(const struct quant_layer *layer, const float *w, int feature) {
-    const struct quant_part *part = &layer->part[MT_PART_W4];
-    double error = 0;
-    for (int k = 0; k < layer->k; k++) {
-        const size_t at = (size_t)(k / layer->group) * (size_t)part->padded_rows + (size_t)feature;
-        const int q = part->q[(size_t)feature * (size_t)layer->k_padded + (size_t)k];
-        const double off = (double)w[(size_t)feature * (size_t)layer->k + (size_t)k] -
-                           (q - quant_zero(part, at)) * (double)half_to_float(part->scales[at]);
-        error += off * off;
+static void rows_take(void *context, int begin, int end) {
+    struct rounding *r = context;
+    for (int row = begin; row < end; row++) {
+        const long offset = (long)row * r->rows->k;
+        const int bad = quant_rows_take(r->rows, row, r->w + offset);
+        if (bad >= 0)
+            atomic_store(&r->bad, offset + bad);
     }
-    return error;
-}
-
-static void errors_run(void *context, int begin, int end) {
-    const struct rounding *r = context;
-    for (int i = begin; i < end; i++)
-        r->loss[i] = (struct loss){i, r->is8[i] ? -1 : feature_error(r->layer, r->w, i)};
 }
 
 static int by_error(const void *a, const void *b) {
@@ -45,24 +35,32 @@ static int by_error(const void *a, const void *b) {
     return x->feature - y->feature;
 }
 
-enum mt_status fill_choose(const struct problem *p, const float *w, const uint8_t *is8, uint8_t *filled) {
-    struct problem all4 = *p;
-    struct quant_layer layer;
-    int lacking = p->rows8;
-    all4.rows8 = 0;
-    enum mt_status status = quant_layer_init(&layer, &all4, w, NULL);
-    if (status != MT_OK)
-        return status;
-    struct rounding r = {&layer, w, is8, xcalloc((size_t)p->n, sizeof *r.loss)};
-    parallel_for(p->n, 16, errors_run, &r);
-    qsort(r.loss, (size_t)p->n, sizeof *r.loss, by_error);
-    for (int i = 0; i < p->n; i++) {
+static void largest_fill(const double *error, int n, int rows8, const uint8_t *is8, uint8_t *filled) {
+    struct loss *loss = xmalloc((size_t)n * sizeof *loss);
+    int lacking = rows8;
+    for (int i = 0; i < n; i++) {
         filled[i] = is8[i] != 0;
         lacking -= filled[i];
+        loss[i] = (struct loss){i, filled[i] ? -1 : error[i]};
     }
+    qsort(loss, (size_t)n, sizeof *loss, by_error);
     for (int i = 0; i < lacking; i++)
-        filled[r.loss[i].feature] = 1;
-    free(r.loss);
-    quant_layer_release(&layer);
-    return MT_OK;
+        filled[loss[i].feature] = 1;
+    free(loss);
+}
+
+enum mt_status fill_choose(const struct problem *p, const float *w, const uint8_t *is8, uint8_t *filled) {
+    struct quant_rows rows;
+    enum mt_status status = quant_rows_init(&rows, p, false, true);
+    if (status != MT_OK)
+        return status;
+    struct rounding r = {.rows = &rows, .w = w, .bad = -1};
+    parallel_for(p->n, 16, rows_take, &r);
+    const long bad = atomic_load(&r.bad);
+    if (bad >= 0)
+        status = quant_weight_bad(bad / p->k, bad % p->k);
+    else
+        largest_fill(rows.error[MT_PART_W4], p->n, p->rows8, is8, filled);
+    quant_rows_release(&rows);
+    return status;
 }

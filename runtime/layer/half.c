@@ -47,3 +47,20 @@ uint16_t dtype_from_float(enum dtype dtype, float f) {
 float dtype_to_float(enum dtype dtype, uint16_t bits) {
     return dtype == DTYPE_BF16 ? bf16_to_float(bits) : half_to_float(bits);
 }
+
+/* Exponents are moved from the bias of 15 to that of 127; those of infinity and NaN once more. Where the exponent is 0, a
+ * one before the mantissa makes a number from which that one is taken off again, exactly. */
+void floats_from_half(const uint16_t *h, float *out, size_t count) {
+    const uint32_t bias = (127u - 15u) << 23, one = 1u << 23;
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t magnitude = (uint32_t)(h[i] & 0x7fff) << 13, sign = (uint32_t)(h[i] & 0x8000) << 16;
+        const uint32_t large = magnitude + bias + (magnitude >= 0x7c00u << 13 ? bias : 0);
+        const uint32_t small = bits_of_float(float_of_bits(magnitude + bias + one) - float_of_bits(bias + one));
+        out[i] = float_of_bits((magnitude < one ? small : large) | sign);
+    }
+}
+
+void floats_from_bf16(const uint16_t *b, float *out, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        out[i] = float_of_bits((uint32_t)b[i] << 16);
+}

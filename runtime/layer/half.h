@@ -3,6 +3,7 @@
 #define MT_HALF_H
 
 #include "problem.h"
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -25,5 +26,8 @@ uint16_t bf16_from_float(float f);
 float bf16_to_float(uint16_t b);
 uint16_t dtype_from_float(enum dtype dtype, float f);
 float dtype_to_float(enum dtype dtype, uint16_t bits);
+/* The same of `count` numbers, which vectorises. */
+void floats_from_half(const uint16_t *h, float *out, size_t count);
+void floats_from_bf16(const uint16_t *b, float *out, size_t count);
 
 #endif

@@ -10,8 +10,10 @@
 
 /* Bytes of the packed weights of `padded_rows` features. */
 size_t packed_bytes(int bits, int padded_rows, int k_padded);
-/* q [rows][k_padded] -> blocks. Features beyond `rows` are packed as 0, and have scales of 0. */
-void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, void *packed);
+/* q [..][k_padded] -> blocks. Feature i of `rows` is row columns[i] of q; NULL: row i. Features beyond `rows` are packed
+ * as 0, and have scales of 0. */
+void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, const int *columns, void *packed);
+/* The way back, to q [rows][k_padded]. */
 void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
 
 #endif

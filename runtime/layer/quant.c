@@ -1,6 +1,7 @@
 #include "quant.h"
 #include "half.h"
 #include "pack.h"
+#include "round.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "templates/gemm_args.h"
@@ -10,24 +11,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SMALLEST_SCALE 0x1p-24f    /* smallest half above 0, a subnormal one */
-#define LARGEST_SCALE  65504.0f    /* largest half */
-#define ROUNDER        12582912.0f /* 1.5 * 2^23: adding it rounds a small float to an integer, nearest even */
-
-/* rint() of a float of magnitude below 2^22, without a call so that loops vectorise. */
-static int round_even(float f) {
-    float shifted = f + ROUNDER;
-    int32_t bits, zero;
-    memcpy(&bits, &shifted, sizeof bits);
-    shifted = ROUNDER;
-    memcpy(&zero, &shifted, sizeof zero);
-    return bits - zero;
-}
-
-static float clamp(float f, float low, float high) {
-    return f < low ? low : f > high ? high : f;
-}
 
 /* ---- layers ---- */
 
@@ -46,111 +29,43 @@ static int part_column(const struct quant_part *part, int row) {
     return part->columns ? part->columns[row] : row;
 }
 
-/* The input features of a group that exist: [begin, end), empty when the whole group is padding. */
-static void group_range(const struct quant_layer *layer, int g, int *begin, int *end) {
-    *begin = g * layer->group;
-    *end = *begin + layer->group;
-    if (*begin > layer->k)
-        *begin = layer->k;
-    if (*end > layer->k)
-        *end = layer->k;
+static struct round_shape shape_of(const struct quant_layer *layer) {
+    return (struct round_shape){layer->k, layer->k_padded, layer->group, false};
 }
 
-static float scale_round(float s, uint16_t *bits) {
-    *bits = half_from_float(clamp(s, SMALLEST_SCALE, LARGEST_SCALE));
-    return half_to_float(*bits);
-}
-
-/* `zero` NULL: symmetric. */
-static void group_quantize(int bits, const float *w, int count, int8_t *q, uint16_t *scale, uint8_t *zero) {
-    float low = 0, high = 0;
-    for (int i = 0; i < count; i++) {
-        low = w[i] < low ? w[i] : low;
-        high = w[i] > high ? w[i] : high;
-    }
-    const float most = high > -low ? high : -low;
-    if (bits == 8) {
-        float s = scale_round(most / 127.0f, scale);
-        for (int i = 0; i < count; i++)
-            q[i] = (int8_t)round_even(clamp(w[i] / s, -127, 127));
-        return;
-    }
-    float s = scale_round((zero ? high - low : 2 * most) / 15.0f, scale);
-    int z = zero ? round_even(clamp(-low / s, 0, 15)) : QUANT_SYMMETRIC_ZERO;
-    if (zero)
-        *zero = (uint8_t)z;
-    for (int i = 0; i < count; i++)
-        q[i] = (int8_t)clamp((float)(round_even(clamp(w[i] / s, -32, 32)) + z), 0, 15);
-}
-
-/* Sets what follows a row's real input features to its zero point. */
-static void row_pad(const struct quant_layer *layer, const struct quant_part *part, int row) {
-    int8_t *q = part->q + (size_t)row * (size_t)layer->k_padded;
-    int last = (layer->k - 1) / layer->group;
-    int end = (last + 1) * layer->group < layer->k_padded ? (last + 1) * layer->group : layer->k_padded;
-    memset(q + layer->k, quant_zero(part, (size_t)last * (size_t)part->padded_rows + (size_t)row),
-           (size_t)(end - layer->k));
+static struct round_codes row_codes(const struct layer_work *work, int row) {
+    const struct quant_part *part = work->part;
+    return (struct round_codes){.q = part->q + (size_t)row * (size_t)work->layer->k_padded,
+                                .scales = part->scales + row,
+                                .zeros = part->zeros ? part->zeros + row : NULL,
+                                .stride = (size_t)part->padded_rows};
 }
 
 static void rows_quantize(void *context, int begin, int end) {
     struct layer_work *work = context;
-    struct quant_layer *layer = work->layer;
-    struct quant_part *part = work->part;
+    const struct round_shape shape = shape_of(work->layer);
     for (int row = begin; row < end; row++) {
-        size_t offset = (size_t)part_column(part, row) * (size_t)layer->k;
-        const float *w = work->w + offset;
-        for (int k = 0; k < layer->k; k++) {
-            if (!isfinite(w[k])) {
-                atomic_store(&work->bad, (long)(offset + (size_t)k));
-                return;
-            }
-        }
-        for (int g = 0; g < layer->groups; g++) {
-            int first, last;
-            group_range(layer, g, &first, &last);
-            size_t at = (size_t)g * (size_t)part->padded_rows + (size_t)row;
-            if (last > first)
-                group_quantize(part->bits, w + first, last - first,
-                               part->q + (size_t)row * (size_t)layer->k_padded + first, &part->scales[at],
-                               part->zeros ? &part->zeros[at] : NULL);
-        }
-        row_pad(layer, part, row);
+        const size_t offset = (size_t)part_column(work->part, row) * (size_t)shape.k;
+        struct round_codes out[MT_PARTS] = {{0}};
+        out[work->part_index] = row_codes(work, row);
+        const int bad = round_row(&shape, work->w + offset, out);
+        if (bad >= 0)
+            atomic_store(&work->bad, (long)(offset + (size_t)bad));
     }
-}
-
-/* One row of one group. False if a value is out of its range. */
-static bool group_import(const struct layer_work *work, int row, int g, int first, int last) {
-    const struct quant_layer *layer = work->layer;
-    struct quant_part *part = work->part;
-    size_t column = (size_t)part_column(part, row), at = (size_t)g * (size_t)part->padded_rows + (size_t)row;
-    size_t from = (size_t)g * (size_t)layer->n + column;
-    int low = part->bits == 4 ? 0 : -128, high = part->bits == 4 ? 15 : 127;
-    bool good = isfinite(half_to_float(work->codes->scales[from]));
-    part->scales[at] = work->codes->scales[from];
-    if (part->zeros) {
-        part->zeros[at] = work->codes->zeros[from];
-        good = good && part->zeros[at] <= 15;
-    } else if (part->bits == 4 && work->codes->zeros) {
-        good = good && work->codes->zeros[from] == QUANT_SYMMETRIC_ZERO;
-    }
-    for (int k = first; k < last; k++) {
-        int8_t q = work->codes->q[column * (size_t)layer->k + (size_t)k];
-        good = good && q >= low && q <= high;
-        part->q[(size_t)row * (size_t)layer->k_padded + (size_t)k] = q;
-    }
-    return good;
 }
 
 static void rows_import(void *context, int begin, int end) {
     struct layer_work *work = context;
+    const struct round_shape shape = shape_of(work->layer);
+    const struct quant_codes *codes = work->codes;
     for (int row = begin; row < end; row++) {
-        int first, last;
-        for (int g = 0; g * work->layer->group < work->layer->k; g++) {
-            group_range(work->layer, g, &first, &last);
-            if (!group_import(work, row, g, first, last))
-                atomic_store(&work->bad, (long)part_column(work->part, row) * work->layer->k + first);
-        }
-        row_pad(work->layer, work->part, row);
+        const int column = part_column(work->part, row);
+        const struct round_given given = {codes->q + (size_t)column * (size_t)shape.k, codes->scales + column,
+                                          codes->zeros ? codes->zeros + column : NULL, (size_t)work->layer->n};
+        const struct round_codes out = row_codes(work, row);
+        const int bad = round_import(&shape, work->part_index, &given, &out);
+        if (bad >= 0)
+            atomic_store(&work->bad, (long)column * shape.k + bad / shape.group * shape.group);
     }
 }
 
@@ -194,6 +109,8 @@ static void rows_random(void *context, int begin, int end) {
     struct layer_work *work = context;
     struct quant_layer *layer = work->layer;
     struct quant_part *part = work->part;
+    const struct round_shape shape = shape_of(layer);
+    const int last = (layer->k - 1) / layer->group;
     for (int row = begin; row < end; row++) {
         struct random r;
         random_init(&r, work->seed ^ ((uint64_t)work->part_index << 60 | (uint64_t)row << 24));
@@ -209,18 +126,20 @@ static void rows_random(void *context, int begin, int end) {
             if (part->zeros)
                 part->zeros[at] = (uint8_t)(bits >> 16 & 15);
         }
-        row_pad(layer, part, row);
+        round_pad(&shape, quant_zero(part, (size_t)last * (size_t)part->padded_rows + (size_t)row), q);
     }
 }
 
-static void part_init(struct quant_layer *layer, int index, int bits, int rows, bool zeros) {
+static void part_init(struct quant_layer *layer, int index, int rows, bool zeros, bool codes) {
+    const int bits = index == MT_PART_W8 ? 8 : 4;
     struct quant_part *part = &layer->part[index];
     part->bits = bits;
     part->rows = rows;
     part->padded_rows = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
     if (rows == 0)
         return;
-    part->q = xcalloc((size_t)rows, (size_t)layer->k_padded);
+    if (codes)
+        part->q = xcalloc((size_t)rows, (size_t)layer->k_padded);
     part->scales = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, sizeof *part->scales);
     if (zeros)
         part->zeros = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, 1);
@@ -234,8 +153,7 @@ static int spread(int i, int rows, int n) {
     return (int64_t)(i + 1) * rows / n > (int64_t)i * rows / n;
 }
 
-/* Sets up the parts. `is8` NULL spreads the wide features evenly. */
-static enum mt_status layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8) {
+enum mt_status quant_layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8, bool codes) {
     *layer = (struct quant_layer){0};
     enum mt_status status = problem_check(p);
     if (status != MT_OK)
@@ -248,14 +166,18 @@ static enum mt_status layer_shape(struct quant_layer *layer, const struct proble
                     p->rows8);
     *layer = (struct quant_layer){
         .n = p->n, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
-    part_init(layer, MT_PART_W8, 8, p->rows8, false);
-    part_init(layer, MT_PART_W4, 4, p->n - p->rows8, problem_has_zeros(p));
+    part_init(layer, MT_PART_W8, p->rows8, false, codes);
+    part_init(layer, MT_PART_W4, p->n - p->rows8, problem_has_zeros(p), codes);
     for (int i = 0; i < p->n; i++) {
         int index = (is8 ? is8[i] != 0 : spread(i, p->rows8, p->n)) ? MT_PART_W8 : MT_PART_W4;
         if (layer->part[index].columns)
             layer->part[index].columns[next[index]++] = i;
     }
     return MT_OK;
+}
+
+enum mt_status quant_weight_bad(long feature, long input) {
+    return fail(MT_USAGE, "weight [%ld][%ld] is not a finite number and cannot be quantised", feature, input);
 }
 
 /* Fills the codes of both parts with `rows` and packs them. On failure the layer is released. */
@@ -268,7 +190,7 @@ static enum mt_status layer_fill(struct layer_work *work, void (*rows)(void *, i
         work->part_index = i;
         parallel_for(part->rows, 16, rows, work);
         if (part->rows > 0)
-            pack_weights(part->bits, part->rows, part->padded_rows, layer->k_padded, part->q, part->packed);
+            pack_weights(part->bits, part->rows, part->padded_rows, layer->k_padded, part->q, NULL, part->packed);
     }
     long bad = atomic_load(&work->bad);
     if (bad < 0)
@@ -279,8 +201,7 @@ static enum mt_status layer_fill(struct layer_work *work, void (*rows)(void *, i
                    "a code, scale or zero point of feature %ld, from input %ld on, is out of its range (codes 0..15 or "
                    "-128..127, zero points %s, scales finite)",
                    bad / layer->k, bad % layer->k, work->symmetric ? "8 in a symmetric layer" : "0..15")
-            : fail(MT_USAGE, "weight [%ld][%ld] is not a finite number and cannot be quantised", bad / layer->k,
-                   bad % layer->k);
+            : quant_weight_bad(bad / layer->k, bad % layer->k);
     quant_layer_release(layer);
     return status;
 }
@@ -288,14 +209,14 @@ static enum mt_status layer_fill(struct layer_work *work, void (*rows)(void *, i
 enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w,
                                 const uint8_t *is8) {
     struct layer_work work = {.layer = layer, .w = w};
-    enum mt_status status = layer_shape(layer, p, is8);
+    enum mt_status status = quant_layer_shape(layer, p, is8, true);
     return status == MT_OK ? layer_fill(&work, rows_quantize) : status;
 }
 
 enum mt_status quant_layer_import(struct quant_layer *layer, const struct problem *p, const struct quant_codes *codes,
                                   const uint8_t *is8) {
     struct layer_work work = {.layer = layer, .codes = codes, .symmetric = p->symmetric};
-    enum mt_status status = layer_shape(layer, p, is8);
+    enum mt_status status = quant_layer_shape(layer, p, is8, true);
     if (status == MT_OK && problem_has_zeros(p) && !codes->zeros) {
         quant_layer_release(layer);
         return fail(MT_USAGE, "4-bit features need zero points");
@@ -318,7 +239,7 @@ static uint8_t *choose_random(const struct problem *p, uint64_t seed) {
 enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed) {
     struct layer_work work = {.layer = layer, .seed = seed};
     uint8_t *is8 = problem_check(p) ? NULL : choose_random(p, seed);
-    enum mt_status status = layer_shape(layer, p, is8);
+    enum mt_status status = quant_layer_shape(layer, p, is8, true);
     free(is8);
     return status == MT_OK ? layer_fill(&work, rows_random) : status;
 }

@@ -59,6 +59,12 @@ enum mt_status quant_layer_import(struct quant_layer *layer, const struct proble
 enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed);
 void quant_layer_release(struct quant_layer *layer);
 
+/* For those who fill a layer in: its sizes, columns and arrays, all zero; part[].q only if `codes`. Release with
+ * quant_layer_release(). MT_USAGE as quant_layer_init(). */
+enum mt_status quant_layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8, bool codes);
+/* MT_USAGE with the sentence for a weight that is not finite. */
+enum mt_status quant_weight_bad(long feature, long input);
+
 /* Activations: q int8 [m][k_padded], scales fp32 [groups][m], sums int32 [groups][m]. */
 struct quant_acts {
     int m, k, k_padded, group, groups;

@@ -37,7 +37,7 @@ static void round_trip(int bits, int rows, int k_padded) {
             want[at] |= (uint8_t)((uint8_t)q[(size_t)row * (size_t)k_padded + (size_t)k] << shift);
         }
     }
-    pack_weights(bits, rows, padded, k_padded, q, packed);
+    pack_weights(bits, rows, padded, k_padded, q, NULL, packed);
     assert_memory_equal(packed, want, size);
     for (int i = 0; i < 16; i++)
         assert_int_equal(packed[size + (size_t)i], 0xa5);
@@ -67,12 +67,12 @@ static void known_places(void **state) {
     static uint8_t packed[32 * 256];
     q[9 * 256 + 128 + 64 + 16 + 4 + 1] =
         77; /* row 9, k 213: slab 1, tile 0, block 2, lane 1 * 4 + 1, word a3, byte 1 */
-    pack_weights(8, 32, 32, 256, q, packed);
+    pack_weights(8, 32, 32, 256, q, NULL, packed);
     assert_int_equal(packed[(1 * 2 * 4 + 2) * 512 + 5 * 16 + 3 * 4 + 1], 77);
     memset(q, 0, sizeof q);
     q[16 * 256 + 32] = 11; /* row 16, k 32: slab 0, tile 1, block 0, lane 0, word a0, byte 0, high nibble */
     q[16 * 256 + 0] = 5;
-    pack_weights(4, 32, 32, 256, q, packed);
+    pack_weights(4, 32, 32, 256, q, NULL, packed);
     assert_int_equal(packed[1 * 2 * 512], 11 << 4 | 5);
     assert_int_equal(packed_bytes(4, 32, 256), 4096);
     assert_int_equal(packed_bytes(8, 32, 256), 8192);

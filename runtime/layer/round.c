@@ -1,0 +1,204 @@
+#include "round.h"
+#include "quant.h"
+#include "templates/gemm_args.h"
+#include <string.h>
+
+#define SMALLEST_SCALE 0x1p-24f /* smallest half above 0, a subnormal one */
+#define LARGEST_SCALE  65504.0f /* largest half */
+#define LARGEST_GROUP  256
+#define INFINITE       0x7f800000 /* bits of infinity; those of NaN are above it, those of numbers below */
+
+bool round_plain;
+
+/* The range of a group, widened to contain 0. */
+struct range {
+    float low, high;
+};
+
+/* What a group's weights are rounded to: (q - zero) * s, with q - zero in low .. high. */
+struct grid {
+    uint16_t scale;
+    float s, low, high;
+    int zero;
+};
+
+/* The bits of positive floats order as integers do, so that one pass finds both ends and what is not finite. False if
+ * something is not. */
+INLINE bool range_find(const float *w, int count, struct range *out) {
+    int32_t high = 0, low = 0;
+    for (int i = 0; i < count; i++) {
+        const int32_t bits = (int32_t)bits_of_float(w[i]), negated = bits ^ INT32_MIN;
+        high = bits > high ? bits : high;
+        low = negated > low ? negated : low;
+    }
+    out->high = float_of_bits((uint32_t)high);
+    out->low = -float_of_bits((uint32_t)low);
+    return high < INFINITE && low < INFINITE;
+}
+
+static int first_not_finite(const float *w) {
+    int i = 0;
+    while ((bits_of_float(w[i]) & INT32_MAX) < INFINITE)
+        i++;
+    return i;
+}
+
+INLINE struct grid grid_make(int width, bool symmetric, struct range range) {
+    const float most = range.high > -range.low ? range.high : -range.low;
+    const float span = symmetric ? 2 * most : range.high - range.low;
+    const float step = width == MT_PART_W8 ? most / 127.0f : span / 15.0f;
+    struct grid grid = {.scale = half_from_float(clamp(step, SMALLEST_SCALE, LARGEST_SCALE))};
+    grid.s = half_to_float(grid.scale);
+    if (width == MT_PART_W8) {
+        grid.low = -127;
+        grid.high = 127;
+        return grid;
+    }
+    grid.zero = symmetric ? QUANT_SYMMETRIC_ZERO : round_even(clamp(-range.low / grid.s, 0, 15));
+    grid.low = (float)-grid.zero;
+    grid.high = (float)(15 - grid.zero);
+    return grid;
+}
+
+/* What rounding takes off each weight, and the codes if q is not NULL. Products of codes and scales have 19 bits at
+ * most, and the difference to a weight that they stand for fits fp32, too (below 2^29, where the largest scale is far
+ * from its weights; above, it is off by 2^-24 of itself). So `off` is exact. */
+INLINE void group_round(const float *w, int count, struct grid grid, int8_t *q, float *off) {
+    for (int i = 0; i < count; i++) {
+        const float shifted = clamp(w[i] / grid.s, grid.low, grid.high) + ROUNDER;
+        const float product = (shifted - ROUNDER) * grid.s;
+        off[i] = w[i] - product;
+        if (q)
+            q[i] = (int8_t)((int)(bits_of_float(shifted) - ROUNDER_BITS) + grid.zero);
+    }
+}
+
+typedef double doubles __attribute__((vector_size(32)));
+typedef float floats __attribute__((vector_size(16)));
+
+/* Sixteen sums that run beside each other: the order is the same on every machine. */
+INLINE double squares_sum(const float *off, int count) {
+    doubles sum[4] = {{0}};
+    for (int i = 0; i < count; i += 16) {
+        for (int j = 0; j < 4; j++) {
+            floats four;
+            memcpy(&four, off + i + 4 * j, sizeof four);
+            const doubles wide = __builtin_convertvector(four, doubles);
+            sum[j] += wide * wide;
+        }
+    }
+    const doubles all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return (all[0] + all[1]) + (all[2] + all[3]);
+}
+
+/* The ratio of the range that loses least, of equals the largest. */
+INLINE struct grid grid_clip(int width, bool symmetric, struct range range, const float *w, int count) {
+    static const float ratios[] = {1, 0.98f, 0.96f, 0.94f, 0.92f, 0.90f, 0.88f, 0.86f, 0.84f, 0.82f, 0.80f};
+    float off[LARGEST_GROUP];
+    struct grid best = {0};
+    double least = 0;
+    for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++) {
+        struct range clipped = {range.low * ratios[i], range.high * ratios[i]};
+        const struct grid grid = grid_make(width, symmetric, clipped);
+        group_round(w, count, grid, NULL, off);
+        const double error = squares_sum(off, count);
+        if (i == 0 || error < least) {
+            best = grid;
+            least = error;
+        }
+    }
+    return best;
+}
+
+INLINE void group_take(const struct round_codes *out, int width, bool clip, int g, int group, struct range range,
+                       const float *w, int count) {
+    float off[LARGEST_GROUP];
+    const bool symmetric = !out->zeros;
+    const struct grid grid = clip ? grid_clip(width, symmetric, range, w, count) : grid_make(width, symmetric, range);
+    group_round(w, count, grid, out->q + (size_t)g * (size_t)group, off);
+    out->scales[(size_t)g * out->stride] = grid.scale;
+    if (out->zeros)
+        out->zeros[(size_t)g * out->stride] = (uint8_t)grid.zero;
+    if (out->error)
+        *out->error += squares_sum(off, count);
+}
+
+/* A group that reaches beyond K ends in zeros: they widen no range, lose nothing and have the zero point as code, as
+ * padding must. */
+INLINE int row_round(const struct round_shape *shape, const float *w, const struct round_codes *out) {
+    float padded[LARGEST_GROUP];
+    for (int i = 0; i < MT_PARTS; i++)
+        if (out[i].q && out[i].error)
+            *out[i].error = 0;
+    for (int g = 0, first = 0; first < shape->k; g++, first += shape->group) {
+        const int room = shape->k_padded - first, left = shape->k - first;
+        const int count = room < shape->group ? room : shape->group;
+        const float *from = w + first;
+        struct range range;
+        if (left < count) {
+            memcpy(padded, from, (size_t)left * sizeof *padded);
+            memset(padded + left, 0, (size_t)(count - left) * sizeof *padded);
+            from = padded;
+        }
+        if (!range_find(from, count, &range))
+            return first + first_not_finite(from);
+        if (out[MT_PART_W8].q)
+            group_take(&out[MT_PART_W8], MT_PART_W8, shape->clip, g, shape->group, range, from, count);
+        if (out[MT_PART_W4].q)
+            group_take(&out[MT_PART_W4], MT_PART_W4, shape->clip, g, shape->group, range, from, count);
+    }
+    return -1;
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static int row_round_avx2(const struct round_shape *shape, const float *w,
+                                                          const struct round_codes *out) {
+    return row_round(shape, w, out);
+}
+#endif
+
+int round_row(const struct round_shape *shape, const float *w, const struct round_codes *out) {
+#ifdef __x86_64__
+    if (!round_plain && __builtin_cpu_supports("avx2"))
+        return row_round_avx2(shape, w, out);
+#endif
+    return row_round(shape, w, out);
+}
+
+void round_pad(const struct round_shape *shape, int zero, int8_t *q) {
+    const int groups_end = (shape->k + shape->group - 1) / shape->group * shape->group;
+    const int end = groups_end < shape->k_padded ? groups_end : shape->k_padded;
+    memset(q + shape->k, zero, (size_t)(end - shape->k));
+}
+
+/* The first of q [count] that has more than 4 bits, or -1. */
+static int wide_code(const int8_t *q, int count) {
+    for (int i = 0; i < count; i++)
+        if (q[i] < 0 || q[i] > 15)
+            return i;
+    return -1;
+}
+
+int round_import(const struct round_shape *shape, int width, const struct round_given *given,
+                 const struct round_codes *out) {
+    const bool narrow = width == MT_PART_W4;
+    int zero = 0;
+    for (int first = 0, g = 0; first < shape->k; first += shape->group, g++) {
+        const size_t from = (size_t)g * given->stride, to = (size_t)g * out->stride;
+        const int left = shape->k - first, count = left < shape->group ? left : shape->group;
+        if (narrow)
+            zero = given->zeros ? given->zeros[from] : QUANT_SYMMETRIC_ZERO;
+        if ((given->scales[from] & 0x7c00) == 0x7c00 || zero > 15 ||
+            (narrow && !out->zeros && zero != QUANT_SYMMETRIC_ZERO))
+            return first;
+        const int wide = narrow ? wide_code(given->q + first, count) : -1;
+        if (wide >= 0)
+            return first + wide;
+        memcpy(out->q + first, given->q + first, (size_t)count);
+        out->scales[to] = given->scales[from];
+        if (out->zeros)
+            out->zeros[to] = (uint8_t)zero;
+    }
+    round_pad(shape, zero, out->q);
+    return -1;
+}
