@@ -6,9 +6,9 @@
 #define SMALLEST_SCALE 0x1p-24f /* smallest half above 0, a subnormal one */
 #define LARGEST_SCALE  65504.0f /* largest half */
 #define LARGEST_GROUP  256
+#define BLOCK          64 /* all groups are multiples of it, padding included */
+#define LANES          16
 #define INFINITE       0x7f800000 /* bits of infinity; those of NaN are above it, those of numbers below */
-
-bool round_plain;
 
 /* The range of a group, widened to contain 0. */
 struct range {
@@ -18,18 +18,20 @@ struct range {
 /* What a group's weights are rounded to: (q - zero) * s, with q - zero in low .. high. */
 struct grid {
     uint16_t scale;
-    float s, low, high;
-    int zero;
+    float s;
+    int zero, low, high;
 };
 
 /* The bits of positive floats order as integers do, so that one pass finds both ends and what is not finite. False if
  * something is not. */
 INLINE bool range_find(const float *w, int count, struct range *out) {
     int32_t high = 0, low = 0;
-    for (int i = 0; i < count; i++) {
-        const int32_t bits = (int32_t)bits_of_float(w[i]), negated = bits ^ INT32_MIN;
-        high = bits > high ? bits : high;
-        low = negated > low ? negated : low;
+    for (int at = 0; at < count; at += BLOCK) {
+        for (int i = at; i < at + BLOCK; i++) {
+            const int32_t bits = (int32_t)bits_of_float(w[i]), negated = bits ^ INT32_MIN;
+            high = bits > high ? bits : high;
+            low = negated > low ? negated : low;
+        }
     }
     out->high = float_of_bits((uint32_t)high);
     out->low = -float_of_bits((uint32_t)low);
@@ -55,53 +57,66 @@ INLINE struct grid grid_make(int width, bool symmetric, struct range range) {
         return grid;
     }
     grid.zero = symmetric ? QUANT_SYMMETRIC_ZERO : round_even(clamp(-range.low / grid.s, 0, 15));
-    grid.low = (float)-grid.zero;
-    grid.high = (float)(15 - grid.zero);
+    grid.low = -grid.zero;
+    grid.high = 15 - grid.zero;
     return grid;
 }
 
-/* What rounding takes off each weight, and the codes if q is not NULL. Products of codes and scales have 19 bits at
- * most, and the difference to a weight that they stand for fits fp32, too (below 2^29, where the largest scale is far
- * from its weights; above, it is off by 2^-24 of itself). So `off` is exact. */
-INLINE void group_round(const float *w, int count, struct grid grid, int8_t *q, float *off) {
-    for (int i = 0; i < count; i++) {
-        const float shifted = clamp(w[i] / grid.s, grid.low, grid.high) + ROUNDER;
-        const float product = (shifted - ROUNDER) * grid.s;
-        off[i] = w[i] - product;
-        if (q)
+/* ROUNDER + (q - zero). Quotients of any size may be added to it: those beyond 2^22 are not rounded to integers, but
+ * clamped, and numbers around ROUNDER order as their bits do. */
+INLINE float weight_round(float w, struct grid grid) {
+    int32_t bits = (int32_t)bits_of_float(w / grid.s + ROUNDER);
+    bits = bits > ROUNDER_BITS + grid.low ? bits : ROUNDER_BITS + grid.low;
+    bits = bits < ROUNDER_BITS + grid.high ? bits : ROUNDER_BITS + grid.high;
+    return float_of_bits((uint32_t)bits);
+}
+
+/* What rounding takes off a weight. The product has 19 bits at most, and the difference to a weight that it stands for
+ * fits fp32, too (below 2^29; above, where the largest scale is far from its weights, it is off by 2^-24 of itself). So
+ * this is exact. */
+INLINE float rounding_of(float w, float shifted, struct grid grid) {
+    const float product = (shifted - ROUNDER) * grid.s;
+    return w - product;
+}
+
+INLINE void group_round(const float *restrict w, int count, struct grid grid, int8_t *restrict q, float *restrict off) {
+    for (int at = 0; at < count; at += BLOCK) {
+        for (int i = at; i < at + BLOCK; i++) {
+            const float shifted = weight_round(w[i], grid);
             q[i] = (int8_t)((int)(bits_of_float(shifted) - ROUNDER_BITS) + grid.zero);
+            off[i] = rounding_of(w[i], shifted, grid);
+        }
     }
 }
 
-typedef double doubles __attribute__((vector_size(32)));
-typedef float floats __attribute__((vector_size(16)));
-
 /* Sixteen sums that run beside each other: the order is the same on every machine. */
 INLINE double squares_sum(const float *off, int count) {
-    doubles sum[4] = {{0}};
-    for (int i = 0; i < count; i += 16) {
-        for (int j = 0; j < 4; j++) {
-            floats four;
-            memcpy(&four, off + i + 4 * j, sizeof four);
-            const doubles wide = __builtin_convertvector(four, doubles);
-            sum[j] += wide * wide;
-        }
-    }
-    const doubles all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    return (all[0] + all[1]) + (all[2] + all[3]);
+    double sum[LANES] = {0};
+    for (int at = 0; at < count; at += LANES)
+        for (int i = 0; i < LANES; i++)
+            sum[i] += (double)off[at + i] * (double)off[at + i];
+    for (int i = 0; i < 4; i++)
+        sum[i] = (sum[i] + sum[i + 4]) + (sum[i + 8] + sum[i + 12]);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+INLINE double grid_error(const float *restrict w, int count, struct grid grid) {
+    float off[LARGEST_GROUP];
+    for (int at = 0; at < count; at += BLOCK)
+        for (int i = at; i < at + BLOCK; i++)
+            off[i] = rounding_of(w[i], weight_round(w[i], grid), grid);
+    return squares_sum(off, count);
 }
 
 /* The ratio of the range that loses least, of equals the largest. */
 INLINE struct grid grid_clip(int width, bool symmetric, struct range range, const float *w, int count) {
     static const float ratios[] = {1, 0.98f, 0.96f, 0.94f, 0.92f, 0.90f, 0.88f, 0.86f, 0.84f, 0.82f, 0.80f};
-    float off[LARGEST_GROUP];
     struct grid best = {0};
     double least = 0;
     for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++) {
         struct range clipped = {range.low * ratios[i], range.high * ratios[i]};
         const struct grid grid = grid_make(width, symmetric, clipped);
-        group_round(w, count, grid, NULL, off);
-        const double error = squares_sum(off, count);
+        const double error = grid_error(w, count, grid);
         if (i == 0 || error < least) {
             best = grid;
             least = error;
@@ -159,7 +174,7 @@ __attribute__((target("avx2"))) static int row_round_avx2(const struct round_sha
 
 int round_row(const struct round_shape *shape, const float *w, const struct round_codes *out) {
 #ifdef __x86_64__
-    if (!round_plain && __builtin_cpu_supports("avx2"))
+    if (vectors_wide())
         return row_round_avx2(shape, w, out);
 #endif
     return row_round(shape, w, out);

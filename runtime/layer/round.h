@@ -39,13 +39,10 @@ int round_import(const struct round_shape *shape, int width, const struct round_
 /* What follows a row's K real codes within their last group. */
 void round_pad(const struct round_shape *shape, int zero, int8_t *q);
 
-extern bool round_plain; /* without this machine's vectors: for the tests, which compare the two */
-
 /* What vectorises, without calls. Adding 1.5 * 2^23 to a float of magnitude below 2^22 rounds it to an integer, nearest
  * even. */
 #define ROUNDER      12582912.0f
 #define ROUNDER_BITS 0x4b400000
-#define INLINE       static inline __attribute__((always_inline))
 INLINE int round_even(float f) {
     return (int)(bits_of_float(f + ROUNDER) - ROUNDER_BITS);
 }
