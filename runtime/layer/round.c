@@ -111,18 +111,22 @@ INLINE double grid_error(const float *restrict w, int count, struct grid grid) {
 /* The ratio of the range that loses least, of equals the largest. */
 INLINE struct grid grid_clip(int width, bool symmetric, struct range range, const float *w, int count) {
     static const float ratios[] = {1, 0.98f, 0.96f, 0.94f, 0.92f, 0.90f, 0.88f, 0.86f, 0.84f, 0.82f, 0.80f};
-    struct grid best = {0};
+    enum { RATIOS = sizeof ratios / sizeof *ratios };
+    struct grid grids[RATIOS];
+    int best = 0;
     double least = 0;
-    for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++) {
-        struct range clipped = {range.low * ratios[i], range.high * ratios[i]};
-        const struct grid grid = grid_make(width, symmetric, clipped);
-        const double error = grid_error(w, count, grid);
+    for (int i = 0; i < RATIOS; i++) {
+        const struct range clipped = {range.low * ratios[i], range.high * ratios[i]};
+        grids[i] = grid_make(width, symmetric, clipped);
+    }
+    for (int i = 0; i < RATIOS; i++) {
+        const double error = grid_error(w, count, grids[i]);
         if (i == 0 || error < least) {
-            best = grid;
+            best = i;
             least = error;
         }
     }
-    return best;
+    return grids[best];
 }
 
 INLINE void group_take(const struct round_codes *out, int width, bool clip, int g, int group, struct range range,

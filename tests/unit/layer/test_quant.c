@@ -55,6 +55,33 @@ static void formats_match_their_definition(void **state) {
     }
 }
 
+/* Every pattern, wherever it stands in a run, with this machine's vectors and without. */
+static void runs_are_converted_as_single_numbers(void **state) {
+    (void)state;
+    enum { PATTERNS = 65536, BEYOND = 3 };
+    uint16_t *bits = xmalloc(PATTERNS * sizeof *bits);
+    float *out = xmalloc((PATTERNS + BEYOND) * sizeof *out);
+    for (int i = 0; i < PATTERNS; i++)
+        bits[i] = (uint16_t)(i * 40503); /* odd: every pattern once */
+    for (int at = 0; at < 2 * 2 * 4; at++) {
+        const bool half = at & 1;
+        const int skipped = at >> 2, count = PATTERNS - skipped - (at >> 2 & 1);
+        vectors_plain = at >> 1 & 1;
+        for (int i = 0; i < BEYOND; i++)
+            out[count + i] = 7;
+        (half ? floats_from_half : floats_from_bf16)(bits + skipped, out, (size_t)count);
+        for (int i = 0; i < count; i++) {
+            const float want = half ? half_to_float(bits[skipped + i]) : bf16_to_float(bits[skipped + i]);
+            assert_true(isnan(want) ? isnan(out[i]) : bits_of_float(want) == bits_of_float(out[i]));
+        }
+        for (int i = 0; i < BEYOND; i++)
+            assert_true(out[count + i] == 7);
+    }
+    vectors_plain = false;
+    free(bits);
+    free(out);
+}
+
 /* Between two neighbours: below the middle goes down, above goes up, the middle goes to the even one. */
 static void rounding_is_to_nearest_even(void **state) {
     (void)state;
@@ -571,6 +598,7 @@ int main(void) {
     srand48(20);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(formats_match_their_definition),
+        cmocka_unit_test(runs_are_converted_as_single_numbers),
         cmocka_unit_test(rounding_is_to_nearest_even),
         cmocka_unit_test(schemes_have_names),
         cmocka_unit_test(problems_have_sizes),
