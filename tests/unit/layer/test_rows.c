@@ -17,8 +17,28 @@ static float uniform(void) {
     return (float)drand48() * 2 - 1;
 }
 
+/* A scale of fp16, the same within 64 inputs. */
+static float step_of(int k) {
+    return 1 + (float)(k / 64 * 379 % 1024) / 1024;
+}
+
 /* A weight of a group of the given kind. */
-enum kind { ORDINARY, ABOVE, BELOW, CONSTANT, ZERO, MINUS_ZERO, SMALL, DENORMAL, HUGE, MIXED, TIES, OUTLIER, KINDS };
+enum kind {
+    ORDINARY,
+    ABOVE,
+    BELOW,
+    CONSTANT,
+    ZERO,
+    MINUS_ZERO,
+    SMALL,
+    DENORMAL,
+    HUGE,
+    MIXED,
+    TIES8,
+    TIES4,
+    OUTLIER,
+    KINDS
+};
 static float weight_of(int kind, int k) {
     switch (kind) {
     case ABOVE:
@@ -39,8 +59,10 @@ static float weight_of(int kind, int k) {
         return uniform() < 0 ? -3e38f : 3.3e38f;
     case MIXED:
         return uniform() * ldexpf(1, (int)(uniform() * 30));
-    case TIES: /* halves of a step of 4 bits and of 8 */
-        return k % 64 == 0 ? 127 : (float)(lrand48() % 255 - 127) / 2;
+    case TIES8: /* halves of steps, which a division leaves exact */
+        return step_of(k) * (k % 64 == 0 ? 127 : (float)(lrand48() % 255 - 127) / 2);
+    case TIES4:
+        return step_of(k) * (k % 64 == 0 ? 7.5f : k % 64 == 1 ? -7.5f : (float)(lrand48() % 31 - 15) / 2);
     case OUTLIER:
         return k % 61 == 17 ? 8 : uniform() * 0.1f;
     default:
@@ -318,6 +340,40 @@ static void of_equal_ratios_the_largest_is_taken(void **state) {
     quant_rows_release(&rows);
 }
 
+/* 0.80: all weights but one lie on the grid that it gives. */
+static void the_smallest_ratio_is_tried(void **state) {
+    (void)state;
+    const struct problem p = {.m = 1, .n = 1, .k = 256, .group = 256};
+    float w[256];
+    struct quant_rows rows;
+    for (int k = 0; k < 256; k++)
+        w[k] = k == 77 ? 15 : (float)(k % 16) * 0.8f;
+    assert_int_equal(quant_rows_init(&rows, &p, false, true), MT_OK);
+    rows.clip = true;
+    take_all(&rows, w);
+    assert_true(row_scale(&rows, MT_PART_W4, 0, 0) == half_nearest(0.8));
+    quant_rows_release(&rows);
+}
+
+/* Steps half way between two fp16 numbers, which only a division finds: the even one. */
+static void scales_half_way_go_to_the_even_one(void **state) {
+    (void)state;
+    for (int symmetric = 0; symmetric < 2; symmetric++) {
+        const struct problem p = {.m = 1, .n = 1, .k = 64, .group = 64, .symmetric = symmetric};
+        struct quant_rows rows;
+        assert_int_equal(quant_rows_init(&rows, &p, true, true), MT_OK);
+        for (int i = 0; i < 1024; i++) {
+            const float step = 1 + (float)(2 * i + 1) / 2048;
+            const float wide[64] = {step * 127}, narrow[64] = {step * (symmetric ? 7.5f : 15)};
+            take_all(&rows, wide);
+            assert_true(row_scale(&rows, MT_PART_W8, 0, 0) == half_nearest((double)step));
+            take_all(&rows, narrow);
+            assert_true(row_scale(&rows, MT_PART_W4, 0, 0) == half_nearest((double)step));
+        }
+        quant_rows_release(&rows);
+    }
+}
+
 /* Compares every byte that two sets of rows hold. */
 static void assert_same_rows(const struct quant_rows *a, const struct quant_rows *b) {
     const size_t n = (size_t)a->n, factors = n * (size_t)a->groups;
@@ -554,6 +610,8 @@ int main(void) {
         cmocka_unit_test(no_other_code_is_nearer),
         cmocka_unit_test(clipping_raises_no_error),
         cmocka_unit_test(of_equal_ratios_the_largest_is_taken),
+        cmocka_unit_test(the_smallest_ratio_is_tried),
+        cmocka_unit_test(scales_half_way_go_to_the_even_one),
         cmocka_unit_test(threads_and_vectors_change_nothing),
         cmocka_unit_test(widths_do_not_change_each_other),
         cmocka_unit_test(the_first_weight_that_is_not_finite_is_told),
