@@ -355,8 +355,8 @@ static void the_smallest_ratio_is_tried(void **state) {
     quant_rows_release(&rows);
 }
 
-/* Steps half way between two fp16 numbers, which only a division finds: the even one. */
-static void scales_half_way_go_to_the_even_one(void **state) {
+/* Steps half way between two fp16 numbers and zero points half way between two codes, which only a division finds. */
+static void half_way_goes_to_the_even_one(void **state) {
     (void)state;
     for (int symmetric = 0; symmetric < 2; symmetric++) {
         const struct problem p = {.m = 1, .n = 1, .k = 64, .group = 64, .symmetric = symmetric};
@@ -369,6 +369,9 @@ static void scales_half_way_go_to_the_even_one(void **state) {
             assert_true(row_scale(&rows, MT_PART_W8, 0, 0) == half_nearest((double)step));
             take_all(&rows, narrow);
             assert_true(row_scale(&rows, MT_PART_W4, 0, 0) == half_nearest((double)step));
+            const float exact = 1 + (float)i / 1024, ends[64] = {-7.5f * exact, 7.5f * exact};
+            take_all(&rows, ends);
+            assert_int_equal(row_zero(&rows, MT_PART_W4, 0, 0), 8);
         }
         quant_rows_release(&rows);
     }
@@ -611,7 +614,7 @@ int main(void) {
         cmocka_unit_test(clipping_raises_no_error),
         cmocka_unit_test(of_equal_ratios_the_largest_is_taken),
         cmocka_unit_test(the_smallest_ratio_is_tried),
-        cmocka_unit_test(scales_half_way_go_to_the_even_one),
+        cmocka_unit_test(half_way_goes_to_the_even_one),
         cmocka_unit_test(threads_and_vectors_change_nothing),
         cmocka_unit_test(widths_do_not_change_each_other),
         cmocka_unit_test(the_first_weight_that_is_not_finite_is_told),
