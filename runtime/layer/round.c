@@ -8,6 +8,8 @@
 #define LARGEST_GROUP  256
 #define BLOCK          64 /* all groups are multiples of it, padding included */
 #define LANES          16
+#define LINE           16   /* weights in a line of a cache */
+#define AHEAD          1024 /* weights that memory is asked for before their turn; behind the last ones it matters not */
 #define INFINITE       0x7f800000 /* bits of infinity; those of NaN are above it, those of numbers below */
 
 /* The range of a group, widened to contain 0. */
@@ -27,6 +29,8 @@ struct grid {
 INLINE bool range_find(const float *w, int count, struct range *out) {
     int32_t high = 0, low = 0;
     for (int at = 0; at < count; at += BLOCK) {
+        for (int i = at; i < at + BLOCK; i += LINE)
+            __builtin_prefetch(w + i + AHEAD);
         for (int i = at; i < at + BLOCK; i++) {
             const int32_t bits = (int32_t)bits_of_float(w[i]), negated = bits ^ INT32_MIN;
             high = bits > high ? bits : high;

@@ -139,6 +139,26 @@ static void bench_layer(const struct bench *b, const char *what, bool wide, bool
     print(b, what, best);
 }
 
+/* Both widths, and one choice of them packed. */
+static void bench_choice(const struct bench *b, const char *what) {
+    struct quant_rows rows;
+    struct quant_layer layer;
+    double best = 1e9;
+    for (int i = 0; i < b->p.n; i++)
+        b->is8[i] = i % 8 == 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        const double begin = seconds();
+        check(quant_rows_init(&rows, &b->p, true, true));
+        rows_take(b, &rows, NULL, NULL, NULL);
+        check(quant_rows_pack(&rows, b->is8, &layer));
+        const double took = seconds() - begin;
+        best = took < best ? took : best;
+        quant_layer_release(&layer);
+        quant_rows_release(&rows);
+    }
+    print(b, what, best);
+}
+
 int main(int argc, char **argv) {
     struct bench b;
     if (argc != 1 && argc != 4) {
@@ -151,6 +171,7 @@ int main(int argc, char **argv) {
     bench_layer(&b, "quantise and pack, 4 bits", false, false);
     bench_layer(&b, "quantise and pack, 4 bits symmetric", false, true);
     bench_layer(&b, "quantise and pack, 8 bits", true, false);
+    bench_choice(&b, "quantise both, pack an eighth of 8 bits");
     bench_rows(&b, "quantise, 4 bits", false, true, false, false, NULL);
     bench_rows(&b, "quantise, 4 bits symmetric", false, true, true, false, NULL);
     bench_rows(&b, "quantise, 8 bits", true, false, false, false, NULL);
