@@ -11,6 +11,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_BYTES ((size_t)4 << 20) /* below, an array need not hold a huge page */
 
 /* ---- layers ---- */
 
@@ -130,6 +134,17 @@ static void rows_random(void *context, int begin, int end) {
     }
 }
 
+void *quant_huge(void *array, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), skipped = -(uintptr_t)array % page;
+    if (bytes >= HUGE_BYTES)
+        madvise((char *)array + skipped, (bytes - skipped) / page * page, MADV_HUGEPAGE);
+#else
+    (void)bytes;
+#endif
+    return array;
+}
+
 static void part_init(struct quant_layer *layer, int index, int rows, bool zeros, bool codes) {
     const int bits = index == MT_PART_W8 ? 8 : 4;
     struct quant_part *part = &layer->part[index];
@@ -139,11 +154,12 @@ static void part_init(struct quant_layer *layer, int index, int rows, bool zeros
     if (rows == 0)
         return;
     if (codes)
-        part->q = xcalloc((size_t)rows, (size_t)layer->k_padded);
+        part->q = quant_huge(xcalloc((size_t)rows, (size_t)layer->k_padded), (size_t)rows * (size_t)layer->k_padded);
     part->scales = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, sizeof *part->scales);
     if (zeros)
         part->zeros = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, 1);
-    part->packed = xmalloc(packed_bytes(bits, part->padded_rows, layer->k_padded));
+    const size_t bytes = packed_bytes(bits, part->padded_rows, layer->k_padded);
+    part->packed = quant_huge(xmalloc(bytes), bytes);
     if (rows < layer->n)
         part->columns = xmalloc((size_t)rows * sizeof *part->columns);
 }

@@ -62,6 +62,9 @@ void quant_layer_release(struct quant_layer *layer);
 /* For those who fill a layer in: its sizes, columns and arrays, all zero; part[].q only if `codes`. Release with
  * quant_layer_release(). MT_USAGE as quant_layer_init(). */
 enum mt_status quant_layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8, bool codes);
+/* For an array that is about to be written: huge pages where the system has some, or faults take longer than packing.
+ * Returns it. */
+void *quant_huge(void *array, size_t bytes);
 /* MT_USAGE with the sentence for a weight that is not finite. */
 enum mt_status quant_weight_bad(long feature, long input);
 

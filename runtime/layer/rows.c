@@ -31,7 +31,7 @@ enum mt_status quant_rows_init(struct quant_rows *rows, const struct problem *p,
     for (int i = 0; i < MT_PARTS; i++) {
         if (!(i == MT_PART_W8 ? w8 : w4))
             continue;
-        rows->q[i] = xcalloc(n, (size_t)rows->k_padded);
+        rows->q[i] = quant_huge(xcalloc(n, (size_t)rows->k_padded), n * (size_t)rows->k_padded);
         rows->scales[i] = xcalloc(n * groups, sizeof *rows->scales[i]);
         rows->error[i] = xcalloc(n, sizeof *rows->error[i]);
     }

@@ -112,33 +112,42 @@ static void assert_same_layer(const struct quant_layer *a, const struct quant_la
     }
 }
 
+/* `wide` of 0 to 3: how many of three features keep 8 bits. */
+static void check_choice(struct problem p, int wide) {
+    float *w = nasty_weights(p.n, p.k);
+    uint8_t *is8 = xcalloc((size_t)p.n, 1);
+    for (int i = 0; i < p.n; i++) {
+        is8[i] = lrand48() % 3 < wide;
+        p.rows8 += is8[i];
+    }
+    struct quant_layer whole, packed;
+    struct quant_rows rows;
+    assert_int_equal(quant_layer_init(&whole, &p, w, is8), MT_OK);
+    assert_int_equal(quant_rows_init(&rows, &p, true, true), MT_OK);
+    take_all(&rows, w);
+    assert_int_equal(quant_rows_pack(&rows, is8, &packed), MT_OK);
+    assert_same_layer(&whole, &packed);
+    quant_layer_release(&whole);
+    quant_layer_release(&packed);
+    quant_rows_release(&rows);
+    free(w);
+    free(is8);
+}
+
 static void any_choice_is_the_layer_of_that_choice(void **state) {
     (void)state;
     static const int sizes[][2] = {{1, 1}, {5, 300}, {16, 128}, {33, 257}, {48, 384}, {37, 700}, {17, 40}};
     srand48(1);
     for (int trial = 0; trial < 7 * 3 * 2 * 3; trial++) {
         const int *size = sizes[trial % 7];
-        struct problem p = {.m = 1, .n = size[0], .k = size[1], .group = 64 << trial / 7 % 3};
-        p.symmetric = trial / 21 % 2;
-        float *w = nasty_weights(p.n, p.k);
-        uint8_t *is8 = xcalloc((size_t)p.n, 1);
-        for (int i = 0; i < p.n; i++) {
-            is8[i] = trial / 42 == 0 ? 0 : trial / 42 == 1 ? 1 : lrand48() % 3 == 0;
-            p.rows8 += is8[i];
-        }
-        struct quant_layer whole, packed;
-        struct quant_rows rows;
-        assert_int_equal(quant_layer_init(&whole, &p, w, is8), MT_OK);
-        assert_int_equal(quant_rows_init(&rows, &p, true, true), MT_OK);
-        take_all(&rows, w);
-        assert_int_equal(quant_rows_pack(&rows, is8, &packed), MT_OK);
-        assert_same_layer(&whole, &packed);
-        quant_layer_release(&whole);
-        quant_layer_release(&packed);
-        quant_rows_release(&rows);
-        free(w);
-        free(is8);
+        check_choice(
+            (struct problem){
+                .m = 1, .n = size[0], .k = size[1], .group = 64 << trial / 7 % 3, .symmetric = trial / 21 % 2},
+            trial / 42 == 0   ? 0
+            : trial / 42 == 1 ? 3
+                              : 1);
     }
+    check_choice((struct problem){.m = 1, .n = 2050, .k = 2100, .group = 128}, 1); /* arrays of huge pages */
 }
 
 /* ---- against the definition ---- */
