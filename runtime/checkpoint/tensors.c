@@ -234,8 +234,7 @@ void tensor_floats(const struct tensor *tensor, size_t first, size_t count, floa
     while (count > 0) {
         const size_t now = count < 512 ? count : 512;
         memcpy(piece, from, now * each);
-        for (size_t i = 0; i < now; i++)
-            out[i] = tensor->type == TENSOR_BF16 ? bf16_to_float(piece[i]) : half_to_float(piece[i]);
+        (tensor->type == TENSOR_BF16 ? floats_from_bf16 : floats_from_half)(piece, out, now);
         from += now * each;
         out += now;
         count -= now;
