@@ -3,7 +3,7 @@
  *
  *     mt_table_open("llama.mixtune", 0, &table);             once; the CUDA context is current
  *     mt_table_layer_named(table, &query, &layer);
- *     mt_pack_float(layer, w, NULL, &packed);                once per layer
+ *     mt_pack_float(layer, w, NULL, &packed);                once per layer; or mt_weights_layer() of a checkpoint
  *     mt_weights_upload(table, packed, &weights);
  *     mt_quantize_launch(table, layer, &quantize, stream);   every step; can be captured in a CUDA graph
  *     mt_gemm_launch(table, layer, &gemm, stream);
@@ -222,10 +222,69 @@ struct mt_weights {
     CUdeviceptr memory; /* what mt_weights_free() frees; 0: the caller's */
 };
 
-/* Allocates device memory and copies (synchronously). MT_USAGE for another layout: pack again. */
+/* Allocates device memory and copies (synchronously): at once where the tensors lie in this order, each at the first
+ * multiple of 256 bytes behind the one before it, as those of a packed checkpoint do. MT_USAGE for another layout: pack
+ * again. */
 MT_API enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_packed *packed,
                                         struct mt_weights *weights);
 MT_API void mt_weights_free(const struct mt_table *table, struct mt_weights *weights);
+
+/* ---- packed checkpoints ----
+ *
+ * What `mixtune quantize` and `mixtune convert` write (docs/packed.md): a folder of safetensors files whose layers are
+ * packed already. It is mapped, and nothing of it is copied before mt_weights_upload().
+ *
+ *     mt_weights_open("OUT", 0, &file);                                 once, for this rank
+ *     mt_weights_layer(file, "model.layers.3.qkv", &info, &packed);     once per layer
+ *     mt_table_layer_for(table, &info, MT_FP16, &layer);
+ *     mt_weights_upload(table, &packed, &weights);
+ *     mt_weights_bias(file, info.name, MT_FP16, bias);                  where info.has_bias
+ *
+ * All of a file's header is checked when it is opened, so that a damaged or foreign one costs a status. Its files must
+ * not be cut short while it is open. Any number of threads may read from it at once, as long as none closes it. */
+struct mt_weights_file;
+
+enum mt_weights_flags {
+    MT_WEIGHTS_CHECK = 1 /* read all packed bytes and compare their hashes: MT_FAILURE where they have changed */
+};
+
+/* A folder of packed layers, or one file of it. MT_FAILURE for what is damaged, incomplete, or of another version or
+ * layout; MT_USAGE if there is no packed checkpoint at `path`. */
+MT_API enum mt_status mt_weights_open(const char *path, unsigned flags, struct mt_weights_file **file);
+/* NULL is allowed. What was uploaded stays. */
+MT_API void mt_weights_close(struct mt_weights_file *file);
+
+struct mt_weights_info {
+    size_t size;
+    const char *name, *layer; /* "model.layers.3.qkv", "qkv"; valid until the file is closed */
+    int tp, rank;             /* ranks that the layer was split over, and which of them this is */
+    int n, k, rows8, group;   /* as in struct mt_shape; of the rank */
+    int rows8_chosen;         /* as in struct mt_packed */
+    int symmetric;
+    int layout; /* MT_LAYOUT */
+    int has_bias;
+};
+
+/* The layers, 0 .. count - 1, those of a decoder layer one behind another in the order in which they run. MT_USAGE
+ * beyond. */
+MT_API int mt_weights_count(const struct mt_weights_file *file);
+MT_API enum mt_status mt_weights_at(const struct mt_weights_file *file, int index, struct mt_weights_info *info);
+
+/* The layer of that name: `info`, which may be NULL, and its tensors, which point into the map and are valid until the
+ * file is closed. Not for mt_packed_free(). That columns name each feature once is checked here. MT_USAGE with the
+ * names that there are if there is no such layer; MT_FAILURE for wrong columns. */
+MT_API enum mt_status mt_weights_layer(const struct mt_weights_file *file, const char *name,
+                                       struct mt_weights_info *info, struct mt_packed *packed);
+
+/* A layer's bias in the type that it is served in, to [n], rounded to nearest even. MT_USAGE if it has none; MT_FAILURE
+ * with the feature for a number that is not finite in that type: serve the model in bf16. */
+MT_API enum mt_status mt_weights_bias(const struct mt_weights_file *file, const char *name, enum mt_dtype dtype,
+                                      uint16_t *to);
+
+/* The layer of the bundle that serves such weights: the one of this short name, n and k, if the bundle has it; else as
+ * mt_table_layer_shaped() finds it. Once per layer: it may allocate and takes a lock. */
+MT_API enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt_weights_info *info,
+                                         enum mt_dtype dtype, const struct mt_layer **layer);
 
 /* ---- launches: asynchronous on `stream`, can be captured in a CUDA graph ---- */
 

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define INDEX  "model.safetensors.index.json"
 #define SINGLE "model.safetensors"
 
 static bool is_there(const char *path, mode_t kind) {
@@ -26,7 +25,7 @@ static enum mt_status add_file(struct folder *folder, size_t *capacity, const ch
 
 /* A file's name that stays within the folder. */
 static bool is_file_name(const char *name) {
-    return name && *name && *name != '.' && !strchr(name, '/');
+    return name && *name && *name != '.' && !strchr(name, '/') && tensor_name_plain(name);
 }
 
 static bool has_file(const struct folder *folder, const char *path) {
@@ -53,7 +52,7 @@ static enum mt_status open_files(struct folder *folder, json_t *map, const char 
             continue;
         if (!is_there(path.data, S_IFREG))
             status = fail(MT_FAILURE, "the shard %s is missing, which %s names; copy or download it again", path.data,
-                          INDEX);
+                          FOLDER_INDEX);
         else
             status = add_file(folder, &capacity, path.data);
     }
@@ -65,8 +64,8 @@ static enum mt_status open_files(struct folder *folder, json_t *map, const char 
 static enum mt_status check_map(const struct folder *folder, json_t *map) {
     for (void *at = json_object_iter(map); at; at = json_object_iter_next(map, at))
         if (!folder_find(folder, json_object_iter_key(at)))
-            return fail(MT_FAILURE, "%s/%s names a tensor %.80s, which %.80s does not have", folder->path.data, INDEX,
-                        json_object_iter_key(at), json_string_value(json_object_iter_value(at)));
+            return fail(MT_FAILURE, "%s/%s names a tensor %.80s, which %.80s does not have", folder->path.data,
+                        FOLDER_INDEX, json_object_iter_key(at), json_string_value(json_object_iter_value(at)));
     return MT_OK;
 }
 
@@ -82,7 +81,7 @@ static void sort_tensors(struct folder *folder) {
             array_grow(&folder->tensor, &capacity, (size_t)folder->count, sizeof(struct tensor *));
             folder->tensor[folder->count++] = &folder->file[i].tensor[j];
         }
-    if (folder->count > 0)
+    if (folder->tensor)
         qsort((void *)folder->tensor, (size_t)folder->count, sizeof *folder->tensor, by_name);
 }
 
@@ -129,7 +128,7 @@ static enum mt_status open_path(struct folder *folder, const char *path) {
         goto out;
     }
     str_append(&folder->path, path);
-    str_printf(&name, "%s/%s", path, INDEX);
+    str_printf(&name, "%s/%s", path, FOLDER_INDEX);
     if (is_there(name.data, S_IFREG)) {
         status = open_index(folder, name.data);
         goto out;
@@ -140,7 +139,7 @@ static enum mt_status open_path(struct folder *folder, const char *path) {
         status = fail(MT_USAGE, "there is no folder %s", path);
     else if (!is_there(name.data, S_IFREG))
         status = fail(MT_USAGE, "%s has neither %s nor %s; give the folder of a model in safetensors files", path,
-                      INDEX, SINGLE);
+                      FOLDER_INDEX, SINGLE);
     else
         status = add_file(folder, &capacity, name.data);
 out:

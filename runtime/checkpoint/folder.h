@@ -5,6 +5,8 @@
 #include "runtime/base/str.h"
 #include "tensors.h"
 
+#define FOLDER_INDEX "model.safetensors.index.json"
+
 struct folder {
     struct str path;          /* of the folder */
     struct tensor_file *file; /* owned */

@@ -59,9 +59,11 @@ struct packed_folder {
     struct packed_layer *layer; /* in the order of the files and of their metadata */
     int count;
     size_t capacity;
+    const struct packed_layer **by_name; /* [count] */
 };
 /* A folder or one of its files. Types, shapes and places of all tensors are checked, not their bytes. MT_FAILURE if
- * something is wrong, or is of another version or layout; MT_USAGE if it is no packed checkpoint. */
+ * something is wrong, or is of another version or layout; MT_USAGE if it is no packed checkpoint, with the folder
+ * within it that is one, if there is one. */
 enum mt_status packed_open(const char *path, struct packed_folder *out);
 void packed_close(struct packed_folder *packed);
 /* NULL if there is none. */

@@ -4,11 +4,13 @@
 #include "runtime/base/str.h"
 #include "runtime/layer/pack.h"
 #include "templates/gemm_args.h"
+#include <dirent.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- the texts ---- */
 
@@ -28,8 +30,8 @@ static bool take_sources(const json_t *list, struct packed_layer *layer) {
     layer->source = xcalloc(count, sizeof *layer->source);
     for (size_t i = 0; i < count; i++) {
         const json_t *pair = json_array_get(list, i), *name = json_array_get(pair, 0), *n = json_array_get(pair, 1);
-        if (!json_is_string(name) || !json_is_integer(n) || json_integer_value(n) < 1 ||
-            json_integer_value(n) > layer->n)
+        if (!json_is_string(name) || !tensor_name_plain(json_string_value(name)) || !json_is_integer(n) ||
+            json_integer_value(n) < 1 || json_integer_value(n) > layer->n)
             return false;
         layer->source[i] = (struct packed_source){xstrdup(json_string_value(name)), (int)json_integer_value(n)};
         layer->source_count++;
@@ -59,7 +61,8 @@ static bool take_layer(const char *name, const char *text, struct packed_layer *
     const json_t *symmetric = json_object_get(root, "symmetric"), *short_name = json_object_get(root, "layer");
     struct problem p;
     *layer = (struct packed_layer){.bias_type = TENSOR_OTHER};
-    bool good = json_is_string(short_name) && json_is_boolean(symmetric) &&
+    bool good = json_is_string(short_name) && *json_string_value(short_name) &&
+                tensor_name_plain(json_string_value(short_name)) && json_is_boolean(symmetric) &&
                 take_number(root, "n", 1, 1 << 24, &layer->n) && take_number(root, "k", 1, 1 << 24, &layer->k) &&
                 take_number(root, "group", 64, 256, &layer->group) && take_number(root, "tp", 1, 1024, &layer->tp) &&
                 take_number(root, "rank", 0, layer->tp - 1, &layer->rank) &&
@@ -163,13 +166,59 @@ static enum mt_status take_file(struct packed_folder *packed, const struct tenso
     return MT_OK;
 }
 
+static int by_name(const void *a, const void *b) {
+    const struct packed_layer *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static enum mt_status sort_layers(struct packed_folder *packed) {
+    packed->by_name = xcalloc((size_t)packed->count, sizeof *packed->by_name);
+    for (int i = 0; i < packed->count; i++)
+        packed->by_name[i] = &packed->layer[i];
+    qsort((void *)packed->by_name, (size_t)packed->count, sizeof *packed->by_name, by_name);
+    for (int i = 1; i < packed->count; i++)
+        if (!strcmp(packed->by_name[i - 1]->name, packed->by_name[i]->name))
+            return fail(MT_FAILURE, "%s: two files have a layer %.120s", packed->folder.path.data,
+                        packed->by_name[i]->name);
+    return MT_OK;
+}
+
+/* Several schemes or ranks have a folder each: the first of those in `path` that is a checkpoint, for the sentence. */
+static enum mt_status fail_outside(const char *path) {
+    struct dirent **entry = NULL;
+    const int count = scandir(path, &entry, NULL, alphasort);
+    struct str inside = {0};
+    bool found = false;
+    for (int i = 0; i < count; i++) {
+        if (!found && *entry[i]->d_name != '.') {
+            str_clear(&inside);
+            str_printf(&inside, "%s/%s/" FOLDER_INDEX, path, entry[i]->d_name);
+            found = access(inside.data, R_OK) == 0;
+            if (found)
+                inside.data[inside.length - strlen("/" FOLDER_INDEX)] = 0;
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    enum mt_status status =
+        found ? fail(MT_USAGE, "%s is no packed checkpoint; give the one of a scheme or rank in it, such as %s", path,
+                     inside.data)
+              : MT_USAGE;
+    str_release(&inside);
+    return status;
+}
+
 enum mt_status packed_open(const char *path, struct packed_folder *out) {
     *out = (struct packed_folder){0};
     enum mt_status status = folder_open(path, &out->folder);
+    if (status == MT_USAGE)
+        return fail_outside(path);
     for (int i = 0; i < out->folder.file_count && !status; i++)
         status = take_file(out, &out->folder.file[i]);
     if (!status && out->count == 0)
         status = fail(MT_USAGE, "%s is no packed checkpoint; make one with `mixtune quantize`", path);
+    if (!status)
+        status = sort_layers(out);
     if (status)
         packed_close(out);
     return status;
@@ -179,15 +228,17 @@ void packed_close(struct packed_folder *packed) {
     for (int i = 0; i < packed->count; i++)
         packed_layer_release(&packed->layer[i]);
     free(packed->layer);
+    free((void *)packed->by_name);
     folder_close(&packed->folder);
     *packed = (struct packed_folder){0};
 }
 
 const struct packed_layer *packed_find(const struct packed_folder *packed, const char *name) {
-    for (int i = 0; i < packed->count; i++)
-        if (!strcmp(packed->layer[i].name, name))
-            return &packed->layer[i];
-    return NULL;
+    const struct packed_layer key = {.name = (char *)(uintptr_t)name}, *wanted = &key;
+    const struct packed_layer **found = packed->count ? bsearch(&wanted, (void *)packed->by_name, (size_t)packed->count,
+                                                                sizeof *packed->by_name, by_name)
+                                                      : NULL;
+    return found ? *found : NULL;
 }
 
 /* ---- bytes ---- */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -41,7 +40,7 @@ static enum tensor_type type_of(const char *name) {
 
 /* ---- the header ---- */
 
-static bool plain(const char *name) {
+bool tensor_name_plain(const char *name) {
     for (; *name; name++)
         if ((unsigned char)*name < ' ' || *name == 127)
             return false;
@@ -75,11 +74,11 @@ static enum mt_status take_tensor(struct tensor_file *file, const char *name, co
                                   struct tensor *out) {
     const json_t *type = json_object_get(value, "dtype");
     int64_t offset[2];
-    if (!plain(name))
+    if (!tensor_name_plain(name))
         return fail(MT_FAILURE, "%s: the name of a tensor has control characters", file->path);
     *out = (struct tensor){.name = name};
     const int rank = numbers_of(json_object_get(value, "shape"), TENSOR_RANK, out->shape);
-    if (!json_is_string(type) || !plain(json_string_value(type)) || rank < 0 ||
+    if (!json_is_string(type) || !tensor_name_plain(json_string_value(type)) || rank < 0 ||
         numbers_of(json_object_get(value, "data_offsets"), 2, offset) != 2 || offset[0] > offset[1])
         return fail(MT_FAILURE, "%s: tensor %.80s has no dtype, shape of at most %d numbers, and data_offsets",
                     file->path, name, TENSOR_RANK);
@@ -130,7 +129,7 @@ static enum mt_status check_metadata(const struct tensor_file *file) {
     for (void *at = json_object_iter((json_t *)metadata); at; at = json_object_iter_next((json_t *)metadata, at)) {
         key = json_object_iter_key(at);
         value = json_object_iter_value(at);
-        if (!json_is_string(value) || !plain(key))
+        if (!json_is_string(value) || !tensor_name_plain(key))
             return fail(MT_FAILURE, "%s: a value of its " METADATA " is no text, or its name has control characters",
                         file->path);
     }

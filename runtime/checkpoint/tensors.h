@@ -8,6 +8,7 @@
 #define MT_TENSORS_H
 
 #include "runtime/base/status.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ enum tensor_type {
 };
 const char *tensor_type_name(enum tensor_type type); /* "F32" */
 size_t tensor_type_bytes(enum tensor_type type);     /* of an element; 0 for TENSOR_OTHER */
+bool tensor_name_plain(const char *name);            /* has no control characters */
 
 enum { TENSOR_RANK = 8 };
 struct tensor {

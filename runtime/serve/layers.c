@@ -78,6 +78,55 @@ enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_sha
     return *out ? MT_OK : layer_make(table, &p, NULL, out);
 }
 
+/* ---- of a checkpoint ---- */
+
+/* Of the layers with that name one with this split, else another split of the same, if there is one with the same
+ * ranks. */
+static const struct mt_layer *layer_called(const struct mt_table *table, const char *name, int tp,
+                                           const struct problem *p) {
+    const struct mt_layer *best = NULL;
+    int best_points = -1;
+    for (int i = 0; i < table->layer_count; i++) {
+        const struct mt_layer *layer = &table->layers[i];
+        const int points = 4 * layer_is(layer, p) + 2 * (layer->info.tp == tp) +
+                           (layer->problem.rows8 < layer->problem.n); /* tells with or without zero points */
+        if (strcmp(layer->info.name, name) != 0 || !split_siblings(&layer->problem, p) || points <= best_points)
+            continue;
+        best = layer;
+        best_points = points;
+    }
+    return best;
+}
+
+enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt_weights_info *given, enum mt_dtype dtype,
+                                  const struct mt_layer **out) {
+    struct mt_weights_info info;
+    *out = NULL;
+    enum mt_status status = sized_take(&info, sizeof info, given, "mt_weights_info");
+    if (status != MT_OK)
+        return status;
+    const struct mt_shape shape = {.size = sizeof shape,
+                                   .n = info.n,
+                                   .k = info.k,
+                                   .rows8 = info.rows8,
+                                   .group = info.group,
+                                   .dtype = dtype,
+                                   .symmetric = info.symmetric};
+    const struct problem p = {.n = info.n,
+                              .k = info.k,
+                              .rows8 = info.rows8,
+                              .group = info.group,
+                              .symmetric = info.symmetric != 0,
+                              .dtype = (enum dtype)dtype};
+    const struct mt_layer *like = info.layer ? layer_called(table, info.layer, info.tp, &p) : NULL;
+    if (!like)
+        return mt_table_layer_shaped(table, &shape, out);
+    if (!layer_is(like, &p))
+        return layer_make(table, &p, like, out);
+    *out = like;
+    return MT_OK;
+}
+
 /* ---- by name ---- */
 
 /* But for rows8. */

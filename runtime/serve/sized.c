@@ -12,6 +12,7 @@ ENDS_WITH(mt_layer_info, layout);
 ENDS_WITH(mt_choice, config);
 ENDS_WITH(mt_packed, columns_bytes);
 ENDS_WITH(mt_weights, memory);
+ENDS_WITH(mt_weights_info, has_bias);
 ENDS_WITH(mt_activations, sums);
 ENDS_WITH(mt_quantize_operands, out);
 ENDS_WITH(mt_gemm_operands, workspace_bytes);

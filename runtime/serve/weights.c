@@ -96,35 +96,70 @@ static size_t aligned(size_t bytes) {
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* Copies to *at, stores where, and moves on. A tensor without bytes is null. */
-static CUresult tensor_upload(const struct device *dev, const void *from, size_t bytes, CUdeviceptr *at,
-                              CUdeviceptr *to) {
-    *to = bytes ? *at : 0;
-    *at += aligned(bytes);
-    return bytes ? dev->drv.MemcpyHtoD(*to, from, bytes) : CUDA_SUCCESS;
+/* A tensor on its way to the device. */
+struct tensor_move {
+    const char *from;
+    size_t bytes; /* 0: the layer has no such tensor, and *to stays null */
+    size_t at;    /* of its place in the allocation */
+    CUdeviceptr *to;
+};
+enum { MOVES = 4 * MT_PARTS };
+
+/* The tensors in the order of their places; the bytes of all. */
+static size_t moves_init(struct tensor_move move[MOVES], const struct mt_packed *packed, struct mt_weights *own) {
+    size_t at = 0;
+    for (int i = 0; i < MT_PARTS; i++) {
+        const struct tensor_move part[4] = {
+            {packed->weights[i], packed->weights_bytes[i], 0, &own->weights[i]},
+            {packed->scales[i], packed->scales_bytes[i], 0, &own->scales[i]},
+            {packed->zeros[i], packed->zeros_bytes[i], 0, &own->zeros[i]},
+            {packed->columns[i], packed->columns_bytes[i], 0, &own->columns[i]},
+        };
+        for (int j = 0; j < 4; j++) {
+            move[4 * i + j] = part[j];
+            move[4 * i + j].at = at;
+            at += aligned(part[j].bytes);
+        }
+    }
+    return at;
+}
+
+/* Whether the tensors lie in host memory as they will on the device: what is copied then is all of it from the first
+ * tensor on, without the rest of its last 256 bytes. NULL and 0: they do not. */
+static const char *moves_in_one(const struct tensor_move move[MOVES], size_t *bytes) {
+    const char *first = NULL;
+    *bytes = 0;
+    for (int i = 0; i < MOVES; i++) {
+        if (!move[i].bytes)
+            continue;
+        if (!first && (uintptr_t)move[i].from % ALIGNMENT == 0)
+            first = move[i].from;
+        if (!first || (uintptr_t)move[i].from != (uintptr_t)first + move[i].at)
+            return NULL;
+        *bytes = move[i].at + move[i].bytes;
+    }
+    return first;
 }
 
 static enum mt_status packed_upload(const struct device *dev, const struct mt_packed *packed, struct mt_weights *own) {
-    size_t bytes = 0;
-    for (int i = 0; i < MT_PARTS; i++)
-        bytes += aligned(packed->weights_bytes[i]) + aligned(packed->scales_bytes[i]) +
-                 aligned(packed->zeros_bytes[i]) + aligned(packed->columns_bytes[i]);
+    struct tensor_move move[MOVES];
+    size_t whole;
+    const size_t bytes = moves_init(move, packed, own);
+    const char *first = moves_in_one(move, &whole);
     enum mt_status status =
         device_check(dev, dev->drv.MemAlloc(&own->memory, bytes), "no device memory for the weights");
     if (status != MT_OK)
         return status;
-    CUresult result = CUDA_SUCCESS;
-    CUdeviceptr at = own->memory;
-    for (int i = 0; i < MT_PARTS && result == CUDA_SUCCESS; i++) {
-        own->rows[i] = packed->rows[i];
-        result = tensor_upload(dev, packed->weights[i], packed->weights_bytes[i], &at, &own->weights[i]);
-        if (result == CUDA_SUCCESS)
-            result = tensor_upload(dev, packed->scales[i], packed->scales_bytes[i], &at, &own->scales[i]);
-        if (result == CUDA_SUCCESS)
-            result = tensor_upload(dev, packed->zeros[i], packed->zeros_bytes[i], &at, &own->zeros[i]);
-        if (result == CUDA_SUCCESS)
-            result = tensor_upload(dev, packed->columns[i], packed->columns_bytes[i], &at, &own->columns[i]);
+    CUresult result = first ? dev->drv.MemcpyHtoD(own->memory, first, whole) : CUDA_SUCCESS;
+    for (int i = 0; i < MOVES && result == CUDA_SUCCESS; i++) {
+        if (!move[i].bytes)
+            continue;
+        *move[i].to = own->memory + move[i].at;
+        if (!first)
+            result = dev->drv.MemcpyHtoD(*move[i].to, move[i].from, move[i].bytes);
     }
+    for (int i = 0; i < MT_PARTS; i++)
+        own->rows[i] = packed->rows[i];
     status = device_check(dev, result, "the weights cannot be copied to the device");
     if (status != MT_OK)
         dev->drv.MemFree(own->memory);
