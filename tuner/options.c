@@ -167,6 +167,7 @@ const struct argp common_argp = {.options = common_table, .parser = common_parse
 
 enum {
     KEY_MODEL = 0x100,
+    KEY_CHECKPOINT,
     KEY_LAYERS,
     KEY_TP,
     KEY_SHAPE,
@@ -182,6 +183,10 @@ enum {
 
 static const struct argp_option work_table[] = {
     {"model", KEY_MODEL, "NAME", 0, "A name in configs/models/, or the path of a Hugging Face config.json", 10},
+    {"checkpoint", KEY_CHECKPOINT, "DIR", 0,
+     "A packed checkpoint (of `mixtune quantize`): its model, layers, ranks, groups and zero points, and how many "
+     "features of each layer keep 8 bits; in place of --model, --tp, --group, --scheme and --splits",
+     10},
     {"layers", KEY_LAYERS, "LIST", 0, "Of the model's layers only these: qkv,o,gate_up,down", 10},
     {"tp", KEY_TP, "N", 0, "Split the model's layers for tensor parallelism over N GPUs (default 1)", 10},
     {"shape", KEY_SHAPE, "M,N,K", 0,
@@ -193,8 +198,8 @@ static const struct argp_option work_table[] = {
      "A table of layer,rows8,weight: how many features of each layer keep 8 bits, and how many layers do so; a name in "
      "configs/splits/ or a path",
      10},
-    {"points", KEY_POINTS, "N", 0, "Of --splits measure at most N of each layer, chosen to stand for all (default: 6)",
-     10},
+    {"points", KEY_POINTS, "N", 0,
+     "Of --splits or --checkpoint measure at most N splits of each layer, chosen to stand for all (default: 6)", 10},
     {"fill", KEY_FILL, "N", 0,
      "Fill the features that keep 8 bits up to a multiple of N (default: none, as chosen): 16 leaves no padding in "
      "their "
@@ -273,6 +278,9 @@ static error_t work_parse(int key, char *arg, struct argp_state *state) {
     case KEY_MODEL:
         o->model = arg;
         return 0;
+    case KEY_CHECKPOINT:
+        o->checkpoint = arg;
+        return 0;
     case KEY_LAYERS:
         o->layers = arg;
         return 0;
@@ -305,7 +313,7 @@ static error_t work_parse(int key, char *arg, struct argp_state *state) {
 const struct argp work_argp = {.options = work_table, .parser = work_parse};
 
 void work_options_init(struct work_options *work) {
-    *work = (struct work_options){.tp = 1, .points = POINTS_USUAL, .fill = 1};
+    *work = (struct work_options){.points = POINTS_USUAL, .fill = 1};
 }
 
 void work_options_release(struct work_options *work) {

@@ -45,15 +45,17 @@ extern const struct argp common_argp;
 /* --json and --quiet alone, for commands without a device; its input is a struct common_options too. */
 extern const struct argp output_argp;
 
-/* ---- what to compute: --model, --shape, --rows8, --splits, --points, --fill, --m, --scheme, --group, --dtype ---- */
+/* ---- what to compute: --model, --checkpoint, --shape, --rows8, --splits, --points, --fill, --m, --scheme, --group,
+ * --dtype ---- */
 enum { MAX_SHAPES = 64, MAX_SCHEMES = 16 };
 struct shape {
     int m, n, k; /* m = 0: taken from --m */
 };
 struct work_options {
-    const char *model;  /* name or path, NULL */
-    const char *layers; /* "qkv,o", NULL for all */
-    int tp;
+    const char *model;      /* name or path, NULL */
+    const char *checkpoint; /* folder of a packed checkpoint, NULL (plan/checkpoint.h) */
+    const char *layers;     /* "qkv,o", NULL for all */
+    int tp;                 /* 0: not told, which is 1 */
     struct shape shape[MAX_SHAPES];
     int shape_count;
     struct int_list m, group;

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,11 @@ static bool weight_parse(const char *text, double *out) {
     return (isdigit((unsigned char)*text) || *text == '.') && !*end && *out > 0 && isfinite(*out);
 }
 
+void split_table_add(struct split_table *table, struct split_line line) {
+    array_grow(&table->line, &table->capacity, (size_t)table->count, sizeof *table->line);
+    table->line[table->count++] = line;
+}
+
 static bool is_header(const struct split_table *table, char *const part[3], int parts) {
     return !table->count && parts >= 2 && parts <= 3 && !strcmp(part[0], "layer") && !strcmp(part[1], "rows8") &&
            (parts == 2 || !strcmp(part[2], "weight"));
@@ -109,8 +115,7 @@ static enum mt_status take_line(struct split_table *table, char *text, int numbe
                     "%s, line %d: the weight `%.40s` is no number above 0; write how many layers have this "
                     "split, or leave it out",
                     table->path.data, number, part[2]);
-    array_grow(&table->line, &table->capacity, (size_t)table->count, sizeof *table->line);
-    table->line[table->count++] = line;
+    split_table_add(table, line);
     return MT_OK;
 }
 
@@ -152,11 +157,15 @@ enum mt_status split_table_of(const struct split_table *table, const char *layer
         const struct split_line *line = &table->line[i];
         if (strcmp(line->layer, layer) != 0)
             continue;
-        if (line->split.rows8 > n)
+        if (line->split.rows8 > n) {
+            char place[24] = "";
+            if (line->number)
+                snprintf(place, sizeof place, ", line %d", line->number);
             return fail(MT_USAGE,
-                        "%s, line %d: %d features of %s cannot keep 8 bits where there are %d; rows8 are of "
+                        "%s%s: %d features of %s cannot keep 8 bits where there are %d; rows8 are of "
                         "the layer as it is after --tp",
-                        table->path.data, line->number, line->split.rows8, layer, n);
+                        table->path.data, place, line->split.rows8, layer, n);
+        }
         split_list_add(out, split_filled(line->split.rows8, n, fill), line->split.weight);
     }
     split_list_sort(out);

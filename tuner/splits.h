@@ -1,4 +1,4 @@
-/* How many features keep 8 bits, layer by layer of a model: the tables that --splits reads. */
+/* How many features keep 8 bits, layer by layer of a model: the tables that --splits reads, and those of --checkpoint. */
 #ifndef MT_SPLITS_H
 #define MT_SPLITS_H
 
@@ -24,7 +24,7 @@ void split_list_release(struct split_list *list);
 struct split_line {
     char layer[32];
     struct split split;
-    int number; /* of the line in the file */
+    int number; /* of the line in the file; 0: of no file, but of a checkpoint (tuner/plan/checkpoint.h) */
 };
 struct split_table {
     struct str path;
@@ -38,6 +38,8 @@ struct split_table {
  * that is none of these. */
 enum mt_status split_table_read(const char *name, struct split_table *out);
 void split_table_release(struct split_table *table);
+/* Appends a line; the layer's name fits. */
+void split_table_add(struct split_table *table, struct split_line line);
 
 /* The splits of a layer with n features, sorted, filled up to multiples of `fill` (split.h). None: the table does not
  * name it. MT_USAGE with file and line where more than n features are to keep 8 bits. */

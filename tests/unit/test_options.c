@@ -186,7 +186,7 @@ static void test_bad_options(void **state) {
         {"--shape 1,8,8 --rows8 2,,x", "--rows8: `x` is not a whole number from 0 to 2147483647"},
         {"--shape 1,8,8 --rows8 0:8:x2", "--rows8: `0` is not a whole number from 1 to 2147483647"},
         {"--shape 1,8,8 --rows8 ,", "--rows8: the list is empty"},
-        {"--rows8 2", "nothing to do: give --model NAME or --shape M,N,K (see --help)"},
+        {"--rows8 2", "nothing to do: give --model NAME, --checkpoint DIR or --shape M,N,K (see --help)"},
         {"--model llama-3.1-8b --rows8 2",
          "--rows8 belongs to --shape; the layers of a model take --scheme p10 or --splits FILE"},
         {"--shape 1,8,8 --rows8 2 --scheme p10", "--rows8 says how many features keep 8 bits, and --scheme too: with "
@@ -204,7 +204,7 @@ static void test_bad_options(void **state) {
         {"--m 1:8:x1", "--m: `1` is not a whole number from 2 to 2147483647"},
         {"--m 1:100002:1", "--m: the range from 1 to 100002 in steps of 1 has over 100000 values"},
         {"--m ,", "--m: the list is empty"},
-        {"--m 1", "nothing to do: give --model NAME or --shape M,N,K (see --help)"},
+        {"--m 1", "nothing to do: give --model NAME, --checkpoint DIR or --shape M,N,K (see --help)"},
         {"--model llama-3.1-8b --layers qkw", "--layers: there is no layer `qkw`; there are qkv, o, gate_up, down"},
         {"--model llama-3.1-8b --layers ,", "--layers: the list is empty"},
     };

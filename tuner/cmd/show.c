@@ -2,6 +2,7 @@
  * failed, or what a smaller sweep would have cost. */
 #include "cmd.h"
 #include "runtime/base/log.h"
+#include "tuner/plan/checkpoint.h"
 #include "tuner/report/files.h"
 #include "tuner/report/query.h"
 #include "tuner/report/regret.h"
@@ -18,11 +19,21 @@ struct show {
     struct query_options query;
     enum format format;
     bool all, failed, floor, peers, regret;
-    const char *splits;
+    const char *splits, *checkpoint;
     int fill;
 };
 
-enum { KEY_FORMAT = 0x300, KEY_ALL, KEY_FAILED, KEY_FLOOR, KEY_PEERS, KEY_REGRET, KEY_SPLITS, KEY_FILL };
+enum {
+    KEY_FORMAT = 0x300,
+    KEY_ALL,
+    KEY_FAILED,
+    KEY_FLOOR,
+    KEY_PEERS,
+    KEY_REGRET,
+    KEY_SPLITS,
+    KEY_CHECKPOINT,
+    KEY_FILL
+};
 
 static const struct argp_option show_table[] = {
     {"format", KEY_FORMAT, "FORMAT", 0,
@@ -44,6 +55,7 @@ static const struct argp_option show_table[] = {
      20},
     {"splits", KEY_SPLITS, "FILE", 0,
      "With --regret only the splits of this table, with their weights (default: all that were tuned, alike)", 20},
+    {"checkpoint", KEY_CHECKPOINT, "DIR", 0, "As --splits, with the splits of a packed checkpoint", 20},
     {"fill", KEY_FILL, "N", 0, "With --splits: filled up to multiples of N, as the sweep filled them", 20},
     {0},
 };
@@ -83,6 +95,9 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_SPLITS:
         o->splits = arg;
+        return 0;
+    case KEY_CHECKPOINT:
+        o->checkpoint = arg;
         return 0;
     case KEY_FILL:
         return options_error(fill_parse(arg, &o->fill));
@@ -129,14 +144,12 @@ static enum mt_status print_rows(const struct rows *rows, const struct show *o, 
     return MT_OK;
 }
 
-static enum mt_status print_regret(struct store *store, const struct show *o) {
+/* Of the splits in `table`; NULL: of all that were tuned. */
+static enum mt_status print_regret_of(struct store *store, const struct show *o, const struct split_table *table) {
     const bool json = o->format == FORMAT_JSON || o->query.common.json;
-    struct split_table table = {0};
     struct rows rows = {0};
     struct str out = {0};
-    enum mt_status status = o->splits ? split_table_read(o->splits, &table) : MT_OK;
-    if (!status)
-        status = regret_splits(store_handle(store), o->splits ? &table : NULL, o->fill, &rows);
+    enum mt_status status = regret_splits(store_handle(store), table, o->fill, &rows);
     if (!status && !rows.count)
         status = query_nothing(&o->query, "splits with winners");
     if (!status && json)
@@ -148,14 +161,31 @@ static enum mt_status print_regret(struct store *store, const struct show *o) {
     fwrite(str_text(&out), 1, out.length, stdout);
     str_release(&out);
     rows_release(&rows);
+    return status;
+}
+
+static enum mt_status print_regret(struct store *store, const struct show *o) {
+    struct split_table table = {0};
+    struct checkpoint checkpoint = {0};
+    enum mt_status status = MT_OK;
+    if (o->splits)
+        status = split_table_read(o->splits, &table);
+    else if (o->checkpoint)
+        status = checkpoint_read(o->checkpoint, &checkpoint);
+    if (!status)
+        status = print_regret_of(store, o, o->splits ? &table : o->checkpoint ? &checkpoint.table : NULL);
     split_table_release(&table);
+    checkpoint_release(&checkpoint);
     return status;
 }
 
 static enum mt_status show(const struct show *o) {
     struct store *store;
-    if (o->splits && !o->regret)
-        return fail(MT_USAGE, "--splits belongs to --regret; of other tables --rows8 chooses rows");
+    if ((o->splits || o->checkpoint) && !o->regret)
+        return fail(MT_USAGE, "%s belongs to --regret; of other tables --rows8 chooses rows",
+                    o->splits ? "--splits" : "--checkpoint");
+    if (o->splits && o->checkpoint)
+        return fail(MT_USAGE, "--splits and --checkpoint both say which splits count; give one of them");
     if (o->regret && o->format == FORMAT_T4)
         return fail(MT_USAGE, "--format t4 has measurements only; with --regret take table, json or csv");
     enum mt_status status = query_open(&o->query, &store);

@@ -43,8 +43,7 @@ static enum mt_status read_fields(const json_t *root, const char *path, struct m
     return MT_OK;
 }
 
-/* File name without its ending; for DIR/config.json the name of DIR, since every such file is called the same. */
-static enum mt_status name_from_path(const char *path, char out[MODEL_NAME]) {
+enum mt_status model_name_of(const char *path, char out[MODEL_NAME]) {
     const char *slash = strrchr(path, '/');
     const char *base = slash ? slash + 1 : path;
     size_t length = strlen(base);
@@ -82,7 +81,7 @@ enum mt_status model_read(const char *name, struct model *out) {
         status = fail(MT_USAGE, "%s is not a JSON object with the fields of a model", path.data);
         goto out;
     }
-    status = name_from_path(path.data, out->name);
+    status = model_name_of(path.data, out->name);
     if (!status)
         status = read_fields(root, path.data, out);
 out:

@@ -12,7 +12,7 @@ struct model {
 
 /* A layer as a serving engine runs it: projections that read the same input are one GEMM. */
 struct model_layer {
-    const char *name; /* static */
+    const char *name; /* of model_layers(): static */
     int n, k;         /* output and input features of one GPU's share */
 };
 enum { MODEL_LAYERS = 4 };
@@ -28,5 +28,9 @@ enum mt_status model_read(const char *name, struct model *out);
  * down   [hidden, intermediate]                    split along K
  * MT_USAGE when the model cannot be split so. */
 enum mt_status model_layers(const struct model *model, int tp, struct model_layer out[MODEL_LAYERS]);
+
+/* The name of the model whose file is at `path`: the file's without its ending; of DIR/config.json that of DIR. MT_USAGE
+ * if it is too long. */
+enum mt_status model_name_of(const char *path, char out[MODEL_NAME]);
 
 #endif

@@ -1,4 +1,5 @@
 #include "workload.h"
+#include "checkpoint.h"
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
@@ -38,8 +39,11 @@ static void add_tokens(struct workload *w, struct work_item base, const struct i
 /* A command line, and what it names. */
 struct asked {
     const struct work_options *options;
-    struct split_table table; /* of --splits; of no lines: there is none */
-    struct int_list m;        /* not owned */
+    const struct split_table *table; /* of --splits or --checkpoint; of no lines: there is none */
+    const char *model;
+    const struct model_layer *layer; /* of the model */
+    int layer_count;
+    struct int_list m; /* not owned */
 };
 
 static void say_points(const char *layer, const struct split_list *splits, const int *stands, const double *weight) {
@@ -86,13 +90,13 @@ static enum mt_status layer_rows8(const struct asked *a, const struct work_item 
     const struct work_options *o = a->options;
     const struct problem *p = &item->problem;
     struct split_list splits = {0};
-    enum mt_status status = split_table_of(&a->table, item->layer, p->n, o->fill, &splits);
+    enum mt_status status = split_table_of(a->table, item->layer, p->n, o->fill, &splits);
     if (!status && splits.count)
         add_points(a, item, &splits, say, out);
     split_list_release(&splits);
     for (int i = 0; i < o->rows8.count; i++)
         int_list_add(out, split_filled(o->rows8.value[i], p->n, o->fill));
-    if (!a->table.count && !o->rows8.count)
+    if (!a->table->count && !o->rows8.count)
         int_list_add(out, split_filled(p->rows8, p->n, o->fill));
     return status;
 }
@@ -133,17 +137,29 @@ static bool listed(const char *list, const char *name) {
     return false;
 }
 
+static bool has_layer(const struct asked *a, const char *name) {
+    for (int i = 0; i < a->layer_count; i++)
+        if (!strcmp(a->layer[i].name, name))
+            return true;
+    return false;
+}
+
+/* "qkv, o, gate_up, down" */
+static void print_layers(const struct asked *a, struct str *out) {
+    for (int i = 0; i < a->layer_count; i++)
+        str_printf(out, "%s%s", i ? ", " : "", a->layer[i].name);
+}
+
 /* Every name in --layers must be a layer. */
-static enum mt_status check_layers(const char *list, const struct model_layer *layers) {
+static enum mt_status check_layers(const struct asked *a, const char *list) {
     enum mt_status status = list_check(list, "--layers");
     char *copy = xstrdup(list), *save;
-    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
-        bool known = false;
-        for (int i = 0; i < MODEL_LAYERS; i++)
-            known = known || !strcmp(p, layers[i].name);
-        if (!known)
-            status = fail(MT_USAGE, "--layers: there is no layer `%s`; there are qkv, o, gate_up, down", p);
-    }
+    struct str names = {0};
+    print_layers(a, &names);
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save))
+        if (!has_layer(a, p))
+            status = fail(MT_USAGE, "--layers: there is no layer `%s`; there are %s", p, str_text(&names));
+    str_release(&names);
     free(copy);
     return status;
 }
@@ -155,18 +171,18 @@ static bool table_names(const struct split_table *table, const char *layer) {
     return false;
 }
 
-static enum mt_status add_model(struct workload *w, const struct asked *a, const struct model *model,
-                                const struct model_layer *layers) {
+static enum mt_status add_model(struct workload *w, const struct asked *a) {
     const struct work_options *o = a->options;
     enum mt_status status = MT_OK;
-    for (int i = 0; i < MODEL_LAYERS && !status; i++) {
-        if (o->layers && !listed(o->layers, layers[i].name))
+    for (int i = 0; i < a->layer_count && !status; i++) {
+        const struct model_layer *layer = &a->layer[i];
+        if (o->layers && !listed(o->layers, layer->name))
             continue;
-        if (a->table.count && !table_names(&a->table, layers[i].name))
-            log_info("%s is left out: %s does not name it", layers[i].name, a->table.path.data);
-        struct work_item base = {.problem = {.n = layers[i].n, .k = layers[i].k}, .tp = o->tp};
-        snprintf(base.model, sizeof base.model, "%s", model->name);
-        snprintf(base.layer, sizeof base.layer, "%s", layers[i].name);
+        if (a->table->count && !table_names(a->table, layer->name))
+            log_info("%s is left out: %s does not name it", layer->name, a->table->path.data);
+        struct work_item base = {.problem = {.n = layer->n, .k = layer->k}, .tp = o->tp ? o->tp : 1};
+        snprintf(base.model, sizeof base.model, "%s", a->model);
+        snprintf(base.layer, sizeof base.layer, "%s", layer->name);
         status = add_layer(w, a, base, &a->m);
     }
     return status;
@@ -184,8 +200,8 @@ static enum mt_status add_shapes(struct workload *w, const struct asked *a) {
         int own_m = shape->m;
         struct work_item base = {.problem = {.n = shape->n, .k = shape->k}, .tp = 1};
         shape_name(shape, base.layer);
-        if (a->table.count && !table_names(&a->table, base.layer))
-            log_info("%s is left out: %s does not name it", base.layer, a->table.path.data);
+        if (a->table->count && !table_names(a->table, base.layer))
+            log_info("%s is left out: %s does not name it", base.layer, a->table->path.data);
         status = add_layer(w, a, base, own_m ? &(struct int_list){&own_m, 1, 0} : &a->m);
     }
     return status;
@@ -212,20 +228,18 @@ static enum mt_status check_rows8(const struct work_options *o) {
 }
 
 /* Every layer of the table must be one of the model or a shape. */
-static enum mt_status check_table(const struct asked *a, const struct model_layer *layers) {
+static enum mt_status check_table(const struct asked *a) {
     const struct work_options *o = a->options;
-    for (int i = 0; i < a->table.count; i++) {
-        const struct split_line *line = &a->table.line[i];
-        bool known = false;
-        for (int j = 0; o->model && j < MODEL_LAYERS; j++)
-            known = known || !strcmp(line->layer, layers[j].name);
+    for (int i = 0; i < a->table->count; i++) {
+        const struct split_line *line = &a->table->line[i];
+        bool known = has_layer(a, line->layer);
         for (int j = 0; j < o->shape_count && !known; j++) {
             char name[32];
             shape_name(&o->shape[j], name);
             known = !strcmp(line->layer, name);
         }
         if (!known)
-            return fail(MT_USAGE, "%s, line %d: there is no layer `%s`; %s", a->table.path.data, line->number,
+            return fail(MT_USAGE, "%s, line %d: there is no layer `%s`; %s", a->table->path.data, line->number,
                         line->layer,
                         o->model ? "there are qkv, o, gate_up, down"
                                  : "with --shape N,K a layer's name is NxK, as in 4096x14336");
@@ -235,32 +249,99 @@ static enum mt_status check_table(const struct asked *a, const struct model_laye
 
 static enum mt_status add_all(struct workload *w, const struct asked *a) {
     const struct work_options *o = a->options;
+    enum mt_status status = o->layers && a->layer ? check_layers(a, o->layers) : MT_OK;
+    if (!status)
+        status = check_table(a);
+    if (!status)
+        status = add_shapes(w, a);
+    if (!status)
+        status = add_model(w, a);
+    if (!status && !w->count)
+        status =
+            fail(MT_USAGE, "nothing to do: %s names none of the layers that --layers lists", str_text(&a->table->path));
+    return status;
+}
+
+static struct int_list tokens_of(const struct work_options *o) {
+    static int usual[] = {1, 16, 64, 256, 1024, 4096};
+    return o->m.count ? o->m : (struct int_list){usual, sizeof usual / sizeof *usual, 0};
+}
+
+/* What --model and --shape say, in the splits of --splits. */
+static enum mt_status add_told(struct workload *w, const struct work_options *o) {
+    struct split_table table = {0};
     struct model model;
     struct model_layer layers[MODEL_LAYERS];
-    enum mt_status status;
-    if (o->model && ((status = model_read(o->model, &model)) || (status = model_layers(&model, o->tp, layers)) ||
-                     (o->layers && (status = check_layers(o->layers, layers)))))
-        return status;
-    if ((status = check_table(a, layers)) || (status = add_shapes(w, a)))
-        return status;
-    return o->model ? add_model(w, a, &model, layers) : MT_OK;
+    struct asked a = {.options = o, .table = &table, .m = tokens_of(o)};
+    enum mt_status status = check_rows8(o);
+    if (!status && o->splits)
+        status = split_table_read(o->splits, &table);
+    if (!status && o->model) {
+        status = model_read(o->model, &model);
+        if (!status)
+            status = model_layers(&model, o->tp ? o->tp : 1, layers);
+        a.model = model.name;
+        a.layer = layers;
+        a.layer_count = MODEL_LAYERS;
+    }
+    if (!status)
+        status = add_all(w, &a);
+    split_table_release(&table);
+    return status;
+}
+
+/* ---- a checkpoint ---- */
+
+static enum mt_status check_alone(const struct work_options *o) {
+    const struct {
+        const char *option;
+        bool given;
+    } others[] = {{"--model", o->model},
+                  {"--shape", o->shape_count},
+                  {"--splits", o->splits},
+                  {"--scheme", o->scheme_count},
+                  {"--rows8", o->rows8.count},
+                  {"--group", o->group.count},
+                  {"--tp", o->tp},
+                  {"--fill", o->fill > 1}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i].given)
+            return fail(MT_USAGE, "%s cannot stand beside --checkpoint, which says that itself; leave it out",
+                        others[i].option);
+    return MT_OK;
+}
+
+/* As if the command line said what the checkpoint does. */
+static enum mt_status add_checkpoint(struct workload *w, const struct work_options *o) {
+    struct checkpoint checkpoint = {0};
+    enum mt_status status = check_alone(o);
+    if (!status)
+        status = checkpoint_read(o->checkpoint, &checkpoint);
+    if (!status) {
+        struct work_options told = *o;
+        told.tp = checkpoint.tp;
+        told.group = (struct int_list){&checkpoint.group, 1, 0};
+        told.scheme[told.scheme_count++] = (struct scheme){.symmetric = checkpoint.symmetric};
+        status = add_all(w, &(struct asked){.options = &told,
+                                            .table = &checkpoint.table,
+                                            .model = checkpoint.model,
+                                            .layer = checkpoint.layer,
+                                            .layer_count = checkpoint.layer_count,
+                                            .m = tokens_of(o)});
+    }
+    checkpoint_release(&checkpoint);
+    return status;
 }
 
 enum mt_status workload_init(struct workload *w, const struct work_options *o) {
-    static int usual_m[] = {1, 16, 64, 256, 1024, 4096};
-    struct asked a = {.options = o,
-                      .m = o->m.count ? o->m : (struct int_list){usual_m, sizeof usual_m / sizeof *usual_m, 0}};
+    enum mt_status status;
     *w = (struct workload){0};
-    if (!o->model && !o->shape_count)
-        return fail(MT_USAGE, "nothing to do: give --model NAME or --shape M,N,K (see --help)");
-    enum mt_status status = check_rows8(o);
-    if (!status && o->splits)
-        status = split_table_read(o->splits, &a.table);
-    if (!status)
-        status = add_all(w, &a);
-    if (!status && !w->count)
-        status = fail(MT_USAGE, "nothing to do: %s names none of the layers that --layers lists", a.table.path.data);
-    split_table_release(&a.table);
+    if (o->checkpoint)
+        status = add_checkpoint(w, o);
+    else if (o->model || o->shape_count)
+        status = add_told(w, o);
+    else
+        status = fail(MT_USAGE, "nothing to do: give --model NAME, --checkpoint DIR or --shape M,N,K (see --help)");
     if (status)
         workload_release(w);
     return status;

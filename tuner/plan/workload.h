@@ -18,9 +18,10 @@ struct workload {
     size_t capacity;
 };
 
-/* Combines layers (of --model and --shape) with token counts, schemes, groups and dtypes; repetitions are dropped. With
- * --splits a layer comes with the points that stand for its splits, which are logged, and one that the table does not
- * name is left out. MT_USAGE when neither a model nor a shape is given, or a layer is unknown. */
+/* Combines layers (of --model and --shape, or of --checkpoint) with token counts, schemes, groups and dtypes;
+ * repetitions are dropped. With --splits, and of a checkpoint, a layer comes with the points that stand for its splits,
+ * which are logged; one that the table does not name is left out. MT_USAGE when neither a model nor a checkpoint nor a
+ * shape is given, a checkpoint beside what it says itself, or a layer is unknown. */
 enum mt_status workload_init(struct workload *workload, const struct work_options *options);
 void workload_release(struct workload *workload);
 

@@ -193,7 +193,8 @@ static void scratch_with(const char *old, const char *new) {
     assert_int_equal(strlen(old), strlen(new));
     if (!at)
         fail_msg("there is no %s", old);
-    memcpy(at, new, strlen(new));
+    for (int i = 0; new[i]; i++)
+        at[i] = new[i];
     write_scratch(text.data, text.length);
     str_release(&text);
 }
