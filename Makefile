@@ -113,11 +113,12 @@ $(BUILD)/tests/unit/gpu/test_failing_driver: $(BUILD)/tests/unit/gpu/failing_cud
 # Two devices beside each other (make gpu-check).
 $(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
-# The example is built as a user of the installed library would: the public header, the shared object.
-$(BUILD)/example/%: runtime/example/%.c $(BUILD)/libmixtune.so
+# The examples are built as a user of the installed library would: the public header, the shared object.
+EXAMPLES := $(patsubst %,$(BUILD)/example/%,dispatch serve)
+$(EXAMPLES): $(BUILD)/example/%: runtime/example/%.c runtime/example/driver.c runtime/example/driver.h runtime/mixtune.h $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $< -o $@ \
-	    -L$(BUILD) -lmixtune -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
+	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $(filter %.c,$^) -o $@ \
+	    -L$(BUILD) -lmixtune -lm -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
 # ---- tests/fuzz: what reads texts and images has the sanitizers of clang, all else is as it is ----
 FUZZED  := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table $(patsubst %,profile/%,cubin flow image regions sass unpack)) \
@@ -150,10 +151,10 @@ db/current.sql: $(BUILD)/tests/unit/db/test_schema
 docs/softgpu.md: $(BUILD)/tests/unit/softgpu/test_docs
 	$(Q)$< --print >$@.new && mv $@.new $@
 
-example: $(call exe,$(patsubst runtime/%,%,$(wildcard runtime/example/*.c)))
+example: $(EXAMPLES)
 unit-tests: $(call exe,$(UNIT))
 sanitized-tests: all $(call exe,$(SANITIZED))
-tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare $(BUILD)/tests/gpu/soft_calibrate
+tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare $(BUILD)/tests/gpu/soft_calibrate $(BUILD)/tests/cli/pack_model
 
 # ---- what people call ----
 # Set-up comes before everything that is compiled, so these build by calling make again.
@@ -219,7 +220,7 @@ install: all
 # What libexec/check.sh needs beside an installation.
 install-gpu-check: example $(BUILD)/tests/gpu/compare
 	$(Q)install -d "$(ROOT)"/libexec
-	$(Q)install $(BUILD)/tests/gpu/compare $(BUILD)/example/dispatch tests/gpu/check.sh "$(ROOT)"/libexec
+	$(Q)install $(BUILD)/tests/gpu/compare $(EXAMPLES) tests/gpu/check.sh "$(ROOT)"/libexec
 	$(Q)install -m 644 $(wildcard tests/gpu/check_*.sh tests/gpu/compare*.cu tests/gpu/peer*.py) "$(ROOT)"/libexec
 ROOT = $(DESTDIR)$(PREFIX)
 

@@ -12,7 +12,7 @@ for package in libsqlite3-dev libjansson-dev libcyaml-dev libyaml-dev libxxhash-
 done
 # A program linked against the archive finds its library by rpath, so the prefix in the pkg-config file is relative too.
 sed -i "s|^prefix=.*|prefix=\${pcfiledir}/../..|" "$root/lib/pkgconfig/mixtune.pc"
-programs=("$root"/bin/mixtune "$root"/libexec/{compare,dispatch} "$root"/lib/lib*.so)
+programs=("$root"/bin/mixtune "$root"/libexec/{compare,dispatch,serve} "$root"/lib/lib*.so)
 strip --strip-unneeded "${programs[@]}"
 
 for library in libcyaml.so.1 libyaml-0.so.2; do
@@ -32,7 +32,7 @@ tar -C "$elsewhere" -xzf "$BUILD/$name.tar.gz"
 cd "$elsewhere"
 env -i HOME="$elsewhere" PATH=/usr/bin:/bin "$name/bin/mixtune" info --device soft:a100-sxm-80g >info.txt ||
     { echo "the unpacked archive does not run" >&2; exit 1; }
-if strings -a "$name"/bin/mixtune "$name"/libexec/{compare,dispatch} "$name"/lib/lib*.so | grep -F "$OLDPWD"; then
+if strings -a "$name"/bin/mixtune "$name"/libexec/{compare,dispatch,serve} "$name"/lib/lib*.so | grep -F "$OLDPWD"; then
     echo "the archive names the folder that it was built in" >&2
     exit 1
 fi

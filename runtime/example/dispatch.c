@@ -3,121 +3,13 @@
  * Prints which kernel runs each layer at a few batch sizes, then quantises and packs random weights for one layer, runs
  * it at M tokens (17 unless told) in a CUDA graph, and compares some elements of the result with the product of the
  * numbers before they were quantised. ROWS8 features of it keep 8 bits, whether that was tuned or not; without it as
- * many as the bundle has first.
- *
- * An engine links with -lcuda. This example opens the driver itself, so that it also runs on the software device where
- * there is no GPU: MIXTUNE_DEVICE is "cuda:N" or "soft:NAME", and without it a GPU is tried first. */
-#define _POSIX_C_SOURCE 200809L /* setenv */
-#include "mixtune.h"
-#include <dlfcn.h>
+ * many as the bundle has first. MIXTUNE_DEVICE chooses the device (driver.h). */
+#include "driver.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct {
-    CUresult (*init)(unsigned);
-    CUresult (*device_get)(CUdevice *, int);
-    CUresult (*context_create)(CUcontext *, unsigned, CUdevice);
-    CUresult (*context_destroy)(CUcontext);
-    CUresult (*allocate)(CUdeviceptr *, size_t);
-    CUresult (*release)(CUdeviceptr);
-    CUresult (*fill)(CUdeviceptr, unsigned char, size_t);
-    CUresult (*to_device)(CUdeviceptr, const void *, size_t);
-    CUresult (*to_host)(void *, CUdeviceptr, size_t);
-    CUresult (*stream_create)(CUstream *, unsigned);
-    CUresult (*stream_destroy)(CUstream);
-    CUresult (*stream_wait)(CUstream);
-    CUresult (*capture_begin)(CUstream, CUstreamCaptureMode);
-    CUresult (*capture_end)(CUstream, CUgraph *);
-    CUresult (*graph_make)(CUgraphExec *, CUgraph, unsigned long long);
-    CUresult (*graph_launch)(CUgraphExec, CUstream);
-    CUresult (*graph_exec_destroy)(CUgraphExec);
-    CUresult (*graph_destroy)(CUgraph);
-} cu;
-
-static const struct {
-    const char *name;
-    void *member;
-} functions[] = {
-    {"cuInit", &cu.init},
-    {"cuDeviceGet", &cu.device_get},
-    {"cuCtxCreate_v2", &cu.context_create},
-    {"cuCtxDestroy_v2", &cu.context_destroy},
-    {"cuMemAlloc_v2", &cu.allocate},
-    {"cuMemFree_v2", &cu.release},
-    {"cuMemsetD8_v2", &cu.fill},
-    {"cuMemcpyHtoD_v2", &cu.to_device},
-    {"cuMemcpyDtoH_v2", &cu.to_host},
-    {"cuStreamCreate", &cu.stream_create},
-    {"cuStreamDestroy_v2", &cu.stream_destroy},
-    {"cuStreamSynchronize", &cu.stream_wait},
-    {"cuStreamBeginCapture_v2", &cu.capture_begin},
-    {"cuStreamEndCapture", &cu.capture_end},
-    {"cuGraphInstantiateWithFlags", &cu.graph_make},
-    {"cuGraphLaunch", &cu.graph_launch},
-    {"cuGraphExecDestroy", &cu.graph_exec_destroy},
-    {"cuGraphDestroy", &cu.graph_destroy},
-};
-
-static void stop(const char *what, const char *why) {
-    fprintf(stderr, "dispatch: %s: %s\n", what, why);
-    exit(1);
-}
-
-static void driver_check(CUresult result, const char *what) {
-    char number[40];
-    snprintf(number, sizeof number, "driver error %d", (int)result);
-    if (result != CUDA_SUCCESS)
-        stop(what, number);
-}
-
-static void mixtune_check(enum mt_status status, const char *what) {
-    if (status != MT_OK)
-        stop(what, mt_error_message());
-}
-
-static void *host_allocate(size_t count, size_t size) {
-    void *memory = calloc(count, size);
-    if (!memory)
-        stop("out of memory", "the layer is too large for this machine");
-    return memory;
-}
-
-static CUdeviceptr device_allocate(size_t bytes) {
-    CUdeviceptr memory;
-    driver_check(cu.allocate(&memory, bytes), "device memory");
-    return memory;
-}
-
-/* True if the library is there, has all functions and finds a device. */
-static int driver_open(const char *library) {
-    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
-    for (size_t i = 0; handle && i < sizeof functions / sizeof *functions; i++) {
-        void *found = dlsym(handle, functions[i].name);
-        if (!found)
-            return 0;
-        memcpy(functions[i].member, &found, sizeof found);
-    }
-    return handle && cu.init(0) == CUDA_SUCCESS;
-}
-
-static CUcontext context_open(void) {
-    const char *wanted = getenv("MIXTUNE_DEVICE");
-    int soft = wanted && strncmp(wanted, "soft:", 5) == 0;
-    int number = wanted && strncmp(wanted, "cuda:", 5) == 0 ? atoi(wanted + 5) : 0;
-    CUdevice device;
-    CUcontext context;
-    if (soft)
-        setenv("SOFTGPU_DEVICE", wanted + 5, 1);
-    if ((soft || !driver_open("libcuda.so.1")) && !driver_open("libsoftgpu.so"))
-        stop("no device", "there is neither a CUDA driver with a GPU nor the software device");
-    driver_check(cu.device_get(&device, number), "the device");
-    driver_check(cu.context_create(&context, 0, device), "a context");
-    return context;
-}
-
 static void choices_print(const struct mt_table *table) {
-    static const char *const steps[] = {"exact", "nearest M", "nearest split", "nearest layer", "default"};
     static const int tokens[] = {1, 17, 256, 3000};
     printf("%-10s %6s %6s %6s %5s  %-13s %9s  %-8s %s\n", "layer", "N", "K", "8 bits", "M", "step", "expected", "",
            "kernel");
@@ -129,19 +21,10 @@ static void choices_print(const struct mt_table *table) {
             struct mt_choice choice = {.size = sizeof choice};
             mixtune_check(mt_table_lookup(table, layer, tokens[j], &choice), "a lookup");
             printf("%-10s %6d %6d %6d %5d  %-13s %6.1f us  %-8s %s\n", info.name, info.n, info.k, info.rows8, tokens[j],
-                   steps[choice.step], choice.expected_ns / 1000,
+                   step_names[choice.step], choice.expected_ns / 1000,
                    choice.origin == MT_ORIGIN_MEASURED ? "measured" : "modelled",
                    choice.kind == MT_KIND_CUBLAS ? "cuBLAS" : choice.config);
         }
-    }
-}
-
-/* Numbers in -1 .. 1, the same in every run. */
-static void random_fill(float *to, size_t count, unsigned seed) {
-    unsigned state = seed;
-    for (size_t i = 0; i < count; i++) {
-        state = state * 1664525u + 1013904223u;
-        to[i] = (float)(int)(state >> 8) * 0x1p-23f - 1;
     }
 }
 
@@ -176,10 +59,7 @@ static void served_init(struct served *s, const struct mt_table *table, const st
     mixtune_check(mt_pack_float(layer, w, NULL, &packed), "packing the weights");
     mixtune_check(mt_weights_upload(table, packed, &s->weights), "uploading the weights");
     mt_packed_free(packed);
-    if (s->gemm.workspace_bytes) {
-        s->gemm.workspace = device_allocate(s->gemm.workspace_bytes);
-        driver_check(cu.fill(s->gemm.workspace, 0, s->gemm.workspace_bytes), "clearing the workspace");
-    }
+    s->gemm.workspace = device_zeros(s->gemm.workspace_bytes);
     driver_check(cu.to_device(s->quantize.x, x, input), "copying the activations");
 }
 
