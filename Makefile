@@ -120,7 +120,7 @@ $(EXAMPLES): $(BUILD)/example/%: runtime/example/%.c runtime/example/driver.c ru
 	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $(filter %.c,$^) -o $@ \
 	    -L$(BUILD) -lmixtune -lm -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
-# ---- tests/fuzz: what reads texts and images has the sanitizers of clang, all else is as it is ----
+# ---- tests/fuzz: what reads texts, images and tensors has the sanitizers of clang, all else is as it is ----
 FUZZED  := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table $(patsubst %,profile/%,cubin flow image regions sass unpack)) \
            $(patsubst %,runtime/base/%.c,str array)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -128,19 +128,22 @@ FUZZ    := clang -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/fuzz/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(FUZZ) -fsanitize=fuzzer-no-link $(CHECKED) -O1 -g -pthread -MMD -MP -c $< -o $@
-$(FUZZERS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/fuzz/%.o) $(SOFT_OBJ)
+$(filter-out %/fuzz_tensors,$(FUZZERS)): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/fuzz/%.o) $(SOFT_OBJ)
 	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $(filter-out $(call obj,$(FUZZED)),$^) $(LDLIBS_SOFT)
+FUZZED_TENSORS := $(wildcard runtime/checkpoint/*.c) $(patsubst %,runtime/%.c,base/str base/array base/file base/status layer/half layer/problem)
+$(BUILD)/fuzz/fuzz_tensors: $(BUILD)/fuzz/tests/fuzz/fuzz_tensors.o $(FUZZED_TENSORS:%.c=$(BUILD)/fuzz/%.o) $(BUILD)/libmixtune.a
+	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $^ $(LDLIBS_RT)
 $(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu) $(EMBEDDED)
 	$(Q)BUILD=$(BUILD) tests/fuzz/seeds.sh $< $(@D)
 # Nothing where there is no clang with libFuzzer.
 fuzzers:
 	$(Q)! tests/fuzz/test_fuzz.sh --can || $(MAKE) $(FUZZERS) $(BUILD)/fuzz/seeds/ptx.dict
-# make fuzz T=ptx SECONDS=600: T=ptx, T=image or both, half of the time for each; what is found stays in $(BUILD)/fuzz.
+# make fuzz T=ptx SECONDS=600: T=ptx, image or tensors, or a share of the time for each; what is found stays in $(BUILD)/fuzz.
 SECONDS ?= 600
 fuzz:
 	$(Q)tests/setup.sh build test fuzz
 	$(Q)$(MAKE) fuzzers
-	$(Q)FUZZ_SECONDS=$(if $(T),$$((2 * $(SECONDS))),$(SECONDS)) FUZZ_KINDS="$(or $(T),ptx image)" FUZZ_CORPUS=$(abspath $(BUILD))/fuzz/corpus \
+	$(Q)FUZZ_SECONDS=$(SECONDS) FUZZ_KINDS="$(or $(T),ptx image tensors)" FUZZ_CORPUS=$(abspath $(BUILD))/fuzz/corpus \
 	    BUILD=$(BUILD) TEST_TIMEOUT=$$((2 * $(SECONDS) + 900)) tests/run.sh "" tests/fuzz/test_fuzz.sh
 
 # The database after all its steps, for people; tests/unit/db/test_schema.c compares it.

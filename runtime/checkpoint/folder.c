@@ -42,8 +42,10 @@ static enum mt_status open_files(struct folder *folder, json_t *map, const char 
     enum mt_status status = MT_OK;
     for (void *at = json_object_iter(map); at && !status; at = json_object_iter_next(map, at)) {
         const char *name = json_string_value(json_object_iter_value(at));
-        if (!is_file_name(name)) {
-            status = fail(MT_FAILURE, "%s: the file of a tensor is not the name of one beside it", index);
+        if (!is_file_name(name) || !tensor_name_plain(json_object_iter_key(at))) {
+            status = fail(MT_FAILURE,
+                          "%s: the file of a tensor is not the name of one beside it, or a name has control characters",
+                          index);
             break;
         }
         str_clear(&path);
@@ -100,7 +102,8 @@ static enum mt_status open_index(struct folder *folder, const char *index) {
     json_t *map = json_object_get(root, "weight_map");
     enum mt_status status;
     if (!root)
-        status = fail(MT_FAILURE, "%s, line %d: this is not JSON: %s", index, error.line, error.text);
+        status = fail(MT_FAILURE, "%s, line %d: this is not JSON: %.*s", index, error.line,
+                      tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);
     else if (!json_is_object(map) || json_object_size(map) == 0)
         status = fail(MT_FAILURE, "%s has no weight_map, which says what file each tensor is in", index);
     else

@@ -146,12 +146,15 @@ static enum mt_status take_file(struct packed_folder *packed, const struct tenso
                *layout = tensor_file_text(file, "layout");
     if (!format || strcmp(format, PACKED_FORMAT) != 0)
         return MT_OK; /* what is not quantised */
-    if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || atoi(layout) != PACK_LAYOUT)
-        return fail(
-            MT_FAILURE,
-            "%s has version %.20s and layout %.20s of packed checkpoints, and this library reads version %s and "
-            "layout %d; quantise the model again",
-            file->path, version ? version : "none", layout ? layout : "none", PACKED_VERSION, PACK_LAYOUT);
+    if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || atoi(layout) != PACK_LAYOUT) {
+        version = version ? version : "none";
+        layout = layout ? layout : "none";
+        return fail(MT_FAILURE,
+                    "%s has version %.*s and layout %.*s of packed checkpoints, and this library reads version %s and "
+                    "layout %d; quantise the model again",
+                    file->path, tensor_plain_length(version, 20), version, tensor_plain_length(layout, 20), layout,
+                    PACKED_VERSION, PACK_LAYOUT);
+    }
     for (const char *key = tensor_file_key(file, NULL); key; key = tensor_file_key(file, key)) {
         if (is_file_key(key))
             continue;

@@ -40,11 +40,17 @@ static enum tensor_type type_of(const char *name) {
 
 /* ---- the header ---- */
 
+int tensor_plain_length(const char *text, int most) {
+    int length = 0;
+    while (length < most && (unsigned char)text[length] >= ' ' && text[length] != 127)
+        length++;
+    return length;
+}
+
 bool tensor_name_plain(const char *name) {
-    for (; *name; name++)
-        if ((unsigned char)*name < ' ' || *name == 127)
-            return false;
-    return true;
+    while (*name && (unsigned char)*name >= ' ' && *name != 127)
+        name++;
+    return !*name;
 }
 
 /* Whole numbers >= 0 of a list; -1 if it is none, or longer than `most`. */
@@ -163,7 +169,8 @@ static enum mt_status read_header(struct tensor_file *file) {
                     file->path, (unsigned long long)length, file->size);
     file->header = json_loadb((const char *)file->map + sizeof length, length, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(file->header))
-        return fail(MT_FAILURE, "%s: its header is not JSON: %s", file->path, error.text);
+        return fail(MT_FAILURE, "%s: its header is no JSON object: %.*s", file->path,
+                    tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);
     return take_tensors(file, sizeof length + length);
 }
 

@@ -1,13 +1,16 @@
 /* soft_seeds FOLDER: where the fuzzers begin. The project's small kernels, compiled: FOLDER/ptx has their texts,
- * FOLDER/image their images and the parts of these, as fuzz_image.c reads them. */
+ * FOLDER/image their images and the parts of these, as fuzz_image.c reads them. FOLDER/tensors has files of tensors and
+ * their parts, as fuzz_tensors.c reads them. */
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include "runtime/jit/compile.h"
 #include "runtime/softgpu/profile/image.h"
+#include "tests/unit/checkpoint/make_packed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *folder, *file, *arch, *option;
@@ -32,12 +35,17 @@ static void put(const char *folder, const char *kind, const char *name, const vo
 }
 
 /* The byte that says what it is, then the data. */
-static void put_image(const char *folder, const char *name, int kind, const uint8_t *data, size_t size) {
+static void put_kind(const char *folder, const char *fuzzer, const char *name, int kind, const void *data,
+                     size_t size) {
     struct str seed = {0};
     str_append_bytes(&seed, &(char){(char)kind}, 1);
     str_append_bytes(&seed, data, size);
-    put(folder, "image", name, seed.data, seed.length);
+    put(folder, fuzzer, name, seed.data, seed.length);
     str_release(&seed);
+}
+
+static void put_image(const char *folder, const char *name, int kind, const uint8_t *data, size_t size) {
+    put_kind(folder, "image", name, kind, data, size);
 }
 
 /* A fat binary of one text as it is, and one packed as LZ4 literals. */
@@ -71,6 +79,75 @@ static void put_made(const char *folder) {
     }
 }
 
+/* A file as it is, and its header and data with a 0 between them. */
+static void put_file(const char *folder, const char *name, const char *path) {
+    struct str text = {0}, parted = {0}, other = {0};
+    uint64_t length;
+    made(file_read(path, &text));
+    memcpy(&length, text.data, sizeof length);
+    str_printf(&other, "%s.parted", name);
+    str_append_bytes(&parted, text.data + sizeof length, length);
+    str_append_bytes(&parted, "", 1);
+    str_append_bytes(&parted, text.data + sizeof length + length, text.length - sizeof length - length);
+    put_kind(folder, "tensors", name, 0, text.data, text.length);
+    put_kind(folder, "tensors", other.data, 1, parted.data, parted.length);
+    str_release(&text);
+    str_release(&parted);
+    str_release(&other);
+}
+
+/* Its index, and what it says of each layer. */
+static void put_packed_texts(const char *folder, const char *path) {
+    static const char *const name = "a.safetensors";
+    struct str index = {0}, text = {0};
+    struct tensor_file file;
+    make_packed_index(folder, &name, 1, "tiny");
+    str_printf(&index, "%s/" FOLDER_INDEX, folder);
+    made(file_read(index.data, &text));
+    put_kind(folder, "tensors", "index", 2, text.data, text.length);
+    unlink(index.data);
+    made(tensor_file_open(path, &file));
+    for (const char *key = tensor_file_key(&file, NULL); key; key = tensor_file_key(&file, key))
+        if (*tensor_file_text(&file, key) == '{')
+            put_kind(folder, "tensors", key, 3, tensor_file_text(&file, key), strlen(tensor_file_text(&file, key)));
+    tensor_file_close(&file);
+    str_release(&index);
+    str_release(&text);
+}
+
+/* Tensors of every type and of 0 to 8 dimensions, one after another. */
+static void make_plain_file(const char *path) {
+    static const int64_t shape[8] = {2, 1, 3, 1, 1, 1, 2, 1}, none[2] = {0, 7};
+    struct tensor_writer *writer = tensor_writer_new();
+    tensor_writer_text(writer, "format", "pt");
+    for (int i = 0, count = 1; i < TENSOR_OTHER; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "model.%d.weight", i);
+        tensor_writer_add(writer, name, tensor_type_name((enum tensor_type)i), i % 9, shape,
+                          (size_t)count * tensor_type_bytes((enum tensor_type)i), 1);
+        count = i % 9 == 8 ? 1 : count * (int)shape[i % 9];
+    }
+    tensor_writer_add(writer, "empty", "F8_E4M3", 2, none, 0, 1);
+    made(tensor_writer_begin(writer, path));
+    made(tensor_writer_end(writer));
+    tensor_writer_free(writer);
+}
+
+static void put_tensors(const char *folder) {
+    static const struct made_layer layers[] = {{"l.0", "qkv", 17, 70, 3, 64, false, TENSOR_BF16, 1, 0},
+                                               {"l.0", "o", 5, 130, 0, 128, true, TENSOR_OTHER, 1, 0}};
+    struct str path = {0};
+    str_printf(&path, "%s/a.safetensors", folder);
+    make_packed_file(path.data, layers, 1, 1); /* as fuzz_tensors.c has it */
+    put_packed_texts(folder, path.data);
+    make_packed_file(path.data, layers, 2, 1);
+    put_file(folder, "packed", path.data);
+    make_plain_file(path.data);
+    put_file(folder, "plain", path.data);
+    unlink(path.data);
+    str_release(&path);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "Usage: soft_seeds FOLDER\n");
@@ -102,5 +179,6 @@ int main(int argc, char **argv) {
         image_release(&image);
     }
     put_made(argv[1]);
+    put_tensors(argv[1]);
     return 0;
 }
