@@ -17,7 +17,7 @@ static const struct made_layer layers[LAYERS] = {
     {"model.layers.0", "o", 40, 300, 0, 128, false, TENSOR_OTHER, 2, 1},
     {"model.layers.0", "down", 33, 130, 33, 256, false, TENSOR_F32, 2, 1},
     {"model.layers.1", "qkv", 96, 200, 16, 64, true, TENSOR_F16, 2, 1},
-    {"model.layers.1.experts.7", "gate_up", 50, 128, 1, 128, true, TENSOR_OTHER, 2, 1},
+    {"model.layers.1.experts.7", "gate_up", 300, 128, 1, 128, true, TENSOR_F32, 2, 1},
 };
 static const char *const files[] = {"layer-00000.safetensors", "layer-00001.safetensors"};
 static struct str folder, scratch; /* scratch: files that tests damage */
@@ -134,7 +134,7 @@ static void biases_are_converted(void **state) {
     struct mt_weights_file *file;
     opened(folder.data, 0, &file);
     for (int i = 0; i < LAYERS; i++) {
-        uint16_t to[96];
+        uint16_t to[300];
         struct mt_weights_info info = {.size = sizeof info};
         void *bias = made_bias(&layers[i], seed_of(i) + 1);
         assert_int_equal(mt_weights_at(file, i, &info), MT_OK);
@@ -267,15 +267,17 @@ static void changed_bytes_are_found(void **state) {
     (void)state;
     static const struct {
         const char *tensor;
+        size_t offset;
         int32_t value;
         bool columns; /* found without hashes, too */
     } changes[] = {
-        {"model.layers.0.qkv.w8.columns", 96, true}, /* beyond the layer */
-        {"model.layers.0.qkv.w8.columns", -1, true}, /* before it */
-        {"model.layers.0.qkv.w8.columns", 1, true},  /* one that a feature with 4 bits has, too */
-        {"model.layers.0.qkv.w4.columns", 5, true},  /* out of order */
-        {"model.layers.0.qkv.w4.blocks", 0x12345678, false},  {"model.layers.0.o.w4.zeros", 0x01020304, false},
-        {"model.layers.0.down.w8.scales", 0x12345678, false},
+        {"model.layers.0.qkv.w8.columns", 0, 96, true},      /* beyond the layer */
+        {"model.layers.0.qkv.w4.columns", 62 * 4, 96, true}, /* the last, which nothing follows */
+        {"model.layers.0.qkv.w8.columns", 0, -1, true},      /* before it */
+        {"model.layers.0.qkv.w8.columns", 0, 1, true},       /* one that a feature with 4 bits has, too */
+        {"model.layers.0.qkv.w4.columns", 0, 5, true},       /* out of order */
+        {"model.layers.0.qkv.w4.blocks", 0, 0x12345678, false},  {"model.layers.0.o.w4.zeros", 0, 0x01020304, false},
+        {"model.layers.0.down.w8.scales", 0, 0x12345678, false},
     };
     struct mt_weights_file *file;
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
@@ -283,7 +285,7 @@ static void changed_bytes_are_found(void **state) {
         char name[64];
         snprintf(name, sizeof name, "%s", changes[i].tensor);
         *strstr(name, ".w") = 0;
-        scratch_patched(changes[i].tensor, 0, &changes[i].value, sizeof changes[i].value);
+        scratch_patched(changes[i].tensor, changes[i].offset, &changes[i].value, sizeof changes[i].value);
         opened(scratch.data, 0, &file);
         if (changes[i].columns)
             refused(mt_weights_layer(file, name, NULL, &packed), MT_FAILURE,
@@ -347,7 +349,7 @@ static void *read_all(void *given) {
     for (int i = 0; i < 200; i++) {
         struct mt_weights_info info = {.size = sizeof info};
         struct mt_packed packed = {.size = sizeof packed};
-        uint16_t bias[96];
+        uint16_t bias[300];
         failures += mt_weights_at(file, i % LAYERS, &info) != MT_OK;
         failures += mt_weights_layer(file, info.name, &info, &packed) != MT_OK;
         failures += info.has_bias && mt_weights_bias(file, info.name, MT_BF16, bias) != MT_OK;
