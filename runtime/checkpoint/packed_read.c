@@ -142,11 +142,13 @@ static bool is_file_key(const char *key) {
 }
 
 static enum mt_status take_file(struct packed_folder *packed, const struct tensor_file *file) {
+    static const char own_layout[] = {'0' + PACK_LAYOUT, 0};
+    _Static_assert(PACK_LAYOUT < 10, "a layout is one digit here");
     const char *format = tensor_file_text(file, "format"), *version = tensor_file_text(file, "version"),
                *layout = tensor_file_text(file, "layout");
     if (!format || strcmp(format, PACKED_FORMAT) != 0)
         return MT_OK; /* what is not quantised */
-    if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || atoi(layout) != PACK_LAYOUT) {
+    if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || strcmp(layout, own_layout) != 0) {
         version = version ? version : "none";
         layout = layout ? layout : "none";
         return fail(MT_FAILURE,
@@ -186,27 +188,36 @@ static enum mt_status sort_layers(struct packed_folder *packed) {
     return MT_OK;
 }
 
-/* Several schemes or ranks have a folder each: the first of those in `path` that is a checkpoint, for the sentence. */
-static enum mt_status fail_outside(const char *path) {
+/* Several schemes or ranks have a folder each, and both one within another: the first of those that is a checkpoint,
+ * which `path` becomes. */
+static bool find_inside(struct str *path, int depth) {
     struct dirent **entry = NULL;
-    const int count = scandir(path, &entry, NULL, alphasort);
-    struct str inside = {0};
+    const int count = depth > 0 ? scandir(path->data, &entry, NULL, alphasort) : 0;
+    const size_t length = path->length;
     bool found = false;
     for (int i = 0; i < count; i++) {
         if (!found && *entry[i]->d_name != '.') {
-            str_clear(&inside);
-            str_printf(&inside, "%s/%s/" FOLDER_INDEX, path, entry[i]->d_name);
-            found = access(inside.data, R_OK) == 0;
-            if (found)
-                inside.data[inside.length - strlen("/" FOLDER_INDEX)] = 0;
+            str_printf(path, "/%s/" FOLDER_INDEX, entry[i]->d_name);
+            found = access(path->data, R_OK) == 0;
+            path->length -= strlen("/" FOLDER_INDEX);
+            path->data[path->length] = 0;
+            found = found || find_inside(path, depth - 1);
+            if (!found)
+                path->data[path->length = length] = 0;
         }
         free(entry[i]);
     }
     free(entry);
-    enum mt_status status =
-        found ? fail(MT_USAGE, "%s is no packed checkpoint; give the one of a scheme or rank in it, such as %s", path,
-                     inside.data)
-              : MT_USAGE;
+    return found;
+}
+
+static enum mt_status fail_outside(const char *path) {
+    struct str inside = {0};
+    enum mt_status status = MT_USAGE; /* with the sentence that there is */
+    str_append(&inside, path);
+    if (find_inside(&inside, 2))
+        status = fail(MT_USAGE, "%s is no packed checkpoint; give the one of a scheme or rank in it, such as %s", path,
+                      inside.data);
     str_release(&inside);
     return status;
 }

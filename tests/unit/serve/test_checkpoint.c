@@ -319,13 +319,13 @@ static void biases_that_do_not_fit(void **state) {
     mt_weights_close(file);
 }
 
-/* A folder of ranks is none itself, and says which is. */
+/* A folder of schemes and ranks is none itself, and says which is. */
 static void ranks_are_named(void **state) {
     (void)state;
     struct mt_weights_file *file;
     struct str outer = {0}, inner = {0}, says = {0};
     str_printf(&outer, "%s-ranks", folder.data);
-    str_printf(&inner, "%s/rank-0-of-2", outer.data);
+    str_printf(&inner, "%s/p10/rank-0-of-2", outer.data);
     made(folder_make(inner.data));
     refused(mt_weights_open(outer.data, 0, &file), MT_USAGE, "has neither model.safetensors.index.json nor");
     str_printf(&says, "such as %s", inner.data);
@@ -334,6 +334,9 @@ static void ranks_are_named(void **state) {
     refused(mt_weights_open(outer.data, 0, &file), MT_USAGE, says.data);
     unlink(inner.data);
     inner.data[strlen(inner.data) - strlen("/" FOLDER_INDEX)] = 0;
+    rmdir(inner.data);
+    *strrchr(inner.data, '/') = 0;
+    refused(mt_weights_open(outer.data, 0, &file), MT_USAGE, "has neither model.safetensors.index.json nor");
     rmdir(inner.data);
     rmdir(outer.data);
     str_release(&outer);
