@@ -35,9 +35,10 @@ comma := ,
 lib  = $(if $(filter 1,$(STATIC)),$(patsubst %,-l:lib%.a,$(1)),$(patsubst %,-l%,$(1)))
 LDLIBS_RT    := $(call lib,sqlite3 jansson xxhash zstd) -ldl -lm -pthread
 LDLIBS_TUNER := $(call lib,cyaml yaml)
-# Debian's libcyaml.a cannot go into a shared object: the archive carries the shared one beside libsoftgpu.so.
-LDLIBS_SOFT  := -lcyaml -lyaml $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-new-dtags$(comma)-rpath$(comma)'$$ORIGIN') \
-                $(call lib,xxhash zstd) -ldl -lm -pthread
+# Debian's libcyaml.a and libjansson.a cannot go into a shared object: the archive carries the shared ones beside ours.
+BESIDE       := $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-new-dtags$(comma)-rpath$(comma)'$$ORIGIN')
+LDLIBS_LIB   := -ljansson $(BESIDE) $(call lib,sqlite3 xxhash zstd) -ldl -lm -pthread
+LDLIBS_SOFT  := -lcyaml -lyaml $(BESIDE) $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)
 LIB   := $(filter-out runtime/example/% runtime/softgpu/%,$(wildcard runtime/*/*.c)) $(wildcard db/*.c)
@@ -92,7 +93,7 @@ $(call obj,$(EMBEDDERS)): $(EMBEDDED)
 $(BUILD)/libmixtune.a: $(LIB_OBJ)
 	$(Q)rm -f $@; ar qcs $@ $^
 $(BUILD)/libmixtune.so: $(LIB_OBJ)
-	$(Q)$(CC) -shared $(SANITIZE) -Wl,-soname,libmixtune.so.$(ABI) -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_RT)
+	$(Q)$(CC) -shared $(SANITIZE) -Wl,-soname,libmixtune.so.$(ABI) -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_LIB)
 	$(Q)ln -sf libmixtune.so $@.$(ABI)
 $(BUILD)/libsoftgpu.so: $(SOFT_OBJ)
 	$(Q)$(CC) -shared $(SANITIZE) -Wl,-Bsymbolic -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_SOFT)
