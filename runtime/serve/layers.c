@@ -118,7 +118,8 @@ enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt_weight
                               .group = info.group,
                               .symmetric = info.symmetric != 0,
                               .dtype = (enum dtype)dtype};
-    const struct mt_layer *like = info.layer ? layer_called(table, info.layer, info.tp, &p) : NULL;
+    const bool possible = info.rows8 >= 0 && info.rows8 <= info.n;
+    const struct mt_layer *like = info.layer && possible ? layer_called(table, info.layer, info.tp, &p) : NULL;
     if (!like)
         return mt_table_layer_shaped(table, &shape, out);
     if (!layer_is(like, &p))

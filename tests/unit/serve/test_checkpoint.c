@@ -472,6 +472,9 @@ static void layers_are_found_by_name(void **state) {
     assert_ptr_equal(found, &own[0]);
     refused(mt_table_layer_for(&table, &info, MT_BF16, &found), MT_USAGE, "no kernel for mixed, ");
     assert_null(found);
+    info.rows8 = 97;
+    refused(mt_table_layer_for(&table, &info, MT_FP16, &found), MT_USAGE, "97 of 96 output features");
+    assert_null(found);
     refused(mt_table_layer_for(&table, &unset, MT_FP16, &found), MT_USAGE, "mt_weights_info has no size");
     mt_weights_close(file);
 }
