@@ -14,7 +14,5 @@ struct packed_shape {
     size_t bytes; /* 0: the layer has no such tensor */
 };
 void packed_shape(const struct packed_layer *layer, int width, enum packed_kind kind, struct packed_shape *out);
-/* XXH3-128 in hexadecimal. */
-void packed_hash(const void *data, size_t bytes, char out[33]);
 
 #endif
