@@ -142,7 +142,9 @@ static enum mt_status check_unmarked(const struct output *output) {
     const struct dirent *entry;
     bool ours = false;
     char stranger[64] = "";
-    enum mt_status status = folder ? MT_OK : file_fail("read", output->path.data);
+    enum mt_status status = MT_OK;
+    if (!folder)
+        return file_fail("read", output->path.data);
     while (!status && (entry = readdir(folder)) != NULL) {
         struct stat info;
         if (entry->d_name[0] == '.' || (fstatat(dirfd(folder), entry->d_name, &info, 0) == 0 && S_ISDIR(info.st_mode)))
@@ -158,8 +160,7 @@ static enum mt_status check_unmarked(const struct output *output) {
     if (!status && !ours && *stranger)
         status = fail(MT_FAILURE, "%s has files that are no packed layers (%s); name an empty folder, or a new one",
                       output->path.data, stranger);
-    if (folder)
-        closedir(folder);
+    closedir(folder);
     return status;
 }
 
@@ -167,11 +168,12 @@ static enum mt_status check_unmarked(const struct output *output) {
 static void remove_temporaries(const struct output *output) {
     DIR *folder = opendir(output->path.data);
     const struct dirent *entry;
-    while (folder && (entry = readdir(folder)) != NULL)
+    if (!folder)
+        return;
+    while ((entry = readdir(folder)) != NULL)
         if (!fnmatch("*.[0-9]*-[0-9]*.tmp", entry->d_name, 0))
             unlinkat(dirfd(folder), entry->d_name, 0);
-    if (folder)
-        closedir(folder);
+    closedir(folder);
 }
 
 static enum mt_status check_owner(struct output *output) {
@@ -367,12 +369,13 @@ static enum mt_status copy_file(const struct output *output, const char *name) {
 static enum mt_status copy_files(const struct output *output) {
     DIR *folder = opendir(output->plan->source->path.data);
     const struct dirent *entry;
-    enum mt_status status = folder ? MT_OK : file_fail("read", output->plan->source->path.data);
+    enum mt_status status = MT_OK;
+    if (!folder)
+        return file_fail("read", output->plan->source->path.data);
     while (!status && (entry = readdir(folder)) != NULL)
         if (is_copied(entry->d_name))
             status = copy_file(output, entry->d_name);
-    if (folder)
-        closedir(folder);
+    closedir(folder);
     return status;
 }
 
