@@ -12,9 +12,18 @@ struct loop {
     void *context;
 };
 
+static atomic_int most;
+
+void parallel_limit(int threads) {
+    atomic_store(&most, threads);
+}
+
 int parallel_threads(void) {
     cpu_set_t allowed;
     int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+    const int limit = atomic_load(&most);
+    if (limit > 0 && count > limit)
+        count = limit;
     return count > 0 ? count : 1;
 }
 

@@ -35,17 +35,16 @@ static int by_error(const void *a, const void *b) {
     return x->feature - y->feature;
 }
 
-static void largest_fill(const double *error, int n, int rows8, const uint8_t *is8, uint8_t *filled) {
+void fill_largest(const double *error, int n, int rows8, uint8_t *is8) {
     struct loss *loss = xmalloc((size_t)n * sizeof *loss);
     int lacking = rows8;
     for (int i = 0; i < n; i++) {
-        filled[i] = is8[i] != 0;
-        lacking -= filled[i];
-        loss[i] = (struct loss){i, filled[i] ? -1 : error[i]};
+        lacking -= is8[i] != 0;
+        loss[i] = (struct loss){i, is8[i] ? -1 : error[i]};
     }
     qsort(loss, (size_t)n, sizeof *loss, by_error);
     for (int i = 0; i < lacking; i++)
-        filled[loss[i].feature] = 1;
+        is8[loss[i].feature] = 1;
     free(loss);
 }
 
@@ -59,8 +58,10 @@ enum mt_status fill_choose(const struct problem *p, const float *w, const uint8_
     const long bad = atomic_load(&r.bad);
     if (bad >= 0)
         status = quant_weight_bad(bad / p->k, bad % p->k);
-    else
-        largest_fill(rows.error[MT_PART_W4], p->n, p->rows8, is8, filled);
+    for (int i = 0; i < p->n; i++)
+        filled[i] = is8[i] != 0;
+    if (!status)
+        fill_largest(rows.error[MT_PART_W4], p->n, p->rows8, filled);
     quant_rows_release(&rows);
     return status;
 }
