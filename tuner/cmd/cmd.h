@@ -16,6 +16,7 @@
     COMMAND(correlate, "how well modelled times rank measured ones")                                                   \
     COMMAND(export, "write the bundle of one GPU type, the file that a serving engine dispatches from")                \
     COMMAND(merge, "join databases of many machines, and T4 results")                                                  \
+    COMMAND(quantize, "round a model's linear layers to 4 and 8 bits, packed as the kernels read them")                \
     COMMAND(show, "print the measurements and winners of a database")                                                  \
     COMMAND(info, "the device, the kernels and their knobs, the known models")
 

@@ -48,9 +48,9 @@ static const char *base_name(const char *path) {
 static enum mt_status make_key(const struct output_plan *plan, char key[33]) {
     struct str facts = {0};
     enum mt_status status = MT_OK;
-    str_printf(&facts, "%s, version %s, layout %d\n%s\nscheme %s group %d tp %d rank %d rest %d\n", MIXTUNE_VERSION,
-               PACKED_VERSION, PACK_LAYOUT, plan->options, plan->scheme, plan->group, plan->tp, plan->rank,
-               !plan->leave_rest);
+    str_printf(&facts, "%s, version %s, layout %d\n%s\nscheme %s symmetric %d group %d tp %d rank %d rest %d\n",
+               MIXTUNE_VERSION, PACKED_VERSION, PACK_LAYOUT, plan->options, plan->scheme, plan->symmetric, plan->group,
+               plan->tp, plan->rank, !plan->leave_rest);
     for (int i = 0; i < plan->source->file_count && !status; i++) {
         const struct tensor_file *file = &plan->source->file[i];
         struct stat info;

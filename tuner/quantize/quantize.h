@@ -1,0 +1,30 @@
+/* From a checkpoint of Hugging Face to packed layers: `mixtune quantize`. */
+#ifndef MT_QUANTIZE_H
+#define MT_QUANTIZE_H
+
+#include "tuner/options.h"
+
+/* A share of 8-bit features as the command line names it: "p12.5". */
+struct quantize_scheme {
+    char name[16];
+    struct scheme scheme;
+};
+
+struct quantize_options {
+    struct common_options common;
+    const char *model, *out;
+    const char *salience; /* file, or NULL */
+    struct quantize_scheme scheme[MAX_SCHEMES];
+    int scheme_count; /* 0: by `bits` or `bytes` */
+    double bits;      /* per weight; 0: not said */
+    long long bytes;  /* of all layers; 0: not said */
+    bool uniform, symmetric, clip, leave_rest;
+    int group, fill, tp;
+    int threads; /* 0: as many as there are cores */
+};
+
+/* Quantises each linear layer once at the widths that are needed, puts every scheme and rank together from that, and
+ * prints what the layers became. MT_INTERRUPTED after ^C: the same command goes on from there. */
+enum mt_status quantize_run(const struct quantize_options *options);
+
+#endif
