@@ -348,12 +348,12 @@ static bool is_copied(const char *name) {
     return true;
 }
 
-static enum mt_status copy_file(const struct output *output, const char *name) {
+static enum mt_status copy_file(const struct folder *source, const char *to_folder, const char *name) {
     struct str from = {0}, to = {0}, text = {0};
     struct stat info;
     enum mt_status status = MT_OK;
-    str_printf(&from, "%s/%s", output->plan->source->path.data, name);
-    str_printf(&to, "%s/%s", output->path.data, name);
+    str_printf(&from, "%s/%s", source->path.data, name);
+    str_printf(&to, "%s/%s", to_folder, name);
     if (stat(from.data, &info) == 0 && S_ISREG(info.st_mode)) {
         if (info.st_size > LARGEST_COPY)
             log_info("%s is not copied, for it has %lld MiB", from.data, (long long)info.st_size >> 20);
@@ -366,16 +366,25 @@ static enum mt_status copy_file(const struct output *output, const char *name) {
     return status;
 }
 
-static enum mt_status copy_files(const struct output *output) {
-    DIR *folder = opendir(output->plan->source->path.data);
+static bool says_config(const char *name) {
+    return !strcmp(name, "config.json") || !strcmp(name, "quantize_config.json") || !strcmp(name, "quant_config.json");
+}
+
+enum mt_status output_copy_files(const struct folder *source, const char *to, const char *config) {
+    DIR *folder = opendir(source->path.data);
     const struct dirent *entry;
+    struct str path = {0};
     enum mt_status status = MT_OK;
     if (!folder)
-        return file_fail("read", output->plan->source->path.data);
+        return file_fail("read", source->path.data);
     while (!status && (entry = readdir(folder)) != NULL)
-        if (is_copied(entry->d_name))
-            status = copy_file(output, entry->d_name);
+        if (is_copied(entry->d_name) && !(config && says_config(entry->d_name)))
+            status = copy_file(source, to, entry->d_name);
     closedir(folder);
+    str_printf(&path, "%s/config.json", to);
+    if (!status && config)
+        status = file_write_atomic(path.data, config, strlen(config));
+    str_release(&path);
     return status;
 }
 
@@ -438,7 +447,7 @@ enum mt_status output_finish(struct output *output, const uint8_t *taken) {
     if (!output->plan->leave_rest && !has_rest(output))
         status = write_rest(output, taken);
     if (!status)
-        status = copy_files(output);
+        status = output_copy_files(output->plan->source, output->path.data, output->plan->config);
     if (!status)
         status = write_index(output);
     if (!status && unlink(output->marker.data) != 0)

@@ -13,8 +13,9 @@ struct output_plan {
     const char *options; /* all that decides the bytes besides the source, as a text: part of the key */
     const char *scheme;  /* "p10", as the index says it */
     int group, tp, rank;
-    bool symmetric;  /* 4-bit features have no zero points */
-    bool leave_rest; /* what is not quantised stays in the source's files alone */
+    bool symmetric;     /* 4-bit features have no zero points */
+    bool leave_rest;    /* what is not quantised stays in the source's files alone */
+    const char *config; /* the text of config.json in place of the source's; NULL: that */
 };
 struct output;
 
@@ -39,6 +40,9 @@ enum mt_status output_end(struct output *output);
 /* All decoder layers are there: writes the rest. taken[i] != 0: tensor i of the source (in the order of source->tensor)
  * is in a layer. MT_INTERRUPTED between two tensors after ^C (tuner/progress.h). */
 enum mt_status output_finish(struct output *output, const uint8_t *taken);
+/* Copies the small files of a model, such as its tokenizer: all but tensors and what is hidden. `config`: as in the
+ * plan; then files in which other quantisers said what they did are left out, too. */
+enum mt_status output_copy_files(const struct folder *source, const char *to, const char *config);
 /* Bytes of the tensors in layers, and of those that are not quantised, after output_finish(). */
 size_t output_layer_bytes(const struct output *output);
 size_t output_rest_bytes(const struct output *output);
