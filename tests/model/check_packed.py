@@ -113,7 +113,7 @@ class Check:
         is8, said = self.choice(file, layer, w)
         rows = self.model.rows(layer, self.tp, self.rank)
         expected_words = {
-            "layer": layer.kind, "n": n, "k": k, "group": self.o.group, "symmetric": self.o.symmetric,
+            "layer": self.short_name(layer), "n": n, "k": k, "group": self.o.group, "symmetric": self.o.symmetric,
             "tp": self.tp, "rank": self.rank, "rows8": int(is8.sum()),
             "parts": [[part, len(r)] for part, r in zip(layer.parts, rows)],
         }
@@ -134,6 +134,10 @@ class Check:
         self.weights += w.size
         self.features8 += int(is8.sum())
         return tensors
+
+    def short_name(self, layer):
+        """Its name without what says where it is: experts.gate_up."""
+        return re.sub(r"\.\d+\.", ".", layer.name.removeprefix(f"{self.model.prefix}.layers.{layer.decoder}."))
 
     def tensors(self, layer, w, is8):
         """name -> what the folder must have."""

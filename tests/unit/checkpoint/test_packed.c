@@ -66,6 +66,9 @@ static void packed_layers_come_back(void **state) {
         }
         assert_int_equal(packed_check_columns(&packed, read), MT_OK);
         assert_int_equal(packed_check_hashes(&packed, read), MT_OK);
+        struct packed_layer wrong = *read;
+        wrong.bias_hash[31] ^= 1;
+        assert_int_equal(packed_check_hashes(&packed, &wrong), MT_FAILURE);
         packed_close(&packed);
         quant_layer_release(&quant);
     }
