@@ -146,7 +146,7 @@ class Check:
             if len(rows) == 0:
                 continue
             part = w[rows]
-            codes, scales, zeros = quant.quantise(part, bits, o.group, o.symmetric, o.clip and bits == 4)
+            codes, scales, zeros = quant.quantise(part, bits, o.group, o.symmetric, o.clip)
             if quant.improvable(part, codes, scales, zeros, bits, o.group).any():
                 raise SystemExit(f"{layer.name}: quant.py has rounded to a code that is not the nearest")
             name, k = f"w{bits}.", w.shape[1]
@@ -218,7 +218,7 @@ def parser():
     p.add_argument("out")
     p.add_argument("--symmetric", action="store_true")
     p.add_argument("--group", type=int, default=128)
-    p.add_argument("--clip", action="store_true", help="ranges of 4-bit groups were clipped")
+    p.add_argument("--clip", action="store_true", help="ranges of groups were clipped")
     p.add_argument("--rest", action="store_true", help="check what is not quantised too")
     p.add_argument("--scheme", help="p10, p12.5, w4a8, w8a8: check which features keep 8 bits")
     p.add_argument("--salience", metavar="FILE")
