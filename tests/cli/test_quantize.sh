@@ -218,9 +218,11 @@ change "$work/damaged/model-00002-of-00003.safetensors" model.layers.0.mlp.down_
 refused 64 'tensor model.layers.0.mlp.down_proj.weight, row 1, column 7 is nan' damaged broken --uniform --scheme p10
 unfinished broken
 change "$work/damaged/model-00002-of-00003.safetensors" model.layers.0.mlp.down_proj.weight 327 inf
-refused 1 'another model' damaged broken --uniform --scheme p10
-refused 64 'row 1, column 7 is inf' damaged broken2
-unfinished broken2
+refused 64 'row 1, column 7 is inf' damaged broken
+unfinished broken
+# No layer was written, so the folder is not the damaged model's.
+quantize 0 shards broken --scheme p10 --uniform
+check shards broken --rest --scheme p10 --uniform
 result 'weights that are no numbers'
 
 damaged shards

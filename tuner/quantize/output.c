@@ -118,7 +118,12 @@ static enum mt_status refuse_other(const struct output *output) {
                 output->path.data);
 }
 
-/* A file without a marker beside it: 1 if it is of this plan, 0 if it says nothing, -1 if it is another's. */
+/* What a killed run leaves of files that are written whole or not at all. */
+static bool is_temporary(const char *name) {
+    return !fnmatch("*.safetensors.part", name, 0) || !fnmatch("*.[0-9]*-[0-9]*.tmp", name, 0);
+}
+
+/* A file: 1 if it is of this plan, 0 if it says nothing, -1 if it is another's. */
 static int file_owner(const struct output *output, const char *name) {
     struct str path = {0};
     struct tensor_file file;
@@ -136,8 +141,8 @@ static int file_owner(const struct output *output, const char *name) {
     return owner;
 }
 
-/* Without a marker the folder must be a finished one of the same plan, or have no files yet. */
-static enum mt_status check_unmarked(const struct output *output) {
+/* The folder must have files of this plan, or none yet. */
+static enum mt_status check_files(const struct output *output) {
     DIR *folder = opendir(output->path.data);
     const struct dirent *entry;
     bool ours = false;
@@ -147,7 +152,8 @@ static enum mt_status check_unmarked(const struct output *output) {
         return file_fail("read", output->path.data);
     while (!status && (entry = readdir(folder)) != NULL) {
         struct stat info;
-        if (entry->d_name[0] == '.' || (fstatat(dirfd(folder), entry->d_name, &info, 0) == 0 && S_ISDIR(info.st_mode)))
+        if (entry->d_name[0] == '.' || is_temporary(entry->d_name) ||
+            (fstatat(dirfd(folder), entry->d_name, &info, 0) == 0 && S_ISDIR(info.st_mode)))
             continue;
         const int owner = file_owner(output, entry->d_name);
         if (owner < 0)
@@ -164,31 +170,30 @@ static enum mt_status check_unmarked(const struct output *output) {
     return status;
 }
 
-/* What a killed run left of files that were written whole or not at all. */
 static void remove_temporaries(const struct output *output) {
     DIR *folder = opendir(output->path.data);
     const struct dirent *entry;
     if (!folder)
         return;
     while ((entry = readdir(folder)) != NULL)
-        if (!fnmatch("*.[0-9]*-[0-9]*.tmp", entry->d_name, 0))
+        if (is_temporary(entry->d_name))
             unlinkat(dirfd(folder), entry->d_name, 0);
     closedir(folder);
 }
 
+/* What a marker of other options says counts only where there are files of those. */
 static enum mt_status check_owner(struct output *output) {
     char marked[33] = "";
-    const ssize_t got = pread(output->lock, marked, sizeof marked - 1, 0);
-    if (got == sizeof marked - 1 && !strcmp(marked, output->key)) {
-        remove_temporaries(output);
-        return MT_OK;
+    const ssize_t length = sizeof marked - 1, got = pread(output->lock, marked, sizeof marked - 1, 0);
+    enum mt_status status = MT_OK;
+    if (got != length || strcmp(marked, output->key) != 0) {
+        status = check_files(output);
+        if (!status && pwrite(output->lock, output->key, sizeof marked - 1, 0) != length)
+            status = file_fail("write", output->marker.data);
     }
-    if (got > 0)
-        return refuse_other(output);
-    enum mt_status status = check_unmarked(output);
-    if (!status && pwrite(output->lock, output->key, sizeof marked - 1, 0) != sizeof marked - 1)
-        status = file_fail("write", output->marker.data);
-    if (status)
+    if (!status)
+        remove_temporaries(output);
+    else if (got <= 0)
         unlink(output->marker.data);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -155,12 +156,21 @@ static void others_are_refused(void **state) {
     struct fixture *f = *state;
     struct output *output;
     struct output_plan other = f->plan;
+    struct str path = {0}, part = {0};
     assert_int_equal(output_open(&f->plan, &output), MT_OK);
     assert_refused(&f->plan, MT_FAILURE, "another process");
     write_layer(output, 0, true);
     output_close(output);
     other.options = "others";
-    assert_refused(&other, MT_FAILURE, "other options"); /* by the marker */
+    assert_refused(&other, MT_FAILURE, "other options");
+    assert_true(is_there(f->out.data, ".mixtune"));
+    /* Without a whole file it is anybody's. */
+    str_printf(&path, "%s/layer-00000.safetensors", f->out.data);
+    str_printf(&part, "%s.part", path.data);
+    assert_int_equal(rename(path.data, part.data), 0);
+    assert_int_equal(output_open(&other, &output), MT_OK);
+    assert_false(is_there(f->out.data, "layer-00000.safetensors.part"));
+    output_close(output);
     other = f->plan;
     other.scheme = "p20";
     assert_int_equal(output_open(&f->plan, &output), MT_OK);
@@ -169,21 +179,22 @@ static void others_are_refused(void **state) {
     assert_refused(&other, MT_FAILURE, "other options"); /* by the layers */
     assert_false(is_there(f->out.data, ".mixtune"));
     /* A source that has changed. */
-    struct str path = {0};
+    str_clear(&path);
     str_printf(&path, "%s/model.safetensors", f->source.data);
     const struct timespec times[] = {{1000, 0}, {1000, 0}};
     assert_int_equal(utimensat(AT_FDCWD, path.data, times, 0), 0);
     assert_refused(&f->plan, MT_FAILURE, "another model");
-    str_release(&path);
 
     other.path = f->source.data;
     assert_refused(&other, MT_USAGE, "the model itself");
+    str_clear(&path);
     str_printf(&path, "%s/out", f->source.data);
     put_text(path.data, "notes.txt", "mine");
     other.path = path.data;
     assert_refused(&other, MT_FAILURE, "notes.txt");
     assert_false(is_there(path.data, ".mixtune"));
     str_release(&path);
+    str_release(&part);
 }
 
 int main(void) {
