@@ -17,6 +17,7 @@
     COMMAND(export, "write the bundle of one GPU type, the file that a serving engine dispatches from")                \
     COMMAND(merge, "join databases of many machines, and T4 results")                                                  \
     COMMAND(quantize, "round a model's linear layers to 4 and 8 bits, packed as the kernels read them")                \
+    COMMAND(convert, "write a quantised checkpoint in another format, without changing a weight")                      \
     COMMAND(show, "print the measurements and winners of a database")                                                  \
     COMMAND(info, "the device, the kernels and their knobs, the known models")
 

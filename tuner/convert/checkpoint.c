@@ -1,0 +1,325 @@
+#include "checkpoint.h"
+#include "formats.h"
+#include "runtime/base/parallel.h"
+#include "runtime/base/str.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const checkpoint_format_names[] = {"compressed-tensors", "GPTQ", "AWQ", "MixLLM", "mixtune"};
+
+/* ---- what it is ---- */
+
+static enum mt_status load_json(const char *folder, const char *name, json_t **out) {
+    struct str path = {0};
+    json_error_t error;
+    enum mt_status status = MT_OK;
+    str_printf(&path, "%s/%s", folder, name);
+    *out = NULL;
+    if (access(path.data, F_OK) == 0) {
+        *out = json_load_file(path.data, JSON_REJECT_DUPLICATES, &error);
+        if (!*out)
+            status = fail(MT_USAGE, "%s, line %d: this is not JSON: %s", path.data, error.line, error.text);
+    }
+    str_release(&path);
+    return status;
+}
+
+/* config.json has it since a while; before, each format had a file of its own. */
+static enum mt_status load_config(struct checkpoint *from) {
+    static const char *const files[] = {"quantize_config.json", "quant_config.json"};
+    enum mt_status status = load_json(checkpoint_path(from), "config.json", &from->config);
+    from->quantization = json_incref(json_object_get(from->config, "quantization_config"));
+    if (!from->quantization) /* of a model with towers */
+        from->quantization =
+            json_incref(json_object_get(json_object_get(from->config, "text_config"), "quantization_config"));
+    for (int i = 0; i < 2 && !status && !from->quantization; i++)
+        status = load_json(checkpoint_path(from), files[i], &from->quantization);
+    return status;
+}
+
+static bool by_method(const char *method, enum checkpoint_format *out) {
+    static const struct {
+        const char *name;
+        enum checkpoint_format format;
+    } methods[] = {
+        {"compressed-tensors", FORMAT_COMPRESSED},
+        {"gptq", FORMAT_GPTQ},
+        {"gptq_marlin", FORMAT_GPTQ},
+        {"awq", FORMAT_AWQ},
+        {"mixllm", FORMAT_MIXLLM},
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (!strcmp(method, methods[i].name)) {
+            *out = methods[i].format;
+            return true;
+        }
+    return false;
+}
+
+/* By the first tensor that only one format has. */
+static bool by_tensors(const struct checkpoint *from, enum checkpoint_format *out) {
+    const struct folder *folder = &from->packed.folder;
+    struct str name = {0};
+    bool found = false;
+    for (int i = 0; i < folder->count && !found; i++) {
+        const struct tensor *t = folder->tensor[i];
+        size_t length;
+        found = checkpoint_suffix(t, ".weight_packed", &length) || checkpoint_suffix(t, ".weight_scale", &length);
+        *out = FORMAT_COMPRESSED;
+        if (found || !checkpoint_suffix(t, ".qweight", &length))
+            continue;
+        found = true;
+        str_clear(&name);
+        str_append_bytes(&name, t->name, length);
+        const struct tensor *scales = checkpoint_tensor(from, name.data, ".scales");
+        if (checkpoint_tensor(from, name.data, ".indices"))
+            *out = FORMAT_MIXLLM;
+        else if (scales && scales->rank == 2 && t->rank == 2 && t->shape[1] * 8 == scales->shape[1])
+            *out = FORMAT_AWQ;
+        else
+            *out = FORMAT_GPTQ;
+    }
+    str_release(&name);
+    return found;
+}
+
+static enum mt_status detect(struct checkpoint *from) {
+    const json_t *said = json_object_get(from->quantization, "quant_method");
+    const char *method = json_string_value(said);
+    if (method && by_method(method, &from->format))
+        return MT_OK;
+    if (method)
+        return fail(MT_USAGE,
+                    "%s is quantised by %.40s, as its config.json says, and mixtune reads compressed-tensors, gptq, "
+                    "awq, mixllm and its own format",
+                    checkpoint_path(from), method);
+    if (by_tensors(from, &from->format))
+        return MT_OK;
+    return fail(MT_USAGE, "%s is not quantised; `mixtune quantize` does that", checkpoint_path(from));
+}
+
+/* ---- opening ---- */
+
+static bool is_packed(const struct folder *folder) {
+    for (int i = 0; i < folder->file_count; i++) {
+        const char *format = tensor_file_text(&folder->file[i], "format");
+        if (format && !strcmp(format, PACKED_FORMAT))
+            return true;
+    }
+    return false;
+}
+
+static enum mt_status open_folder(const char *path, struct checkpoint *from) {
+    enum mt_status status = folder_open(path, &from->packed.folder);
+    if (status || !is_packed(&from->packed.folder))
+        return status;
+    folder_close(&from->packed.folder);
+    from->format = FORMAT_PACKED;
+    return packed_open(path, &from->packed);
+}
+
+static enum mt_status find_linears(struct checkpoint *from, int gptq_version) {
+    switch (from->format) {
+    case FORMAT_COMPRESSED:
+        return compressed_find(from);
+    case FORMAT_GPTQ:
+        return gptq_find(from, gptq_version);
+    case FORMAT_AWQ:
+        return awq_find(from);
+    case FORMAT_MIXLLM:
+        return mixllm_find(from);
+    default:
+        return packed_find_linears(from);
+    }
+}
+
+static int by_name(const void *a, const void *b) {
+    const struct linear *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+/* The linear layer that has the tensor. */
+static const struct linear *owner_of(const struct checkpoint *from, const struct tensor *tensor) {
+    const char *dot = strrchr(tensor->name, '.');
+    struct str name = {0};
+    str_append_bytes(&name, tensor->name, dot ? (size_t)(dot - tensor->name) : 0);
+    const struct linear key = {.name = name.data};
+    const struct linear *found =
+        name.length ? bsearch(&key, from->linear, (size_t)from->count, sizeof key, by_name) : NULL;
+    str_release(&name);
+    return found;
+}
+
+static bool in_packed_layer(const struct checkpoint *from, const struct tensor *tensor) {
+    for (int i = 0; i < from->packed.count; i++) {
+        const struct packed_layer *layer = &from->packed.layer[i];
+        const size_t length = strlen(layer->name);
+        if (!strncmp(tensor->name, layer->name, length) && tensor->name[length] == '.')
+            return true;
+    }
+    return false;
+}
+
+static void find_carried(struct checkpoint *from) {
+    const struct folder *folder = &from->packed.folder;
+    from->carried = xcalloc((size_t)folder->count + 1, sizeof(struct tensor *));
+    for (int i = 0; i < folder->count; i++) {
+        const struct tensor *t = folder->tensor[i];
+        if (from->format == FORMAT_PACKED ? in_packed_layer(from, t) || !strncmp(t->name, "pad.", 4)
+                                          : owner_of(from, t) != NULL) {
+            from->dropped += strstr(t->name, ".input_") || strstr(t->name, ".output_");
+            continue;
+        }
+        from->carried[from->carried_count++] = t;
+    }
+}
+
+/* ---- checks ---- */
+
+struct survey {
+    const struct checkpoint *from;
+    struct linear_findings *found; /* of each linear layer */
+};
+
+/* Codes are looked at where the format can hold what mixtune cannot. */
+static bool may_have_bad_codes(const struct linear *l) {
+    return l->kind == LINEAR_MIXLLM || (l->kind == LINEAR_FIELDS && l->code.word == 1 && l->code.bits == 4);
+}
+
+static void linears_check(void *context, int begin, int end) {
+    const struct survey *survey = context;
+    for (int i = begin; i < end; i++) {
+        const struct linear *l = &survey->from->linear[i];
+        survey->found[i] = LINEAR_NO_FINDINGS;
+        if (l->kind != LINEAR_PACKED)
+            linear_read(l, 0, l->n, may_have_bad_codes(l), NULL, &survey->found[i]);
+    }
+}
+
+static enum mt_status tell_fault(const struct checkpoint *from, const struct linear *l,
+                                 const struct linear_findings *found) {
+    const char *path = checkpoint_path(from);
+    const int bits = linear_is8(l, found->row) ? 8 : 4;
+    switch (found->fault) {
+    case FAULT_NONE:
+        return MT_OK;
+    case FAULT_CODE:
+        return fail(MT_USAGE, "%s: %.120s has the code %g at feature %d, input %d, which is none of %d bits", path,
+                    l->name, found->value, found->row, found->at, bits);
+    case FAULT_ZERO8:
+        return fail(MT_USAGE,
+                    "%s: %.120s has 8-bit weights with zero points (%g above the middle at feature %d, group %d), and "
+                    "mixtune's are symmetric; quantise the model with symmetric 8-bit weights",
+                    path, l->name, found->value, found->row, found->at);
+    case FAULT_ZERO4:
+        return fail(MT_USAGE, "%s: %.120s has the zero point %g at feature %d, group %d, which is none of 0 to 15",
+                    path, l->name, found->value, found->row, found->at);
+    default:
+        return fail(MT_USAGE,
+                    "%s: %.120s has the scale %g at feature %d, group %d, which fp16 cannot hold: it ends at 65504",
+                    path, l->name, found->value, found->row, found->at);
+    }
+}
+
+static enum mt_status tell_scales(const struct checkpoint *from, int64_t inexact, const struct linear *l,
+                                  const struct linear_findings *first) {
+    return fail(MT_USAGE,
+                "%s: fp16 cannot hold %lld of the %lld scales exactly, the first %.9g of %.120s at feature %d, group "
+                "%d; --round-scales rounds them, the worst by %.2g %%",
+                checkpoint_path(from), (long long)inexact, (long long)from->scales, first->inexact_value, l->name,
+                first->inexact_row, first->inexact_group, from->worst * 100);
+}
+
+/* Layers without zero points, or whose config says that they are symmetric, are so if they have no other. */
+static enum mt_status check(struct checkpoint *from, bool round_scales) {
+    struct survey survey = {from, xcalloc((size_t)from->count, sizeof *survey.found)};
+    enum mt_status status = MT_OK;
+    int first = -1;
+    parallel_for(from->count, 1, linears_check, &survey);
+    for (int i = 0; i < from->count && !status; i++) {
+        struct linear *l = &from->linear[i];
+        const struct linear_findings *found = &survey.found[i];
+        from->scales += (int64_t)l->n * l->groups;
+        from->rounded += found->inexact;
+        from->worst = found->worst > from->worst ? found->worst : from->worst;
+        first = first < 0 && found->inexact ? i : first;
+        if (l->kind != LINEAR_PACKED)
+            l->symmetric = l->symmetric && found->zeros_are_8;
+        status = tell_fault(from, l, found);
+    }
+    if (!status && from->rounded && !round_scales)
+        status = tell_scales(from, from->rounded, &from->linear[first], &survey.found[first]);
+    free(survey.found);
+    return status;
+}
+
+static enum mt_status check_names(const struct checkpoint *from) {
+    for (int i = 1; i < from->count; i++)
+        if (!strcmp(from->linear[i - 1].name, from->linear[i].name))
+            return fail(MT_USAGE, "%s: %.120s has weights in two formats", checkpoint_path(from), from->linear[i].name);
+    return MT_OK;
+}
+
+static enum mt_status open_all(const char *path, const struct checkpoint_options *options, struct checkpoint *from) {
+    enum mt_status status = open_folder(path, from);
+    if (!status)
+        status = load_config(from);
+    if (!status && from->format != FORMAT_PACKED)
+        status = detect(from);
+    if (!status)
+        status = find_linears(from, options->gptq_version);
+    if (!status && from->count == 0)
+        status = fail(MT_USAGE, "%s has no linear layer that is quantised as %s does it", path,
+                      checkpoint_format_names[from->format]);
+    if (status)
+        return status;
+    qsort(from->linear, (size_t)from->count, sizeof *from->linear, by_name);
+    status = check_names(from);
+    if (!status)
+        status = check(from, options->round_scales);
+    if (!status)
+        find_carried(from);
+    return status;
+}
+
+enum mt_status checkpoint_open(const char *path, const struct checkpoint_options *options, struct checkpoint *out) {
+    *out = (struct checkpoint){.format = FORMAT_COMPRESSED};
+    const enum mt_status status = open_all(path, options, out);
+    if (status)
+        checkpoint_close(out);
+    return status;
+}
+
+void checkpoint_close(struct checkpoint *from) {
+    for (int i = 0; i < from->count; i++)
+        linear_release(&from->linear[i]);
+    free(from->linear);
+    free((void *)from->carried);
+    free(from->q[0]);
+    free(from->q[1]);
+    json_decref(from->config);
+    json_decref(from->quantization);
+    packed_close(&from->packed);
+    *from = (struct checkpoint){.format = FORMAT_COMPRESSED};
+}
+
+/* ---- reading ---- */
+
+enum mt_status checkpoint_read(struct checkpoint *from, const struct linear *linear, int group, struct codes *out) {
+    struct linear_findings found = LINEAR_NO_FINDINGS;
+    if (linear->kind == LINEAR_PACKED)
+        return packed_read(from, linear, group, out);
+    codes_init(out, linear->n, linear->k, group);
+    linear_read_all(linear, out, &found);
+    return tell_fault(from, linear, &found);
+}
+
+void checkpoint_drop(const struct linear *linear) {
+    if (linear->codes)
+        tensor_drop(linear->codes);
+    for (int i = 0; linear->packed && i < 2; i++)
+        if (linear->packed->tensor[i][PACKED_BLOCKS])
+            tensor_drop(linear->packed->tensor[i][PACKED_BLOCKS]);
+}
