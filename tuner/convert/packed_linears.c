@@ -102,7 +102,7 @@ enum mt_status packed_read(struct checkpoint *from, const struct linear *linear,
     codes_init(out, linear->n, linear->k, group);
     out->symmetric = linear->symmetric;
     for (int width = 0; width < MT_PARTS; width++)
-        for (int row = 0; row < packed_rows(linear->packed, width); row++) {
+        for (int row = 0; from->q[width] && row < packed_rows(linear->packed, width); row++) {
             const int column = column_of(linear->packed, width, row) - linear->first;
             if (column >= 0 && column < linear->n)
                 row_copy(from, width, row, column, out);
