@@ -32,9 +32,10 @@ struct field {
 static inline int field_codes(const struct field *field) {
     return field->word == 1 ? 1 : 32 / field->bits;
 }
-/* Row `row` of the matrix at `data`, which is aligned to nothing. Codes 0 .. 2^bits - 1; in words of one byte 0..255. */
-void field_read(const struct field *field, const void *data, int row, int columns, uint8_t *out);
-/* Writes it. Where several rows share a word, its other rows stay; what no code fills stays as it was. Not for two
+/* Rows `row` .. row + rows - 1 of the matrix at `data`, which is aligned to nothing: out [rows][columns]. Codes 0 ..
+ * 2^bits - 1; in words of one byte 0..255. Rows that share words are read fastest together. */
+void field_read(const struct field *field, const void *data, int row, int rows, int columns, uint8_t *out);
+/* Writes one row. Where several rows share a word, its other rows stay; what no code fills stays as it was. Not for two
  * threads at such a word. */
 void field_write(const struct field *field, void *data, int row, int columns, const uint8_t *codes);
 

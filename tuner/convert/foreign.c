@@ -191,8 +191,9 @@ static void codes_write(void *context, int begin, int end) {
     uint8_t *row = xmalloc((size_t)codes->k);
     for (int i = begin; i < end; i++) {
         const int8_t *q = codes->q + (size_t)i * (size_t)codes->k;
+        const uint8_t middle = codes->is8[i] ? 0x80 : 0; /* what stands for 0 */
         for (int k = 0; k < codes->k; k++)
-            row[k] = (uint8_t)(codes->is8[i] ? (uint8_t)q[k] ^ 0x80 : q[k]);
+            row[k] = (uint8_t)q[k] ^ middle;
         field_write(&w->field, w->data, i, codes->k, row);
     }
     free(row);

@@ -65,7 +65,7 @@ static void zeros_count(const struct linear *l, struct stored_zeros *out) {
     const int zero = l->code.bits == 4 ? 8 : 128;
     uint8_t *row = xmalloc((size_t)l->groups);
     for (int i = 0; i < l->n; i++) {
-        field_read(&l->zero, l->zeros->data, i, l->groups, row);
+        field_read(&l->zero, l->zeros->data, i, 1, l->groups, row);
         for (int g = 0; g < l->groups; g++) {
             out->count++;
             out->low += row[g] == zero - 1;

@@ -111,7 +111,7 @@ static void zeros_read(const struct linear *l, int row, bool is8, uint8_t *out, 
         return;
     }
     if (l->kind == LINEAR_FIELDS)
-        field_read(&l->zero, l->zeros->data, row, l->groups, out);
+        field_read(&l->zero, l->zeros->data, row, 1, l->groups, out);
     for (int g = 0; g < l->groups; g++) {
         float z = out[g];
         if (l->kind == LINEAR_MIXLLM)
@@ -132,6 +132,7 @@ static void zeros_read(const struct linear *l, int row, bool is8, uint8_t *out, 
     }
 }
 
+/* `out`: of LINEAR_FIELDS with the fields as they are, which become codes. */
 static void values_read(const struct linear *l, int row, bool is8, int8_t *out, struct linear_findings *found) {
     if (l->kind == LINEAR_MIXLLM) {
         const float low = is8 ? -128 : 0, high = is8 ? 127 : 15;
@@ -146,7 +147,6 @@ static void values_read(const struct linear *l, int row, bool is8, int8_t *out, 
         }
         return;
     }
-    field_read(&l->code, l->codes->data, row, l->k, (uint8_t *)out);
     if (is8) {
         for (int k = 0; k < l->k; k++)
             out[k] = (int8_t)((uint8_t)out[k] ^ 0x80); /* 0..255 to -128..127 */
@@ -159,18 +159,24 @@ static void values_read(const struct linear *l, int row, bool is8, int8_t *out, 
 
 /* ---- layers ---- */
 
+enum { ROWS_AT_ONCE = 8 }; /* which share words in some formats */
+
 void linear_read(const struct linear *l, int begin, int end, bool values, struct codes *codes,
                  struct linear_findings *findings) {
     const size_t groups = (size_t)l->groups;
-    int8_t *q = values && !codes ? xmalloc((size_t)l->k) : NULL;
+    int8_t *q = values && !codes ? xmalloc(ROWS_AT_ONCE * (size_t)l->k) : NULL;
     uint16_t *scales = xmalloc(groups * sizeof *scales);
     uint8_t *zeros = xmalloc(groups);
     for (int row = begin; row < end; row++) {
         const bool is8 = linear_is8(l, row);
+        const int later = (row - begin) % ROWS_AT_ONCE, left = end - row;
+        int8_t *out = codes ? codes->q + (size_t)row * (size_t)l->k : values ? q + (size_t)later * (size_t)l->k : NULL;
         scales_read(l, row, scales, findings);
         zeros_read(l, row, is8, zeros, findings);
+        if (values && l->kind == LINEAR_FIELDS && later == 0)
+            field_read(&l->code, l->codes->data, row, left < ROWS_AT_ONCE ? left : ROWS_AT_ONCE, l->k, (uint8_t *)out);
         if (values)
-            values_read(l, row, is8, codes ? codes->q + (size_t)row * (size_t)l->k : q, findings);
+            values_read(l, row, is8, out, findings);
         for (int g = 0; codes && g < codes->groups; g++) {
             const size_t at = (size_t)row * (size_t)codes->groups + (size_t)g;
             codes->scales[at] = scales[l->group ? g : 0];

@@ -95,17 +95,32 @@ static void row_copy(const struct checkpoint *from, int width, int row, int to, 
     }
 }
 
+struct copying {
+    const struct checkpoint *from;
+    const struct linear *linear;
+    struct codes *out;
+    int width;
+};
+
+static void rows_copy(void *context, int begin, int end) {
+    const struct copying *c = context;
+    for (int row = begin; row < end; row++) {
+        const int column = column_of(c->linear->packed, c->width, row) - c->linear->first;
+        if (column >= 0 && column < c->linear->n)
+            row_copy(c->from, c->width, row, column, c->out);
+    }
+}
+
 enum mt_status packed_read(struct checkpoint *from, const struct linear *linear, int group, struct codes *out) {
     enum mt_status status = unpack(from, linear->packed);
     if (status)
         return status;
     codes_init(out, linear->n, linear->k, group);
     out->symmetric = linear->symmetric;
-    for (int width = 0; width < MT_PARTS; width++)
-        for (int row = 0; from->q[width] && row < packed_rows(linear->packed, width); row++) {
-            const int column = column_of(linear->packed, width, row) - linear->first;
-            if (column >= 0 && column < linear->n)
-                row_copy(from, width, row, column, out);
-        }
+    for (int width = 0; width < MT_PARTS; width++) {
+        struct copying c = {from, linear, out, width};
+        if (from->q[width])
+            parallel_for(packed_rows(linear->packed, width), 16, rows_copy, &c);
+    }
     return MT_OK;
 }

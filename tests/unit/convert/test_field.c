@@ -10,7 +10,7 @@
 static void assert_row(const struct field *field, const void *data, int row, int columns, const uint8_t *want) {
     uint8_t got[16];
     assert_true(columns <= 16);
-    field_read(field, data, row, columns, got);
+    field_read(field, data, row, 1, columns, got);
     assert_memory_equal(got, want, (size_t)columns);
 }
 
@@ -86,6 +86,9 @@ static void what_is_written_is_read(void **state) {
             field_write(&fields[f], words, row, 10, codes[row]);
         for (int row = 0; row < 16; row++)
             assert_row(&fields[f], words, row, 10, codes[row]);
+        uint8_t together[16][10];
+        field_read(&fields[f], words, 3, 13, 10, together[3]);
+        assert_memory_equal(together[3], codes[3], 13 * 10);
     }
     uint32_t words[2] = {0};
     field_write(&fields[0], words, 0, 10, (const uint8_t[]){0, 1, 2, 3, 4, 5, 6, 7, 9, 10});
