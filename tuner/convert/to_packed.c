@@ -99,6 +99,7 @@ static enum mt_status describe(const struct packing *p, int index, struct packed
         out->symmetric = out->symmetric && (l->symmetric || l->rows8 == l->n);
     }
     out->rows8_chosen = out->rows8;
+    out->symmetric = out->symmetric && out->rows8 < out->n; /* as `mixtune quantize` says it of 8 bits alone */
     const enum mt_status status = take_group(p, index, out);
     return status ? status : take_bias(p, index, out);
 }
@@ -221,14 +222,23 @@ static char *plain_config(const struct checkpoint *from) {
     return text;
 }
 
+/* As a problem's scheme is called (runtime/layer/problem.h). */
+static const char *scheme_of(const struct packing *p, const struct convert_result *result) {
+    bool symmetric = true;
+    if (result->rows8 == result->rows)
+        return "w8a8";
+    for (int i = 0; i < p->modules.count; i++)
+        symmetric = symmetric && (p->layer[i].symmetric || p->layer[i].rows8 == p->layer[i].n);
+    return result->rows8 ? symmetric ? "mixed-sym" : "mixed" : symmetric ? "w4a8-sym" : "w4a8";
+}
+
 static enum mt_status write_folder(const struct packing *p, const char *out, const char *options, bool quiet,
                                    struct convert_result *result) {
     char *config = plain_config(p->from);
-    const char *scheme = result->rows8 == 0 ? "p0" : result->rows8 == result->rows ? "p100" : "mixed";
     const struct output_plan plan = {.path = out,
                                      .source = &p->from->packed.folder,
                                      .options = options,
-                                     .scheme = scheme,
+                                     .scheme = scheme_of(p, result),
                                      .group = p->layer[0].group,
                                      .tp = 1,
                                      .config = config};
