@@ -113,7 +113,7 @@ refused 'weight_packed|and shape [' bad-bits
 refused 'q_proj is there without the layer k' bad-part
 refused 'not quantised|mixtune quantize' src
 refused 'format already' pq.mt
-refused 'features of|have 8 bits|p0 and p100' mixllm.mt --to pack-quantized
+refused 'features of|have 8 bits|w4a8 and w8a8' mixllm.mt --to pack-quantized
 refused 'features of|have 8 bits' mixllm --to gptq
 refused 'inputs of|no multiple of its group size' int.mt --to pack-quantized
 refused 'there is no folder' nothing

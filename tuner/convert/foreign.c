@@ -28,7 +28,7 @@ enum mt_status foreign_check(const struct checkpoint *from, enum foreign_format 
         if (l->rows8 > 0 && l->rows8 < l->n)
             return fail(MT_USAGE,
                         "%s: %d of the %d features of %.120s have 8 bits, and %s has one width for each linear layer; "
-                        "only layers that are all 4 bits or all 8 can be written, as schemes p0 and p100 make them",
+                        "only layers that are all 4 bits or all 8 can be written, as --scheme w4a8 and w8a8 make them",
                         from->packed.folder.path.data, l->rows8, l->n, l->name, names[format]);
         if (l->group && l->k % l->group)
             return fail(MT_USAGE,
