@@ -31,6 +31,7 @@ FOREIGN = {
     "pq": "src pack-quantized --group 64 --shards 2",
     "pq-sym": "src pack-quantized --symmetric --weights-only",
     "pq-bf16": "experts pack-quantized --symmetric --scale-type BF16 --group 64",
+    "pq-wide": "experts pack-quantized --group 64",  # scales that the model's bf16 has not
     "pq-8": "src pack-quantized --bits 8 --symmetric --group 64",
     "pq-channel": "src pack-quantized --symmetric --group -1",
     "int": "odd int-quantized --group 128",

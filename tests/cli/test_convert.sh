@@ -31,7 +31,7 @@ refused() { # words, source, options: one sentence and nothing written
 run 0 "$PYTHON" tests/cli/convert.py make "$work"
 result 'checkpoints of every format'
 
-formats=(pq pq-sym pq-bf16 pq-8 pq-channel int int-8 gptq gptq-sym gptq-v2 gptq-8 gptq-channel gptq-called-v1 awq)
+formats=(pq pq-sym pq-bf16 pq-wide pq-8 pq-channel int int-8 gptq gptq-sym gptq-v2 gptq-8 gptq-channel gptq-called-v1 awq)
 pairs=()
 for name in "${formats[@]}"; do
     into "$name" "$name.mt"
@@ -68,13 +68,15 @@ there_and_back() { # format, names
         pairs+=("$name.mt" "$name.$1.mt")
     done
 }
-there_and_back pack-quantized pq pq-sym pq-bf16 pq-8 targets gptq
+there_and_back pack-quantized pq pq-sym pq-bf16 pq-8 targets gptq pq-wide
 there_and_back gptq gptq gptq-8 gptq-channel pq-bf16 targets
 compared same "${pairs[@]}"
 result 'packed layers into pack-quantized and gptq and back: the same bytes'
 
 pairs=()
-for name in pq pq-sym pq-bf16 pq-8; do pairs+=("$name" "$name.pack-quantized"); done
+for name in pq pq-sym pq-bf16 pq-8 pq-wide; do pairs+=("$name" "$name.pack-quantized"); done
+into pq-wide.mt pq-wide.again --to pack-quantized
+expect 'the scales of [0-9]+ linear layers stay fp16' err
 into gptq-v2 gptq-v2.mt2
 into gptq-v2.mt2 gptq-v2.back --to gptq
 into gptq gptq.v2 --to gptq

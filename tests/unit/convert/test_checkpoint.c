@@ -146,6 +146,16 @@ static void pack_quantized(void **state) {
         }
         codes_release(&codes);
         checkpoint_close(&from);
+        for (int i = 0; bits == 4 && i < GROUPS; i++)
+            zeros[i] = 0x88888888;
+        if (bits == 4) {
+            write_checkpoint(items, 6,
+                             "{\"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"weights\": "
+                             "{\"num_bits\": 4, \"symmetric\": false, \"group_size\": 64}}}}");
+            assert_int_equal(checkpoint_open(folder.data, &plain, &from), MT_OK);
+            assert_false(from.linear[0].symmetric);
+            checkpoint_close(&from);
+        }
         if (bits == 8) {
             zeros[1] ^= 1u << 8; /* of feature 1, group 1 */
             write_checkpoint(items, 6, NULL);
@@ -246,6 +256,27 @@ static void gptq_version_by_values(void **state) {
     assert_false(noted);
     assert_int_equal(version_of(0x78977867, "{\"checkpoint_format\": \"gptq\", \"sym\": true}", &plain, &noted), 1);
     assert_false(noted);
+}
+
+static bool symmetric_as(const char *said) {
+    struct checkpoint from;
+    struct item items[4];
+    fill_gptq(4, 0);
+    for (int i = 0; i < GROUPS * N / 8; i++)
+        zeros[i] = 0x88888888;
+    write_checkpoint(items, gptq_items(4, items), said);
+    assert_int_equal(checkpoint_open(folder.data, &plain, &from), MT_OK);
+    const bool symmetric = from.linear[0].symmetric;
+    checkpoint_close(&from);
+    return symmetric;
+}
+
+/* Zero points that are all 8 are kept where the config calls the weights asymmetric. */
+static void symmetric_by_config(void **state) {
+    (void)state;
+    assert_true(symmetric_as("{\"checkpoint_format\": \"gptq_v2\", \"sym\": true}"));
+    assert_true(symmetric_as("{\"checkpoint_format\": \"gptq_v2\"}"));
+    assert_false(symmetric_as("{\"checkpoint_format\": \"gptq_v2\", \"sym\": false}"));
 }
 
 static void act_order(void **state) {
@@ -426,6 +457,7 @@ int main(void) {
         cmocka_unit_test(pack_quantized),
         cmocka_unit_test(gptq_versions),
         cmocka_unit_test(gptq_version_by_values),
+        cmocka_unit_test(symmetric_by_config),
         cmocka_unit_test(act_order),
         cmocka_unit_test(awq),
         cmocka_unit_test(mixllm),
