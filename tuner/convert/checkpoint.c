@@ -76,7 +76,7 @@ static bool by_tensors(const struct checkpoint *from, enum checkpoint_format *ou
         const struct tensor *scales = checkpoint_tensor(from, name.data, ".scales");
         if (checkpoint_tensor(from, name.data, ".indices"))
             *out = FORMAT_MIXLLM;
-        else if (scales && scales->rank == 2 && t->rank == 2 && t->shape[1] * 8 == scales->shape[1])
+        else if (scales && scales->rank == 2 && t->rank == 2 && t->shape[1] == scales->shape[1] / 8)
             *out = FORMAT_AWQ;
         else
             *out = FORMAT_GPTQ;

@@ -64,7 +64,7 @@ static bool is_group(int group) {
 }
 
 static int64_t groups_of(int k, int group) {
-    return (k + group - 1) / group;
+    return ((int64_t)k + group - 1) / group;
 }
 
 enum mt_status checkpoint_take_groups(const struct checkpoint *from, struct linear *linear, int64_t groups, int said) {

@@ -34,7 +34,7 @@ static enum mt_status gptq_take(struct checkpoint *from, const struct tensor *qw
     if (status)
         return status;
     /* The width is what qzeros say: a config may have others for some layers. */
-    const int bits = zeros && zeros->rank == 2 && zeros->shape[1] * 4 == l->n ? 8 : 4, per = 32 / bits;
+    const int bits = zeros && zeros->rank == 2 && zeros->shape[1] == l->n / 4 ? 8 : 4, per = 32 / bits;
     l->k = (int)(qweight->shape[0] * per <= 1 << 24 ? qweight->shape[0] * per : 1 << 24);
     l->code = (struct field){.bits = bits, .word = 4, .row = 1, .column = (size_t)l->n};
     l->zero = (struct field){.bits = bits, .word = 4, .along_rows = true, .row = 1, .column = (size_t)(l->n / per)};

@@ -1,8 +1,16 @@
 #include "scheme.h"
 #include "runtime/base/str.h"
+#include <limits.h>
 #include <regex.h>
 #include <string.h>
 #include <strings.h>
+
+/* A whole number that an int holds; `otherwise` where there is none. */
+static int take_number(const json_t *object, const char *key, int otherwise) {
+    const json_t *value = json_object_get(object, key);
+    const json_int_t number = json_integer_value(value);
+    return json_is_integer(value) && number >= INT_MIN && number <= INT_MAX ? (int)number : otherwise;
+}
 
 /* ---- targets ---- */
 
@@ -89,15 +97,14 @@ enum mt_status scheme_compressed(const json_t *config, const char *name, struct 
         return status;
     const json_t *weights = json_object_get(group, "weights"), *strategy = json_object_get(weights, "strategy"),
                  *type = json_object_get(weights, "type"), *inputs = json_object_get(group, "input_activations");
-    out->bits = (int)json_integer_value(json_object_get(weights, "num_bits"));
+    const int group_size = take_number(weights, "group_size", 0);
+    out->bits = take_number(weights, "num_bits", 0);
     out->asymmetric = json_is_false(json_object_get(weights, "symmetric"));
     out->inputs = is_said(inputs) ? inputs : NULL;
-    if (is_text(strategy, "channel"))
+    if (is_text(strategy, "channel") || group_size < 0)
         out->group = 0;
-    else if (json_is_integer(json_object_get(weights, "group_size")))
-        out->group = (int)json_integer_value(json_object_get(weights, "group_size"));
-    if (out->group == -1 && json_is_integer(json_object_get(weights, "group_size")))
-        out->group = 0;
+    else if (group_size > 0)
+        out->group = group_size;
     if ((type && !is_text(type, "int")) || (out->bits != 4 && out->bits != 8))
         return fail(MT_USAGE,
                     "%.120s has weights of %d bits of type %.20s by quantization_config in config.json, and mixtune "
@@ -115,17 +122,16 @@ enum mt_status scheme_compressed(const json_t *config, const char *name, struct 
 
 static enum mt_status take(const json_t *config, const char *bits, const char *group, const char *what,
                            struct scheme_of *out) {
-    const json_t *width = json_object_get(config, bits), *size = json_object_get(config, group);
-    *out = (struct scheme_of){.group = -1};
-    if (json_is_integer(width)) {
-        out->bits = (int)json_integer_value(width);
-        if (out->bits != 4 && (out->bits != 8 || what[0] == 'A'))
-            return fail(MT_USAGE, "quantization_config says that %s has weights of %d bits, and mixtune reads %s", what,
-                        out->bits, what[0] == 'A' ? "those of 4" : "those of 4 and 8");
-    }
-    if (json_is_integer(size))
-        out->group = json_integer_value(size) < 0 ? 0 : (int)json_integer_value(size);
-    return MT_OK;
+    const bool awq = !strcmp(what, "AWQ");
+    const int group_size = take_number(config, group, 0);
+    *out = (struct scheme_of){.bits = take_number(config, bits, 0),
+                              .group = group_size < 0 ? 0
+                                       : group_size   ? group_size
+                                                      : -1};
+    if (out->bits == 0 || out->bits == 4 || (out->bits == 8 && !awq))
+        return MT_OK;
+    return fail(MT_USAGE, "quantization_config says that %s has weights of %d bits, and mixtune reads those of 4%s",
+                what, out->bits, awq ? "" : " and 8");
 }
 
 enum mt_status scheme_gptq(const json_t *config, struct scheme_of *out) {
