@@ -158,6 +158,7 @@ def make(there):
         foreign.write(parsed.source, parsed.out, parsed)
     make_mixllm(there, "mixllm")
     make_by_targets(there, "targets", "pq", "pq-8", "k_proj")
+    make_by_targets(there, "targets-2", "pq", "pq-sym", "down_proj")
     make_by_targets(there, "bad-groups", "pq", "pq-sym", "self_attn.v_proj")
     # Nothing says what these are but their tensors.
     for name in ("pq", "gptq", "awq"):

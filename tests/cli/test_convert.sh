@@ -40,7 +40,8 @@ done
 compared packed "${pairs[@]}"
 into mixllm mixllm.mt
 into targets targets.mt
-compared truth mixllm mixllm.mt targets targets.mt
+into targets-2 targets-2.mt
+compared truth mixllm mixllm.mt targets targets.mt targets-2 targets-2.mt
 configured gptq.mt none
 [ ! -e "$work/gptq.mt/quantize_config.json" ] || verdict+=' quantize_config.json came along; '
 cmp -s "$work/gptq/tokenizer.json" "$work/gptq.mt/tokenizer.json" || verdict+=' no tokenizer.json; '
@@ -68,8 +69,8 @@ there_and_back() { # format, names
         pairs+=("$name.mt" "$name.$1.mt")
     done
 }
-there_and_back pack-quantized pq pq-sym pq-bf16 pq-8 targets gptq pq-wide
-there_and_back gptq gptq gptq-8 gptq-channel pq-bf16 targets
+there_and_back pack-quantized targets-2 pq pq-sym pq-bf16 pq-8 targets gptq pq-wide
+there_and_back gptq targets-2 gptq gptq-8 gptq-channel pq-bf16 targets
 compared same "${pairs[@]}"
 result 'packed layers into pack-quantized and gptq and back: the same bytes'
 

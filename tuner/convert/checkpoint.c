@@ -31,6 +31,8 @@ static enum mt_status load_config(struct checkpoint *from) {
     static const char *const files[] = {"quantize_config.json", "quant_config.json"};
     enum mt_status status = load_json(checkpoint_path(from), "config.json", &from->config);
     from->quantization = json_incref(json_object_get(from->config, "quantization_config"));
+    if (!from->quantization) /* of early compressed-tensors */
+        from->quantization = json_incref(json_object_get(from->config, "compression_config"));
     if (!from->quantization) /* of a model with towers */
         from->quantization =
             json_incref(json_object_get(json_object_get(from->config, "text_config"), "quantization_config"));
@@ -162,8 +164,29 @@ static bool in_packed_layer(const struct checkpoint *from, const struct tensor *
     return false;
 }
 
+static const char *weight_type(const struct checkpoint *from, const struct tensor *scale, size_t length) {
+    struct str name = {0};
+    str_append_bytes(&name, scale->name, length);
+    const struct tensor *weight = checkpoint_tensor(from, name.data, ".weight");
+    str_release(&name);
+    return weight ? weight->type_name : "unknown";
+}
+
+/* Scales that belong to no layer are those of weights in a format that nothing here has read. */
+static enum mt_status check_carried(const struct checkpoint *from) {
+    size_t length;
+    for (int i = 0; i < from->carried_count; i++)
+        if (from->format == FORMAT_COMPRESSED && checkpoint_suffix(from->carried[i], ".weight_scale", &length))
+            return fail(MT_USAGE, "%s: %.*s has weights of type %.20s, and mixtune has integers of 4 and 8 bits",
+                        checkpoint_path(from), (int)(length < 120 ? length : 120), from->carried[i]->name,
+                        weight_type(from, from->carried[i], length));
+    return MT_OK;
+}
+
 static void find_carried(struct checkpoint *from) {
     const struct folder *folder = &from->packed.folder;
+    free((void *)from->carried);
+    from->carried_count = from->dropped = 0;
     from->carried = xcalloc((size_t)folder->count + 1, sizeof(struct tensor *));
     for (int i = 0; i < folder->count; i++) {
         const struct tensor *t = folder->tensor[i];
@@ -270,6 +293,10 @@ static enum mt_status open_all(const char *path, const struct checkpoint_options
         status = detect(from);
     if (!status)
         status = find_linears(from, options->gptq_version);
+    if (!status && from->count == 0) {
+        find_carried(from);
+        status = check_carried(from);
+    }
     if (!status && from->count == 0)
         status = fail(MT_USAGE, "%s has no linear layer that is quantised as %s does it", path,
                       checkpoint_format_names[from->format]);
@@ -279,9 +306,8 @@ static enum mt_status open_all(const char *path, const struct checkpoint_options
     status = check_names(from);
     if (!status)
         status = check(from, options->round_scales);
-    if (!status)
-        find_carried(from);
-    return status;
+    find_carried(from);
+    return status ? status : check_carried(from);
 }
 
 enum mt_status checkpoint_open(const char *path, const struct checkpoint_options *options, struct checkpoint *out) {

@@ -28,12 +28,12 @@ static enum mt_status gptq_take(struct checkpoint *from, const struct tensor *qw
     struct linear *l = checkpoint_add(from, qweight->name, length);
     const struct tensor *zeros = checkpoint_tensor(from, l->name, ".qzeros");
     struct scheme_of scheme;
-    enum mt_status status = scheme_gptq(from->quantization, &scheme);
+    enum mt_status status = scheme_gptq(from->quantization, l->name, &scheme);
     if (!status)
         status = take_scales(from, l, qweight);
     if (status)
         return status;
-    /* The width is what qzeros say: a config may have others for some layers. */
+    /* The width is what qzeros say, whatever the config does. */
     const int bits = zeros && zeros->rank == 2 && zeros->shape[1] == l->n / 4 ? 8 : 4, per = 32 / bits;
     l->k = (int)(qweight->shape[0] * per <= 1 << 24 ? qweight->shape[0] * per : 1 << 24);
     l->code = (struct field){.bits = bits, .word = 4, .row = 1, .column = (size_t)l->n};
@@ -57,8 +57,9 @@ static enum mt_status gptq_take(struct checkpoint *from, const struct tensor *qw
 /* ---- v1 or v2 ---- */
 
 struct stored_zeros {
-    int64_t count, low, high; /* in all; of the symmetric ones as v1 and as v2 store them */
-    int64_t count4, sum4;     /* of 4 bits */
+    int64_t count, low, high;  /* in all; of the symmetric ones as v1 and as v2 store them */
+    int64_t count4, sum4;      /* of 4 bits */
+    const struct linear *full; /* the first that has a 15 among those of 4 bits */
 };
 
 static void zeros_count(const struct linear *l, struct stored_zeros *out) {
@@ -72,21 +73,20 @@ static void zeros_count(const struct linear *l, struct stored_zeros *out) {
             out->high += row[g] == zero;
             out->count4 += zero == 8;
             out->sum4 += zero == 8 ? row[g] : 0;
+            if (zero == 8 && row[g] == 15 && !out->full)
+                out->full = l;
         }
     }
     free(row);
 }
 
-/* Zero points of weights that lie on both sides of 0 alike are 7.5 on average; v1 stores them less 1. What the config
- * says (0: nothing) counts, unless it also says that they are symmetric, and they are as the other version stores that:
- * some tools write v2 and call it v1. */
-static int version_by_values(struct checkpoint *from, int said) {
-    struct stored_zeros zeros = {0};
-    for (int i = 0; i < from->count; i++)
-        zeros_count(&from->linear[i], &zeros);
+/* Zero points of weights that lie on both sides of 0 alike are 7.5 on average; v1 stores them less 1, and stores no 15.
+ * What the config says (0: nothing) counts, unless it also says that they are symmetric, and they are as the other
+ * version stores that: some tools write v2 and call it v1. */
+static int version_by_values(struct checkpoint *from, int said, const struct stored_zeros *zeros) {
     const bool symmetric = json_is_true(json_object_get(from->quantization, "sym"));
-    const double mean = zeros.count4 ? (double)zeros.sum4 / (double)zeros.count4 : 0;
-    const int alike = zeros.high == zeros.count ? 2 : zeros.low == zeros.count ? 1 : 0;
+    const double mean = zeros->count4 ? (double)zeros->sum4 / (double)zeros->count4 : 0;
+    const int alike = zeros->high == zeros->count ? 2 : zeros->low == zeros->count ? 1 : 0;
     if (said && (!symmetric || !alike || alike == said))
         return said;
     if (alike) {
@@ -94,41 +94,53 @@ static int version_by_values(struct checkpoint *from, int said) {
                  said ? "the config says the other" : "the config does not say which", alike);
         return alike;
     }
-    const int version = mean >= 7 ? 2 : 1;
-    text_fit(from->note, sizeof from->note,
-             "the config does not say which; their mean is %.2f, and about %s is expected of v%d", mean,
-             version == 1 ? "6.5" : "7.5", version);
+    const int version = zeros->full || mean >= 7 ? 2 : 1;
+    if (zeros->full)
+        text_fit(from->note, sizeof from->note, "the config does not say which; some are 15, which v1 does not store");
+    else
+        text_fit(from->note, sizeof from->note,
+                 "the config does not say which; their mean is %.2f, and about %s is expected of v%d", mean,
+                 version == 1 ? "6.5" : "7.5", version);
     return version;
 }
 
-static int version_said(const json_t *config) {
+/* Newer tools say `format`. */
+static const char *format_said(const json_t *config) {
     const char *format = json_string_value(json_object_get(config, "checkpoint_format"));
-    return format && !strcmp(format, "gptq_v2") ? 2 : format && !strcmp(format, "gptq") ? 1 : 0;
+    return format ? format : json_string_value(json_object_get(config, "format"));
+}
+
+static enum mt_status take_version(struct checkpoint *from, int version) {
+    const char *format = format_said(from->quantization);
+    const int said = !format ? 0 : !strcmp(format, "gptq_v2") ? 2 : !strcmp(format, "gptq") ? 1 : -1;
+    struct stored_zeros zeros = {0};
+    if (said < 0)
+        return fail(MT_USAGE,
+                    "%s: quantization_config in config.json has the checkpoint_format %.40s, and mixtune reads gptq "
+                    "and gptq_v2",
+                    checkpoint_path(from), format);
+    for (int i = 0; i < from->count; i++)
+        zeros_count(&from->linear[i], &zeros);
+    from->gptq_version = version ? version : version_by_values(from, said, &zeros);
+    if (from->gptq_version == 1 && zeros.full)
+        return fail(MT_USAGE,
+                    "%s: qzeros of %.120s have a 15, which v1 of GPTQ's format does not store: it is read as 0 or as "
+                    "16; if they are those of v2, say --gptq-version 2",
+                    checkpoint_path(from), zeros.full->name);
+    for (int i = 0; i < from->count; i++)
+        from->linear[i].zero.offset = from->gptq_version == 1;
+    return MT_OK;
 }
 
 enum mt_status gptq_find(struct checkpoint *from, int version) {
     const struct folder *folder = &from->packed.folder;
-    const char *format = json_string_value(json_object_get(from->quantization, "checkpoint_format"));
     enum mt_status status = MT_OK;
-    if (format && !version_said(from->quantization))
-        return fail(
-            MT_USAGE,
-            "%s: quantization_config in config.json has the checkpoint_format %.40s, and mixtune reads gptq and "
-            "gptq_v2",
-            checkpoint_path(from), format);
     for (int i = 0; i < folder->count && !status; i++) {
         size_t length;
         if (checkpoint_suffix(folder->tensor[i], ".qweight", &length))
             status = gptq_take(from, folder->tensor[i], length);
     }
-    if (status || from->count == 0)
-        return status;
-    if (!version)
-        version = version_by_values(from, version_said(from->quantization));
-    for (int i = 0; i < from->count; i++)
-        from->linear[i].zero.offset = version == 1; /* stored less 1; 15 stands for 0 */
-    from->gptq_version = version;
-    return MT_OK;
+    return status || from->count == 0 ? status : take_version(from, version);
 }
 
 /* ---- AWQ ---- */

@@ -134,9 +134,37 @@ static enum mt_status take(const json_t *config, const char *bits, const char *g
                 what, out->bits, awq ? "" : " and 8");
 }
 
-enum mt_status scheme_gptq(const json_t *config, struct scheme_of *out) {
-    enum mt_status status = take(config, "bits", "group_size", "GPTQ", out);
-    out->asymmetric = json_is_false(json_object_get(config, "sym"));
+/* The rule of `dynamic` that means `name`: "+:PATTERN" or "PATTERN"; what "-:PATTERN" means is not quantised. */
+static enum mt_status rule_find(const json_t *config, const char *name, json_t **out) {
+    json_t *rules = json_object_get(config, "dynamic");
+    struct str target = {0};
+    enum mt_status status = MT_OK;
+    bool fits = false;
+    *out = NULL;
+    for (void *at = json_object_iter(rules); at && !fits && !status; at = json_object_iter_next(rules, at)) {
+        const char *pattern = json_object_iter_key(at);
+        if (!strncmp(pattern, "-:", 2))
+            continue;
+        str_clear(&target);
+        str_printf(&target, "re:%s", pattern + (strncmp(pattern, "+:", 2) ? 0 : 2));
+        status = scheme_target(target.data, name, &fits);
+        if (fits)
+            *out = json_object_iter_value(at);
+    }
+    str_release(&target);
+    return status;
+}
+
+enum mt_status scheme_gptq(json_t *config, const char *name, struct scheme_of *out) {
+    json_t *rule, *whole;
+    enum mt_status status = rule_find(config, name, &rule);
+    if (status)
+        return status;
+    whole = json_is_object(config) ? json_copy(config) : json_object();
+    json_object_update(whole, rule);
+    status = take(whole, "bits", "group_size", "GPTQ", out);
+    out->asymmetric = json_is_false(json_object_get(whole, "sym"));
+    json_decref(whole);
     return status;
 }
 

@@ -18,8 +18,10 @@ struct scheme_of {
  * fits nothing is said. */
 enum mt_status scheme_compressed(const json_t *config, const char *name, struct scheme_of *out);
 
-/* GPTQ and AWQ: of all layers. MT_USAGE likewise. Whether features are in another order is told by g_idx alone. */
-enum mt_status scheme_gptq(const json_t *config, struct scheme_of *out);
+/* GPTQ: of all layers, with what the first of `dynamic`'s patterns that fits `name` says otherwise. MT_USAGE likewise.
+ * Whether features are in another order is told by g_idx alone. */
+enum mt_status scheme_gptq(json_t *config, const char *name, struct scheme_of *out);
+/* AWQ: of all layers. */
 enum mt_status scheme_awq(const json_t *config, struct scheme_of *out);
 
 /* Whether `target` of a config means the layer `name`: the same name, or "re:" and a pattern of Python's re.match().

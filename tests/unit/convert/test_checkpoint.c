@@ -64,7 +64,7 @@ static int code_of(int n, int k, int levels) {
     return (n * 5 + k * 3 + k / 16) % levels;
 }
 static int zero_of(int n, int g) {
-    return (n * 3 + g * 7 + 1) % 16;
+    return 1 + (n * 3 + g * 7) % 15; /* GPTQ v1 stores no 0 */
 }
 static uint16_t scale_of(int n, int g) {
     return half_from_float(0.25f + (float)n / 64 + (float)g / 8);
@@ -164,6 +164,28 @@ static void pack_quantized(void **state) {
     }
 }
 
+/* Weights in floats of 8 bits beside integers are not left behind in silence. */
+static void other_types(void **state) {
+    (void)state;
+    static const uint8_t floats[N * K];
+    fill_packed(4);
+    const struct item items[] = {
+        {"a.q_proj.weight_packed", "I32", 2, {N, K / 8}, packed, N * K / 2},
+        {"a.q_proj.weight_scale", "F16", 2, {N, GROUPS}, scales, sizeof scales},
+        {"a.q_proj.weight_shape", "I64", 1, {2}, shape, sizeof shape},
+        {"a.k_proj.weight", "F8_E4M3", 2, {N, K}, floats, sizeof floats},
+        {"a.k_proj.weight_scale", "F16", 2, {N, GROUPS}, scales, sizeof scales},
+    };
+    write_checkpoint(items, 5, NULL);
+    assert_refused(&plain, "a.k_proj has weights of type F8_E4M3");
+    write_checkpoint(items + 3, 2, NULL);
+    assert_refused(&plain, "a.k_proj has weights of type F8_E4M3");
+    write_checkpoint(items, 3, NULL);
+    struct checkpoint from;
+    assert_int_equal(checkpoint_open(folder.data, &plain, &from), MT_OK);
+    checkpoint_close(&from);
+}
+
 /* Word [w][n] of GPTQ has inputs 8w .. 8w + 7 of feature n. */
 static void fill_gptq(int bits, int less) {
     const int per = 32 / bits;
@@ -249,6 +271,8 @@ static void gptq_version_by_values(void **state) {
     assert_true(noted);
     assert_int_equal(version_of(0x77777777, NULL, &second, &noted), 2);
     assert_false(noted);
+    assert_int_equal(version_of(0x66f66666, NULL, &plain, &noted), 2); /* v1 has no 15 */
+    assert_true(noted);
     /* v2 that calls itself v1: only where the zero points are said to be symmetric. */
     assert_int_equal(version_of(0x88888888, "{\"checkpoint_format\": \"gptq\", \"sym\": true}", &plain, &noted), 2);
     assert_true(noted);
@@ -269,6 +293,15 @@ static bool symmetric_as(const char *said) {
     const bool symmetric = from.linear[0].symmetric;
     checkpoint_close(&from);
     return symmetric;
+}
+
+static void gptq_v1_with_15(void **state) {
+    (void)state;
+    struct item items[4];
+    fill_gptq(4, 1);
+    zeros[1] |= 0xf0;
+    write_checkpoint(items, gptq_items(4, items), "{\"checkpoint_format\": \"gptq\", \"sym\": false}");
+    assert_refused(&plain, "as 0 or as 16");
 }
 
 /* Zero points that are all 8 are kept where the config calls the weights asymmetric. */
@@ -455,8 +488,10 @@ static void scales_that_fp16_has_not(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pack_quantized),
+        cmocka_unit_test(other_types),
         cmocka_unit_test(gptq_versions),
         cmocka_unit_test(gptq_version_by_values),
+        cmocka_unit_test(gptq_v1_with_15),
         cmocka_unit_test(symmetric_by_config),
         cmocka_unit_test(act_order),
         cmocka_unit_test(awq),

@@ -67,7 +67,7 @@ static void names_come_before_classes(void **state) {
 
 static enum mt_status gptq(const char *text, struct scheme_of *out) {
     json_t *config = json_loads(text, 0, NULL);
-    const enum mt_status status = scheme_gptq(config, out);
+    const enum mt_status status = scheme_gptq(config, "model.layers.0.mlp.down_proj", out);
     json_decref(config);
     return status;
 }
@@ -89,6 +89,15 @@ static void one_for_all(void **state) {
     assert_int_equal(s.group, 64);
     assert_true(s.asymmetric);
     assert_int_equal(gptq("{\"bits\": 3}", &s), MT_USAGE);
+    assert_int_equal(
+        gptq("{\"bits\": 4, \"group_size\": 128, \"sym\": true, \"dynamic\": {\"-:.*\": {},"
+             " \"+:.*up_proj\": {\"bits\": 3}, \"+:.*\\\\.down_proj$\": {\"group_size\": 64, \"sym\": false},"
+             " \".*down_proj\": {\"bits\": 2}}}",
+             &s),
+        MT_OK);
+    assert_int_equal(s.bits, 4);
+    assert_int_equal(s.group, 64);
+    assert_true(s.asymmetric);
     assert_int_equal(awq("{\"bits\": 4, \"group_size\": 128, \"version\": \"gemm\", \"zero_point\": true}", &s), MT_OK);
     assert_int_equal(s.group, 128);
     assert_int_equal(awq("{\"w_bit\": 4, \"q_group_size\": 64, \"version\": \"GEMM\"}", &s), MT_OK);
