@@ -70,7 +70,7 @@ there_and_back() { # format, names
     done
 }
 there_and_back pack-quantized targets-2 pq pq-sym pq-bf16 pq-8 targets gptq pq-wide
-there_and_back gptq targets-2 gptq gptq-8 gptq-channel pq-bf16 targets
+there_and_back gptq targets-2 pq gptq gptq-8 gptq-channel pq-bf16 targets
 compared same "${pairs[@]}"
 result 'packed layers into pack-quantized and gptq and back: the same bytes'
 
@@ -124,6 +124,12 @@ refused 'formats are mixtune, pack-quantized and gptq' pq --to awq
 refused '--gptq-version' gptq --gptq-version 3
 sentence 64 '--model DIR --out DIR' "$MIXTUNE" convert --model "$work/pq"
 sentence 64 'has files already' "$MIXTUNE" convert --model "$work/pq" --out "$work/gptq" --to gptq
+mkdir "$work/mine.part" && echo precious >"$work/mine.part/file"
+sentence 64 'mine.part has files already' "$MIXTUNE" convert --model "$work/pq" --out "$work/mine" --to gptq
+grep -q precious "$work/mine.part/file" || verdict+=' a file of somebody was removed; '
+rm "$work/mine.part/file" && touch "$work/mine.part/.mixtune" "$work/mine.part/model-00001-of-00002.safetensors"
+into pq mine --to gptq # what a killed run left
+[ "$(ls -A "$work/mine")" = "$(ls -A "$work/pq.gptq")" ] || verdict+=" other files in mine: $(ls -A "$work/mine"); "
 result 'what cannot be converted exactly is one sentence, and nothing is written'
 
 into bad-scales rounded --round-scales

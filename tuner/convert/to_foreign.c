@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MARKER ".mixtune" /* of an unfinished folder */
+
 enum { PIECE = 64 << 20, OUTSIDE = -1 };
 
 /* What one file gets: the linear layers and other tensors of a decoder layer, or those of none. */
@@ -35,6 +37,7 @@ struct writing_out {
     size_t capacity;
     struct str out, part; /* the folder, and its name until it is whole */
     int lock;
+    bool ours;                    /* `part` is */
     json_t *map;                  /* of the index */
     size_t total;                 /* bytes of all tensors */
     enum tensor_type *scale_type; /* of each linear layer */
@@ -182,30 +185,34 @@ static enum mt_status write_shard(struct writing_out *w, int index) {
 
 /* ---- the folder ---- */
 
+static bool is_entry(const struct dirent *entry) {
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
 static void empty_folder(const char *path) {
     DIR *folder = opendir(path);
     const struct dirent *entry;
     while (folder && (entry = readdir(folder)) != NULL)
-        unlinkat(dirfd(folder), entry->d_name, 0);
+        if (is_entry(entry))
+            unlinkat(dirfd(folder), entry->d_name, 0);
     if (folder)
         closedir(folder);
 }
 
-/* OUT must not be there, or be empty. */
-static enum mt_status check_out(const struct writing_out *w) {
-    DIR *folder = opendir(w->out.data);
+/* MT_USAGE if the folder has files; there need be none. */
+static enum mt_status check_empty(const char *path) {
+    DIR *folder = opendir(path);
     const struct dirent *entry;
     bool empty = true;
     if (!folder)
-        return errno == ENOENT ? MT_OK : file_fail("write", w->out.data);
-    while ((entry = readdir(folder)) != NULL)
-        empty = empty && (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."));
+        return errno == ENOENT ? MT_OK : file_fail("write", path);
+    while (empty && (entry = readdir(folder)) != NULL)
+        empty = !is_entry(entry);
     closedir(folder);
-    return empty ? MT_OK
-                 : fail(MT_USAGE, "%s has files already; remove it, or name another folder with --out", w->out.data);
+    return empty ? MT_OK : fail(MT_USAGE, "%s has files already; remove it, or name another folder with --out", path);
 }
 
-/* The unfinished folder is one process's alone; what a killed one left in it goes. */
+/* The unfinished folder is one process's alone. What a killed one left in it goes; its marker says that it is that. */
 static enum mt_status take_part(struct writing_out *w) {
     enum mt_status status = folder_make(w->part.data);
     if (status)
@@ -216,7 +223,14 @@ static enum mt_status take_part(struct writing_out *w) {
     if (flock(w->lock, LOCK_EX | LOCK_NB) != 0)
         return fail(MT_FAILURE, "another process is writing to %s; wait until it ends, or name another folder",
                     w->part.data);
+    if (faccessat(w->lock, MARKER, F_OK, 0) != 0 && (status = check_empty(w->part.data)) != MT_OK)
+        return status;
     empty_folder(w->part.data);
+    const int marker = openat(w->lock, MARKER, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (marker < 0)
+        return file_fail("write", w->part.data);
+    close(marker);
+    w->ours = true;
     return MT_OK;
 }
 
@@ -243,9 +257,7 @@ static enum mt_status write_small_files(const struct writing_out *w) {
 
 static enum mt_status write_all(struct writing_out *w) {
     enum mt_status status = take_part(w);
-    if (status)
-        return status;
-    progress_init(&w->progress, "convert", w->from->count, w->progress.quiet);
+    progress_init(&w->progress, "convert", w->from->count, w->progress.quiet || status);
     for (int i = 0; i < w->count && !status; i++)
         status = write_shard(w, i);
     progress_release(&w->progress);
@@ -254,11 +266,12 @@ static enum mt_status write_all(struct writing_out *w) {
     if (!status && rename(w->part.data, w->out.data) != 0)
         status = file_fail("rename the finished folder to", w->out.data);
     if (!status) {
+        unlinkat(w->lock, MARKER, 0);
         file_flush_folder(w->out.data);
-        return MT_OK;
+    } else if (w->ours) {
+        empty_folder(w->part.data);
+        rmdir(w->part.data);
     }
-    empty_folder(w->part.data);
-    rmdir(w->part.data);
     return status;
 }
 
@@ -287,7 +300,7 @@ enum mt_status convert_to_foreign(struct checkpoint *from, const char *out, enum
     str_printf(&w.part, "%s.part", w.out.data);
     enum mt_status status = foreign_check(from, w.format);
     if (!status)
-        status = check_out(&w);
+        status = check_empty(w.out.data);
     plan_shards(&w);
     if (!status) {
         take_scale_types(&w);
