@@ -149,7 +149,7 @@ static const struct linear *owner_of(const struct checkpoint *from, const struct
     str_append_bytes(&name, tensor->name, dot ? (size_t)(dot - tensor->name) : 0);
     const struct linear key = {.name = name.data};
     const struct linear *found =
-        name.length ? bsearch(&key, from->linear, (size_t)from->count, sizeof key, by_name) : NULL;
+        name.length && from->count ? bsearch(&key, from->linear, (size_t)from->count, sizeof key, by_name) : NULL;
     str_release(&name);
     return found;
 }
