@@ -154,14 +154,26 @@ static const struct linear *owner_of(const struct checkpoint *from, const struct
     return found;
 }
 
-static bool in_packed_layer(const struct checkpoint *from, const struct tensor *tensor) {
+static int by_address(const void *a, const void *b) {
+    const struct tensor *const *x = a, *const *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* All tensors of packed layers, by address. Owned by the caller. */
+static const struct tensor **packed_tensors(const struct checkpoint *from, size_t *count) {
+    const size_t each = 2 * PACKED_KINDS + 1;
+    const struct tensor **all = xcalloc((size_t)from->packed.count * each + 1, sizeof(struct tensor *));
+    *count = 0;
     for (int i = 0; i < from->packed.count; i++) {
         const struct packed_layer *layer = &from->packed.layer[i];
-        const size_t length = strlen(layer->name);
-        if (!strncmp(tensor->name, layer->name, length) && tensor->name[length] == '.')
-            return true;
+        for (int j = 0; j < 2 * PACKED_KINDS; j++)
+            if (layer->tensor[j / PACKED_KINDS][j % PACKED_KINDS])
+                all[(*count)++] = layer->tensor[j / PACKED_KINDS][j % PACKED_KINDS];
+        if (layer->bias)
+            all[(*count)++] = layer->bias;
     }
-    return false;
+    qsort((void *)all, *count, sizeof *all, by_address);
+    return all;
 }
 
 static const char *weight_type(const struct checkpoint *from, const struct tensor *scale, size_t length) {
@@ -185,18 +197,22 @@ static enum mt_status check_carried(const struct checkpoint *from) {
 
 static void find_carried(struct checkpoint *from) {
     const struct folder *folder = &from->packed.folder;
+    size_t count;
+    const struct tensor **packed = packed_tensors(from, &count);
     free((void *)from->carried);
     from->carried_count = from->dropped = 0;
     from->carried = xcalloc((size_t)folder->count + 1, sizeof(struct tensor *));
     for (int i = 0; i < folder->count; i++) {
         const struct tensor *t = folder->tensor[i];
-        if (from->format == FORMAT_PACKED ? in_packed_layer(from, t) || !strncmp(t->name, "pad.", 4)
-                                          : owner_of(from, t) != NULL) {
+        const bool filler = from->format == FORMAT_PACKED && !strncmp(t->name, "pad.", 4);
+        if (from->format == FORMAT_PACKED
+                ? bsearch(&t, (void *)packed, count, sizeof(struct tensor *), by_address) != NULL
+                : owner_of(from, t) != NULL)
             from->dropped += strstr(t->name, ".input_") || strstr(t->name, ".output_");
-            continue;
-        }
-        from->carried[from->carried_count++] = t;
+        else if (!filler)
+            from->carried[from->carried_count++] = t;
     }
+    free((void *)packed);
 }
 
 /* ---- checks ---- */
