@@ -53,7 +53,7 @@ struct shape {
 };
 struct work_options {
     const char *model;      /* name or path, NULL */
-    const char *checkpoint; /* folder of a packed checkpoint, NULL (plan/checkpoint.h) */
+    const char *checkpoint; /* folder of a packed checkpoint, NULL (plan/packed_model.h) */
     const char *layers;     /* "qkv,o", NULL for all */
     int tp;                 /* 0: not told, which is 1 */
     struct shape shape[MAX_SHAPES];

@@ -24,7 +24,7 @@ void split_list_release(struct split_list *list);
 struct split_line {
     char layer[32];
     struct split split;
-    int number; /* of the line in the file; 0: of no file, but of a checkpoint (tuner/plan/checkpoint.h) */
+    int number; /* of the line in the file; 0: of no file, but of a checkpoint (tuner/plan/packed_model.h) */
 };
 struct split_table {
     struct str path;

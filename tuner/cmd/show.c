@@ -2,7 +2,7 @@
  * failed, or what a smaller sweep would have cost. */
 #include "cmd.h"
 #include "runtime/base/log.h"
-#include "tuner/plan/checkpoint.h"
+#include "tuner/plan/packed_model.h"
 #include "tuner/report/files.h"
 #include "tuner/report/query.h"
 #include "tuner/report/regret.h"
@@ -166,16 +166,16 @@ static enum mt_status print_regret_of(struct store *store, const struct show *o,
 
 static enum mt_status print_regret(struct store *store, const struct show *o) {
     struct split_table table = {0};
-    struct checkpoint checkpoint = {0};
+    struct packed_model checkpoint = {0};
     enum mt_status status = MT_OK;
     if (o->splits)
         status = split_table_read(o->splits, &table);
     else if (o->checkpoint)
-        status = checkpoint_read(o->checkpoint, &checkpoint);
+        status = packed_model_read(o->checkpoint, &checkpoint);
     if (!status)
         status = print_regret_of(store, o, o->splits ? &table : o->checkpoint ? &checkpoint.table : NULL);
     split_table_release(&table);
-    checkpoint_release(&checkpoint);
+    packed_model_release(&checkpoint);
     return status;
 }
 

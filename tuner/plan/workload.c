@@ -1,5 +1,5 @@
 #include "workload.h"
-#include "checkpoint.h"
+#include "packed_model.h"
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
@@ -313,10 +313,10 @@ static enum mt_status check_alone(const struct work_options *o) {
 
 /* As if the command line said what the checkpoint does. */
 static enum mt_status add_checkpoint(struct workload *w, const struct work_options *o) {
-    struct checkpoint checkpoint = {0};
+    struct packed_model checkpoint = {0};
     enum mt_status status = check_alone(o);
     if (!status)
-        status = checkpoint_read(o->checkpoint, &checkpoint);
+        status = packed_model_read(o->checkpoint, &checkpoint);
     if (!status) {
         struct work_options told = *o;
         told.tp = checkpoint.tp;
@@ -329,7 +329,7 @@ static enum mt_status add_checkpoint(struct workload *w, const struct work_optio
                                             .layer_count = checkpoint.layer_count,
                                             .m = tokens_of(o)});
     }
-    checkpoint_release(&checkpoint);
+    packed_model_release(&checkpoint);
     return status;
 }
 

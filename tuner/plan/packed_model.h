@@ -1,12 +1,12 @@
 /* What a packed checkpoint (docs/packed.md) says of the work: its layers, and the splits that they have. */
-#ifndef MT_CHECKPOINT_H
-#define MT_CHECKPOINT_H
+#ifndef MT_PACKED_MODEL_H
+#define MT_PACKED_MODEL_H
 
 #include "model.h"
 #include "tuner/splits.h"
 #include <stdbool.h>
 
-struct checkpoint {
+struct packed_model {
     char model[MODEL_NAME];
     int tp, group; /* of all layers */
     bool symmetric;
@@ -19,7 +19,7 @@ struct checkpoint {
 /* A folder of one rank. The model is called as the index says, else as the folder. Layers of one short name whose shape
  * is not that of the first of them are called NxK, as bare shapes are. MT_USAGE if there is no packed checkpoint at
  * `path`, its layers differ in group, zero points or ranks, or a name is too long; MT_FAILURE if it is damaged. */
-enum mt_status checkpoint_read(const char *path, struct checkpoint *out);
-void checkpoint_release(struct checkpoint *checkpoint);
+enum mt_status packed_model_read(const char *path, struct packed_model *out);
+void packed_model_release(struct packed_model *checkpoint);
 
 #endif

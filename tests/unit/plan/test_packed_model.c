@@ -1,6 +1,6 @@
 /* What a packed checkpoint gives a sweep to do. */
 #include "tests/unit/checkpoint/make_packed.h"
-#include "tuner/plan/checkpoint.h"
+#include "tuner/plan/packed_model.h"
 #include "tuner/plan/workload.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -119,23 +119,23 @@ static void what_a_checkpoint_says_itself(void **state) {
 /* Without a name in the index the folder's; a folder that is none; layers that one sweep cannot take together. */
 static void names_and_kinds(void **state) {
     (void)state;
-    struct checkpoint c;
+    struct packed_model c;
     struct made_layer other = layers[4];
     make_packed_index(folder.data, files, 2, NULL);
-    assert_int_equal(checkpoint_read(folder.data, &c), MT_OK);
+    assert_int_equal(packed_model_read(folder.data, &c), MT_OK);
     assert_string_equal(c.model, "tiny-p10");
-    checkpoint_release(&c);
+    packed_model_release(&c);
     make_packed_index(folder.data, files, 2,
                       "a name of more than sixty-three characters, which the database has no room for");
-    assert_int_equal(checkpoint_read(folder.data, &c), MT_USAGE);
+    assert_int_equal(packed_model_read(folder.data, &c), MT_USAGE);
     assert_non_null(strstr(fail_message(), "more than 63"));
     make_packed_index(folder.data, files, 2, "tiny");
 
     char outer[400];
     snprintf(outer, sizeof outer, "%.*s", (int)(strrchr(folder.data, '/') - folder.data), folder.data);
-    assert_int_equal(checkpoint_read(outer, &c), MT_USAGE);
+    assert_int_equal(packed_model_read(outer, &c), MT_USAGE);
     assert_non_null(strstr(fail_message(), "/tiny-p10"));
-    assert_int_equal(checkpoint_read("/nowhere", &c), MT_USAGE);
+    assert_int_equal(packed_model_read("/nowhere", &c), MT_USAGE);
 
     const struct made_layer kinds[] = {
         {"model.layers.2", "qkv", 40, 200, 5, 128, true, TENSOR_OTHER, 2, 0},
@@ -147,14 +147,14 @@ static void names_and_kinds(void **state) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         make_packed_file(in_folder(files[1]), &kinds[i], 1, 100);
         make_packed_index(folder.data, files, 2, "tiny");
-        assert_int_equal(checkpoint_read(folder.data, &c), MT_USAGE);
+        assert_int_equal(packed_model_read(folder.data, &c), MT_USAGE);
         assert_non_null(
             strstr(fail_message(), i < 3 ? "a sweep takes layers of one kind" : "has a comma or more than 31"));
     }
     make_packed_file(in_folder(files[1]), &other, 1, 100);
     make_packed_index(folder.data, files, 2, "tiny");
-    assert_int_equal(checkpoint_read(folder.data, &c), MT_OK);
-    checkpoint_release(&c);
+    assert_int_equal(packed_model_read(folder.data, &c), MT_OK);
+    packed_model_release(&c);
 }
 
 int main(void) {

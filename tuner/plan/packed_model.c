@@ -1,4 +1,4 @@
-#include "checkpoint.h"
+#include "packed_model.h"
 #include "runtime/base/array.h"
 #include "runtime/checkpoint/packed.h"
 #include <errno.h>
@@ -27,14 +27,14 @@ static enum mt_status take_model(const struct folder *folder, char out[MODEL_NAM
 }
 
 /* "qkv", or NxK where that is the name of another shape. */
-static void call_layer(const struct checkpoint *c, const struct packed_layer *layer, char name[32]) {
+static void call_layer(const struct packed_model *c, const struct packed_layer *layer, char name[32]) {
     snprintf(name, 32, "%s", layer->layer);
     for (int i = 0; i < c->layer_count; i++)
         if (!strcmp(c->layer[i].name, name) && (c->layer[i].n != layer->n || c->layer[i].k != layer->k))
             snprintf(name, 32, "%dx%d", layer->n, layer->k);
 }
 
-static void add_layer(struct checkpoint *c, const struct packed_layer *layer, const char *name) {
+static void add_layer(struct packed_model *c, const struct packed_layer *layer, const char *name) {
     for (int i = 0; i < c->layer_count; i++)
         if (!strcmp(c->layer[i].name, name))
             return;
@@ -42,7 +42,7 @@ static void add_layer(struct checkpoint *c, const struct packed_layer *layer, co
     c->layer[c->layer_count++] = (struct model_layer){xstrdup(name), layer->n, layer->k};
 }
 
-static enum mt_status take_layer(struct checkpoint *c, const struct packed_folder *packed,
+static enum mt_status take_layer(struct packed_model *c, const struct packed_folder *packed,
                                  const struct packed_layer *layer) {
     struct split_line line = {.split = {layer->rows8, 1}};
     const struct packed_layer *first = &packed->layer[0];
@@ -61,9 +61,9 @@ static enum mt_status take_layer(struct checkpoint *c, const struct packed_folde
     return MT_OK;
 }
 
-enum mt_status checkpoint_read(const char *path, struct checkpoint *out) {
+enum mt_status packed_model_read(const char *path, struct packed_model *out) {
     struct packed_folder packed;
-    *out = (struct checkpoint){0};
+    *out = (struct packed_model){0};
     enum mt_status status = packed_open(path, &packed);
     if (status)
         return status;
@@ -76,14 +76,14 @@ enum mt_status checkpoint_read(const char *path, struct checkpoint *out) {
         status = take_layer(out, &packed, &packed.layer[i]);
     packed_close(&packed);
     if (status)
-        checkpoint_release(out);
+        packed_model_release(out);
     return status;
 }
 
-void checkpoint_release(struct checkpoint *c) {
+void packed_model_release(struct packed_model *c) {
     for (int i = 0; i < c->layer_count; i++)
         free((char *)(uintptr_t)c->layer[i].name);
     free(c->layer);
     split_table_release(&c->table);
-    *c = (struct checkpoint){0};
+    *c = (struct packed_model){0};
 }
