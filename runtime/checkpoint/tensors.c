@@ -247,6 +247,14 @@ void tensor_floats(const struct tensor *tensor, size_t first, size_t count, floa
     }
 }
 
+const float *tensor_view(const struct tensor *tensor, size_t first, size_t count, float *buffer) {
+    const uint8_t *from = tensor->data + first * sizeof *buffer;
+    if (tensor->type == TENSOR_F32 && (uintptr_t)from % sizeof *buffer == 0)
+        return (const float *)(const void *)from;
+    tensor_floats(tensor, first, count, buffer);
+    return buffer;
+}
+
 void tensor_drop(const struct tensor *tensor) {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)tensor->data,
                     first = (begin + page - 1) / page * page, end = (begin + tensor->bytes) / page * page;

@@ -62,6 +62,8 @@ const char *tensor_file_key(const struct tensor_file *file, const char *key);
 
 /* Elements `first` .. first + count - 1 of an F32, F16 or BF16 tensor as floats. */
 void tensor_floats(const struct tensor *tensor, size_t first, size_t count, float *out);
+/* The same without a copy where they can be read in the map; else they are in `buffer` [count]. */
+const float *tensor_view(const struct tensor *tensor, size_t first, size_t count, float *buffer);
 /* The bytes of a tensor have been used: the map gives their memory back. They can still be read, from the file. */
 void tensor_drop(const struct tensor *tensor);
 

@@ -42,7 +42,8 @@ void fill_largest(const double *error, int n, int rows8, uint8_t *is8) {
         lacking -= is8[i] != 0;
         loss[i] = (struct loss){i, is8[i] ? -1 : error[i]};
     }
-    qsort(loss, (size_t)n, sizeof *loss, by_error);
+    if (lacking > 0)
+        qsort(loss, (size_t)n, sizeof *loss, by_error);
     for (int i = 0; i < lacking; i++)
         is8[loss[i].feature] = 1;
     free(loss);

@@ -118,8 +118,8 @@ static void rows_round(void *context, int begin, int end) {
     for (int i = r->first + begin; i < r->first + end; i++) {
         int row;
         const struct tensor *t = row_source(r, i, &row);
-        tensor_floats(t, (size_t)row * (size_t)t->shape[1] + (size_t)r->cut->first_k, (size_t)r->cut->k, buffer);
-        const int bad = quant_rows_take(r->rows, i, buffer);
+        const size_t first = (size_t)row * (size_t)t->shape[1] + (size_t)r->cut->first_k;
+        const int bad = quant_rows_take(r->rows, i, tensor_view(t, first, (size_t)r->cut->k, buffer));
         if (bad >= 0)
             note_bad(r, (long)i * r->cut->k + bad);
     }

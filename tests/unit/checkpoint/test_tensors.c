@@ -127,6 +127,32 @@ static void good_headers(void **state) {
     tensor_file_close(&file);
 }
 
+/* Floats are read in the map where they are aligned, whatever comes before them; anything else is copied. */
+static void views(void **state) {
+    struct tensor_file file;
+    struct str header = {0};
+    float buffer[2], want[2];
+    (void)state;
+    str_append(&header, "{\"f\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]},"
+                        "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[12,14]},"
+                        "\"g\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[14,22]},"
+                        "\"h\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[22,26]}}");
+    while (header.length % sizeof(float))
+        str_append(&header, " ");
+    write_file("a.safetensors", header.data, 26);
+    str_release(&header);
+    made(tensor_file_open(in_folder("a.safetensors"), &file));
+    const struct tensor *const tensor[] = {&file.tensor[0], &file.tensor[2], &file.tensor[3]};
+    for (int i = 0; i < 3; i++) {
+        const size_t first = i == 0, count = i == 2 ? 1 : 2;
+        const float *view = tensor_view(tensor[i], first, count, buffer);
+        tensor_floats(tensor[i], first, count, want);
+        assert_memory_equal(view, want, count * sizeof *want);
+        assert_int_equal(view != buffer, i == 0);
+    }
+    tensor_file_close(&file);
+}
+
 #define TENSOR(name, type, shape, offsets)                                                                             \
     "\"" name "\":{\"dtype\":" type ",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 static const struct {
@@ -468,6 +494,7 @@ static void a_disk_that_is_too_small(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(good_headers, each_begins),
+        cmocka_unit_test_setup(views, each_begins),
         cmocka_unit_test_setup(lies_of_headers, each_begins),
         cmocka_unit_test_setup(deep_headers, each_begins),
         cmocka_unit_test_setup(lengths_of_headers, each_begins),
