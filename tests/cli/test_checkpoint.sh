@@ -3,6 +3,7 @@
 # shellcheck source=tests/cli/cases.sh
 set -u
 . tests/cli/cases.sh
+. tests/model/python.sh
 pack=$BUILD/tests/cli/pack_model
 
 # sweep SPACE FOLDER OPTIONS...: the layers at 1 and 16 tokens into $db.
@@ -27,6 +28,29 @@ YAML
 run 0 "$pack" "$TMPDIR/p10" p10
 run 0 "$pack" "$TMPDIR/symmetric" symmetric
 result 'two checkpoints, with zero points and without'
+
+# The whole way: floats, quantised, tuned and served.
+floats() { # name, options of quantize
+    run 0 "$MIXTUNE" quantize -q --model "$TMPDIR/floats" --out "$TMPDIR/$1" --salience "$TMPDIR/salience" "${@:2}"
+}
+serve_floats() { # name, space, options of the sweep
+    db=$TMPDIR/$1.db
+    sweep "$2" "$1" -q "${@:3}"
+    run 0 "$MIXTUNE" export -q --db "$db" --out "$TMPDIR/$1.mixtune"
+    run 0 "$BUILD/example/serve" "$TMPDIR/$1.mixtune" "$TMPDIR/$1" 16
+    [ "$(grep -c ' good ' "$TMPDIR/out")" = 8 ] || verdict+=" $(grep -c ' good ' "$TMPDIR/out") layers are good; "
+    expect '[.] 0 wrong' out
+}
+if [ -z "$PYTHON" ]; then
+    skip 'from floats to served layers' 'no python3 with NumPy'
+else
+    run 0 "$PYTHON" tests/model/tiny.py "$TMPDIR/floats" --bias --salience "$TMPDIR/salience"
+    floats zeros --scheme p20
+    floats symm --scheme p30-sym --group 64 --fill 16
+    MIXTUNE_DEVICE=soft:a100-sxm-80g serve_floats zeros a100
+    MIXTUNE_DEVICE=soft:h100-sxm serve_floats symm h100 --dtype bf16 --points 1
+    result 'from floats to served layers, on both devices'
+fi
 
 export MIXTUNE_DEVICE=soft:a100-sxm-80g
 db=$TMPDIR/a100.db
