@@ -187,6 +187,11 @@ refused 64 'with and without zero points' plain new --scheme p0,p10-sym --unifor
 refused 64 'p10 is there twice' plain new --scheme p10,p10 --uniform
 refused 64 '--tp 4 cannot cut the 6 heads of model.layers.0.self_attn.q_proj' plain new --tp 4
 refused 64 'there is no folder' nothing new
+refused 64 'is a file; --model takes the folder' plain/model.safetensors new
+cp -r "$work/plain" "$work/bell"$'\a'
+refused 64 'no UTF-8 text without control characters' "bell"$'\a' new
+"$PYTHON" tests/model/foreign.py "$work/plain" "$work/gptq" --format gptq --group 64 || verdict+=" no checkpoint of GPTQ; "
+refused 64 'gptq is quantised already|mixtune convert' gptq new
 refused 64 '--group: 100 is not one of 64, 128, 256' plain new --group 100
 refused 64 '--rest' plain new --rest lose
 sentence 64 '--model DIR' "$MIXTUNE" quantize --out "$work/new"

@@ -1,10 +1,12 @@
 #include "model.h"
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
+#include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Reads a positive whole number. `fallback` >= 1 stands in for an absent (or null) field; 0: the field must be
@@ -43,23 +45,57 @@ static enum mt_status read_fields(const json_t *root, const char *path, struct m
     return MT_OK;
 }
 
+/* The part of `path` [length] behind its last slash; `length` becomes that of what is before the slash. */
+static const char *take_part(const char *path, size_t *length, size_t *part) {
+    size_t begin = *length;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    *part = *length - begin;
+    *length = begin > 0 ? begin - 1 : 0;
+    return path + begin;
+}
+
+/* The name of a folder [length]. In the cache of Hugging Face it is models--ORG--NAME/snapshots/HASH. */
+static const char *folder_name(const char *path, size_t length, size_t *out) {
+    static const char cached[] = "models--";
+    size_t snapshots, repository;
+    const char *name = take_part(path, &length, out), *above = take_part(path, &length, &snapshots),
+               *model = take_part(path, &length, &repository);
+    if (snapshots != strlen("snapshots") || strncmp(above, "snapshots", snapshots) != 0 || repository < sizeof cached ||
+        strncmp(model, cached, strlen(cached)) != 0)
+        return name;
+    const char *begin = model + repository;
+    while (begin[-1] != '-' || begin[-2] != '-')
+        begin--;
+    *out = (size_t)(model + repository - begin);
+    return begin;
+}
+
 enum mt_status model_name_of(const char *path, char out[MODEL_NAME]) {
-    const char *slash = strrchr(path, '/');
-    const char *base = slash ? slash + 1 : path;
-    size_t length = strlen(base);
-    if (!strcmp(base, "config.json") && slash && slash > path) {
-        const char *end = slash;
-        for (base = end; base > path && base[-1] != '/'; base--)
-            ;
-        length = (size_t)(end - base);
-    } else if (length > 5 && !strcmp(base + length - 5, ".json")) {
+    size_t before = strlen(path), length;
+    const char *base = take_part(path, &before, &length);
+    const bool is_folder = !strcmp(base, "config.json") && before > 0;
+    if (is_folder)
+        base = folder_name(path, before, &length);
+    else if (length > 5 && !strcmp(base + length - 5, ".json"))
         length -= 5;
-    }
     if (length >= MODEL_NAME)
         return fail(MT_USAGE, "%s: the model's name has %zu characters and can have %d: give the %s a shorter one",
-                    path, length, MODEL_NAME - 1, base + length == slash ? "folder" : "file");
+                    path, length, MODEL_NAME - 1, is_folder ? "folder" : "file");
     snprintf(out, MODEL_NAME, "%.*s", (int)length, base);
     return MT_OK;
+}
+
+enum mt_status model_folder_name(const char *folder, char out[MODEL_NAME]) {
+    char *whole = realpath(folder, NULL);
+    struct str file = {0};
+    if (!whole)
+        return fail(MT_FAILURE, "cannot find the folder %s: %s", folder, strerror(errno));
+    str_printf(&file, "%s/config.json", whole);
+    const enum mt_status status = model_name_of(file.data, out);
+    str_release(&file);
+    free(whole);
+    return status;
 }
 
 enum mt_status model_read(const char *name, struct model *out) {

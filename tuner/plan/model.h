@@ -29,8 +29,10 @@ enum mt_status model_read(const char *name, struct model *out);
  * MT_USAGE when the model cannot be split so. */
 enum mt_status model_layers(const struct model *model, int tp, struct model_layer out[MODEL_LAYERS]);
 
-/* The name of the model whose file is at `path`: the file's without its ending; of DIR/config.json that of DIR. MT_USAGE
- * if it is too long. */
+/* The name of the model whose file is at `path`: the file's without its ending; of DIR/config.json that of DIR, and NAME
+ * where DIR is models--ORG--NAME/snapshots/HASH, as in the cache of Hugging Face. MT_USAGE if it is too long. */
 enum mt_status model_name_of(const char *path, char out[MODEL_NAME]);
+/* The same of a model's folder, however it is called here. MT_FAILURE if it is not there. */
+enum mt_status model_folder_name(const char *folder, char out[MODEL_NAME]);
 
 #endif

@@ -1,7 +1,6 @@
 #include "packed_model.h"
 #include "runtime/base/array.h"
 #include "runtime/checkpoint/packed.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +14,7 @@ static enum mt_status take_model(const struct folder *folder, char out[MODEL_NAM
         snprintf(out, MODEL_NAME, "%s", told);
         return MT_OK;
     }
-    char *whole = realpath(folder->path.data, NULL);
-    if (!whole)
-        return fail(MT_FAILURE, "cannot find the folder %s: %s", folder->path.data, strerror(errno));
-    struct str file = {0};
-    str_printf(&file, "%s/config.json", whole);
-    enum mt_status status = model_name_of(file.data, out);
-    str_release(&file);
-    free(whole);
-    return status;
+    return model_folder_name(folder->path.data, out);
 }
 
 /* "qkv", or NxK where that is the name of another shape. */

@@ -5,6 +5,7 @@
 #include "runtime/base/str.h"
 #include "runtime/layer/pack.h"
 #include "tuner/options.h"
+#include "tuner/plan/model.h"
 #include "tuner/progress.h"
 #include <dirent.h>
 #include <errno.h>
@@ -29,7 +30,7 @@ enum { LARGEST_COPY = 128 << 20, PIECE = 64 << 20 };
 struct output {
     const struct output_plan *plan;
     struct str path, marker, name;
-    char key[33];
+    char key[33], model[MODEL_NAME];
     int lock;
     struct tensor_writer *writer; /* of the open file */
     int open;                     /* its decoder layer */
@@ -227,6 +228,18 @@ static enum mt_status check_source(const struct output *output) {
     return MT_OK;
 }
 
+/* The model is called as its folder; the index is a text of JSON, in which that name must have a place. */
+static enum mt_status take_model(struct output *output) {
+    const char *folder = output->plan->source->path.data;
+    const enum mt_status status = model_folder_name(folder, output->model);
+    json_t *text = json_string(output->model);
+    const bool good = text && tensor_name_plain(output->model);
+    json_decref(text);
+    if (status || good)
+        return status;
+    return fail(MT_USAGE, "the name of the model's folder is no UTF-8 text without control characters; rename it");
+}
+
 enum mt_status output_open(const struct output_plan *plan, struct output **out) {
     struct output *output = xcalloc(1, sizeof *output);
     output->plan = plan;
@@ -235,7 +248,9 @@ enum mt_status output_open(const struct output_plan *plan, struct output **out) 
     str_printf(&output->marker, "%s/" MARKER, plan->path);
     /* Beyond a limit on the size of files, writing fails with EFBIG and a sentence. */
     signal(SIGXFSZ, SIG_IGN);
-    enum mt_status status = folder_make(plan->path);
+    enum mt_status status = take_model(output);
+    if (!status)
+        status = folder_make(plan->path);
     if (!status)
         status = check_source(output);
     if (!status)
@@ -416,12 +431,9 @@ static json_t *index_metadata(const struct output *output) {
     snprintf(group, sizeof group, "%d", plan->group);
     snprintf(tp, sizeof tp, "%d", plan->tp);
     snprintf(rank, sizeof rank, "%d", plan->rank);
-    char *resolved = realpath(plan->source->path.data, NULL);
-    json_t *root =
-        json_pack("{ss ss ss sI ss ss ss ss ss}", "format", PACKED_FORMAT, "version", PACKED_VERSION, "layout", layout,
-                  "total_size", (json_int_t)(output->layer_bytes + output->rest_bytes), "model",
-                  resolved ? base_name(resolved) : "", "scheme", plan->scheme, "group", group, "tp", tp, "rank", rank);
-    free(resolved);
+    json_t *root = json_pack("{ss ss ss sI ss ss ss ss ss}", "format", PACKED_FORMAT, "version", PACKED_VERSION,
+                             "layout", layout, "total_size", (json_int_t)(output->layer_bytes + output->rest_bytes),
+                             "model", output->model, "scheme", plan->scheme, "group", group, "tp", tp, "rank", rank);
     return root;
 }
 

@@ -4,6 +4,7 @@
 #include "runtime/checkpoint/packed.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define WEIGHT ".weight"
 
@@ -135,9 +136,27 @@ static void tell_unknown(const struct source *s) {
                  example[0], count > 1 ? ", " : "", count > 1 ? example[1] : "", count > 2 ? " …" : "");
 }
 
+/* One file may be a part of the model alone, and nobody would notice. */
+static enum mt_status open_folder(const char *path, struct source *out) {
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISDIR(info.st_mode))
+        return fail(MT_USAGE, "%s is a file; --model takes the folder of the model", path);
+    return folder_open(path, &out->folder);
+}
+
+/* Nothing is known by its name: perhaps because it was quantised before, into tensors of other names. */
+static enum mt_status tell_nothing(const struct source *source, const char *path, enum mt_status status) {
+    for (int i = 0; i < source->folder.count; i++) {
+        const char *end = strrchr(source->folder.tensor[i]->name, '.');
+        if (end && (!strcmp(end, ".qweight") || !strcmp(end, ".weight_packed")))
+            return fail(MT_USAGE, "%s is quantised already; `mixtune convert` takes such a checkpoint", path);
+    }
+    return fail_context(status, "%s", path);
+}
+
 enum mt_status source_open(const char *path, struct source *out) {
     *out = (struct source){0};
-    enum mt_status status = folder_open(path, &out->folder);
+    enum mt_status status = open_folder(path, out);
     if (status)
         return status;
     const char *format = folder_text(&out->folder, "format");
@@ -145,7 +164,7 @@ enum mt_status source_open(const char *path, struct source *out) {
         status = fail(MT_USAGE, "%s is packed already; --model takes the model that it was made of", path);
     list_modules(out);
     if (!status && (status = modules_find(out->module, out->module_count, &out->modules)))
-        status = fail_context(status, "%s", path);
+        status = tell_nothing(out, path, status);
     if (!status)
         status = check_layers(out);
     if (status) {

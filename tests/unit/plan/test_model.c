@@ -69,6 +69,30 @@ static void test_every_shipped_model_is_expected(void **state) {
     globfree(&files);
 }
 
+static void test_names(void **state) {
+    (void)state;
+    static const char *const names[][2] = {
+        {"llama.json", "llama"},
+        {"a/b/llama.json", "llama"},
+        {"llama", "llama"},
+        {"config.json", "config"},
+        {"tiny/config.json", "tiny"},
+        {"/a/tiny/config.json", "tiny"},
+        {"/config.json", "config"},
+        {"/c/hub/models--meta-llama--Llama-3.1-8B/snapshots/0123abcd/config.json", "Llama-3.1-8B"},
+        {"models--gpt2/snapshots/0123abcd/config.json", "gpt2"},
+        {"/c/models--a--b/snapshot/0123abcd/config.json", "0123abcd"},
+        {"/c/modules--a--b/snapshots/0123abcd/config.json", "0123abcd"},
+        {"/c/models--/snapshots/0123abcd/config.json", "0123abcd"},
+        {"snapshots/0123abcd/config.json", "0123abcd"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[MODEL_NAME];
+        assert_int_equal(model_name_of(names[i][0], name), MT_OK);
+        assert_string_equal(name, names[i][1]);
+    }
+}
+
 static char folder[64];
 
 /* Writes FOLDER/tiny/config.json and reads it. */
@@ -196,9 +220,13 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shipped_models),   cmocka_unit_test(test_derived_fields),
-        cmocka_unit_test(test_missing_fields),   cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_impossible_split), cmocka_unit_test(test_every_shipped_model_is_expected),
+        cmocka_unit_test(test_shipped_models),
+        cmocka_unit_test(test_derived_fields),
+        cmocka_unit_test(test_missing_fields),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_impossible_split),
+        cmocka_unit_test(test_every_shipped_model_is_expected),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_long_names),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
