@@ -1,6 +1,6 @@
 #!/bin/bash
 # Checkpoints packed by `mixtune quantize`, compared bit for bit with tests/model/check_packed.py; runs that are killed; what it refuses.
-# shellcheck disable=SC2016,SC2054 # scripts in quotes, commas
+# shellcheck disable=SC2016,SC2054,SC2317 # scripts in quotes, commas, a function called by name
 set -u
 . tests/cli/cases.sh
 . tests/model/python.sh
@@ -134,6 +134,7 @@ quantize 0 long killed "${long[@]}"
 same undisturbed killed
 result 'killed at random moments and resumed: the same bytes'
 
+has_begun() { [ -e "$work/$1/p10/layer-00000.safetensors" ] || ! kill -0 "$running" 2>"$work/null"; } # out
 # One that has begun and has not ended is stopped, so that the signal finds it there.
 stop_running() { # out; sets $running
     local try
@@ -141,8 +142,8 @@ stop_running() { # out; sets $running
         rm -rf "${work:?}/$1"
         "$MIXTUNE" quantize --quiet --model "$work/long" --out "$work/$1" "${long[@]}" --clip >"$work/out" 2>"$work/err" &
         running=$!
-        await test -e "$work/$1/p10/layer-00000.safetensors"
-        kill -STOP "$running"
+        await has_begun "$1"
+        kill -STOP "$running" || break
         [ -e "$work/$1/p50/layer-00023.safetensors" ] || return 0
         kill -CONT "$running"
         wait "$running"
