@@ -76,7 +76,7 @@ quantize 0 wide whole --scheme p10 --salience "$work/wide.sal"
 for tp in 2 4; do
     quantize 0 wide cut-$tp --tp $tp --scheme p10 --salience "$work/wide.sal"
     for ((rank = 0; rank < tp; rank++)); do
-        check wide cut-$tp/rank-$rank-of-$tp --rest
+        check wide cut-$tp/rank-$rank-of-$tp --rest --scheme p10 --salience "$work/wide.sal"
         [ "$(chosen cut-$tp/rank-$rank-of-$tp)" = "$(chosen cut-$tp/rank-0-of-$tp)" ] || verdict+=" rank $rank of $tp has other numbers; "
     done
 done
@@ -86,7 +86,7 @@ done
 result 'ranks of 2 and 4, which share the heads of k and v'
 quantize 0 wide-fused cut-fused --tp 4 --scheme p20,w8a8 --uniform --fill 8
 for rank in 0 1 2 3; do
-    check wide-fused cut-fused/p20/rank-$rank-of-4
+    check wide-fused cut-fused/p20/rank-$rank-of-4 --scheme p20 --uniform --fill 8
     check wide-fused cut-fused/w8a8/rank-$rank-of-4 --scheme w8a8 --uniform
 done
 result 'ranks of what is fused in the source, two schemes'

@@ -9,8 +9,8 @@ Every layer is quantised again from the source, by quant.py. Without --scheme th
 that the folder names; with it they must be those of choice.py. With --rest all other tensors must have the bytes of the
 source, and the configuration and the tokenizer must be copies. Prints one line; exits with 1 at the first difference.
 
-Of tensor parallelism OUT is the folder of one rank, whose number stands in its metadata. Features are chosen in whole
-layers, before these are cut; each rank then fills up its own part.
+Of tensor parallelism OUT is the folder of one rank, whose number stands in its metadata. How many features are chosen
+is told of whole layers, which deal them out to the ranks; each rank then fills up its own part.
 """
 import argparse
 import filecmp
@@ -178,24 +178,34 @@ class Check:
                 raise Different(f"{layer.name}: w8.columns are not {rows8} increasing features of {n}")
             is8[columns] = True
         if self.o.scheme:
-            chosen = self.chosen_of(layer)
+            chosen = self.chosen_of(layer, w)
             same(f"{layer.name}: rows8_chosen", said["rows8_chosen"], int(chosen.sum()))
             expected = choice.filled(chosen, self.errors(w), self.o.fill)
             for feature in np.flatnonzero(is8 != expected)[:1]:
                 same(f"{layer.name}: feature {feature}: keeps 8 bits", bool(is8[feature]), bool(expected[feature]))
         return is8, said
 
-    def chosen_of(self, layer):
-        """bool [features of this rank]"""
-        if self.chosen:
-            whole = self.chosen[layer.name]
-        elif self.salience:
-            whole = choice.alike(choice.salience(self.model, layer, self.salience), self.o.scheme)
-        else:
-            whole = choice.alike(self.errors(self.model.weight(layer)), self.o.scheme)
+    def scores(self, layer, w):
+        """What the rank's features are chosen by, the highest first."""
+        if not self.salience:
+            if layer.kind not in checkpoint.ALONG_K:
+                return self.errors(w)
+            return sum(self.errors(self.model.weight(layer, self.tp, rank)) for rank in range(self.tp))
         begins = np.cumsum([0, *self.model.features(layer)])
         rows = self.model.rows(layer, self.tp, self.rank)
+        whole = choice.salience(self.model, layer, self.salience)
         return np.concatenate([whole[begin + part] for begin, part in zip(begins, rows)])
+
+    def chosen_of(self, layer, w):
+        """bool [features of this rank]"""
+        features, scores = sum(self.model.features(layer)), self.scores(layer, w)
+        if self.chosen:
+            count = int(self.chosen[layer.name].sum())
+        else:
+            count = int(choice.alike(np.zeros(features), self.o.scheme).sum())
+        if self.chosen and self.tp == 1:
+            return self.chosen[layer.name]
+        return choice.dealt(scores, count, features)
 
     def rest(self):
         """Returns how many tensors were compared."""

@@ -9,6 +9,9 @@ their order) and then by index. The first floor(features * p / 100) keep 8 bits,
 
 Alike in every layer, round(features * p / 100) do (half a feature counts as one), by salience or, without a file, by
 their squared rounding error in 4 bits.
+
+Of tensor parallelism a layer that is cut along N deals them out: each rank keeps its share of their number, rounded up,
+the first of its own. What is cut along K keeps the same ones in every rank.
 """
 import argparse
 from fractions import Fraction
@@ -53,6 +56,11 @@ def over_model(model, file, scheme):
 def alike(scores, scheme):
     """bool [features] of one layer."""
     return first_of(scores, int(len(scores) * share(scheme) + Fraction(1, 2)))
+
+
+def dealt(scores, count, features):
+    """bool of a rank's features, of which there are so many in the whole layer, where `count` keep 8 bits."""
+    return first_of(scores, -(-count * len(scores) // features))
 
 
 def filled(chosen, errors, fill):
