@@ -175,8 +175,8 @@ test:
 	$(Q)$(MAKE) tests
 	$(Q)$(MAKE) $(ASAN) sanitized-tests
 	$(Q)$(MAKE) fuzzers
-	$(Q)BUILD=$(BUILD) tests/run.sh "$(T)" $(call exe,$(UNIT) $(DEVT)) $(CLIT) tests/fuzz/test_fuzz.sh $(patsubst %.c,$(BUILD)/asan/%,$(SANITIZED)) \
-	    $(addprefix $(BUILD)/asan/,$(SANITIZED_CLI))
+	$(Q)BUILD=$(BUILD) tests/run.sh "$(T)" $(call exe,$(UNIT) $(DEVT)) $(CLIT) tests/fuzz/test_fuzz.sh $(addprefix $(BUILD)/asan/,$(SANITIZED_CLI)) \
+	    $(patsubst %.c,$(BUILD)/asan/%,$(SANITIZED))
 
 lint:
 	$(Q)tests/setup.sh build test lint
