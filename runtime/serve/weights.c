@@ -39,14 +39,20 @@ static struct mt_packed *packed_show(struct packed *packed, int rows8, int chose
     return shown;
 }
 
-/* Hands out what was packed, or frees it if that failed. */
+/* Hands out what was packed, or frees it if that failed. The codes as they were before packing are as large again, and
+ * nobody reads them. */
 static enum mt_status packed_end(struct packed *packed, enum mt_status status, int rows8, int chosen,
                                  struct mt_packed **out) {
-    if (status == MT_OK)
-        *out = packed_show(packed, rows8, chosen);
-    else
+    if (status != MT_OK) {
         free(packed);
-    return status;
+        return status;
+    }
+    for (int i = 0; i < MT_PARTS; i++) {
+        free(packed->layer.part[i].q);
+        packed->layer.part[i].q = NULL;
+    }
+    *out = packed_show(packed, rows8, chosen);
+    return MT_OK;
 }
 
 /* A layer's problem, as far as weights depend on it. */
