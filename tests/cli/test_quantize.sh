@@ -164,6 +164,17 @@ quantize 0 long not-interrupted "${long[@]}" --clip
 same interrupted not-interrupted
 result 'interrupted and resumed: the same bytes; one process at a time'
 
+stop_running cut
+truncate -s 5000 "$work/long/model.safetensors"
+kill -CONT "$running"
+wait "$running"
+code=$?
+untold=1
+[ $code = 1 ] || verdict+=" exit code $code, not 1, when the model was cut short meanwhile; "
+grep -q "one was cut short, or its disk fails; the same command goes on" "$work/err" || verdict+=" no word of it; "
+[ ! -e "$work/cut/p50/model.safetensors.index.json" ] || verdict+=" it is finished; "
+result 'a model that is cut short while it is read'
+
 # ---- what is refused ----
 
 quantize 0 plain taken --scheme w4a8

@@ -240,6 +240,17 @@ static enum mt_status take_model(struct output *output) {
     return fail(MT_USAGE, "the name of the model's folder is no UTF-8 text without control characters; rename it");
 }
 
+/* The source is mapped: a disk that fails, or a file that is cut short meanwhile, is this signal to whoever reads it. */
+static void tell_bus_error(int number) {
+    static const char words[] =
+        "mixtune: the model's files cannot be read any more: one was cut short, or its disk fails; "
+        "the same command goes on from there when they can\n";
+    const ssize_t told = write(STDERR_FILENO, words, sizeof words - 1);
+    (void)number;
+    (void)told;
+    _exit(MT_FAILURE);
+}
+
 enum mt_status output_open(const struct output_plan *plan, struct output **out) {
     struct output *output = xcalloc(1, sizeof *output);
     output->plan = plan;
@@ -248,6 +259,7 @@ enum mt_status output_open(const struct output_plan *plan, struct output **out) 
     str_printf(&output->marker, "%s/" MARKER, plan->path);
     /* Beyond a limit on the size of files, writing fails with EFBIG and a sentence. */
     signal(SIGXFSZ, SIG_IGN);
+    signal(SIGBUS, tell_bus_error);
     enum mt_status status = take_model(output);
     if (!status)
         status = folder_make(plan->path);
