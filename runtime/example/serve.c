@@ -292,7 +292,7 @@ static int linear_check(const struct linear *l, const struct server *s) {
         }
     const int wrong = !(worst <= 1);
     mixtune_check(mt_table_lookup(s->table, l->layer, s->m, &choice), "a lookup");
-    printf("%-28s %6d %6d %6d  %-13s %5.0f %%  %-5s  %s\n", l->info.name, l->info.n, l->info.k, l->info.rows8,
+    printf("%-32s %6d %6d %6d  %-13s %5.0f %%  %-5s  %s\n", l->info.name, l->info.n, l->info.k, l->info.rows8,
            step_names[choice.step], 100 * worst, wrong ? "WRONG" : "good", choice.config);
     free(w);
     results_release(&r);
@@ -341,7 +341,7 @@ int main(int argc, char **argv) {
     mixtune_check(mt_weights_open(argv[2], MT_WEIGHTS_CHECK, &s.file), "opening the checkpoint");
     mixtune_check(mt_table_open(argv[1], 0, &s.table), "opening the bundle");
     s.dtype = dtype_of(s.table);
-    printf("%-28s %6s %6s %6s  %-13s %7s  %-5s  %s\n", "layer", "N", "K", "8 bits", "step", "error", "", "kernel");
+    printf("%-32s %6s %6s %6s  %-13s %7s  %-5s  %s\n", "layer", "N", "K", "8 bits", "step", "error", "", "kernel");
     for (int first = 0, count, done = 0; first < mt_weights_count(s.file) && (!layers || done < layers);
          first += count, done++) {
         count = block_count(&s, first);
