@@ -257,13 +257,16 @@ static enum mt_status dtypes_add(struct work_options *o, const char *text) {
     return status;
 }
 
+enum mt_status group_check(int group) {
+    return group == 64 || group == 128 || group == 256
+               ? MT_OK
+               : fail(MT_USAGE, "--group: %d is not one of 64, 128, 256", group);
+}
+
 static enum mt_status groups_add(struct work_options *o, const char *text) {
     enum mt_status status = int_list_parse(text, "--group", &o->group);
-    for (int i = 0; i < o->group.count && !status; i++) {
-        int g = o->group.value[i];
-        if (g != 64 && g != 128 && g != 256)
-            status = fail(MT_USAGE, "--group: %d is not one of 64, 128, 256", g);
-    }
+    for (int i = 0; i < o->group.count && !status; i++)
+        status = group_check(o->group.value[i]);
     return status;
 }
 

@@ -71,6 +71,8 @@ struct work_options {
 extern const struct argp work_argp;
 /* Appends "w4a8,w8a8", the argument of --scheme. */
 enum mt_status schemes_parse(const char *text, struct scheme out[MAX_SCHEMES], int *count);
+/* MT_USAGE for what is no group size. */
+enum mt_status group_check(int group);
 /* The argument of --fill: a multiple, or none, which is 1. */
 enum mt_status fill_parse(const char *text, int *out);
 void work_options_init(struct work_options *work);

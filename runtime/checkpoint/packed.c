@@ -68,6 +68,14 @@ size_t packed_tensor_bytes(const struct packed_layer *layer, int width, enum pac
     return shape.bytes;
 }
 
+size_t packed_layer_bytes(const struct packed_layer *layer) {
+    size_t bytes = 0;
+    for (int width = 0; width < MT_PARTS; width++)
+        for (int kind = 0; kind < PACKED_KINDS; kind++)
+            bytes += packed_tensor_bytes(layer, width, (enum packed_kind)kind);
+    return bytes;
+}
+
 void packed_hash(const void *data, size_t bytes, char out[33]) {
     const XXH128_hash_t hash = XXH3_128bits(data, bytes);
     snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);

@@ -42,6 +42,7 @@ void packed_layer_release(struct packed_layer *layer);
 struct problem packed_problem(const struct packed_layer *layer);
 int packed_rows(const struct packed_layer *layer, int width); /* features of a part */
 size_t packed_tensor_bytes(const struct packed_layer *layer, int width, enum packed_kind kind);
+size_t packed_layer_bytes(const struct packed_layer *layer); /* of all its tensors but the bias */
 /* XXH3-128 in hexadecimal. */
 void packed_hash(const void *data, size_t bytes, char out[33]);
 

@@ -91,9 +91,7 @@ static enum mt_status bytes_parse(const char *text, long long *out) {
 
 static enum mt_status group_parse(const char *text, int *out) {
     const enum mt_status status = int_parse(text, "--group", 64, 256, out);
-    return status || *out == 64 || *out == 128 || *out == 256
-               ? status
-               : fail(MT_USAGE, "--group: %d is not one of 64, 128, 256", *out);
+    return status ? status : group_check(*out);
 }
 
 static enum mt_status rest_parse(const char *text, bool *leave) {

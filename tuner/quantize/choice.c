@@ -3,7 +3,6 @@
 #include "runtime/checkpoint/packed.h"
 #include "runtime/layer/fill.h"
 #include "runtime/layer/split.h"
-#include "templates/gemm_args.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,11 +114,7 @@ size_t choice_layer_bytes(const struct choice_sizes *sizes, int layer, int count
                                             split_filled(choice_rank_count(fused, cut, count), cut->n, sizes->fill),
                                         .group = sizes->group,
                                         .symmetric = sizes->symmetric};
-    size_t bytes = 0;
-    for (int width = 0; width < MT_PARTS; width++)
-        for (int kind = 0; kind < PACKED_KINDS; kind++)
-            bytes += packed_tensor_bytes(&packed, width, (enum packed_kind)kind);
-    return bytes * (size_t)sizes->tp;
+    return packed_layer_bytes(&packed) * (size_t)sizes->tp;
 }
 
 size_t choice_weights(const struct choice_sizes *sizes) {

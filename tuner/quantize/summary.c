@@ -73,14 +73,6 @@ static void add_layer(struct kinds *parts, struct kinds *fused, const struct fus
         add_share(fused, layer->layer, packed->n, packed->rows8);
 }
 
-static size_t weight_bytes(const struct packed_layer *layer) {
-    size_t bytes = 0;
-    for (int width = 0; width < MT_PARTS; width++)
-        for (int kind = 0; kind < PACKED_KINDS; kind++)
-            bytes += packed_tensor_bytes(layer, width, (enum packed_kind)kind);
-    return bytes;
-}
-
 /* Layers stand in the files in the order of the model. */
 static enum mt_status add_folder(const struct source *source, const char *path, struct kinds *parts,
                                  struct kinds *fused, double *bits, double *weights) {
@@ -92,7 +84,7 @@ static enum mt_status add_folder(const struct source *source, const char *path, 
         status = fail(MT_FAILURE, "%s has %d layers, but the model has %d", path, packed.count, source->modules.count);
     for (int i = 0; i < packed.count && !status; i++) {
         add_layer(parts, fused, &source->modules.layer[i], &packed.layer[i]);
-        *bits += 8.0 * (double)weight_bytes(&packed.layer[i]);
+        *bits += 8.0 * (double)packed_layer_bytes(&packed.layer[i]);
         *weights += (double)packed.layer[i].n * packed.layer[i].k;
     }
     packed_close(&packed);
