@@ -51,7 +51,7 @@ CLIT  := $(wildcard tests/cli/test_*.sh)
 BENCH := $(wildcard tests/bench/bench_*.c)
 # What `make test` runs once more under AddressSanitizer and UBSan: what takes seconds there, and not minutes.
 SANITIZED := $(UNIT) $(filter-out $(patsubst %,tests/device/test_%.c,families faults_shared faults_sm90 splits),$(DEVT))
-SANITIZED_CLI := $(patsubst %,tests/cli/test_%.sh,correlate errors finals merge real replay report sweep)
+SANITIZED_CLI := $(patsubst %,tests/cli/test_%.sh,real sweep convert correlate errors finals merge replay report)
 # What the sources take in as text (runtime/base/embed.h): the compiler does not list these as dependencies.
 EMBEDDED  := $(filter-out %.md db/current.sql,$(wildcard db/*.sql reports/*.* templates/*.* templates/*/*.*))
 EMBEDDERS := $(shell grep -l EMBED_FILE $(LIB) $(TUNE) 2>/dev/null)
