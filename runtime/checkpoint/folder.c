@@ -96,6 +96,11 @@ static enum mt_status check_twice(const struct folder *folder) {
     return MT_OK;
 }
 
+static int by_path(const void *a, const void *b) {
+    const struct tensor_file *x = a, *y = b;
+    return strcmp(x->path, y->path);
+}
+
 static enum mt_status open_index(struct folder *folder, const char *index) {
     json_error_t error;
     json_t *root = json_load_file(index, JSON_REJECT_DUPLICATES, &error);
@@ -109,6 +114,7 @@ static enum mt_status open_index(struct folder *folder, const char *index) {
     else
         status = open_files(folder, map, index);
     if (!status) {
+        qsort(folder->file, (size_t)folder->file_count, sizeof *folder->file, by_path);
         sort_tensors(folder);
         status = check_map(folder, map);
     }

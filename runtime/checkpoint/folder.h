@@ -9,7 +9,7 @@
 
 struct folder {
     struct str path;          /* of the folder */
-    struct tensor_file *file; /* owned */
+    struct tensor_file *file; /* owned; by name */
     int file_count;
     const struct tensor **tensor; /* of all files, by name */
     int count;

@@ -73,19 +73,22 @@ static void add_layer(struct kinds *parts, struct kinds *fused, const struct fus
         add_share(fused, layer->layer, packed->n, packed->rows8);
 }
 
-/* Layers stand in the files in the order of the model. */
 static enum mt_status add_folder(const struct source *source, const char *path, struct kinds *parts,
                                  struct kinds *fused, double *bits, double *weights) {
     struct packed_folder packed;
     enum mt_status status = packed_open(path, &packed);
     if (status)
         return status;
-    if (packed.count != source->modules.count)
-        status = fail(MT_FAILURE, "%s has %d layers, but the model has %d", path, packed.count, source->modules.count);
-    for (int i = 0; i < packed.count && !status; i++) {
-        add_layer(parts, fused, &source->modules.layer[i], &packed.layer[i]);
-        *bits += 8.0 * (double)packed_layer_bytes(&packed.layer[i]);
-        *weights += (double)packed.layer[i].n * packed.layer[i].k;
+    for (int i = 0; i < source->modules.count && !status; i++) {
+        const struct fused *layer = &source->modules.layer[i];
+        const struct packed_layer *found = packed_find(&packed, layer->name);
+        if (!found) {
+            status = fail(MT_FAILURE, "%s has no layer %.120s, which was written there", path, layer->name);
+            break;
+        }
+        add_layer(parts, fused, layer, found);
+        *bits += 8.0 * (double)packed_layer_bytes(found);
+        *weights += (double)found->n * found->k;
     }
     packed_close(&packed);
     return status;

@@ -307,7 +307,8 @@ static void good_folders(void **state) {
         FOLDER_INDEX,
         "{\"metadata\":{\"model\":\"m\",\"n\":1},\"weight_map\":{\"b\":\"2.safetensors\",\"a\":\"1.safetensors\"}}");
     made(folder_open(folder.data, &out));
-    assert_true(out.file_count == 2 && out.count == 4); /* every file has a pad.0 */
+    assert_true(out.file_count == 2 && out.count == 4);                /* every file has a pad.0 */
+    assert_string_equal(out.file[0].path, in_folder("1.safetensors")); /* whatever the index says first */
     assert_int_equal(folder_find(&out, "a")->bytes, 2);
     assert_int_equal(folder_find(&out, "b")->type, TENSOR_I8);
     assert_null(folder_find(&out, "c"));
