@@ -150,7 +150,7 @@ static void part_init(struct quant_layer *layer, int index, int rows, bool zeros
     struct quant_part *part = &layer->part[index];
     part->bits = bits;
     part->rows = rows;
-    part->padded_rows = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+    part->padded_rows = pack_padded(rows);
     if (rows == 0)
         return;
     if (codes)

@@ -1,10 +1,9 @@
 #include "split.h"
 #include "pack.h"
-#include "templates/gemm_args.h"
 #include <string.h>
 
 static size_t part_bytes(const struct problem *p, int bits, int rows, bool zeros) {
-    int padded = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+    int padded = pack_padded(rows);
     return packed_bytes(bits, padded, problem_k_padded(p)) +
            (size_t)padded * (size_t)problem_groups(p) * (size_t)(2 + zeros);
 }

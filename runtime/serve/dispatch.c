@@ -244,7 +244,7 @@ static struct mt_gemm_part part_of(const struct mt_weights *weights, int width) 
                                  .zeros = (const unsigned char *)weights->zeros[width],
                                  .columns = (const int *)weights->columns[width],
                                  .rows = rows,
-                                 .padded_rows = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD};
+                                 .padded_rows = pack_padded(rows)};
 }
 
 static enum mt_status weights_check(const struct mt_layer *layer, const struct mt_weights *w) {

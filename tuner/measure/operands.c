@@ -118,10 +118,6 @@ static int part_rows(const struct problem *p, int part) {
     return part == MT_PART_W8 ? p->rows8 : p->n - p->rows8;
 }
 
-static int padded(int rows) {
-    return (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
-}
-
 static size_t weight_bytes(const struct operands *o) {
     const struct problem *p = &o->problem;
     if (!o->quantised)
@@ -173,7 +169,7 @@ static enum mt_status upload_columns(struct operands *o, int part) {
 
 static enum mt_status init_part(struct operands *o, int part) {
     const struct problem *p = &o->problem;
-    int rows = padded(part_rows(p, part));
+    int rows = pack_padded(part_rows(p, part));
     size_t per_group = (size_t)rows * (size_t)problem_groups(p);
     enum mt_status status;
     if (rows == 0)
@@ -322,7 +318,7 @@ void operands_gemm_args(const struct operands *o, int turn, int tokens, struct m
                 part == MT_PART_W4 && problem_has_zeros(&o->problem) ? copy_at(&o->zeros, turn, o->weight_sets) : NULL,
             .columns = memory_pointer(o->columns[part]),
             .rows = part_rows(p, part),
-            .padded_rows = padded(part_rows(p, part)),
+            .padded_rows = pack_padded(part_rows(p, part)),
         };
 }
 
