@@ -8,8 +8,8 @@ int parallel_threads(void);
 void parallel_limit(int threads);
 
 /* Calls body(context, begin, end) until every index of 0 .. count - 1 has been covered once, in pieces of at most
- * `grain`, on parallel_threads() cores, the calling thread among them. Returns when all are done. The order is not defined: a body
- * must write only what belongs to its own indices. */
+ * `grain`, by parallel_threads() threads, the calling one among them. Returns when all are done. The order is not
+ * defined: a body must write only what belongs to its own indices. */
 void parallel_for(int count, int grain, void (*body)(void *context, int begin, int end), void *context);
 
 #endif

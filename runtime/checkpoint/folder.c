@@ -1,8 +1,6 @@
 #include "folder.h"
 #include "runtime/base/array.h"
-#include <errno.h>
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -87,11 +85,10 @@ static void sort_tensors(struct folder *folder) {
         qsort((void *)folder->tensor, (size_t)folder->count, sizeof *folder->tensor, by_name);
 }
 
-/* Tensors called pad.I fill gaps, in every file of a packed checkpoint. */
+/* Every file of a packed checkpoint has fillers of the same names. */
 static enum mt_status check_twice(const struct folder *folder) {
     for (int i = 1; i < folder->count; i++)
-        if (!strcmp(folder->tensor[i - 1]->name, folder->tensor[i]->name) &&
-            strncmp(folder->tensor[i]->name, "pad.", 4) != 0)
+        if (!strcmp(folder->tensor[i - 1]->name, folder->tensor[i]->name) && !tensor_is_filler(folder->tensor[i]))
             return fail(MT_FAILURE, "%s: two files have a tensor %.80s", folder->path.data, folder->tensor[i]->name);
     return MT_OK;
 }

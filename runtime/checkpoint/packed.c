@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+_Static_assert(PACK_LAYOUT == 1, "PACKED_LAYOUT is the text of PACK_LAYOUT");
+
 const char *const packed_part_names[2] = {[MT_PART_W8] = "w8", [MT_PART_W4] = "w4"};
 const char *const packed_kind_names[PACKED_KINDS] = {"blocks", "scales", "zeros", "columns"};
 
@@ -35,7 +37,7 @@ int packed_rows(const struct packed_layer *layer, int width) {
 
 void packed_shape(const struct packed_layer *layer, int width, enum packed_kind kind, struct packed_shape *out) {
     const struct problem p = packed_problem(layer);
-    const int rows = packed_rows(layer, width), padded = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+    const int rows = packed_rows(layer, width), padded = pack_padded(rows);
     const int k_padded = problem_k_padded(&p), groups = problem_groups(&p), bits = width == MT_PART_W8 ? 8 : 4;
     *out = (struct packed_shape){.rank = 2, .size = {groups, padded}};
     if (rows == 0)

@@ -8,6 +8,7 @@
 
 #define PACKED_FORMAT  "mixtune"
 #define PACKED_VERSION "1"
+#define PACKED_LAYOUT  "1" /* PACK_LAYOUT as a text */
 
 /* A tensor of one of the two parts, which are indexed by MT_PART_W8 and MT_PART_W4 of templates/gemm_args.h. */
 enum packed_kind { PACKED_BLOCKS, PACKED_SCALES, PACKED_ZEROS, PACKED_COLUMNS, PACKED_KINDS };

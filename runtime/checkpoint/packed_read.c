@@ -126,8 +126,7 @@ static enum mt_status find_tensors(const struct packed_folder *packed, struct pa
     layer->bias = folder_find(&packed->folder, name.data);
     if (!status && layer->bias) {
         layer->bias_type = layer->bias->type;
-        if (layer->bias->rank != 1 || layer->bias->shape[0] != layer->n ||
-            (layer->bias_type != TENSOR_F32 && layer->bias_type != TENSOR_F16 && layer->bias_type != TENSOR_BF16))
+        if (layer->bias->rank != 1 || layer->bias->shape[0] != layer->n || !tensor_is_float(layer->bias))
             status = fail(MT_FAILURE, "%s: tensor %.120s is no bias of %d features", packed->folder.path.data,
                           name.data, layer->n);
     }
@@ -142,20 +141,18 @@ static bool is_file_key(const char *key) {
 }
 
 static enum mt_status take_file(struct packed_folder *packed, const struct tensor_file *file) {
-    static const char own_layout[] = {'0' + PACK_LAYOUT, 0};
-    _Static_assert(PACK_LAYOUT < 10, "a layout is one digit here");
     const char *format = tensor_file_text(file, "format"), *version = tensor_file_text(file, "version"),
                *layout = tensor_file_text(file, "layout");
     if (!format || strcmp(format, PACKED_FORMAT) != 0)
         return MT_OK; /* what is not quantised */
-    if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || strcmp(layout, own_layout) != 0) {
+    if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || strcmp(layout, PACKED_LAYOUT) != 0) {
         version = version ? version : "none";
         layout = layout ? layout : "none";
         return fail(MT_FAILURE,
                     "%s has version %.*s and layout %.*s of packed checkpoints, and this library reads version %s and "
-                    "layout %d; quantise the model again",
+                    "layout %s; quantise the model again",
                     file->path, tensor_plain_length(version, 20), version, tensor_plain_length(layout, 20), layout,
-                    PACKED_VERSION, PACK_LAYOUT);
+                    PACKED_VERSION, PACKED_LAYOUT);
     }
     for (const char *key = tensor_file_key(file, NULL); key; key = tensor_file_key(file, key)) {
         if (is_file_key(key))

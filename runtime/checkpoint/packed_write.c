@@ -17,11 +17,9 @@ struct hashes {
 static const char unknown[33] = "00000000000000000000000000000000";
 
 void packed_declare_file(struct tensor_writer *writer, const char *key) {
-    char layout[12];
-    snprintf(layout, sizeof layout, "%d", PACK_LAYOUT);
     tensor_writer_text(writer, "format", PACKED_FORMAT);
     tensor_writer_text(writer, "version", PACKED_VERSION);
-    tensor_writer_text(writer, "layout", layout);
+    tensor_writer_text(writer, "layout", PACKED_LAYOUT);
     tensor_writer_text(writer, "key", key);
 }
 

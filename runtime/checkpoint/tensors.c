@@ -1,5 +1,4 @@
 #include "tensors.h"
-#include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include "runtime/layer/half.h"
 #include <errno.h>
@@ -36,6 +35,14 @@ static enum tensor_type type_of(const char *name) {
     while (type != TENSOR_OTHER && strcmp(types[type].name, name) != 0)
         type++;
     return (enum tensor_type)type;
+}
+
+bool tensor_is_float(const struct tensor *tensor) {
+    return tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16;
+}
+
+bool tensor_is_filler(const struct tensor *tensor) {
+    return !strncmp(tensor->name, "pad.", 4);
 }
 
 /* ---- the header ---- */

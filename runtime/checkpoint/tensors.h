@@ -42,6 +42,10 @@ struct tensor {
     size_t bytes;
 };
 
+bool tensor_is_float(const struct tensor *tensor); /* F32, F16 or BF16: tensor_floats() reads it */
+bool tensor_is_filler(
+    const struct tensor *tensor); /* pad.I, which fills a gap (writer.h) and is no tensor of a model */
+
 /* What is in a file lives as long as it is open. */
 struct tensor_file {
     char *path;

@@ -128,6 +128,17 @@ enum mt_status tensor_writer_put(struct tensor_writer *writer, int index, size_t
     return put(writer, writer->data + writer->place[index].offset + offset, data, bytes);
 }
 
+enum mt_status tensor_writer_copy(struct tensor_writer *writer, int index, const struct tensor *tensor) {
+    enum { PIECE = 64 << 20 };
+    enum mt_status status = MT_OK;
+    for (size_t at = 0; at < tensor->bytes && !status; at += PIECE) {
+        const size_t left = tensor->bytes - at;
+        status = tensor_writer_put(writer, index, at, tensor->data + at, left < PIECE ? left : PIECE);
+        tensor_drop(tensor);
+    }
+    return status;
+}
+
 enum mt_status tensor_writer_end(struct tensor_writer *writer) {
     struct str header = {0};
     header_text(writer, &header);

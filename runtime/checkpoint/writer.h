@@ -3,7 +3,7 @@
 #ifndef MT_WRITER_H
 #define MT_WRITER_H
 
-#include "runtime/base/status.h"
+#include "tensors.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +26,8 @@ enum mt_status tensor_writer_begin(struct tensor_writer *writer, const char *pat
 /* Bytes of a tensor from `offset` on. Threads may put different bytes at once. */
 enum mt_status tensor_writer_put(struct tensor_writer *writer, int index, size_t offset, const void *data,
                                  size_t bytes);
+/* All of a tensor that is mapped, in pieces whose pages are given back. */
+enum mt_status tensor_writer_copy(struct tensor_writer *writer, int index, const struct tensor *tensor);
 /* Writes the header, flushes the file to disk and gives it its name. */
 enum mt_status tensor_writer_end(struct tensor_writer *writer);
 

@@ -3,13 +3,12 @@
 #include "runtime/checkpoint/packed.h"
 #include "runtime/layer/half.h"
 #include "runtime/layer/pack.h"
+#include "runtime/mixtune.h"
 #include "sized.h"
 #include "templates/gemm_args.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-/* after the above */
-#include "runtime/mixtune.h"
 
 struct mt_weights_file {
     struct packed_folder packed;
@@ -115,7 +114,7 @@ enum mt_status mt_weights_layer(const struct mt_weights_file *file, const char *
     for (int i = 0; i < MT_PARTS; i++) {
         const struct tensor *const *tensor = layer->tensor[i];
         own.rows[i] = packed_rows(layer, i);
-        own.padded_rows[i] = (own.rows[i] + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+        own.padded_rows[i] = pack_padded(own.rows[i]);
         take_tensor(tensor[PACKED_BLOCKS], &own.weights[i], &own.weights_bytes[i]);
         take_tensor(tensor[PACKED_SCALES], &own.scales[i], &own.scales_bytes[i]);
         take_tensor(tensor[PACKED_ZEROS], &own.zeros[i], &own.zeros_bytes[i]);

@@ -204,7 +204,7 @@ static void find_carried(struct checkpoint *from) {
     from->carried = xcalloc((size_t)folder->count + 1, sizeof(struct tensor *));
     for (int i = 0; i < folder->count; i++) {
         const struct tensor *t = folder->tensor[i];
-        const bool filler = from->format == FORMAT_PACKED && !strncmp(t->name, "pad.", 4);
+        const bool filler = from->format == FORMAT_PACKED && tensor_is_filler(t);
         if (from->format == FORMAT_PACKED
                 ? bsearch(&t, (void *)packed, count, sizeof(struct tensor *), by_address) != NULL
                 : owner_of(from, t) != NULL)

@@ -31,14 +31,10 @@ struct linear *checkpoint_add(struct checkpoint *from, const char *name, size_t 
     return linear;
 }
 
-static bool is_float(const struct tensor *tensor) {
-    return tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16 || tensor->type == TENSOR_F32;
-}
-
 enum mt_status checkpoint_take_bias(const struct checkpoint *from, struct linear *linear) {
     linear->bias = checkpoint_tensor(from, linear->name, ".bias");
     if (linear->bias &&
-        (!is_float(linear->bias) || linear->bias->rank != 1 || linear->bias->shape[0] != (int64_t)linear->n))
+        (!tensor_is_float(linear->bias) || linear->bias->rank != 1 || linear->bias->shape[0] != (int64_t)linear->n))
         return fail(MT_USAGE, "%s: %.120s.bias is no bias of the layer's %d features", checkpoint_path(from),
                     linear->name, linear->n);
     return MT_OK;
@@ -51,7 +47,8 @@ enum mt_status checkpoint_want(const struct checkpoint *from, const struct linea
     if (!t)
         return fail(MT_USAGE, "%s: %.120s has no tensor %s, which its format needs", checkpoint_path(from),
                     linear->name, suffix + 1);
-    if (t->rank != 2 || (type == TENSOR_OTHER ? !is_float(t) : t->type != type) || t->shape[0] != a || t->shape[1] != b)
+    if (t->rank != 2 || (type == TENSOR_OTHER ? !tensor_is_float(t) : t->type != type) || t->shape[0] != a ||
+        t->shape[1] != b)
         return fail(
             MT_USAGE, "%s: tensor %.120s%s has not the type %s and shape [%lld, %lld] that a layer of %d x %d needs",
             checkpoint_path(from), linear->name, suffix, type == TENSOR_OTHER ? "of floats" : tensor_type_name(type),

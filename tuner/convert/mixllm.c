@@ -37,8 +37,7 @@ static enum mt_status take_indices(const struct checkpoint *from, struct linear 
 
 static bool is_number(const struct tensor *t) {
     return t && t->rank == 2 &&
-           (t->type == TENSOR_U8 || t->type == TENSOR_I8 || t->type == TENSOR_I16 || t->type == TENSOR_F32 ||
-            t->type == TENSOR_F16 || t->type == TENSOR_BF16);
+           (t->type == TENSOR_U8 || t->type == TENSOR_I8 || t->type == TENSOR_I16 || tensor_is_float(t));
 }
 
 static enum mt_status take(struct checkpoint *from, const struct tensor *qweight, size_t length) {

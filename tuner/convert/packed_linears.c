@@ -72,8 +72,7 @@ static enum mt_status unpack(struct checkpoint *from, const struct packed_layer 
             continue;
         /* Blocks lie at multiples of 256 bytes. */
         from->q[width] = xmalloc((size_t)rows * (size_t)k_padded);
-        unpack_weights(width == MT_PART_W8 ? 8 : 4, rows, (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD, k_padded,
-                       blocks->data, from->q[width]);
+        unpack_weights(width == MT_PART_W8 ? 8 : 4, rows, pack_padded(rows), k_padded, blocks->data, from->q[width]);
     }
     return MT_OK;
 }
@@ -83,7 +82,7 @@ static void row_copy(const struct checkpoint *from, int width, int row, int to, 
     const struct packed_layer *layer = from->unpacked;
     const struct problem p = packed_problem(layer);
     const struct tensor *scales = layer->tensor[width][PACKED_SCALES], *zeros = layer->tensor[width][PACKED_ZEROS];
-    const int rows = packed_rows(layer, width), padded = (rows + MT_N_PAD - 1) / MT_N_PAD * MT_N_PAD;
+    const int rows = packed_rows(layer, width), padded = pack_padded(rows);
     memcpy(out->q + (size_t)to * (size_t)out->k, from->q[width] + (size_t)row * (size_t)problem_k_padded(&p),
            (size_t)out->k);
     out->is8[to] = width == MT_PART_W8;

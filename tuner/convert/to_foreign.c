@@ -15,9 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MARKER ".mixtune" /* of an unfinished folder */
-
-enum { PIECE = 64 << 20, OUTSIDE = -1 };
+enum { OUTSIDE = -1 };
 
 /* What one file gets: the linear layers and other tensors of a decoder layer, or those of none. */
 struct shard {
@@ -103,16 +101,6 @@ static void plan_shards(struct writing_out *w) {
 
 /* ---- one file ---- */
 
-static enum mt_status put_carried(struct tensor_writer *writer, int slot, const struct tensor *tensor) {
-    enum mt_status status = MT_OK;
-    for (size_t at = 0; at < tensor->bytes && !status; at += PIECE) {
-        const size_t left = tensor->bytes - at;
-        status = tensor_writer_put(writer, slot, at, tensor->data + at, left < PIECE ? left : PIECE);
-        tensor_drop(tensor);
-    }
-    return status;
-}
-
 static enum tensor_type scale_type(const struct writing_out *w, const struct linear *l) {
     return w->scale_type[l - w->from->linear];
 }
@@ -139,7 +127,7 @@ static enum mt_status put_all(struct writing_out *w, const struct shard *s, stru
                      ? fail(MT_INTERRUPTED, "interrupted; nothing was written, and the same command begins again")
                      : put_linear(w, writer, s->linear[i], slots + i * FOREIGN_TENSORS);
     for (int i = 0; i < s->carried_count && !status; i++)
-        status = put_carried(writer, carried[i], s->carried[i]);
+        status = tensor_writer_copy(writer, carried[i], s->carried[i]);
     return status;
 }
 
@@ -223,10 +211,10 @@ static enum mt_status take_part(struct writing_out *w) {
     if (flock(w->lock, LOCK_EX | LOCK_NB) != 0)
         return fail(MT_FAILURE, "another process is writing to %s; wait until it ends, or name another folder",
                     w->part.data);
-    if (faccessat(w->lock, MARKER, F_OK, 0) != 0 && (status = check_empty(w->part.data)) != MT_OK)
+    if (faccessat(w->lock, OUTPUT_MARKER, F_OK, 0) != 0 && (status = check_empty(w->part.data)) != MT_OK)
         return status;
     empty_folder(w->part.data);
-    const int marker = openat(w->lock, MARKER, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    const int marker = openat(w->lock, OUTPUT_MARKER, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (marker < 0)
         return file_fail("write", w->part.data);
     close(marker);
@@ -238,7 +226,7 @@ static enum mt_status write_index(const struct writing_out *w) {
     json_t *root = json_pack("{s{sI} sO}", "metadata", "total_size", (json_int_t)w->total, "weight_map", w->map);
     struct str path = {0};
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS);
-    str_printf(&path, "%s/model.safetensors.index.json", w->part.data);
+    str_printf(&path, "%s/" FOLDER_INDEX, w->part.data);
     enum mt_status status = file_write_atomic(path.data, text, strlen(text));
     free(text);
     str_release(&path);
@@ -266,7 +254,7 @@ static enum mt_status write_all(struct writing_out *w) {
     if (!status && rename(w->part.data, w->out.data) != 0)
         status = file_fail("rename the finished folder to", w->out.data);
     if (!status) {
-        unlinkat(w->lock, MARKER, 0);
+        unlinkat(w->lock, OUTPUT_MARKER, 0);
         file_flush_folder(w->out.data);
     } else if (w->ours) {
         empty_folder(w->part.data);

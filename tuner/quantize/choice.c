@@ -16,7 +16,7 @@ static enum mt_status take_saliences(const struct folder *file, const char *path
     if (!t)
         return fail(MT_USAGE, "%s has no tensor %.200s: saliences are needed of every weight that is quantised", path,
                     weight->name);
-    if (t->rank != 1 || (t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16))
+    if (t->rank != 1 || !tensor_is_float(t))
         return fail(MT_USAGE, "%s: tensor %.200s is no row of F32, F16 or BF16 numbers", path, t->name);
     if (t->shape[0] != weight->shape[0])
         return fail(MT_USAGE,

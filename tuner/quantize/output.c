@@ -20,12 +20,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INDEX  "model.safetensors.index.json"
-#define REST   "rest.safetensors"
-#define MARKER ".mixtune" /* says whose folder this is until it is finished, and is locked */
+#define REST "rest.safetensors"
 
 /* Larger files are no configuration, and nobody wants them copied. */
-enum { LARGEST_COPY = 128 << 20, PIECE = 64 << 20 };
+enum { LARGEST_COPY = 128 << 20 };
 
 struct output {
     const struct output_plan *plan;
@@ -256,7 +254,7 @@ enum mt_status output_open(const struct output_plan *plan, struct output **out) 
     output->plan = plan;
     output->lock = -1;
     str_append(&output->path, plan->path);
-    str_printf(&output->marker, "%s/" MARKER, plan->path);
+    str_printf(&output->marker, "%s/" OUTPUT_MARKER, plan->path);
     /* Beyond a limit on the size of files, writing fails with EFBIG and a sentence. */
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGBUS, tell_bus_error);
@@ -324,21 +322,6 @@ enum mt_status output_end(struct output *output) {
 
 /* ---- what is not quantised ---- */
 
-/* Fillers of the source, if it has any, are no tensors. */
-static bool is_filler(const struct tensor *tensor) {
-    return !strncmp(tensor->name, "pad.", 4);
-}
-
-static enum mt_status copy_tensor(struct output *output, const struct tensor *tensor, int slot) {
-    enum mt_status status = MT_OK;
-    for (size_t at = 0; at < tensor->bytes && !status; at += PIECE) {
-        const size_t left = tensor->bytes - at;
-        status = tensor_writer_put(output->writer, slot, at, tensor->data + at, left < PIECE ? left : PIECE);
-        tensor_drop(tensor);
-    }
-    return status;
-}
-
 static enum mt_status write_rest(struct output *output, const uint8_t *taken) {
     const struct folder *source = output->plan->source;
     int *slot = xcalloc((size_t)source->count + 1, sizeof *slot);
@@ -347,9 +330,9 @@ static enum mt_status write_rest(struct output *output, const uint8_t *taken) {
     for (int i = 0; i < source->count; i++) {
         const struct tensor *t = source->tensor[i];
         const size_t each = tensor_type_bytes(t->type);
-        slot[i] = taken[i] || is_filler(t) ? -1
-                                           : tensor_writer_add(output->writer, t->name, t->type_name, t->rank, t->shape,
-                                                               t->bytes, each ? each : 1);
+        slot[i] = taken[i] || tensor_is_filler(t) ? -1
+                                                  : tensor_writer_add(output->writer, t->name, t->type_name, t->rank,
+                                                                      t->shape, t->bytes, each ? each : 1);
     }
     enum mt_status status = tensor_writer_begin(output->writer, rest_path(output));
     for (int i = 0; i < source->count && !status; i++) {
@@ -357,7 +340,7 @@ static enum mt_status write_rest(struct output *output, const uint8_t *taken) {
             continue;
         status = interrupted() ? fail(MT_INTERRUPTED, "interrupted while what is not quantised was copied; the same "
                                                       "command goes on from there")
-                               : copy_tensor(output, source->tensor[i], slot[i]);
+                               : tensor_writer_copy(output->writer, slot[i], source->tensor[i]);
     }
     if (!status)
         status = end_writer(output);
@@ -428,7 +411,7 @@ static enum mt_status index_file(const char *path, json_t *map, size_t *bytes) {
     if (status)
         return status;
     for (int i = 0; i < file.count; i++)
-        if (!is_filler(&file.tensor[i])) {
+        if (!tensor_is_filler(&file.tensor[i])) {
             json_object_set_new(map, file.tensor[i].name, json_string(base_name(path)));
             *bytes += file.tensor[i].bytes;
         }
@@ -438,14 +421,14 @@ static enum mt_status index_file(const char *path, json_t *map, size_t *bytes) {
 
 static json_t *index_metadata(const struct output *output) {
     const struct output_plan *plan = output->plan;
-    char layout[12], group[12], tp[12], rank[12];
-    snprintf(layout, sizeof layout, "%d", PACK_LAYOUT);
+    char group[12], tp[12], rank[12];
     snprintf(group, sizeof group, "%d", plan->group);
     snprintf(tp, sizeof tp, "%d", plan->tp);
     snprintf(rank, sizeof rank, "%d", plan->rank);
-    json_t *root = json_pack("{ss ss ss sI ss ss ss ss ss}", "format", PACKED_FORMAT, "version", PACKED_VERSION,
-                             "layout", layout, "total_size", (json_int_t)(output->layer_bytes + output->rest_bytes),
-                             "model", output->model, "scheme", plan->scheme, "group", group, "tp", tp, "rank", rank);
+    json_t *root =
+        json_pack("{ss ss ss sI ss ss ss ss ss}", "format", PACKED_FORMAT, "version", PACKED_VERSION, "layout",
+                  PACKED_LAYOUT, "total_size", (json_int_t)(output->layer_bytes + output->rest_bytes), "model",
+                  output->model, "scheme", plan->scheme, "group", group, "tp", tp, "rank", rank);
     return root;
 }
 
@@ -462,7 +445,7 @@ static enum mt_status write_index(struct output *output) {
     json_object_set_new(root, "metadata", index_metadata(output));
     json_object_set_new(root, "weight_map", map);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS);
-    str_printf(&path, "%s/" INDEX, output->path.data);
+    str_printf(&path, "%s/" FOLDER_INDEX, output->path.data);
     if (!status)
         status = file_write_atomic(path.data, text, strlen(text));
     free(text);

@@ -6,6 +6,9 @@
 
 #include "runtime/checkpoint/packed.h"
 
+/* Says whose folder it is until it is finished, and is locked. */
+#define OUTPUT_MARKER ".mixtune"
+
 /* What the folder is to be. Pointers stay the caller's and live as long as the output. */
 struct output_plan {
     const char *path;

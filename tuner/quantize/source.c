@@ -48,12 +48,8 @@ static void list_modules(struct source *s) {
 
 /* ---- what is there is of use ---- */
 
-static bool is_float(const struct tensor *t) {
-    return t->type == TENSOR_F32 || t->type == TENSOR_F16 || t->type == TENSOR_BF16;
-}
-
 static enum mt_status check_type(const struct tensor *t) {
-    if (is_float(t))
+    if (tensor_is_float(t))
         return MT_OK;
     return fail(
         MT_USAGE,

@@ -123,7 +123,7 @@ static inline void make_packed_index(const char *folder, const char *const *file
         str_printf(&path, "%s/%s", folder, files[i]);
         made(tensor_file_open(path.data, &file));
         for (int j = 0; j < file.count; j++)
-            if (strncmp(file.tensor[j].name, "pad.", 4) != 0)
+            if (!tensor_is_filler(&file.tensor[j]))
                 json_object_set_new(map, file.tensor[j].name, json_string(files[i]));
         tensor_file_close(&file);
     }
