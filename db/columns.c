@@ -9,14 +9,14 @@
 const struct table store_tables[STORE_TABLES] = {
     {"device", "uuid, name, cc, sm_count, software"},
     {"environment", "driver_version, nvrtc_version, template_hash, cublas_version, clocks, time_model"},
-    {"run", "device, environment, command, started, missing"},
+    {"run", "device, environment, command, started, missing, nvrtc"},
     {"device_limit", "run, name, value, unit, origin, created"},
     {"layer", "model, layer, n, k, tp"},
     {"config", "family, config"},
     {"measurement",
      "run, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, "
      "median_ns, low_ns, high_ns, registers, smem_bytes, spill_bytes, created, rejected, low_clock, "
-     "rows8"},
+     "rows8, tries"},
 };
 
 static const struct table *find(const char *name) {

@@ -1,4 +1,4 @@
--- The database as version 9 has it: db/schema.sql and all steps after it, as one. What tables and views
+-- The database as version 10 has it: db/schema.sql and all steps after it, as one. What tables and views
 -- mean stands at the heads of the steps. For people: the program never reads this file. To change it, add
 -- a step and run `make db/current.sql`; tests/unit/db/test_schema.c compares.
 
@@ -18,7 +18,7 @@ CREATE TABLE run (
     environment INTEGER NOT NULL REFERENCES environment,
     command     TEXT NOT NULL, -- for people
     started     INTEGER NOT NULL
-, missing TEXT NOT NULL DEFAULT '') STRICT;
+, missing TEXT NOT NULL DEFAULT '', nvrtc TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE INDEX run_by_device ON run (device, started);
 
@@ -89,7 +89,7 @@ CREATE TABLE measurement (
     dtype       TEXT NOT NULL CHECK (dtype IN ('fp16', 'bf16')),
     binary      TEXT NOT NULL, -- cache key of the image; '' for library kernels and where nothing was built
     outcome     TEXT NOT NULL CHECK (outcome IN ('ok', 'refused', 'compile-failed', 'launch-failed', 'wrong', 'timeout', 'crash',
-                                                 'illegal-address')),
+                                                 'illegal-address', 'out-of-memory')),
     message     TEXT NOT NULL, -- why, when not ok
     origin      TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')),
     cache_state TEXT NOT NULL CHECK (cache_state IN ('serving', 'cold', 'hot')),
@@ -104,6 +104,7 @@ CREATE TABLE measurement (
     rejected    INTEGER NOT NULL CHECK (rejected >= 0), -- samples that were thrown away
     low_clock   REAL CHECK (low_clock > 0), -- NULL if no clock was too low
     rows8       INTEGER NOT NULL CHECK (rows8 >= 0), -- output features that keep 8 bits; 0 for a baseline
+    tries       INTEGER NOT NULL CHECK (tries > 0), -- independent tries, each in another process, that the outcome stands on
     CHECK (CASE outcome
            WHEN 'ok' THEN samples IS NOT NULL AND median_ns IS NOT NULL AND low_ns IS NOT NULL AND high_ns IS NOT NULL
            ELSE samples IS NULL AND median_ns IS NULL AND low_ns IS NULL AND high_ns IS NULL END)
@@ -202,43 +203,6 @@ FROM winner
 LEFT JOIN baseline USING (device, n, k, m, dtype, cache_state, origin)
 LEFT JOIN quantisation USING (device, k, m, group_size, dtype, cache_state, origin);
 
-CREATE VIEW fact AS
-SELECT x.id, x.run, run.device, x.layer AS layer_id, x.config AS config_id,
-       device.name AS device_name, device.uuid, device.cc, device.sm_count, device.software,
-       layer.model, layer.layer, layer.n, layer.k, layer.tp,
-       x.m, x.scheme, x.rows8, x.group_size, x.dtype, x.cache_state, x.origin,
-       x.scheme IN ('fp16', 'bf16') AS is_baseline,
-       config.library AS is_library, config.family GLOB 'peer:*' AS is_peer, config.family, config.config, x.binary,
-       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'split_k'), 1) AS split_k,
-       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'stages'), 0) AS stages,
-       x.registers, x.smem_bytes, x.spill_bytes,
-       x.outcome, x.message, length(x.samples) / 8 AS sample_count, x.median_ns, x.low_ns, x.high_ns, x.created,
-       x.rejected, x.low_clock, run.missing,
-       environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.cublas_version,
-       environment.clocks, environment.time_model,
-       NOT (environment.driver_version = toolchain.driver_version AND environment.time_model = toolchain.time_model
-            AND CASE WHEN config.family GLOB 'peer:*'
-                THEN substr(config.config, 1, instr(config.config || ',', ',') - 1) = coalesce(peer_release.release, '')
-                WHEN config.library
-                THEN environment.cublas_version = toolchain.cublas_version
-                ELSE environment.nvrtc_version = toolchain.nvrtc_version
-                     AND environment.template_hash = toolchain.template_hash END) AS stale
-FROM measurement AS x
-JOIN run ON run.id = x.run
-JOIN device ON device.id = run.device
-JOIN environment ON environment.id = run.environment
-JOIN layer ON layer.id = x.layer
-JOIN config ON config.id = x.config
-JOIN toolchain ON toolchain.device = run.device
-LEFT JOIN peer_release ON peer_release.device = run.device AND peer_release.family = config.family;
-
-CREATE VIEW current AS
-SELECT *
-FROM (SELECT *, row_number() OVER (PARTITION BY device, layer_id, m, scheme, rows8, group_size, dtype, cache_state, origin, config_id
-                                   ORDER BY created DESC, id) AS age
-      FROM fact WHERE NOT stale AND NOT is_peer)
-WHERE age = 1;
-
 CREATE VIEW current_peer AS
 SELECT *
 FROM (SELECT *, row_number() OVER (PARTITION BY device, n, k, m, scheme, rows8, group_size, dtype, cache_state, origin, config_id
@@ -323,3 +287,41 @@ SELECT speedup.*, floor.floor_ns, floor.floor_ns / speedup.median_ns AS floor_sh
            OVER (PARTITION BY speedup.device, speedup.layer_id, speedup.m, speedup.scheme, speedup.rows8, speedup.group_size, speedup.dtype, speedup.origin
                  ORDER BY speedup.cache_state <> 'serving', speedup.cache_state <> 'cold') AS is_headline
 FROM speedup LEFT JOIN floor ON floor.id = speedup.id;
+
+CREATE VIEW fact AS
+SELECT x.id, x.run, run.device, x.layer AS layer_id, x.config AS config_id,
+       device.name AS device_name, device.uuid, device.cc, device.sm_count, device.software,
+       layer.model, layer.layer, layer.n, layer.k, layer.tp,
+       x.m, x.scheme, x.rows8, x.group_size, x.dtype, x.cache_state, x.origin,
+       x.scheme IN ('fp16', 'bf16') AS is_baseline,
+       config.library AS is_library, config.family GLOB 'peer:*' AS is_peer, config.family, config.config, x.binary,
+       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'split_k'), 1) AS split_k,
+       coalesce((SELECT value FROM knob WHERE knob.config = x.config AND name = 'stages'), 0) AS stages,
+       x.registers, x.smem_bytes, x.spill_bytes,
+       x.outcome, x.message, length(x.samples) / 8 AS sample_count, x.median_ns, x.low_ns, x.high_ns, x.created,
+       x.rejected, x.low_clock, run.missing, run.nvrtc, x.tries,
+       x.outcome NOT IN ('ok', 'wrong') AND x.tries < 2 AS doubtful,
+       environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.cublas_version,
+       environment.clocks, environment.time_model,
+       NOT (environment.driver_version = toolchain.driver_version AND environment.time_model = toolchain.time_model
+            AND CASE WHEN config.family GLOB 'peer:*'
+                THEN substr(config.config, 1, instr(config.config || ',', ',') - 1) = coalesce(peer_release.release, '')
+                WHEN config.library
+                THEN environment.cublas_version = toolchain.cublas_version
+                ELSE environment.nvrtc_version = toolchain.nvrtc_version
+                     AND environment.template_hash = toolchain.template_hash END) AS stale
+FROM measurement AS x
+JOIN run ON run.id = x.run
+JOIN device ON device.id = run.device
+JOIN environment ON environment.id = run.environment
+JOIN layer ON layer.id = x.layer
+JOIN config ON config.id = x.config
+JOIN toolchain ON toolchain.device = run.device
+LEFT JOIN peer_release ON peer_release.device = run.device AND peer_release.family = config.family;
+
+CREATE VIEW current AS
+SELECT *
+FROM (SELECT *, row_number() OVER (PARTITION BY device, layer_id, m, scheme, rows8, group_size, dtype, cache_state, origin, config_id
+                                   ORDER BY created DESC, id) AS age
+      FROM fact WHERE NOT stale AND NOT doubtful AND NOT is_peer)
+WHERE age = 1;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* As the CHECK constraints of db/schema.sql spell them. */
-static const char *const outcome_names[] = {
+static const char *const outcome_names[OUTCOMES] = {
     [OUTCOME_OK] = "ok",
     [OUTCOME_REFUSED] = "refused",
     [OUTCOME_COMPILE_FAILED] = "compile-failed",
@@ -17,6 +17,7 @@ static const char *const outcome_names[] = {
     [OUTCOME_TIMEOUT] = "timeout",
     [OUTCOME_CRASH] = "crash",
     [OUTCOME_ILLEGAL_ADDRESS] = "illegal-address",
+    [OUTCOME_OUT_OF_MEMORY] = "out-of-memory",
 };
 
 const char *store_outcome_name(enum store_outcome outcome) {
@@ -152,6 +153,7 @@ static void put_measurement(const struct insert *into, const struct store_measur
     insert_number(into, "smem_bytes", m->smem_bytes);
     insert_number(into, "spill_bytes", m->spill_bytes);
     insert_number(into, "rejected", m->rejected);
+    insert_number(into, "tries", m->tries < 1 ? 1 : m->tries);
     if (m->low_clock > 0)
         insert_real(into, "low_clock", m->low_clock);
 }
@@ -208,6 +210,7 @@ static enum mt_status prepare_has(struct store *store) {
                "AND e.driver_version = :driver_version AND e.time_model = :time_model AND CASE WHEN config.library "
                "THEN e.cublas_version = :cublas_version "
                "ELSE e.nvrtc_version = :nvrtc_version AND e.template_hash = :template_hash END "
+               "AND (x.outcome IN ('ok', 'wrong') OR x.tries > 1) "
                "AND (x.outcome = 'ok' OR NOT :retry_failed) LIMIT 1");
     enum mt_status status = sql_prepare(store->db, store->path, sql.data, &store->has);
     str_release(&sql);

@@ -15,12 +15,14 @@ EMBED_FILE(schema_6_sql, "db/schema_6.sql");
 EMBED_FILE(schema_7_sql, "db/schema_7.sql");
 EMBED_FILE(schema_8_sql, "db/schema_8.sql");
 EMBED_FILE(schema_9_sql, "db/schema_9.sql");
+EMBED_FILE(schema_10_sql, "db/schema_10.sql");
 extern const char schema_sql[], schema_2_sql[], schema_3_sql[], schema_4_sql[], schema_5_sql[], schema_6_sql[],
-    schema_7_sql[], schema_8_sql[], schema_9_sql[];
+    schema_7_sql[], schema_8_sql[], schema_9_sql[], schema_10_sql[];
 
 const char *const *schema_steps(int *count) {
-    static const char *const steps[] = {schema_sql,   schema_2_sql, schema_3_sql, schema_4_sql, schema_5_sql,
-                                        schema_6_sql, schema_7_sql, schema_8_sql, schema_9_sql, NULL};
+    static const char *const steps[] = {schema_sql,   schema_2_sql,  schema_3_sql, schema_4_sql,
+                                        schema_5_sql, schema_6_sql,  schema_7_sql, schema_8_sql,
+                                        schema_9_sql, schema_10_sql, NULL};
     if (count)
         *count = sizeof steps / sizeof *steps - 1;
     return steps;

@@ -147,7 +147,8 @@ static enum mt_status insert_environment(struct store *store, int64_t *id) {
     return status;
 }
 
-static enum mt_status insert_run(struct store *store, int64_t environment, const char *command, const char *missing) {
+static enum mt_status insert_run(struct store *store, int64_t environment, const char *command,
+                                 const struct store_environment *env) {
     int64_t started;
     struct insert into;
     enum mt_status status = store_clock(store, "SELECT max(started) FROM run", &started);
@@ -159,7 +160,8 @@ static enum mt_status insert_run(struct store *store, int64_t environment, const
         insert_number(&into, "environment", environment);
         insert_text(&into, "command", command);
         insert_number(&into, "started", started);
-        insert_text(&into, "missing", missing);
+        insert_text(&into, "missing", env->missing);
+        insert_text(&into, "nvrtc", env->nvrtc);
         status = insert_row(&into, &store->run, NULL);
     }
     insert_release(&into);
@@ -185,7 +187,7 @@ enum mt_status store_begin(struct store *store, const struct store_device *devic
     if (status == MT_OK)
         status = insert_environment(store, &environment);
     if (status == MT_OK)
-        status = insert_run(store, environment, command, env->missing);
+        status = insert_run(store, environment, command, env);
     status = store_unlock(store, status);
     if (status != MT_OK)
         forget_run(store);

@@ -23,6 +23,7 @@ struct store_environment {
     const char *clocks;         /* NVML state as JSON text, "" if unknown */
     const char *missing;        /* of the run: what it had to do without, as in "cublas,gate"; "" if nothing */
     const char *time_model;     /* of a software device: the hash of what its times are modelled by; else "" */
+    const char *nvrtc; /* of the run, for people: which compiler, as in "13.0, /…/libnvrtc.so.13"; "" if none */
 };
 /* One linear layer of one model. */
 struct store_layer {
@@ -47,7 +48,9 @@ enum store_outcome {
     OUTCOME_WRONG,
     OUTCOME_TIMEOUT,
     OUTCOME_CRASH,
-    OUTCOME_ILLEGAL_ADDRESS
+    OUTCOME_ILLEGAL_ADDRESS,
+    OUTCOME_OUT_OF_MEMORY, /* the device has not the memory that it needs */
+    OUTCOMES
 };
 struct store_measurement {
     struct store_layer layer;
@@ -57,6 +60,7 @@ struct store_measurement {
     const char *binary;          /* cache key of the image; "" for library kernels and where nothing was built */
     enum store_outcome outcome;
     const char *message; /* why, when not OUTCOME_OK */
+    int tries;           /* independent ones that the outcome stands on; 0 is 1 */
     enum store_origin origin;
     const char *cache_state;  /* of store_cache_name() */
     const double *samples_ns; /* one time per sample; NULL when not OK */

@@ -22,6 +22,7 @@ static const struct {
     {OUTCOME_TIMEOUT, "timeout"},
     {OUTCOME_CRASH, "runtime"},
     {OUTCOME_ILLEGAL_ADDRESS, "runtime"},
+    {OUTCOME_OUT_OF_MEMORY, "runtime"},
 };
 
 const char *t4_invalidity(const char *outcome) {
@@ -190,7 +191,7 @@ static const char results_sql[] = "SELECT " ISO_TIME(
                  "x.origin AS origin, "
                  "x.cache_state AS cache_state, x.outcome AS outcome, x.message AS message, x.binary AS binary, "
                  "x.registers AS registers, x.smem_bytes AS smem_bytes, x.spill_bytes AS spill_bytes, x.rejected "
-                 "AS rejected, x.low_clock AS low_clock, c.config AS config "
+                 "AS rejected, x.low_clock AS low_clock, x.tries AS tries, c.config AS config "
                  "FROM measurement AS x JOIN config AS c ON c.id = x.config JOIN t4_run AS r ON r.id = x.run "
                  "JOIN t4_layer AS l ON l.id = x.layer WHERE x.id IN t4_id ORDER BY x.created, x.id";
 
@@ -207,7 +208,7 @@ static const struct list {
     {"environments", "SELECT driver_version, nvrtc_version, template_hash, cublas_version, clocks, time_model FROM "
                      "t4_environment ORDER BY place"},
     {"runs", "SELECT d.place AS device, e.place AS environment, command, " ISO_TIME(
-                 "started") " AS started, missing FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
+                 "started") " AS started, missing, nvrtc FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
                             "JOIN t4_environment AS e ON e.id = r.environment ORDER BY r.place"},
     {"layers", "SELECT model, layer, n, k, tp FROM t4_layer ORDER BY place"},
     {"limits", "SELECT r.place AS run, name, value, unit, origin, " ISO_TIME(

@@ -160,9 +160,12 @@ static enum mt_status put_columns(const struct reader *r, const struct insert *i
 
 /* A run refers to a device and an environment. */
 static enum mt_status put_run(const struct reader *r, const struct insert *into, const json_t *row) {
-    const json_t *device, *environment, *command, *started, *missing = json_object_get(row, "missing");
+    const json_t *device, *environment, *command, *started, *missing = json_object_get(row, "missing"),
+                                                            *nvrtc = json_object_get(row, "nvrtc");
     int64_t keys[2], time;
     enum mt_status status = missing ? check_kind(r, missing, "missing", KIND_TEXT) : MT_OK;
+    if (!status && nvrtc)
+        status = check_kind(r, nvrtc, "nvrtc", KIND_TEXT);
     if (status || (status = field(r, row, "device", KIND_INTEGER, &device)) ||
         (status = field(r, row, "environment", KIND_INTEGER, &environment)) ||
         (status = field(r, row, "command", KIND_TEXT, &command)) ||
@@ -176,6 +179,7 @@ static enum mt_status put_run(const struct reader *r, const struct insert *into,
     put(into, "command", command);
     insert_number(into, "started", time);
     insert_text(into, "missing", json_string_value(missing));
+    insert_text(into, "nvrtc", json_string_value(nvrtc));
     return MT_OK;
 }
 
@@ -332,13 +336,17 @@ static enum mt_status put_times(struct reader *r, const json_t *result, const js
     return status;
 }
 
-/* Of samples that were thrown away older files say nothing. */
+/* Of samples that were thrown away, and of tries, older files say nothing. */
 static enum mt_status put_rejected(struct reader *r, const json_t *list) {
-    const json_t *samples = find_measured(list, "rejected"), *clock = find_measured(list, "low_clock");
+    const json_t *samples = find_measured(list, "rejected"), *clock = find_measured(list, "low_clock"),
+                 *tries = find_measured(list, "tries");
     enum mt_status status = samples ? check_kind(r, samples, "rejected", KIND_INTEGER) : MT_OK;
     if (status == MT_OK && clock)
         status = check_kind(r, clock, "low_clock", KIND_NUMBER);
+    if (status == MT_OK && tries)
+        status = check_kind(r, tries, "tries", KIND_INTEGER);
     insert_number(&r->measurement, "rejected", json_integer_value(samples));
+    insert_number(&r->measurement, "tries", tries ? json_integer_value(tries) : 1);
     if (clock)
         insert_real(&r->measurement, "low_clock", json_number_value(clock));
     return status;

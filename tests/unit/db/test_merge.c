@@ -98,6 +98,7 @@ static void a_changed_row_is_found_out(void **state) {
         "UPDATE run SET command = 'another' WHERE id = (SELECT max(id) FROM run)",
         "UPDATE run SET started = started + 1",
         "UPDATE run SET missing = 'gate'",
+        "UPDATE run SET nvrtc = '13.1'",
         "UPDATE layer SET n = n * 2",
         "UPDATE config SET config = config || ' '",
     };
@@ -108,6 +109,7 @@ static void a_changed_row_is_found_out(void **state) {
         "group_size = 64",
         "scheme = 'w8a8'",
         "rows8 = 3",
+        "tries = 3",
         "dtype = 'bf16'",
         "binary = 'ff'",
         "outcome = 'timeout' WHERE outcome = 'wrong'",
@@ -183,7 +185,7 @@ static void software_times_never_become_measured(void **state) {
                  "run, layer, config, m, "
                  "group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, "
                  "low_ns, high_ns, "
-                 "registers, smem_bytes, spill_bytes, created, rejected, low_clock, rows8)",
+                 "registers, smem_bytes, spill_bytes, created, rejected, low_clock, rows8, tries)",
                  NULL, NULL, &error);
     assert_null(error);
     sqlite3_close(db);

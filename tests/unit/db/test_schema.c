@@ -202,7 +202,7 @@ static void shipped_rows_are_found(void **state) {
 #define TEXT(c)   ((const char *)sqlite3_column_text(query, c))
 #define NUMBER(c) sqlite3_column_int(query, c)
         const struct store_device device = {TEXT(0), TEXT(1), NUMBER(2), NUMBER(3), NUMBER(4)};
-        const struct store_environment environment = {NUMBER(5), NUMBER(6), TEXT(7), TEXT(8), TEXT(9), "", ""};
+        const struct store_environment environment = {NUMBER(5), NUMBER(6), TEXT(7), TEXT(8), TEXT(9), "", "", ""};
         const struct store_measurement key = {.layer = {TEXT(10), TEXT(11), NUMBER(12), NUMBER(13), NUMBER(14)},
                                               .m = NUMBER(15),
                                               .group = NUMBER(16),
@@ -276,7 +276,7 @@ static void shares_become_rows(void **state) {
                             "SELECT count(*) FROM measurement WHERE id <> content_key('measurement', run, layer, "
                             "config, m, group_size, scheme, dtype, binary, outcome, message, origin, "
                             "cache_state, samples, median_ns, low_ns, high_ns, registers, smem_bytes, "
-                            "spill_bytes, created, rejected, low_clock, rows8)"),
+                            "spill_bytes, created, rejected, low_clock, rows8, tries)"),
                      0);
     store_close(store);
     str_release(&sql);

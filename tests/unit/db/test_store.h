@@ -44,7 +44,7 @@ static inline int fixture_remove(void **state) {
 
 static const struct store_device gpu = {"GPU-1", "NVIDIA H100 80GB HBM3", 90, 132, 0};
 static const struct store_device soft = {"GPU-soft-1", "soft:a100-sxm-80g (modelled)", 80, 108, 1};
-static const struct store_environment env = {13000, 1300, "templates-1", "13.0.2", "{}", "", ""};
+static const struct store_environment env = {13000, 1300, "templates-1", "13.0.2", "{}", "", "", ""};
 
 /* The rows of a database that is attached as `now`, as versions before 7 have them. */
 #define OLD_ENVIRONMENT                                                                                                \

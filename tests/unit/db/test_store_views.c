@@ -7,7 +7,7 @@
 
 /* What the test knows of a row, apart from the database. */
 struct row {
-    int device, env, layer, m, scheme, group, dtype, cache, config, ok, repeat;
+    int device, env, layer, m, scheme, group, dtype, cache, config, ok, repeat, tries;
     double ns;
 };
 enum { ROWS = 3000, DEVICES = 3, CONFIGS = 6, LAYERS = 3 };
@@ -30,9 +30,9 @@ static double high_of(double ns) {
 static int origin_of(const struct row *r) {
     return r->device == 2 || (r->device == 1 && r->repeat) ? ORIGIN_MODELLED : ORIGIN_MEASURED;
 }
-static const struct store_environment environments[3] = {{13000, 1300, "templates-1", "13.0", "", "", "model-1"},
-                                                         {13000, 1300, "templates-2", "13.0", "", "", "model-1"},
-                                                         {13000, 1300, "templates-2", "13.1", "x", "", "model-2"}};
+static const struct store_environment environments[3] = {{13000, 1300, "templates-1", "13.0", "", "", "model-1", ""},
+                                                         {13000, 1300, "templates-2", "13.0", "", "", "model-1", ""},
+                                                         {13000, 1300, "templates-2", "13.1", "x", "", "model-2", ""}};
 /* Layers 0 and 1 have the same shape: they share baselines. */
 static const struct store_layer layers[LAYERS] = {
     {"a", "o", 4096, 4096, 1}, {"b", "o", 4096, 4096, 1}, {"a", "down", 4096, 14336, 2}};
@@ -70,6 +70,7 @@ static void record(struct store *store, const struct row *r) {
         .config = base ? "" : configs[r->config].text,
         .outcome = r->ok ? OUTCOME_OK : OUTCOME_CRASH,
         .message = "crashed",
+        .tries = r->tries,
         .origin = (enum store_origin)origin_of(r),
         .cache_state = caches[r->cache],
         .samples_ns = &r->ns,
@@ -99,7 +100,7 @@ static struct store *fill(const char *path) {
         }
         r->layer = draw(LAYERS), r->m = 16 << draw(2), r->scheme = draw(4), r->group = draw(4) ? 128 : 64;
         r->dtype = draw(4) == 0, r->cache = draw(4) == 0 ? 1 + draw(2) : 0, r->config = draw(CONFIGS),
-        r->ok = draw(8) != 0, r->repeat = draw(2);
+        r->ok = draw(8) != 0, r->repeat = draw(2), r->tries = 1 + draw(2);
         r->ns = 1000 * (1 + 0.002 * draw(20));
         if (!schemes[r->scheme])
             r->config %= 3, r->group = 128;
@@ -115,12 +116,19 @@ static int newest_env(int device) {
     return -1;
 }
 
+/* A failure that came once. */
+static int doubtful(const struct row *r) {
+    return !r->ok && r->tries < 2;
+}
+
 static int is_current(const struct row *r) {
     const struct store_environment *e = &environments[r->env], *now = &environments[newest_env(r->device)];
     int library = !schemes[r->scheme] && r->config < 2;
     if (strcmp(e->time_model, now->time_model) != 0)
         return 0;
     if (library ? strcmp(e->cublas_version, now->cublas_version) : strcmp(e->template_hash, now->template_hash))
+        return 0;
+    if (doubtful(r))
         return 0;
     for (const struct row *s = r + 1; s < rows + ROWS; s++) {
         const struct store_environment *f = &environments[s->env];
@@ -129,7 +137,7 @@ static int is_current(const struct row *r) {
                          !strcmp(f->time_model, now->time_model);
         if (s->device == r->device && s->layer == r->layer && s->m == r->m && s->scheme == r->scheme &&
             s->group == r->group && s->dtype == r->dtype && s->cache == r->cache && s->config == r->config &&
-            origin_of(s) == origin_of(r) && same_tools)
+            origin_of(s) == origin_of(r) && same_tools && !doubtful(s))
             return 0;
     }
     return 1;
@@ -451,7 +459,7 @@ static void ratios_of_two_states_are_marked(void **state) {
 /* ---- peers ---- */
 
 /* As tests/gpu/peers.py sees its machine: no NVRTC, no templates. */
-static const struct store_environment peers_env = {13000, 0, "", "", "{}", "", ""};
+static const struct store_environment peers_env = {13000, 0, "", "", "{}", "", "", ""};
 
 static struct store_measurement peer(const char *family, const char *config, const char *scheme, const double *ns) {
     struct store_measurement m = good(ns, 1);

@@ -37,16 +37,22 @@ static enum mt_status import(const char *json, const char *db) {
 /* Every outcome, numbers and texts at the edges, a library kernel, a run that measured nothing. */
 static void make_strange(const char *path) {
     make(path, "GPU-1", "templates-1", 5);
-    struct store_environment other = {12040,         1204,     "", "", "{\"sm_mhz\": 1980, \"note\": \"a \\\"b\\\"\"}",
-                                      "cublas,gate", "model-1"};
+    struct store_environment other = {12040,
+                                      1204,
+                                      "",
+                                      "",
+                                      "{\"sm_mhz\": 1980, \"note\": \"a \\\"b\\\"\"}",
+                                      "cublas,gate",
+                                      "model-1",
+                                      "13.0, libnvrtc.so"};
     struct store *store = open_run(path, &gpu, &other);
     double samples[] = {5e-324, 0.1, 1.0 / 3, 123456789012345678.0, 1e300, 2, 3.0000000000000004};
-    for (int outcome = OUTCOME_OK; outcome <= OUTCOME_ILLEGAL_ADDRESS; outcome++) {
+    for (int outcome = OUTCOME_OK; outcome < OUTCOMES; outcome++) {
         struct store_measurement m = good(samples, 7);
         m.m = outcome + 1;
         m.outcome = (enum store_outcome)outcome;
         m.message = "line 1: \"x\" <y>\n\tline 2, \\ \xc3\xa4 \xf0\x9f\x90\x88";
-        m.rejected = 10 * outcome, m.low_clock = outcome % 2 ? 0.1 * outcome : 0;
+        m.tries = outcome + 1, m.rejected = 10 * outcome, m.low_clock = outcome % 2 ? 0.1 * outcome : 0;
         m.median_ns = 1.0 / 3, m.low_ns = -1e-300, m.high_ns = 1.7976931348623157e308;
         check_ok(store_record(store, &m));
     }
@@ -99,13 +105,13 @@ static void older_files_are_read(void **state) {
     export(at(f, "a.db"), at(f, "a.json"), false);
     json_t *root = load(at(f, "a.json"));
     json_array_foreach(json_object_get(json_object_get(json_object_get(root, "metadata"), "mixtune"), "runs"), i, run)
-        assert_int_equal(json_object_del(run, "missing"), 0);
+        assert_int_equal(json_object_del(run, "missing") | json_object_del(run, "nvrtc"), 0);
     json_array_foreach(json_object_get(json_object_get(json_object_get(root, "metadata"), "mixtune"), "environments"),
                        i, run) assert_int_equal(json_object_del(run, "time_model"), 0);
-    static const char *const added[] = {"rejected", "rows8"};
+    static const char *const added[] = {"rejected", "rows8", "tries"};
     json_array_foreach(json_object_get(root, "results"), i, result) {
         json_t *list = json_object_get(result, "measurements");
-        for (int a = 0; a < 2; a++) {
+        for (int a = 0; a < 3; a++) {
             for (e = 0; strcmp(json_string_value(json_object_get(json_array_get(list, e), "name")), added[a]) != 0; e++)
                 ;
             json_array_remove(list, e);
@@ -182,21 +188,22 @@ static void the_fields_of_the_schema(void **state) {
                                            {"wrong", "correctness"},
                                            {"timeout", "timeout"},
                                            {"crash", "runtime"},
-                                           {"illegal-address", "runtime"}};
+                                           {"illegal-address", "runtime"},
+                                           {"out-of-memory", "runtime"}};
     make_strange(at(f, "a.db"));
     export(at(f, "a.db"), at(f, "a.json"), false);
     json_t *root = load(at(f, "a.json"));
     assert_string_equal(json_string_value(json_object_get(root, "schema_version")), "1.1.0");
     assert_string_equal(json_string_value(json_object_get(json_object_get(root, "metadata"), "timeunit")),
                         "nanoseconds");
-    int seen[8] = {0};
+    int seen[OUTCOMES] = {0};
     size_t i;
     const json_t *result;
     json_array_foreach(json_object_get(root, "results"), i, result) {
         const char *outcome = json_string_value(entry(result, "outcome"));
         const char *invalidity = json_string_value(json_object_get(result, "invalidity"));
         bool good_one = !strcmp(outcome, "ok");
-        for (int w = 0; w < 8; w++)
+        for (int w = 0; w < OUTCOMES; w++)
             if (!strcmp(words[w][0], outcome)) {
                 assert_string_equal(invalidity, words[w][1]);
                 seen[w]++;
@@ -210,14 +217,14 @@ static void the_fields_of_the_schema(void **state) {
         if (!strcmp(json_string_value(json_object_get(configuration, "family")), "sm80"))
             assert_true(json_is_integer(json_object_get(configuration, "tile_n")));
     }
-    assert_int_equal(i, 10 + 8 + 2);
-    for (int w = 0; w < 8; w++)
+    assert_int_equal(i, 10 + OUTCOMES + 2);
+    for (int w = 0; w < OUTCOMES; w++)
         assert_true(seen[w] > 0);
     json_decref(root);
 
     export(at(f, "a.db"), at(f, "failed.json"), true);
     root = load(at(f, "failed.json"));
-    assert_int_equal(json_array_size(json_object_get(root, "results")), 2 + 7);
+    assert_int_equal(json_array_size(json_object_get(root, "results")), 2 + OUTCOMES - 1);
     json_decref(root);
     check_ok(import(at(f, "failed.json"), at(f, "failed.db")));
 }
@@ -243,7 +250,8 @@ static void every_member_is_missed(struct fixture *f, const json_t *root, json_t
         char part[64];
         snprintf(part, sizeof part, "`%s`", name);
         json_object_del(object, name);
-        if (strcmp(name, "missing") != 0 && strcmp(name, "time_model") != 0) /* older files have none */
+        if (strcmp(name, "missing") != 0 && strcmp(name, "nvrtc") != 0 &&
+            strcmp(name, "time_model") != 0) /* older files have none */
             refused(f, root, part);
         json_object_set(object, name, json_null());
         refused(f, root, part);
@@ -269,7 +277,7 @@ static void a_missing_field_is_named(void **state) {
     for (size_t i = 0; i < json_array_size(measurements); i++) {
         json_t *e = json_array_get(measurements, i), *name = json_object_get(e, "name");
         char part[64];
-        if (!strcmp(json_string_value(name), "rejected") ||
+        if (!strcmp(json_string_value(name), "rejected") || !strcmp(json_string_value(name), "tries") ||
             !strcmp(json_string_value(name), "rows8")) /* older files have none */
             continue;
         json_incref(name);

@@ -47,7 +47,7 @@ static void record(struct store *store, enum store_origin origin, int m, int con
 /* On the GPU m = 16 and 32; the software device of its kind ran 16 only, one with other SMs ran it too. */
 static void fill(const char *path) {
     struct store *store;
-    const struct store_environment env = {13000, 1300, "t", "", "", "", ""};
+    const struct store_environment env = {13000, 1300, "t", "", "", "", "", ""};
     const struct store_device gpu = {"GPU-1", "a GPU", 80, 108, 0}, soft = {"GPU-2", "software device", 80, 108, 1},
                               other = {"GPU-0", "other software device", 80, 40, 1};
     assert_int_equal(store_open(path, &store), MT_OK);
@@ -186,7 +186,7 @@ static void record_strangers(struct store *store, const char *config) {
 
 /* On three software devices, of 108, 40 and 60 SMs, of which the last has another compute capability. */
 static void fill_guide(const char *path, struct config config[2]) {
-    static const struct store_environment env = {13000, 1300, "t", "", "", "", ""};
+    static const struct store_environment env = {13000, 1300, "t", "", "", "", "", ""};
     static const struct store_device device[3] = {
         {"S1", "one", 80, 108, 1}, {"S2", "two", 80, 40, 1}, {"S3", "three", 90, 60, 1}};
     struct store *store;
