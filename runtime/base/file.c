@@ -131,6 +131,21 @@ static bool is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+enum mt_status descriptors_check(int count) {
+    int *opened = xcalloc((size_t)count, sizeof *opened), had = 0, error = 0;
+    while (had < count && (opened[had] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        had++;
+    if (had < count)
+        error = errno;
+    for (int i = 0; i < had; i++)
+        close(opened[i]);
+    free(opened);
+    if (had == count)
+        return MT_OK;
+    return fail(MT_FAILURE, "only %d more files can be opened, and %d may be needed: %s; raise the limit (ulimit -n)",
+                had, count, strerror(error));
+}
+
 enum mt_status folder_make(const char *path) {
     enum mt_status status = MT_OK;
     char *part = xstrdup(path);

@@ -20,6 +20,9 @@ enum mt_status file_fail(const char *doing, const char *path);
 /* A rename is on disk only when the folder of `path` is. */
 void file_flush_folder(const char *path);
 
+/* MT_FAILURE unless this process can open `count` more files now. */
+enum mt_status descriptors_check(int count);
+
 /* mkdir -p. */
 enum mt_status folder_make(const char *path);
 

@@ -71,10 +71,45 @@ static enum mt_status cuda_open(struct device *dev) {
     return status;
 }
 
+static _Thread_local CUresult last_error;
+
+CUresult device_error(void) {
+    return last_error;
+}
+
+void device_note_error(CUresult error) {
+    last_error = error;
+}
+
+bool device_error_is_machine(CUresult error) {
+    switch (error) {
+    case CUDA_ERROR_DEVICE_UNAVAILABLE:
+    case CUDA_ERROR_DEVICE_NOT_LICENSED:
+    case CUDA_ERROR_ECC_UNCORRECTABLE:
+    case CUDA_ERROR_NVLINK_UNCORRECTABLE:
+    case CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND:
+    case CUDA_ERROR_SHARED_OBJECT_INIT_FAILED:
+    case CUDA_ERROR_OPERATING_SYSTEM:
+    case CUDA_ERROR_SYSTEM_NOT_READY:
+    case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
+    case CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
+    case CUDA_ERROR_MPS_CONNECTION_FAILED:
+    case CUDA_ERROR_MPS_RPC_FAILURE:
+    case CUDA_ERROR_MPS_SERVER_NOT_READY:
+    case CUDA_ERROR_MPS_MAX_CLIENTS_REACHED:
+    case CUDA_ERROR_MPS_MAX_CONNECTIONS_REACHED:
+    case CUDA_ERROR_MPS_CLIENT_TERMINATED:
+        return true;
+    default:
+        return false;
+    }
+}
+
 enum mt_status device_check(const struct device *dev, CUresult result, const char *what) {
     const char *name = NULL, *text = NULL;
     if (result == CUDA_SUCCESS)
         return MT_OK;
+    device_note_error(result);
     if (dev->drv.GetErrorName(result, &name) != CUDA_SUCCESS || !name)
         name = "an error that the driver does not name";
     if (dev->drv.GetErrorString(result, &text) != CUDA_SUCCESS || !text)

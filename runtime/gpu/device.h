@@ -94,6 +94,13 @@ enum mt_status device_adopt(struct device *dev);
 /* MT_OK if `result` is CUDA_SUCCESS, else a sentence with `what` and the driver's own name of the error. */
 enum mt_status device_check(const struct device *dev, CUresult result, const char *what);
 
+/* The driver's code of this thread's last failure of device_check(), or what device_note_error() said since:
+ * CUDA_SUCCESS, for a start, or the code that the failure of a library stands for. */
+CUresult device_error(void);
+void device_note_error(CUresult error);
+/* An error of the machine, which no kernel can cause: the driver, the operating system, memory cells that fail. */
+bool device_error_is_machine(CUresult error);
+
 /* The software device that stands for this one where its times are modelled and its results compared, as a spec; a
  * software device stands for itself. Only cc, name, software and spec are read. The text belongs to `dev` or to the
  * library. */

@@ -51,7 +51,7 @@ want_outcomes "$TMPDIR/all" 8 'wrong|4'
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 result 'hanging, crashing, out-of-bounds and wrong kernels are labelled, and the good ones win as without them'
 
-[ "$(sql "$TMPDIR/all" "SELECT count(*) FROM current WHERE outcome = 'refused' AND message LIKE 'quarantined: its binary failed before (%'")" = 9 ] ||
+[ "$(sql "$TMPDIR/all" "SELECT count(*) FROM current WHERE outcome = 'refused' AND message LIKE 'quarantined: its binary failed twice before (%'")" = 9 ] ||
     verdict='the refused rows do not say why'
 result 'other launches of a bad binary are recorded as quarantined'
 
@@ -88,12 +88,15 @@ run 0 sweep "$TMPDIR/signal-KILL" hang.yaml --json --timeout 2s
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 result 'the same command goes on from there'
 
-crashed 0 sweep "$TMPDIR/segv" hang.yaml --json
+begin_busy sweep "$TMPDIR/segv" hang.yaml --json --timeout 9h
+kill -SEGV "$worker"
+next_worker SEGV
+ended 0
 want_outcomes "$TMPDIR/segv" 5 'crash|1 refused|3'
 [ "$(sql "$TMPDIR/segv" "SELECT message FROM current WHERE outcome = 'crash'")" = 'its process was ended by signal 11 (Segmentation fault) while it was proved' ] ||
     verdict="$verdict the crash does not say what happened; "
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
-result 'a worker that dies is a crash of its candidate alone'
+result 'a worker that dies twice of itself is a crash of its candidate alone'
 
 bench() { LD_PRELOAD=$clock MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" bench --device "$device" --quick --shape 17,200,300 --config stages=3 --config stages=5; }
 for signal in INT TERM; do
@@ -114,6 +117,8 @@ sweep "$TMPDIR/two" hang.yaml --json >"$TMPDIR/out" 2>"$TMPDIR/err" &
 second=$!
 await grep -qE 'process [0-9]+ sweeps on .*; waiting' "$TMPDIR/err"
 kill -SEGV "$worker" # else the first would never end
+command=$(child_of $first)
+next_worker SEGV
 wait $first || verdict="$verdict the first failed; "
 wait $second || verdict="$verdict the second failed; "
 expect '0 candidates to measure, 48 measured before' err

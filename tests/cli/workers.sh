@@ -85,6 +85,14 @@ signalled() {
     forbid 'no sign of life|no answer within' err
 }
 
+# Another signal for the worker that comes after the one of begin_busy.
+next_worker() { # signal
+    await gone "$worker"
+    worker=$(child_of "$command")
+    wait_until_busy "$worker"
+    kill "-$1" "$worker"
+}
+
 # crashed CODE COMMAND...: as run(), of a command whose worker dies once it is busy.
 crashed() {
     begin_busy "${@:2}"

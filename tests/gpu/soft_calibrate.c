@@ -191,7 +191,7 @@ static enum mt_status take_measured(const struct options *o, struct fit_points *
         if (strcmp(rows_cell(&rows, i, "device_name"), rows_cell(&rows, 0, "device_name")) != 0)
             status = fail(MT_USAGE, "the database has measured times of %s and of %s: name one with --gpu",
                           rows_cell(&rows, 0, "device_name"), rows_cell(&rows, i, "device_name"));
-        candidate_label(&row, &label);
+        row_label(&row, &label);
         const struct fit_point key = {.label = label.data};
         struct fit_point *p = bsearch(&key, points->item, (size_t)points->count, sizeof *points->item, by_label);
         if (p) {

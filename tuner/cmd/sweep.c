@@ -15,7 +15,8 @@ enum {
     KEY_NO_WAIT,
     KEY_STRATEGY,
     KEY_PATIENCE,
-    KEY_SEED
+    KEY_SEED,
+    KEY_SKIP
 };
 
 static const struct argp_option table[] = {
@@ -48,12 +49,17 @@ static const struct argp_option table[] = {
      "do not vary)",
      20},
     {"retry", KEY_RETRY, NULL, 0, "Also measure what failed before; kernels that hung or crashed are run again", 20},
+    {"skip", KEY_SKIP, "CANDIDATE", 0,
+     "Leave out a candidate at which a sweep stopped, as it named it. May be repeated", 20},
     {"no-wait", KEY_NO_WAIT, NULL, 0, "End at once, instead of waiting, when another sweep has the device", 20},
     {0},
 };
 
+enum { MAX_SKIPPED = 64 };
+
 struct sweep_arguments {
     struct sweep_options options;
+    const char *skip[MAX_SKIPPED];
     bool has_strategy, has_patience;
 };
 
@@ -91,6 +97,11 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return options_error(seconds_parse(arg, "--timeout", &o->patience));
     case KEY_FINALS:
         return options_error(int_parse(arg, "--finals", 0, 10000, &o->finals));
+    case KEY_SKIP:
+        if (o->skip_count == MAX_SKIPPED)
+            return options_error(fail(MT_USAGE, "--skip: at most %d candidates in one command", MAX_SKIPPED));
+        a->skip[o->skip_count++] = arg;
+        return 0;
     case KEY_RETRY:
         o->retry = true;
         return 0;
@@ -121,6 +132,7 @@ int cmd_sweep(int argc, char **argv) {
     for (int i = 0; i < argc; i++) /* before argp, which reorders them */
         str_printf(&command, "%s%s", i ? " " : "", argv[i]);
     o->command = command.data;
+    o->skip = a.skip;
     work_options_init(&o->work);
     enum mt_status status = options_parse(&argp, argc, argv, &a, &o->common);
     if (!a.has_strategy)

@@ -34,6 +34,8 @@ static const struct symbol symbols[] = {
 };
 
 static enum mt_status check(cublasStatus_t result, const char *what) {
+    if (result == CUBLAS_STATUS_ALLOC_FAILED)
+        device_note_error(CUDA_ERROR_OUT_OF_MEMORY);
     return result == CUBLAS_STATUS_SUCCESS ? MT_OK : fail(MT_FAILURE, "cuBLAS: %s gives status %d", what, (int)result);
 }
 

@@ -78,21 +78,29 @@ void missing_warn(const struct missing *missing, const char *device) {
             log_warn("%s: %s (%s)", device, costs[i], missing->reason[i]);
 }
 
-static void note_missing(struct measurer *m, enum part part, enum mt_status status) {
+/* What is not there is missing. What is there and finds no memory, say, is a failure of the machine: a sweep without
+ * its baseline is not what was asked for. */
+static enum mt_status note_missing(struct measurer *m, enum part part, enum mt_status status) {
+    if (status && (device_error() == CUDA_ERROR_OUT_OF_MEMORY || device_error_is_machine(device_error())))
+        return status;
     if (status)
         text_fit(m->missing.reason[part], sizeof m->missing.reason[part], "%s", fail_message());
+    return MT_OK;
 }
 
-struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits) {
-    struct measurer *m = xcalloc(1, sizeof *m);
+enum mt_status measurer_open(struct device *dev, const struct timer_limits *limits, struct measurer **out) {
+    struct measurer *m = *out = xcalloc(1, sizeof *m);
+    enum mt_status status;
     m->dev = dev;
     m->limits = limits;
-    if (dev->software)
-        return m;
-    note_missing(m, PART_CUBLAS, cublas_open(dev, &m->cublas));
-    note_missing(m, PART_CUBLASLT, cublaslt_open(dev, &m->lt));
-    note_missing(m, PART_GATE, gate_open(dev, &m->gate));
-    return m;
+    device_note_error(CUDA_SUCCESS);
+    if (dev->software || (!(status = note_missing(m, PART_CUBLAS, cublas_open(dev, &m->cublas))) &&
+                          !(status = note_missing(m, PART_CUBLASLT, cublaslt_open(dev, &m->lt))) &&
+                          !(status = note_missing(m, PART_GATE, gate_open(dev, &m->gate)))))
+        return MT_OK;
+    measurer_close(m);
+    *out = NULL;
+    return status;
 }
 
 void measurer_close(struct measurer *m) {
@@ -332,6 +340,7 @@ static void adopt_check(struct measured *out, const struct check *check) {
     measured_release(out);
     not_ok(out, check->outcome, check->message);
     out->context_lost = check->context_lost;
+    out->machine = check->machine;
 }
 
 /* A software device keeps every estimated launch until nobody can see what it would have written. */
@@ -496,25 +505,23 @@ static enum mt_status prove_quantize(struct measurer *m, const struct kernel *ke
     return status;
 }
 
-static enum mt_status measure_quantize(struct measurer *m, const struct problem *p, struct measured *out) {
+static enum mt_status measure_quantize(struct measurer *m, struct binary *binary, const struct problem *p,
+                                       struct measured *out) {
     struct check check = {.outcome = OUTCOME_OK};
     struct quantize_operands operands;
-    struct kernel kernel = {0};
+    struct kernel *kernel = NULL;
     step(m, "while its operands were made");
     enum mt_status status = quantize_operands_init(&operands, m->dev, p);
-    if (!status && kernel_load_quantize(m->dev, p, &kernel)) {
+    if (!status && binary_kernel(binary, m->dev, &(struct config){0}, &kernel)) {
         check_failure(m->dev, &check);
     } else if (!status) {
-        struct timed timed = {.m = m, .quantize = &operands, .kernel = &kernel};
-        snprintf(out->binary, sizeof out->binary, "%s", kernel.image.hash);
-        out->registers = kernel.image.registers;
-        status = prove_quantize(m, &kernel, p, &check);
+        struct timed timed = {.m = m, .quantize = &operands, .kernel = kernel};
+        status = prove_quantize(m, kernel, p, &check);
         if (!status && check.outcome == OUTCOME_OK)
             time_candidate(m, &timed, 0, out, &check);
     }
     adopt_check(out, &check);
     quantize_operands_release(&operands);
-    kernel_unload(m->dev, &kernel);
     return status;
 }
 
@@ -535,11 +542,12 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     const struct problem *p = &candidate->item->problem;
     const struct family *family = candidate->config.family;
     struct kernel *kernel;
-    struct check check;
+    struct check check = {.outcome = OUTCOME_OK};
     struct launch_shape shape;
     step(m, "while it was loaded");
     if (binary_kernel(binary, m->dev, &candidate->config, &kernel)) {
-        not_ok(out, OUTCOME_LAUNCH_FAILED, fail_message());
+        check_failure(m->dev, &check);
+        adopt_check(out, &check);
         return MT_OK;
     }
     step(m, "while it was proved");
@@ -652,28 +660,35 @@ bool measured_binary(struct measured *measured, const struct binary *binary) {
 
 /* A software device that traces its estimates writes beside each what it was for. */
 static void label_trace(const struct measurer *m, const struct candidate *candidate) {
-    struct store_measurement row;
-    struct str config = {0}, label = {0};
+    struct str label = {0};
     if (!m->dev->software || !getenv("SOFTGPU_TRACE"))
         return;
-    candidate_row(candidate, true, &config, &row);
-    candidate_label(&row, &label);
+    candidate_label(candidate, true, &label);
     setenv("SOFTGPU_TRACE_LABEL", label.data, 1);
-    str_release(&config);
     str_release(&label);
+}
+
+static enum mt_status measure_any(struct measurer *m, const struct candidate *candidate, struct measured *out) {
+    struct binary *binary = candidate->binary >= 0 ? &m->binaries.item[candidate->binary] : NULL;
+    if (binary && !measured_binary(out, binary))
+        return MT_OK;
+    if (candidate->config.family)
+        return measure_kernel(m, binary, candidate, out);
+    return candidate->library == LIBRARY_QUANTIZE ? measure_quantize(m, binary, &candidate->item->problem, out)
+                                                  : measure_library(m, candidate, out);
 }
 
 enum mt_status measure(struct measurer *m, const struct candidate *candidate, struct measured *out) {
     *out = (struct measured){.outcome = OUTCOME_OK};
     label_trace(m, candidate);
-    if (!candidate->config.family)
-        return candidate->library == LIBRARY_QUANTIZE ? measure_quantize(m, &candidate->item->problem, out)
-                                                      : measure_library(m, candidate, out);
-    struct binary *binary = &m->binaries.item[candidate->binary];
-    if (!measured_binary(out, binary))
+    enum mt_status status = measure_any(m, candidate, out);
+    if (candidate->config.family)
+        forget_timed(m);
+    if (status == MT_FAILURE && device_error() == CUDA_ERROR_OUT_OF_MEMORY) {
+        adopt_check(out, &(struct check){.outcome = OUTCOME_OUT_OF_MEMORY});
+        text_fit(out->message, sizeof out->message, "%s", fail_message());
         return MT_OK;
-    enum mt_status status = measure_kernel(m, binary, candidate, out);
-    forget_timed(m);
+    }
     if (status)
         measured_release(out);
     return status;
@@ -721,6 +736,7 @@ void measured_row(const struct candidate *candidate, const struct measured *meas
     out->binary = measured->binary;
     out->outcome = measured->outcome;
     out->message = measured->message;
+    out->tries = measured->tries;
     row_times(out, &measured->timing);
     out->registers = measured->registers;
     out->smem_bytes = measured->smem_bytes;

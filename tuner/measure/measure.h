@@ -1,7 +1,7 @@
 /* Proves and times candidates on one device.
  *
- * Whatever becomes of a candidate is an outcome; only trouble that is not the candidate's (memory for the
- * operands) is a failure. This is what a worker process does (worker.h). */
+ * Whatever becomes of a candidate is an outcome, that the device has not the memory for it, too. Trouble that is not
+ * the candidate's is a failure. This is what a worker process does (worker.h). */
 #ifndef MT_MEASURE_H
 #define MT_MEASURE_H
 
@@ -19,7 +19,9 @@ struct measured {
     struct timing beside[CACHES]; /* in the other ones; no samples on a software device, which has one */
     int registers, smem_bytes, spill_bytes;
     char binary[33];   /* "" where nothing was built */
+    int tries;         /* independent ones, each in a process of its own, that a failure stands on; 0: one */
     bool context_lost; /* the device's context is unusable: this process can measure nothing more */
+    bool machine;      /* the message says what befell the machine: nothing is known of the candidate */
 };
 
 /* What a real device is measured with, and why this process has not got it; "" for what is there. A software device
@@ -37,8 +39,9 @@ void missing_warn(const struct missing *missing, const char *device);
 
 struct measurer; /* holds the device's kernels, proofs and operands between candidates */
 
-/* `dev` stays the caller's; `limits` must live as long. */
-struct measurer *measurer_open(struct device *dev, const struct timer_limits *limits);
+/* `dev` stays the caller's; `limits` must live as long. MT_FAILURE when a library is there and the machine, or a full
+ * device, keeps it from starting. */
+enum mt_status measurer_open(struct device *dev, const struct timer_limits *limits, struct measurer **out);
 void measurer_close(struct measurer *m);
 struct binaries *measurer_binaries(struct measurer *m);
 /* NULL where there is none. */

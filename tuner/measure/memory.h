@@ -9,10 +9,11 @@
 struct memory {
     CUdeviceptr *address;
     int count;
-    size_t capacity;
+    size_t capacity, bytes; /* bytes: of all of them */
 };
 
-/* At least one byte is allocated. MT_FAILURE says how much was asked for. */
+/* At least one byte is allocated. Where memory is short, MT_FAILURE says how much the process would have had, and
+ * device_error() is CUDA_ERROR_OUT_OF_MEMORY. */
 enum mt_status memory_alloc(struct memory *memory, struct device *dev, size_t bytes, CUdeviceptr *out);
 /* Allocates and fills with a copy of `data`. */
 enum mt_status memory_upload(struct memory *memory, struct device *dev, const void *data, size_t bytes,

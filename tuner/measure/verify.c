@@ -13,7 +13,13 @@ void check_failure(struct device *dev, struct check *out) {
     text_fit(out->message, sizeof out->message, "%s", fail_message());
     CUresult state = dev->drv.CtxSynchronize();
     out->context_lost = state != CUDA_SUCCESS;
+    if (state == CUDA_SUCCESS)
+        state = device_error();
+    out->machine = device_error_is_machine(state);
     switch (state) {
+    case CUDA_ERROR_OUT_OF_MEMORY:
+        out->outcome = OUTCOME_OUT_OF_MEMORY;
+        break;
     case CUDA_ERROR_ILLEGAL_ADDRESS:
     case CUDA_ERROR_MISALIGNED_ADDRESS:
         out->outcome = OUTCOME_ILLEGAL_ADDRESS;

@@ -13,6 +13,7 @@ struct check {
     uint64_t hash;          /* XXH3 of the output [m][n]: equal for equal bits */
     bool in_order;          /* every quantised output of the problem that is summed so has this hash */
     bool context_lost;      /* the device's context is unusable, and a new one in this process is no cure */
+    bool machine;           /* what the message says befell the machine: it says nothing of the kernel */
 };
 
 /* Compares every element of Y with the reference. Y starts as NaN, rows have a margin, and guards lie before and after;
@@ -25,7 +26,8 @@ void verify_gemm(struct proof *proof, const struct kernel *kernel, struct check 
 void verify_quantize(struct proof *proof, const struct kernel *kernel, struct check *out);
 
 /* Which outcome the failure of a launch or of the wait for it is, and whether the context survived it. Fills outcome,
- * message (from fail_message()) and context_lost. */
+ * message (from fail_message()), context_lost and machine, by device_error(): it must be CUDA_SUCCESS before the work
+ * that failed. */
 void check_failure(struct device *dev, struct check *out);
 
 #endif

@@ -29,7 +29,15 @@ void candidate_row(const struct candidate *candidate, bool software, struct str 
     };
 }
 
-void candidate_label(const struct store_measurement *row, struct str *out) {
+void row_label(const struct store_measurement *row, struct str *out) {
     str_printf(out, "%s|%s|%d|%d|%d|%s|%d|%d|%s", row->family, row->config, row->m, row->layer.n, row->layer.k,
                row->scheme, row->rows8, row->group, row->dtype);
+}
+
+void candidate_label(const struct candidate *candidate, bool software, struct str *out) {
+    struct str config = {0};
+    struct store_measurement row;
+    candidate_row(candidate, software, &config, &row);
+    row_label(&row, out);
+    str_release(&config);
 }

@@ -14,7 +14,7 @@ struct candidate {
     bool baseline;        /* fp16/bf16 instead of the scheme */
     struct config config; /* family NULL: a library kernel */
     enum library library; /* which one */
-    int binary;           /* index into the binaries that are planned with it; -1 for a library kernel */
+    int binary;           /* index into the binaries that are planned with it; -1 for a kernel of NVIDIA's libraries */
     double beat_ns;       /* the best time so far: what is over twice as slow is only probed; 0: none */
 };
 
@@ -26,6 +26,8 @@ const char *candidate_family(const struct candidate *candidate);
 void candidate_row(const struct candidate *candidate, bool software, struct str *config_text,
                    struct store_measurement *out);
 /* Appends "family|config|m|n|k|scheme|rows8|group|dtype": what tells a candidate from all others, on any device. */
-void candidate_label(const struct store_measurement *row, struct str *out);
+void candidate_label(const struct candidate *candidate, bool software, struct str *out);
+/* The same of its row in the store. */
+void row_label(const struct store_measurement *row, struct str *out);
 
 #endif

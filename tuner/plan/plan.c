@@ -171,12 +171,13 @@ static enum mt_status plan_baselines(struct planning *s, int at) {
 static enum mt_status plan_quantize(struct planning *s, int at) {
     const struct work_item *item = &s->workload->item[at];
     const struct problem *p = &item->problem;
-    const struct candidate candidate = {.item = item, .baseline = true, .library = LIBRARY_QUANTIZE, .binary = -1};
+    struct candidate candidate = {.item = item, .baseline = true, .library = LIBRARY_QUANTIZE};
     for (int i = 0; i < at; i++) {
         const struct problem *q = &s->workload->item[i].problem;
         if (q->m == p->m && q->k == p->k && q->group == p->group && q->dtype == p->dtype)
             return MT_OK;
     }
+    candidate.binary = binaries_add(s->binaries, &candidate.config, p);
     return add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
 }
 

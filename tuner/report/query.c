@@ -156,15 +156,16 @@ static enum mt_status make_tables(sqlite3 *db, const struct query_options *o) {
     enum mt_status status = query_ask(db, told);
     sqlite3_free(told);
     if (status == MT_OK)
-        status = run(db, sqlite3_mprintf("CREATE TEMP TABLE newest AS SELECT id FROM current UNION ALL SELECT id FROM "
-                                         "current_peer;"
-                                         "CREATE INDEX temp.newest_id ON newest (id);"
-                                         "CREATE TEMP TABLE asked_peer AS SELECT * FROM peer JOIN swept USING "
-                                         "(layer_id) WHERE %s%s;"
-                                         "CREATE TEMP TABLE asked_fact AS SELECT *, CASE WHEN stale THEN 'stale' WHEN "
-                                         "id IN newest THEN 'current' ELSE 'replaced' END AS state "
-                                         "FROM fact JOIN swept USING (layer_id) WHERE %s;",
-                                         where, o->cache ? "" : " AND cache_state <> 'hot'", where));
+        status = run(db, sqlite3_mprintf(
+                             "CREATE TEMP TABLE newest AS SELECT id FROM current UNION ALL SELECT id FROM "
+                             "current_peer;"
+                             "CREATE INDEX temp.newest_id ON newest (id);"
+                             "CREATE TEMP TABLE asked_peer AS SELECT * FROM peer JOIN swept USING "
+                             "(layer_id) WHERE %s%s;"
+                             "CREATE TEMP TABLE asked_fact AS SELECT *, CASE WHEN stale THEN 'stale' WHEN "
+                             "doubtful THEN 'doubtful' WHEN id IN newest THEN 'current' ELSE 'replaced' END AS state "
+                             "FROM fact JOIN swept USING (layer_id) WHERE %s;",
+                             where, o->cache ? "" : " AND cache_state <> 'hot'", where));
     sqlite3_free(where);
     return status;
 }

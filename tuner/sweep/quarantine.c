@@ -51,8 +51,8 @@ void quarantine_release(struct quarantine *q) {
 }
 
 void quarantine_note(struct quarantine *q, const struct measured *measured) {
-    if (measured->outcome == OUTCOME_TIMEOUT || measured->outcome == OUTCOME_CRASH ||
-        measured->outcome == OUTCOME_ILLEGAL_ADDRESS)
+    if (measured->tries > 1 && (measured->outcome == OUTCOME_TIMEOUT || measured->outcome == OUTCOME_CRASH ||
+                                measured->outcome == OUTCOME_ILLEGAL_ADDRESS))
         add(q, measured->binary, store_outcome_name(measured->outcome), measured->message);
 }
 
@@ -60,9 +60,9 @@ bool quarantine_refuses(const struct quarantine *q, const struct binary *binary,
     const struct quarantined *found = binary && !binary->status ? find(q, binary->image.hash) : NULL;
     if (!found)
         return false;
-    *out = (struct measured){.outcome = OUTCOME_REFUSED};
+    *out = (struct measured){.outcome = OUTCOME_REFUSED, .tries = 2};
     measured_binary(out, binary);
-    text_fit(out->message, sizeof out->message, "quarantined: its binary failed before (%s); --retry runs it again",
-             found->reason);
+    text_fit(out->message, sizeof out->message,
+             "quarantined: its binary failed twice before (%s); --retry runs it again", found->reason);
     return true;
 }

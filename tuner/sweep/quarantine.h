@@ -1,5 +1,5 @@
-/* Binaries that hung, crashed or faulted once, and are not run again: a launch of one may cost a minute, or the
- * device. */
+/* Binaries that hung, crashed or faulted twice, in processes of their own, and are not run again: a launch of one may
+ * cost a minute, or the device. */
 #ifndef MT_QUARANTINE_H
 #define MT_QUARANTINE_H
 

@@ -30,6 +30,7 @@ struct sweep {
     struct quarantine quarantine;
     struct plan plan;
     struct order *order;
+    int skipped;        /* candidates that the options leave out */
     int without_image;  /* candidates that were left out, as their kernel cannot be had here */
     struct tally tally; /* samples that were not good */
     double best_ns;     /* of the problem in hand: what progress shows */
@@ -193,14 +194,28 @@ static enum mt_status begin_batch(struct sweep *s, const struct candidate *candi
 }
 
 /* A kernel that cannot be had on this machine (runtime/jit/images.h) says nothing of the candidate: no row. */
-static bool lacks_image(struct sweep *s, int at) {
-    const int binary = s->plan.item[at].binary;
+static bool lacks_image(struct sweep *s, const struct candidate *candidate) {
+    const int binary = candidate->binary;
     if (binary < 0 || s->binaries.item[binary].status != MT_NO_DEVICE)
         return false;
     if (s->without_image++ == 0)
         log_warn("some candidates are left out: %s", s->binaries.item[binary].message);
-    order_tell(s->order, at, 0);
     return true;
+}
+
+static bool is_skipped(struct sweep *s, const struct candidate *candidate) {
+    struct str label = {0};
+    bool skipped = false;
+    if (s->options->skip_count == 0)
+        return false;
+    candidate_label(candidate, s->dev->software, &label);
+    for (int i = 0; i < s->options->skip_count && !skipped; i++)
+        skipped = !strcmp(label.data, s->options->skip[i]);
+    if (skipped)
+        log_info("left out, as --skip says: %s", label.data);
+    s->skipped += skipped;
+    str_release(&label);
+    return skipped;
 }
 
 static enum mt_status verify_time_record(struct sweep *s) {
@@ -210,8 +225,10 @@ static enum mt_status verify_time_record(struct sweep *s) {
     for (int done = 0, at; !status && !(status = must_stop(s, done)) && !(status = choose(s, &at)) && at >= 0; done++) {
         const struct candidate *candidate = &s->plan.item[at];
         struct measured measured;
-        if (lacks_image(s, at))
+        if (lacks_image(s, candidate) || is_skipped(s, candidate)) {
+            order_tell(s->order, at, 0);
             continue;
+        }
         if ((status = begin_batch(s, candidate)))
             break;
         if ((status = run(s, candidate, &measured))) {
@@ -227,6 +244,8 @@ static enum mt_status verify_time_record(struct sweep *s) {
     progress_release(&progress);
     if (s->without_image)
         log_warn("%d candidates were left out, as their kernels are not among the images", s->without_image);
+    if (!status && s->skipped < s->options->skip_count)
+        log_warn("--skip names %d candidates that this sweep does not measure", s->options->skip_count - s->skipped);
     return status;
 }
 
@@ -251,12 +270,14 @@ static enum mt_status quantise_again(struct sweep *s) {
     struct rows rows;
     enum mt_status status = rows_read(store_handle(s->store), sql, values, &rows);
     for (int r = 0; r < rows.count && !status && !(status = must_stop(s, order_total(s->order))); r++) {
-        const struct candidate again = {
-            .item = item_of(s, &rows, r), .baseline = true, .library = LIBRARY_QUANTIZE, .binary = -1};
+        struct candidate again = {.item = item_of(s, &rows, r), .baseline = true, .library = LIBRARY_QUANTIZE};
         struct measured measured;
         if (!again.item)
             continue;
-        if (!(status = worker_measure(s->worker, &again, &s->binaries, &measured))) {
+        again.binary = binaries_add(&s->binaries, &again.config, &again.item->problem);
+        s->binaries.item[again.binary].wanted = true;
+        if (!(status = binaries_compile(&s->binaries, s->dev, true)) &&
+            !(status = worker_measure(s->worker, &again, &s->binaries, &measured))) {
             status = record(s, &again, &measured);
             measured_release(&measured);
         }
@@ -283,8 +304,8 @@ static enum mt_status time_crosses(struct sweep *s, const struct plan *crosses, 
     for (int i = 0; i < crosses->count && !status && !(status = must_stop(s, order_total(s->order))); i++) {
         const struct candidate *candidate = &crosses->item[i];
         struct measured measured;
-        if (s->binaries.item[candidate->binary].status == MT_NO_DEVICE)
-            continue; /* its kernel cannot be had here */
+        if (lacks_image(s, candidate) || is_skipped(s, candidate))
+            continue;
         if ((status = begin_batch(s, candidate)))
             break;
         s->best_item = candidate->item;

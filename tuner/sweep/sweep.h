@@ -14,14 +14,16 @@ struct sweep_options {
     struct order_rules search; /* exhaustive: max_configs is of each family, spread over the space */
     double patience; /* seconds without a sign of life after which a candidate counts as hung; 0: as the device is */
     int finals;      /* rounds; 0: none, -1: as the device is */
-    bool retry;      /* also measures what failed before */
-    bool no_wait;    /* refuses at once when another sweep has the device */
-    bool quick;      /* fewer configurations, looser timing */
+    const char *const *skip; /* labels of candidates that are left out (candidate_label()) */
+    int skip_count;
+    bool retry;          /* also measures what failed before */
+    bool no_wait;        /* refuses at once when another sweep has the device */
+    bool quick;          /* fewer configurations, looser timing */
     const char *command; /* for the database: what the user typed */
 };
 
 /* Candidates that do not compile, do not launch or compute wrong numbers are rows of the database, not failures of the
- * sweep. MT_INTERRUPTED after ^C or at the time limit: running it again goes on from there. */
+ * sweep, unless it is all of them. What befalls the machine is MT_FAILURE and no row. MT_INTERRUPTED after ^C or at the time limit: running it again goes on from there. */
 enum mt_status sweep_run(const struct sweep_options *options);
 
 #endif

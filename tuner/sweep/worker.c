@@ -1,13 +1,13 @@
 #include "worker.h"
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
+#include "runtime/gpu/nvml.h"
 #include "tuner/progress.h"
-#include "worker_link.h"
+#include "worker_talk.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -18,53 +18,6 @@
 static const double start_patience = 180, interrupt_grace = 5, reap_patience = 30, reap_grace = 2, close_patience = 5;
 /* Seconds without a sign of life after which a candidate counts as hung. A software device works slowly. */
 static const double patience_real = 30, patience_software = 120;
-
-enum kind {
-    MESSAGE_HELLO,  /* worker: struct hello */
-    MESSAGE_IMAGE,  /* command: struct binary_image, then the image's bytes; before the first job that needs it */
-    MESSAGE_JOB,    /* command: struct job */
-    MESSAGE_ROUNDS, /* command: int, the rounds; then a struct job for each that takes part */
-    MESSAGE_PROOF,  /* command: struct proof_job */
-    MESSAGE_PROBE,  /* command: int, the step of the probe */
-    MESSAGE_STEP,   /* worker: a sign of life; what it is about to do, as text */
-    MESSAGE_LONG,   /* worker: likewise, of what needs no device and takes as long as it takes */
-    MESSAGE_RESULT, /* worker: struct result; then struct measured and the samples, of rounds [rounds][count] times and
-                       [count] rejected, of a proof and a probe struct checked */
-};
-
-struct hello {
-    enum mt_status status;
-    char message[512]; /* when the device did not open */
-    struct device dev;
-    char cublas_version[32];
-    bool cublaslt;
-    struct missing missing;
-};
-
-struct binary_image {
-    int binary;
-    struct image image;
-};
-
-struct job {
-    struct work_item item;
-    struct config config; /* its family lies at the same address in both processes */
-    enum library library;
-    bool baseline;
-    int binary;
-    double beat_ns;
-};
-
-struct result {
-    enum mt_status status;
-    char message[512]; /* when the status is not MT_OK: nothing follows */
-};
-
-/* What became of a proof, or of a step of the probe. */
-struct checked {
-    struct check check;
-    struct limits found; /* of a step that went well */
-};
 
 struct worker {
     struct worker_options options;
@@ -77,197 +30,11 @@ struct worker {
     bool *sent; /* by binary: this worker has the image */
     size_t sent_capacity;
     char step[64]; /* what the worker is doing */
+    bool stopped;  /* by a signal, as of kill -STOP: it loses no patience */
+    bool known;    /* a worker has opened the device before */
 };
 
-/* ---- in the worker process ---- */
-
-static void send_step(void *context, const char *step) {
-    link_send(context, MESSAGE_STEP, step, strlen(step) + 1, LINK_FOR_EVER);
-}
-
-static bool send_hello(struct worker_link *link, enum mt_status status, const struct device *dev,
-                       const struct measurer *measurer) {
-    struct hello hello = {.status = status, .dev = *dev};
-    hello.dev.drv = (struct driver){0};
-    hello.dev.context = NULL;
-    text_fit(hello.message, sizeof hello.message, "%s", status ? fail_message() : "");
-    if (measurer) {
-        snprintf(hello.cublas_version, sizeof hello.cublas_version, "%s", cublas_version(measurer_cublas(measurer)));
-        hello.cublaslt = measurer_has_cublaslt(measurer);
-        hello.missing = *measurer_missing(measurer);
-    }
-    return link_send(link, MESSAGE_HELLO, &hello, sizeof hello, LINK_FOR_EVER) == LINK_OK;
-}
-
-static void send_prover_step(void *context, const char *step, bool on_host) {
-    link_send(context, on_host ? MESSAGE_LONG : MESSAGE_STEP, step, strlen(step) + 1, LINK_FOR_EVER);
-}
-
-/* `bytes` follow the head, when the status is good. */
-static bool send_result(struct worker_link *link, enum mt_status status, const void *bytes, size_t count) {
-    struct result head = {.status = status};
-    struct str message = {0};
-    if (status)
-        text_fit(head.message, sizeof head.message, "%s", fail_message());
-    str_append_bytes(&message, &head, sizeof head);
-    if (!status && count)
-        str_append_bytes(&message, bytes, count);
-    bool sent = link_send(link, MESSAGE_RESULT, message.data, message.length, LINK_FOR_EVER) == LINK_OK;
-    str_release(&message);
-    return sent;
-}
-
-static void take_image(struct binaries *binaries, const struct worker_message *message) {
-    struct binary_image head;
-    memcpy(&head, message->data, sizeof head);
-    head.image.data = xmalloc(head.image.size);
-    memcpy(head.image.data, message->data + sizeof head, head.image.size);
-    binaries_adopt(binaries, head.binary, head.image);
-}
-
-static struct candidate job_candidate(const struct job *job) {
-    return (struct candidate){.item = &job->item,
-                              .baseline = job->baseline,
-                              .library = job->library,
-                              .config = job->config,
-                              .binary = job->binary,
-                              .beat_ns = job->beat_ns};
-}
-
-/* What a worker process holds. */
-struct server {
-    struct worker_link *link;
-    struct device dev;
-    struct measurer *measurer; /* NULL: it times no candidates */
-    struct prover *prover;
-    struct prober *prober; /* NULL: not asked for yet */
-};
-
-/* Here and below: true when the worker can take another. */
-static bool do_job(struct server *s, const struct worker_message *message) {
-    struct job job;
-    struct measured measured;
-    struct str bytes = {0};
-    memcpy(&job, message->data, sizeof job);
-    const struct candidate candidate = job_candidate(&job);
-    enum mt_status status = measure(s->measurer, &candidate, &measured);
-    if (!status) {
-        str_append_bytes(&bytes, &measured, sizeof measured);
-        measured_pack(&measured, &bytes);
-    }
-    bool sent = send_result(s->link, status, bytes.data, bytes.length), more = sent;
-    if (!status) {
-        more = sent && !measured.context_lost;
-        measured_release(&measured);
-    }
-    str_release(&bytes);
-    return more;
-}
-
-static bool do_rounds(struct server *s, const struct worker_message *message) {
-    int rounds, count = (int)((message->size - sizeof rounds) / sizeof(struct job));
-    struct str times = {0};
-    memcpy(&rounds, message->data, sizeof rounds);
-    struct job *jobs = xcalloc((size_t)count, sizeof *jobs);
-    struct candidate *candidates = xcalloc((size_t)count, sizeof *candidates);
-    double *ns = xcalloc((size_t)count * (size_t)rounds, sizeof *ns);
-    struct rejected *rejected = xcalloc((size_t)count, sizeof *rejected);
-    memcpy(jobs, message->data + sizeof rounds, (size_t)count * sizeof *jobs);
-    for (int i = 0; i < count; i++)
-        candidates[i] = job_candidate(&jobs[i]);
-    enum mt_status status = measure_rounds(s->measurer, candidates, count, rounds, ns, rejected);
-    str_append_bytes(&times, ns, (size_t)count * (size_t)rounds * sizeof *ns);
-    str_append_bytes(&times, rejected, (size_t)count * sizeof *rejected);
-    bool sent = send_result(s->link, status, times.data, times.length);
-    str_release(&times);
-    free(rejected);
-    free(ns);
-    free(candidates);
-    free(jobs);
-    return sent && !status;
-}
-
-static bool send_checked(struct server *s, enum mt_status status, const struct checked *checked) {
-    return send_result(s->link, status, checked, sizeof *checked) && !status && !checked->check.context_lost;
-}
-
-static bool do_proof(struct server *s, const struct worker_message *message) {
-    struct proof_job job;
-    struct checked checked = {0};
-    memcpy(&job, message->data, sizeof job);
-    enum mt_status status = prover_prove(s->prover, &job, &checked.check);
-    return send_checked(s, status, &checked);
-}
-
-static bool do_probe(struct server *s, const struct worker_message *message) {
-    int step;
-    struct checked checked = {.check.outcome = OUTCOME_OK};
-    memcpy(&step, message->data, sizeof step);
-    send_step(s->link, "while it was measured");
-    enum mt_status status = s->prober ? MT_OK : prober_open(&s->dev, &s->prober);
-    if (!status) {
-        enum mt_status measured = prober_measure(s->prober, step, &checked.found);
-        if (measured)
-            check_failure(&s->dev, &checked.check);
-        if (measured == MT_WRONG)
-            checked.check.outcome = OUTCOME_WRONG;
-    }
-    return send_checked(s, status, &checked);
-}
-
-static bool do_message(struct server *s, const struct worker_message *message) {
-    switch (message->kind) {
-    case MESSAGE_IMAGE:
-        take_image(s->measurer ? measurer_binaries(s->measurer) : prover_binaries(s->prover), message);
-        return true;
-    case MESSAGE_JOB:
-        return do_job(s, message);
-    case MESSAGE_ROUNDS:
-        return do_rounds(s, message);
-    case MESSAGE_PROOF:
-        return do_proof(s, message);
-    case MESSAGE_PROBE:
-        return do_probe(s, message);
-    default:
-        return false;
-    }
-}
-
-/* Ends with the socket, and after a fault: a context that is lost may take the process's others with it. */
-static void serve(struct worker_link *link, const struct worker_options *options) {
-    struct server s = {.link = link};
-    struct worker_message message;
-    enum mt_status status = device_open(&s.dev, options->device);
-    if (!status && options->limits) {
-        s.measurer = measurer_open(&s.dev, options->limits);
-        measurer_on_step(s.measurer, send_step, link);
-    } else if (!status) {
-        s.prover = prover_open(&s.dev, send_prover_step, link);
-    }
-    if (!send_hello(link, status, &s.dev, s.measurer) || status)
-        return;
-    while (link_receive(link, LINK_FOR_EVER, &message) == LINK_OK)
-        if (!do_message(&s, &message))
-            return;
-    measurer_close(s.measurer);
-    prover_close(s.prover);
-    prober_close(s.prober);
-    device_close(&s.dev);
-}
-
-/* ^C reaches every process of the terminal, and `timeout` signals its group: what becomes of the worker is the
- * command's to say. */
-static void worker_main(int fd, pid_t command, const struct worker_options *options) {
-    struct worker_link link;
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != command) /* it died before the line above */
-        _exit(MT_FAILURE);
-    link_init(&link, fd);
-    serve(&link, options);
-    _exit(MT_OK);
-}
+static const char before_it_began[] = "before it began";
 
 /* ---- in the command: the process ---- */
 
@@ -288,6 +55,7 @@ static void forget_process(struct worker *w) {
     free(w->sent);
     w->sent = NULL;
     w->sent_capacity = 0;
+    w->stopped = false;
 }
 
 /* Makes sure that the process is gone. Its exit status as of waitpid(), -1 if it does not go. */
@@ -316,26 +84,38 @@ static void dismiss_process(struct worker *w) {
 
 enum wait_result { WAIT_MESSAGE, WAIT_HUNG, WAIT_DIED, WAIT_INTERRUPTED };
 
+/* A worker that somebody has stopped does not hang. */
+static bool is_stopped(struct worker *w) {
+    siginfo_t info = {0};
+    while (waitid(P_PID, (id_t)w->pid, &info, WSTOPPED | WCONTINUED | WNOHANG) == 0 && info.si_pid) {
+        w->stopped = info.si_code == CLD_STOPPED;
+        info.si_pid = 0;
+    }
+    return w->stopped;
+}
+
 /* Waits for the worker's next word that is more than a sign of life. */
 static enum wait_result wait_for_word(struct worker *w, double patience, struct worker_message *out) {
-    double until = seconds_now() + patience, leave = 0;
+    static const double piece = 0.2;
+    double left = patience, leave = 0;
     for (;;) {
-        double now = seconds_now();
         if (interrupted() && leave == 0)
-            leave = now + interrupt_grace;
-        if (leave > 0 && now > leave)
+            leave = seconds_now() + interrupt_grace;
+        if (leave > 0 && seconds_now() > leave)
             return WAIT_INTERRUPTED;
-        if (now > until)
+        if (left <= 0)
             return WAIT_HUNG;
-        enum link_result result = link_receive(&w->link, until < now + 0.2 ? until : now + 0.2, out);
+        enum link_result result = link_receive(&w->link, left < piece ? left : piece, out);
         if (result == LINK_CLOSED)
             return WAIT_DIED;
-        if (result == LINK_LATE)
+        if (result == LINK_LATE) {
+            left -= is_stopped(w) ? 0 : piece;
             continue;
+        }
         if (out->kind != MESSAGE_STEP && out->kind != MESSAGE_LONG)
             return WAIT_MESSAGE;
         text_fit(w->step, sizeof w->step, "%.*s", (int)out->size, out->data);
-        until = out->kind == MESSAGE_LONG ? LINK_FOR_EVER : seconds_now() + patience;
+        left = out->kind == MESSAGE_LONG ? LINK_FOR_EVER : patience;
     }
 }
 
@@ -359,11 +139,25 @@ static enum mt_status fork_worker(struct worker *w) {
     return MT_OK;
 }
 
+/* What an earlier worker could time with and this one could not open is the machine's trouble: no baseline may be lost
+ * on the way. */
+static enum mt_status check_parts(const struct worker *w, const struct missing *missing) {
+    for (int part = 0; part < PARTS && w->known; part++)
+        if (*missing->reason[part] && !*w->missing.reason[part])
+            return fail(MT_FAILURE, "%s cannot be opened any more: %s", part_name((enum part)part),
+                        missing->reason[part]);
+    return MT_OK;
+}
+
 static enum mt_status adopt_hello(struct worker *w, const struct worker_message *message) {
     struct hello hello;
     memcpy(&hello, message->data, sizeof hello);
     if (hello.status)
         return fail(hello.status, "%s", hello.message);
+    enum mt_status status = check_parts(w, &hello.missing);
+    if (status)
+        return status;
+    w->known = true;
     w->dev = hello.dev;
     w->options.device = w->dev.spec; /* the next one opens the same */
     w->cublaslt = hello.cublaslt;
@@ -374,26 +168,44 @@ static enum mt_status adopt_hello(struct worker *w, const struct worker_message 
     return MT_OK;
 }
 
-static enum mt_status start_worker(struct worker *w) {
+/* *again: the failure may be of a moment. */
+static enum mt_status start_once(struct worker *w, bool *again) {
     struct worker_message message;
     enum mt_status status = fork_worker(w);
+    *again = true;
     if (status)
         return status;
     switch (wait_for_word(w, start_patience, &message)) {
     case WAIT_MESSAGE:
         status = adopt_hello(w, &message);
+        *again = w->known;
         break;
     case WAIT_HUNG:
         status = fail(MT_NO_DEVICE, "the device does not open within %.0f s", start_patience);
+        *again = false;
         break;
     case WAIT_DIED:
         status = fail(MT_NO_DEVICE, "the worker process died while it opened the device");
         break;
     case WAIT_INTERRUPTED:
         status = fail(MT_INTERRUPTED, "interrupted while the device was opened");
+        *again = false;
     }
     if (status)
         end_process(w);
+    return status;
+}
+
+static enum mt_status start_worker(struct worker *w) {
+    enum { STARTS = 4 };
+    bool again;
+    enum mt_status status = start_once(w, &again);
+    for (int start = 1; start < STARTS && status && again && !interrupted(); start++) {
+        nanosleep(&(struct timespec){.tv_nsec = (long)start * 100 * 1000 * 1000}, NULL);
+        status = start_once(w, &again);
+    }
+    if (status && status != MT_INTERRUPTED && w->known)
+        status = fail_context(MT_FAILURE, "no further worker process starts on %s", w->dev.name);
     return status;
 }
 
@@ -453,8 +265,7 @@ static enum link_result send_image(struct worker *w, const struct binaries *bina
     struct str bytes = {0};
     str_append_bytes(&bytes, &head, sizeof head);
     str_append_bytes(&bytes, head.image.data, head.image.size);
-    enum link_result result =
-        link_send(&w->link, MESSAGE_IMAGE, bytes.data, bytes.length, seconds_now() + w->options.patience);
+    enum link_result result = link_send(&w->link, MESSAGE_IMAGE, bytes.data, bytes.length, w->options.patience);
     str_release(&bytes);
     return result;
 }
@@ -481,11 +292,11 @@ struct question {
 /* Sends a message that asks for a result, behind the images that it needs, and waits for the answer. */
 static enum wait_result ask(struct worker *w, const struct question *q, struct worker_message *answer) {
     enum link_result sent = LINK_OK;
-    snprintf(w->step, sizeof w->step, "before it began");
+    snprintf(w->step, sizeof w->step, "%s", before_it_began);
     for (int i = 0; i < q->binary_count && sent == LINK_OK; i++)
         sent = send_image(w, q->binaries, q->binary[i]);
     if (sent == LINK_OK)
-        sent = link_send(&w->link, q->kind, q->bytes, q->size, seconds_now() + w->options.patience);
+        sent = link_send(&w->link, q->kind, q->bytes, q->size, w->options.patience);
     if (sent != LINK_OK)
         return sent == LINK_LATE ? WAIT_HUNG : WAIT_DIED;
     return wait_for_word(w, w->options.patience, answer);
@@ -499,19 +310,32 @@ static enum mt_status open_result(const struct worker_message *message, const ch
     return result.status ? fail(result.status, "%s", result.message) : MT_OK;
 }
 
-/* Ends a worker that gave no result: what that is an outcome of, and a sentence. */
-static enum store_outcome give_up(struct worker *w, enum wait_result why, char message[320]) {
-    int exit_status = end_process(w);
-    if (why == WAIT_HUNG) {
-        text_fit(message, 320, "no sign of life for %g s %s", w->options.patience, w->step);
-        return OUTCOME_TIMEOUT;
-    }
-    if (exit_status >= 0 && WIFSIGNALED(exit_status))
-        text_fit(message, 320, "its process was ended by signal %d (%s) %s", WTERMSIG(exit_status),
-                 strsignal(WTERMSIG(exit_status)), w->step);
+/* Signals that a process brings upon itself. All others somebody sent: a system that is short of memory, a limit of the
+ * job, a user. */
+static bool is_crash(int signal) {
+    return signal == SIGSEGV || signal == SIGBUS || signal == SIGABRT || signal == SIGILL || signal == SIGFPE ||
+           signal == SIGTRAP || signal == SIGSYS;
+}
+
+/* Ends a worker that gave no result. MT_OK when that is an outcome of what it was asked; MT_FAILURE when it befell the
+ * machine. */
+static enum mt_status give_up(struct worker *w, enum wait_result why, struct check *out) {
+    const bool began = strcmp(w->step, before_it_began) != 0;
+    const int ended = end_process(w), signal = ended >= 0 && WIFSIGNALED(ended) ? WTERMSIG(ended) : 0;
+    *out = (struct check){.outcome = why == WAIT_HUNG ? OUTCOME_TIMEOUT : OUTCOME_CRASH, .context_lost = true};
+    if (why == WAIT_HUNG)
+        text_fit(out->message, sizeof out->message, "no sign of life for %g s %s", w->options.patience, w->step);
+    else if (signal && is_crash(signal))
+        text_fit(out->message, sizeof out->message, "its process was ended by signal %d (%s) %s", signal,
+                 strsignal(signal), w->step);
+    else if (signal)
+        text_fit(out->message, sizeof out->message,
+                 "its process was killed by somebody else, with signal %d (%s), %s; a machine or a job that is short "
+                 "of memory does so",
+                 signal, strsignal(signal), w->step);
     else
-        text_fit(message, 320, "its process ended by itself %s", w->step);
-    return OUTCOME_CRASH;
+        text_fit(out->message, sizeof out->message, "its process ended by itself %s", w->step);
+    return began && (why == WAIT_HUNG || is_crash(signal)) ? MT_OK : fail(MT_FAILURE, "%s", out->message);
 }
 
 static enum mt_status interrupt(struct worker *w) {
@@ -519,47 +343,111 @@ static enum mt_status interrupt(struct worker *w) {
     return fail(MT_INTERRUPTED, "interrupted %s", w->step);
 }
 
-static enum mt_status need_worker(struct worker *w) {
-    return w->pid == 0 ? start_worker(w) : MT_OK;
+/* Asks the worker in hand, or a fresh one. The answer is at *body; NULL: there is none, and *outcome says what came of
+ * it. MT_FAILURE: the machine failed, not what was asked for. */
+static enum mt_status ask_once(struct worker *w, const struct question *q, const char **body, struct check *outcome) {
+    struct worker_message message;
+    enum mt_status status = w->pid == 0 ? start_worker(w) : MT_OK;
+    *body = NULL;
+    if (status)
+        return status;
+    const enum wait_result result = ask(w, q, &message);
+    if (result == WAIT_INTERRUPTED)
+        return interrupt(w);
+    if (result != WAIT_MESSAGE)
+        return give_up(w, result, outcome);
+    if (!(status = open_result(&message, body)))
+        return MT_OK;
+    end_process(w);
+    return status;
+}
+
+static void try_again(void) {
+    log_warn("%s; tried again in another process", fail_message());
+}
+
+/* ---- in the command: a candidate ---- */
+
+static enum mt_status measure_once(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
+                                   struct measured *out) {
+    const struct job job = job_of(candidate);
+    const struct question question = {MESSAGE_JOB, &job, sizeof job, binaries, &candidate->binary, 1};
+    struct check outcome;
+    const char *body;
+    enum mt_status status = ask_once(w, &question, &body, &outcome);
+    if (status)
+        return status;
+    *out = (struct measured){.outcome = OUTCOME_OK};
+    if (candidate->binary >= 0)
+        measured_binary(out, &binaries->item[candidate->binary]);
+    if (body) {
+        memcpy(out, body, sizeof *out);
+        measured_unpack(out, body + sizeof *out);
+    } else {
+        out->outcome = outcome.outcome;
+        text_fit(out->message, sizeof out->message, "%s", outcome.message);
+    }
+    if (out->context_lost)
+        end_process(w);
+    return out->machine ? fail(MT_FAILURE, "%s", out->message) : MT_OK;
+}
+
+/* What a sweep that goes no further says of the candidate that it stopped at. */
+static enum mt_status blame_machine(const struct worker *w, const struct candidate *candidate) {
+    struct str label = {0};
+    candidate_label(candidate, w->dev.software, &label);
+    enum mt_status status = fail(
+        MT_FAILURE,
+        "%s m=%d, %s: %s; twice now, and it may be the machine. The same command goes on from there; --skip '%s' "
+        "leaves this candidate out",
+        candidate->item->layer, candidate->item->problem.m, candidate_family(candidate), fail_message(), label.data);
+    str_release(&label);
+    return status;
+}
+
+/* Whether a failure is one of the candidate. Other processes may hold the memory that it lacks. */
+static bool is_its_own(const struct worker *w, const struct measured *measured) {
+    return measured->outcome != OUTCOME_OUT_OF_MEMORY || w->dev.software || nvml_compute_processes(w->dev.uuid) <= 1;
 }
 
 enum mt_status worker_measure(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
                               struct measured *out) {
-    struct worker_message message;
-    const char *body;
+    enum { TRIES = 2 };
+    char first[320] = "";
     *out = (struct measured){.outcome = OUTCOME_OK};
     if (candidate->binary >= 0 && !measured_binary(out, &binaries->item[candidate->binary]))
         return MT_OK;
-    enum mt_status status = need_worker(w);
-    if (status)
-        return status;
-    const struct job job = job_of(candidate);
-    enum wait_result result =
-        ask(w, &(struct question){MESSAGE_JOB, &job, sizeof job, binaries, &candidate->binary, 1}, &message);
-    if (result == WAIT_INTERRUPTED)
-        return interrupt(w);
-    if (result != WAIT_MESSAGE) {
-        out->outcome = give_up(w, result, out->message);
-        return MT_OK;
+    for (int machine = 0, failures = 0;;) {
+        enum mt_status status = measure_once(w, candidate, binaries, out);
+        if (status == MT_FAILURE && ++machine < TRIES) {
+            try_again();
+            continue;
+        }
+        if (status)
+            return status == MT_FAILURE ? blame_machine(w, candidate) : status;
+        if (out->outcome == OUTCOME_OK && failures)
+            log_warn("%s m=%d, %s: right and timed at its second try; at the first, %s", candidate->item->layer,
+                     candidate->item->problem.m, candidate_family(candidate), first);
+        if (out->outcome == OUTCOME_OK || out->outcome == OUTCOME_WRONG)
+            return MT_OK;
+        const bool own = is_its_own(w, out);
+        end_process(w); /* the tries are independent */
+        out->tries = ++failures;
+        if (failures == TRIES && own)
+            return MT_OK;
+        text_fit(first, sizeof first, "%s", out->message);
+        if (failures == TRIES) {
+            fail(MT_FAILURE, "%s; other processes compute on %s", first, w->dev.name);
+            return blame_machine(w, candidate);
+        }
     }
-    if ((status = open_result(&message, &body)))
-        return status;
-    memcpy(out, body, sizeof *out);
-    measured_unpack(out, body + sizeof *out);
-    if (out->context_lost)
-        end_process(w);
-    return MT_OK;
 }
 
 enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
                              const struct binaries *binaries, double *ns, struct rejected *rejected) {
-    struct worker_message message;
     struct str bytes = {0};
-    char lost[320];
+    struct check outcome;
     const char *body;
-    enum mt_status status = need_worker(w);
-    if (status)
-        return status;
     int *binary = xcalloc((size_t)count, sizeof *binary);
     str_append_bytes(&bytes, &rounds, sizeof rounds);
     for (int i = 0; i < count; i++) {
@@ -567,47 +455,44 @@ enum mt_status worker_rounds(struct worker *w, const struct candidate *candidate
         str_append_bytes(&bytes, &job, sizeof job);
         binary[i] = candidates[i].binary;
     }
-    enum wait_result result =
-        ask(w, &(struct question){MESSAGE_ROUNDS, bytes.data, bytes.length, binaries, binary, count}, &message);
+    const struct question question = {MESSAGE_ROUNDS, bytes.data, bytes.length, binaries, binary, count};
+    enum mt_status status = ask_once(w, &question, &body, &outcome);
+    if (status == MT_FAILURE) {
+        try_again();
+        status = ask_once(w, &question, &body, &outcome);
+    }
+    if (!status && !body)
+        status = fail(MT_FAILURE, "%s", outcome.message);
     str_release(&bytes);
     free(binary);
-    if (result == WAIT_INTERRUPTED)
-        return interrupt(w);
-    if (result != WAIT_MESSAGE) {
-        give_up(w, result, lost);
-        return fail(MT_FAILURE, "%s", lost);
-    }
-    if ((status = open_result(&message, &body))) {
-        end_process(w); /* it has ended by itself */
+    if (status)
         return status;
-    }
     const size_t times = (size_t)count * (size_t)rounds * sizeof *ns;
     memcpy(ns, body, times);
     memcpy(rejected, body + times, (size_t)count * sizeof *rejected);
     return MT_OK;
 }
 
-/* Asks for what is answered with a struct checked. */
-static enum mt_status ask_checked(struct worker *w, const struct question *question, struct checked *out) {
-    struct worker_message message;
+/* ---- in the command: what is answered with a struct checked ---- */
+
+static enum mt_status checked_once(struct worker *w, const struct question *question, struct checked *out) {
     const char *body;
     *out = (struct checked){.check.outcome = OUTCOME_OK};
-    enum mt_status status = need_worker(w);
-    if (status)
+    enum mt_status status = ask_once(w, question, &body, &out->check);
+    if (status || !body)
         return status;
-    enum wait_result result = ask(w, question, &message);
-    if (result == WAIT_INTERRUPTED)
-        return interrupt(w);
-    if (result != WAIT_MESSAGE) {
-        out->check.outcome = give_up(w, result, out->check.message);
-        out->check.context_lost = true;
-        return MT_OK;
-    }
-    if (!(status = open_result(&message, &body)))
-        memcpy(out, body, sizeof *out);
-    if (status || out->check.context_lost)
+    memcpy(out, body, sizeof *out);
+    if (out->check.context_lost)
         end_process(w); /* it has ended by itself */
-    return status;
+    return out->check.machine ? fail(MT_FAILURE, "%s", out->check.message) : MT_OK;
+}
+
+static enum mt_status ask_checked(struct worker *w, const struct question *question, struct checked *out) {
+    enum mt_status status = checked_once(w, question, out);
+    if (status != MT_FAILURE)
+        return status;
+    try_again();
+    return checked_once(w, question, out);
 }
 
 enum mt_status worker_prove(struct worker *w, const struct proof_job *job, const struct binaries *binaries,

@@ -2,9 +2,13 @@
  *
  * The process is forked from the command and is the only one that holds a context on the device. It proves and times
  * one candidate after another (measure.h), or proves (prover.h), or probes (probe.h). The command watches: a worker
- * that gives no sign of life for too long, or dies, is an outcome of the candidate, proof or step in hand, and the next
- * one gets a fresh worker; so does what follows a fault, for no context is made twice in one process. A worker never
- * outlives its command. */
+ * that gives no sign of life for too long, or crashes, is an outcome of the candidate, proof or step in hand, and the
+ * next one gets a fresh worker; so does what follows a fault, for no context is made twice in one process. A worker
+ * never outlives its command.
+ *
+ * What befalls the machine is no outcome: a process that somebody else kills or that does not start, a driver or a
+ * library that fails. It is tried once more in a fresh worker, and then a failure, MT_FAILURE. No time runs while the
+ * command or its worker is stopped. */
 #ifndef MT_WORKER_H
 #define MT_WORKER_H
 
@@ -38,18 +42,19 @@ struct plan_target worker_target(const struct worker *w, bool quick);
 const struct missing *worker_missing(const struct worker *w);
 
 /* Measures the candidate in the worker process. `binaries` are those that candidate->binary counts, compiled before. A
- * hang is OUTCOME_TIMEOUT and a death of the process OUTCOME_CRASH. Failures are trouble that is not the candidate's;
- * MT_INTERRUPTED when the command was interrupted and the candidate did not end within seconds: nothing is known of it
+ * hang is OUTCOME_TIMEOUT and a crash of the process OUTCOME_CRASH. A failure that the machine might cause, too, counts
+ * when it comes twice, in two processes (out->tries); a wrong number is one at once. Failures are the machine's, and say
+ * how the sweep goes on without the candidate; MT_INTERRUPTED when the command was interrupted and the candidate did not end within seconds: nothing is known of it
  * then. Release *out with measured_release(). */
 enum mt_status worker_measure(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
                               struct measured *out);
 
-/* measure_rounds() in the worker. Whatever goes wrong, a hang or a death too, is MT_FAILURE with the sentence. */
+/* measure_rounds() in the worker. Whatever goes wrong, a hang or a crash too, is MT_FAILURE with the sentence. */
 enum mt_status worker_rounds(struct worker *w, const struct candidate *candidates, int count, int rounds,
                              const struct binaries *binaries, double *ns, struct rejected *rejected);
 
 /* prover_prove() in the worker; job->binary counts in `binaries`, and must have compiled. A hang is OUTCOME_TIMEOUT and
- * a death OUTCOME_CRASH, both with `context_lost`. Failures as of worker_measure(), and those of prover_prove(). */
+ * a crash OUTCOME_CRASH, both with `context_lost`. Failures as of worker_measure(), and those of prover_prove(). */
 enum mt_status worker_prove(struct worker *w, const struct proof_job *job, const struct binaries *binaries,
                             struct check *out);
 

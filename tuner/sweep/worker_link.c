@@ -27,23 +27,26 @@ void link_release(struct worker_link *link) {
     *link = (struct worker_link){0};
 }
 
-/* Waits until the socket can be read or written. */
-static enum link_result wait_for(const struct worker_link *link, short events, double until) {
+/* Waits until the socket can be read or written, piece by piece: a piece that took much longer than it should have is one
+ * in which this process was stopped. */
+static enum link_result wait_for(const struct worker_link *link, short events, double *patience) {
+    static const double piece = 0.2;
     for (;;) {
-        double left = until - seconds_now();
+        const double wait = *patience < piece ? *patience : piece, began = seconds_now();
         struct pollfd poll_fd = {.fd = link->fd, .events = events};
-        int milliseconds = left > 3600 ? 3600 * 1000 : left > 0 ? (int)(left * 1000) + 1 : 0;
-        int ready = poll(&poll_fd, 1, milliseconds);
+        int ready = poll(&poll_fd, 1, *patience >= LINK_FOR_EVER ? -1 : wait > 0 ? (int)(wait * 1000) + 1 : 0);
         if (ready > 0)
             return LINK_OK;
         if (ready < 0 && errno != EINTR)
             return LINK_CLOSED;
-        if (left <= 0)
+        const double spent = seconds_now() - began;
+        *patience -= spent < 2 * piece ? spent : 2 * piece;
+        if (*patience <= 0)
             return LINK_LATE;
     }
 }
 
-static enum link_result send_all(const struct worker_link *link, const void *data, size_t size, double until) {
+static enum link_result send_all(const struct worker_link *link, const void *data, size_t size, double *patience) {
     for (size_t done = 0; done < size;) {
         ssize_t count = send(link->fd, (const char *)data + done, size - done, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (count > 0) {
@@ -52,17 +55,17 @@ static enum link_result send_all(const struct worker_link *link, const void *dat
         }
         if (errno != EAGAIN && errno != EINTR)
             return LINK_CLOSED;
-        enum link_result result = wait_for(link, POLLOUT, until);
+        enum link_result result = wait_for(link, POLLOUT, patience);
         if (result != LINK_OK)
             return result;
     }
     return LINK_OK;
 }
 
-enum link_result link_send(struct worker_link *link, uint32_t kind, const void *data, size_t size, double until) {
+enum link_result link_send(struct worker_link *link, uint32_t kind, const void *data, size_t size, double patience) {
     const struct header header = {.magic = magic, .kind = kind, .size = size};
-    enum link_result result = send_all(link, &header, sizeof header, until);
-    return result == LINK_OK ? send_all(link, data, size, until) : result;
+    enum link_result result = send_all(link, &header, sizeof header, &patience);
+    return result == LINK_OK ? send_all(link, data, size, &patience) : result;
 }
 
 /* Drops the message that was handed out. */
@@ -89,12 +92,12 @@ static bool take_message(struct worker_link *link, struct worker_message *out, b
     return true;
 }
 
-enum link_result link_receive(struct worker_link *link, double until, struct worker_message *out) {
+enum link_result link_receive(struct worker_link *link, double patience, struct worker_message *out) {
     bool broken;
     forget_handled(link);
     while (!take_message(link, out, &broken)) {
         char bytes[65536];
-        enum link_result result = broken ? LINK_CLOSED : wait_for(link, POLLIN, until);
+        enum link_result result = broken ? LINK_CLOSED : wait_for(link, POLLIN, &patience);
         if (result != LINK_OK)
             return result;
         ssize_t count = recv(link->fd, bytes, sizeof bytes, MSG_DONTWAIT);

@@ -1,7 +1,9 @@
 /* Messages between a command and its worker process, over a stream socket: a kind and some bytes.
  *
  * Both ends are the same program, so bytes are structs as they lie in memory. A message that is on its way when the
- * other end dies is not seen. */
+ * other end dies is not seen.
+ *
+ * Patience is in seconds in which this process ran: while it is stopped, as by ^Z, nobody loses any. */
 #ifndef MT_WORKER_LINK_H
 #define MT_WORKER_LINK_H
 
@@ -22,7 +24,7 @@ struct worker_message {
 
 enum link_result {
     LINK_OK,
-    LINK_LATE,  /* not whole yet at the given time; link_receive() may be called again, link_send() may not */
+    LINK_LATE,  /* not whole yet, and no patience left; link_receive() may be called again, link_send() may not */
     LINK_CLOSED /* the other end is gone, or sends what is no message */
 };
 
@@ -33,8 +35,8 @@ enum link_result {
 void link_init(struct worker_link *link, int fd);
 void link_release(struct worker_link *link);
 
-/* `until` is a time of seconds_now(). A signal ends no wait. */
-enum link_result link_send(struct worker_link *link, uint32_t kind, const void *data, size_t size, double until);
-enum link_result link_receive(struct worker_link *link, double until, struct worker_message *out);
+/* A signal ends no wait. */
+enum link_result link_send(struct worker_link *link, uint32_t kind, const void *data, size_t size, double patience);
+enum link_result link_receive(struct worker_link *link, double patience, struct worker_message *out);
 
 #endif
