@@ -27,7 +27,7 @@ sweep() { # database, space, further options
     local base=$1 space=$2
     shift 2
     LD_PRELOAD=$clock MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" sweep --device "$device" --quick --space "$TMPDIR/$space" --db "$base" \
-        --shape 200,300 --m 1,17 "$@"
+        --shape 200,300 --m "${tokens:-1,17}" "$@"
 }
 outcomes() { # database, stages: each outcome with its number
     sql "$1" "SELECT outcome, count(*) FROM current JOIN knob ON knob.config = config_id AND knob.name = 'stages'
@@ -97,6 +97,68 @@ want_outcomes "$TMPDIR/segv" 5 'crash|1 refused|3'
     verdict="$verdict the crash does not say what happened; "
 cmp -s "$TMPDIR/out" "$TMPDIR/winners" || verdict="$verdict other winners; "
 result 'a worker that dies twice of itself is a crash of its candidate alone'
+
+# ---- what befalls the machine ----
+no_failures() { # database: no row blames a kernel
+    verdict+=$(sql "$1" "SELECT outcome || ' of ' || config || ': ' || message || '; ' FROM fact WHERE outcome <> 'ok'")
+}
+cat >"$TMPDIR/one.yaml" <<'YAML'
+family: sm80
+values:
+  tile_n: [64]
+  tile_m: [16]
+  stages: [5, 3]
+YAML
+tokens=1
+begin_busy sweep "$TMPDIR/foreign" one.yaml --timeout 9h
+kill -KILL "$worker"
+next_worker KILL
+ended 1
+expect 'warning: its process was killed by somebody else, with signal 9 .* while it was proved; .*; tried again' err
+expect "200x300 m=1, sm80: its process was killed by somebody else.* twice now.* --skip 'sm80\|tile_n=64,[^|]*stages=5[^|]*\|1\|200\|300\|w4a8\|0\|128\|fp16'" err
+no_failures "$TMPDIR/foreign"
+result 'a candidate whose worker is killed twice by somebody else stops the sweep, which names it'
+
+skip=$(sed -n "s/.*--skip '\([^']*\)'.*/\1/p" "$TMPDIR/err")
+run 0 sweep "$TMPDIR/foreign" one.yaml --skip "$skip"
+expect 'left out, as --skip says: sm80\|' err
+no_failures "$TMPDIR/foreign"
+want_outcomes "$TMPDIR/foreign" 3 'ok|1'
+[ "$(sql "$TMPDIR/foreign" "SELECT count(*) FROM knob WHERE name = 'stages' AND value = 5")" = 0 ] || verdict+=' it has a row; '
+run 0 sweep "$TMPDIR/foreign" one.yaml --skip "$skip" --skip nobody
+expect '--skip names 1 candidates that this sweep does not measure' err
+result '--skip leaves it out, and the sweep goes on from there'
+
+unset tokens
+mkdir "$TMPDIR/worse"
+sed 's/STAGES == 7/STAGES > 2/' "$TMPDIR/bad/gemm_sm80.cu" >"$TMPDIR/worse/gemm_sm80.cu"
+fails() { # further options: the default fails, too, of which each space has one
+    MIXTUNE_TEMPLATES=$TMPDIR/worse "$MIXTUNE" sweep --device "$device" --quick --space "$TMPDIR/good.yaml" --db "$TMPDIR/failed" --shape 200,300 "$@"
+}
+run 1 fails --m 1
+expect 'all 3 candidates failed, 2 of them with illegal-address: ' err
+run 1 fails --m 1
+expect ': 0 candidates to measure' err
+expect 'all 3 candidates failed' err
+result 'a sweep in which all failed ends with 1 and the commonest reason'
+
+sed 's/^memory_mib:.*/memory_mib: 1/; s/^name:.*/name: "small"/' configs/devices/a100-sxm-80g.yaml >"$TMPDIR/small.yaml"
+device=soft:$TMPDIR/small.yaml
+run 0 sweep "$TMPDIR/small" good.yaml --shape 2048,512 --scheme w8a8
+verdict+=$(sql "$TMPDIR/small" "SELECT 'n=' || n || ' is ' || outcome || ': ' || message || '; ' FROM current WHERE NOT is_baseline AND ((outcome = 'ok') <> (n = 200)
+    OR outcome NOT IN ('ok', 'out-of-memory') OR outcome <> 'ok' AND (message NOT LIKE 'it needs % bytes of device memory and more%' OR tries <> 2))")
+expect '2 problems have no good configuration, as 2048x512 m=1 w8a8' err
+run 0 sweep "$TMPDIR/small" good.yaml --shape 2048,512 --scheme w8a8
+expect ': 0 candidates to measure' err
+result 'a layer that is too large for the device says how many bytes it needs'
+device=soft:a100-sxm-80g
+
+# Rows of version 9, from before a failure had to come twice.
+sql "$TMPDIR/all" "UPDATE measurement SET tries = 1 WHERE outcome = 'timeout'"
+SOFTGPU_WATCHDOG=2000000 run 0 sweep "$TMPDIR/all" all.yaml
+expect ': 1 candidates to measure' err
+want_outcomes "$TMPDIR/all" 5 'refused|7 timeout|1'
+result 'a failure that came once is measured again'
 
 bench() { LD_PRELOAD=$clock MIXTUNE_TEMPLATES=$TMPDIR/bad "$MIXTUNE" bench --device "$device" --quick --shape 17,200,300 --config stages=3 --config stages=5; }
 for signal in INT TERM; do

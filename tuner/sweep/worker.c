@@ -425,7 +425,7 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
         }
         if (status)
             return status == MT_FAILURE ? blame_machine(w, candidate) : status;
-        if (out->outcome == OUTCOME_OK && failures)
+        if (out->outcome == OUTCOME_OK && *first)
             log_warn("%s m=%d, %s: right and timed at its second try; at the first, %s", candidate->item->layer,
                      candidate->item->problem.m, candidate_family(candidate), first);
         if (out->outcome == OUTCOME_OK || out->outcome == OUTCOME_WRONG)
@@ -435,11 +435,12 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
         out->tries = ++failures;
         if (failures == TRIES && own)
             return MT_OK;
-        text_fit(first, sizeof first, "%s", out->message);
         if (failures == TRIES) {
-            fail(MT_FAILURE, "%s; other processes compute on %s", first, w->dev.name);
+            fail(MT_FAILURE, "%s; other processes compute on %s", out->message, w->dev.name);
             return blame_machine(w, candidate);
         }
+        if (out->outcome != OUTCOME_OUT_OF_MEMORY) /* a fresh worker has none of what the one before kept */
+            text_fit(first, sizeof first, "%s", out->message);
     }
 }
 

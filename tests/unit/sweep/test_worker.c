@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -145,6 +146,27 @@ static void nobody_reading_is_late_and_nobody_there_is_closed(void **state) {
     free(bytes);
 }
 
+/* Whoever is stopped for longer than its patience is as patient as before when it goes on. */
+static void a_stopped_sender_loses_no_patience(void **state) {
+    (void)state;
+    enum { SIZE = 4 << 20 };
+    struct worker_message message;
+    char *bytes = random_bytes(SIZE);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(link_send(&there, 1, bytes, SIZE, 1) != LINK_OK);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    kill(child, SIGSTOP);
+    nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+    kill(child, SIGCONT);
+    assert_int_equal(link_receive(&here, 60, &message), LINK_OK);
+    assert_int_equal(message.size, SIZE);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    free(bytes);
+}
+
 /* ---- the lock ---- */
 
 /* The lock of a GPU is the machine's: a second run of this test has other GPUs. */
@@ -259,6 +281,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_message_too_large_to_be_one_closes_the_link, links_open, links_close),
         cmocka_unit_test_setup_teardown(an_end_within_a_message_closes_the_link, links_open, links_close),
         cmocka_unit_test_setup_teardown(nobody_reading_is_late_and_nobody_there_is_closed, links_open, links_close),
+        cmocka_unit_test_setup_teardown(a_stopped_sender_loses_no_patience, links_open, links_close),
         cmocka_unit_test(a_lock_keeps_others_off_the_same_gpu),
         cmocka_unit_test(software_devices_lock_one_database),
         cmocka_unit_test(nvml_tells_the_state_of_a_gpu),
