@@ -138,7 +138,7 @@ broken() { # file, sed script: sweeps with templates that are changed so
     MIXTUNE_TEMPLATES=$TMPDIR/broken MIXTUNE_LOG=debug sweep "$TMPDIR/broken-db" "${work[@]}" --max-configs 2
 }
 
-run 0 broken tile/epilogue.cuh 's/acc\[i\]\[j\]\[r\] + b/acc[i][j][r] * 1.01f + b/'
+run 1 broken tile/epilogue.cuh 's/acc\[i\]\[j\]\[r\] + b/acc[i][j][r] * 1.01f + b/'
 expect '46 of 46 .*44 failed' err
 expect 'wrong: [0-9]+ of [0-9]+ elements are wrong' err
 forbid 'x300 ' out
@@ -152,12 +152,12 @@ expect 'wrong: code [0-9]+ differs from the host.s quantisation' err
     WHERE family = 'quantize' AND outcome = 'wrong' AND binary <> '' ORDER BY m" | tr '\n' ' ')" = '1|1 17|1 ' ] || verdict="$verdict no rows of it; "
 result 'a quantisation of wrong codes is two rows without times'
 
-run 0 broken gemm_sm80.cu '$a #error "broken on purpose"'
+run 1 broken gemm_sm80.cu '$a #error "broken on purpose"'
 expect '46 of 46 .* 8 failed' err
 expect 'compile-failed: .*broken on purpose' err
 result 'kernels that do not compile are rows'
 
-run 0 broken tile/quant_tile.cuh 's/args\.x_scales, args\.m/args.x_scales + (1 << 28), args.m/'
+run 1 broken tile/quant_tile.cuh 's/args\.x_scales, args\.m/args.x_scales + (1 << 28), args.m/'
 expect '46 of 46 .* 8 failed' err
 expect 'illegal-address' err
 result 'kernels that read out of bounds are rows, and the device comes back for the others'

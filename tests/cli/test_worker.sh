@@ -136,7 +136,7 @@ fails() { # further options: the default fails, too, of which each space has one
     MIXTUNE_TEMPLATES=$TMPDIR/worse "$MIXTUNE" sweep --device "$device" --quick --space "$TMPDIR/good.yaml" --db "$TMPDIR/failed" --shape 200,300 "$@"
 }
 run 1 fails --m 1
-expect 'all 3 candidates failed, 2 of them with illegal-address: ' err
+expect 'all 3 candidates failed, 2 of them with the outcome illegal-address, as in: ' err
 run 1 fails --m 1
 expect ': 0 candidates to measure' err
 expect 'all 3 candidates failed' err

@@ -27,17 +27,17 @@ static char *of_workload(const struct device *dev, const struct workload *worklo
 static enum mt_status say_why_none(sqlite3 *db, const char *where) {
     struct rows rows;
     struct str sql = {0};
-    str_printf(
-        &sql,
-        "SELECT outcome, message, count(*) AS times, sum(count(*)) OVER () AS failed FROM current WHERE %s AND NOT "
-        "is_baseline GROUP BY outcome, message ORDER BY times DESC, outcome, message LIMIT 1",
-        where);
+    str_printf(&sql,
+               "SELECT outcome, message, count(*) AS times, sum(count(*)) OVER () AS failed, max(created) FROM current "
+               "WHERE %s AND NOT is_baseline GROUP BY outcome ORDER BY outcome = 'refused', times DESC LIMIT 1",
+               where);
     enum mt_status status = rows_read(db, sql.data, NULL, &rows);
     if (!status && rows.count)
-        status =
-            fail(MT_FAILURE, "all %s candidates failed, %s of them with %s: %s; `mixtune show --failed` lists them",
-                 rows_cell(&rows, 0, "failed"), rows_cell(&rows, 0, "times"), rows_cell(&rows, 0, "outcome"),
-                 rows_cell(&rows, 0, "message"));
+        status = fail(MT_FAILURE,
+                      "all %s candidates failed, %s of them with the outcome %s, as in: %s; `mixtune show --failed` "
+                      "lists them",
+                      rows_cell(&rows, 0, "failed"), rows_cell(&rows, 0, "times"), rows_cell(&rows, 0, "outcome"),
+                      rows_cell(&rows, 0, "message"));
     else if (!status)
         log_warn("no candidate was measured");
     rows_release(&rows);
