@@ -45,7 +45,7 @@ static enum mt_status image_build(const struct compile_request *request, const s
     double start = seconds_now();
     int marked;
     enum mt_status status = compiler_run(request->template_name, source->data, request->arch, request->options,
-                                         request->option_count, &cubin, &ptx);
+                                         request->option_count, &cubin, &ptx, &out->judged);
     out->seconds = seconds_now() - start;
     if (status == MT_OK && wants_yield(request))
         status = yield_between_ffma(cubin.data, cubin.length, &marked);
@@ -68,18 +68,43 @@ static enum mt_status image_build(const struct compile_request *request, const s
 }
 
 enum mt_status nvrtc_version(int *out) {
-    return images_used() ? images_version(out) : compiler_version(out);
+    struct compiler compiler = {0};
+    if (images_used())
+        return images_version(out);
+    enum mt_status status = compiler_find(&compiler);
+    *out = compiler.version;
+    return status;
+}
+
+enum mt_status nvrtc_describe(struct str *out) {
+    struct compiler compiler = {0};
+    const bool images = images_used();
+    char *folder = images ? realpath(images_used(), NULL) : NULL;
+    int version;
+    enum mt_status status = nvrtc_version(&version);
+    if (!status && !images)
+        status = compiler_find(&compiler);
+    if (!status)
+        str_printf(out, "%s%d.%d, %s", images ? "images of " : "", version / 100, version / 10 % 10,
+                   !images  ? compiler.library
+                   : folder ? folder
+                            : images_used());
+    free(folder);
+    return status;
 }
 
 /* Images are of the NVRTC that made them: what another one makes may not stand beside them under the same version. */
 static enum mt_status image_compile(const struct compile_request *request, const struct str *source, int version,
                                     struct image *out) {
-    int here = 0;
-    if (!images_used() || (compiler_version(&here) == MT_OK && here == version))
+    struct compiler here;
+    const enum mt_status status = images_used() ? compiler_find(&here) : MT_OK;
+    if (!images_used() || (status == MT_OK && here.version == version))
         return image_build(request, source, out);
+    if (status == MT_FAILURE)
+        return status;
     char compiler[32] = "there is no NVRTC here";
-    if (here)
-        snprintf(compiler, sizeof compiler, "the NVRTC here is %d.%d", here / 100, here / 10 % 10);
+    if (!status)
+        snprintf(compiler, sizeof compiler, "the NVRTC here is %d.%d", here.version / 100, here.version / 10 % 10);
     return fail(MT_NO_DEVICE,
                 "%s has no image of this %s for %s, and %s, not the %d.%d of the images: add the image, or go without "
                 "--images",

@@ -8,6 +8,7 @@
 #define MT_COMPILE_H
 
 #include "runtime/base/status.h"
+#include "runtime/base/str.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,12 +28,15 @@ struct image {
     int spill_bytes; /* local memory per thread, from the cubin */
     int smem_static; /* bytes */
     bool from_cache;
+    bool judged;    /* of one that failed: the compiler found fault with the source, or with an option */
     double seconds; /* spent in NVRTC; 0 when from the cache */
 };
 
 /* Compiles or loads one kernel. Safe to call from many threads and processes at once.
- * MT_FAILURE with the compiler's first error when the source does not compile; MT_NO_DEVICE when it cannot be had here:
- * there is no NVRTC, or images of another NVRTC are used and it is not among them. */
+ * MT_FAILURE with the compiler's first error when the source does not compile, and then `judged` is true; or with what
+ * befell the machine (memory, files, the disk), which says nothing of the kernel: it may compile a moment later.
+ * MT_NO_DEVICE when it cannot be had here: there is no usable NVRTC, or images of another NVRTC are used and it is not
+ * among them. */
 enum mt_status compile_kernel(const struct compile_request *request, struct image *out);
 void image_release(struct image *image);
 
@@ -42,6 +46,10 @@ enum mt_status template_hash(char out[33]);
 /* The version of the NVRTC that kernels come from, as 1300 for 13.0: that of the images that are used (images.h), else
  * of the NVRTC here. */
 enum mt_status nvrtc_version(int *out);
+
+/* Appends it for people, with where it lies: "13.0, /usr/local/cuda-13.0/lib64/libnvrtc.so.13", or "images of 13.0,
+ * FOLDER". */
+enum mt_status nvrtc_describe(struct str *out);
 
 /* Source text of a template (embedded in the library, or below $MIXTUNE_TEMPLATES when that is set: for changing
  * kernels without a rebuild). Appends to nothing: *text is valid for the life of the process. */

@@ -2,9 +2,14 @@
 #include "runtime/base/log.h"
 #include "runtime/base/symbols.h"
 #include "toolkit.h"
+#include "verdict.h"
+#include <dlfcn.h>
+#include <glob.h>
+#include <libgen.h>
+#include <link.h>
 #include <nvrtc.h>
 #include <pthread.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,75 +42,148 @@ static const struct symbol symbols[] = {
     {offsetof(struct nvrtc, ptx), "nvrtcGetPTX"},
 };
 
-static bool is_open;
+/* What the design asks for: CUDA 12.4. */
+enum { OLDEST = 1240 };
+
+static enum mt_status open_status;
+static char open_message[1024];      /* of a failure, for every thread */
+static struct str library, builtins; /* real paths */
 static int version_number;
 static struct str include_option; /* "--include-path=..." when there is a toolkit with headers, else empty */
 
-/* True when all functions were found in the library. */
-static bool library_fits(void *library, const char *path) {
-    int major, minor;
-    if (symbols_find(library, symbols, sizeof symbols / sizeof *symbols, &nvrtc))
+/* NVRTC opens its builtins by their plain name, which the loader knows if they are open already. It need not know the
+ * folder of an NVRTC that was opened by its path. */
+static bool open_builtins_at(const char *file, struct str *why) {
+    struct link_map *map;
+    void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    if (handle && dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+        char *real = realpath(map->l_name, NULL);
+        str_clear(&builtins);
+        str_append(&builtins, real ? real : map->l_name);
+        free(real);
+    } else if (!handle && why->length == 0) {
+        str_append(why, dlerror());
+    }
+    return handle != NULL;
+}
+
+static bool open_builtins_in(const char *folder, const char *name, struct str *why) {
+    struct str file = {0};
+    str_printf(&file, "%s/%s", folder, name);
+    const bool found = access(file.data, F_OK) == 0 && open_builtins_at(file.data, why);
+    str_release(&file);
+    return found;
+}
+
+/* Beside a library that tells another version than it is of. */
+static bool open_any_builtins_in(const char *folder, struct str *why) {
+    struct str pattern = {0};
+    glob_t all = {0};
+    bool found = false;
+    str_printf(&pattern, "%s/libnvrtc-builtins.so.[0-9]*", folder);
+    if (glob(pattern.data, 0, NULL, &all) == 0)
+        for (size_t i = 0; i < all.gl_pathc && !found; i++)
+            found = open_builtins_at(all.gl_pathv[i], why);
+    globfree(&all);
+    str_release(&pattern);
+    return found;
+}
+
+static bool open_builtins(int major, int minor, struct str *why) {
+    char name[48];
+    Dl_info info = {0};
+    struct str real = {0}, linked = {0}, unused = {0};
+    snprintf(name, sizeof name, "libnvrtc-builtins.so.%d.%d", major, minor);
+    dladdr(nvrtc.compile, &info);
+    str_append(&real, library.data);
+    str_append(&linked, info.dli_fname ? info.dli_fname : "");
+    char *const folders[] = {dirname(real.data), dirname(linked.data)};
+    bool found = false;
+    for (int i = 0; i < 2 && !found; i++)
+        found = open_builtins_in(folders[i], name, why);
+    found = found || open_builtins_at(name, &unused);
+    for (int i = 0; i < 2 && !found; i++)
+        found = open_any_builtins_in(folders[i], why);
+    if (!found && speaks_of_shortage(str_text(&unused)) && why->length == 0)
+        str_append(why, unused.data);
+    if (!found && why->length == 0)
+        str_printf(
+            why, "it compiles nothing without %s, which comes with it and is neither in %s nor where the loader looks",
+            name, folders[0]);
+    str_release(&real);
+    str_release(&linked);
+    str_release(&unused);
+    return found;
+}
+
+static bool nvrtc_fits(struct str *why) {
+    int major = 0, minor = 0;
+    str_clear(&library);
+    if (nvrtc.version(&major, &minor) != NVRTC_SUCCESS || !toolkit_path((const void *)nvrtc.compile, &library)) {
+        str_append(why, "it does not tell its version");
         return false;
-    if (nvrtc.version(&major, &minor) != NVRTC_SUCCESS)
-        return false;
+    }
     version_number = major * 100 + minor * 10;
-    log_debug("NVRTC %d.%d from %s", major, minor, path);
-    return true;
+    if (version_number < OLDEST) {
+        str_printf(why, "it is NVRTC %d.%d, and %d.%d or later is needed", major, minor, OLDEST / 100,
+                   OLDEST / 10 % 10);
+        return false;
+    }
+    return open_builtins(major, minor, why);
 }
 
 static void nvrtc_find(void) {
-    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", NULL};
-    struct str path = {0};
-    is_open = toolkit_open(names, library_fits);
-    for (const char *const *home = toolkit_homes(); *home && include_option.length == 0; home++) {
-        str_clear(&path);
-        str_printf(&path, "%s/include/cuda_fp16.h", *home);
-        if (**home && access(path.data, R_OK) == 0)
-            str_printf(&include_option, "--include-path=%s/include", *home);
+    static const struct toolkit_library wanted = {"nvrtc", "NVRTC",   symbols, sizeof symbols / sizeof *symbols,
+                                                  &nvrtc,  nvrtc_fits};
+    open_status = toolkit_load(&wanted, NULL);
+    if (open_status) {
+        text_fit(open_message, sizeof open_message, "%s", fail_message());
+        return;
     }
-    str_release(&path);
+    struct str headers = {0};
+    toolkit_headers(library.data, &headers);
+    if (headers.length)
+        str_printf(&include_option, "--include-path=%s", headers.data);
+    str_release(&headers);
 }
 
 static enum mt_status nvrtc_open(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, nvrtc_find);
-    if (is_open)
-        return MT_OK;
-    return fail(MT_NO_DEVICE,
-                "no NVRTC (libnvrtc.so.13 or .12), which compiles the kernels; install the CUDA toolkit 12.4 or later, "
-                "or set CUDA_HOME to where it is");
+    return open_status ? fail(open_status, "%s", open_message) : MT_OK;
 }
 
-enum mt_status compiler_version(int *out) {
+enum mt_status compiler_find(struct compiler *out) {
     enum mt_status status = nvrtc_open();
-    *out = version_number;
+    *out = status ? (struct compiler){0, "", ""} : (struct compiler){version_number, library.data, builtins.data};
     return status;
 }
 
-/* The first line of the log that says error, else the first line. */
-static enum mt_status fail_compile(const char *name, const char *arch, nvrtcProgram program, nvrtcResult result) {
+/* A verdict on the source, or a failure of the machine. */
+static enum mt_status fail_compile(const char *name, const char *arch, nvrtcProgram program, nvrtcResult result,
+                                   bool *verdict) {
     size_t size = 0;
-    char *log = NULL;
-    if (nvrtc.log_size(program, &size) == NVRTC_SUCCESS && size > 1) {
-        log = xcalloc(size + 1, 1);
-        if (nvrtc.log(program, log) != NVRTC_SUCCESS)
-            *log = 0;
+    struct str log = {0}, line = {0};
+    if (program && nvrtc.log_size(program, &size) == NVRTC_SUCCESS && size > 1) {
+        str_reserve(&log, size);
+        *log.data = 0;
+        if (nvrtc.log(program, log.data) == NVRTC_SUCCESS)
+            log.length = strnlen(log.data, size);
     }
-    const char *line = log ? log : "";
-    for (const char *at = line; at && *at; at = strchr(at, '\n'), at = at ? at + 1 : NULL) {
-        const char *end = strchrnul(at, '\n');
-        if (memmem(at, (size_t)(end - at), "error", 5) || memmem(at, (size_t)(end - at), "fatal", 5)) {
-            line = at;
-            break;
-        }
-    }
-    if (log)
-        log_debug("the compiler on %s for %s:\n%s", name, arch, log);
-    int length = (int)(strchrnul(line, '\n') - line);
-    enum mt_status status =
-        fail(MT_FAILURE, "%s does not compile for %s: %.*s", name, arch,
-             length ? length : (int)strlen(nvrtc.error(result)), length ? line : nvrtc.error(result));
-    free(log);
+    *verdict = log_is_verdict(str_text(&log), &line) &&
+               (result == NVRTC_ERROR_COMPILATION || result == NVRTC_ERROR_INVALID_OPTION);
+    if (log.length)
+        log_debug("the compiler on %s for %s:\n%s", name, arch, log.data);
+    const char *what = line.length ? line.data : nvrtc.error(result);
+    const enum mt_status status =
+        *verdict
+            ? fail(MT_FAILURE, "%s does not compile for %s: %s", name, arch, what)
+            : fail(MT_FAILURE,
+                   "NVRTC could not compile %s for %s, and the kernel is not to blame: %s; look at free memory, the "
+                   "limits (ulimit) and the CUDA toolkit, then run the same command again",
+                   name, arch, what);
+    str_release(&log);
+    str_release(&line);
     return status;
 }
 
@@ -125,7 +203,10 @@ static nvrtcResult append_result(nvrtcProgram program, nvrtcResult (*get_size)(n
 }
 
 enum mt_status compiler_run(const char *name, const char *source, const char *arch, const char *const *options,
-                            int option_count, struct str *cubin, struct str *ptx) {
+                            int option_count, struct str *cubin, struct str *ptx, bool *verdict) {
+    bool unasked;
+    verdict = verdict ? verdict : &unasked;
+    *verdict = false;
     enum mt_status status = nvrtc_open();
     if (status != MT_OK)
         return status;
@@ -143,19 +224,15 @@ enum mt_status compiler_run(const char *name, const char *source, const char *ar
         all[count++] = options[i];
 
     nvrtcResult result = nvrtc.create(&program, source, name, 0, NULL, NULL);
-    if (result != NVRTC_SUCCESS) {
-        status = fail(MT_FAILURE, "the compiler does not take %s: %s", name, nvrtc.error(result));
-        goto out;
-    }
-    result = nvrtc.compile(program, count, all);
+    if (result == NVRTC_SUCCESS)
+        result = nvrtc.compile(program, count, all);
     /* For a real architecture NVRTC keeps the PTX that the machine code was made from. */
     if (result == NVRTC_SUCCESS)
         result = append_result(program, nvrtc.cubin_size, nvrtc.cubin, cubin);
     if (result == NVRTC_SUCCESS)
         result = append_result(program, nvrtc.ptx_size, nvrtc.ptx, ptx);
     if (result != NVRTC_SUCCESS)
-        status = fail_compile(name, arch, program, result);
-out:
+        status = fail_compile(name, arch, program, result, verdict);
     if (program)
         nvrtc.destroy(&program);
     free(all);

@@ -1,7 +1,9 @@
 #include "template.h"
 #include "compile.h"
 #include "runtime/base/file.h"
+#include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +52,9 @@ enum mt_status template_source(const char *name, const char **text) {
     if (folder && *folder) {
         struct str path = {0};
         str_printf(&path, "%s/%s", folder, name);
-        enum mt_status status = access(path.data, F_OK) == 0 ? read_template(path.data, text) : MT_OK;
+        /* What cannot be looked at is not taken for missing. */
+        const bool missing = access(path.data, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        enum mt_status status = missing ? MT_OK : read_template(path.data, text);
         str_release(&path);
         if (status != MT_OK || *text)
             return status;

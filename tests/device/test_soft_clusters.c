@@ -31,7 +31,7 @@ static CUmodule load(const char *old, const char *now) {
     assert_true(!old == !at);
     str_append_bytes(&text, source, at ? (size_t)(at - source) : strlen(source));
     str_printf(&text, "%s%s", at ? now : "", at ? at + strlen(old) : "");
-    if (compiler_run("cluster_kernels.cu", text.data, "sm_90a", options, 1, &cubin, &ptx))
+    if (compiler_run("cluster_kernels.cu", text.data, "sm_90a", options, 1, &cubin, &ptx, NULL))
         fail_msg("%s", fail_message());
     good(cuModuleLoadData(&module, ptx.data));
     str_release(&text);
@@ -200,7 +200,7 @@ static int setup(void **state) {
         return -1;
     source[fread(source, 1, sizeof source - 1, file)] = 0;
     fclose(file);
-    no_compiler = compiler_run("empty.cu", "", "sm_90a", NULL, 0, &cubin, &ptx) == MT_NO_DEVICE;
+    no_compiler = compiler_run("empty.cu", "", "sm_90a", NULL, 0, &cubin, &ptx, NULL) == MT_NO_DEVICE;
     str_release(&ptx);
     str_release(&cubin);
     setenv("SOFTGPU_DEVICE", "h100-sxm", 1);

@@ -483,7 +483,7 @@ static int compile(void **unused) {
         return -1;
     source[fread(source, 1, sizeof source - 1, file)] = 0;
     fclose(file);
-    const enum mt_status status = compiler_run("intrinsics.cu", source, "sm_80", options, 3, &cubin, &ptx);
+    const enum mt_status status = compiler_run("intrinsics.cu", source, "sm_80", options, 3, &cubin, &ptx, NULL);
     if (status && status != MT_NO_DEVICE)
         print_error("%s\n", fail_message());
     return status && status != MT_NO_DEVICE ? -1 : 0;

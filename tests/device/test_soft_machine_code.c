@@ -45,7 +45,7 @@ static bool subject_open(struct subject *s, int arch, const char *name) {
     assert_non_null(file);
     source[fread(source, 1, sizeof source - 1, file)] = 0;
     fclose(file);
-    if (compiler_run("machine_code_kernels.cu", source, arches[arch].arch, options, 1, &cubin, &ptx)) {
+    if (compiler_run("machine_code_kernels.cu", source, arches[arch].arch, options, 1, &cubin, &ptx, NULL)) {
         if (arches[arch].cc < 100) /* older compilers do not know the others */
             fail_msg("%s", fail_message());
         return false;

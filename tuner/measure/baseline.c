@@ -56,7 +56,9 @@ enum mt_status cublas_open(struct device *dev, struct cublas **out) {
         return fail(MT_NO_DEVICE, "cuBLAS does not run on a software device");
     struct cublas *cublas = xcalloc(1, sizeof *cublas);
     cublas->dev = dev;
-    enum mt_status status = toolkit_load("cublas", symbols, sizeof symbols / sizeof *symbols, cublas);
+    const struct toolkit_library library = {"cublas", "cuBLAS", symbols, sizeof symbols / sizeof *symbols,
+                                            cublas,   NULL};
+    enum mt_status status = toolkit_load(&library, NULL);
     if (!status)
         status = open_handle(cublas);
     if (status)

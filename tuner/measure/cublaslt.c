@@ -69,7 +69,9 @@ enum mt_status cublaslt_open(struct device *dev, struct cublaslt **out) {
         return fail(MT_NO_DEVICE, "cuBLASLt does not run on a software device");
     struct cublaslt *lt = xcalloc(1, sizeof *lt);
     lt->dev = dev;
-    enum mt_status status = toolkit_load("cublasLt", symbols, sizeof symbols / sizeof *symbols, lt);
+    const struct toolkit_library library = {"cublasLt", "cuBLASLt", symbols, sizeof symbols / sizeof *symbols,
+                                            lt,         NULL};
+    enum mt_status status = toolkit_load(&library, NULL);
     if (!status)
         status = check(lt->create(&lt->handle), "cublasLtCreate");
     if (!status)

@@ -55,7 +55,7 @@ static void compile(const struct variant *v, struct str *cubin, struct str *ptx)
     str_printf(&text[3], "-DLOCAL=%d", v->local);
     for (int i = 0; i < 4; i++)
         options[i] = text[i].data;
-    enum mt_status status = compiler_run("k.cu", source, v->arch, options, 4, cubin, ptx);
+    enum mt_status status = compiler_run("k.cu", source, v->arch, options, 4, cubin, ptx, NULL);
     if (status == MT_NO_DEVICE)
         skip();
     if (status != MT_OK)

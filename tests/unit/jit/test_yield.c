@@ -22,7 +22,7 @@ static const char source[] = "extern \"C\" __global__ void f(float *x, float a, 
 
 static void cubin_of(const char *arch, struct str *cubin) {
     struct str ptx = {0};
-    if (compiler_run("k.cu", source, arch, NULL, 0, cubin, &ptx))
+    if (compiler_run("k.cu", source, arch, NULL, 0, cubin, &ptx, NULL))
         fail_msg("%s", fail_message());
     str_release(&ptx);
 }
