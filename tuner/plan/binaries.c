@@ -27,27 +27,75 @@ struct compile_all {
     struct binaries *binaries;
     const struct device *dev;
     struct progress progress;
-    pthread_mutex_t lock; /* of `progress` */
+    pthread_mutex_t lock; /* of `progress` and `failed` */
+    int failed;           /* in need of another try */
 };
 
 static bool must_stop(const struct compile_all *all) {
     return interrupted() || (all->binaries->deadline > 0 && seconds_now() > all->binaries->deadline);
 }
 
+static bool is_waiting(const struct binary *b) {
+    return b->wanted && !b->tried;
+}
+
+/* True when the try decides: it is good, or cannot be had here. */
+static bool try_once(const struct compile_all *all, struct binary *b) {
+    image_release(&b->image);
+    free(b->message);
+    b->status = kernel_compile(all->dev, &b->config, &b->formats, &b->image);
+    b->message = b->status ? xstrdup(fail_message()) : NULL;
+    b->tries = 1;
+    return b->status == MT_OK || b->status == MT_NO_DEVICE;
+}
+
+static void done(struct compile_all *all, struct binary *b) {
+    b->tried = true;
+    progress_step(&all->progress, b->status == MT_OK, NULL);
+}
+
 static void compile_some(void *context, int begin, int end) {
     struct compile_all *all = context;
     for (int i = begin; i < end; i++) {
         struct binary *b = &all->binaries->item[i];
-        if (b->tried || !b->wanted || must_stop(all))
+        if (!is_waiting(b) || must_stop(all))
             continue;
-        b->status = kernel_compile(all->dev, &b->config, &b->formats, &b->image);
-        b->tried = true;
-        if (b->status)
-            b->message = xstrdup(fail_message());
+        const bool decided = try_once(all, b);
         pthread_mutex_lock(&all->lock);
-        progress_step(&all->progress, b->status == MT_OK, NULL);
+        if (decided)
+            done(all, b);
+        else
+            all->failed++;
         pthread_mutex_unlock(&all->lock);
     }
+}
+
+/* One failure may be that of a moment in which many compiled at once. Of the compiler's verdicts and the machine's
+ * failures, what has come twice holds. */
+static enum mt_status confirm(struct compile_all *all, struct binary *b) {
+    int times[2] = {0};
+    bool good = false;
+    for (times[b->image.judged]++; !good && times[0] < 2 && times[1] < 2 && !must_stop(all);) {
+        good = try_once(all, b);
+        times[b->image.judged] += !good;
+    }
+    if (!good && times[0] == 2)
+        return fail_context(fail(b->status, "%s", b->message), "%s", b->text);
+    if (good || times[1] == 2) {
+        b->tries = good ? 1 : 2;
+        done(all, b);
+    }
+    return MT_OK;
+}
+
+static enum mt_status confirm_failures(struct compile_all *all) {
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < all->binaries->count && !status; i++) {
+        struct binary *b = &all->binaries->item[i];
+        if (is_waiting(b) && b->message)
+            status = confirm(all, b);
+    }
+    return status;
 }
 
 /* Whether nothing at all could be compiled; `why` is one of the sentences. */
@@ -67,12 +115,15 @@ enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bo
     struct compile_all all = {.binaries = b, .dev = dev};
     int waiting = 0;
     for (int i = 0; i < b->count; i++)
-        waiting += b->item[i].wanted && !b->item[i].tried;
+        waiting += is_waiting(&b->item[i]);
     pthread_mutex_init(&all.lock, NULL);
     progress_init(&all.progress, "compile", waiting, quiet);
     parallel_for(b->count, 1, compile_some, &all);
+    const enum mt_status status = all.failed ? confirm_failures(&all) : MT_OK;
     progress_release(&all.progress);
     pthread_mutex_destroy(&all.lock);
+    if (status)
+        return status;
     if (all.progress.done < waiting)
         return fail(MT_INTERRUPTED, "%s after compiling %ld of %d kernels; the same command goes on from there",
                     interrupted() ? "interrupted" : "stopped at the time limit", all.progress.done, waiting);

@@ -10,8 +10,9 @@ struct binary {
     struct problem formats; /* one of the problems that it serves */
     bool wanted;            /* some candidate needs it: compile it */
     bool tried;             /* compilation has been tried: `status` says what came of it */
-    enum mt_status status;
-    char *message; /* the compiler's sentence when it failed */
+    enum mt_status status;  /* MT_FAILURE: the compiler found fault with the source, `tries` times */
+    char *message;          /* the compiler's sentence when it failed */
+    int tries;              /* how often it was compiled with this outcome */
     struct image image;
     bool loaded;
     struct kernel kernel;
@@ -27,9 +28,10 @@ struct binaries {
 /* Finds or adds the binary of a configuration, or of the quantisation where it has no family; its index. */
 int binaries_add(struct binaries *b, const struct config *config, const struct problem *p);
 
-/* Compiles what is wanted and has not been tried yet. A kernel that does not compile is no failure: its status
- * says so, MT_NO_DEVICE where it is not among the images that are used (runtime/jit/images.h). MT_NO_DEVICE when
- * none could be had so far, for there is no compiler; MT_INTERRUPTED after ^C or at the deadline. */
+/* Compiles what is wanted and has not been tried yet. A kernel that does not compile is no failure: its status says so,
+ * MT_NO_DEVICE where it is not among the images that are used (runtime/jit/images.h). What failed beside others is
+ * compiled again, alone, until the same has happened twice: MT_FAILURE when that was the machine's doing.
+ * MT_NO_DEVICE when none could be had so far, for there is no compiler; MT_INTERRUPTED after ^C or at the deadline. */
 enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bool quiet);
 
 /* The kernel of a binary with the launch knobs of `config`; owned by `b`. Fails if it did not compile or cannot be

@@ -169,9 +169,7 @@ static void tell(const struct field *field, const struct finals *finals) {
 }
 
 static enum mt_status play(const struct rounds *r, const struct field *field, double *ns, struct rejected *rejected) {
-    enum mt_status status = binaries_compile(r->binaries, worker_device(r->worker), true);
-    if (!status)
-        status = worker_rounds(r->worker, field->item, field->count, r->count, r->binaries, ns, rejected);
+    enum mt_status status = worker_rounds(r->worker, field->item, field->count, r->count, r->binaries, ns, rejected);
     if (!status) {
         const struct finals finals = {ns, r->count, field->count};
         tell(field, &finals);
@@ -187,7 +185,7 @@ enum mt_status rounds_run(const struct rounds *r, const struct work_item *item) 
     enum mt_status status = choose(r, item, &field);
     double *ns = xcalloc((size_t)field.count * (size_t)r->count + 1, sizeof *ns);
     struct rejected *rejected = xcalloc((size_t)field.count + 1, sizeof *rejected);
-    if (status || field.configs < 2)
+    if (status || field.configs < 2 || (status = binaries_compile(r->binaries, worker_device(r->worker), true)))
         goto out;
     if ((status = play(r, &field, ns, rejected))) {
         status = status == MT_FAILURE ? MT_OK : status;
