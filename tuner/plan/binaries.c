@@ -1,4 +1,5 @@
 #include "binaries.h"
+#include "crash.h"
 #include "runtime/base/array.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
@@ -43,7 +44,9 @@ static bool is_waiting(const struct binary *b) {
 static bool try_once(const struct compile_all *all, struct binary *b) {
     image_release(&b->image);
     free(b->message);
+    crash_at_work(b->text);
     b->status = kernel_compile(all->dev, &b->config, &b->formats, &b->image);
+    crash_at_work(NULL);
     b->message = b->status ? xstrdup(fail_message()) : NULL;
     b->tries = 1;
     return b->status == MT_OK || b->status == MT_NO_DEVICE;
@@ -113,13 +116,16 @@ static bool no_compiler(const struct binaries *b, const char **why) {
 
 enum mt_status binaries_compile(struct binaries *b, const struct device *dev, bool quiet) {
     struct compile_all all = {.binaries = b, .dev = dev};
+    struct crash_guard guard;
     int waiting = 0;
     for (int i = 0; i < b->count; i++)
         waiting += is_waiting(&b->item[i]);
     pthread_mutex_init(&all.lock, NULL);
     progress_init(&all.progress, "compile", waiting, quiet);
+    crash_guard(&guard);
     parallel_for(b->count, 1, compile_some, &all);
     const enum mt_status status = all.failed ? confirm_failures(&all) : MT_OK;
+    crash_release(&guard);
     progress_release(&all.progress);
     pthread_mutex_destroy(&all.lock);
     if (status)
