@@ -2,6 +2,9 @@
 #include "runtime/base/file.h"
 #include "runtime/gpu/launch.h"
 #include "runtime/jit/compile.h"
+#include "runtime/jit/compiler.h"
+#include "runtime/jit/images.h"
+#include "runtime/jit/toolkit.h"
 #include "tuner/options.h"
 #include "tuner/report/json_line.h"
 #include <dirent.h>
@@ -28,11 +31,15 @@ static const struct argp argp = {.parser = parse,
 
 /* Everything is collected as JSON first: the text is printed from it, so both say the same. */
 
+static json_t *missing_json(void) {
+    return json_pack("{ss}", "missing", fail_message());
+}
+
 static json_t *device_json(const char *spec) {
     struct device dev = {0};
     char arch[16];
     if (device_open(&dev, spec))
-        return json_pack("{ss}", "missing", fail_message());
+        return missing_json();
     device_arch(&dev, arch);
     json_t *object =
         json_pack("{ss ss ss sb ss ss si si si si si si si sf si ss}", "spec", dev.spec, "name", dev.name, "uuid",
@@ -45,14 +52,30 @@ static json_t *device_json(const char *spec) {
     return object;
 }
 
+/* What compiles here, or compiled the images that are used in its place. */
 static json_t *compiler_json(void) {
     int version;
     char hash[33];
-    if (nvrtc_version(&version))
-        return json_pack("{ss}", "missing", fail_message());
-    if (template_hash(hash))
-        return json_pack("{ss}", "missing", fail_message());
-    return json_pack("{si ss}", "nvrtc_version", version, "template_hash", hash);
+    struct compiler here = {0};
+    if (nvrtc_version(&version) || (!images_used() && compiler_find(&here)) || template_hash(hash))
+        return missing_json();
+    json_t *compiler = json_pack("{si ss}", "nvrtc_version", version, "template_hash", hash);
+    if (images_used())
+        json_object_set_new(compiler, "images", json_string(images_used()));
+    else
+        json_object_update_new(compiler, json_pack("{ss ss}", "library", here.library, "builtins", here.builtins));
+    return compiler;
+}
+
+/* Where a baseline's library lies; the device is not asked whether it can run it. */
+static json_t *library_json(const char *name, const char *title, const char *function) {
+    void *address;
+    const struct symbol symbol = {0, function};
+    const struct toolkit_library library = {name, title, &symbol, 1, &address, NULL};
+    struct str path = {0};
+    json_t *json = toolkit_load(&library, &path) ? missing_json() : json_pack("{ss}", "library", str_text(&path));
+    str_release(&path);
+    return json;
 }
 
 static json_t *families_json(void) {
@@ -109,7 +132,7 @@ static json_t *cache_json(void) {
     struct str path = {0};
     if (cache_folder(&path)) {
         str_release(&path);
-        return json_pack("{ss}", "missing", fail_message());
+        return missing_json();
     }
     cache_bytes = cache_files = 0;
     nftw(path.data, add_size, 16, FTW_PHYS);
@@ -150,12 +173,23 @@ static void print_device(const json_t *device) {
 }
 
 static void print_compiler(const json_t *compiler) {
-    int version = number_of(compiler, "nvrtc_version");
-    if (text_of(compiler, "missing"))
+    const int version = number_of(compiler, "nvrtc_version");
+    const char *images = text_of(compiler, "images");
+    if (text_of(compiler, "missing")) {
         printf("compiler  none: %s\n", text_of(compiler, "missing"));
+        return;
+    }
+    printf("compiler  %sNVRTC %d.%d, templates %s\n", images ? "images of " : "", version / 100, version % 100 / 10,
+           text_of(compiler, "template_hash"));
+    if (images)
+        printf("          %s\n", images);
     else
-        printf("compiler  NVRTC %d.%d, templates %s\n", version / 100, version % 100 / 10,
-               text_of(compiler, "template_hash"));
+        printf("          %s\n          %s\n", text_of(compiler, "library"), text_of(compiler, "builtins"));
+}
+
+static void print_library(const char *heading, const json_t *library) {
+    const char *missing = text_of(library, "missing");
+    printf("%-9s %s%s\n", heading, missing ? "none: " : "", missing ? missing : text_of(library, "library"));
 }
 
 static void print_families(const json_t *families) {
@@ -184,6 +218,8 @@ static void print_text(const json_t *info) {
     const json_t *cache = json_object_get(info, "cache");
     print_device(json_object_get(info, "device"));
     print_compiler(json_object_get(info, "compiler"));
+    print_library("cuBLAS", json_object_get(info, "cublas"));
+    print_library("cuBLASLt", json_object_get(info, "cublaslt"));
     if (text_of(cache, "missing"))
         printf("cache     none: %s\n", text_of(cache, "missing"));
     else
@@ -205,10 +241,13 @@ int cmd_info(int argc, char **argv) {
     /* A device that was asked for and is not there is an error; that there is none at all is information. */
     if (o.device && text_of(device, "missing"))
         status = fail(MT_NO_DEVICE, "%s", text_of(device, "missing"));
-    json_t *info = json_pack("{so so so so so so so}", "device", device, "compiler", compiler_json(), "cache",
-                             cache_json(), "families", families_json(), "spaces", names_json("spaces", "sm80", "yaml"),
-                             "models", names_json("models", "llama-3.1-8b", "json"), "devices",
-                             names_json("devices", "a100-sxm-80g", "yaml"));
+    json_t *info = json_pack("{so so so}", "device", device, "compiler", compiler_json(), "cublas",
+                             library_json("cublas", "cuBLAS", "cublasCreate_v2"));
+    json_object_set_new(info, "cublaslt", library_json("cublasLt", "cuBLASLt", "cublasLtCreate"));
+    json_object_update_new(info, json_pack("{so so so so so}", "cache", cache_json(), "families", families_json(),
+                                           "spaces", names_json("spaces", "sm80", "yaml"), "models",
+                                           names_json("models", "llama-3.1-8b", "json"), "devices",
+                                           names_json("devices", "a100-sxm-80g", "yaml")));
     if (!o.json)
         print_text(info);
     else
