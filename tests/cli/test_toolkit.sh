@@ -82,4 +82,24 @@ result 'what befalls the compiler ends the sweep with a sentence, blames no kern
 faulty 0 $'6 0 gemm.cu(3): warning: out of memory\ngemm.cu(7): error: no \x1b[31m thing \xff\n  out of memory\n1 error detected'
 [ "$(blamed)" = 'compile-failed gemm_sm80.cu does not compile for sm_80: gemm.cu(7): error: no \x1b[31m thing \xff' ] || verdict+=" not '$(blamed)'; "
 result 'what the compiler finds wrong twice is the kernel'\''s failure, in one line that can be printed'
+# Short of file descriptors, for ever or for a moment: in this machine's files, the cache, the templates.
+gcc -D_GNU_SOURCE -shared -fPIC -Wall -Wextra -Werror -o "$TMPDIR/short.so" tests/cli/short_of.c || exit 1
+mkdir "$TMPDIR/templates" && cp templates/gemm_sm80.cu "$TMPDIR/templates"
+short() { # shell words before the command
+    rm -f "$TMPDIR/cache/kernels/$image" "$TMPDIR/faulty.db"
+    bash -c "$1; \"\$@\"" short env MIXTUNE_TEMPLATES="$TMPDIR/templates" "${sweep[@]}" "$TMPDIR/faulty.db" >"$TMPDIR/out" 2>"$TMPDIR/err"
+    case $? in
+    0) ;;
+    1)
+        expect '^mixtune: .*(Too many open files|SQLite)' err
+        [ -z "$(blamed)" ] || verdict+=" $(blamed) after $1; "
+        run 0 "${sweep[@]}" "$TMPDIR/faulty.db"
+        ;;
+    *) verdict+=" neither completed nor failed after $1; " ;;
+    esac
+    same "$TMPDIR/faulty.db"
+}
+for limit in 8 10; do short "ulimit -n $limit"; done
+for first in 9 16 20; do short "export LD_PRELOAD=$TMPDIR/short.so SHORT_OF='$first 4 24'"; done
+result 'a sweep that is short of file descriptors completes or says so, blames no kernel, and the next run completes it'
 finish
