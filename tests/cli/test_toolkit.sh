@@ -62,7 +62,7 @@ faulty() {
     rm -f "$TMPDIR/cache/kernels/$image" "$TMPDIR/faulty.db"
     run "$1" env CUDA_HOME="$fake" FAKE_NVRTC_FAIL="$2" "${sweep[@]}" "$TMPDIR/faulty.db"
 }
-blamed() { sqlite3 "$TMPDIR/faulty.db" "SELECT DISTINCT outcome || ' ' || message FROM measurement WHERE outcome <> 'ok'"; }
+blamed() { sqlite3 "$TMPDIR/faulty.db" "SELECT DISTINCT outcome || ' ' || tries || ' ' || message FROM measurement WHERE outcome <> 'ok'"; }
 for log in '6 1 gemm.cu(7): catastrophic error: out of memory' '6 1 gemm.cu(7): error: no such thing'; do
     faulty 0 "$log"
     same "$TMPDIR/faulty.db"
@@ -79,8 +79,8 @@ run 0 env CUDA_HOME="$fake" "${sweep[@]}" "$TMPDIR/faulty.db"
 same "$TMPDIR/faulty.db"
 result 'what befalls the compiler ends the sweep with a sentence, blames no kernel, and the next run completes it'
 
-faulty 0 $'6 0 gemm.cu(3): warning: out of memory\ngemm.cu(7): error: no \x1b[31m thing \xff\n  out of memory\n1 error detected'
-[ "$(blamed)" = 'compile-failed gemm_sm80.cu does not compile for sm_80: gemm.cu(7): error: no \x1b[31m thing \xff' ] || verdict+=" not '$(blamed)'; "
+faulty 1 $'6 0 gemm.cu(3): warning: out of memory\ngemm.cu(7): error: no \x1b[31m thing \xff\n  out of memory\n1 error detected'
+[ "$(blamed)" = 'compile-failed 2 gemm_sm80.cu does not compile for sm_80: gemm.cu(7): error: no \x1b[31m thing \xff' ] || verdict+=" not '$(blamed)'; "
 result 'what the compiler finds wrong twice is the kernel'\''s failure, in one line that can be printed'
 # Short of file descriptors, for ever or for a moment: in this machine's files, the cache, the templates.
 gcc -D_GNU_SOURCE -shared -fPIC -Wall -Wextra -Werror -o "$TMPDIR/short.so" tests/cli/short_of.c || exit 1

@@ -59,6 +59,8 @@ enum mt_status cublas_open(struct device *dev, struct cublas **out) {
     const struct toolkit_library library = {"cublas", "cuBLAS", symbols, sizeof symbols / sizeof *symbols,
                                             cublas,   NULL};
     enum mt_status status = toolkit_load(&library, NULL);
+    if (status == MT_FAILURE) /* it is there, and the machine is short of something */
+        device_note_error(CUDA_ERROR_OPERATING_SYSTEM);
     if (!status)
         status = open_handle(cublas);
     if (status)

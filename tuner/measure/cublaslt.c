@@ -72,6 +72,8 @@ enum mt_status cublaslt_open(struct device *dev, struct cublaslt **out) {
     const struct toolkit_library library = {"cublasLt", "cuBLASLt", symbols, sizeof symbols / sizeof *symbols,
                                             lt,         NULL};
     enum mt_status status = toolkit_load(&library, NULL);
+    if (status == MT_FAILURE) /* it is there, and the machine is short of something */
+        device_note_error(CUDA_ERROR_OPERATING_SYSTEM);
     if (!status)
         status = check(lt->create(&lt->handle), "cublasLtCreate");
     if (!status)

@@ -35,6 +35,8 @@ static enum mt_status load_kernels(struct gate *gate) {
     device_arch(gate->dev, arch);
     const struct compile_request request = {.template_name = "gate.cu", .arch = arch};
     enum mt_status status = compile_kernel(&request, &image);
+    if (status == MT_FAILURE && !image.judged)
+        device_note_error(CUDA_ERROR_OPERATING_SYSTEM);
     if (status)
         return status;
     CUresult result = drv->ModuleLoadData(&gate->module, image.data);

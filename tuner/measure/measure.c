@@ -649,6 +649,7 @@ out:
 bool measured_binary(struct measured *measured, const struct binary *binary) {
     if (binary->status) {
         not_ok(measured, OUTCOME_COMPILE_FAILED, binary->message);
+        measured->tries = binary->tries;
         return false;
     }
     measured->registers = binary->image.registers;
