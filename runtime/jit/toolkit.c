@@ -15,11 +15,11 @@
 #include <xxhash.h>
 
 #if defined(__aarch64__)
-#define TARGET "targets/sbsa-linux"
+#define TARGET "/targets/sbsa-linux/lib"
 #define DEBIAN "/lib/aarch64-linux-gnu"
 enum { MACHINE = EM_AARCH64 };
 #else
-#define TARGET "targets/x86_64-linux"
+#define TARGET "/targets/x86_64-linux/lib"
 #define DEBIAN "/lib/x86_64-linux-gnu"
 enum { MACHINE = EM_X86_64 };
 #endif
@@ -28,9 +28,16 @@ static const char customary[] = "/usr/local/cuda";
 
 /* Below a toolkit; a distribution's; below pip's `nvidia` (CUDA 13, then 12) and beside one of its folders; the
  * libraries' own. */
-static const char *const folders[] = {
-    "/lib64",      "/lib",           "/" TARGET "/lib",    DEBIAN, "/cu13/lib", "/cuda_nvrtc/lib",
-    "/cublas/lib", "/../cublas/lib", "/../cuda_nvrtc/lib", ""};
+static const char *const folders[] = {"/lib64",
+                                      "/lib",
+                                      TARGET,
+                                      DEBIAN,
+                                      "/cu13/lib",
+                                      "/cuda_nvrtc/lib",
+                                      "/cublas/lib",
+                                      "/../cublas/lib",
+                                      "/../cuda_nvrtc/lib",
+                                      ""};
 static const int versions[] = {13, 12};
 
 struct search {
@@ -168,9 +175,8 @@ static void object_to_home(struct search *s, const char *home) {
     else if (!S_ISDIR(info.st_mode))
         object(s, home, strerror(ENOTDIR));
     else
-        str_printf(&s->why,
-                   "%s has no lib%s.so.13 or .12, neither in lib64, in lib, in " TARGET "/lib nor as in pip's packages",
-                   home, s->library->name);
+        str_printf(&s->why, "%s has no lib%s.so.13 or .12, in lib64, lib, %s or as pip's packages have it", home,
+                   s->library->name, &TARGET[1]);
 }
 
 static enum mt_status fail_search(const struct search *s) {
@@ -192,13 +198,14 @@ enum mt_status toolkit_load(const struct toolkit_library *library, struct str *p
     const char *home = getenv("CUDA_HOME");
     const bool named = home && *home;
     const bool at_home = named && opens_in(&s, home);
-    if (named && !at_home && s.why.length == 0)
+    const bool is_empty = named && !at_home && s.why.length == 0;
+    if (is_empty)
         object_to_home(&s, home);
     const bool good = at_home || (!s.is_short && opens_by_name(&s)) || (!s.is_short && opens_in(&s, customary));
     const enum mt_status status = good ? MT_OK : fail_search(&s);
     if (good)
         log_debug("%s is %s", library->title, str_text(&found));
-    if (good && named && !at_home && is_first(s.why.data))
+    if (good && named && !at_home && is_first(is_empty ? home : s.why.data))
         log_warn("CUDA_HOME is passed over: %s; %s is used", s.why.data, str_text(&found));
     if (path)
         str_append(path, str_text(&found));

@@ -241,8 +241,8 @@ int cmd_info(int argc, char **argv) {
     /* A device that was asked for and is not there is an error; that there is none at all is information. */
     if (o.device && text_of(device, "missing"))
         status = fail(MT_NO_DEVICE, "%s", text_of(device, "missing"));
-    json_t *info = json_pack("{so so so}", "device", device, "compiler", compiler_json(), "cublas",
-                             library_json("cublas", "cuBLAS", "cublasCreate_v2"));
+    json_t *info = json_pack("{so so}", "device", device, "compiler", compiler_json());
+    json_object_set_new(info, "cublas", library_json("cublas", "cuBLAS", "cublasCreate_v2"));
     json_object_set_new(info, "cublaslt", library_json("cublasLt", "cuBLASLt", "cublasLtCreate"));
     json_object_update_new(info, json_pack("{so so so so so}", "cache", cache_json(), "families", families_json(),
                                            "spaces", names_json("spaces", "sm80", "yaml"), "models",
