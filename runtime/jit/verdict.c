@@ -1,4 +1,5 @@
 #include "verdict.h"
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -25,6 +26,9 @@ static bool speaks_of(const char *text, const char *const *words, size_t count) 
 }
 
 bool speaks_of_shortage(const char *text) {
+    /* The loader's words for a lack of memory; and for a file system without executables, with the system's behind. */
+    if (strstr(text, "failed to map segment") && !strstr(text, strerror(EPERM)))
+        return true;
     return speaks_of(text, shortages, sizeof shortages / sizeof *shortages);
 }
 

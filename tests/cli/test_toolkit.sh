@@ -99,7 +99,7 @@ short() { # shell words before the command
     esac
     same "$TMPDIR/faulty.db"
 }
-for limit in 8 10; do short "ulimit -n $limit"; done
+for limit in 8 30; do short "ulimit -n $limit"; done
 for first in 9 16 20; do short "export LD_PRELOAD=$TMPDIR/short.so SHORT_OF='$first 4 24'"; done
 result 'a sweep that is short of file descriptors completes or says so, blames no kernel, and the next run completes it'
 finish

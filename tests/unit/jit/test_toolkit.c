@@ -118,6 +118,10 @@ static void refusals_say_why(void **state) {
     /* Short of something: that is no reason to take another library. */
     unfit = "cannot open shared object file: Too many open files";
     assert_refused(MT_FAILURE, "cuInit", "Too many open files; free memory, or raise the limits");
+    unfit = "libbuiltins.so: failed to map segment from shared object";
+    assert_refused(MT_FAILURE, "cuInit", "failed to map segment");
+    unfit = "failed to map segment from shared object: Operation not permitted"; /* no executables there */
+    assert_refused(MT_NO_DEVICE, "cuInit", "Operation not permitted");
     unfit = NULL;
     unsetenv("CUDA_HOME");
     assert_refused(MT_NO_DEVICE, "cuInit", "that can be used; install the CUDA toolkit 12.4 or later");
