@@ -24,6 +24,7 @@ static const struct {
     ENTRY(CUDA_ERROR_FILE_NOT_FOUND, "file not found"),
     ENTRY(CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"),
     ENTRY(CUDA_ERROR_ILLEGAL_STATE, "the operation cannot be performed in the present state"),
+    ENTRY(CUDA_ERROR_OPERATING_SYSTEM, "OS call failed or operation not supported on this OS"),
     ENTRY(CUDA_ERROR_NOT_FOUND, "named symbol not found"),
     ENTRY(CUDA_ERROR_NOT_READY, "device not ready"),
     ENTRY(CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"),

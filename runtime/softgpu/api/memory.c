@@ -118,15 +118,16 @@ CUresult cu_memory_alloc(struct CUctx_st *context, size_t size, bool host, struc
     uint64_t counted = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (!host && (size > total || space.used + counted > total))
         return CUDA_ERROR_OUT_OF_MEMORY;
+    /* That the host is short of memory says nothing of the device's. */
     if (!space_reserve())
-        return cu_fail(CUDA_ERROR_OUT_OF_MEMORY, "the host gives no address space for device memory");
+        return cu_fail(CUDA_ERROR_OPERATING_SYSTEM, "the host gives no address space for device memory");
     size_t pages = (ALIGNMENT + size + PAGE - 1) / PAGE * PAGE;
     char *at = place_find(pages + PAGE);
     if (!at)
         return cu_fail(CUDA_ERROR_OUT_OF_MEMORY, "the address space of device memory is used up");
     if (!pages_poison(at, pages)) {
         pages_release(at, pages);
-        return cu_fail(CUDA_ERROR_OUT_OF_MEMORY, "the host cannot map %zu bytes of device memory", pages);
+        return cu_fail(CUDA_ERROR_OPERATING_SYSTEM, "the host cannot map %zu bytes of device memory", pages);
     }
     struct cu_alloc *made = xcalloc(1, sizeof *made);
     const bool watched = !host && (cu_device.checks >> SG_CHECK_UNINITIALIZED & 1);

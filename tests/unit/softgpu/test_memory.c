@@ -56,13 +56,13 @@ static void test_no_space(void **state) {
     (void)state;
     CUdeviceptr x = 5;
     refuses_space = true;
-    refused(cuMemAlloc_v2(&x, 8), CUDA_ERROR_OUT_OF_MEMORY, "the host gives no address space for device memory");
+    refused(cuMemAlloc_v2(&x, 8), CUDA_ERROR_OPERATING_SYSTEM, "the host gives no address space for device memory");
     refuses_space = false;
     assert_int_equal(x, 5);
     pages_left = 0;
-    refused(cuMemAlloc_v2(&x, 5000), CUDA_ERROR_OUT_OF_MEMORY, "the host cannot map 8192 bytes of device memory");
+    refused(cuMemAlloc_v2(&x, 5000), CUDA_ERROR_OPERATING_SYSTEM, "the host cannot map 8192 bytes of device memory");
     pages_left = 2; /* pages come 16 MiB at a time */
-    refused(cuMemAlloc_v2(&x, 40 << 20), CUDA_ERROR_OUT_OF_MEMORY,
+    refused(cuMemAlloc_v2(&x, 40 << 20), CUDA_ERROR_OPERATING_SYSTEM,
             "the host cannot map 41947136 bytes of device memory");
     pages_left = -1;
     assert_int_equal(x, 5);
