@@ -21,8 +21,8 @@ static void on_crash(int number) {
         return; /* the handler is reset: what happened happens again, and ends the process as it would have */
     say("mixtune: NVRTC crashed while it compiled ");
     say(at_work);
-    say("; it does so when memory is short: free some and run the same command again, or leave this configuration "
-        "out\n");
+    say("; it does so when memory is short: free some and run the same command again, or take this configuration "
+        "out of the space\n");
     _exit(MT_FAILURE);
 }
 
