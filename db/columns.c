@@ -9,7 +9,7 @@
 const struct table store_tables[STORE_TABLES] = {
     {"device", "uuid, name, cc, sm_count, software"},
     {"environment", "driver_version, nvrtc_version, template_hash, cublas_version, clocks, time_model"},
-    {"run", "device, environment, command, started, missing, nvrtc"},
+    {"run", "device, environment, command, started, missing, nvrtc, confirms"},
     {"device_limit", "run, name, value, unit, origin, created"},
     {"layer", "model, layer, n, k, tp"},
     {"config", "family, config"},

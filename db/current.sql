@@ -18,7 +18,7 @@ CREATE TABLE run (
     environment INTEGER NOT NULL REFERENCES environment,
     command     TEXT NOT NULL, -- for people
     started     INTEGER NOT NULL
-, missing TEXT NOT NULL DEFAULT '', nvrtc TEXT NOT NULL DEFAULT '') STRICT;
+, missing TEXT NOT NULL DEFAULT '', nvrtc TEXT NOT NULL DEFAULT '', confirms INTEGER NOT NULL DEFAULT 0 CHECK (confirms IN (0, 1))) STRICT;
 
 CREATE INDEX run_by_device ON run (device, started);
 
@@ -141,19 +141,6 @@ FROM (SELECT *, row_number() OVER (shape ORDER BY median_ns, family, config, lay
       FROM current WHERE outcome = 'ok' AND is_baseline AND family <> 'quantize'
       WINDOW shape AS (PARTITION BY device, n, k, m, dtype, cache_state, origin))
 WHERE place = 1;
-
-CREATE VIEW toolchain AS
-SELECT device, driver_version, nvrtc_version, template_hash, time_model, newest_cublas AS cublas_version
-FROM (SELECT device, environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.time_model,
-             row_number() OVER (PARTITION BY device ORDER BY NOT own, started DESC, sweep.id) AS age,
-             first_value(environment.cublas_version)
-                 OVER (PARTITION BY device ORDER BY environment.cublas_version = '', NOT own, started DESC, sweep.id) AS newest_cublas
-      FROM (SELECT *, EXISTS (SELECT 1 FROM measurement JOIN config ON config.id = measurement.config
-                              WHERE measurement.run = run.id AND config.family NOT GLOB 'peer:*') AS own
-            FROM run) AS sweep
-      JOIN environment ON environment.id = sweep.environment
-      WHERE own OR EXISTS (SELECT 1 FROM measurement WHERE measurement.run = sweep.id))
-WHERE age = 1;
 
 CREATE VIEW reach AS
 SELECT device, origin,
@@ -287,6 +274,19 @@ SELECT speedup.*, floor.floor_ns, floor.floor_ns / speedup.median_ns AS floor_sh
            OVER (PARTITION BY speedup.device, speedup.layer_id, speedup.m, speedup.scheme, speedup.rows8, speedup.group_size, speedup.dtype, speedup.origin
                  ORDER BY speedup.cache_state <> 'serving', speedup.cache_state <> 'cold') AS is_headline
 FROM speedup LEFT JOIN floor ON floor.id = speedup.id;
+
+CREATE VIEW toolchain AS
+SELECT device, driver_version, nvrtc_version, template_hash, time_model, newest_cublas AS cublas_version
+FROM (SELECT device, environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.time_model,
+             row_number() OVER (PARTITION BY device ORDER BY NOT own, started DESC, sweep.id) AS age,
+             first_value(environment.cublas_version)
+                 OVER (PARTITION BY device ORDER BY environment.cublas_version = '', NOT own, started DESC, sweep.id) AS newest_cublas
+      FROM (SELECT *, confirms OR EXISTS (SELECT 1 FROM measurement JOIN config ON config.id = measurement.config
+                                          WHERE measurement.run = run.id AND config.family NOT GLOB 'peer:*') AS own
+            FROM run) AS sweep
+      JOIN environment ON environment.id = sweep.environment
+      WHERE own OR EXISTS (SELECT 1 FROM measurement WHERE measurement.run = sweep.id))
+WHERE age = 1;
 
 CREATE VIEW fact AS
 SELECT x.id, x.run, run.device, x.layer AS layer_id, x.config AS config_id,

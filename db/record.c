@@ -1,4 +1,4 @@
-/* Recording a measurement, and asking for one. */
+/* Recording a measurement. */
 #include "columns.h"
 #include "runtime/base/str.h"
 #include "sql.h"
@@ -56,6 +56,19 @@ static void bind_layer(sqlite3_stmt *statement, const struct store_layer *layer)
     sql_bind_number(statement, "n", layer->n);
     sql_bind_number(statement, "k", layer->k);
     sql_bind_number(statement, "tp", layer_tp(layer));
+}
+
+void store_bind_candidate(sqlite3_stmt *statement, const struct store_measurement *m) {
+    bind_layer(statement, &m->layer);
+    sql_bind_text(statement, "family", m->family);
+    sql_bind_text(statement, "config", m->config);
+    sql_bind_number(statement, "m", m->m);
+    sql_bind_number(statement, "group_size", m->group);
+    sql_bind_text(statement, "scheme", m->scheme);
+    sql_bind_number(statement, "rows8", m->rows8);
+    sql_bind_text(statement, "dtype", m->dtype);
+    sql_bind_text(statement, "cache_state", cache_state(m));
+    sql_bind_text(statement, "origin", store_origin_name(m->origin));
 }
 
 enum mt_status store_insert_knobs(struct store *store, const char *table, int64_t config, const char *knobs) {
@@ -191,69 +204,6 @@ enum mt_status store_record(struct store *store, const struct store_measurement 
         status = insert_config(store, m, &config);
     if (status == MT_OK)
         status = insert_measurement(store, m, layer, config);
+    store->standing = false;
     return store_unlock(store, status);
-}
-
-/* A library kernel is as old as its driver and cuBLAS, one of ours as its driver, NVRTC and templates, a
- * modelled time as its model: as `fact` has it. */
-static enum mt_status prepare_has(struct store *store) {
-    struct str sql = {0};
-    str_append(&sql, "SELECT 1 FROM measurement AS x JOIN run ON run.id = x.run "
-                     "JOIN environment AS e ON e.id = run.environment JOIN config ON config.id = x.config "
-                     "WHERE x.config = ");
-    columns_key("config", &sql);
-    str_append(&sql, " AND x.layer = ");
-    columns_key("layer", &sql);
-    str_append(&sql,
-               " AND x.m = :m AND x.group_size = :group_size AND x.scheme = :scheme AND x.rows8 = :rows8 "
-               "AND x.dtype = :dtype AND x.cache_state = :cache_state AND x.origin = :origin AND run.device = :device "
-               "AND e.driver_version = :driver_version AND e.time_model = :time_model AND CASE WHEN config.library "
-               "THEN e.cublas_version = :cublas_version "
-               "ELSE e.nvrtc_version = :nvrtc_version AND e.template_hash = :template_hash END "
-               "AND (x.outcome IN ('ok', 'wrong') OR x.tries > 1) "
-               "AND (x.outcome = 'ok' OR NOT :retry_failed) LIMIT 1");
-    enum mt_status status = sql_prepare(store->db, store->path, sql.data, &store->has);
-    str_release(&sql);
-    return status;
-}
-
-void store_retry_failed(struct store *store) {
-    store->retry_failed = 1;
-}
-
-enum mt_status store_has(struct store *store, const struct store_measurement *key, int *found) {
-    *found = 0;
-    if (!store->run)
-        return fail(MT_FAILURE, "%s: what is current depends on a run, and none was begun: call store_begin() first",
-                    store->path);
-    enum mt_status status = MT_OK;
-    if (!store->has)
-        status = prepare_has(store);
-    if (status != MT_OK)
-        return status;
-    sqlite3_stmt *has = store->has;
-    bind_layer(has, &key->layer);
-    sql_bind_text(has, "family", key->family);
-    sql_bind_text(has, "config", key->config);
-    sql_bind_number(has, "m", key->m);
-    sql_bind_number(has, "group_size", key->group);
-    sql_bind_text(has, "scheme", key->scheme);
-    sql_bind_number(has, "rows8", key->rows8);
-    sql_bind_text(has, "dtype", key->dtype);
-    sql_bind_text(has, "cache_state", cache_state(key));
-    sql_bind_text(has, "origin", store_origin_name(key->origin));
-    sql_bind_number(has, "device", store->device);
-    sql_bind_number(has, "driver_version", store->env.driver_version);
-    sql_bind_text(has, "cublas_version", store->env.cublas_version);
-    sql_bind_number(has, "nvrtc_version", store->env.nvrtc_version);
-    sql_bind_text(has, "template_hash", store->env.template_hash);
-    sql_bind_text(has, "time_model", store->env.time_model);
-    sql_bind_number(has, "retry_failed", store->retry_failed);
-    int rc = sqlite3_step(has);
-    *found = rc == SQLITE_ROW;
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        status = sql_fail(store->db, store->path, "cannot read it");
-    sqlite3_reset(has);
-    sqlite3_clear_bindings(has);
-    return status;
 }

@@ -2,18 +2,23 @@
 -- What else changes with a new column, and why rows then get new keys, stands at the head of db/schema.sql.
 --
 --   run          nvrtc: the compiler, for people: '13.0, /usr/local/cuda/lib64/libnvrtc.so.13'; '' in older runs
+--                confirms: 1 where a sweep found what it wanted measured before with its toolchain, so that the rows of that toolchain count
+--                again: after a driver or an NVRTC was tried and taken back, say
+--   toolchain    also of a run that confirms. What a sweep need not measure is what `current` would have if such a run were added
+--                (db/standing.c)
 --   measurement  tries: the independent tries that the outcome stands on, each in another process. 1 in older rows, and in those that are good
 --                outcome may be 'out-of-memory': the device has not the memory that the candidate needs
 --   fact         has tries, nvrtc, and doubtful: a failure of one try alone may be the machine's (no memory for a moment, a library that
 --                did not load, a process that somebody killed). A wrong number is the kernel's at once
 --   current      without what is doubtful: such a candidate has not been measured
 
-CREATE TEMP TABLE kept_run AS SELECT id, content_key('run', device, environment, command, started, missing, '') AS key FROM run;
+CREATE TEMP TABLE kept_run AS SELECT id, content_key('run', device, environment, command, started, missing, '', 0) AS key FROM run;
 CREATE UNIQUE INDEX temp.kept_run_id ON kept_run (id);
 ALTER TABLE run ADD COLUMN nvrtc TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN confirms INTEGER NOT NULL DEFAULT 0 CHECK (confirms IN (0, 1));
 UPDATE device_limit SET run = (SELECT key FROM kept_run WHERE kept_run.id = device_limit.run);
 UPDATE device_limit SET id = content_key('device_limit', run, name, value, unit, origin, created);
-UPDATE run SET id = content_key('run', device, environment, command, started, missing, nvrtc);
+UPDATE run SET id = content_key('run', device, environment, command, started, missing, nvrtc, confirms);
 
 CREATE TEMP TABLE kept AS SELECT kept_run.key, measurement.* FROM measurement JOIN kept_run ON kept_run.id = measurement.run;
 DROP TABLE measurement;
@@ -65,6 +70,19 @@ BEGIN
     SELECT RAISE(ABORT, 'a time on a software device is modelled, never measured');
 END;
 
+DROP VIEW toolchain;
+CREATE VIEW toolchain AS
+SELECT device, driver_version, nvrtc_version, template_hash, time_model, newest_cublas AS cublas_version
+FROM (SELECT device, environment.driver_version, environment.nvrtc_version, environment.template_hash, environment.time_model,
+             row_number() OVER (PARTITION BY device ORDER BY NOT own, started DESC, sweep.id) AS age,
+             first_value(environment.cublas_version)
+                 OVER (PARTITION BY device ORDER BY environment.cublas_version = '', NOT own, started DESC, sweep.id) AS newest_cublas
+      FROM (SELECT *, confirms OR EXISTS (SELECT 1 FROM measurement JOIN config ON config.id = measurement.config
+                                          WHERE measurement.run = run.id AND config.family NOT GLOB 'peer:*') AS own
+            FROM run) AS sweep
+      JOIN environment ON environment.id = sweep.environment
+      WHERE own OR EXISTS (SELECT 1 FROM measurement WHERE measurement.run = sweep.id))
+WHERE age = 1;
 
 DROP VIEW fact;
 CREATE VIEW fact AS

@@ -37,7 +37,8 @@ static enum mt_status prepare_file(struct store *store) {
     if (status == MT_OK)
         status = use_wal(store);
     if (status == MT_OK &&
-        sqlite3_exec(store->db, "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL", NULL, NULL, NULL) != SQLITE_OK)
+        sqlite3_exec(store->db, "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY",
+                     NULL, NULL, NULL) != SQLITE_OK)
         status = sql_fail(store->db, store->path, "cannot open it");
     return status;
 }
@@ -65,12 +66,12 @@ enum mt_status store_open(const char *path, struct store **out) {
 }
 
 static void forget_run(struct store *store) {
-    free((void *)store->env.template_hash);
-    free((void *)store->env.cublas_version);
-    free((void *)store->env.clocks);
-    free((void *)store->env.time_model);
-    store->env = (struct store_environment){0};
+    free(store->command);
+    free(store->missing);
+    free(store->nvrtc);
+    store->command = store->missing = store->nvrtc = NULL;
     store->run = 0;
+    store->standing = false;
 }
 
 void store_close(struct store *store) {
@@ -130,8 +131,7 @@ static enum mt_status insert_device(struct store *store, const struct store_devi
     return status;
 }
 
-static enum mt_status insert_environment(struct store *store, int64_t *id) {
-    const struct store_environment *e = &store->env;
+static enum mt_status insert_environment(struct store *store, const struct store_environment *e) {
     struct insert into;
     enum mt_status status = insert_begin(store, "environment", &into);
     if (status == MT_OK) {
@@ -141,14 +141,13 @@ static enum mt_status insert_environment(struct store *store, int64_t *id) {
         insert_text(&into, "cublas_version", e->cublas_version);
         insert_text(&into, "clocks", e->clocks);
         insert_text(&into, "time_model", e->time_model);
-        status = insert_row(&into, id, NULL);
+        status = insert_row(&into, &store->environment, NULL);
     }
     insert_release(&into);
     return status;
 }
 
-static enum mt_status insert_run(struct store *store, int64_t environment, const char *command,
-                                 const struct store_environment *env) {
+enum mt_status store_insert_run(struct store *store, bool confirms) {
     int64_t started;
     struct insert into;
     enum mt_status status = store_clock(store, "SELECT max(started) FROM run", &started);
@@ -157,11 +156,12 @@ static enum mt_status insert_run(struct store *store, int64_t environment, const
     status = insert_begin(store, "run", &into);
     if (status == MT_OK) {
         insert_number(&into, "device", store->device);
-        insert_number(&into, "environment", environment);
-        insert_text(&into, "command", command);
+        insert_number(&into, "environment", store->environment);
+        insert_text(&into, "command", store->command);
         insert_number(&into, "started", started);
-        insert_text(&into, "missing", env->missing);
-        insert_text(&into, "nvrtc", env->nvrtc);
+        insert_text(&into, "missing", store->missing);
+        insert_text(&into, "nvrtc", store->nvrtc);
+        insert_number(&into, "confirms", confirms);
         status = insert_row(&into, &store->run, NULL);
     }
     insert_release(&into);
@@ -171,24 +171,18 @@ static enum mt_status insert_run(struct store *store, int64_t environment, const
 enum mt_status store_begin(struct store *store, const struct store_device *device, const struct store_environment *env,
                            const char *command) {
     forget_run(store);
-    store->env = (struct store_environment){
-        .driver_version = env->driver_version,
-        .nvrtc_version = env->nvrtc_version,
-        .template_hash = xstrdup(sql_text(env->template_hash)),
-        .cublas_version = xstrdup(sql_text(env->cublas_version)),
-        .clocks = xstrdup(sql_text(env->clocks)),
-        .time_model = xstrdup(sql_text(env->time_model)),
-    };
+    store->command = xstrdup(sql_text(command));
+    store->missing = xstrdup(sql_text(env->missing));
+    store->nvrtc = xstrdup(sql_text(env->nvrtc));
     enum mt_status status = store_lock(store);
-    if (status != MT_OK)
-        return status;
-    int64_t environment = 0;
-    status = insert_device(store, device);
-    if (status == MT_OK)
-        status = insert_environment(store, &environment);
-    if (status == MT_OK)
-        status = insert_run(store, environment, command, env);
-    status = store_unlock(store, status);
+    if (status == MT_OK) {
+        status = insert_device(store, device);
+        if (status == MT_OK)
+            status = insert_environment(store, env);
+        if (status == MT_OK)
+            status = store_insert_run(store, false);
+        status = store_unlock(store, status);
+    }
     if (status != MT_OK)
         forget_run(store);
     return status;

@@ -93,10 +93,17 @@ struct store_limit {
 };
 enum mt_status store_record_limit(struct store *store, const struct store_limit *limit);
 
-/* True in *found if a current measurement of this candidate (same device, template hash, toolkit, driver,
- * time model) exists: a
- * resumed sweep skips it. */
+/* True in *found if the view `current` will have this candidate of the device once the run in hand has recorded
+ * something: what a resumed sweep skips is exactly what show, report and export accept afterwards. What this process
+ * records is seen at once; what another one records, from the next run or recorded row on. */
 enum mt_status store_has(struct store *store, const struct store_measurement *key, int *found);
+
+/* The same as a temporary table `standing` of this connection, for queries: `id` are those rows of `fact`. */
+enum mt_status store_standing(struct store *store);
+
+/* Makes what store_has() found count, where the run in hand records nothing: its toolchain is its device's again. For
+ * who has looked and found everything measured; does nothing when the toolchain is the device's already. */
+enum mt_status store_confirm(struct store *store);
 
 /* From here on store_has() finds good measurements only: what failed is measured again. */
 void store_retry_failed(struct store *store);

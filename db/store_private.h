@@ -4,15 +4,24 @@
 
 #include "store.h"
 #include <sqlite3.h>
+#include <stdbool.h>
 
 struct store {
     sqlite3 *db;
-    char *path;                   /* owned, for sentences */
-    int64_t device, run;          /* keys of the sweep that store_begin() started; run = 0: none */
-    struct store_environment env; /* of that sweep; its texts are owned */
-    sqlite3_stmt *has;            /* prepared at the first store_has() */
-    int retry_failed;             /* store_has() finds good measurements only */
+    char *path;                       /* owned, for sentences */
+    int64_t device, environment, run; /* keys of the run that store_begin() started; run = 0: none */
+    char *command, *missing, *nvrtc;  /* of that run, owned */
+    bool standing;                    /* temp.standing has what is current for it (standing.c) */
+    sqlite3_stmt *has;                /* prepared at the first store_has() */
+    bool retry_failed;                /* store_has() finds good measurements only */
 };
+
+/* Adds a run like the one that store_begin() started, and goes on in it. One that confirms decides on the toolchain of
+ * its device, as one that recorded something does. Within a transaction. */
+enum mt_status store_insert_run(struct store *store, bool confirms);
+
+/* All that tells candidates of a device apart, as parameters of the columns' names. */
+void store_bind_candidate(sqlite3_stmt *statement, const struct store_measurement *m);
 
 /* Nanoseconds since 1970, later than every row of the table so far: a clock that steps back must not make new rows
  * old. */

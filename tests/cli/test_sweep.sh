@@ -43,6 +43,26 @@ expect '"baseline_family":"f16"' out
 cp "$TMPDIR/out" "$TMPDIR/winners"
 result 'a second run measures nothing and has the same winners at hand'
 
+# A driver that was tried and taken back: one row of it, copied and made newer.
+cp "$db" "$TMPDIR/tried"
+sqlite3 "$TMPDIR/tried" "INSERT INTO environment SELECT 1, driver_version + 1, nvrtc_version, template_hash, cublas_version, clocks, time_model
+    FROM environment LIMIT 1; INSERT INTO run SELECT 2, device, 1, 'other', (SELECT max(started) + 1 FROM run), '', '', 0 FROM run LIMIT 1;
+    CREATE TEMP TABLE x AS SELECT * FROM measurement WHERE outcome = 'ok' AND scheme = 'w4a8' LIMIT 1;
+    UPDATE x SET id = 3, run = 2, created = (SELECT max(created) + 1 FROM measurement); INSERT INTO measurement SELECT * FROM x"
+run 0 "$MIXTUNE" show --db "$TMPDIR/tried" --json
+[ "$(wc -l <"$TMPDIR/out")" = 1 ] || verdict+=" not the one winner of the other driver; "
+# What fails early changes nothing.
+run 69 sweep "$TMPDIR/tried" "${work[@]}" --device soft:nope
+run 75 sweep "$TMPDIR/tried" --shape 200,304 --m 1 --scheme w4a8 --time-limit 0.001s
+run 0 "$MIXTUNE" show --db "$TMPDIR/tried" --json
+[ "$(wc -l <"$TMPDIR/out")" = 1 ] || verdict+=" what did not measure changed what is shown; "
+run 0 sweep "$TMPDIR/tried" "${work[@]}" --json
+expect "0 candidates to measure, $total measured before" err
+diff "$TMPDIR/winners" "$TMPDIR/out" >>"$TMPDIR/err" || verdict+=" other winners than before; "
+run 0 "$MIXTUNE" show --db "$TMPDIR/tried" --json
+diff "$TMPDIR/winners" "$TMPDIR/out" >>"$TMPDIR/err" || verdict+=" show does not follow the sweep; "
+result 'what a sweep finds measured is what is shown, after another driver was tried and taken back'
+
 # One winner, printed by three commands: the names are those of the views, and the values are equal.
 columns() { sqlite3 "$db" "SELECT name FROM pragma_table_info('$1')"; } # view
 run 0 "$MIXTUNE" show --db "$db" --json

@@ -143,8 +143,7 @@ static enum mt_status run(sqlite3 *db, char *sql) {
 }
 
 enum mt_status query_ask(sqlite3 *db, const char *where) {
-    return run(db, sqlite3_mprintf("PRAGMA temp_store = MEMORY;"
-                                   "CREATE TEMP TABLE swept AS SELECT layer AS layer_id, min(created) AS layer_order "
+    return run(db, sqlite3_mprintf("CREATE TEMP TABLE swept AS SELECT layer AS layer_id, min(created) AS layer_order "
                                    "FROM measurement GROUP BY layer;"
                                    "CREATE TEMP TABLE asked AS SELECT * FROM headline JOIN swept USING (layer_id) "
                                    "WHERE %s;",

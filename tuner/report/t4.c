@@ -168,6 +168,7 @@ static enum mt_status make_lists(sqlite3 *db, const struct t4_choice *choice) {
         "CREATE TEMP TABLE t4_id AS SELECT id FROM asked_fact WHERE outcome <> 'ok' OR NOT %d;"
         "CREATE TEMP TABLE t4_run AS SELECT row_number() OVER (ORDER BY started, id) - 1 AS place, * FROM run "
         "WHERE id IN (SELECT run FROM measurement WHERE id IN t4_id) "
+        "OR confirms AND device IN (SELECT device FROM asked_fact WHERE id IN t4_id) "
         "OR %d AND NOT EXISTS (SELECT 1 FROM measurement WHERE measurement.run = run.id);"
         "CREATE TEMP TABLE t4_device AS SELECT row_number() OVER (ORDER BY id) - 1 AS place, * FROM device "
         "WHERE id IN (SELECT device FROM t4_run);"
@@ -207,9 +208,10 @@ static const struct list {
     {"devices", "SELECT uuid, name, cc, sm_count, software FROM t4_device ORDER BY place"},
     {"environments", "SELECT driver_version, nvrtc_version, template_hash, cublas_version, clocks, time_model FROM "
                      "t4_environment ORDER BY place"},
-    {"runs", "SELECT d.place AS device, e.place AS environment, command, " ISO_TIME(
-                 "started") " AS started, missing, nvrtc FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
-                            "JOIN t4_environment AS e ON e.id = r.environment ORDER BY r.place"},
+    {"runs",
+     "SELECT d.place AS device, e.place AS environment, command, " ISO_TIME(
+         "started") " AS started, missing, nvrtc, confirms FROM t4_run AS r JOIN t4_device AS d ON d.id = r.device "
+                    "JOIN t4_environment AS e ON e.id = r.environment ORDER BY r.place"},
     {"layers", "SELECT model, layer, n, k, tp FROM t4_layer ORDER BY place"},
     {"limits", "SELECT r.place AS run, name, value, unit, origin, " ISO_TIME(
                    "created") " AS created FROM device_limit AS x JOIN t4_run AS r ON r.id = x.run ORDER BY x.created, "

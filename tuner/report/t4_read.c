@@ -161,11 +161,14 @@ static enum mt_status put_columns(const struct reader *r, const struct insert *i
 /* A run refers to a device and an environment. */
 static enum mt_status put_run(const struct reader *r, const struct insert *into, const json_t *row) {
     const json_t *device, *environment, *command, *started, *missing = json_object_get(row, "missing"),
-                                                            *nvrtc = json_object_get(row, "nvrtc");
+                                                            *nvrtc = json_object_get(row, "nvrtc"),
+                                                            *confirms = json_object_get(row, "confirms");
     int64_t keys[2], time;
     enum mt_status status = missing ? check_kind(r, missing, "missing", KIND_TEXT) : MT_OK;
     if (!status && nvrtc)
         status = check_kind(r, nvrtc, "nvrtc", KIND_TEXT);
+    if (!status && confirms)
+        status = check_kind(r, confirms, "confirms", KIND_INTEGER);
     if (status || (status = field(r, row, "device", KIND_INTEGER, &device)) ||
         (status = field(r, row, "environment", KIND_INTEGER, &environment)) ||
         (status = field(r, row, "command", KIND_TEXT, &command)) ||
@@ -180,6 +183,7 @@ static enum mt_status put_run(const struct reader *r, const struct insert *into,
     insert_number(into, "started", time);
     insert_text(into, "missing", json_string_value(missing));
     insert_text(into, "nvrtc", json_string_value(nvrtc));
+    insert_number(into, "confirms", json_integer_value(confirms));
     return MT_OK;
 }
 

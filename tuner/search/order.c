@@ -35,14 +35,9 @@ struct order {
 /* Of the toolchain of the run that has begun, whatever was recorded last: with other kernels or another driver nothing
  * is known. */
 static const char known_query[] =
-    "SELECT model, layer, tp, n, k, m, scheme, rows8, group_size, dtype, family, config, median_ns, max(created) FROM "
-    "fact "
-    "WHERE uuid = :uuid AND origin = :origin AND cache_state = :cache AND NOT is_baseline AND NOT is_peer "
-    "AND (driver_version, nvrtc_version, template_hash, time_model) = "
-    "(SELECT e.driver_version, e.nvrtc_version, e.template_hash, e.time_model "
-    "FROM run JOIN device ON device.id = run.device JOIN environment AS e ON e.id = run.environment "
-    "WHERE device.uuid = :uuid ORDER BY run.started DESC LIMIT 1) "
-    "GROUP BY config_id, layer_id, m, scheme, rows8, group_size, dtype ORDER BY created, id";
+    "SELECT model, layer, tp, n, k, m, scheme, rows8, group_size, dtype, family, config, median_ns FROM fact "
+    "JOIN standing USING (id) WHERE uuid = :uuid AND origin = :origin AND cache_state = :cache AND NOT is_baseline "
+    "ORDER BY created, id";
 
 static bool searched(const struct order *o) {
     return o->rules.strategy != SEARCH_EXHAUSTIVE;
@@ -190,7 +185,8 @@ enum mt_status order_open(const struct order_rules *rules, const struct plan *pl
                                   ":origin", store_origin_name(store_origin_of(dev->software)),
                                   ":cache",  store_cache_name(store_cache_of(dev->software)),
                                   NULL};
-    status = rows_read(store_handle(store), known_query, values, &o->known);
+    if (!(status = store_standing(store)))
+        status = rows_read(store_handle(store), known_query, values, &o->known);
     if (status) {
         order_close(o);
         *out = NULL;

@@ -28,11 +28,14 @@ static void add(struct quarantine *q, const char *binary, const char *outcome, c
 }
 
 enum mt_status quarantine_init(struct quarantine *q, struct store *store, const struct device *dev) {
-    static const char sql[] = "SELECT binary, outcome, message FROM current WHERE uuid = ? "
+    static const char sql[] = "SELECT binary, outcome, message FROM fact JOIN standing USING (id) WHERE uuid = ? "
                               "AND outcome IN ('timeout', 'crash', 'illegal-address') ORDER BY created";
     struct sqlite3 *db = store_handle(store);
     sqlite3_stmt *rows = NULL;
     *q = (struct quarantine){0};
+    enum mt_status status = store_standing(store);
+    if (status)
+        return status;
     int rc = sqlite3_prepare_v2(db, sql, -1, &rows, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(rows, 1, dev->uuid, -1, SQLITE_STATIC);

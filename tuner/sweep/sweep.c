@@ -73,8 +73,7 @@ static enum mt_status begin_run(struct sweep *s, const char *prefix) {
 }
 
 static enum mt_status open_store(struct sweep *s) {
-    enum mt_status status = store_open(s->options->db, &s->store);
-    return status ? status : begin_run(s, "");
+    return store_open(s->options->db, &s->store);
 }
 
 static void say_what_was_rejected(const struct sweep *s) {
@@ -94,9 +93,12 @@ static void look_for_others(const struct sweep *s) {
         log_warn("%d other processes compute on %s: expect noise in every time", processes - 1, s->dev->name);
 }
 
-/* Before anything is planned: what the other sweep records need not be measured again. */
+/* Before anything is planned: what the other sweep records need not be measured again. The run begins behind it, for the
+ * toolchain of a device is that of its newest one. */
 static enum mt_status lock_device(struct sweep *s) {
     enum mt_status status = lock_take(s->dev, s->options->db, !s->options->no_wait, s->deadline, &s->lock);
+    if (!status)
+        status = begin_run(s, "");
     if (!status && s->options->retry)
         store_retry_failed(s->store);
     else if (!status)
@@ -249,6 +251,12 @@ static enum mt_status verify_time_record(struct sweep *s) {
     return status;
 }
 
+/* From here on the views are asked: they have to see what was measured before with this toolchain, even where nothing
+ * was left to measure. */
+static enum mt_status confirm(struct sweep *s) {
+    return s->plan.current ? store_confirm(s->store) : MT_OK;
+}
+
 /* The first problem of the workload whose activations are quantised as in a row; NULL: none. */
 static const struct work_item *item_of(const struct sweep *s, const struct rows *rows, int row) {
     for (int i = 0; i < s->workload.count; i++) {
@@ -373,7 +381,8 @@ enum mt_status sweep_run(const struct sweep_options *options) {
     if ((status = workload_init(&s.workload, &options->work)) || (status = read_space(&s)) ||
         (status = open_device(&s)) || (status = fit_space(&s)) || (status = open_store(&s)) ||
         (status = lock_device(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
-        (status = verify_time_record(&s)) || (status = finals(&s)) || (status = cross_times(&s)))
+        (status = verify_time_record(&s)) || (status = confirm(&s)) || (status = finals(&s)) ||
+        (status = cross_times(&s)))
         goto out;
     status = promote(&s);
 out:

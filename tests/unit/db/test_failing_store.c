@@ -383,6 +383,23 @@ static enum mt_status ask(void) {
     return status;
 }
 
+static enum mt_status confirm(void) {
+    return store_confirm(store);
+}
+
+static void one_confirmation_more(bool succeeded) {
+    rows_grew_by(succeeded, (int[]){1, 0, 0, 0, 0});
+}
+
+/* Each time it is the other's turn. */
+static void begin_another(void) {
+    static int version;
+    struct store_environment another = env;
+    another.driver_version = 1 + version++ % 2;
+    check_ok(store_begin(store, &gpu, &another, "test"));
+    note_rows();
+}
+
 static void forget_query(void) {
     check_ok(store_open(f->path, &store));
     check_ok(begin_run());
@@ -400,7 +417,10 @@ static void recording(void **state) {
     every_call_fails(&(struct path){"recording", WATCH_SQL, record, note_rows, one_measurement_more, f->path, NULL});
     every_call_fails(
         &(struct path){"recording a limit", WATCH_SQL, record_limit, note_rows, one_limit_more, f->path, NULL});
+    every_call_fails(
+        &(struct path){"confirming", WATCH_SQL, confirm, begin_another, one_confirmation_more, f->path, NULL});
     const struct store_measurement m = good(samples, 3);
+    check_ok(store_begin(store, &gpu, &env, "test"));
     check_ok(store_record(store, &m));
     store_close(store);
     every_call_fails(&(struct path){"asking", WATCH_SQL, ask, forget_query, close_store, f->path, NULL});

@@ -99,6 +99,7 @@ static void a_changed_row_is_found_out(void **state) {
         "UPDATE run SET started = started + 1",
         "UPDATE run SET missing = 'gate'",
         "UPDATE run SET nvrtc = '13.1'",
+        "UPDATE run SET confirms = 1",
         "UPDATE layer SET n = n * 2",
         "UPDATE config SET config = config || ' '",
     };

@@ -179,7 +179,7 @@ static void keys_are_those_of_before(void **state) {
 /* What was recorded by earlier programs is found again: rows of the shipped database are there when they are added. */
 static void shipped_rows_are_found(void **state) {
     struct fixture *f = *state;
-    struct str text = {0};
+    struct str text = {0}, tools = {0};
     struct store *store;
     sqlite3_stmt *query;
     int rows = 0;
@@ -195,7 +195,8 @@ static void shipped_rows_are_found(void **state) {
             store_handle(store),
             "SELECT uuid, device_name, cc, sm_count, software, driver_version, nvrtc_version, template_hash, "
             "cublas_version, clocks, model, layer, n, k, tp, m, group_size, scheme, dtype, family, config, "
-            "cache_state, origin, rows8, outcome = 'ok' FROM fact WHERE id % 20 = 0",
+            "cache_state, origin, rows8 FROM fact WHERE id % 20 = 0 AND NOT doubtful AND NOT is_peer "
+            "ORDER BY device, driver_version, nvrtc_version, template_hash, cublas_version, time_model",
             -1, &query, NULL),
         SQLITE_OK);
     while (sqlite3_step(query) == SQLITE_ROW) {
@@ -215,12 +216,20 @@ static void shipped_rows_are_found(void **state) {
                                               .origin =
                                                   !strcmp(TEXT(22), "modelled") ? ORIGIN_MODELLED : ORIGIN_MEASURED};
         int found = 0;
-        assert_int_equal(store_begin(store, &device, &environment, "test"), MT_OK);
+        str_clear(&tools);
+        for (int c = 0; c < 9; c++)
+            str_printf(&tools, "%s ", TEXT(c));
+        if (!text.data || strcmp(text.data, tools.data) != 0) /* a run of its own for every toolchain of a device */
+            assert_int_equal(store_begin(store, &device, &environment, "test"), MT_OK);
+        str_clear(&text);
+        str_append(&text, tools.data);
         assert_int_equal(store_has(store, &key, &found), MT_OK);
         assert_int_equal(found, 1);
         rows++;
     }
     sqlite3_finalize(query);
+    str_release(&text);
+    str_release(&tools);
     assert_in_range(rows, 100, 1000);
     assert_int_equal(number(store, "SELECT count(*) FROM device"), devices);
     assert_int_equal(number(store, "SELECT count(*) FROM environment"), environments);

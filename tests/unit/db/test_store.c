@@ -219,6 +219,9 @@ static void resuming_skips_what_is_there(void **state) {
     assert_true(has(store, &m));
     m.outcome = OUTCOME_TIMEOUT, m.m = 32;
     assert_int_equal(store_record(store, &m), MT_OK);
+    assert_false(has(store, &m)); /* once may have been the machine's fault */
+    m.tries = 2;
+    assert_int_equal(store_record(store, &m), MT_OK);
     assert_true(has(store, &m));
 #define DIFFERS(change) (other = m, other.change, assert_false(has(store, &other)))
     DIFFERS(m = 17);
@@ -270,6 +273,44 @@ static void stale_rows_stay_and_do_not_count(void **state) {
         assert_int_equal(number(store, "SELECT count(*) FROM current WHERE m = 16 AND NOT is_baseline"), !ours[i]);
         assert_int_equal(number(store, "SELECT count(*) FROM current WHERE m = 16 AND is_baseline"), !library[i]);
         assert_int_equal(number(store, "SELECT count(*) FROM fact WHERE m = 16 AND NOT is_baseline"), i + 1);
+        store_close(store);
+    }
+}
+
+/* A driver, an NVRTC, a cuBLAS or a time model that was tried and taken back: what was measured before counts again, once
+ * a run has found all of it there, and does not for one that only began. */
+static void a_toolchain_comes_back(void **state) {
+    struct fixture *f = *state;
+    struct store_environment changed[5] = {env, env, env, env, env};
+    changed[0].driver_version++, changed[1].nvrtc_version++, changed[2].template_hash = "templates-2";
+    changed[3].cublas_version = "13.1", changed[4].time_model = "model-2";
+    static const int lost[5] = {2, 1, 1, 1, 2}; /* of one kernel of ours and one of a library */
+    double sample = 5000;
+    struct store_measurement m = good(&sample, 1), base = good(&sample, 1), other = good(&sample, 1);
+    base.family = "cublas", base.config = "", base.scheme = "fp16";
+    for (int i = 0; i < 5; i++) {
+        struct store *store = open_run(f->path, &gpu, &env);
+        m.m = base.m = 100 + i, other.m = 200 + i;
+        char shown[80];
+        snprintf(shown, sizeof shown, "SELECT count(*) FROM current WHERE m = %d", m.m);
+        assert_int_equal(store_record(store, &m), MT_OK);
+        assert_int_equal(store_record(store, &base), MT_OK);
+        store_close(store);
+        store = open_run(f->path, &gpu, &changed[i]);
+        assert_int_equal(has(store, &m) + has(store, &base), 2 - lost[i]);
+        assert_int_equal(number(store, shown), 2);
+        assert_int_equal(store_record(store, &other), MT_OK);
+        assert_int_equal(number(store, shown), 2 - lost[i]);
+        store_close(store);
+        store = open_run(f->path, &gpu, &env);
+        assert_true(has(store, &m) && has(store, &base));
+        assert_int_equal(has(store, &other), i == 3); /* ours know no cuBLAS */
+        assert_int_equal(number(store, shown), 2 - lost[i]);
+        const int64_t runs = number(store, "SELECT count(*) FROM run");
+        assert_int_equal(store_confirm(store), MT_OK);
+        assert_int_equal(number(store, shown), 2);
+        assert_int_equal(store_confirm(store), MT_OK);
+        assert_int_equal(number(store, "SELECT count(*) FROM run"), runs + 1); /* the second had nothing to say */
         store_close(store);
     }
 }
@@ -524,6 +565,7 @@ int main(void) {
         TEST(nonsense_is_refused),
         TEST(resuming_skips_what_is_there),
         TEST(stale_rows_stay_and_do_not_count),
+        TEST(a_toolchain_comes_back),
         TEST(a_repeated_measurement_replaces_in_queries_only),
         TEST(rows_have_times_that_grow),
         TEST(a_migration_is_told),

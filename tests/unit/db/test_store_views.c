@@ -2,6 +2,7 @@
 #include "test_store.h"
 
 #include "db/schema.h"
+#include "db/store_private.h"
 
 #include <math.h>
 
@@ -57,9 +58,9 @@ static int draw(int below) {
     return (int)(seed >> 33) % below;
 }
 
-static void record(struct store *store, const struct row *r) {
+static struct store_measurement measurement_of(const struct row *r) {
     int base = !schemes[r->scheme];
-    struct store_measurement m = {
+    return (struct store_measurement){
         .layer = layers[r->layer],
         .m = r->m,
         .group = r->group,
@@ -81,6 +82,10 @@ static void record(struct store *store, const struct row *r) {
         .registers = configs[r->config].registers,
         .smem_bytes = configs[r->config].smem,
     };
+}
+
+static void record(struct store *store, const struct row *r) {
+    const struct store_measurement m = measurement_of(r);
     if (store_record(store, &m) != MT_OK)
         fail_msg("%s", fail_message());
 }
@@ -121,25 +126,27 @@ static int doubtful(const struct row *r) {
     return !r->ok && r->tries < 2;
 }
 
-static int is_current(const struct row *r) {
-    const struct store_environment *e = &environments[r->env], *now = &environments[newest_env(r->device)];
+static int same_candidate(const struct row *r, const struct row *s) {
+    return s->device == r->device && s->layer == r->layer && s->m == r->m && s->scheme == r->scheme &&
+           s->group == r->group && s->dtype == r->dtype && s->cache == r->cache && s->config == r->config &&
+           origin_of(s) == origin_of(r);
+}
+
+/* Whether the row counts while this is the environment of its device. */
+static int counts(const struct row *r, int environment) {
+    const struct store_environment *e = &environments[r->env], *now = &environments[environment];
     int library = !schemes[r->scheme] && r->config < 2;
-    if (strcmp(e->time_model, now->time_model) != 0)
+    return !doubtful(r) && !strcmp(e->time_model, now->time_model) &&
+           !(library ? strcmp(e->cublas_version, now->cublas_version) : strcmp(e->template_hash, now->template_hash));
+}
+
+static int is_current(const struct row *r) {
+    const int environment = newest_env(r->device);
+    if (!counts(r, environment))
         return 0;
-    if (library ? strcmp(e->cublas_version, now->cublas_version) : strcmp(e->template_hash, now->template_hash))
-        return 0;
-    if (doubtful(r))
-        return 0;
-    for (const struct row *s = r + 1; s < rows + ROWS; s++) {
-        const struct store_environment *f = &environments[s->env];
-        int same_tools = (library ? !strcmp(f->cublas_version, now->cublas_version)
-                                  : !strcmp(f->template_hash, now->template_hash)) &&
-                         !strcmp(f->time_model, now->time_model);
-        if (s->device == r->device && s->layer == r->layer && s->m == r->m && s->scheme == r->scheme &&
-            s->group == r->group && s->dtype == r->dtype && s->cache == r->cache && s->config == r->config &&
-            origin_of(s) == origin_of(r) && same_tools && !doubtful(s))
+    for (const struct row *s = r + 1; s < rows + ROWS; s++)
+        if (same_candidate(r, s) && counts(s, environment))
             return 0;
-    }
     return 1;
 }
 
@@ -239,6 +246,53 @@ static void views_agree_with_a_plain_computation(void **state) {
     assert_int_equal(number(store, "SELECT count(*) FROM temp.s"), winners);
     assert_int_equal(number(store, "SELECT count(*) FROM winner"), winners);
     assert_true(winners > 20 && ties > 5); /* the rows did exercise the rules */
+    store_close(store);
+}
+
+/* The newest row that counts for the candidate of `r`; NULL: it has to be measured. */
+static const struct row *standing(const struct row *r, int environment) {
+    for (const struct row *s = rows + ROWS - 1; s >= rows; s--)
+        if (same_candidate(r, s) && counts(s, environment))
+            return s;
+    return NULL;
+}
+
+#define CURRENT_OF "SELECT count(*) FROM current WHERE m <> 99 AND uuid = "
+#define DIFFERENT                                                                                                      \
+    "SELECT count(*) FROM (SELECT id FROM temp.was EXCEPT SELECT id FROM current) AS x "                               \
+    "JOIN measurement USING (id) WHERE m <> 99"
+
+/* Whatever the toolchain that comes back: what need not be measured is what the views show once a run of it has
+ * recorded something, or has said that there was nothing to record. */
+static void what_is_there_is_what_is_shown(void **state) {
+    struct fixture *f = *state;
+    struct store *store = fill(f->path);
+    for (int round = 0; round < 12; round++) {
+        const int device = draw(DEVICES), environment = draw(3);
+        char sql[96];
+        snprintf(sql, sizeof sql, CURRENT_OF "'%s'", devices[device].uuid);
+        const int64_t before = number(store, sql);
+        store_close(store);
+        store = open_run(f->path, &devices[device], &environments[environment]);
+        store->retry_failed = round % 4 == 3;
+        for (int i = round; i < ROWS; i += 7) {
+            if (rows[i].device != device)
+                continue;
+            const struct store_measurement key = measurement_of(&rows[i]);
+            const struct row *s = standing(&rows[i], environment);
+            int found;
+            assert_int_equal(store_has(store, &key, &found), MT_OK);
+            assert_int_equal(found, s && (s->ok || !store->retry_failed));
+        }
+        assert_int_equal(number(store, sql), before); /* to ask changes nothing */
+        sqlite3_exec(store_handle(store), "CREATE TEMP TABLE was AS SELECT id FROM temp.standing", NULL, NULL, NULL);
+        struct store_measurement other = measurement_of(&rows[0]);
+        other.m = 99, other.origin = ORIGIN_MODELLED;
+        assert_int_equal(round % 2 ? store_confirm(store) : store_record(store, &other), MT_OK);
+        assert_int_equal(number(store, sql), number(store, "SELECT count(*) FROM temp.was JOIN measurement USING (id) "
+                                                           "WHERE m <> 99"));
+        assert_int_equal(number(store, DIFFERENT), 0);
+    }
     store_close(store);
 }
 
@@ -648,6 +702,7 @@ static void version_3_is_brought_up_to_date(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
     const struct CMUnitTest tests[] = {TEST(views_agree_with_a_plain_computation),
+                                       TEST(what_is_there_is_what_is_shown),
                                        TEST(origins_never_meet),
                                        TEST(quantisation_stands_beside_the_winner),
                                        TEST(a_baseline_says_which_libraries_it_lacks),

@@ -66,6 +66,7 @@ static void make_strange(const char *path) {
     check_ok(store_record(store, &m));
     store_close(store);
     store = open_run(path, &soft, &other); /* measures nothing */
+    check_ok(store_confirm(store));
     store_close(store);
     store = open_run(path, &soft, &env); /* what the device can do */
     check_ok(store_record_limit(store, &(struct store_limit){"dram_read", "GB/s", 1.0 / 3, ORIGIN_MODELLED}));
@@ -105,7 +106,8 @@ static void older_files_are_read(void **state) {
     export(at(f, "a.db"), at(f, "a.json"), false);
     json_t *root = load(at(f, "a.json"));
     json_array_foreach(json_object_get(json_object_get(json_object_get(root, "metadata"), "mixtune"), "runs"), i, run)
-        assert_int_equal(json_object_del(run, "missing") | json_object_del(run, "nvrtc"), 0);
+        assert_int_equal(
+            json_object_del(run, "missing") | json_object_del(run, "nvrtc") | json_object_del(run, "confirms"), 0);
     json_array_foreach(json_object_get(json_object_get(json_object_get(root, "metadata"), "mixtune"), "environments"),
                        i, run) assert_int_equal(json_object_del(run, "time_model"), 0);
     static const char *const added[] = {"rejected", "rows8", "tries"};
@@ -250,7 +252,7 @@ static void every_member_is_missed(struct fixture *f, const json_t *root, json_t
         char part[64];
         snprintf(part, sizeof part, "`%s`", name);
         json_object_del(object, name);
-        if (strcmp(name, "missing") != 0 && strcmp(name, "nvrtc") != 0 &&
+        if (strcmp(name, "missing") != 0 && strcmp(name, "nvrtc") != 0 && strcmp(name, "confirms") != 0 &&
             strcmp(name, "time_model") != 0) /* older files have none */
             refused(f, root, part);
         json_object_set(object, name, json_null());
