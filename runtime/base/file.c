@@ -243,3 +243,20 @@ enum mt_status cache_folder(struct str *path) {
         return fail(MT_FAILURE, "no place for the cache: set MIXTUNE_CACHE_DIR or HOME");
     return MT_OK;
 }
+
+enum mt_status runtime_folder(struct str *path) {
+    const char *xdg = getenv("XDG_RUNTIME_DIR");
+    struct stat info;
+    str_clear(path);
+    if (xdg && *xdg == '/' && is_folder(xdg))
+        str_printf(path, "%s/mixtune", xdg);
+    else
+        str_printf(path, "/tmp/mixtune-%u", (unsigned)getuid());
+    if (mkdir(path->data, 0700) != 0 && errno != EEXIST)
+        return file_fail("make the folder", path->data);
+    /* In /tmp anybody may have made it, or a link of that name. */
+    if (lstat(path->data, &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != getuid() || (info.st_mode & 022) != 0)
+        return fail(MT_FAILURE, "%s is not a folder of yours alone; remove it, or set MIXTUNE_CACHE_DIR to one that is",
+                    path->data);
+    return MT_OK;
+}

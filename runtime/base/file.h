@@ -37,4 +37,8 @@ enum mt_status config_find(const char *kind, const char *name, const char *ext, 
 /* $MIXTUNE_CACHE_DIR, else $XDG_CACHE_HOME/mixtune, else ~/.cache/mixtune. Not created here. */
 enum mt_status cache_folder(struct str *path);
 
+/* $XDG_RUNTIME_DIR/mixtune, else mixtune-UID in /tmp: a folder of this user on this machine, made when it is missing.
+ * MT_FAILURE where it is not this user's alone. */
+enum mt_status runtime_folder(struct str *path);
+
 #endif

@@ -152,7 +152,7 @@ static enum mt_status measure_limits(struct probing *p) {
 static enum mt_status probe(const struct probe_options *o) {
     struct probing p = {.options = o};
     const struct worker_options how = {.device = o->common.device, .patience = o->patience};
-    int lock = -1;
+    struct lock *lock = NULL;
     enum mt_status status = worker_open(&how, &p.worker);
     if (status)
         return status;

@@ -13,6 +13,7 @@ enum {
     KEY_RETRY,
     KEY_FINALS,
     KEY_NO_WAIT,
+    KEY_NO_LOCK,
     KEY_STRATEGY,
     KEY_PATIENCE,
     KEY_SEED,
@@ -52,6 +53,8 @@ static const struct argp_option table[] = {
     {"skip", KEY_SKIP, "CANDIDATE", 0,
      "Leave out a candidate at which a sweep stopped, as it named it. May be repeated", 20},
     {"no-wait", KEY_NO_WAIT, NULL, 0, "End at once, instead of waiting, when another sweep has the device", 20},
+    {"no-lock", KEY_NO_LOCK, NULL, 0,
+     "Do not lock the device: only where nothing else sweeps on it, nor into the database", 20},
     {0},
 };
 
@@ -107,6 +110,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_NO_WAIT:
         o->no_wait = true;
+        return 0;
+    case KEY_NO_LOCK:
+        o->no_lock = true;
         return 0;
     case KEY_QUICK:
         o->quick = true;

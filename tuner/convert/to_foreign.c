@@ -2,6 +2,7 @@
 #include "foreign.h"
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
+#include "runtime/base/lockfile.h"
 #include "runtime/base/str.h"
 #include "tuner/progress.h"
 #include "tuner/quantize/output.h"
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +35,7 @@ struct writing_out {
     size_t capacity;
     struct str out, part; /* the folder, and its name until it is whole */
     int lock;
+    struct file_lock held;
     bool ours;                    /* `part` is */
     json_t *map;                  /* of the index */
     size_t total;                 /* bytes of all tensors */
@@ -202,14 +203,15 @@ static enum mt_status check_empty(const char *path) {
 
 /* The unfinished folder is one process's alone. What a killed one left in it goes; its marker says that it is that. */
 static enum mt_status take_part(struct writing_out *w) {
+    char holder[FILE_LOCK_HOLDER];
     enum mt_status status = folder_make(w->part.data);
     if (status)
         return status;
     w->lock = open(w->part.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (w->lock < 0)
         return file_fail("write", w->part.data);
-    if (flock(w->lock, LOCK_EX | LOCK_NB) != 0)
-        return fail(MT_FAILURE, "another process is writing to %s; wait until it ends, or name another folder",
+    if (!file_lock(w->lock, w->part.data, &w->held, holder))
+        return fail(MT_FAILURE, "%s is writing to %s; wait until it ends, or name another folder", holder,
                     w->part.data);
     if (faccessat(w->lock, OUTPUT_MARKER, F_OK, 0) != 0 && (status = check_empty(w->part.data)) != MT_OK)
         return status;
@@ -298,6 +300,7 @@ enum mt_status convert_to_foreign(struct checkpoint *from, const char *out, enum
     result->bytes = w.total;
     for (int i = 0; i < from->carried_count && !status; i++)
         result->bytes -= from->carried[i]->bytes;
+    file_unlock(&w.held);
     if (w.lock >= 0)
         close(w.lock);
     for (int i = 0; i < w.count; i++) {

@@ -1,6 +1,7 @@
 #include "output.h"
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
+#include "runtime/base/lockfile.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "runtime/layer/pack.h"
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,6 +30,7 @@ struct output {
     struct str path, marker, name;
     char key[33], model[MODEL_NAME];
     int lock;
+    struct file_lock held;
     struct tensor_writer *writer; /* of the open file */
     int open;                     /* its decoder layer */
     uint8_t *done;                /* [done_count]: the files that are there */
@@ -200,18 +201,17 @@ static enum mt_status check_owner(struct output *output) {
 /* Locks the marker, unless its owner has finished and removed it in between. */
 static enum mt_status take_lock(struct output *output) {
     struct stat held, named;
+    char holder[FILE_LOCK_HOLDER];
     for (;;) {
         output->lock = open(output->marker.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (output->lock < 0)
             return file_fail("write", output->marker.data);
-        if (flock(output->lock, LOCK_EX | LOCK_NB) != 0)
-            return errno == EWOULDBLOCK
-                       ? fail(MT_FAILURE,
-                              "another process is writing to %s; wait until it ends, or name another folder",
-                              output->path.data)
-                       : file_fail("lock", output->marker.data);
+        if (!file_lock(output->lock, output->marker.data, &output->held, holder))
+            return fail(MT_FAILURE, "%s is writing to %s; wait until it ends, or name another folder", holder,
+                        output->path.data);
         if (fstat(output->lock, &held) == 0 && stat(output->marker.data, &named) == 0 && held.st_ino == named.st_ino)
             return MT_OK;
+        file_unlock(&output->held);
         close(output->lock);
     }
 }
@@ -281,6 +281,7 @@ void output_close(struct output *output) {
     if (!output)
         return;
     tensor_writer_free(output->writer);
+    file_unlock(&output->held);
     if (output->lock >= 0)
         close(output->lock);
     free(output->done);

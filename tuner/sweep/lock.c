@@ -1,5 +1,6 @@
 #include "lock.h"
 #include "runtime/base/file.h"
+#include "runtime/base/lockfile.h"
 #include "runtime/base/log.h"
 #include "tuner/progress.h"
 #include <errno.h>
@@ -7,48 +8,68 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-/* The lock's file; its folder exists afterwards. */
-static enum mt_status lock_path(const struct device *dev, const char *db, struct str *path) {
-    enum mt_status status = cache_folder(path);
-    if (status)
-        return status;
-    str_append(path, "/locks");
-    if ((status = folder_make(path->data)))
-        return status;
-    str_printf(path, "/%s", dev->uuid);
+struct lock {
+    struct str path;
+    int fd;
+    struct file_lock held;
+};
+
+static void append_name(const struct device *dev, const char *db, struct str *path) {
     char *resolved = dev->software ? realpath(db, NULL) : NULL;
+    str_printf(path, "/%s", dev->uuid);
     if (resolved)
         str_printf(path, "-%016llx", (unsigned long long)XXH3_64bits(resolved, strlen(resolved)));
     free(resolved);
-    return MT_OK;
 }
 
-static void write_owner(int lock) {
-    if (ftruncate(lock, 0) == 0)
-        dprintf(lock, "%d\n", (int)getpid());
+/* The file stays when the lock is released: removing it could part two processes that wait for it. One of another user,
+ * or on a read-only medium, is as good. */
+static enum mt_status open_file(struct lock *lock) {
+    lock->fd = open(lock->path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock->fd < 0)
+        lock->fd = open(lock->path.data, O_RDONLY | O_CLOEXEC);
+    return lock->fd < 0 ? file_fail("write", lock->path.data) : MT_OK;
 }
 
-/* "process 123", or "another process" in the moment before it has written its number. */
-static void describe_owner(int lock, char out[32]) {
+static enum mt_status open_in_cache(const struct device *dev, const char *db, struct lock *lock) {
+    enum mt_status status = cache_folder(&lock->path);
+    if (status)
+        return status;
+    str_append(&lock->path, "/locks");
+    folder_make(lock->path.data); /* opening the file tells whether it is there */
+    append_name(dev, db, &lock->path);
+    return open_file(lock);
+}
+
+static enum mt_status open_in_runtime(const struct device *dev, const char *db, struct lock *lock) {
+    enum mt_status status = runtime_folder(&lock->path);
+    if (status)
+        return status;
+    append_name(dev, db, &lock->path);
+    return open_file(lock);
+}
+
+static void write_owner(const struct lock *lock) {
+    if (ftruncate(lock->fd, 0) == 0)
+        dprintf(lock->fd, "%d\n", (int)getpid());
+}
+
+/* flock() does not say who holds a lock; nothing is in the file in the moment before its owner has written its number. */
+static void describe_owner(const struct lock *lock, char holder[FILE_LOCK_HOLDER]) {
     char text[16] = "";
-    ssize_t length = pread(lock, text, sizeof text - 1, 0);
-    int owner = length > 0 ? atoi(text) : 0;
-    if (owner > 0)
-        snprintf(out, 32, "process %d", owner);
-    else
-        snprintf(out, 32, "another process");
+    const ssize_t length = pread(lock->fd, text, sizeof text - 1, 0);
+    const int owner = length > 0 ? atoi(text) : 0;
+    if (owner > 0 && !strncmp(holder, "another", 7))
+        snprintf(holder, FILE_LOCK_HOLDER, "process %d", owner);
 }
 
-static enum mt_status wait_for_lock(int lock, const struct device *dev, bool wait, double deadline) {
-    char owner[32];
-    for (bool told = false; flock(lock, LOCK_EX | LOCK_NB) != 0; told = true) {
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return fail(MT_FAILURE, "the device's lock cannot be taken: %m");
+static enum mt_status wait_for_lock(struct lock *lock, const struct device *dev, bool wait, double deadline) {
+    char owner[FILE_LOCK_HOLDER];
+    for (bool told = false; !file_lock(lock->fd, lock->path.data, &lock->held, owner); told = true) {
         describe_owner(lock, owner);
         if (!wait)
             return fail(MT_FAILURE, "%s sweeps on %s (%s); wait until it ends, or run without --no-wait", owner,
@@ -63,31 +84,32 @@ static enum mt_status wait_for_lock(int lock, const struct device *dev, bool wai
     return MT_OK;
 }
 
-enum mt_status lock_take(const struct device *dev, const char *db, bool wait, double deadline, int *lock) {
-    struct str path = {0};
-    *lock = -1;
-    enum mt_status status = lock_path(dev, db, &path);
-    if (status)
-        goto out;
-    /* The file stays when the lock is released: removing it could part two processes that wait for it. */
-    *lock = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (*lock < 0) {
-        status = fail(MT_FAILURE, "%s: the device's lock cannot be opened: %m", path.data);
-        goto out;
+enum mt_status lock_take(const struct device *dev, const char *db, bool wait, double deadline, struct lock **out) {
+    struct lock *lock = xcalloc(1, sizeof *lock);
+    lock->fd = -1;
+    *out = NULL;
+    if (open_in_cache(dev, db, lock) && open_in_runtime(dev, db, lock)) {
+        log_warn("there is no place for the lock of %s, so nothing keeps other sweeps off it: %s", dev->name,
+                 fail_message());
+        lock_release(lock);
+        return MT_OK;
     }
-    status = wait_for_lock(*lock, dev, wait, deadline);
-    if (!status)
-        write_owner(*lock);
-out:
+    enum mt_status status = wait_for_lock(lock, dev, wait, deadline);
     if (status) {
-        lock_release(*lock);
-        *lock = -1;
+        lock_release(lock);
+        return status;
     }
-    str_release(&path);
-    return status;
+    write_owner(lock);
+    *out = lock;
+    return MT_OK;
 }
 
-void lock_release(int lock) {
-    if (lock >= 0)
-        close(lock);
+void lock_release(struct lock *lock) {
+    if (!lock)
+        return;
+    file_unlock(&lock->held);
+    if (lock->fd >= 0)
+        close(lock->fd);
+    str_release(&lock->path);
+    free(lock);
 }

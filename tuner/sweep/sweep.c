@@ -26,7 +26,7 @@ struct sweep {
     const struct device *dev; /* the worker's */
     struct binaries binaries;
     struct store *store;
-    int lock;
+    struct lock *lock;
     struct quarantine quarantine;
     struct plan plan;
     struct order *order;
@@ -96,7 +96,9 @@ static void look_for_others(const struct sweep *s) {
 /* Before anything is planned: what the other sweep records need not be measured again. The run begins behind it, for the
  * toolchain of a device is that of its newest one. */
 static enum mt_status lock_device(struct sweep *s) {
-    enum mt_status status = lock_take(s->dev, s->options->db, !s->options->no_wait, s->deadline, &s->lock);
+    enum mt_status status = MT_OK;
+    if (!s->options->no_lock)
+        status = lock_take(s->dev, s->options->db, !s->options->no_wait, s->deadline, &s->lock);
     if (!status)
         status = begin_run(s, "");
     if (!status && s->options->retry)
@@ -373,7 +375,7 @@ static enum mt_status open_device(struct sweep *s) {
 }
 
 enum mt_status sweep_run(const struct sweep_options *options) {
-    struct sweep s = {.options = options, .lock = -1};
+    struct sweep s = {.options = options};
     if (options->time_limit > 0)
         s.deadline = seconds_now() + options->time_limit;
     enum mt_status status;

@@ -18,6 +18,7 @@ struct sweep_options {
     int skip_count;
     bool retry;          /* also measures what failed before */
     bool no_wait;        /* refuses at once when another sweep has the device */
+    bool no_lock;        /* the user sees to it that no other sweep has the device */
     bool quick;          /* fewer configurations, looser timing */
     const char *command; /* for the database: what the user typed */
 };

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -181,7 +182,7 @@ static struct device device_called(const char *uuid, bool software) {
 static int other_process_takes(const struct device *dev, const char *db) {
     pid_t child = fork();
     if (child == 0) {
-        int lock;
+        struct lock *lock;
         enum mt_status status = lock_take(dev, db, false, 0, &lock);
         char owner[64];
         snprintf(owner, sizeof owner, "process %d", (int)getppid());
@@ -197,14 +198,14 @@ static int other_process_takes(const struct device *dev, const char *db) {
 static void a_lock_keeps_others_off_the_same_gpu(void **state) {
     (void)state;
     const struct device first = device_called("GPU-1", false), second = device_called("GPU-2", false);
-    int lock, again;
+    struct lock *lock, *again;
     assert_int_equal(lock_take(&first, "Makefile", false, 0, &lock), MT_OK);
     assert_int_equal(other_process_takes(&first, "README.md"), MT_FAILURE);
     assert_int_equal(other_process_takes(&second, "Makefile"), MT_OK);
     assert_int_equal(lock_take(&first, "Makefile", true, seconds_now() + 0.3, &again), MT_INTERRUPTED);
     lock_release(lock);
     assert_int_equal(other_process_takes(&first, "README.md"), MT_OK);
-    lock_release(-1);
+    lock_release(NULL);
 }
 
 static void software_devices_lock_one_database(void **state) {
@@ -216,7 +217,7 @@ static void software_devices_lock_one_database(void **state) {
     snprintf(b, sizeof b, "%s/b", folder);
     fclose(fopen(a, "w"));
     fclose(fopen(b, "w"));
-    int lock;
+    struct lock *lock;
     assert_int_equal(lock_take(&soft, a, false, 0, &lock), MT_OK);
     assert_int_equal(other_process_takes(&soft, a), MT_FAILURE);
     assert_int_equal(other_process_takes(&soft, b), MT_OK);
@@ -225,6 +226,39 @@ static void software_devices_lock_one_database(void **state) {
     unlink(a);
     unlink(b);
     rmdir(folder);
+}
+
+/* Without a cache the lock is in a folder of the user's own, and nowhere else. */
+static void a_lock_finds_another_place(void **state) {
+    (void)state;
+    const struct device dev = device_called("GPU-6", false);
+    char folder[] = "/tmp/mixtune-lock-XXXXXX", own[64], file[128];
+    char *cache = getenv("MIXTUNE_CACHE_DIR") ? xstrdup(getenv("MIXTUNE_CACHE_DIR")) : NULL;
+    struct lock *lock, *again;
+    assert_non_null(mkdtemp(folder));
+    snprintf(own, sizeof own, "%s/mixtune", folder);
+    snprintf(file, sizeof file, "%s/%s", own, dev.uuid);
+    setenv("MIXTUNE_CACHE_DIR", "/dev/null/cache", 1);
+    setenv("XDG_RUNTIME_DIR", folder, 1);
+    assert_int_equal(lock_take(&dev, "Makefile", false, 0, &lock), MT_OK);
+    assert_int_equal(access(file, F_OK), 0);
+    assert_int_equal(other_process_takes(&dev, "Makefile"), MT_FAILURE);
+    lock_release(lock);
+    unlink(file);
+    assert_int_equal(chmod(own, 0777), 0); /* anybody may put something there */
+    assert_int_equal(lock_take(&dev, "Makefile", false, 0, &lock), MT_OK);
+    assert_null(lock);
+    rmdir(own);
+    assert_int_equal(symlink("/tmp", own), 0);
+    assert_int_equal(lock_take(&dev, "Makefile", false, 0, &again), MT_OK);
+    assert_null(again);
+    unlink(own);
+    rmdir(folder);
+    if (cache)
+        setenv("MIXTUNE_CACHE_DIR", cache, 1);
+    else
+        unsetenv("MIXTUNE_CACHE_DIR");
+    free(cache);
 }
 
 /* ---- NVML ---- */
@@ -284,6 +318,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_stopped_sender_loses_no_patience, links_open, links_close),
         cmocka_unit_test(a_lock_keeps_others_off_the_same_gpu),
         cmocka_unit_test(software_devices_lock_one_database),
+        cmocka_unit_test(a_lock_finds_another_place),
         cmocka_unit_test(nvml_tells_the_state_of_a_gpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
