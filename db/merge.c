@@ -1,90 +1,16 @@
 #include "merge.h"
 
 #include "columns.h"
+#include "reading.h"
 #include "runtime/base/str.h"
-#include "schema.h"
 #include "sql.h"
 #include "store_private.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- sources ---- */
-
-enum mt_status merge_source_new(const char *name, struct store **out) {
-    struct store *store = xcalloc(1, sizeof *store);
-    store->path = xstrdup(name);
-    enum mt_status status = MT_OK;
-    int count;
-    const char *const *steps = schema_steps(&count);
-    /* No name: a temporary file that SQLite keeps in memory while it is small and removes in the end. */
-    if (sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE, NULL) !=
-        SQLITE_OK)
-        status = sql_fail(store->db, name, "cannot make a temporary copy of it");
-    if (status == MT_OK)
-        status = schema_migrate(store->db, name, steps, count);
-    *out = store;
-    if (status != MT_OK) {
-        store_close(store);
-        *out = NULL;
-    }
-    return status;
-}
-
-static bool beside(const char *path, const char *ending) {
-    struct str name = {0};
-    str_printf(&name, "%s%s", path, ending);
-    bool there = access(name.data, F_OK) == 0;
-    str_release(&name);
-    return there;
-}
-
-/* Nobody has it open for writing, and nobody died doing so. */
-static bool at_rest(const char *path) {
-    return !beside(path, "-wal") && !beside(path, "-journal");
-}
-
-/* `immutable` reads the file alone. Otherwise SQLite would make files beside a database in WAL mode, which a read-only
- * folder refuses and another reader's folder should not be left with. */
-static enum mt_status open_reading(const char *path, bool immutable, sqlite3 **out) {
-    struct str uri = {0};
-    str_append(&uri, "file:");
-    for (const char *p = path; *p; p++)
-        str_printf(&uri, strchr("?#%", *p) ? "%%%02X" : "%c", *p);
-    if (immutable)
-        str_append(&uri, "?immutable=1");
-    enum mt_status status = MT_OK;
-    if (sqlite3_open_v2(uri.data, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE, NULL) !=
-        SQLITE_OK)
-        status = sql_fail(*out, path, "cannot read it");
-    sqlite3_busy_timeout(*out, 30000);
-    str_release(&uri);
-    return status;
-}
-
-static enum mt_status copy_once(const char *path, bool immutable, sqlite3 *copy) {
-    sqlite3 *from = NULL;
-    enum mt_status status = open_reading(path, immutable, &from);
-    if (status == MT_OK) {
-        sqlite3_backup *backup = sqlite3_backup_init(copy, "main", from, "main");
-        /* To finish is said to be good even where a step found the file locked. */
-        const bool whole = backup && sqlite3_backup_step(backup, -1) == SQLITE_DONE;
-        if (!backup || sqlite3_backup_finish(backup) != SQLITE_OK || !whole)
-            status = sql_fail(copy, path, "cannot make a temporary copy of it");
-    }
-    sqlite3_close_v2(from);
-    return status;
-}
-
-static enum mt_status copy_file(const char *path, sqlite3 *copy) {
-    bool immutable = at_rest(path);
-    enum mt_status status = copy_once(path, immutable, copy);
-    if (immutable && !at_rest(path)) /* somebody began to write meanwhile */
-        status = copy_once(path, false, copy);
-    return status;
-}
 
 /* Before SQLite looks at it, which takes an empty file for a new database. */
 static enum mt_status check_header(const char *path) {
@@ -104,30 +30,13 @@ static enum mt_status check_header(const char *path) {
 
 enum mt_status merge_source_open(const char *path, struct store **out) {
     *out = NULL;
-    struct store *store;
     enum mt_status status = check_header(path);
-    if (status != MT_OK || (status = merge_source_new(path, &store)) != MT_OK)
-        return status;
-    int64_t application = 0;
-    status = copy_file(path, store->db);
     if (status == MT_OK)
-        status = sql_number(store->db, path, "PRAGMA application_id", &application);
-    if (status == MT_OK && application != SCHEMA_APPLICATION)
-        status = fail(MT_FAILURE, "%s is an SQLite database of another program", path);
-    if (status == MT_OK) {
-        int count;
-        const char *const *steps = schema_steps(&count);
-        struct str name = {0}; /* it says what it did, and did not do it to the file */
-        str_printf(&name, "a copy of %s", path);
-        status = schema_migrate(store->db, name.data, steps, count);
-        str_release(&name);
+        status = reading_copy(path, out);
+    if (status == MT_OK && (status = merge_check(*out)) != MT_OK) {
+        store_close(*out);
+        *out = NULL;
     }
-    if (status == MT_OK)
-        status = merge_check(store);
-    if (status == MT_OK)
-        *out = store;
-    else
-        store_close(store);
     return status;
 }
 

@@ -13,10 +13,6 @@
  * store_close(). */
 enum mt_status merge_source_open(const char *path, struct store **out);
 
-/* A source without rows, gone when it is closed. The caller fills it (columns.h) and ends with merge_check().
- * `name` is for sentences. */
-enum mt_status merge_source_new(const char *name, struct store **out);
-
 /* Derives the rows of `knob` from the configurations. */
 enum mt_status merge_insert_knobs(struct store *source);
 

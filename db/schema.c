@@ -40,7 +40,7 @@ static enum mt_status run_steps(sqlite3 *db, const char *path, const char *const
 }
 
 /* Whether these are ours to change: a new file, or one that this program made and understands. */
-static enum mt_status check_owner(sqlite3 *db, const char *path, int count, int *version) {
+enum mt_status schema_version(sqlite3 *db, const char *path, int count, int *version) {
     int64_t application = 0, user = 0, objects = 0;
     /* One look at all three: between two, another process may have made the tables. */
     const bool alone = sqlite3_get_autocommit(db) && sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
@@ -68,13 +68,13 @@ static enum mt_status check_owner(sqlite3 *db, const char *path, int count, int 
 enum mt_status schema_migrate(sqlite3 *db, const char *path, const char *const *steps, int count) {
     int version = 0;
     key_register(db); /* the steps compute keys */
-    enum mt_status status = check_owner(db, path, count, &version);
+    enum mt_status status = schema_version(db, path, count, &version);
     if (status != MT_OK || version == count)
         return status;
     /* Another process may be doing the same: look again under the lock. */
     if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
         return sql_fail(db, path, "cannot write to it");
-    status = check_owner(db, path, count, &version);
+    status = schema_version(db, path, count, &version);
     if (status == MT_OK && version < count)
         status = run_steps(db, path, steps, version, count);
     if (status == MT_OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)

@@ -12,6 +12,9 @@ struct sqlite3;
 /* Step i takes a database from version i to i + 1. NULL-terminated; *count may be NULL. */
 const char *const *schema_steps(int *count);
 
+/* The version of a database that is ours or empty; MT_FAILURE for one of another program or of a newer mixtune. */
+enum mt_status schema_version(struct sqlite3 *db, const char *path, int newest, int *version);
+
 /* Brings the database to version `count` in one transaction, or leaves it as it was. `path` is for the sentence.
  * Any number of processes may do so at once. */
 enum mt_status schema_migrate(struct sqlite3 *db, const char *path, const char *const *steps, int count);

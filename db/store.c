@@ -1,6 +1,8 @@
 #include "store_private.h"
 
 #include "columns.h"
+#include "place.h"
+#include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "schema.h"
 #include "sql.h"
@@ -9,11 +11,69 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* How long a write waits for the writes of other processes. */
-#define BUSY_MS 30000
+enum mt_status store_check_path(const char *path) {
+    struct stat st;
+    if (!path || !*path)
+        return fail(MT_USAGE, "a database needs a file name: give one with --db");
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return fail(MT_FAILURE, "%s is a folder: name a file with --db", path);
+    return MT_OK;
+}
 
-/* Changing to WAL needs the file alone for a moment and does not wait for it by itself. Without shared memory (some
- * network file systems) SQLite stays with its rollback journal, which is as safe and only slower. */
+static bool looks_good(sqlite3 *db) {
+    return sqlite3_exec(db, "PRAGMA schema_version", NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static enum mt_status open_with(struct store *store, int flags, const char *vfs) {
+    flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE;
+    sqlite3_close_v2(store->db);
+    if (sqlite3_open_v2(store->path, &store->db, flags, vfs) != SQLITE_OK)
+        return sql_fail(store->db, store->path, "cannot open or create it");
+    return MT_OK;
+}
+
+enum mt_status store_connect(const char *path, int flags, struct store **out, bool *good) {
+    struct store *store = *out = xcalloc(1, sizeof *store);
+    store->path = xstrdup(path);
+    enum mt_status status = open_with(store, flags, NULL);
+    *good = status == MT_OK && looks_good(store->db);
+    return status;
+}
+
+/* SQLite's own locks that are files: all who write there come here. */
+static enum mt_status lock_by_folder(struct store *store, int flags) {
+    log_warn("%s: its file system has no locks; the folder %s.lock is one, and nobody reads while it is there",
+             store->path, store->path);
+    enum mt_status status = open_with(store, flags, "unix-dotfile");
+    if (status != MT_OK)
+        return status;
+    sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
+    sqlite3_exec(store->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
+    if (!looks_good(store->db) && sqlite3_errcode(store->db) == SQLITE_BUSY)
+        return fail(
+            MT_FAILURE,
+            "%s: another process keeps it locked: wait for it to finish; if none runs, one was killed: remove the "
+            "folder %s.lock",
+            store->path, store->path);
+    return MT_OK;
+}
+
+/* The first look failed: because of where the file lies, or for a reason that the second one will tell. *alone: the file
+ * is ours until the locking mode is normal again, and what other processes would share is in this one. */
+static enum mt_status fall_back(struct store *store, int flags, bool *alone) {
+    const struct place place = place_try(store->path);
+    *alone = !place.locks || !place.shared;
+    if (!place.locks)
+        return lock_by_folder(store, flags);
+    if (place.shared)
+        return MT_OK;
+    enum mt_status status = open_with(store, flags, NULL); /* the mode is to be set before the first look */
+    if (status == MT_OK)
+        sqlite3_exec(store->db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL);
+    return status;
+}
+
+/* Changing to WAL needs the file alone for a moment and does not wait for it by itself. */
 static enum mt_status use_wal(struct store *store) {
     for (int attempt = 0;; attempt++) {
         int rc = sqlite3_exec(store->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
@@ -25,8 +85,31 @@ static enum mt_status use_wal(struct store *store) {
     }
 }
 
-static enum mt_status prepare_file(struct store *store) {
-    sqlite3_busy_timeout(store->db, BUSY_MS);
+/* As safe, and slower. One that others have open in WAL mode stays in it. */
+static enum mt_status use_rollback_journal(struct store *store) {
+    const int rc = sqlite3_exec(store->db, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
+    if ((rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY) ||
+        sqlite3_exec(store->db,
+                     "PRAGMA synchronous = FULL; PRAGMA locking_mode = NORMAL; SELECT count(*) FROM sqlite_schema",
+                     NULL, NULL, NULL) != SQLITE_OK)
+        return sql_fail(store->db, store->path, "cannot open it for writing");
+    return MT_OK;
+}
+
+/* Without shared memory, as on some network file systems, there is no WAL. */
+static enum mt_status choose_journal(struct store *store, bool alone) {
+    int64_t wal = 0;
+    if (!*sql_text(sqlite3_db_filename(store->db, "main")))
+        return MT_OK; /* in memory */
+    enum mt_status status =
+        sql_number(store->db, store->path, "SELECT journal_mode = 'wal' FROM pragma_journal_mode", &wal);
+    if (status != MT_OK)
+        return status;
+    const bool shared = wal ? !place_is_remote(store->path) : place_try(store->path).shared;
+    return alone || !shared ? use_rollback_journal(store) : use_wal(store);
+}
+
+static enum mt_status prepare_file(struct store *store, bool alone) {
     int count;
     const char *const *steps = schema_steps(&count);
     enum mt_status status = schema_migrate(store->db, store->path, steps, count);
@@ -34,30 +117,26 @@ static enum mt_status prepare_file(struct store *store) {
         status = fail(MT_FAILURE,
                       "%s cannot be written: make the file and its folder writable, or name another place with --db",
                       store->path);
-    if (status == MT_OK)
-        status = use_wal(store);
     if (status == MT_OK &&
         sqlite3_exec(store->db, "PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY",
                      NULL, NULL, NULL) != SQLITE_OK)
         status = sql_fail(store->db, store->path, "cannot open it");
-    return status;
+    return status == MT_OK ? choose_journal(store, alone) : status;
 }
 
 enum mt_status store_open(const char *path, struct store **out) {
+    struct store *store = NULL;
+    bool good = false, alone = false;
     *out = NULL;
-    if (!path || !*path)
-        return fail(MT_USAGE, "a database needs a file name: give one with --db");
-    struct stat st;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return fail(MT_FAILURE, "%s is a folder: name a file with --db", path);
-    struct store *store = xcalloc(1, sizeof *store);
-    store->path = xstrdup(path);
-    enum mt_status status;
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE;
-    if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK)
-        status = sql_fail(store->db, path, "cannot open or create it");
-    else
-        status = prepare_file(store);
+    enum mt_status status = store_check_path(path);
+    if (status == MT_OK)
+        status = store_connect(path, SQLITE_OPEN_CREATE, &store, &good);
+    if (status == MT_OK && !good)
+        status = fall_back(store, SQLITE_OPEN_CREATE, &alone);
+    if (status == MT_OK) {
+        sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
+        status = prepare_file(store, alone);
+    }
     if (status == MT_OK)
         *out = store;
     else

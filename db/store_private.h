@@ -16,6 +16,14 @@ struct store {
     bool retry_failed;                /* store_has() finds good measurements only */
 };
 
+/* How long a write waits for the writes of other processes. */
+enum { STORE_BUSY_MS = 30000 };
+
+/* MT_USAGE without a name, MT_FAILURE for a folder. */
+enum mt_status store_check_path(const char *path);
+/* Opens the file; `flags` are more of SQLITE_OPEN_*. *good: it can be read. store_close() also after a failure. */
+enum mt_status store_connect(const char *path, int flags, struct store **out, bool *good);
+
 /* Adds a run like the one that store_begin() started, and goes on in it. One that confirms decides on the toolchain of
  * its device, as one that recorded something does. Within a transaction. */
 enum mt_status store_insert_run(struct store *store, bool confirms);

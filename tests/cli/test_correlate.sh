@@ -60,15 +60,17 @@ result 'another software device when it is named'
 
 # The newer run of the software device is of another model, and has one candidate only.
 cp "$db" "$TMPDIR/models.db"
+# What writes brings it up to date.
+run 75 "$MIXTUNE" sweep --quiet --device soft:a100-sxm-80g --shape 8,64,128 --time-limit 0.001s --db "$TMPDIR/models.db"
 sqlite3 "$TMPDIR/models.db" "
     CREATE TEMP TABLE old AS SELECT run.* FROM run JOIN device ON device.id = device WHERE name LIKE 'H100-SXM%';
     INSERT INTO environment SELECT 3, driver_version, nvrtc_version, template_hash, cublas_version, clocks, 'feedfacecafebeef' FROM environment
     WHERE id = (SELECT environment FROM old);
-    INSERT INTO run SELECT 9, device, 3, command, started + 1, missing FROM old;
-    INSERT INTO measurement
-    SELECT 9, 9, layer, config, m, group_size, scheme, dtype, binary, outcome, message, origin, cache_state, samples, median_ns, low_ns, high_ns,
-           registers, smem_bytes, spill_bytes, created + 1000, rejected, low_clock, rows8
-    FROM measurement WHERE run = (SELECT id FROM old) AND outcome = 'ok' AND m = 16 AND config IN (SELECT id FROM config WHERE family = 'sm80') LIMIT 1"
+    INSERT INTO run (id, device, environment, command, started) SELECT 9, device, 3, command, started + 1 FROM old;
+    CREATE TEMP TABLE x AS SELECT * FROM measurement
+    WHERE run = (SELECT id FROM old) AND outcome = 'ok' AND m = 16 AND config IN (SELECT id FROM config WHERE family = 'sm80') LIMIT 1;
+    UPDATE x SET id = 9, run = 9, created = created + 1000;
+    INSERT INTO measurement SELECT * FROM x"
 run 0 "$MIXTUNE" correlate --db "$TMPDIR/models.db"
 expect 'measured, H100-SXM \(software device\) modelled, time model feedfacecafebeef; cold cache$' out
 expect '^sm80 +all +1 +0 ' out

@@ -46,7 +46,7 @@ result 'a second run measures nothing and has the same winners at hand'
 # A driver that was tried and taken back: one row of it, copied and made newer.
 cp "$db" "$TMPDIR/tried"
 sqlite3 "$TMPDIR/tried" "INSERT INTO environment SELECT 1, driver_version + 1, nvrtc_version, template_hash, cublas_version, clocks, time_model
-    FROM environment LIMIT 1; INSERT INTO run SELECT 2, device, 1, 'other', (SELECT max(started) + 1 FROM run), '', '', 0 FROM run LIMIT 1;
+    FROM environment LIMIT 1; INSERT INTO run (id, device, environment, command, started) SELECT 2, device, 1, 'other', (SELECT max(started) + 1 FROM run) FROM run LIMIT 1;
     CREATE TEMP TABLE x AS SELECT * FROM measurement WHERE outcome = 'ok' AND scheme = 'w4a8' LIMIT 1;
     UPDATE x SET id = 3, run = 2, created = (SELECT max(created) + 1 FROM measurement); INSERT INTO measurement SELECT * FROM x"
 run 0 "$MIXTUNE" show --db "$TMPDIR/tried" --json

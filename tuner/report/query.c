@@ -203,7 +203,7 @@ enum mt_status query_open(const struct query_options *o, struct store **out) {
     *out = NULL;
     if (access(path, F_OK) != 0)
         return fail(MT_FAILURE, "there is no database %s: `mixtune sweep` makes one, or name another with --db", path);
-    enum mt_status status = store_open(path, out);
+    enum mt_status status = store_open_reading(path, out);
     if (status == MT_OK)
         status = make_tables(store_handle(*out), o);
     if (status == MT_OK)

@@ -2,6 +2,7 @@
 
 #include "db/columns.h"
 #include "db/merge.h"
+#include "db/reading.h"
 #include "db/sql.h"
 #include "runtime/layer/problem.h"
 #include <ctype.h>
@@ -488,7 +489,7 @@ static enum mt_status read_all(struct reader *r, const json_t *root) {
 enum mt_status t4_read(const char *path, struct store **out) {
     struct reader r = {.path = path};
     *out = NULL;
-    enum mt_status status = merge_source_new(path, &r.source);
+    enum mt_status status = reading_empty(path, &r.source);
     if (status != MT_OK)
         return status;
     json_error_t error;

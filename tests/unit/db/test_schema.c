@@ -3,7 +3,7 @@
 #include "test_store.h"
 
 #include "db/columns.h"
-#include "db/merge.h"
+#include "db/reading.h"
 #include "db/schema.h"
 #include <glob.h>
 
@@ -11,7 +11,7 @@
 
 static struct store *empty(void) {
     struct store *store;
-    if (merge_source_new("the schema", &store))
+    if (reading_empty("the schema", &store))
         fail_msg("%s", fail_message());
     return store;
 }

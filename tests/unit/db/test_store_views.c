@@ -688,7 +688,18 @@ static void version_3_is_brought_up_to_date(void **state) {
     snprintf(old, sizeof old, "%s/old.db", f->folder);
     store_close(with_peers(f->path));
     make_version_3(old, f->path);
-    struct store *store = open_run(old, &gpu, &peers_env);
+    struct str before = {0}, after = {0};
+    struct store *store;
+    assert_int_equal(file_read(old, &before), MT_OK);
+    assert_int_equal(store_open_reading(old, &store), MT_OK); /* a copy is */
+    assert_int_equal(number(store, "SELECT sum(ratio) FROM speedup"), 6);
+    store_close(store);
+    assert_int_equal(file_read(old, &after), MT_OK);
+    assert_int_equal(before.length, after.length);
+    assert_memory_equal(before.data, after.data, after.length);
+    str_release(&before);
+    str_release(&after);
+    store = open_run(old, &gpu, &peers_env);
     int versions;
     schema_steps(&versions);
     assert_int_equal(number(store, "PRAGMA user_version"), versions);

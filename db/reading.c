@@ -1,0 +1,219 @@
+#include "reading.h"
+#include "place.h"
+#include "runtime/base/file.h"
+#include "schema.h"
+#include "sql.h"
+#include "store_private.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Files of SQLite beside a database: what was written and is not in it yet, or has to be taken back. */
+static const char *const beside[] = {"", "-wal", "-journal"};
+enum { BESIDE = 3 };
+
+static const char *file_beside(const char *path, int which, struct str *name) {
+    str_clear(name);
+    str_printf(name, "%s%s", path, beside[which]);
+    return name->data;
+}
+
+/* Nobody has it open for writing, and nobody died doing so. */
+static bool at_rest(const char *path) {
+    struct str name = {0};
+    struct stat info;
+    bool rests = true;
+    for (int i = 1; i < BESIDE; i++)
+        rests = rests && (stat(file_beside(path, i, &name), &info) != 0 || info.st_size == 0);
+    str_release(&name);
+    return rests;
+}
+
+/* `immutable` reads the file alone. Otherwise SQLite would make files beside a database in WAL mode, which a read-only
+ * folder refuses and another reader's folder should not be left with. */
+static enum mt_status open_reading(const char *path, bool immutable, sqlite3 **out) {
+    struct str uri = {0};
+    str_append(&uri, "file:");
+    for (const char *p = path; *p; p++)
+        str_printf(&uri, strchr("?#%", *p) ? "%%%02X" : "%c", *p);
+    if (immutable)
+        str_append(&uri, "?immutable=1");
+    enum mt_status status = MT_OK;
+    if (sqlite3_open_v2(uri.data, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE, NULL) !=
+        SQLITE_OK)
+        status = sql_fail(*out, path, "cannot read it");
+    sqlite3_busy_timeout(*out, STORE_BUSY_MS);
+    str_release(&uri);
+    return status;
+}
+
+static enum mt_status copy_rows(sqlite3 *from, const char *path, sqlite3 *copy) {
+    sqlite3_backup *backup = sqlite3_backup_init(copy, "main", from, "main");
+    /* To finish is said to be good even where a step found the file locked. */
+    const bool whole = backup && sqlite3_backup_step(backup, -1) == SQLITE_DONE;
+    if (!backup || sqlite3_backup_finish(backup) != SQLITE_OK || !whole)
+        return sql_fail(copy, path, "cannot make a temporary copy of it");
+    return MT_OK;
+}
+
+static enum mt_status copy_once(const char *path, bool immutable, sqlite3 *copy) {
+    sqlite3 *from = NULL;
+    enum mt_status status = open_reading(path, immutable, &from);
+    if (status == MT_OK)
+        status = copy_rows(from, path, copy);
+    sqlite3_close_v2(from);
+    return status;
+}
+
+/* ---- files that SQLite cannot read where they lie ---- */
+
+static bool same_file(const struct stat *a, const struct stat *b) {
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static enum mt_status take_files(const char *path, const char *to) {
+    struct str from = {0}, name = {0}, bytes = {0};
+    struct stat before[BESIDE] = {0}, after[BESIDE] = {0};
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < BESIDE; i++)
+        stat(file_beside(path, i, &from), &before[i]);
+    for (int i = 0; i < BESIDE && status == MT_OK; i++) {
+        str_clear(&bytes);
+        if (access(file_beside(path, i, &from), F_OK) == 0 && (status = file_read(from.data, &bytes)) == MT_OK)
+            status = file_write_atomic(file_beside(to, i, &name), str_text(&bytes), bytes.length);
+    }
+    for (int i = 0; i < BESIDE; i++)
+        stat(file_beside(path, i, &from), &after[i]);
+    for (int i = 0; i < BESIDE && status == MT_OK; i++)
+        if (!same_file(&before[i], &after[i]))
+            status = fail(MT_FAILURE,
+                          "%s is being written to, and its place has no locks: try again when that has ended", path);
+    str_release(&from);
+    str_release(&name);
+    str_release(&bytes);
+    return status;
+}
+
+/* A read-only medium with what a killed writer left beside the database: SQLite wants to write there before it reads. */
+static enum mt_status copy_elsewhere(const char *path, sqlite3 *copy) {
+    const char *tmp = getenv("TMPDIR");
+    struct str folder = {0}, file = {0}, name = {0};
+    sqlite3 *from = NULL;
+    str_printf(&folder, "%s/mixtune-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(folder.data)) {
+        str_release(&folder);
+        return file_fail("make a temporary folder in", tmp && *tmp ? tmp : "/tmp");
+    }
+    str_printf(&file, "%s/copy.db", folder.data);
+    enum mt_status status = take_files(path, file.data);
+    if (status == MT_OK && sqlite3_open(file.data, &from) != SQLITE_OK)
+        status = sql_fail(from, path, "cannot read a copy of it");
+    if (status == MT_OK)
+        status = copy_rows(from, path, copy);
+    sqlite3_close_v2(from);
+    for (int i = 0; i < BESIDE; i++)
+        unlink(file_beside(file.data, i, &name));
+    str_append(&file, "-shm");
+    unlink(file.data);
+    rmdir(folder.data);
+    str_release(&folder);
+    str_release(&file);
+    str_release(&name);
+    return status;
+}
+
+static enum mt_status copy_file(const char *path, sqlite3 *copy) {
+    bool immutable = at_rest(path);
+    enum mt_status status = copy_once(path, immutable, copy);
+    if (immutable && !at_rest(path)) /* somebody began to write meanwhile */
+        status = copy_once(path, immutable = false, copy);
+    if (status != MT_OK && !immutable)
+        status = copy_elsewhere(path, copy);
+    return status;
+}
+
+/* ---- stores ---- */
+
+enum mt_status reading_empty(const char *name, struct store **out) {
+    struct store *store = xcalloc(1, sizeof *store);
+    store->path = xstrdup(name);
+    enum mt_status status = MT_OK;
+    int count;
+    const char *const *steps = schema_steps(&count);
+    /* No name: a temporary file that SQLite keeps in memory while it is small and removes in the end. */
+    if (sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE, NULL) !=
+        SQLITE_OK)
+        status = sql_fail(store->db, name, "cannot make a temporary copy of it");
+    if (status == MT_OK)
+        status = schema_migrate(store->db, name, steps, count);
+    *out = store;
+    if (status != MT_OK) {
+        store_close(store);
+        *out = NULL;
+    }
+    return status;
+}
+
+enum mt_status reading_copy(const char *path, struct store **out) {
+    struct store *store;
+    int64_t application = 0, objects = 0;
+    *out = NULL;
+    enum mt_status status = reading_empty(path, &store);
+    if (status != MT_OK)
+        return status;
+    status = copy_file(path, store->db);
+    if (status == MT_OK)
+        status = sql_number(store->db, path, "PRAGMA application_id", &application);
+    if (status == MT_OK)
+        status = sql_number(store->db, path, "SELECT count(*) FROM sqlite_schema", &objects);
+    if (status == MT_OK && application != SCHEMA_APPLICATION && objects)
+        status = fail(MT_FAILURE, "%s is an SQLite database of another program: name a different file", path);
+    if (status == MT_OK) {
+        int count;
+        const char *const *steps = schema_steps(&count);
+        struct str name = {0}; /* it says what it did, and did not do it to the file */
+        str_printf(&name, "a copy of %s", path);
+        status = schema_migrate(store->db, name.data, steps, count);
+        str_release(&name);
+    }
+    if (status == MT_OK)
+        *out = store;
+    else
+        store_close(store);
+    return status;
+}
+
+/* Where it lies, without a change to it: false if that cannot be, or it is of another version. */
+static bool open_in_place(const char *path, struct store **out) {
+    struct store *store;
+    int count, version = 0;
+    bool good;
+    *out = NULL;
+    schema_steps(&count);
+    if (!place_is_writable(path))
+        return false;
+    if (store_connect(path, 0, &store, &good) == MT_OK && good &&
+        schema_version(store->db, path, count, &version) == MT_OK && version == count)
+        *out = store;
+    else
+        store_close(store);
+    if (*out)
+        sqlite3_busy_timeout(store->db, STORE_BUSY_MS);
+    return *out != NULL;
+}
+
+enum mt_status store_open_reading(const char *path, struct store **out) {
+    enum mt_status status = store_check_path(path);
+    *out = NULL;
+    if (status == MT_OK && !open_in_place(path, out))
+        status = reading_copy(path, out);
+    if (status == MT_OK && sqlite3_exec((*out)->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL) != SQLITE_OK) {
+        status = sql_fail((*out)->db, path, "cannot open it");
+        store_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
