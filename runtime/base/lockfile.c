@@ -24,7 +24,7 @@ struct who {
 static void read_word(const char *path, char word[65]) {
     FILE *file = fopen(path, "r");
     if (!file || fscanf(file, "%64s", word) != 1)
-        strcpy(word, "-");
+        snprintf(word, 65, "-");
     if (file)
         fclose(file);
 }
@@ -42,18 +42,16 @@ static void read_started(int pid, char started[32]) {
     for (int field = 0; at && field < 20; field++)
         at = strchr(at + 1, ' ');
     if (!at || sscanf(at, "%31s", started) != 1)
-        strcpy(started, "-");
+        snprintf(started, 32, "-");
 }
 
 static void read_self(struct who *who) {
-    char space[65] = "-";
-    *who = (struct who){.pid = (int)getpid()};
+    *who = (struct who){.pid = (int)getpid(), .space = "-"};
     read_word("/proc/sys/kernel/hostname", who->host);
     read_word("/etc/machine-id", who->machine);
     read_word("/proc/sys/kernel/random/boot_id", who->boot);
-    const ssize_t length = readlink("/proc/self/ns/pid", space, sizeof space - 1);
-    space[length > 0 ? length : 1] = 0;
-    strcpy(who->space, space);
+    const ssize_t length = readlink("/proc/self/ns/pid", who->space, sizeof who->space - 1);
+    who->space[length > 0 ? length : 1] = 0;
     read_started(who->pid, who->started);
 }
 

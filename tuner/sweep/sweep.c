@@ -253,10 +253,10 @@ static enum mt_status verify_time_record(struct sweep *s) {
     return status;
 }
 
-/* From here on the views are asked: they have to see what was measured before with this toolchain, even where nothing
- * was left to measure. */
+/* From here on the views are asked: they have to see what was measured with this toolchain, even where nothing was left
+ * to measure, or another sweep that was not kept off has measured with a later one. */
 static enum mt_status confirm(struct sweep *s) {
-    return s->plan.current ? store_confirm(s->store) : MT_OK;
+    return s->plan.current || s->best_item ? store_confirm(s->store) : MT_OK;
 }
 
 /* The first problem of the workload whose activations are quantised as in a row; NULL: none. */

@@ -1,6 +1,7 @@
 /* An output folder is made file by file, resumed, and never mixed with another's. */
 #include "runtime/base/file.h"
 #include "tuner/quantize/output.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,10 +9,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* What the file system says to a lock; 0: it has some. */
+static int flock_error;
+
+int flock(int fd, int operation) {
+    return flock_error ? errno = flock_error, -1 : (int)syscall(SYS_flock, fd, operation);
+}
 
 struct fixture {
     struct str source, out;
@@ -158,7 +168,9 @@ static void others_are_refused(void **state) {
     struct output_plan other = f->plan;
     struct str path = {0}, part = {0};
     assert_int_equal(output_open(&f->plan, &output), MT_OK);
-    assert_refused(&f->plan, MT_FAILURE, "another process");
+    char holder[64];
+    snprintf(holder, sizeof holder, "process %d on ", (int)getpid());
+    assert_refused(&f->plan, MT_FAILURE, flock_error ? holder : "another process");
     write_layer(output, 0, true);
     output_close(output);
     other.options = "others";
@@ -197,10 +209,19 @@ static void others_are_refused(void **state) {
     str_release(&part);
 }
 
+static void without_locks_too(void **state) {
+    const struct fixture *f = *state;
+    flock_error = ENOSYS;
+    others_are_refused(state);
+    flock_error = 0;
+    assert_false(is_there(f->out.data, ".mixtune.lock"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(goes_on_where_it_stopped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(others_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_locks_too, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
