@@ -12,9 +12,9 @@
 #ifndef MT_WORKER_H
 #define MT_WORKER_H
 
-#include "prover.h"
 #include "tuner/measure/measure.h"
 #include "tuner/measure/probe.h"
+#include "tuner/measure/prover.h"
 #include "tuner/plan/plan.h"
 
 struct worker;

@@ -3,8 +3,8 @@
 #ifndef MT_PROVER_H
 #define MT_PROVER_H
 
-#include "tuner/measure/verify.h"
 #include "tuner/plan/binaries.h"
+#include "verify.h"
 
 struct proof_job {
     struct problem problem;
