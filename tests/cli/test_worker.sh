@@ -6,6 +6,8 @@ set -u
 export MIXTUNE_LOG=info
 . tests/cli/cases.sh
 . tests/cli/workers.sh
+# shellcheck source=tests/cli/real.sh
+. tests/cli/real.sh
 device=soft:a100-sxm-80g
 
 sql() { sqlite3 "$1" "$2"; }
@@ -152,6 +154,30 @@ run 0 sweep "$TMPDIR/small" good.yaml --shape 2048,512 --scheme w8a8
 expect ': 0 candidates to measure' err
 result 'a layer that is too large for the device says how many bytes it needs'
 device=soft:a100-sxm-80g
+
+# Errors of a driver: 214 is an uncorrectable error of the memory, 701 lack of resources for a launch.
+real_libraries "$TMPDIR/lib"
+real_device "$TMPDIR/device.yaml"
+real_space "$TMPDIR/real.yaml"
+broken() { # how many launches are good, and how many of the next break; error, database
+    echo "$1" >"$TMPDIR/breaks"
+    env -u CUDA_HOME LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" FAKE_CUDA_BREAKS="$TMPDIR/breaks" FAKE_CUDA_ERROR="$2" \
+        "$MIXTUNE" sweep --device cuda:0 --quick --space "$TMPDIR/real.yaml" --shape 64,256 --m 4 --finals 0 --db "$TMPDIR/$3"
+}
+run 0 broken '5 1' 214 once
+expect 'warning: .*\(214\).*; tried again in another process' err
+no_failures "$TMPDIR/once"
+run 1 broken '5 9999' 214 ecc
+expect '\(214\).*twice now.* --skip' err
+no_failures "$TMPDIR/ecc"
+run 0 broken '0 0' 214 ecc
+expect '[1-9][0-9]* candidates to measure' err
+run 1 broken '5 9999' 2 shared
+expect 'CUDA_ERROR_OUT_OF_MEMORY.*other processes compute on rehearsal' err
+no_failures "$TMPDIR/shared"
+run 1 broken '5 9999' 701 resources
+expect 'all [0-9]+ candidates failed, [0-9]+ of them with the outcome launch-failed, as in: .*CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES' err
+result 'errors of the machine are no rows, and those of a launch are'
 
 # Rows of version 9, from before a failure had to come twice.
 sql "$TMPDIR/all" "UPDATE measurement SET tries = 1 WHERE outcome = 'timeout'"

@@ -178,7 +178,7 @@ static enum mt_status start_once(struct worker *w, bool *again) {
     switch (wait_for_word(w, start_patience, &message)) {
     case WAIT_MESSAGE:
         status = adopt_hello(w, &message);
-        *again = w->known;
+        *again = w->known || status == MT_FAILURE;
         break;
     case WAIT_HUNG:
         status = fail(MT_NO_DEVICE, "the device does not open within %.0f s", start_patience);
