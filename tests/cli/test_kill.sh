@@ -86,12 +86,12 @@ while [ $SECONDS -lt $end ] && [ $sweeps -le "$kills" ]; do
         kill -KILL "$(worker_of $pid)" && done=$((done + 1))
     done 2>/dev/null
     wait $pid || code=$?
-    [ $code = 0 ] && [ $done -lt "$kills" ] && rm -f "$TMPDIR/workers"* && continue # it was through: another
-    [ $code = 0 ] && break
-    [ $code = 1 ] || verdict+=" exit code $code; "
+    [ "$code" = 0 ] && [ $done -lt "$kills" ] && rm -f "$TMPDIR/workers"* && continue # it was through: another
+    [ "$code" = 0 ] && break
+    [ "$code" = 1 ] || verdict+=" exit code $code; "
     expect "killed by somebody else|died while it opened" err
 done
-[ $code = 0 ] || verdict+=" the last of $sweeps sweeps ended with $code; "
+[ "$code" = 0 ] || verdict+=" the last of $sweeps sweeps ended with $code; "
 [ $done = "$kills" ] || verdict+=" only $done kills; "
 same_rows "$TMPDIR/workers"
 result "its workers killed $done times, in $sweeps sweeps, it ends with the same rows"
