@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Files of SQLite beside a database: what was written and is not in it yet, or has to be taken back. */
@@ -74,30 +75,43 @@ static bool same_file(const struct stat *a, const struct stat *b) {
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static enum mt_status take_files(const char *path, const char *to) {
+/* False if they were written to meanwhile. */
+static bool take_files(const char *path, const char *to, enum mt_status *status) {
     struct str from = {0}, name = {0}, bytes = {0};
     struct stat before[BESIDE] = {0}, after[BESIDE] = {0};
-    enum mt_status status = MT_OK;
+    bool still = true;
+    *status = MT_OK;
     for (int i = 0; i < BESIDE; i++)
         stat(file_beside(path, i, &from), &before[i]);
-    for (int i = 0; i < BESIDE && status == MT_OK; i++) {
+    for (int i = 0; i < BESIDE && *status == MT_OK; i++) {
         str_clear(&bytes);
-        if (access(file_beside(path, i, &from), F_OK) == 0 && (status = file_read(from.data, &bytes)) == MT_OK)
-            status = file_write_atomic(file_beside(to, i, &name), str_text(&bytes), bytes.length);
+        if (before[i].st_size > 0 && (*status = file_read(file_beside(path, i, &from), &bytes)) == MT_OK)
+            *status = file_write_atomic(file_beside(to, i, &name), str_text(&bytes), bytes.length);
+        else
+            unlink(file_beside(to, i, &name));
     }
-    for (int i = 0; i < BESIDE; i++)
+    for (int i = 0; i < BESIDE; i++) {
         stat(file_beside(path, i, &from), &after[i]);
-    for (int i = 0; i < BESIDE && status == MT_OK; i++)
-        if (!same_file(&before[i], &after[i]))
-            status = fail(MT_FAILURE,
-                          "%s is being written to, and its place has no locks: try again when that has ended", path);
+        still = still && same_file(&before[i], &after[i]);
+    }
     str_release(&from);
     str_release(&name);
     str_release(&bytes);
-    return status;
+    return still;
 }
 
-/* A read-only medium with what a killed writer left beside the database: SQLite wants to write there before it reads. */
+static enum mt_status take_still_files(const char *path, const char *to) {
+    enum mt_status status;
+    for (int attempt = 0; attempt < 40; attempt++) {
+        if (take_files(path, to, &status))
+            return status;
+        nanosleep(&(struct timespec){.tv_nsec = 50 * 1000 * 1000}, NULL);
+    }
+    return fail(MT_FAILURE, "%s is being written to all the time, and its place has no locks: try again later", path);
+}
+
+/* What SQLite cannot read where it lies, for it wants to write there first (what a killed writer left on a read-only
+ * medium), or to lock it. A journal that is copied with it makes it whole. */
 static enum mt_status copy_elsewhere(const char *path, sqlite3 *copy) {
     const char *tmp = getenv("TMPDIR");
     struct str folder = {0}, file = {0}, name = {0};
@@ -108,7 +122,7 @@ static enum mt_status copy_elsewhere(const char *path, sqlite3 *copy) {
         return file_fail("make a temporary folder in", tmp && *tmp ? tmp : "/tmp");
     }
     str_printf(&file, "%s/copy.db", folder.data);
-    enum mt_status status = take_files(path, file.data);
+    enum mt_status status = take_still_files(path, file.data);
     if (status == MT_OK && sqlite3_open(file.data, &from) != SQLITE_OK)
         status = sql_fail(from, path, "cannot read a copy of it");
     if (status == MT_OK)
@@ -126,13 +140,17 @@ static enum mt_status copy_elsewhere(const char *path, sqlite3 *copy) {
 }
 
 static enum mt_status copy_file(const char *path, sqlite3 *copy) {
-    bool immutable = at_rest(path);
-    enum mt_status status = copy_once(path, immutable, copy);
-    if (immutable && !at_rest(path)) /* somebody began to write meanwhile */
-        status = copy_once(path, immutable = false, copy);
-    if (status != MT_OK && !immutable)
-        status = copy_elsewhere(path, copy);
-    return status;
+    enum mt_status status;
+    if (at_rest(path)) {
+        status = copy_once(path, true, copy);
+        if (at_rest(path)) /* or somebody began to write meanwhile */
+            return status;
+    }
+    const bool writable = place_is_writable(path);
+    if (writable && !place_try(path).locks)
+        return copy_elsewhere(path, copy);
+    status = copy_once(path, false, copy);
+    return status == MT_OK || writable ? status : copy_elsewhere(path, copy);
 }
 
 /* ---- stores ---- */

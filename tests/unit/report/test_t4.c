@@ -229,6 +229,10 @@ static void the_fields_of_the_schema(void **state) {
     assert_int_equal(json_array_size(json_object_get(root, "results")), 2 + OUTCOMES - 1);
     json_decref(root);
     check_ok(import(at(f, "failed.json"), at(f, "failed.db")));
+    struct store *store; /* what decides on the toolchain goes with any part */
+    check_ok(store_open(at(f, "failed.db"), &store));
+    assert_int_equal(number(store, "SELECT count(*) FROM run WHERE confirms"), 1);
+    store_close(store);
 }
 
 /* Reading `root` fails with a sentence that holds `part`, and nothing is made. */
