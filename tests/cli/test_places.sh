@@ -97,9 +97,11 @@ result 'without flock() a file says who sweeps, and the dead do not'
 
 # The kernels come from a folder that is only read.
 sqlite3 "$db" 'SELECT nvrtc_version FROM environment LIMIT 1' >"$MIXTUNE_CACHE_DIR/nvrtc"
-nowhere=(env -u MIXTUNE_CACHE_DIR -u XDG_CACHE_HOME -u XDG_RUNTIME_DIR HOME=/dev/null/home MIXTUNE_IMAGES="$MIXTUNE_CACHE_DIR")
+mkdir "$work/run"
+nowhere=(env -u MIXTUNE_CACHE_DIR -u XDG_CACHE_HOME XDG_RUNTIME_DIR="$work/run" HOME=/dev/null/home MIXTUNE_IMAGES="$MIXTUNE_CACHE_DIR")
 run 0 "${nowhere[@]}" bash -c 'sweep "$@"' sweep --db "$db" --m 7
 run 0 "${nowhere[@]}" env -u HOME bash -c 'sweep "$@"' sweep --db "$db" --m 8
+[ "$(find "$work/run/mixtune" -type f | wc -l)" = 1 ] || verdict+=" the lock is not there; "
 run 0 "${nowhere[@]}" "$MIXTUNE" export --quiet --m 1 --db "$db" --out "$work/w.mixtune"
 result 'a cache that cannot be, and HOME that is not, stop no command'
 
