@@ -117,7 +117,7 @@ kill -KILL "$worker"
 next_worker KILL
 ended 1
 expect 'warning: its process was killed by somebody else, with signal 9 .* while it was proved; .*; tried again' err
-expect "200x300 m=1, sm80: its process was killed by somebody else.* twice now.* --skip 'sm80\|tile_n=64,[^|]*stages=5[^|]*\|1\|200\|300\|w4a8\|0\|128\|fp16'" err
+expect "mixtune: twice at 200x300 m=1, sm80: its process was killed by somebody else.* --skip 'sm80\|tile_n=64,[^|]*stages=5[^|]*\|1\|200\|300\|w4a8\|0\|128\|fp16'" err
 no_failures "$TMPDIR/foreign"
 result 'a candidate whose worker is killed twice by somebody else stops the sweep, which names it'
 
@@ -168,7 +168,7 @@ run 0 broken '5 1' 214 once
 expect 'warning: .*\(214\).*; tried again in another process' err
 no_failures "$TMPDIR/once"
 run 1 broken '5 9999' 214 ecc
-expect '\(214\).*twice now.* --skip' err
+expect 'twice at .*\(214\).* --skip' err
 no_failures "$TMPDIR/ecc"
 run 0 broken '0 0' 214 ecc
 expect '[1-9][0-9]* candidates to measure' err

@@ -178,6 +178,18 @@ static enum mt_status must_stop(const struct sweep *s, int done) {
                 order_total(s->order));
 }
 
+/* The sweep goes no further: the machine failed at this candidate. */
+static enum mt_status stop_at(const struct sweep *s, const struct candidate *candidate, enum mt_status status) {
+    struct str label = {0};
+    if (status != MT_FAILURE)
+        return status;
+    candidate_label(candidate, s->dev->software, &label);
+    status = fail(MT_FAILURE, "%s; the same command goes on from there, and --skip '%s' leaves this candidate out",
+                  fail_message(), label.data);
+    str_release(&label);
+    return status;
+}
+
 /* The funnel is for devices whose times cost something: a modelled one is exact after its first sample. */
 static enum mt_status run(struct sweep *s, const struct candidate *candidate, struct measured *out) {
     const struct binary *binary = candidate->binary >= 0 ? &s->binaries.item[candidate->binary] : NULL;
@@ -189,7 +201,7 @@ static enum mt_status run(struct sweep *s, const struct candidate *candidate, st
     enum mt_status status = worker_measure(s->worker, &timed, &s->binaries, out);
     if (!status)
         quarantine_note(&s->quarantine, out);
-    return status;
+    return stop_at(s, candidate, status);
 }
 
 /* The candidates of one problem are a batch: clocks, temperature and power are recorded with each. */

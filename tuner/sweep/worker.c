@@ -392,17 +392,10 @@ static enum mt_status measure_once(struct worker *w, const struct candidate *can
     return out->machine ? fail(MT_FAILURE, "%s", out->message) : MT_OK;
 }
 
-/* What a sweep that goes no further says of the candidate that it stopped at. */
-static enum mt_status blame_machine(const struct worker *w, const struct candidate *candidate) {
-    struct str label = {0};
-    candidate_label(candidate, w->dev.software, &label);
-    enum mt_status status = fail(
-        MT_FAILURE,
-        "%s m=%d, %s: %s; twice now, and it may be the machine. The same command goes on from there; --skip '%s' "
-        "leaves this candidate out",
-        candidate->item->layer, candidate->item->problem.m, candidate_family(candidate), fail_message(), label.data);
-    str_release(&label);
-    return status;
+/* The machine failed at a candidate once more. */
+static enum mt_status blame_machine(const struct candidate *candidate) {
+    return fail_context(MT_FAILURE, "twice at %s m=%d, %s", candidate->item->layer, candidate->item->problem.m,
+                        candidate_family(candidate));
 }
 
 /* Whether a failure is one of the candidate. Other processes may hold the memory that it lacks. */
@@ -424,7 +417,7 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
             continue;
         }
         if (status)
-            return status == MT_FAILURE ? blame_machine(w, candidate) : status;
+            return status == MT_FAILURE ? blame_machine(candidate) : status;
         if (out->outcome == OUTCOME_OK && *first)
             log_warn("%s m=%d, %s: right and timed at its second try; at the first, %s", candidate->item->layer,
                      candidate->item->problem.m, candidate_family(candidate), first);
@@ -437,7 +430,7 @@ enum mt_status worker_measure(struct worker *w, const struct candidate *candidat
             return MT_OK;
         if (failures == TRIES) {
             fail(MT_FAILURE, "%s; other processes compute on %s", out->message, w->dev.name);
-            return blame_machine(w, candidate);
+            return blame_machine(candidate);
         }
         if (out->outcome != OUTCOME_OUT_OF_MEMORY) /* a fresh worker has none of what the one before kept */
             text_fit(first, sizeof first, "%s", out->message);

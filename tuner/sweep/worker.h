@@ -43,8 +43,8 @@ const struct missing *worker_missing(const struct worker *w);
 
 /* Measures the candidate in the worker process. `binaries` are those that candidate->binary counts, compiled before. A
  * hang is OUTCOME_TIMEOUT and a crash of the process OUTCOME_CRASH. A failure that the machine might cause, too, counts
- * when it comes twice, in two processes (out->tries); a wrong number is one at once. Failures are the machine's, and say
- * how the sweep goes on without the candidate; MT_INTERRUPTED when the command was interrupted and the candidate did not end within seconds: nothing is known of it
+ * when it comes twice, in two processes (out->tries); a wrong number is one at once. Failures are the machine's;
+ * MT_INTERRUPTED when the command was interrupted and the candidate did not end within seconds: nothing is known of it
  * then. Release *out with measured_release(). */
 enum mt_status worker_measure(struct worker *w, const struct candidate *candidate, const struct binaries *binaries,
                               struct measured *out);
