@@ -1,6 +1,7 @@
 #include "model.h"
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
+#include "runtime/checkpoint/tensors.h"
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
@@ -8,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Reads a positive whole number. `fallback` >= 1 stands in for an absent (or null) field; 0: the field must be
  * there. */
@@ -71,18 +74,34 @@ static const char *folder_name(const char *path, size_t length, size_t *out) {
     return begin;
 }
 
+/* A name stands in databases, tables and JSON. */
+static bool is_plain(const char *name) {
+    json_t *text = json_string(name); /* NULL for what is no UTF-8 */
+    const bool plain = text && *name && tensor_name_plain(name);
+    json_decref(text);
+    return plain;
+}
+
 enum mt_status model_name_of(const char *path, char out[MODEL_NAME]) {
     size_t before = strlen(path), length;
     const char *base = take_part(path, &before, &length);
     const bool is_folder = !strcmp(base, "config.json") && before > 0;
-    if (is_folder)
-        base = folder_name(path, before, &length);
+    const char *folder = is_folder ? folder_name(path, before, &length) : base;
+    if (is_folder && length == 0) /* of the root */
+        length = strlen("config");
+    else if (is_folder)
+        base = folder;
     else if (length > 5 && !strcmp(base + length - 5, ".json"))
         length -= 5;
     if (length >= MODEL_NAME)
-        return fail(MT_USAGE, "%s: the model's name has %zu characters and can have %d: give the %s a shorter one",
-                    path, length, MODEL_NAME - 1, is_folder ? "folder" : "file");
+        return fail(MT_USAGE, "%s: the model's name has %zu bytes and can have %d: give the %s a shorter one", path,
+                    length, MODEL_NAME - 1, is_folder ? "folder" : "file");
     snprintf(out, MODEL_NAME, "%.*s", (int)length, base);
+    if (!is_plain(out))
+        return fail(MT_USAGE,
+                    "the model is called as its %s, whose name is no UTF-8 text without control characters: "
+                    "give it another one",
+                    is_folder ? "folder" : "file");
     return MT_OK;
 }
 
@@ -98,11 +117,37 @@ enum mt_status model_folder_name(const char *folder, char out[MODEL_NAME]) {
     return status;
 }
 
+/* Of config.json that of the folder that it is in, whatever that is called here: "." has no name. */
+static enum mt_status take_name(const char *path, char out[MODEL_NAME]) {
+    size_t before = strlen(path), length;
+    if (strcmp(take_part(path, &before, &length), "config.json") != 0)
+        return model_name_of(path, out);
+    struct str folder = {0};
+    str_append_bytes(&folder, path, strlen(path) - length);
+    const enum mt_status status = model_folder_name(folder.length ? folder.data : ".", out);
+    str_release(&folder);
+    return status;
+}
+
+/* What is called so in configs/models/, or the file, or the config.json in the folder. */
+static enum mt_status find_file(const char *name, struct str *path) {
+    struct stat info;
+    const bool is_folder = stat(name, &info) == 0 && S_ISDIR(info.st_mode);
+    const enum mt_status status = config_find("models", name, "json", path);
+    if (!status || !is_folder)
+        return status;
+    str_clear(path);
+    str_printf(path, "%s/config.json", name);
+    return access(path->data, F_OK) == 0
+               ? MT_OK
+               : fail(MT_USAGE, "the folder %s has no config.json, so it is no model of Hugging Face", name);
+}
+
 enum mt_status model_read(const char *name, struct model *out) {
     struct str path = {0};
     json_t *root = NULL;
     *out = (struct model){0};
-    enum mt_status status = config_find("models", name, "json", &path);
+    enum mt_status status = find_file(name, &path);
     if (status)
         goto out;
     json_error_t error;
@@ -117,7 +162,7 @@ enum mt_status model_read(const char *name, struct model *out) {
         status = fail(MT_USAGE, "%s is not a JSON object with the fields of a model", path.data);
         goto out;
     }
-    status = model_name_of(path.data, out->name);
+    status = take_name(path.data, out->name);
     if (!status)
         status = read_fields(root, path.data, out);
 out:

@@ -4,7 +4,7 @@
 
 #include "runtime/base/status.h"
 
-enum { MODEL_NAME = 64 }; /* a longer name is refused */
+enum { MODEL_NAME = 256 }; /* as long as a file may be called; a longer name is refused */
 struct model {
     char name[MODEL_NAME]; /* "llama-3.1-8b"; of DIR/config.json: DIR */
     int hidden, intermediate, heads, kv_heads, head_dim, vocab;
@@ -17,7 +17,7 @@ struct model_layer {
 };
 enum { MODEL_LAYERS = 4 };
 
-/* `name` is a name in configs/models/ or a path. Fields: hidden_size, intermediate_size, num_attention_heads,
+/* `name` is a name in configs/models/, or the path of a file or of a folder with a config.json. Fields: hidden_size, intermediate_size, num_attention_heads,
  * vocab_size, num_key_value_heads (absent: num_attention_heads), head_dim (absent: hidden_size / num_attention_heads).
  * MT_USAGE names the field and the file when one is missing or makes no sense. */
 enum mt_status model_read(const char *name, struct model *out);
@@ -30,9 +30,11 @@ enum mt_status model_read(const char *name, struct model *out);
 enum mt_status model_layers(const struct model *model, int tp, struct model_layer out[MODEL_LAYERS]);
 
 /* The name of the model whose file is at `path`: the file's without its ending; of DIR/config.json that of DIR, and NAME
- * where DIR is models--ORG--NAME/snapshots/HASH, as in the cache of Hugging Face. MT_USAGE if it is too long. */
+ * where DIR is models--ORG--NAME/snapshots/HASH, as in the cache of Hugging Face. Looks at the text alone. MT_USAGE if
+ * it is too long, no UTF-8 or has control characters. */
 enum mt_status model_name_of(const char *path, char out[MODEL_NAME]);
-/* The same of a model's folder, however it is called here. MT_FAILURE if it is not there. */
+/* The same of a model's folder, however it is called here: of ".", "DIR/" and a link it is the name of the folder that
+ * they lead to. MT_FAILURE if it is not there. */
 enum mt_status model_folder_name(const char *folder, char out[MODEL_NAME]);
 
 #endif

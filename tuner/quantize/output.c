@@ -226,18 +226,6 @@ static enum mt_status check_source(const struct output *output) {
     return MT_OK;
 }
 
-/* The model is called as its folder; the index is a text of JSON, in which that name must have a place. */
-static enum mt_status take_model(struct output *output) {
-    const char *folder = output->plan->source->path.data;
-    const enum mt_status status = model_folder_name(folder, output->model);
-    json_t *text = json_string(output->model);
-    const bool good = text && tensor_name_plain(output->model);
-    json_decref(text);
-    if (status || good)
-        return status;
-    return fail(MT_USAGE, "the name of the model's folder is no UTF-8 text without control characters; rename it");
-}
-
 /* The source is mapped: a disk that fails, or a file that is cut short meanwhile, is this signal to whoever reads it. */
 static void tell_bus_error(int number) {
     static const char words[] =
@@ -258,7 +246,7 @@ enum mt_status output_open(const struct output_plan *plan, struct output **out) 
     /* Beyond a limit on the size of files, writing fails with EFBIG and a sentence. */
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGBUS, tell_bus_error);
-    enum mt_status status = take_model(output);
+    enum mt_status status = model_folder_name(plan->source->path.data, output->model);
     if (!status)
         status = folder_make(plan->path);
     if (!status)

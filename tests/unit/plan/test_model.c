@@ -1,7 +1,10 @@
 /* Layers of models against shapes worked out by hand, and what a config.json must have. */
 #include "runtime/base/file.h"
+#include "runtime/base/str.h"
 #include "tuner/plan/model.h"
+#include <ftw.h>
 #include <glob.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -9,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 /* after the above */
 #include <cmocka.h>
@@ -79,6 +83,7 @@ static void test_names(void **state) {
         {"tiny/config.json", "tiny"},
         {"/a/tiny/config.json", "tiny"},
         {"/config.json", "config"},
+        {"//config.json", "config"},
         {"/c/hub/models--meta-llama--Llama-3.1-8B/snapshots/0123abcd/config.json", "Llama-3.1-8B"},
         {"models--gpt2/snapshots/0123abcd/config.json", "gpt2"},
         {"/c/models--a--b/snapshot/0123abcd/config.json", "0123abcd"},
@@ -154,34 +159,98 @@ static void test_bad_files(void **state) {
     assert_non_null(strstr(fail_message(), "head_dim"));
 }
 
+static const char small[] = "{\"hidden_size\":32,\"intermediate_size\":32,\"num_attention_heads\":1,\"vocab_size\":9}";
+
+/* Makes FOLDER/`at` and writes its config.json. */
+static void write_small(const char *at) {
+    struct str path = {0};
+    str_printf(&path, "%s/%s", folder, at);
+    assert_int_equal(folder_make(path.data), MT_OK);
+    str_append(&path, "/config.json");
+    FILE *f = fopen(path.data, "w");
+    assert_non_null(f);
+    fputs(small, f);
+    fclose(f);
+    str_release(&path);
+}
+
+static void check_name(const char *called, const char *want) {
+    struct model m;
+    char told[MODEL_NAME], plain[PATH_MAX];
+    if (model_read(called, &m) != MT_OK)
+        fail_msg("%s: %s", called, fail_message());
+    assert_string_equal(m.name, want);
+    snprintf(plain, sizeof plain, "%s", called);
+    char *file = strstr(plain, "config.json"); /* quantize takes the folder */
+    if (file)
+        *file = 0;
+    assert_int_equal(model_folder_name(*plain ? plain : ".", told), MT_OK);
+    assert_string_equal(told, want);
+}
+
+/* However a model's folder is called, its rows stand under one name. */
+static void test_ways_to_a_folder(void **state) {
+    (void)state;
+#define HUB "models--meta-llama--Llama-3.1-8B/snapshots/0123abcd"
+    static const char *const from_above[] = {
+        HUB "/config.json", HUB,      HUB "/",   HUB "//config.json",  HUB "/.",
+        "./" HUB,           "to-hub", "to-hub/", "to-hub/config.json", "tiny/../" HUB "/"};
+    static const char *const from_inside[] = {"config.json", "./config.json",          ".", "./", "./.",
+                                              "../0123abcd", "../0123abcd/config.json"};
+    char old[PATH_MAX];
+    struct model m;
+    assert_non_null(getcwd(old, sizeof old));
+    write_small(HUB);
+    write_small("tiny");
+    write_small("tiny.json"); /* a folder, too, may end so */
+    assert_int_equal(chdir(folder), 0);
+    assert_int_equal(symlink(HUB, "to-hub"), 0);
+    for (size_t i = 0; i < sizeof from_above / sizeof *from_above; i++)
+        check_name(from_above[i], "Llama-3.1-8B");
+    check_name("tiny/", "tiny");
+    check_name("tiny", "tiny");
+    check_name("tiny.json/", "tiny.json");
+    assert_int_equal(model_read("models--meta-llama--Llama-3.1-8B/", &m), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "Llama-3.1-8B/ has no config.json"));
+    assert_int_equal(chdir(HUB), 0);
+    for (size_t i = 0; i < sizeof from_inside / sizeof *from_inside; i++)
+        check_name(from_inside[i], "Llama-3.1-8B");
+    assert_int_equal(chdir(".."), 0);
+    check_name("0123abcd/config.json", "Llama-3.1-8B");
+    assert_int_equal(chdir(old), 0);
+}
+
 /* The database would keep another model under a name that was cut. */
 static void test_long_names(void **state) {
     (void)state;
-    static const char text[] =
-        "{\"hidden_size\":32,\"intermediate_size\":32,\"num_attention_heads\":1,\"vocab_size\":9}";
-    for (int length = MODEL_NAME - 1; length <= MODEL_NAME; length++)
-        for (int folders = 0; folders < 2; folders++) {
-            char name[MODEL_NAME + 1], at[300], file[320];
-            struct model m;
-            memset(name, 'n', sizeof name);
-            name[length] = 0;
-            snprintf(at, sizeof at, "%s/%s%s", folder, name, folders ? "" : ".json");
-            snprintf(file, sizeof file, "%s%s", at, folders ? "/config.json" : "");
-            assert_int_equal(folders ? folder_make(at) : MT_OK, MT_OK);
-            FILE *f = fopen(file, "w");
-            assert_non_null(f);
-            fputs(text, f);
-            fclose(f);
-            assert_int_equal(model_read(file, &m), length < MODEL_NAME ? MT_OK : MT_USAGE);
-            if (length < MODEL_NAME)
-                assert_string_equal(m.name, name);
-            else
-                assert_non_null(strstr(fail_message(), folders ? "64 characters and can have 63: give the folder"
-                                                               : "64 characters and can have 63: give the file"));
-            unlink(file);
-            if (folders)
-                rmdir(at);
-        }
+    char at[64 + MODEL_NAME], name[MODEL_NAME + 1], first[MODEL_NAME];
+    snprintf(at, sizeof at, "%s/", folder);
+    char *last = at + strlen(at);
+    for (int i = 0; i < 85; i++) /* \u6a21 has three bytes: 255, the most that a folder may have */
+        memcpy(last + 3 * (size_t)i, "\xe6\xa8\xa1", 4);
+    write_small(last);
+    check_name(at, last);
+    snprintf(first, sizeof first, "%s", last);
+    last[254] = '\xa2'; /* differs from the other in its last byte */
+    write_small(last);
+    check_name(at, last);
+    assert_string_not_equal(first, last);
+    memset(name, 'n', sizeof name);
+    name[MODEL_NAME] = 0;
+    assert_int_equal(model_name_of(name, at), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "256 bytes and can have 255: give the file"));
+}
+
+/* They would break lines of tables, or be null in JSON. */
+static void test_names_that_are_no_text(void **state) {
+    (void)state;
+    static const char *const bad[] = {"a\nb.json", "\xff/config.json", "cut-\xe6\xa8.json", "bell\a/config.json"};
+    char name[MODEL_NAME];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(model_name_of(bad[i], name), MT_USAGE);
+        assert_non_null(strstr(fail_message(), "no UTF-8 text without control characters"));
+        assert_null(strchr(fail_message(), '\n'));
+    }
 }
 
 static void test_impossible_split(void **state) {
@@ -208,14 +277,16 @@ static int make_folder(void **state) {
     return folder_make(path) == MT_OK ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *at) {
+    (void)info;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
 static int remove_folder(void **state) {
     (void)state;
-    char path[128];
-    snprintf(path, sizeof path, "%s/tiny/config.json", folder);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/tiny", folder);
-    rmdir(path);
-    return rmdir(folder);
+    return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void) {
@@ -227,7 +298,9 @@ int main(void) {
         cmocka_unit_test(test_impossible_split),
         cmocka_unit_test(test_every_shipped_model_is_expected),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_ways_to_a_folder),
         cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_names_that_are_no_text),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
