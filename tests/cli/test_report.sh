@@ -250,6 +250,32 @@ has "$work/script" "qkv$zeros"
 has "$work/script" "gate_up$zeros"
 result "long names are exported and drawn whole"
 
+# Models whose names differ in what a file's name cannot have, or behind its end, have plots of their own.
+longer=$(printf 'm%.0s' {1..70})
+names=(tiny Tiny a/b a_b 模型甲 模型乙 shapes "${longer}a" "${longer}b")
+cp "$db" "$work/names.db"
+{
+    echo "DELETE FROM measurement WHERE layer < 3 OR origin <> 'measured' OR config <> 1 OR m <> 1 OR scheme <> 'w4a8';
+        CREATE TEMP TABLE one AS SELECT * FROM measurement;"
+    for at in "${!names[@]}"; do
+        echo "INSERT INTO layer (id, model, layer, n, k, tp) VALUES (10 + $at, '${names[at]}', 'o', 64, 32, 1);
+            UPDATE one SET id = 10000 + $at, layer = 10 + $at; INSERT INTO measurement SELECT * FROM one;"
+    done
+} | sqlite3 "$work/names.db" || verdict+=" no database of names; "
+run 0 "$MIXTUNE" report --db "$work/names.db" --out "$work/names" -q
+for name in "${names[@]}" 'bare shapes'; do
+    [ "$(grep -lF "what = '$name, fp16: time" "$work"/names/data/*-time.gp | wc -l)" = 1 ] || verdict+=" no one script of $name; "
+    [ "$(grep -lF ">$name, fp16: time" "$work"/names/*-time.svg | wc -l)" = 1 ] || verdict+=" no one picture of $name; "
+done
+for name in tiny shapes; do # ordinary names stay as they are
+    [ -s "$work/names/nvidia-h100-80gb-hbm3-$name-tp1-fp16-g128-cold-gpu-1-measured-time.svg" ] || verdict+=" no plot called $name; "
+done
+run 0 "$MIXTUNE" show --db "$work/names.db" -q
+for name in "${names[@]}"; do
+    has "$work/out" "$name  "
+done
+result "every model has files of its own, whatever it is called"
+
 # What was tuned with other templates than those that are there now must not be shipped.
 cp -R templates "$work/templates"
 echo "// changed" >>"$work/templates/gemm_sm80.cu"

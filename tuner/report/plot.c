@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 extern char **environ;
 
@@ -89,20 +90,68 @@ void plot_set_where(const struct plot_set *set, struct str *out) {
         str_printf(out, ", time model %s", field(set, "time_model"));
 }
 
-void plot_set_name(const struct plot_set *set, struct str *out) {
-    struct str text = {0};
-    short_device(set, &text);
-    str_printf(&text, " %s tp%s %s g%s %s %.12s %s", *field(set, "model") ? field(set, "model") : "shapes",
-               field(set, "tp"), field(set, "dtype"), field(set, "group_size"), field(set, "cache_state"),
-               field(set, "uuid"), field(set, "origin"));
-    bool dash = true; /* no dash at the start, nor two in a row */
-    for (const char *p = text.data; *p; p++) {
-        bool keep = isalnum((unsigned char)*p) || *p == '.';
-        if (keep || !dash)
-            str_printf(out, "%c", keep ? tolower((unsigned char)*p) : '-');
-        dash = !keep;
+/* Part of a file's name: small letters, digits and dots, and one dash for all that stands between them; cut where it is
+ * long. False if that is not the text as it was. */
+static bool append_word(const char *text, struct str *out) {
+    enum { MOST = 63 };
+    struct str word = {0};
+    for (const char *p = text; *p && word.length < MOST; p++) {
+        if (isalnum((unsigned char)*p) || *p == '.')
+            str_printf(&word, "%c", tolower((unsigned char)*p));
+        else if (word.length && word.data[word.length - 1] != '-')
+            str_append(&word, "-");
     }
+    while (word.length && word.data[word.length - 1] == '-')
+        word.data[--word.length] = 0;
+    const bool same = !strcmp(str_text(&word), text);
+    str_printf(out, "%s%s", out->length && word.length ? "-" : "", str_text(&word));
+    str_release(&word);
+    return same;
+}
+
+static void append_hash(const char *text, struct str *out) {
+    str_printf(out, "-%08x", (unsigned)XXH3_64bits(text, strlen(text)));
+}
+
+/* Two models never share a name: where letters are lost a hash of the whole name tells them apart. */
+static void usual_name(const struct plot_set *set, struct str *out) {
+    static const char bare[] = "shapes";
+    struct str text = {0};
+    const char *model = field(set, "model");
+    short_device(set, &text);
+    append_word(text.data, out); /* which device it is, its UUID says */
+    if (!append_word(*model ? model : bare, out) || !strcmp(model, bare))
+        append_hash(model, out);
+    str_clear(&text);
+    str_printf(&text, "tp%s %s g%s %s %.12s %s", field(set, "tp"), field(set, "dtype"), field(set, "group_size"),
+               field(set, "cache_state"), field(set, "uuid"), field(set, "origin"));
+    append_word(text.data, out);
     str_release(&text);
+}
+
+/* Another set of the report has the same usual name: of a device whose UUID begins alike, or another time model. */
+static bool name_is_shared(const struct plot_set *set, const char *name) {
+    struct str other = {0};
+    bool shared = false;
+    for (int r = 0; r < set->sets->count && !shared; r++) {
+        str_clear(&other);
+        usual_name(&(struct plot_set){set->sets, r}, &other);
+        shared = r != set->row && !strcmp(other.data, name);
+    }
+    str_release(&other);
+    return shared;
+}
+
+void plot_set_name(const struct plot_set *set, struct str *out) {
+    struct str name = {0}, all = {0};
+    usual_name(set, &name);
+    str_append(out, name.data);
+    for (int c = 0; c < set->sets->columns; c++)
+        str_printf(&all, "%s\n", field(set, set->sets->name[c]));
+    if (name_is_shared(set, name.data))
+        append_hash(all.data, out);
+    str_release(&name);
+    str_release(&all);
 }
 
 /* A gnuplot string in single quotes. */

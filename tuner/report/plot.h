@@ -22,7 +22,7 @@ enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_
 /* Writes DIR/data/NAME.gp and lets gnuplot run it in DIR; it must leave NAME.svg and NAME.png there, whole. */
 enum mt_status plot_script(const char *dir, const char *name, const struct str *script);
 
-/* "SET": made of device, model and formats; fit for a file name. Appends. */
+/* "SET": made of device, model and formats; fit for a file name, and no other set's. Appends. */
 void plot_set_name(const struct plot_set *set, struct str *out);
 /* "modelled on software device A100-SXM-80G, time model 0123456789abcdef" or "measured on NVIDIA ...". Appends. */
 void plot_set_where(const struct plot_set *set, struct str *out);
