@@ -53,7 +53,9 @@ extern "C" {
 
 MT_API int mt_api_version(void);
 
-/* The sentence of this thread's last failure, "" if none. Valid until the thread's next failure. */
+/* Why this thread's last call failed; "" after one that succeeded, whatever failed before. Calls that return no status
+ * and mt_table_lookup() that succeeds leave the sentence as it is: a lookup has no time for it. Valid until the
+ * thread's next call that returns a status. */
 MT_API const char *mt_error_message(void);
 
 /* ---- tables ---- */

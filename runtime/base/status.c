@@ -33,6 +33,12 @@ enum mt_status fail_context(enum mt_status status, const char *format, ...) {
     return status;
 }
 
+enum mt_status fail_settled(enum mt_status status) {
+    if (status == MT_OK)
+        *sentence = 0;
+    return status;
+}
+
 const char *fail_message(void) {
     return sentence;
 }

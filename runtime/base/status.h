@@ -27,6 +27,10 @@ enum mt_status fail(enum mt_status status, const char *format, ...) __attribute_
 /* Puts context before the recorded sentence ("while reading X: ...") and returns `status`. */
 enum mt_status fail_context(enum mt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Ends a function that callers know by its status alone: where that is good no sentence stays, neither of an earlier
+ * failure nor of one that was mended on the way. Returns `status`. */
+enum mt_status fail_settled(enum mt_status status);
+
 /* The sentence of this thread's last failure, "" if none. Owned by the library; valid until the next failure. */
 const char *fail_message(void);
 

@@ -37,7 +37,7 @@ enum mt_status mt_weights_open(const char *path, unsigned flags, struct mt_weigh
         mt_weights_close(file);
     else
         *out = file;
-    return status;
+    return fail_settled(status);
 }
 
 void mt_weights_close(struct mt_weights_file *file) {
@@ -70,7 +70,7 @@ static enum mt_status info_give(const struct packed_layer *layer, struct mt_weig
 
 enum mt_status mt_weights_at(const struct mt_weights_file *file, int index, struct mt_weights_info *info) {
     if (index >= 0 && index < file->packed.count)
-        return info_give(&file->packed.layer[index], info);
+        return fail_settled(info_give(&file->packed.layer[index], info));
     enum mt_status status = sized_give(info, NULL, sizeof *info, "mt_weights_info");
     return status ? status
                   : fail(MT_USAGE, "mt_weights_at: there is no layer %d; %s has %d, from 0 on", index,
@@ -122,7 +122,7 @@ enum mt_status mt_weights_layer(const struct mt_weights_file *file, const char *
     }
     if (info)
         status = info_give(layer, info);
-    return status ? status : sized_give(out, &own, sizeof own, "mt_packed");
+    return fail_settled(status ? status : sized_give(out, &own, sizeof own, "mt_packed"));
 }
 
 enum mt_status mt_weights_bias(const struct mt_weights_file *file, const char *name, enum mt_dtype dtype,
@@ -149,5 +149,5 @@ enum mt_status mt_weights_bias(const struct mt_weights_file *file, const char *n
     }
     if (status && layer)
         memset(to, 0, (size_t)layer->n * sizeof *to);
-    return status;
+    return fail_settled(status);
 }

@@ -140,7 +140,7 @@ out:
     bundle_release(&bundle);
     if (dev.context)
         device_close(&dev);
-    return status;
+    return fail_settled(status);
 }
 
 void mt_table_close(struct mt_table *table) {
@@ -302,7 +302,7 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
     if (status == MT_OK && o->m != 0)
         status = operands_take(layer, &g);
     if (status != MT_OK || o->m == 0)
-        return status;
+        return fail_settled(status);
     struct problem p = layer->problem;
     const struct slot *slot = &layer->slots[layer_slot(layer, o->m)];
     struct launch_shape shape;
@@ -327,7 +327,7 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
         .groups = layer->info.groups,
         .ldy = o->ldy,
     };
-    return launch_gemm_as(&table->dev, &slot->kernel, &shape, &args, stream);
+    return fail_settled(launch_gemm_as(&table->dev, &slot->kernel, &shape, &args, stream));
 }
 
 enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
@@ -336,7 +336,7 @@ enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_
     struct mt_activations out;
     enum mt_status status = sized_take(&o, sizeof o, given, "mt_quantize_operands");
     if (status != MT_OK || o.m == 0)
-        return status;
+        return fail_settled(status);
     if (o.m < 0 || o.m > MOST_TOKENS || o.ldx < layer->problem.k)
         return fail(MT_USAGE, "mt_quantize_launch: m is %d and ldx %d; they must be 0 to %d, and at least %d", o.m,
                     o.ldx, MOST_TOKENS, layer->problem.k);
@@ -354,5 +354,5 @@ enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_
                                           .k_padded = layer->info.k_padded,
                                           .groups = layer->info.groups,
                                           .ldx = o.ldx};
-    return launch_quantize(&table->dev, layer->quantize, &args, stream);
+    return fail_settled(launch_quantize(&table->dev, layer->quantize, &args, stream));
 }

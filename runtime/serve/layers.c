@@ -14,7 +14,7 @@ const struct mt_layer *mt_table_layer_at(const struct mt_table *table, int index
 }
 
 enum mt_status mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info) {
-    return sized_give(info, &layer->info, sizeof layer->info, "mt_layer_info");
+    return fail_settled(sized_give(info, &layer->info, sizeof layer->info, "mt_layer_info"));
 }
 
 /* ---- what there is already ---- */
@@ -75,7 +75,7 @@ enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_sha
     for (int i = 0; i < table->layer_count && !*out; i++)
         if (layer_is(&table->layers[i], &p))
             *out = &table->layers[i];
-    return *out ? MT_OK : layer_make(table, &p, NULL, out);
+    return fail_settled(*out ? MT_OK : layer_make(table, &p, NULL, out));
 }
 
 /* ---- of a checkpoint ---- */
@@ -123,9 +123,9 @@ enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt_weight
     if (!like)
         return mt_table_layer_shaped(table, &shape, out);
     if (!layer_is(like, &p))
-        return layer_make(table, &p, like, out);
+        return fail_settled(layer_make(table, &p, like, out));
     *out = like;
-    return MT_OK;
+    return fail_settled(MT_OK);
 }
 
 /* ---- by name ---- */
@@ -210,7 +210,7 @@ enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_quer
     if (status == MT_OK)
         status = layer_match(table, &q, false, out);
     if (status != MT_OK || *out)
-        return status;
+        return fail_settled(status);
     if (q.rows8 != MT_ANY)
         status = layer_match(table, &q, true, &like);
     if (status != MT_OK)
@@ -224,5 +224,5 @@ enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_quer
         p.symmetric = q.symmetric != 0;
     status = problem_check(&p);
     p.m = 0;
-    return status == MT_OK ? layer_make(table, &p, like, out) : status;
+    return fail_settled(status == MT_OK ? layer_make(table, &p, like, out) : status);
 }

@@ -78,7 +78,7 @@ enum mt_status mt_pack_float(const struct mt_layer *layer, const float *w, const
     if (status == MT_OK)
         status = quant_layer_init(&packed->layer, &p, w, filled ? filled : is8);
     free(filled);
-    return packed_end(packed, status, p.rows8, chosen, out);
+    return fail_settled(packed_end(packed, status, p.rows8, chosen, out));
 }
 
 enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *codes, const uint16_t *scales,
@@ -87,7 +87,7 @@ enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *codes, 
     const struct problem p = problem_of(layer);
     const struct quant_codes given = {codes, scales, zeros};
     *out = NULL;
-    return packed_end(packed, quant_layer_import(&packed->layer, &p, &given, is8), p.rows8, p.rows8, out);
+    return fail_settled(packed_end(packed, quant_layer_import(&packed->layer, &p, &given, is8), p.rows8, p.rows8, out));
 }
 
 void mt_packed_free(struct mt_packed *packed) {
@@ -185,7 +185,7 @@ enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_p
                       packed.layout, MT_LAYOUT);
     if (status == MT_OK)
         status = packed_upload(&table->dev, &packed, &own);
-    return status == MT_OK ? sized_give(out, &own, sizeof own, "mt_weights") : status;
+    return fail_settled(status == MT_OK ? sized_give(out, &own, sizeof own, "mt_weights") : status);
 }
 
 void mt_weights_free(const struct mt_table *table, struct mt_weights *weights) {

@@ -15,6 +15,13 @@ for name in $declared; do
 done
 result 'each function of mixtune.h is called by a test'
 
+# Why an earlier call failed says nothing of one that did not; a lookup alone leaves it.
+for name in $(sed -n 's/^MT_API enum mt_status \(mt_[a-z0-9_]*\)(.*/\1/p' "$header"); do
+    [ "$name" = mt_table_lookup ] || grep -rqF --include='test_*.c' "settled($name(" tests/unit/serve tests/device ||
+        verdict+=" no test looks at the sentence after a good $name; "
+done
+result 'each function that returns a status is shown to leave no sentence when it is good'
+
 exported=$(nm -D --defined-only "$BUILD/libmixtune.so" | awk '$2 == "T" || $2 == "D" || $2 == "B" || $2 == "R" { print $3 }' | sort)
 diff <(echo "$declared") <(echo "$exported") >"$TMPDIR/err" || verdict='the library exports other functions than mixtune.h has'
 result 'libmixtune.so exports what mixtune.h has'

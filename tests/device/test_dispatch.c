@@ -6,6 +6,7 @@
 #include "runtime/serve/table.h"
 #include "templates/gemm_args.h"
 #include "tests/device/parts.h"
+#include "tests/unit/serve/settled.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -183,8 +184,8 @@ static void launch(const struct mt_table *table, const struct mt_layer *layer,
     CUgraphExec ready;
     take(device_check(&dev, dev.drv.StreamCreate(&stream, CU_STREAM_NON_BLOCKING), "stream"));
     take(device_check(&dev, dev.drv.StreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), "capture"));
-    take(mt_quantize_launch(table, layer, quantize, stream));
-    take(mt_gemm_launch(table, layer, gemm, stream));
+    settled(mt_quantize_launch(table, layer, quantize, stream));
+    settled(mt_gemm_launch(table, layer, gemm, stream));
     take(device_check(&dev, dev.drv.StreamEndCapture(stream, &graph), "capture"));
     take(device_check(&dev, dev.drv.GraphInstantiate(&ready, graph, 0), "graph"));
     take(device_check(&dev, dev.drv.GraphLaunch(ready, stream), "graph"));
@@ -201,8 +202,8 @@ static void run(const struct mt_table *table, const struct mt_layer *layer, int 
     struct mt_packed *packed;
     struct mt_weights weights = {.size = sizeof weights};
     operands_init(&o, layer, m);
-    take(mt_pack_float(layer, o.w, NULL, &packed));
-    take(mt_weights_upload(table, packed, &weights));
+    settled(mt_pack_float(layer, o.w, NULL, &packed));
+    settled(mt_weights_upload(table, packed, &weights));
     mt_packed_free(packed);
     const int ldy = o.p.n + GAP, ldx = o.p.k + GAP;
     const size_t y_bytes = sizeof *o.y * (size_t)m * (size_t)ldy, codes = (size_t)m * (size_t)o.acts.k_padded,
@@ -260,7 +261,7 @@ static void tuned_layers_are_right(void **state) {
     static const int tokens[] = {1, 16, 17, 70, 5};
     struct mt_table *table;
     size_t bytes;
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     CUdeviceptr workspace = workspace_for(table, 70, &bytes);
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         for (int layer = 0; layer < LAYERS; layer++)
@@ -283,7 +284,7 @@ static void other_layers_are_right(void **state) {
     };
     struct mt_table *table;
     size_t bytes;
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     CUdeviceptr workspace = workspace_for(table, 20, &bytes);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct mt_layer *layer;
@@ -293,7 +294,7 @@ static void other_layers_are_right(void **state) {
                                        .rows8 = cases[i].rows8,
                                        .group = cases[i].group,
                                        .dtype = cases[i].dtype};
-        take(mt_table_layer_shaped(table, &shape, &layer));
+        settled(mt_table_layer_shaped(table, &shape, &layer));
         assert_int_equal(layer->info.step, cases[i].step);
         assert_true(mt_workspace_bytes(table, layer, 20) <= bytes);
         run(table, layer, 20, workspace, bytes);
@@ -323,14 +324,14 @@ static void other_splits_are_right(void **state) {
         {"s", 0, 1, "tile_n=64,tile_m=8,stages=3,warps_n=2,split_k=2"},
     };
     struct mt_table *table;
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct mt_layer *layer, *again;
         struct mt_query query = MT_QUERY_INIT;
         query.name = cases[i].layer;
         query.rows8 = cases[i].rows8;
-        take(mt_table_layer_named(table, &query, &layer));
-        take(mt_table_layer_named(table, &query, &again));
+        settled(mt_table_layer_named(table, &query, &layer));
+        settled(mt_table_layer_named(table, &query, &again));
         assert_ptr_equal(layer, again);
         assert_int_equal(layer->info.step, MT_STEP_NEAREST_ROWS8);
         assert_int_equal(layer->slot_count, cases[i].slots);
@@ -362,7 +363,7 @@ static void quantisation_is_compiled_where_it_lacks(void **state) {
             fallbacks[poorer.fallback_count++] = parts->fallbacks[i];
     assert_int_equal(poorer.fallback_count, parts->bundle.fallback_count - 2);
     take(bundle_write(path, &poorer));
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     CUdeviceptr workspace = workspace_for(table, 5, &bytes);
     for (int layer = 0; layer < LAYERS; layer++)
         run(table, mt_table_layer_at(table, layer), 5, workspace, bytes);
@@ -394,7 +395,7 @@ static void null_addresses_are_refused(void **state) {
                       narrow[] =
                           "mt_gemm_launch: the layer has 117 4-bit features, but their weights have a null address";
     struct mt_table *table;
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     const struct mt_layer *layer = mt_table_layer_at(table, 1);
     struct mt_activations acts = {sizeof acts, 256, 256, 256};
     struct mt_weights w = {.size = sizeof w, .layout = MT_LAYOUT, .rows = {13, 117}};
@@ -451,7 +452,7 @@ static void null_addresses_are_refused(void **state) {
 static void symmetric_weights_have_no_zeros(void **state) {
     (void)state;
     struct mt_table *table;
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     struct mt_layer layer = *mt_table_layer_at(table, 1);
     const struct mt_activations acts = {sizeof acts, 256, 256, 256};
     const struct mt_weights w = {
@@ -467,7 +468,7 @@ static void symmetric_weights_have_no_zeros(void **state) {
 static void impossible_launches_are_refused(void **state) {
     (void)state;
     struct mt_table *table;
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     const struct mt_layer *layer = mt_table_layer_at(table, 0);
     const struct mt_activations acts = {sizeof acts, 256, 256, 256};
     const struct mt_weights w = {.size = sizeof w,
@@ -537,7 +538,7 @@ static void other_bundles_are_refused(void **state) {
     assert_int_equal(mt_table_open(path, 0, &table), MT_FAILURE);
     assert_null(table);
     take(bundle_write(path, &parts->bundle));
-    take(mt_table_open(path, 0, &table));
+    settled(mt_table_open(path, 0, &table));
     mt_table_close(table);
 }
 

@@ -2,6 +2,7 @@
 #include "runtime/layer/pack.h"
 #include "runtime/serve/table.h"
 #include "tests/unit/checkpoint/make_packed.h"
+#include "tests/unit/serve/settled.h"
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -58,8 +59,7 @@ static int tear_down(void **state) {
 }
 
 static void opened(const char *path, unsigned flags, struct mt_weights_file **out) {
-    if (mt_weights_open(path, flags, out) != MT_OK)
-        fail_msg("%s", mt_error_message());
+    settled(mt_weights_open(path, flags, out));
 }
 
 static void refused(enum mt_status got, enum mt_status want, const char *says) {
@@ -87,9 +87,9 @@ static void check_layer(const struct mt_weights_file *file, int index) {
         .problem = {
             .n = from->n, .k = from->k, .rows8 = from->rows8, .group = from->group, .symmetric = from->symmetric}};
     float *w = made_weights(from, seed_of(index));
-    assert_int_equal(mt_pack_float(&layer, w, NULL, &want), MT_OK);
-    assert_int_equal(mt_weights_at(file, index, &info), MT_OK);
-    assert_int_equal(mt_weights_layer(file, info.name, &again, &packed), MT_OK);
+    settled(mt_pack_float(&layer, w, NULL, &want));
+    settled(mt_weights_at(file, index, &info));
+    settled(mt_weights_layer(file, info.name, &again, &packed));
     assert_memory_equal(&info, &again, sizeof info);
     assert_true(!strncmp(info.name, from->block, strlen(from->block)) && !strcmp(info.layer, from->layer));
     assert_true(info.tp == 2 && info.rank == 1 && info.n == from->n && info.k == from->k);
@@ -137,9 +137,9 @@ static void biases_are_converted(void **state) {
         uint16_t to[300];
         struct mt_weights_info info = {.size = sizeof info};
         void *bias = made_bias(&layers[i], seed_of(i) + 1);
-        assert_int_equal(mt_weights_at(file, i, &info), MT_OK);
+        settled(mt_weights_at(file, i, &info));
         for (enum mt_dtype dtype = MT_FP16; bias && dtype <= MT_BF16; dtype++) {
-            assert_int_equal(mt_weights_bias(file, info.name, dtype, to), MT_OK);
+            settled(mt_weights_bias(file, info.name, dtype, to));
             for (int j = 0; j < info.n; j++) {
                 const uint16_t half = ((uint16_t *)bias)[j];
                 const float value = layers[i].bias == TENSOR_F32   ? ((float *)bias)[j]
@@ -173,7 +173,7 @@ static void what_is_not_there(void **state) {
     refused(mt_weights_at(file, 0, &unset), MT_USAGE, "a struct mt_weights_info has no size");
     refused(mt_weights_layer(file, "model.layers.0.o", &unset, &packed), MT_USAGE, "mt_weights_info has no size");
     refused(mt_weights_layer(file, "model.layers.0.o", NULL, &no_size), MT_USAGE, "mt_packed has no size");
-    assert_int_equal(mt_weights_layer(file, "model.layers.0.o", NULL, &packed), MT_OK);
+    settled(mt_weights_layer(file, "model.layers.0.o", NULL, &packed));
     mt_weights_close(file);
     refused(mt_weights_open("/nowhere/at-all", 0, &file), MT_USAGE, "there is no folder /nowhere/at-all");
     assert_null(file);
@@ -291,7 +291,7 @@ static void changed_bytes_are_found(void **state) {
             refused(mt_weights_layer(file, name, NULL, &packed), MT_FAILURE,
                     "do not name each of its 96 features once");
         else
-            assert_int_equal(mt_weights_layer(file, name, NULL, &packed), MT_OK);
+            settled(mt_weights_layer(file, name, NULL, &packed));
         assert_true(changes[i].columns == !packed.layout);
         mt_weights_close(file);
         refused(mt_weights_open(scratch.data, MT_WEIGHTS_CHECK, &file), MT_FAILURE, changes[i].tensor);
@@ -310,7 +310,7 @@ static void biases_that_do_not_fit(void **state) {
     refused(mt_weights_bias(file, "model.layers.0.down", MT_FP16, to), MT_FAILURE,
             "at feature 31 is 100000, which fp16 cannot hold; serve the model in bf16");
     assert_true(to[0] == 0 && to[31] == 0);
-    assert_int_equal(mt_weights_bias(file, "model.layers.0.down", MT_BF16, to), MT_OK);
+    settled(mt_weights_bias(file, "model.layers.0.down", MT_BF16, to));
     assert_int_equal(to[31], bf16_from_float(large));
     mt_weights_close(file);
     scratch_patched("model.layers.0.down.bias", 0, &none, sizeof none);
@@ -420,8 +420,8 @@ static void layers_are_copied_at_once(void **state) {
     for (int i = 0; i < LAYERS; i++) {
         struct mt_weights_info info = {.size = sizeof info};
         struct mt_packed packed = {.size = sizeof packed};
-        assert_int_equal(mt_weights_at(file, i, &info), MT_OK);
-        assert_int_equal(mt_weights_layer(file, info.name, &info, &packed), MT_OK);
+        settled(mt_weights_at(file, i, &info));
+        settled(mt_weights_layer(file, info.name, &info, &packed));
         for (int apart = 0; apart < 2; apart++) {
             const int width = info.rows8 < info.n; /* of both where there are both: the last */
             struct mt_weights w = {.size = sizeof w};
@@ -461,14 +461,14 @@ static void layers_are_found_by_name(void **state) {
     const struct mt_layer *found;
     struct mt_weights_file *file;
     opened(folder.data, 0, &file);
-    assert_int_equal(mt_weights_at(file, 0, &info), MT_OK);
-    assert_int_equal(mt_table_layer_for(&table, &info, MT_FP16, &found), MT_OK);
+    settled(mt_weights_at(file, 0, &info));
+    settled(mt_table_layer_for(&table, &info, MT_FP16, &found));
     assert_ptr_equal(found, &own[3]);
     table.layer_count = 3; /* another number of ranks, but the same layer */
-    assert_int_equal(mt_table_layer_for(&table, &info, MT_FP16, &found), MT_OK);
+    settled(mt_table_layer_for(&table, &info, MT_FP16, &found));
     assert_ptr_equal(found, &own[2]);
     table.layer_count = 1; /* another name */
-    assert_int_equal(mt_table_layer_for(&table, &info, MT_FP16, &found), MT_OK);
+    settled(mt_table_layer_for(&table, &info, MT_FP16, &found));
     assert_ptr_equal(found, &own[0]);
     refused(mt_table_layer_for(&table, &info, MT_BF16, &found), MT_USAGE, "no kernel for mixed, ");
     assert_null(found);

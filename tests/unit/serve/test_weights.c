@@ -3,6 +3,7 @@
 #include "runtime/layer/half.h"
 #include "runtime/layer/quant.h"
 #include "runtime/serve/table.h"
+#include "tests/unit/serve/settled.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,7 +60,7 @@ static void codes_are_packed_as_floats_are(void **state) {
     float *w = xmalloc(100 * 300 * sizeof *w);
     for (int i = 0; i < 100 * 300; i++)
         w[i] = (float)(i * 7919 % 1000 - 500) / 700;
-    assert_int_equal(mt_pack_float(&layer, w, NULL, &from_floats), MT_OK);
+    settled(mt_pack_float(&layer, w, NULL, &from_floats));
     p.m = 1;
     assert_int_equal(quant_layer_init(&quantised, &p, w, NULL), MT_OK);
     take_apart(&quantised, foreign);
@@ -115,7 +116,7 @@ static void symmetric_codes_have_no_zeros(void **state) {
         scales[i] = half_from_float(0.01f * (float)(1 + i));
     memset(zeros, 8, sizeof zeros);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(mt_pack_codes(&layer, codes, scales, i ? zeros : NULL, is8, &packed[i]), MT_OK);
+        settled(mt_pack_codes(&layer, codes, scales, i ? zeros : NULL, is8, &packed[i]));
         assert_true(!packed[i]->zeros[MT_W4] && packed[i]->zeros_bytes[MT_W4] == 0);
         assert_true(!packed[i]->zeros[MT_W8] && packed[i]->zeros_bytes[MT_W8] == 0);
     }
@@ -144,8 +145,8 @@ static void parts_are_filled(void **state) {
     is8[1] = is8[2] = is8[39] = 1;
     for (int i = 0; i < N; i++)
         want[i] = is8[i] || (i >= 20 && i < 33);
-    assert_int_equal(mt_pack_float(&layer, w, is8, &packed), MT_OK);
-    assert_int_equal(mt_pack_float(&layer, w, want, &wanted), MT_OK);
+    settled(mt_pack_float(&layer, w, is8, &packed));
+    settled(mt_pack_float(&layer, w, want, &wanted));
     assert_true(packed->rows8 == 16 && packed->rows8_chosen == 3);
     assert_true(wanted->rows8 == 16 && wanted->rows8_chosen == 16);
     for (int i = 0; i < 2; i++)
@@ -163,7 +164,7 @@ static void parts_are_filled(void **state) {
     /* 40 is less than the 48 that 33 would be filled up to. */
     const struct mt_layer whole = {.problem = {.n = N, .k = K, .group = 128, .rows8 = N}};
     memset(is8, 1, 33);
-    assert_int_equal(mt_pack_float(&whole, w, is8, &packed), MT_OK);
+    settled(mt_pack_float(&whole, w, is8, &packed));
     assert_true(packed->rows[MT_W8] == N && packed->rows8_chosen == 33);
     mt_packed_free(packed);
     w[5] = NAN;
@@ -255,7 +256,7 @@ static void a_layer_of_one_width(void **state) {
     static float w[64 * 64];
     struct mt_packed *packed;
     w[0] = 1;
-    assert_int_equal(mt_pack_float(&layer, w, NULL, &packed), MT_OK);
+    settled(mt_pack_float(&layer, w, NULL, &packed));
     assert_true(packed->rows[MT_W8] == 0 && packed->weights_bytes[MT_W8] == 0 && packed->scales_bytes[MT_W8] == 0 &&
                 packed->zeros_bytes[MT_W8] == 0 && !packed->weights[MT_W8]);
     assert_true(packed->rows[MT_W4] == 64 && packed->padded_rows[MT_W4] == 64 && !packed->columns[MT_W4] &&
