@@ -181,7 +181,8 @@ static enum mt_status open_worker(const struct worker_options *how, struct worke
 
 static enum mt_status make_plan(struct plan *plan, const struct workload *workload, const struct config_list *configs,
                                 const struct worker *worker, struct binaries *binaries) {
-    const struct plan_target target = worker_target(worker, true);
+    struct plan_target target = worker_target(worker, true);
+    target.every = true;
     return plan_make(plan, workload, configs, &target, binaries, NULL);
 }
 

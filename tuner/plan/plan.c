@@ -196,7 +196,7 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
             tiles = useful_tiles(s->configs, family, item->problem.m);
         }
         const int tile = config_get(config, "tile_m");
-        if ((tile < tiles.least || tile > tiles.most) &&
+        if (!s->target->every && (tile < tiles.least || tile > tiles.most) &&
             !config_is_default(config)) /* the default is measured anyway */
             continue;
         if (s->binary[i] < 0)

@@ -11,6 +11,7 @@ struct plan_target {
     const struct device *dev;
     bool cublas, cublaslt; /* can be measured there */
     bool quick;            /* few baselines */
+    bool every;            /* all configurations that can run, also those with tiles that only lose time */
 };
 
 struct plan {

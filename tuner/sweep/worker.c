@@ -242,7 +242,10 @@ bool worker_has_cublaslt(const struct worker *w) {
 }
 
 struct plan_target worker_target(const struct worker *w, bool quick) {
-    return (struct plan_target){worker_device(w), *worker_cublas_version(w), worker_has_cublaslt(w), quick};
+    return (struct plan_target){.dev = worker_device(w),
+                                .cublas = *worker_cublas_version(w),
+                                .cublaslt = worker_has_cublaslt(w),
+                                .quick = quick};
 }
 
 const struct missing *worker_missing(const struct worker *w) {
