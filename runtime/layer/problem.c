@@ -1,6 +1,7 @@
 #include "problem.h"
 #include "templates/gemm_args.h"
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,8 @@
 
 /* Keeps every index of a dimension in an int, with room for padding. */
 #define LARGEST_DIMENSION (1 << 24)
+/* Elements of X, W or Y: beyond every memory, and the bytes of all operands together are counted in 64 bits. */
+#define LARGEST_MATRIX ((int64_t)1 << 40)
 
 enum mt_status problem_check(const struct problem *p) {
     const struct {
@@ -18,6 +21,12 @@ enum mt_status problem_check(const struct problem *p) {
         if (dimension[i].value < 1 || dimension[i].value > LARGEST_DIMENSION)
             return fail(MT_USAGE, "%c is %d; it must be between 1 and %d", dimension[i].name, dimension[i].value,
                         LARGEST_DIMENSION);
+    for (int i = 0; i < 3; i++) {
+        const int j = (i + 1) % 3;
+        if ((int64_t)dimension[i].value * dimension[j].value > LARGEST_MATRIX)
+            return fail(MT_USAGE, "%c x %c is %d x %d; a matrix can have at most %" PRId64 " elements",
+                        dimension[i].name, dimension[j].name, dimension[i].value, dimension[j].value, LARGEST_MATRIX);
+    }
     if (p->group != 64 && p->group != 128 && p->group != 256)
         return fail(MT_USAGE, "the group size is %d; it must be 64, 128 or 256", p->group);
     if (p->rows8 < 0 || p->rows8 > p->n)

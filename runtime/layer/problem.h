@@ -16,7 +16,8 @@ struct problem {
     int bias;         /* 1: Y gets bias[n] added before it is rounded */
 };
 
-/* MT_USAGE with the reason if a member is out of its range: shapes 1 .. 2^24, group, rows8. */
+/* MT_USAGE with the reason if a member is out of its range: shapes 1 .. 2^24, at most 2^40 elements of X, W or Y,
+ * group, rows8. */
 enum mt_status problem_check(const struct problem *p);
 
 /* `symmetric` counts only where there are 4-bit features. */

@@ -16,10 +16,10 @@ done
 result 'each function of mixtune.h is called by a test'
 
 # Why an earlier call failed says nothing of one that did not; a lookup alone leaves it.
-for name in $(sed -n 's/^MT_API enum mt_status \(mt_[a-z0-9_]*\)(.*/\1/p' "$header"); do
+while read -r name; do
     [ "$name" = mt_table_lookup ] || grep -rqF --include='test_*.c' "settled($name(" tests/unit/serve tests/device ||
         verdict+=" no test looks at the sentence after a good $name; "
-done
+done < <(sed -n 's/^MT_API enum mt_status \(mt_[a-z0-9_]*\)(.*/\1/p' "$header")
 result 'each function that returns a status is shown to leave no sentence when it is good'
 
 exported=$(nm -D --defined-only "$BUILD/libmixtune.so" | awk '$2 == "T" || $2 == "D" || $2 == "B" || $2 == "R" { print $3 }' | sort)

@@ -20,20 +20,27 @@ struct store_layer work_store_layer(const struct work_item *item) {
         .model = item->model, .layer = item->layer, .n = item->problem.n, .k = item->problem.k, .tp = item->tp};
 }
 
-static void add_item(struct workload *w, const struct work_item *item) {
+/* Everything that a command computes passes here: what is beyond the limits is refused before it costs memory. */
+static enum mt_status add_item(struct workload *w, const struct work_item *item) {
+    const enum mt_status status = problem_check(&item->problem);
+    if (status)
+        return fail_context(status, "layer %s%s%s", item->layer, *item->model ? " of " : "", item->model);
     for (int i = 0; i < w->count; i++)
         if (problem_equal(&w->item[i].problem, &item->problem) && work_same_layer(&w->item[i], item))
-            return;
+            return MT_OK;
     array_grow(&w->item, &w->capacity, (size_t)w->count, sizeof *w->item);
     w->item[w->count++] = *item;
+    return MT_OK;
 }
 
 /* A problem for every number of tokens. */
-static void add_tokens(struct workload *w, struct work_item base, const struct int_list *m) {
-    for (int i = 0; i < m->count; i++) {
+static enum mt_status add_tokens(struct workload *w, struct work_item base, const struct int_list *m) {
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < m->count && !status; i++) {
         base.problem.m = m->value[i];
-        add_item(w, &base);
+        status = add_item(w, &base);
     }
+    return status;
 }
 
 /* A command line, and what it names. */
@@ -122,7 +129,7 @@ static enum mt_status add_layer(struct workload *w, const struct asked *a, struc
                 status = layer_rows8(a, &base, d == 0, &rows8);
                 for (int r = 0; r < rows8.count && !status; r++) {
                     base.problem.rows8 = rows8.value[r];
-                    add_tokens(w, base, m);
+                    status = add_tokens(w, base, m);
                 }
                 int_list_release(&rows8);
             }

@@ -172,7 +172,14 @@ static void problems_have_limits(void **state) {
         const char *says; /* NULL: good */
     } cases[] = {
         {{.m = 1, .n = 1, .k = 1, .group = 64}, NULL},
-        {{.m = 1 << 24, .n = 1 << 24, .k = 1 << 24, .group = 256, .rows8 = 1 << 24}, NULL},
+        {{.m = 1 << 16, .n = 1 << 24, .k = 1 << 16, .group = 256, .rows8 = 1 << 24}, NULL},
+        {{.m = 1 << 24, .n = 1 << 16, .k = 1 << 16, .group = 256}, NULL},
+        {{.m = 1 << 16, .n = 1 << 16, .k = 1 << 24, .group = 256}, NULL},
+        {{.m = 1 << 16, .n = 1 << 24, .k = 65537, .group = 64},
+         "N x K is 16777216 x 65537; a matrix can have at most 1099511627776 elements"},
+        {{.m = 1 << 24, .n = 65537, .k = 1, .group = 64}, "M x N is 16777216 x 65537;"},
+        {{.m = 65537, .n = 1, .k = 1 << 24, .group = 64}, "K x M is 16777216 x 65537;"},
+        {{.m = 1 << 24, .n = 1 << 24, .k = 1 << 24, .group = 64}, "M x N is 16777216 x 16777216;"},
         {{.m = 1, .n = 1, .k = 1, .group = 128}, NULL},
         {{.m = 0, .n = 1, .k = 1, .group = 64}, "M is 0; it must be between 1 and 16777216"},
         {{.m = 1, .n = 0, .k = 1, .group = 64}, "N is 0;"},
