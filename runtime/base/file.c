@@ -1,4 +1,6 @@
 #include "file.h"
+#include "near.h"
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -198,36 +200,71 @@ bool own_folder(struct str *out) {
     return true;
 }
 
+/* Sets `folder` to the i-th place where configs/ may be; false if there is no such place. The last is always one. */
+enum { CONFIG_FOLDERS = 4 };
+static bool config_folder(int i, struct str *folder) {
+    static const char *const beside[] = {"/../configs", "/../share/mixtune/configs"};
+    const char *given = getenv("MIXTUNE_CONFIGS");
+    str_clear(folder);
+    if (i == 0 && given)
+        str_append(folder, given);
+    else if ((i == 1 || i == 2) && own_folder(folder))
+        str_append(folder, beside[i - 1]);
+    else if (i == 3)
+        str_append(folder, MT_SOURCE_DIR "/configs");
+    return folder->length > 0;
+}
+
+/* The names of one kind in a folder, without their ending: those that are near, and to `all`, if they are few. */
+static void offer_configs(const char *folder, const char *kind, const char *ext, struct near *near, struct str *all) {
+    enum { FEW = 12 };
+    struct str path = {0};
+    struct dirent **entry = NULL;
+    str_printf(&path, "%s/%s", folder, kind);
+    const int count = scandir(path.data, &entry, NULL, alphasort);
+    const bool list = !all->length && count <= FEW + 2; /* with . and .. */
+    for (int i = 0; i < count; i++) {
+        char *end = strrchr(entry[i]->d_name, '.');
+        if (end && !strcmp(end + 1, ext)) {
+            *end = 0;
+            near_offer(near, entry[i]->d_name);
+            if (list)
+                str_printf(all, "%s%s", all->length ? ", " : "; there are ", entry[i]->d_name);
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    str_release(&path);
+}
+
+static enum mt_status config_missing(const char *kind, const char *name, const char *ext) {
+    struct near near = {.wanted = name};
+    struct str folder = {0}, all = {0}, instead = {0};
+    if (strchr(name, '/'))
+        return fail(MT_USAGE, "there is no file %s", name);
+    for (int i = 0; i < CONFIG_FOLDERS; i++)
+        if (config_folder(i, &folder))
+            offer_configs(folder.data, kind, ext, &near, &all);
+    near_print(&near, all.length ? all.data : "; give one of the names there, or the path of a file", &instead);
+    enum mt_status status = fail(MT_USAGE, "there is no %s.%s in configs/%s%s", name, ext, kind, instead.data);
+    str_release(&folder);
+    str_release(&all);
+    str_release(&instead);
+    return status;
+}
+
 enum mt_status config_find(const char *kind, const char *name, const char *ext, struct str *path) {
     struct str folder = {0};
-    bool found = false;
-    if (strchr(name, '/') || is_file(name)) {
+    bool found = strchr(name, '/') || is_file(name);
+    if (found) {
         str_clear(path);
         str_append(path, name);
         found = is_file(name);
-        goto out;
     }
-    const char *given = getenv("MIXTUNE_CONFIGS");
-    if (given && *given && (found = config_in(given, kind, name, ext, path)))
-        goto out;
-    static const char *const beside[] = {"/../configs", "/../share/mixtune/configs"};
-    for (size_t i = 0; i < sizeof beside / sizeof *beside && !found; i++) {
-        str_clear(&folder);
-        if (own_folder(&folder)) {
-            str_append(&folder, beside[i]);
-            found = config_in(folder.data, kind, name, ext, path);
-        }
-    }
-    if (!found)
-        found = config_in(MT_SOURCE_DIR "/configs", kind, name, ext, path);
-out:
+    for (int i = 0; i < CONFIG_FOLDERS && !found && !strchr(name, '/'); i++)
+        found = config_folder(i, &folder) && config_in(folder.data, kind, name, ext, path);
     str_release(&folder);
-    if (found)
-        return MT_OK;
-    if (strchr(name, '/'))
-        return fail(MT_USAGE, "there is no file %s", name);
-    return fail(MT_USAGE, "there is no %s.%s in configs/%s; give one of the names there, or the path of a file", name,
-                ext, kind);
+    return found ? MT_OK : config_missing(kind, name, ext);
 }
 
 enum mt_status cache_folder(struct str *path) {

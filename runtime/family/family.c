@@ -1,5 +1,6 @@
 /* The list of families, and what holds for the knobs of all of them. */
 #include "family.h"
+#include "runtime/base/near.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,17 @@ const struct family *family_find(const char *name) {
         if (name && !strcmp(families[i]->name, name))
             return families[i];
     return NULL;
+}
+
+enum mt_status family_named(const char *name, const struct family **out) {
+    struct str known = {0};
+    *out = family_find(name);
+    for (int i = 0; families[i]; i++)
+        str_printf(&known, "%s%s", i ? ", " : "", families[i]->name);
+    enum mt_status status =
+        *out ? MT_OK : fail(MT_USAGE, "there is no kernel family `%s`; there are %s", name, known.data);
+    str_release(&known);
+    return status;
 }
 
 bool family_runs_on(const struct family *family, int cc) {
@@ -54,13 +66,25 @@ void config_default(const struct family *family, struct config *out) {
         out->value[i] = family->knobs[i].fallback;
 }
 
-static enum mt_status unknown_knob(const struct family *family, const char *name, size_t length) {
-    struct str known = {0};
-    for (int i = 0; i < family->knob_count; i++)
-        str_printf(&known, "%s%s", i ? ", " : "", family->knobs[i].name);
-    enum mt_status status =
-        fail(MT_USAGE, "family %s has no knob `%.*s`; it has %s", family->name, (int)length, name, known.data);
+enum mt_status family_no_knob(const struct family *family, const char *name) {
+    struct str known = {0}, instead = {0};
+    struct near near = {.wanted = name};
+    for (int i = 0; i < family->knob_count; i++) {
+        str_printf(&known, "%s%s", i ? ", " : "; it has ", family->knobs[i].name);
+        near_offer(&near, family->knobs[i].name);
+    }
+    near_print(&near, str_text(&known), &instead);
+    enum mt_status status = fail(MT_USAGE, "family %s has no knob `%s`%s", family->name, name, str_text(&instead));
     str_release(&known);
+    str_release(&instead);
+    return status;
+}
+
+static enum mt_status unknown_knob(const struct family *family, const char *name, size_t length) {
+    struct str text = {0};
+    str_append_bytes(&text, name, length);
+    enum mt_status status = family_no_knob(family, text.data);
+    str_release(&text);
     return status;
 }
 

@@ -87,6 +87,10 @@ enum { FAMILY_LIST(FAMILY_NUMBERED) FAMILY_COUNT };
 /* The list as pointers; NULL-terminated. */
 const struct family *const *family_list(void);
 const struct family *family_find(const char *name); /* NULL if unknown */
+/* MT_USAGE that names the families there are. */
+enum mt_status family_named(const char *name, const struct family **out);
+/* MT_USAGE: the family has no such knob; the sentence has those that are near, or all. */
+enum mt_status family_no_knob(const struct family *family, const char *name);
 
 /* Whether the family's kernels can be built for that compute capability; those of 9.0 use what sm_90a alone has. */
 bool family_runs_on(const struct family *family, int cc);

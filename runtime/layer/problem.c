@@ -1,4 +1,5 @@
 #include "problem.h"
+#include "runtime/base/near.h"
 #include "templates/gemm_args.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -101,10 +102,18 @@ enum mt_status scheme_parse(const char *text, struct scheme *out) {
     *out = (struct scheme){.per_mille = w4 ? 0 : w8 ? 1000 : share_parse(text, length), .symmetric = minus != NULL};
     if (out->per_mille >= 0 && (!minus || !strcmp(minus, "-sym")))
         return MT_OK;
-    return fail(MT_USAGE,
-                "unknown scheme \"%s\": w4a8, w8a8, or p10 where 10 %% of the features of each layer keep 8 bits; "
-                "w4a8-sym and p10-sym where 4-bit features have no zero points",
-                text);
+    static const char *const usual[] = {"w4a8", "w8a8", "w4a8-sym", "p10", "p10-sym"};
+    struct near near = {.wanted = text};
+    struct str instead = {0};
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        near_offer(&near, usual[i]);
+    near_print(&near,
+               ": w4a8, w8a8, or p10 where 10 % of the features of each layer keep 8 bits; w4a8-sym and p10-sym where "
+               "4-bit features have no zero points",
+               &instead);
+    enum mt_status status = fail(MT_USAGE, "unknown scheme \"%s\"%s", text, instead.data);
+    str_release(&instead);
+    return status;
 }
 
 int scheme_rows8(struct scheme scheme, int n) {

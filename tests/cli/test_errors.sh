@@ -23,27 +23,31 @@ model() { # text -> path of a model file
     echo "$TMPDIR/tiny/config.json"
 }
 
-check 'a command that is not there' 64 'swep' "$MIXTUNE" swep
+check 'a command that is not there' 64 'swep|did you mean sweep?' "$MIXTUNE" swep
 check 'nothing to do' 64 '--model|--shape' "$MIXTUNE" sweep
-check 'a knob that is not there, in --config' 64 'tile_x|tile_n' \
+check 'a knob that is not there, in --config' 64 'tile_x|did you mean tile_k, tile_m or tile_n?' \
     "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128 --config tile_x=3
-check 'a knob that is not there, in a space' 64 'line 5|tile_x|tile_n' \
+check 'a knob that is not there, in a space' 64 'line 5|tile_x|did you mean tile_k, tile_m or tile_n?' \
     "${sweep[@]}" --space "$(space 'family: sm80\nvalues:\n  stages: [3]\n\n  tile_x: [1]\n')"
 check 'a knob with a word for a value' 64 'line 3|wide' \
     "${sweep[@]}" --space "$(space 'family: sm80\nvalues:\n  tile_n: [64, wide]\n')"
 check 'YAML that is broken' 64 'space.yaml|line 4' \
     "${sweep[@]}" --space "$(space 'family: sm80\nvalues:\n  tile_n: [64, 128\n  stages: [3]\n')"
-check 'a family that is not there' 64 'sm70' "${sweep[@]}" --space "$(space 'family: sm70\nvalues:\n  tile_n: [64]\n')"
+check 'a family that is not there' 64 'space.yaml|sm70|there are sm90, sm80, f16' "${sweep[@]}" --space "$(space 'family: sm70\nvalues:\n  tile_n: [64]\n')"
 check 'a space that is not there' 64 'no-such' "${sweep[@]}" --space no-such
+check 'a space that was meant' 64 'quick-sm80-decod.|did you mean quick-sm80-decode or quick-sm90-decode?' \
+    "${sweep[@]}" --space quick-sm80-decod
+check 'a model that was meant' 64 'did you mean llama-3.1-8b?' "$MIXTUNE" sweep --quiet --model lama-3.1-8b
 check 'a model that is not there' 64 'no-such' "$MIXTUNE" sweep --quiet --model no-such
 check 'a config.json without a field' 64 'tiny/config.json|num_attention_heads' \
     "$MIXTUNE" sweep --quiet --model "$(model '{"hidden_size": 64, "intermediate_size": 128, "vocab_size": 9}')"
 check 'a config.json that is no JSON' 64 'tiny/config.json|line 1' "$MIXTUNE" sweep --quiet --model "$(model '{"hidden_size" 64}')"
-check 'a scheme that is not there' 64 'w3a8' "$MIXTUNE" sweep --quiet --shape 8,64,128 --scheme w3a8
+check 'a scheme that is not there' 64 'w3a8|did you mean w4a8 or w8a8?' "$MIXTUNE" sweep --quiet --shape 8,64,128 --scheme w3a8
 check 'a group that is not there' 64 '32' "$MIXTUNE" sweep --quiet --shape 8,64,128 --group 32
 check 'a range that is none' 64 '1:256' "$MIXTUNE" sweep --quiet --shape 64,128 --m 1:256
 check 'a tensor parallelism that does not divide' 64 '--tp 5' "$MIXTUNE" sweep --quiet --model llama-3.1-8b --tp 5
-check 'a software device that is not there' 69 'no-such' "$MIXTUNE" verify --quiet --device soft:no-such --shape 8,64,128
+check 'a software device that was meant' 69 'did you mean h100-sxm?' "$MIXTUNE" verify --quiet --device soft:h10-sxm --shape 8,64,128
+check 'a software device that is not there' 69 'no-such|there are a100-sxm-80g, h100-sxm' "$MIXTUNE" verify --quiet --device soft:no-such --shape 8,64,128
 check 'a device that is none' 64 'gpu7' "$MIXTUNE" verify --quiet --device gpu7 --shape 8,64,128
 check 'a CUDA device that is not there' 69 'CUDA' "$MIXTUNE" verify --quiet --device cuda:4096 --shape 8,64,128
 check 'a database that is none' 1 'notes' "$MIXTUNE" sweep --quiet --device "$soft" --shape 8,64,128 \
@@ -79,7 +83,7 @@ done
 check 'a format that is not there' 64 'xml|table, json, csv, t4' "$MIXTUNE" show --format xml
 check 'a strategy that is not there' 64 'best|exhaustive, random, guided or sample' "${sweep[@]}" --strategy best
 check 'a patience that is not there' 64 'slow|quick, normal or exhaustive' "${sweep[@]}" --patience slow
-check 'a family that bench does not have' 64 'sm70' "$MIXTUNE" bench --quiet --device "$soft" --shape 8,64,128 --family sm70
+check 'a family that bench does not have' 64 'sm70|there are sm90, sm80, f16' "$MIXTUNE" bench --quiet --device "$soft" --shape 8,64,128 --family sm70
 check 'a configuration that bench cannot run' 64 'configuration 2|M=8 N=64 K=128|48' \
     "$MIXTUNE" bench --quiet --device "$soft" --shape 8,64,128 --config tile_m=16 --config tile_n=48
 check 'nothing to merge into' 64 '--into' "$MIXTUNE" merge a.db

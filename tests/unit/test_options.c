@@ -205,7 +205,7 @@ static void test_bad_options(void **state) {
         {"--m 1:100002:1", "--m: the range from 1 to 100002 in steps of 1 has over 100000 values"},
         {"--m ,", "--m: the list is empty"},
         {"--m 1", "nothing to do: give --model NAME, --checkpoint DIR or --shape M,N,K (see --help)"},
-        {"--model llama-3.1-8b --layers qkw", "--layers: there is no layer `qkw`; there are qkv, o, gate_up, down"},
+        {"--model llama-3.1-8b --layers qkw", "--layers: there is no layer `qkw`; did you mean qkv?"},
         {"--model llama-3.1-8b --layers ,", "--layers: the list is empty"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

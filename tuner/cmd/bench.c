@@ -64,12 +64,13 @@ static const struct argp argp = {
            "Example: mixtune bench --shape 16,4096,4096 --config tile_m=16 --config tile_m=16,split_k=4"};
 
 static enum mt_status read_configs(const struct bench_options *o, struct config_list *out) {
-    const struct family *family = family_find(o->family);
-    if (!family)
-        return fail(MT_USAGE, "there is no kernel family `%s`; `mixtune info` lists them", o->family);
+    const struct family *family;
+    enum mt_status status = family_named(o->family, &family);
+    if (status)
+        return status;
     for (int i = 0; i < (o->config_count ? o->config_count : 1); i++) {
         struct config config;
-        enum mt_status status = config_parse(family, o->config_count ? o->config[i] : "", &config);
+        status = config_parse(family, o->config_count ? o->config[i] : "", &config);
         if (status)
             return status;
         config_list_add(out, &config);

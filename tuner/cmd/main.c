@@ -1,6 +1,7 @@
 /* mixtune: finds, proves and ships the fastest kernel for every quantised linear layer of a model on a GPU. */
 #include "cmd.h"
 #include "runtime/base/log.h"
+#include "runtime/base/near.h"
 #include "runtime/base/status.h"
 #include "tuner/options.h"
 #include <argp.h>
@@ -35,6 +36,17 @@ static const struct command *find_command(const char *name) {
     return NULL;
 }
 
+static int no_command(const char *name) {
+    struct near near = {.wanted = name};
+    struct str instead = {0};
+    for (int i = 0; i < COMMANDS; i++)
+        near_offer(&near, commands[i].name);
+    near_print(&near, "; `mixtune --help` lists them", &instead);
+    log_error("there is no command `%s`%s", name, instead.data);
+    str_release(&instead);
+    return MT_USAGE;
+}
+
 static int run_command(const struct command *command, int argc, char **argv) {
     argv[0] = (char *)command->full_name;
     int status = command->run(argc, argv);
@@ -61,8 +73,7 @@ int main(int argc, char **argv) {
     }
     const struct command *command = find_command(name);
     if (!command) {
-        log_error("there is no command `%s`; `mixtune --help` lists them", name);
-        return MT_USAGE;
+        return no_command(name);
     }
     return run_command(command, argc - 1, argv + 1);
 }

@@ -120,11 +120,10 @@ static enum mt_status read_configs(struct verification *v) {
         return config_list_read(o->space ? o->space : o->family, &v->configs);
     if (!o->family && !o->config)
         return MT_OK;
-    const char *name = o->family ? o->family : "sm80";
-    const struct family *family = family_find(name);
-    if (!family)
-        return fail(MT_USAGE, "there is no kernel family `%s`; `mixtune info` lists them", name);
-    enum mt_status status = config_parse(family, o->config ? o->config : "", &config);
+    const struct family *family;
+    enum mt_status status = family_named(o->family ? o->family : "sm80", &family);
+    if (!status)
+        status = config_parse(family, o->config ? o->config : "", &config);
     if (!status)
         config_list_add(&v->configs, &config);
     return status;

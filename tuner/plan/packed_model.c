@@ -9,7 +9,7 @@ static enum mt_status take_model(const struct folder *folder, char out[MODEL_NAM
     const char *told = folder_text(folder, "model");
     if (told && *told) {
         if (strlen(told) >= MODEL_NAME || !tensor_name_plain(told))
-            return fail(MT_USAGE, "%s: the model's name in its index has control characters, or more than %d",
+            return fail(MT_USAGE, "%s: the model's name in its index has control characters, or more than %d bytes",
                         folder->path.data, MODEL_NAME - 1);
         snprintf(out, MODEL_NAME, "%s", told);
         return MT_OK;

@@ -60,13 +60,8 @@ static enum mt_status explain(const char *path, const struct family *family, con
         return fail(MT_USAGE, "space file %s, line %d: %s", path, error->line, error->reason);
     if (!error->in_values || !family)
         return fail(MT_USAGE, "space file %s, line %d: there is no `%s`; %s", path, error->line, key, parts_of_space);
-    struct str known = {0};
-    for (int i = 0; i < family->knob_count; i++)
-        str_printf(&known, "%s%s", i ? ", " : "", family->knobs[i].name);
-    enum mt_status status = fail(MT_USAGE, "space file %s, line %d: family %s has no knob `%s`; it has %s", path,
-                                 error->line, family->name, key, known.data);
-    str_release(&known);
-    return status;
+    family_no_knob(family, key);
+    return fail_context(MT_USAGE, "space file %s, line %d", path, error->line);
 }
 
 /* libcyaml knows the line of the last thing that it took in, not of what it could not take: finds the line where the
@@ -176,10 +171,9 @@ enum mt_status space_read(const char *name, struct space *out) {
     }
     if ((status = load(path.data, &text, NULL, &head)))
         goto out;
-    const struct family *family = family_find(head.family);
-    if (!family) {
-        status = fail(MT_USAGE, "space file %s: there is no kernel family `%s`; `mixtune info` lists them", path.data,
-                      head.family);
+    const struct family *family;
+    if ((status = family_named(head.family, &family))) {
+        fail_context(status, "space file %s", path.data);
         goto out;
     }
     if ((status = load(path.data, &text, family, &file)))

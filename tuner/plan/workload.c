@@ -2,6 +2,7 @@
 #include "packed_model.h"
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
+#include "runtime/base/near.h"
 #include "runtime/base/str.h"
 #include "runtime/layer/split.h"
 #include "tuner/splits.h"
@@ -151,10 +152,16 @@ static bool has_layer(const struct asked *a, const char *name) {
     return false;
 }
 
-/* "qkv, o, gate_up, down" */
-static void print_layers(const struct asked *a, struct str *out) {
-    for (int i = 0; i < a->layer_count; i++)
-        str_printf(out, "%s%s", i ? ", " : "", a->layer[i].name);
+/* "; did you mean qkv?", else "; there are qkv, o, gate_up, down". */
+static void print_layers(const struct asked *a, const char *wanted, struct str *out) {
+    struct near near = {.wanted = wanted};
+    struct str all = {0};
+    for (int i = 0; i < a->layer_count; i++) {
+        str_printf(&all, "%s%s", i ? ", " : "; there are ", a->layer[i].name);
+        near_offer(&near, a->layer[i].name);
+    }
+    near_print(&near, str_text(&all), out);
+    str_release(&all);
 }
 
 /* Every name in --layers must be a layer. */
@@ -162,10 +169,11 @@ static enum mt_status check_layers(const struct asked *a, const char *list) {
     enum mt_status status = list_check(list, "--layers");
     char *copy = xstrdup(list), *save;
     struct str names = {0};
-    print_layers(a, &names);
     for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save))
-        if (!has_layer(a, p))
-            status = fail(MT_USAGE, "--layers: there is no layer `%s`; there are %s", p, str_text(&names));
+        if (!has_layer(a, p)) {
+            print_layers(a, p, &names);
+            status = fail(MT_USAGE, "--layers: there is no layer `%s`%s", p, str_text(&names));
+        }
     str_release(&names);
     free(copy);
     return status;
@@ -234,6 +242,16 @@ static enum mt_status check_rows8(const struct work_options *o) {
     return MT_OK;
 }
 
+static enum mt_status no_layer(const struct asked *a, const struct split_line *line) {
+    struct str instead = {0};
+    print_layers(a, line->layer, &instead);
+    enum mt_status status =
+        fail(MT_USAGE, "%s, line %d: there is no layer `%s`%s", a->table->path.data, line->number, line->layer,
+             a->layer_count ? instead.data : "; with --shape N,K a layer's name is NxK, as in 4096x14336");
+    str_release(&instead);
+    return status;
+}
+
 /* Every layer of the table must be one of the model or a shape. */
 static enum mt_status check_table(const struct asked *a) {
     const struct work_options *o = a->options;
@@ -246,10 +264,7 @@ static enum mt_status check_table(const struct asked *a) {
             known = !strcmp(line->layer, name);
         }
         if (!known)
-            return fail(MT_USAGE, "%s, line %d: there is no layer `%s`; %s", a->table->path.data, line->number,
-                        line->layer,
-                        o->model ? "there are qkv, o, gate_up, down"
-                                 : "with --shape N,K a layer's name is NxK, as in 4096x14336");
+            return no_layer(a, line);
     }
     return MT_OK;
 }

@@ -1,7 +1,6 @@
 #include "profile.h"
 #include "runtime/base/file.h"
 #include <cyaml/cyaml.h>
-#include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,33 +97,13 @@ static enum mt_status check_values(const struct dev_profile *p, const char *path
     return MT_OK;
 }
 
-/* The names that could have been given, from the folder that holds the default device. */
-static void known_names(struct str *out) {
-    struct str folder = {0};
-    if (config_find("devices", "a100-sxm-80g", "yaml", &folder) == MT_OK) {
-        *strrchr(folder.data, '/') = 0;
-        DIR *dir = opendir(folder.data);
-        for (struct dirent *e; dir && (e = readdir(dir));) {
-            char *end = strstr(e->d_name, ".yaml");
-            if (end && !end[5])
-                str_printf(out, "%s%.*s", out->length ? ", " : "", (int)(end - e->d_name), e->d_name);
-        }
-        if (dir)
-            closedir(dir);
-    }
-    if (!out->length)
-        str_append(out, "none: configs/devices/ was not found, set MIXTUNE_CONFIGS");
-    str_release(&folder);
-}
-
 enum mt_status dev_profile_load(const char *name, struct dev_profile **out) {
-    struct str path = {0}, text = {0}, complaints = {0}, names = {0};
+    struct str path = {0}, text = {0}, complaints = {0};
     struct dev_profile *profile = NULL;
     *out = NULL;
     enum mt_status status = MT_OK;
     if (config_find("devices", name, "yaml", &path) != MT_OK) {
-        known_names(&names);
-        status = fail(MT_NO_DEVICE, "there is no software device \"%s\"; known are: %s", name, names.data);
+        status = fail_context(MT_NO_DEVICE, "no software device \"%s\"", name);
         goto out;
     }
     if ((status = file_read(path.data, &text)) != MT_OK)
@@ -149,7 +128,6 @@ out:
     str_release(&path);
     str_release(&text);
     str_release(&complaints);
-    str_release(&names);
     return status;
 }
 

@@ -2,6 +2,7 @@
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
+#include "runtime/base/near.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/status.h"
 #include "runtime/base/str.h"
@@ -424,6 +425,36 @@ static void loops_visit_every_index_once(void **state) {
     assert_true(parallel_threads() >= 1);
 }
 
+/* At most three, the nearest first; what is as near in any order of offers. */
+static void near_names_are_found(void **state) {
+    (void)state;
+    static const char *const models[] = {
+        "llama-3.2-1b", "qwen2.5-7b", "llama-3.1-70b", "smollm2-135m", "llama-3.1-8b", "llama-3.1-8b", "", "o"};
+    enum { MODELS = sizeof models / sizeof *models };
+    static const char *const cases[][2] = {
+        {"lama-3.1-8b", "; did you mean llama-3.1-8b?"},
+        {"Llama-3.1-8B", "; did you mean llama-3.1-8b?"},
+        {"llama-3.1-b8", "; did you mean llama-3.1-8b?"}, /* two that changed places are one edit */
+        {"llama-3.1-0b", "; did you mean llama-3.1-70b, llama-3.1-8b or llama-3.2-1b?"},
+        {"llama", "; did you mean llama-3.1-70b, llama-3.1-8b or llama-3.2-1b?"},
+        {"ll", "; nothing"},
+        {"", "; nothing"},
+        {"x", "; nothing"}, /* one edit would make o of it, and anything else */
+        {"qwen2.5-7b-instruct", "; nothing"},
+        {"a name with far more than sixty-four bytes, which no name of ours has", "; nothing"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int backwards = 0; backwards < 2; backwards++) {
+            struct near near = {.wanted = cases[i][0]};
+            struct str said = {0};
+            for (int j = 0; j < MODELS; j++)
+                near_offer(&near, models[backwards ? MODELS - 1 - j : j]);
+            near_print(&near, "; nothing", &said);
+            assert_string_equal(said.data, cases[i][1]);
+            str_release(&said);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentences_belong_to_their_thread),
@@ -438,6 +469,7 @@ int main(void) {
         cmocka_unit_test(failures_are_sentences),
         cmocka_unit_test(folders_are_made),
         cmocka_unit_test(configs_are_found),
+        cmocka_unit_test(near_names_are_found),
         cmocka_unit_test(the_cache_has_a_place),
         cmocka_unit_test(levels_drop_messages),
         cmocka_unit_test(loops_visit_every_index_once),

@@ -128,7 +128,7 @@ static void wrong_texts(void **state) {
     static const struct {
         const char *text, *says;
     } cases[] = {
-        {"tile_q=3", "family f16 has no knob `tile_q`; it has tile_n, tile_m, tile_k"},
+        {"tile_q=3", "family f16 has no knob `tile_q`; did you mean tile_k, tile_m or tile_n?"},
         {"tile=3", "no knob `tile`"},
         {"tile_n", "`tile_n` has no value"},
         {"stages=3,tile_n", "in the config `stages=3,tile_n`, `tile_n` has no value"},

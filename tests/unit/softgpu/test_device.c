@@ -69,7 +69,7 @@ static void test_settings(void **state) {
     check_init("SOFTGPU_WATCHDOG", "12x", 0, CUDA_SUCCESS, "SOFTGPU_WATCHDOG=12x is no number; 16777216 is used");
     check_init("SOFTGPU_SEED", "", 0, CUDA_SUCCESS, "");
     check_init("SOFTGPU_DEVICE", "no-such-gpu", 0, CUDA_ERROR_NO_DEVICE,
-               "there is no software device \"no-such-gpu\"; known are: ");
+               "no software device \"no-such-gpu\": there is no no-such-gpu.yaml in configs/devices; there are ");
     write_device("name: Pear 9\n");
     check_init("SOFTGPU_LOG", "0", 0, CUDA_ERROR_INVALID_VALUE, device_path);
     write_device("# nothing\n");
