@@ -51,7 +51,7 @@ void near_offer(struct near *near, const char *name) {
         memcpy(near->name[i], near->name[i - 1], sizeof near->name[i]);
     }
     near->distance[at] = far;
-    strcpy(near->name[at], name);
+    memcpy(near->name[at], name, strlen(name) + 1);
 }
 
 void near_print(const struct near *near, const char *otherwise, struct str *out) {

@@ -79,6 +79,34 @@ show --failed
 has "$work/out" "y[3, 17] is 1.5 <and> not 2.5"
 lines 3
 result "--failed gives the reasons"
+# That nothing failed is an answer, in every format; that nothing matches, or only other rows, is a failure.
+for format in table json csv t4; do
+    show --failed --model tiny --m 16 --format $format
+    has "$work/err" "none of the 16 candidates that match these options failed"
+    case $format in
+    table | json) lines 0 ;;
+    csv) lines 1 ;;
+    t4) has "$work/out" '"results":[]' ;;
+    esac
+done
+cp "$work/out" "$work/none-failed.json"
+run 0 "$MIXTUNE" merge --into "$work/none-failed.db" "$work/none-failed.json" -q # it is a whole file
+result "--failed where nothing failed is an empty list"
+nothing() { # WORDS ARGUMENTS...
+    run 1 "$MIXTUNE" show --db "$db" "${@:2}" -q
+    has "$work/err" "$1"
+    no_results
+}
+for format in table json csv t4; do
+    nothing 'has no measurements that match these options' --failed --m 77 --format $format
+done
+nothing 'has no winners that match these options' --floor --m 77
+nothing 'holds no winner whose device has limits: run ' --floor
+nothing 'has measurements that match these options, and no times of peers among them' --peers
+nothing 'has no times of peers that match these options' --peers --m 77
+nothing '; did you mean tiny?' --failed --model Tinny
+nothing '; did you mean gate_up?' --layer qkv,gate-up --m 77
+result "nothing that matches is told apart from nothing that failed"
 
 run 0 "$MIXTUNE" report --db "$db" --out "$work/report" -q
 for origin in measured modelled; do
@@ -202,7 +230,8 @@ refused 1 "mixtune sweep" show --db "$work/none.db"
 result "no database is a sentence"
 refused 1 "not a database" show --db tests/cli/test_report.sh
 result "a file that is no database is a sentence"
-refused 1 "has no winners that match these options; relax them, or run a sweep first" show --db "$db" --layer nose
+refused 1 'has no layer' show --db "$db" --layer nose
+refused 1 "has no winners that match these options; relax them, or run a sweep first" show --db "$db" --layer qkv --m 77
 result "nothing that fits is a sentence"
 refused 64 "table, json, csv" show --db "$db" --format xml
 result "an unknown format is bad usage"

@@ -104,7 +104,7 @@ static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice 
     c->origin = o->modelled || !count_origin(gpus, measured) ? modelled : measured;
     int row = -1;
     if (!count_origin(gpus, c->origin))
-        status = query_nothing(&o->query, o->modelled ? "modelled winners" : "winners");
+        status = query_nothing(&o->query, db, o->modelled ? "modelled winners" : "winners");
     else
         status = choose_row(gpus, c->origin, &row);
     if (status == MT_OK && !atoi(rows_cell(gpus, row, "usable")))

@@ -266,7 +266,7 @@ static enum mt_status report(const struct report *o) {
     json_t *written = json_array();
     status = rows_read(store_handle(store), report_sets_sql, NULL, &sets);
     if (status == MT_OK && !sets.count)
-        status = query_nothing(&o->query, "winners");
+        status = query_nothing(&o->query, store_handle(store), "winners");
     if (status == MT_OK)
         status = draw_all(store_handle(store), o->out, &sets, written);
     if (status == MT_OK)

@@ -106,6 +106,36 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
     }
 }
 
+/* Good news, if there was something that could fail: MT_OK, and the list of failures is empty in every format. */
+static enum mt_status nothing_failed(struct store *store, const struct show *o) {
+    struct rows rows;
+    enum mt_status status =
+        rows_read(store_handle(store),
+                  "SELECT count(*) AS n FROM asked_fact WHERE state = 'current' HAVING count(*) > 0", NULL, &rows);
+    if (status == MT_OK && !rows.count)
+        status = query_nothing(&o->query, store_handle(store), "measurements");
+    else if (status == MT_OK)
+        log_info("%s: none of the %s candidates that match these options failed", query_path(&o->query),
+                 rows_cell(&rows, 0, "n"));
+    rows_release(&rows);
+    return status;
+}
+
+/* Winners that match have no floor where their device has no limits. */
+static enum mt_status no_floor(struct store *store, const struct show *o) {
+    struct rows rows;
+    enum mt_status status = rows_read(store_handle(store), "SELECT 1 FROM asked LIMIT 1", NULL, &rows);
+    if (status == MT_OK && !rows.count)
+        status = query_nothing(&o->query, store_handle(store), "winners");
+    else if (status == MT_OK)
+        status = fail(MT_FAILURE,
+                      "%s holds no winner whose device has limits: run `mixtune probe` on that device, with the same "
+                      "--db",
+                      query_path(&o->query));
+    rows_release(&rows);
+    return status;
+}
+
 static enum mt_status print_t4(struct store *store, const struct show *o) {
     const struct query_options *q = &o->query;
     bool everything = !o->failed && !q->model && !q->layers && !q->gpu && !q->m.count && !q->rows8.count && !q->schemes;
@@ -114,25 +144,28 @@ static enum mt_status print_t4(struct store *store, const struct show *o) {
     int count;
     enum mt_status status = t4_write(store, &choice, &out, &count);
     if (status == MT_OK && !count)
-        status = query_nothing(&o->query, o->failed ? "failed candidates" : "measurements");
+        status = o->failed ? nothing_failed(store, o) : query_nothing(&o->query, store_handle(store), "measurements");
     if (status == MT_OK)
         fwrite(out.data, 1, out.length, stdout);
     str_release(&out);
     return status;
 }
 
-static enum mt_status print_rows(const struct rows *rows, const struct show *o, const char *path) {
-    if (!rows->count && o->failed) {
-        log_info("%s: no candidate failed in what was asked for", path);
-        return MT_OK;
-    }
-    if (!rows->count && o->floor)
-        return fail(MT_FAILURE,
-                    "%s holds no winner whose device has limits: run `mixtune probe` on that device, with "
-                    "the same --db",
-                    path);
-    if (!rows->count)
-        return query_nothing(&o->query, o->all ? "measurements" : o->peers ? "times of peers" : "winners");
+static enum mt_status no_rows(struct store *store, const struct show *o) {
+    if (o->failed)
+        return nothing_failed(store, o);
+    if (o->floor)
+        return no_floor(store, o);
+    return query_nothing(&o->query, store_handle(store),
+                         o->all     ? "measurements"
+                         : o->peers ? "times of peers"
+                                    : "winners");
+}
+
+static enum mt_status print_rows(const struct rows *rows, struct store *store, const struct show *o) {
+    enum mt_status status = rows->count ? MT_OK : no_rows(store, o);
+    if (status)
+        return status;
     const bool json = o->format == FORMAT_JSON || o->query.common.json;
     struct str out = {0};
     if (json || o->format == FORMAT_TABLE)
@@ -151,7 +184,7 @@ static enum mt_status print_regret_of(struct store *store, const struct show *o,
     struct str out = {0};
     enum mt_status status = regret_splits(store_handle(store), table, o->fill, &rows);
     if (!status && !rows.count)
-        status = query_nothing(&o->query, "splits with winners");
+        status = query_nothing(&o->query, store_handle(store), "splits with winners");
     if (!status && json)
         rows_print_json(&rows, &out);
     else if (!status && o->format == FORMAT_CSV)
@@ -209,7 +242,7 @@ static enum mt_status show(const struct show *o) {
     struct rows rows;
     status = rows_read(store_handle(store), sql, NULL, &rows);
     if (status == MT_OK)
-        status = print_rows(&rows, o, o->query.db ? o->query.db : DEFAULT_DB);
+        status = print_rows(&rows, store, o);
     rows_release(&rows);
     store_close(store);
     return status;

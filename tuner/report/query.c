@@ -2,6 +2,7 @@
 
 #include "rows.h"
 #include "runtime/base/log.h"
+#include "runtime/base/near.h"
 #include "runtime/base/str.h"
 #include "runtime/jit/compile.h"
 #include <sqlite3.h>
@@ -198,8 +199,12 @@ static enum mt_status say_what_is_old(sqlite3 *db) {
     return status;
 }
 
+const char *query_path(const struct query_options *o) {
+    return o->db ? o->db : DEFAULT_DB;
+}
+
 enum mt_status query_open(const struct query_options *o, struct store **out) {
-    const char *path = o->db ? o->db : DEFAULT_DB;
+    const char *path = query_path(o);
     *out = NULL;
     if (access(path, F_OK) != 0)
         return fail(MT_FAILURE, "there is no database %s: `mixtune sweep` makes one, or name another with --db", path);
@@ -215,7 +220,52 @@ enum mt_status query_open(const struct query_options *o, struct store **out) {
     return status;
 }
 
-enum mt_status query_nothing(const struct query_options *o, const char *what) {
-    return fail(MT_FAILURE, "%s has no %s that match these options; relax them, or run a sweep first",
-                o->db ? o->db : DEFAULT_DB, what);
+/* MT_FAILURE if the database has nothing of that name at all; the first column of `sql` has its names. */
+static enum mt_status check_name(const struct query_options *o, sqlite3 *db, const char *what, const char *name,
+                                 const char *sql) {
+    struct near near = {.wanted = name};
+    struct str instead = {0};
+    struct rows rows;
+    enum mt_status status = rows_read(db, sql, NULL, &rows);
+    if (status != MT_OK)
+        return status;
+    bool known = false;
+    for (int r = 0; r < rows.count; r++) {
+        known = known || !strcmp(rows.cell[r * rows.columns], name);
+        near_offer(&near, rows.cell[r * rows.columns]);
+    }
+    near_print(&near, "; `mixtune show --all` lists what it has", &instead);
+    if (!known)
+        status = fail(MT_FAILURE, "%s has no %s `%s`%s", query_path(o), what, name, instead.data);
+    rows_release(&rows);
+    str_release(&instead);
+    return status;
+}
+
+static enum mt_status check_layers(const struct query_options *o, sqlite3 *db) {
+    enum mt_status status = MT_OK;
+    char *copy = xstrdup(o->layers), *save;
+    for (char *name = strtok_r(copy, ",", &save); name && !status; name = strtok_r(NULL, ",", &save))
+        status = check_name(o, db, "layer", name, "SELECT DISTINCT layer FROM layer");
+    free(copy);
+    return status;
+}
+
+enum mt_status query_nothing(const struct query_options *o, struct sqlite3 *db, const char *what) {
+    enum mt_status status = o->model ? check_name(o, db, "model", o->model, "SELECT DISTINCT model FROM layer") : MT_OK;
+    if (status == MT_OK && o->layers)
+        status = check_layers(o, db);
+    if (status != MT_OK)
+        return status;
+    struct rows facts;
+    if ((status = rows_read(db, "SELECT 1 FROM asked_fact WHERE state = 'current' LIMIT 1", NULL, &facts)))
+        return status;
+    status = facts.count ? fail(MT_FAILURE,
+                                "%s has measurements that match these options, and no %s among them; `mixtune show "
+                                "--all` lists them",
+                                query_path(o), what)
+                         : fail(MT_FAILURE, "%s has no %s that match these options; relax them, or run a sweep first",
+                                query_path(o), what);
+    rows_release(&facts);
+    return status;
 }

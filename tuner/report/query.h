@@ -26,7 +26,9 @@ enum mt_status query_open(const struct query_options *o, struct store **out);
 /* Of these only `asked`, for the rows where the SQL `where` holds. Once in a connection. */
 enum mt_status query_ask(struct sqlite3 *db, const char *where);
 
-/* MT_FAILURE: the database has nothing ("winners") that matches the options. */
-enum mt_status query_nothing(const struct query_options *o, const char *what);
+const char *query_path(const struct query_options *o);
+/* MT_FAILURE: the open database has nothing ("winners") that matches the options, because it does not know a name, or
+ * has only other measurements that match, or none. */
+enum mt_status query_nothing(const struct query_options *o, struct sqlite3 *db, const char *what);
 
 #endif

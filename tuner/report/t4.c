@@ -198,7 +198,8 @@ static const char results_sql[] = "SELECT " ISO_TIME(
 
 /* What the schema itself has room for. */
 static const char metadata_sql[] =
-    "SELECT 'CUDA' AS compute_api, (SELECT group_concat(name, ', ') FROM (SELECT DISTINCT name FROM t4_device ORDER BY "
+    "SELECT 'CUDA' AS compute_api, (SELECT coalesce(group_concat(name, ', '), '') FROM (SELECT DISTINCT name FROM "
+    "t4_device ORDER BY "
     "name)) "
     "AS device, 'mixtune' AS autotuner, substr(:version, 9) AS autotuner_version, 'nanoseconds' AS timeunit";
 
