@@ -64,10 +64,19 @@ static const char *print_failed(const struct progress *p, char out[32]) {
     return out;
 }
 
+int terminal_width(int fd) {
+    const char *told = getenv("COLUMNS");
+    struct winsize size;
+    if (!isatty(fd))
+        return 0;
+    if (told && atoi(told) > 0)
+        return atoi(told);
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
 /* All columns but the last, behind which some terminals wrap. */
 static int terminal_room(void) {
-    struct winsize size;
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col - 1 : 79;
+    return terminal_width(STDERR_FILENO) - 1;
 }
 
 /* One line, which the next bar overwrites: where there is no room the note goes, then the bar gets shorter. */

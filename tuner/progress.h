@@ -18,6 +18,9 @@ void progress_step(struct progress *p, bool good, const char *note);
 /* Clears the bar and prints the last line. */
 void progress_release(struct progress *p);
 
+/* Columns of the terminal that `fd` is: what COLUMNS says, else what it says itself. 0 if it is none. */
+int terminal_width(int fd);
+
 /* Seconds of a clock that only goes forwards. */
 double seconds_now(void);
 

@@ -75,6 +75,37 @@ lines 7
 has "$work/err" "1 older measurements"
 result "--all also lists what is stale"
 
+# on_terminal COLUMNS COMMAND...: its standard output is a terminal.
+# shellcheck disable=SC2317 # called by name
+on_terminal() {
+    python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' \
+        sh -c "stty cols $1; exec \"\$@\" 2>/dev/null" "$@" </dev/null | tr -d '\r'
+}
+fits() { # COLUMNS: no line of the table is wider, and the line below it says that it is not whole
+    awk -v most="$1" '/^layer|^model  /, /^To fit/ { if (length > most && !/^To fit/) print }' "$work/out" >"$work/wide"
+    [ ! -s "$work/wide" ] || verdict+=" wider than $1: $(head -1 "$work/wide"); "
+    has "$work/out" "To fit $1 columns, left out: "
+}
+for columns in 60 100; do
+    run 0 on_terminal $columns "$MIXTUNE" show --db "$db" --gpu h100
+    LC_ALL=C.UTF-8 fits $columns
+done
+run 0 on_terminal 200 env COLUMNS=80 "$MIXTUNE" show --db "$db" --gpu h100
+LC_ALL=C.UTF-8 fits 80
+run 0 on_terminal 500 "$MIXTUNE" show --db "$db" --gpu h100
+cp "$work/out" "$work/broad"
+show --gpu h100
+same "$work/broad" "$work/out"
+COLUMNS=40 show --gpu h100
+same "$work/broad" "$work/out"
+for format in json csv t4; do
+    show --gpu h100 --format $format
+    cp "$work/out" "$work/whole"
+    run 0 on_terminal 40 "$MIXTUNE" show --db "$db" --gpu h100 --format $format
+    same "$work/whole" "$work/out"
+done
+result "a table fits its terminal, and nothing else is cut"
+
 show --failed
 has "$work/out" "y[3, 17] is 1.5 <and> not 2.5"
 lines 3

@@ -6,6 +6,7 @@
 #include "tuner/report/tables.h"
 #include "tuner/sweep/run.h"
 #include <stdio.h>
+#include <unistd.h>
 
 enum { KEY_CONFIG = 0x200, KEY_FAMILY, KEY_QUICK, MAX_CONFIGS = 64 };
 
@@ -110,10 +111,12 @@ struct benching {
     const struct plan *plan;
     const struct binaries *binaries;
     int wrong, failed;
+    struct str left; /* columns that the terminal has no room for */
 };
 
 /* A line as soon as it is known; the first has the heading. A line that failed ends with why. */
-static void print_row(const struct rows *row, bool first, bool json) {
+static void print_row(struct benching *b, const struct rows *row, bool first) {
+    const bool json = b->options->common.json;
     const bool failed = !rows_is(row, 0, "outcome", store_outcome_name(OUTCOME_OK));
     const struct table_style style = {
         .lift = ",model,tp,cache_state,origin,device_name,",
@@ -121,6 +124,9 @@ static void print_row(const struct rows *row, bool first, bool json) {
         .last = 1,
         .least = 8,
         .headless = !first,
+        .width = terminal_width(STDOUT_FILENO),
+        .drop = first ? ",sample_count,low_ns,high_ns,group_size,dtype,rows8,n,k,gb_per_s,ratio,quantize_ns," : NULL,
+        .left = &b->left,
     };
     struct str out = {0};
     if (json)
@@ -149,12 +155,13 @@ static enum mt_status record(struct benching *b, int at, const struct measured *
     const char *const values[] = {":bytes", bytes, NULL};
     if (status || (status = rows_read(store_handle(b->store), report_bench_sql, values, &newest)))
         return status;
-    print_row(&newest, at == 0, b->options->common.json);
+    print_row(b, &newest, at == 0);
     rows_release(&newest);
     return MT_OK;
 }
 
 static enum mt_status run_plan(struct benching *b) {
+    struct str missing = {0};
     enum mt_status status;
     if ((status = store_open(":memory:", &b->store)) || (status = run_begin(b->store, b->worker, "mixtune bench")))
         return status;
@@ -167,6 +174,9 @@ static enum mt_status run_plan(struct benching *b) {
         status = record(b, i, &measured);
         measured_release(&measured);
     }
+    rows_print_missing(terminal_width(STDOUT_FILENO), str_text(&b->left), "", &missing);
+    fputs(str_text(&missing), stdout);
+    str_release(&missing);
     if (!status && b->failed)
         status = fail(b->wrong ? MT_WRONG : MT_FAILURE, "%d of %d candidates failed, %d of them with wrong results",
                       b->failed, b->plan->count, b->wrong);
@@ -201,6 +211,7 @@ static enum mt_status bench(const struct bench_options *o, struct workload *work
         struct benching b = {.options = o, .worker = worker, .plan = &plan, .binaries = &binaries};
         status = run_plan(&b);
         store_close(b.store);
+        str_release(&b.left);
     }
     plan_release(&plan);
     worker_close(worker);

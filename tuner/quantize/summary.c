@@ -2,11 +2,13 @@
 #include "runtime/base/array.h"
 #include "runtime/checkpoint/packed.h"
 #include "templates/gemm_args.h"
+#include "tuner/progress.h"
 #include "tuner/report/json_line.h"
 #include "tuner/report/rows.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Layers of one kind: their features, and of each layer the share in 8 bits. */
 struct kind {
@@ -145,7 +147,7 @@ static void print_shares(const struct summary *s, struct kinds *parts, struct ki
     add_kinds(&rows, s->scheme, parts);
     add_kinds(&rows, s->scheme, fused);
     rows.count /= COLUMNS;
-    const struct table_style style = {.lift = ",scheme,", .last = rows.count};
+    const struct table_style style = {.lift = ",scheme,", .last = rows.count, .width = terminal_width(STDOUT_FILENO)};
     if (json)
         rows_print_json(&rows, &out);
     else

@@ -5,10 +5,12 @@
 #include "runtime/layer/split.h"
 #include "tables.h"
 #include "tuner/options.h"
+#include "tuner/progress.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What is tried; the first is told layer by layer. */
 static const int numbers[] = {POINTS_USUAL, 2, 3, 4, 8};
@@ -314,7 +316,8 @@ static void print_section(const struct rows *rows, int first, int last, const ch
                                       .hide = hide,
                                       .rare = ",zeros,unknown,untuned,",
                                       .first = first,
-                                      .last = last};
+                                      .last = last,
+                                      .width = terminal_width(STDOUT_FILENO)};
     str_printf(out, "%s\n", heading);
     rows_print_table(rows, &style, out);
 }

@@ -110,13 +110,17 @@ static bool ends_with(const char *text, const char *end) {
 /* A column's name stands where a row would: times are in ns, and shown in us. */
 enum { HEADING = -1 };
 
+static void print_heading(const char *name, size_t length, struct str *out) {
+    const bool is_time = length > 3 && !memcmp(name + length - 3, "_ns", 3);
+    str_append_bytes(out, name, is_time ? length - 2 : length);
+    str_append(out, is_time ? "us" : "");
+}
+
 static void format_cell(const struct rows *rows, int row, int column, struct str *out) {
     const char *name = rows->name[column], *cell = row == HEADING ? name : cell_at(rows, row, column);
     const bool is_time = ends_with(name, "_ns");
-    if (row == HEADING && is_time)
-        str_printf(out, "%.*sus", (int)strlen(name) - 2, name);
-    else if (row == HEADING)
-        str_append(out, name);
+    if (row == HEADING)
+        print_heading(name, strlen(name), out);
     else if (!cell || !*cell)
         str_append(out, "-");
     else if (is_time)
@@ -156,7 +160,7 @@ static bool says_nothing(const struct rows *rows, const struct table_style *styl
 }
 
 static enum place place_of(const struct rows *rows, const struct table_style *style, int column) {
-    if (in_list(style->hide, rows->name[column]) ||
+    if (in_list(style->hide, rows->name[column]) || (style->left && in_list(style->left->data, rows->name[column])) ||
         (in_list(style->rare, rows->name[column]) && says_nothing(rows, style, column)))
         return PLACE_NOWHERE;
     if (!in_list(style->lift, rows->name[column]))
@@ -203,30 +207,140 @@ static int widest(const struct rows *rows, const struct table_style *style, int 
     return width > style->least ? width : style->least;
 }
 
+/* A text of more characters than `width` keeps its two ends. */
+static void print_short(const char *text, int width, struct str *out) {
+    const int all = width_of(text), head = width / 2, tail = width - head - 1;
+    int at = -1;
+    for (const char *p = text; *p; p++) {
+        at += (*p & 0xc0) != 0x80;
+        if (all <= width || at < head || at >= all - tail)
+            str_append_bytes(out, p, 1);
+        else if (at == head && (*p & 0xc0) != 0x80)
+            str_append(out, "\u2026");
+    }
+}
+
 static void print_line(const struct rows *rows, int row, const int *width, int last, struct str *out) {
-    struct str cell = {0};
+    struct str cell = {0}, fitting = {0};
     for (int c = 0; c <= last; c++)
         if (width[c]) {
             str_clear(&cell);
+            str_clear(&fitting);
             format_cell(rows, row, c, &cell);
-            print_padded(cell.data, width[c], rows->text[c], c == last, out);
+            print_short(cell.data, width[c], &fitting);
+            print_padded(str_text(&fitting), width[c], rows->text[c], c == last, out);
         }
     str_release(&cell);
+    str_release(&fitting);
+}
+
+/* ---- to fit a terminal ---- */
+
+static int total(const struct rows *rows, const int *width) {
+    int sum = -2;
+    for (int c = 0; c < rows->columns; c++)
+        sum += width[c] ? width[c] + 2 : 0;
+    return sum;
+}
+
+/* Makes the widest texts shorter, as long as there is too much, and none of them than `least`. */
+static void narrow(const struct rows *rows, const struct table_style *style, int least, int *width) {
+    for (int over = total(rows, width) - style->width, at = 0; over > 0; over--) {
+        for (int c = 0; c < rows->columns; c++)
+            if (rows->text[c] && (!rows->text[at] || width[c] > width[at]))
+                at = c;
+        if (!rows->text[at] || width[at] <= least)
+            return;
+        width[at]--;
+    }
+}
+
+/* The first column of `drop` that the table still has; -1 if there is none. */
+static int next_to_drop(const struct rows *rows, const struct table_style *style, const int *width) {
+    const char *p = style->drop;
+    for (size_t length; p && *++p; p += length) { /* behind a comma */
+        length = strcspn(p, ",");
+        for (int c = 0; c < rows->columns; c++)
+            if (width[c] && strlen(rows->name[c]) == length && !memcmp(rows->name[c], p, length))
+                return c;
+    }
+    return -1;
+}
+
+/* Columns are left out rather than texts made shorter than a third of the terminal. What room that gives too much goes to the last of these
+ * that it suffices for, and then to the texts. */
+static void fit(const struct rows *rows, const struct table_style *style, const int *natural, int *width) {
+    enum { GOOD = 40, LEAST = 12 };
+    const int third = style->width / 3, good = third < LEAST ? LEAST : third < GOOD ? third : GOOD;
+    int *dropped = xcalloc((size_t)rows->columns + 1, sizeof *dropped), count = 0;
+    for (;;) {
+        narrow(rows, style, good, width);
+        const int drop = total(rows, width) > style->width ? next_to_drop(rows, style, width) : -1;
+        if (drop < 0)
+            break;
+        dropped[count++] = drop;
+        width[drop] = 0;
+    }
+    while (count-- > 0)
+        if (total(rows, width) + natural[dropped[count]] + 2 <= style->width)
+            width[dropped[count]] = natural[dropped[count]];
+    for (int c = 0; c < rows->columns; c++)
+        width[c] = width[c] ? natural[c] : 0;
+    narrow(rows, style, LEAST, width);
+    free(dropped);
+}
+
+/* "low_us, config" of ",low_ns,config,". */
+static void print_headings(const char *label, const char *list, struct str *out) {
+    const char *p = list, *joint = label;
+    for (size_t length; p && *p && *++p; p += length, joint = ", ") {
+        length = strcspn(p, ",");
+        str_printf(out, "%s", joint);
+        print_heading(p, length, out);
+    }
+}
+
+void rows_print_missing(int width, const char *without, const char *shorter, struct str *out) {
+    if (!*without && !*shorter)
+        return;
+    str_printf(out, "To fit %d columns", width);
+    print_headings(", left out: ", without, out);
+    print_headings(*without ? "; shortened: " : ", shortened: ", shorter, out);
+    str_append(out, "; --json leaves out nothing.\n");
+}
+
+/* Adds the columns that are narrower than they should be. */
+static void list_missing(const struct rows *rows, const int *natural, const int *width, struct str *without,
+                         struct str *shorter) {
+    for (int c = 0; c < rows->columns; c++)
+        if (width[c] < natural[c]) {
+            struct str *list = width[c] ? shorter : without;
+            str_printf(list, "%s%s,", list->length ? "" : ",", rows->name[c]);
+        }
 }
 
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out) {
-    int *width = xcalloc((size_t)rows->columns, sizeof *width), last = -1;
+    int *natural = xcalloc((size_t)rows->columns + 1, sizeof *natural), last = -1;
+    int *width = xcalloc((size_t)rows->columns + 1, sizeof *width);
+    struct str without = {0}, shorter = {0};
     for (int c = 0; c < rows->columns; c++)
-        if (place_of(rows, style, c) == PLACE_COLUMN) {
-            width[c] = widest(rows, style, c);
-            last = c;
-        }
+        natural[c] = width[c] = place_of(rows, style, c) == PLACE_COLUMN ? widest(rows, style, c) : 0;
+    if (style->width)
+        fit(rows, style, natural, width);
+    for (int c = 0; c < rows->columns; c++)
+        last = width[c] ? c : last;
     if (!style->headless) {
         str_append(out, print_lifted(rows, style, out) ? "\n" : "");
         print_line(rows, HEADING, width, last, out);
     }
     for (int r = style->first; r < style->last; r++)
         print_line(rows, r, width, last, out);
+    list_missing(rows, natural, width, style->left ? style->left : &without, &shorter);
+    if (!style->left)
+        rows_print_missing(style->width, str_text(&without), str_text(&shorter), out);
+    str_release(&without);
+    str_release(&shorter);
+    free(natural);
     free(width);
 }
 

@@ -45,16 +45,25 @@ int rows_run_end(const struct rows *rows, int first, const char *name);
  * rows that it shows. Times, whose columns end in _ns, are shown in us with two decimals, and so are ratios;
  * shares are percentages.
  * Rows that are printed one by one stand under each other when their columns are at least so wide, and only the first
- * has the heading. */
+ * has the heading.
+ * A table that is wider than `width` characters (0: as wide as it is) leaves out columns of `drop`, the first of that
+ * list first, and texts keep their two ends around an ellipsis; a line below says so. Rows that are printed one by one
+ * share `left`: columns that the first had no room for are appended, the others are without them, too, and whoever
+ * prints them says so at the end. */
 struct table_style {
     const char *lift, *hide, *rare;
     int first, last;
     int least; /* width of each column */
     bool headless;
+    int width;
+    const char *drop;
+    struct str *left; /* ",low_ns,family,"; NULL where all rows are printed at once */
 };
 /* What a good measurement, or a layer of 4 bits alone, has nothing of. */
 #define ROWS_RARE ",rows8,baseline_lacks,missing,rejected,low_clock,time_model,"
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out);
+/* The line below: lists such as `left`. Nothing if both are empty. */
+void rows_print_missing(int width, const char *without, const char *shorter, struct str *out);
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
 /* RFC 4180 with a header line, and one JSON object a line. */
 void rows_print_csv(const struct rows *rows, struct str *out);

@@ -1,9 +1,11 @@
 #include "tables.h"
 
 #include "db/store.h"
+#include "tuner/progress.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char tables_modelled[] = "MODELLED: every time and ratio in this table is modelled on a software device, "
                                "cold caches and all. They "
@@ -62,13 +64,26 @@ static void print_tables(const struct rows *rows, struct str *out) {
                                "sample_count,state,family,peer_dtype,baseline_lacks,missing,";
     static const char hide[] =
         ",uuid,low_ns,high_ns,ratio_low,ratio_high,ratio_with_quantize_low,ratio_with_quantize_high,states_differ,";
+    /* What few look at first; problem, time, headline, configuration and outcome stay. */
+    static const char drop[] =
+        ",uuid,template_hash,time_model,cublas_version,nvrtc_version,driver_version,missing,spill_bytes,smem_bytes,"
+        "registers,recorded,sample_count,low_clock,rejected,state,origin,baseline_lacks,baseline_ns,term,launch_ns,"
+        "split_ns,promote_ns,memory_ns,tensor_ns,gap_ns,floor_share,quantize_ns,ratio,baseline_family,"
+        "floor_share_with_quantize,family,peer_dtype,dtype,group_size,cache_state,tp,n,k,device_name,"
+        "rows8,ratio_with_quantize,outcome,model,scheme,";
     for (int first = 0, last; first < rows->count; first = last) {
         last = rows_run_end(rows, first, "origin");
         if (first)
             str_append(out, "\n");
         if (rows_is(rows, first, "origin", store_origin_name(ORIGIN_MODELLED)) && rows_column(rows, "median_ns") >= 0)
             str_append(out, tables_modelled);
-        struct table_style style = {.lift = lift, .hide = hide, .rare = ROWS_RARE, .first = first, .last = last};
+        struct table_style style = {.lift = lift,
+                                    .hide = hide,
+                                    .rare = ROWS_RARE,
+                                    .first = first,
+                                    .last = last,
+                                    .width = terminal_width(STDOUT_FILENO),
+                                    .drop = drop};
         rows_print_table(rows, &style, out);
         print_notes(rows, first, last, out);
     }

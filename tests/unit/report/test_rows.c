@@ -141,6 +141,53 @@ static void test_marks_and_shares(void **state) {
     rows_release(&rows);
 }
 
+/* What is too wide: columns go in the order of `drop`, as few as will do, and long texts keep their two ends. */
+static void test_narrow_tables(void **state) {
+    (void)state;
+#define LONG_TEXT "first=1,gr\u00fc\u00df=2,\u6a21\u578b=3,last=44"
+    struct rows rows =
+        read_rows("SELECT 'gate' AS layer, 2048 AS n, 7000 AS mean_ns, 1 AS tp, '" LONG_TEXT "' AS config, "
+                  "'fp16' AS dtype UNION ALL SELECT 'o', 64, 5, 1, 'short', 'bf16'");
+    static const struct {
+        int width;
+        const char *want;
+    } cases[] = {
+        {60, "layer     n  mean_us  tp  config                       dtype\n"
+             "gate   2048     7.00   1  " LONG_TEXT "  fp16\n"
+             "o        64     0.01   1  short                        bf16\n"},
+        {45, "layer     n  mean_us  config            dtype\n"
+             "gate   2048     7.00  first=1,\u2026last=44  fp16\n"
+             "o        64     0.01  short             bf16\n"
+             "To fit 45 columns, left out: tp; shortened: config; --json leaves out nothing.\n"},
+        {24, "layer  tp  config\n"
+             "gate    1  first=\u2026ast=44\n"
+             "o       1  short\n"
+             "To fit 24 columns, left out: n, mean_us, dtype; shortened: config; --json leaves out nothing.\n"},
+        {56, "layer     n  mean_us  tp  config                   dtype\n"
+             "gate   2048     7.00   1  first=1,gr\u00fc\u2026\u578b=3,last=44  fp16\n"
+             "o        64     0.01   1  short                    bf16\n"
+             "To fit 56 columns, shortened: config; --json leaves out nothing.\n"},
+    };
+    struct table_style style = {.drop = ",tp,nowhere,dtype,mean_ns,n,layer,", .last = 2};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        style.width = cases[i].width;
+        check_table(&rows, &style, cases[i].want);
+    }
+    /* Row by row, the others are without what the first had no room for. */
+    struct str left = {0}, out = {0};
+    style = (struct table_style){.drop = style.drop, .last = 1, .width = 45, .left = &left};
+    check_table(&rows, &style,
+                "layer     n  mean_us  config            dtype\n"
+                "gate   2048     7.00  first=1,\u2026last=44  fp16\n");
+    style = (struct table_style){.first = 1, .last = 2, .headless = true, .width = 80, .left = &left};
+    check_table(&rows, &style, "o      64     0.01  short   bf16\n");
+    rows_print_missing(45, left.data, "", &out);
+    assert_string_equal(out.data, "To fit 45 columns, left out: tp; --json leaves out nothing.\n");
+    str_release(&left);
+    str_release(&out);
+    rows_release(&rows);
+}
+
 /* What is lifted and says nothing is not shown at all. */
 static void test_lifted_nothing(void **state) {
     (void)state;
@@ -204,6 +251,7 @@ int main(void) {
         cmocka_unit_test(test_many_rows),
         cmocka_unit_test(test_bad_queries),
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_narrow_tables),
         cmocka_unit_test(test_marks_and_shares),
         cmocka_unit_test(test_lifted_nothing),
         cmocka_unit_test(test_html),
