@@ -18,6 +18,13 @@ const struct family *family_find(const char *name) {
     return NULL;
 }
 
+int family_number(const struct family *family) {
+    int number = 0;
+    while (families[number] && families[number] != family)
+        number++;
+    return number;
+}
+
 enum mt_status family_named(const char *name, const struct family **out) {
     struct str known = {0};
     *out = family_find(name);

@@ -87,6 +87,7 @@ enum { FAMILY_LIST(FAMILY_NUMBERED) FAMILY_COUNT };
 /* The list as pointers; NULL-terminated. */
 const struct family *const *family_list(void);
 const struct family *family_find(const char *name); /* NULL if unknown */
+int family_number(const struct family *family);     /* its place in the list; FAMILY_COUNT for NULL */
 /* MT_USAGE that names the families there are. */
 enum mt_status family_named(const char *name, const struct family **out);
 /* MT_USAGE: the family has no such knob; the sentence has those that are near, or all. */

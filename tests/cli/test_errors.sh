@@ -57,6 +57,23 @@ check 'a database in a folder that is not there' 1 'nowhere' \
 check 'a configuration that cannot run' 64 'tile' \
     "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128 --config tile_n=48
 
+none="family: sm80\nvalues:\n  tile_n: [48, 80]\n  stages: [3, 98, 99]\n"
+for command in "sweep --db $TMPDIR/none" verify; do
+    # shellcheck disable=SC2086 # options
+    check "a space in which nothing fits, of ${command%% *}" 64 'none of 6 configurations can run on A100|98 (4); a feature tile of 48|(2)' \
+        "$MIXTUNE" $command --quiet --device "$soft" --shape 8,64,128 --space "$(space "$none")"
+done
+[ ! -e "$TMPDIR/none" ] || verdict+=' a database was made; '
+check 'a space for another device' 64 'none of 2 configurations|compute capability 9.0 only' \
+    "${sweep[@]}" --space "$(space 'family: sm90\nvalues:\n  stages: [3, 4]\n')"
+run 0 "$MIXTUNE" verify --device "$soft" --shape 8,64,128 --shape 8,64,257 \
+    --space "$(space 'family: sm80\nvalues:\n  stages: [3, 99]\n  split_k: [2, 3]\n  tile_n: [48, 64]\n')"
+expect '^6 of 8 configurations can run none of these problems on A100.*: a pipeline has 2 to 16 stages, not 99 \(4\); other reasons \(2\)$' err
+result 'a space of which a part fits says how much does not, and why'
+check 'a problem for which nothing fits' 0 'warning: for 1 of 2 problems no configuration of the space can run, such as 64x128 at M=8: split_k' \
+    "$MIXTUNE" verify --quiet --device "$soft" --shape 8,64,128 --shape 8,64,256 \
+    --space "$(space 'family: sm80\nconfigs:\n  - tile_m=8,warps_m=1,split_k=2\n')"
+
 check 'a configuration of a space that has no value' 64 'space.yaml|line 4|tile_n' \
     "${sweep[@]}" --space "$(space 'family: sm80\nconfigs:\n  - stages=3\n  - tile_n\n')"
 check 'a space that lists nothing' 64 'space.yaml|values|configs' "${sweep[@]}" --space "$(space 'family: sm80\n')"

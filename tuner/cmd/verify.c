@@ -1,7 +1,7 @@
 #include "cmd.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include "tuner/plan/space.h"
+#include "tuner/plan/fit.h"
 #include "tuner/progress.h"
 #include "tuner/report/json_line.h"
 #include "tuner/sweep/worker.h"
@@ -100,17 +100,9 @@ struct verification {
     uint64_t hash;  /* of the problem's first output without split-K */
     int hashed;     /* outputs of the problem that were compared bit for bit, the first included */
     int right, wrong, refused, failed, skipped;
-    char first_reason[160]; /* why the first refused configuration was */
-    int *lost;              /* by family_number(): how many of its kernels hung, crashed or left the context unusable */
+    int *
+        lost; /* by family_number(), the quantisation (NULL) last: how many of its kernels hung, crashed or left the context unusable */
 };
-
-/* The quantisation (NULL) comes behind the families. */
-static int family_number(const struct family *family) {
-    int number = 0;
-    while (family_list()[number] && family_list()[number] != family)
-        number++;
-    return number;
-}
 
 /* What was named is read before anything is opened: most mistakes are in it. */
 static enum mt_status read_configs(struct verification *v) {
@@ -270,8 +262,7 @@ static enum mt_status check_config(struct verification *v, const struct work_ite
     char reason[160];
     if (config_allowed(config, &item->problem, &v->limits, reason))
         return prove(v, item, config);
-    if (v->refused++ == 0)
-        snprintf(v->first_reason, sizeof v->first_reason, "%s", reason);
+    v->refused++;
     return MT_OK;
 }
 
@@ -345,8 +336,6 @@ static enum mt_status conclude(const struct verification *v) {
         return fail(MT_WRONG, "%d results are wrong", v->wrong);
     if (v->failed)
         return fail(MT_FAILURE, "%d configurations did not compile or run", v->failed);
-    if (v->refused == v->configs.count * v->workload.count)
-        return fail(MT_USAGE, "no configuration can run here: %s", v->first_reason);
     return MT_OK;
 }
 
@@ -360,7 +349,8 @@ static enum mt_status verify(struct verification *v) {
     v->dev = worker_device(v->worker);
     device_limits_of(v->dev, &v->limits);
     v->lost = xcalloc(FAMILY_COUNT + 1, sizeof *v->lost);
-    if ((v->configs.count == 0 && (status = default_configs(v))) || (status = compile(v)))
+    if ((v->configs.count == 0 && (status = default_configs(v))) ||
+        (status = fit_check(&v->configs, &v->workload, &v->limits, v->dev->name)) || (status = compile(v)))
         return status;
     if (v->options->compile_only)
         return conclude_compiled(v);

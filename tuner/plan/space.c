@@ -260,18 +260,30 @@ static void drop_repetitions(struct config_list *list) {
     list->count = (int)kept;
 }
 
+static bool list_has(const struct config_list *list, const struct family *family) {
+    for (int i = 0; i < list->count; i++)
+        if (list->config[i].family == family)
+            return true;
+    return false;
+}
+
 static enum mt_status add_space(struct config_list *list, const char *name) {
     struct space space;
     struct config config;
     enum mt_status status = space_read(name, &space);
     if (status)
         return status;
+    const int family = family_number(space.family);
+    bool listed = list_has(list, space.family) && !list->implied[family];
     config_default(space.family, &config);
     config_list_add(list, &config);
     for (long i = 0; i < space_size(&space); i++) {
         space_config(&space, i, &config);
         config_list_add(list, &config);
+        /* The product of no values is the default, too. */
+        listed = listed || (config_is_default(&config) && (i > 0 || lists_values(&space)));
     }
+    list->implied[family] = !listed;
     space_release(&space);
     return MT_OK;
 }

@@ -37,6 +37,7 @@ struct config_list {
     struct config *config;
     int count;
     size_t capacity;
+    bool implied[FAMILY_COUNT]; /* by family_number(): its default is there although no space lists it */
 };
 void config_list_release(struct config_list *list);
 void config_list_add(struct config_list *list, const struct config *config);

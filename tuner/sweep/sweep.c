@@ -8,6 +8,7 @@
 #include "run.h"
 #include "runtime/base/log.h"
 #include "runtime/gpu/nvml.h"
+#include "tuner/plan/fit.h"
 #include "tuner/plan/plan.h"
 #include "tuner/progress.h"
 #include "tuner/report/rows.h"
@@ -57,6 +58,8 @@ static enum mt_status fit_space(struct sweep *s) {
     if (status)
         return status;
     device_limits_of(s->dev, &limits);
+    if ((status = fit_check(&s->configs, &s->workload, &limits, s->dev->name)))
+        return status;
     /* A search takes its pick itself. */
     bool all = s->options->search.strategy == SEARCH_EXHAUSTIVE;
     plan_thin(&s->configs, &s->workload, &limits, all ? s->options->search.max_configs : 0);

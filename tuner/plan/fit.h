@@ -1,0 +1,14 @@
+/* What of a space can run at all. */
+#ifndef MT_PLAN_FIT_H
+#define MT_PLAN_FIT_H
+
+#include "space.h"
+#include "workload.h"
+
+/* Says on standard error how many of the configurations none of the problems allows on that device, and the commonest
+ * reason; and for which problems there is none. A default that no space lists counts for nothing. MT_USAGE with the
+ * reasons, the commonest first, if no configuration can run. */
+enum mt_status fit_check(const struct config_list *configs, const struct workload *workload,
+                         const struct device_limits *limits, const char *device);
+
+#endif
