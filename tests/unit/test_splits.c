@@ -288,8 +288,7 @@ static void check_refused(const char *line, const char *table, const char *sente
 
 static void test_refused(void **state) {
     (void)state;
-    check_refused("--model llama-3.1-8b", "qkv,1\nqkw,1\n",
-                  "%s, line 2: there is no layer `qkw`; did you mean qkv?");
+    check_refused("--model llama-3.1-8b", "qkv,1\nqkw,1\n", "%s, line 2: there is no layer `qkw`; did you mean qkv?");
     check_refused("--shape 300,200", "qkv,1\n",
                   "%s, line 1: there is no layer `qkv`; with --shape N,K a layer's name is NxK, as in 4096x14336");
     check_refused("--model llama-3.1-8b --tp 2", "qkv,6144\n",
