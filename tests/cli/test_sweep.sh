@@ -219,6 +219,12 @@ for m in 1 256; do
 done
 result 'bench times every configuration that it is told to'
 
+# They know no scheme, so they never win one.
+run 0 "$MIXTUNE" bench --quick --json --device soft:a100-sxm-80g --shape 1,64,128 --scheme w4a8,w8a8 --family f16 --config tile_m=64
+[ "$(grep '"scheme":"fp16"' "$TMPDIR/out" | grep -c 'tile_m=64,')" = 1 ] || verdict+=" not one line of the kernel that was told; "
+forbid 'w[48]a8' out
+result 'kernels of baselines are baselines, whoever names them'
+
 run 0 "$MIXTUNE" info --device soft:a100-sxm-80g
 expect 'split_k .*set at launch' out
 expect 'models .*llama-3.1-8b' out

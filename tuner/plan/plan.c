@@ -191,6 +191,9 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
         const struct config *config = &s->configs->config[i];
         if (config->family->min_cc > s->target->dev->cc || !config_allowed(config, &item->problem, &s->limits, reason))
             continue;
+        const bool baseline = !config->family->quantised; /* of any scheme */
+        if (baseline && baseline_planned(s->workload, at))
+            continue;
         if (config->family != family) {
             family = config->family;
             tiles = useful_tiles(s->configs, family, item->problem.m);
@@ -201,7 +204,7 @@ static enum mt_status plan_kernels(struct planning *s, int at) {
             continue;
         if (s->binary[i] < 0)
             s->binary[i] = binaries_add(s->binaries, config, &item->problem);
-        struct candidate candidate = {.item = item, .config = *config, .binary = s->binary[i]};
+        struct candidate candidate = {.item = item, .config = *config, .baseline = baseline, .binary = s->binary[i]};
         status = add_candidate(s->plan, &candidate, s->target->dev->software, s->store);
     }
     return status;
