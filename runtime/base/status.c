@@ -10,6 +10,7 @@ static _Thread_local char sentence[1024];
 static void sentence_set(const char *format, va_list args, bool before_the_old) {
     char text[sizeof sentence], old[sizeof sentence];
     text_vfit(text, sizeof text, format, args);
+    text_mend(text);
     memcpy(old, sentence, sizeof old);
     if (before_the_old)
         text_fit(sentence, sizeof sentence, "%s: %s", text, old);

@@ -111,7 +111,7 @@ struct benching {
     const struct plan *plan;
     const struct binaries *binaries;
     int wrong, failed;
-    struct str left; /* columns that the terminal has no room for */
+    struct table_rest rest; /* what the terminal has no room for */
 };
 
 /* A line as soon as it is known; the first has the heading. A line that failed ends with why. */
@@ -126,7 +126,7 @@ static void print_row(struct benching *b, const struct rows *row, bool first) {
         .headless = !first,
         .width = terminal_width(STDOUT_FILENO),
         .drop = first ? ",sample_count,low_ns,high_ns,group_size,dtype,rows8,n,k,gb_per_s,ratio,quantize_ns," : NULL,
-        .left = &b->left,
+        .rest = &b->rest,
     };
     struct str out = {0};
     if (json)
@@ -161,7 +161,7 @@ static enum mt_status record(struct benching *b, int at, const struct measured *
 }
 
 static enum mt_status run_plan(struct benching *b) {
-    struct str missing = {0};
+    struct str rest = {0};
     enum mt_status status;
     if ((status = store_open(":memory:", &b->store)) || (status = run_begin(b->store, b->worker, "mixtune bench")))
         return status;
@@ -174,9 +174,9 @@ static enum mt_status run_plan(struct benching *b) {
         status = record(b, i, &measured);
         measured_release(&measured);
     }
-    rows_print_missing(terminal_width(STDOUT_FILENO), str_text(&b->left), "", &missing);
-    fputs(str_text(&missing), stdout);
-    str_release(&missing);
+    rows_print_rest(&b->rest, terminal_width(STDOUT_FILENO), &rest);
+    fputs(str_text(&rest), stdout);
+    str_release(&rest);
     if (!status && b->failed)
         status = fail(b->wrong ? MT_WRONG : MT_FAILURE, "%d of %d candidates failed, %d of them with wrong results",
                       b->failed, b->plan->count, b->wrong);
@@ -211,7 +211,7 @@ static enum mt_status bench(const struct bench_options *o, struct workload *work
         struct benching b = {.options = o, .worker = worker, .plan = &plan, .binaries = &binaries};
         status = run_plan(&b);
         store_close(b.store);
-        str_release(&b.left);
+        table_rest_release(&b.rest);
     }
     plan_release(&plan);
     worker_close(worker);

@@ -160,7 +160,8 @@ static bool says_nothing(const struct rows *rows, const struct table_style *styl
 }
 
 static enum place place_of(const struct rows *rows, const struct table_style *style, int column) {
-    if (in_list(style->hide, rows->name[column]) || (style->left && in_list(style->left->data, rows->name[column])) ||
+    if (in_list(style->hide, rows->name[column]) ||
+        (style->rest && in_list(style->rest->without.data, rows->name[column])) ||
         (in_list(style->rare, rows->name[column]) && says_nothing(rows, style, column)))
         return PLACE_NOWHERE;
     if (!in_list(style->lift, rows->name[column]))
@@ -267,8 +268,8 @@ static int next_to_drop(const struct rows *rows, const struct table_style *style
     return -1;
 }
 
-/* Columns are left out rather than texts made shorter than a third of the terminal. What room that gives too much goes to the last of these
- * that it suffices for, and then to the texts. */
+/* Columns are left out rather than texts made shorter than a third of the terminal. What room that gives too much goes
+ * to the last of these that it suffices for, and then to the texts. */
 static void fit(const struct rows *rows, const struct table_style *style, const int *natural, int *width) {
     enum { GOOD = 40, LEAST = 12 };
     const int third = style->width / 3, good = third < LEAST ? LEAST : third < GOOD ? third : GOOD;
@@ -300,29 +301,33 @@ static void print_headings(const char *label, const char *list, struct str *out)
     }
 }
 
-void rows_print_missing(int width, const char *without, const char *shorter, struct str *out) {
-    if (!*without && !*shorter)
+void table_rest_release(struct table_rest *rest) {
+    str_release(&rest->without);
+    str_release(&rest->shorter);
+}
+
+void rows_print_rest(const struct table_rest *rest, int width, struct str *out) {
+    if (!rest->without.length && !rest->shorter.length)
         return;
     str_printf(out, "To fit %d columns", width);
-    print_headings(", left out: ", without, out);
-    print_headings(*without ? "; shortened: " : ", shortened: ", shorter, out);
+    print_headings(", left out: ", rest->without.data, out);
+    print_headings(rest->without.length ? "; shortened: " : ", shortened: ", rest->shorter.data, out);
     str_append(out, "; --json leaves out nothing.\n");
 }
 
 /* Adds the columns that are narrower than they should be. */
-static void list_missing(const struct rows *rows, const int *natural, const int *width, struct str *without,
-                         struct str *shorter) {
-    for (int c = 0; c < rows->columns; c++)
-        if (width[c] < natural[c]) {
-            struct str *list = width[c] ? shorter : without;
+static void list_missing(const struct rows *rows, const int *natural, const int *width, struct table_rest *rest) {
+    for (int c = 0; c < rows->columns; c++) {
+        struct str *list = width[c] ? &rest->shorter : &rest->without;
+        if (width[c] < natural[c] && !in_list(list->data, rows->name[c]))
             str_printf(list, "%s%s,", list->length ? "" : ",", rows->name[c]);
-        }
+    }
 }
 
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out) {
     int *natural = xcalloc((size_t)rows->columns + 1, sizeof *natural), last = -1;
     int *width = xcalloc((size_t)rows->columns + 1, sizeof *width);
-    struct str without = {0}, shorter = {0};
+    struct table_rest rest = {0};
     for (int c = 0; c < rows->columns; c++)
         natural[c] = width[c] = place_of(rows, style, c) == PLACE_COLUMN ? widest(rows, style, c) : 0;
     if (style->width)
@@ -335,11 +340,10 @@ void rows_print_table(const struct rows *rows, const struct table_style *style, 
     }
     for (int r = style->first; r < style->last; r++)
         print_line(rows, r, width, last, out);
-    list_missing(rows, natural, width, style->left ? style->left : &without, &shorter);
-    if (!style->left)
-        rows_print_missing(style->width, str_text(&without), str_text(&shorter), out);
-    str_release(&without);
-    str_release(&shorter);
+    list_missing(rows, natural, width, style->rest ? style->rest : &rest);
+    if (!style->rest)
+        rows_print_rest(&rest, style->width, out);
+    table_rest_release(&rest);
     free(natural);
     free(width);
 }

@@ -48,8 +48,11 @@ int rows_run_end(const struct rows *rows, int first, const char *name);
  * has the heading.
  * A table that is wider than `width` characters (0: as wide as it is) leaves out columns of `drop`, the first of that
  * list first, and texts keep their two ends around an ellipsis; a line below says so. Rows that are printed one by one
- * share `left`: columns that the first had no room for are appended, the others are without them, too, and whoever
- * prints them says so at the end. */
+ * share a `rest`, and whoever prints them says at the end what is in it. */
+struct table_rest {
+    struct str without; /* ",low_ns,family,": columns that a row had no room for; the rows behind it lack them, too */
+    struct str shorter; /* likewise, of texts */
+};
 struct table_style {
     const char *lift, *hide, *rare;
     int first, last;
@@ -57,13 +60,14 @@ struct table_style {
     bool headless;
     int width;
     const char *drop;
-    struct str *left; /* ",low_ns,family,"; NULL where all rows are printed at once */
+    struct table_rest *rest; /* NULL where all rows are printed at once */
 };
 /* What a good measurement, or a layer of 4 bits alone, has nothing of. */
 #define ROWS_RARE ",rows8,baseline_lacks,missing,rejected,low_clock,time_model,"
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out);
-/* The line below: lists such as `left`. Nothing if both are empty. */
-void rows_print_missing(int width, const char *without, const char *shorter, struct str *out);
+/* The line below; nothing if nothing was left out. */
+void rows_print_rest(const struct table_rest *rest, int width, struct str *out);
+void table_rest_release(struct table_rest *rest);
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
 /* RFC 4180 with a header line, and one JSON object a line. */
 void rows_print_csv(const struct rows *rows, struct str *out);

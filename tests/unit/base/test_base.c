@@ -137,6 +137,28 @@ static void sentences_that_do_not_fit_end_in_dots(void **state) {
     }
 }
 
+/* Names are cut by bytes on their way into a sentence. */
+static void sentences_are_utf8(void **state) {
+    (void)state;
+    static const struct {
+        int most;
+        const char *name, *want;
+    } cases[] = {
+        {9, "\u6a21\u578b\u7532", "no \u6a21\u578b\u7532 here"},
+        {8, "\u6a21\u578b\u7532", "no \u6a21\u578b? here"},
+        {7, "\u6a21\u578b\u7532", "no \u6a21\u578b? here"},
+        {1, "\u00e4", "no ? here"},
+        {3, "\U0001f408", "no ? here"},
+        {4, "\U0001f408", "no \U0001f408 here"},
+        {9, "caf\xe9\x80\xff.json", "no caf?.js here"},
+        {9, "\xc0\xaf", "no ? here"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fail(MT_FAILURE, "no %.*s here", cases[i].most, cases[i].name);
+        assert_string_equal(fail_message(), cases[i].want);
+    }
+}
+
 /* ---- strings ---- */
 
 static void strings_grow(void **state) {
@@ -459,6 +481,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentences_belong_to_their_thread),
         cmocka_unit_test(sentences_that_do_not_fit_end_in_dots),
+        cmocka_unit_test(sentences_are_utf8),
         cmocka_unit_test(long_words_lose_their_middle),
         cmocka_unit_test(strings_grow),
         cmocka_unit_test(an_empty_string_is_a_text),

@@ -174,16 +174,17 @@ static void test_narrow_tables(void **state) {
         check_table(&rows, &style, cases[i].want);
     }
     /* Row by row, the others are without what the first had no room for. */
-    struct str left = {0}, out = {0};
-    style = (struct table_style){.drop = style.drop, .last = 1, .width = 45, .left = &left};
+    struct table_rest rest = {0};
+    struct str out = {0};
+    style = (struct table_style){.drop = style.drop, .last = 1, .width = 45, .rest = &rest};
     check_table(&rows, &style,
                 "layer     n  mean_us  config            dtype\n"
                 "gate   2048     7.00  first=1,\u2026last=44  fp16\n");
-    style = (struct table_style){.first = 1, .last = 2, .headless = true, .width = 80, .left = &left};
+    style = (struct table_style){.first = 1, .last = 2, .headless = true, .width = 80, .rest = &rest};
     check_table(&rows, &style, "o      64     0.01  short   bf16\n");
-    rows_print_missing(45, left.data, "", &out);
-    assert_string_equal(out.data, "To fit 45 columns, left out: tp; --json leaves out nothing.\n");
-    str_release(&left);
+    rows_print_rest(&rest, 45, &out);
+    assert_string_equal(out.data, "To fit 45 columns, left out: tp; shortened: config; --json leaves out nothing.\n");
+    table_rest_release(&rest);
     str_release(&out);
     rows_release(&rows);
 }
