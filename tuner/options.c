@@ -182,7 +182,8 @@ enum {
 };
 
 static const struct argp_option work_table[] = {
-    {"model", KEY_MODEL, "NAME", 0, "A name in configs/models/, or the path of a Hugging Face config.json", 10},
+    {"model", KEY_MODEL, "NAME", 0,
+     "A name in configs/models/, or the path of a Hugging Face config.json or of its folder", 10},
     {"checkpoint", KEY_CHECKPOINT, "DIR", 0,
      "A packed checkpoint (of `mixtune quantize`): its model, layers, ranks, groups and zero points, and how many "
      "features of each layer keep 8 bits; in place of --model, --tp, --group, --scheme and --splits",
