@@ -136,6 +136,8 @@ nothing 'holds no winner whose device has limits: run ' --floor
 nothing 'has measurements that match these options, and no times of peers among them' --peers
 nothing 'has no times of peers that match these options' --peers --m 77
 nothing '; did you mean tiny?' --failed --model Tinny
+nothing 'in its name; it has A100-SXM-80G (software device, modelled times), NVIDIA H100 80GB HBM3' --gpu h200
+nothing 'has no winners that match these options' --gpu h100 --m 77
 nothing '; did you mean gate_up?' --layer qkv,gate-up --m 77
 result "nothing that matches is told apart from nothing that failed"
 

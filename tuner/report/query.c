@@ -251,10 +251,32 @@ static enum mt_status check_layers(const struct query_options *o, sqlite3 *db) {
     return status;
 }
 
+/* Part of a device's name is enough, so all that there are are told. */
+static enum mt_status check_gpu(const struct query_options *o, sqlite3 *db) {
+    const char *const values[] = {":part", o->gpu, NULL};
+    struct str names = {0};
+    struct rows rows;
+    enum mt_status status = rows_read(db,
+                                      "SELECT name, sum(instr(lower(name), lower(:part)) > 0) OVER () AS known "
+                                      "FROM (SELECT DISTINCT name FROM device) ORDER BY name",
+                                      values, &rows);
+    if (status != MT_OK)
+        return status;
+    for (int r = 0; r < rows.count; r++)
+        str_printf(&names, "%s%s", r ? ", " : "; it has ", rows_cell(&rows, r, "name"));
+    if (!rows.count || rows_is(&rows, 0, "known", "0"))
+        status = fail(MT_FAILURE, "%s has no device with `%s` in its name%s", query_path(o), o->gpu, str_text(&names));
+    rows_release(&rows);
+    str_release(&names);
+    return status;
+}
+
 enum mt_status query_nothing(const struct query_options *o, struct sqlite3 *db, const char *what) {
     enum mt_status status = o->model ? check_name(o, db, "model", o->model, "SELECT DISTINCT model FROM layer") : MT_OK;
     if (status == MT_OK && o->layers)
         status = check_layers(o, db);
+    if (status == MT_OK && o->gpu)
+        status = check_gpu(o, db);
     if (status != MT_OK)
         return status;
     struct rows facts;
