@@ -87,15 +87,20 @@ check 'layers beyond every size' 64 'tiny/config.json|2147483647' "$MIXTUNE" swe
     --model "$(model '{"hidden_size": 96, "intermediate_size": 2000000000, "num_attention_heads": 6, "vocab_size": 9}')"
 echo '{"hidden_size": 96, "intermediate_size": 16777216, "num_attention_heads": 6, "vocab_size": 9}' >"$TMPDIR/huge.json"
 # Before anything is allocated: a limit of 1 GiB is never met.
+beyond() { # COMMAND OPTIONS|WORDS
+    # shellcheck disable=SC2086,SC2016 # options; $BUILD and $@ are for the inner shell
+    check "$2, of ${1%% *}" 64 "${2#*|}" bash -c '[[ $BUILD == */asan ]] || ulimit -v 1048576; exec "$@"' - \
+        "$MIXTUNE" $1 --quiet --device "$soft" ${2%%|*}
+}
 for command in verify bench "sweep --db $TMPDIR/huge"; do
-    for beyond in '--shape 1,2147483647,2147483647|layer 2147483647x2147483647: N is 2147483647' '--shape 2147483647,1,1|M is 2147483647' \
-        '--shape 1,1,16777217|K is 16777217' '--shape 16777216,16777216,16777216|M x N is 16777216 x 16777216' \
-        '--shape 1,16777216,65537|N x K' '--shape 64,64 --m 2000000000|M is 2000000000' '--shape 64,64 --m 1:2000000000:x2|M is 33554432' \
-        '--shape 99999999999,1,1|99999999999' "--model $TMPDIR/huge.json --m 16|layer gate_up of huge: N is 33554432"; do
-        # shellcheck disable=SC2086,SC2016 # options; $BUILD and $@ are for the inner shell
-        check "$beyond, of ${command%% *}" 64 "${beyond#*|}" bash -c '[[ $BUILD == */asan ]] || ulimit -v 1048576; exec "$@"' - \
-            "$MIXTUNE" $command --quiet --device "$soft" ${beyond%%|*}
-    done
+    beyond "$command" '--shape 1,2147483647,2147483647|layer 2147483647x2147483647: N is 2147483647'
+    beyond "$command" '--shape 64,64 --m 2000000000|M is 2000000000'
+    beyond "$command" '--shape 1,16777216,65537|N x K is 16777216 x 65537'
+done
+for what in '--shape 2147483647,1,1|M is 2147483647' '--shape 1,1,16777217|K is 16777217' '--shape 99999999999,1,1|99999999999' \
+    '--shape 16777216,16777216,16777216|M x N is' '--shape 64,64 --m 1:2000000000:x2|M is 33554432' \
+    "--model $TMPDIR/huge.json --m 16|layer gate_up of huge: N is 33554432"; do
+    beyond verify "$what"
 done
 check 'a format that is not there' 64 'xml|table, json, csv, t4' "$MIXTUNE" show --format xml
 check 'a strategy that is not there' 64 'best|exhaustive, random, guided or sample' "${sweep[@]}" --strategy best

@@ -209,13 +209,11 @@ print(round(row["gb_per_s"] * row["median_ns"] / (17 * (300 * 2 + 384 + 3 * 8)),
 result 'bench: a configuration beside the baseline, and the bytes of each'
 
 # A sweep leaves out tiles that only lose time, and a configuration that was measured; whoever names one wants its time.
-run 0 "$MIXTUNE" bench --quick --json --device soft:a100-sxm-80g --shape 64,128 --m 1,256 \
+run 0 "$MIXTUNE" bench --quick --json --device soft:a100-sxm-80g --shape 1,64,128 \
     --config tile_m=8,warps_m=1 --config tile_m=64 --config tile_m=8,warps_m=1
-for m in 1 256; do
-    for tile in 8 64; do
-        [ "$(grep "\"m\":$m,.*\"w4a8\"" "$TMPDIR/out" | grep -c "tile_m=$tile,")" = $((1 + (tile == 8))) ] ||
-            verdict+=" tile_m=$tile was not timed as often as told at m=$m; "
-    done
+for tile in 8 64; do
+    [ "$(grep '"w4a8"' "$TMPDIR/out" | grep -c "tile_m=$tile,")" = $((1 + (tile == 8))) ] ||
+        verdict+=" tile_m=$tile was not timed as often as told; "
 done
 result 'bench times every configuration that it is told to'
 
