@@ -268,11 +268,16 @@ static int next_to_drop(const struct rows *rows, const struct table_style *style
     return -1;
 }
 
-/* Columns are left out rather than texts made shorter than a third of the terminal. What room that gives too much goes
- * to the last of these that it suffices for, and then to the texts. */
+/* Columns are left out rather than long texts given less than a third of the terminal. What room that gives too much goes
+ * to the texts up to GOOD, to the last columns that it suffices for, and to the texts again. */
 static void fit(const struct rows *rows, const struct table_style *style, const int *natural, int *width) {
     enum { GOOD = 40, LEAST = 12 };
-    const int third = style->width / 3, good = third < LEAST ? LEAST : third < GOOD ? third : GOOD;
+    int longs = 0;
+    for (int c = 0; c < rows->columns; c++)
+        longs += rows->text[c] && natural[c] > 2 * LEAST;
+    const int share = style->width / 3 / (longs ? longs : 1), good = share < LEAST  ? LEAST
+                                                                     : share < GOOD ? share
+                                                                                    : GOOD;
     int *dropped = xcalloc((size_t)rows->columns + 1, sizeof *dropped), count = 0;
     for (;;) {
         narrow(rows, style, good, width);
@@ -282,6 +287,9 @@ static void fit(const struct rows *rows, const struct table_style *style, const 
         dropped[count++] = drop;
         width[drop] = 0;
     }
+    for (int c = 0; c < rows->columns; c++)
+        width[c] = !width[c] ? 0 : rows->text[c] && natural[c] > GOOD ? GOOD : natural[c];
+    narrow(rows, style, good, width);
     while (count-- > 0)
         if (total(rows, width) + natural[dropped[count]] + 2 <= style->width)
             width[dropped[count]] = natural[dropped[count]];

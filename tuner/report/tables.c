@@ -57,6 +57,15 @@ static void print_notes(const struct rows *rows, int first, int last, struct str
             low);
 }
 
+/* What a narrow terminal has no room for, the least important first; problem, time, configuration and outcome stay. */
+#define DROP_FIRST                                                                                                     \
+    ",uuid,template_hash,time_model,cublas_version,nvrtc_version,driver_version,missing,spill_bytes,smem_bytes,"       \
+    "registers,recorded,sample_count,low_clock,rejected,state,origin,baseline_lacks,baseline_ns,term,launch_ns,"       \
+    "split_ns,promote_ns,memory_ns,tensor_ns,gap_ns,floor_share,quantize_ns,baseline_family,"                          \
+    "floor_share_with_quantize,family,peer_dtype,dtype,group_size,cache_state,tp,n,k,"
+static const char drop[] = DROP_FIRST "ratio,device_name,rows8,ratio_with_quantize,outcome,model,scheme,";
+static const char drop_of_peers[] = DROP_FIRST "device_name,rows8,model,scheme,"; /* their ratio is the headline */
+
 /* One table for each origin, so that measured and modelled times never stand under each other. */
 static void print_tables(const struct rows *rows, struct str *out) {
     static const char lift[] = ",model,tp,group_size,dtype,cache_state,device_name,template_hash,driver_version,nvrtc_"
@@ -64,13 +73,7 @@ static void print_tables(const struct rows *rows, struct str *out) {
                                "sample_count,state,family,peer_dtype,baseline_lacks,missing,";
     static const char hide[] =
         ",uuid,low_ns,high_ns,ratio_low,ratio_high,ratio_with_quantize_low,ratio_with_quantize_high,states_differ,";
-    /* What few look at first; problem, time, headline, configuration and outcome stay. */
-    static const char drop[] =
-        ",uuid,template_hash,time_model,cublas_version,nvrtc_version,driver_version,missing,spill_bytes,smem_bytes,"
-        "registers,recorded,sample_count,low_clock,rejected,state,origin,baseline_lacks,baseline_ns,term,launch_ns,"
-        "split_ns,promote_ns,memory_ns,tensor_ns,gap_ns,floor_share,quantize_ns,ratio,baseline_family,"
-        "floor_share_with_quantize,family,peer_dtype,dtype,group_size,cache_state,tp,n,k,device_name,"
-        "rows8,ratio_with_quantize,outcome,model,scheme,";
+    const bool peers = rows_column(rows, "peer") >= 0;
     for (int first = 0, last; first < rows->count; first = last) {
         last = rows_run_end(rows, first, "origin");
         if (first)
@@ -83,7 +86,7 @@ static void print_tables(const struct rows *rows, struct str *out) {
                                     .first = first,
                                     .last = last,
                                     .width = terminal_width(STDOUT_FILENO),
-                                    .drop = drop};
+                                    .drop = peers ? drop_of_peers : drop};
         rows_print_table(rows, &style, out);
         print_notes(rows, first, last, out);
     }

@@ -159,10 +159,10 @@ static void test_narrow_tables(void **state) {
              "gate   2048     7.00  first=1,\u2026last=44  fp16\n"
              "o        64     0.01  short             bf16\n"
              "To fit 45 columns, left out: tp; shortened: config; --json leaves out nothing.\n"},
-        {24, "layer  tp  config\n"
-             "gate    1  first=\u2026ast=44\n"
-             "o       1  short\n"
-             "To fit 24 columns, left out: n, mean_us, dtype; shortened: config; --json leaves out nothing.\n"},
+        {24, "layer  config\n"
+             "gate   first=1,\u2026,last=44\n"
+             "o      short\n"
+             "To fit 24 columns, left out: n, mean_us, tp, dtype; shortened: config; --json leaves out nothing.\n"},
         {56, "layer     n  mean_us  tp  config                   dtype\n"
              "gate   2048     7.00   1  first=1,gr\u00fc\u2026\u578b=3,last=44  fp16\n"
              "o        64     0.01   1  short                    bf16\n"
