@@ -97,7 +97,7 @@ for command in verify bench "sweep --db $TMPDIR/huge"; do
     beyond "$command" '--shape 64,64 --m 2000000000|M is 2000000000'
     beyond "$command" '--shape 1,16777216,65537|N x K is 16777216 x 65537'
 done
-for what in '--shape 2147483647,1,1|M is 2147483647' '--shape 1,1,16777217|K is 16777217' '--shape 99999999999,1,1|99999999999' \
+for what in '--shape 64,64 --m 1:10001:1|more than 10000 problems' '--shape 2147483647,1,1|M is 2147483647' '--shape 1,1,16777217|K is 16777217' '--shape 99999999999,1,1|99999999999' \
     '--shape 16777216,16777216,16777216|M x N is' '--shape 64,64 --m 1:2000000000:x2|M is 33554432' \
     "--model $TMPDIR/huge.json --m 16|layer gate_up of huge: N is 33554432"; do
     beyond verify "$what"

@@ -21,6 +21,8 @@ struct store_layer work_store_layer(const struct work_item *item) {
         .model = item->model, .layer = item->layer, .n = item->problem.n, .k = item->problem.k, .tp = item->tp};
 }
 
+enum { MOST_PROBLEMS = 10000 }; /* a model at every M up to 256 in all schemes is fewer */
+
 /* Everything that a command computes passes here: what is beyond the limits is refused before it costs memory. */
 static enum mt_status add_item(struct workload *w, const struct work_item *item) {
     const enum mt_status status = problem_check(&item->problem);
@@ -29,6 +31,10 @@ static enum mt_status add_item(struct workload *w, const struct work_item *item)
     for (int i = 0; i < w->count; i++)
         if (problem_equal(&w->item[i].problem, &item->problem) && work_same_layer(&w->item[i], item))
             return MT_OK;
+    if (w->count == MOST_PROBLEMS)
+        return fail(MT_USAGE,
+                    "these are more than %d problems, which no sweep comes to the end of; name fewer with --m",
+                    MOST_PROBLEMS);
     array_grow(&w->item, &w->capacity, (size_t)w->count, sizeof *w->item);
     w->item[w->count++] = *item;
     return MT_OK;
