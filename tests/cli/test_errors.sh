@@ -96,6 +96,7 @@ for command in verify bench "sweep --db $TMPDIR/huge"; do
     beyond "$command" '--shape 1,2147483647,2147483647|layer 2147483647x2147483647: N is 2147483647'
     beyond "$command" '--shape 64,64 --m 2000000000|M is 2000000000'
     beyond "$command" '--shape 1,16777216,65537|N x K is 16777216 x 65537'
+    beyond "$command" '--shape 1,1048576,1048576|layer 1048576x1048576 at M=1 needs at least 512.0 GiB, and A100-SXM-80G|has 80.0'
 done
 for what in '--shape 64,64 --m 1:10001:1|more than 10000 problems' '--shape 2147483647,1,1|M is 2147483647' '--shape 1,1,16777217|K is 16777217' '--shape 99999999999,1,1|99999999999' \
     '--shape 16777216,16777216,16777216|M x N is' '--shape 64,64 --m 1:2000000000:x2|M is 33554432' \

@@ -350,7 +350,7 @@ static enum mt_status verify(struct verification *v) {
     device_limits_of(v->dev, &v->limits);
     v->lost = xcalloc(FAMILY_COUNT + 1, sizeof *v->lost);
     if ((v->configs.count == 0 && (status = default_configs(v))) ||
-        (status = fit_check(&v->configs, &v->workload, &v->limits, v->dev->name)) || (status = compile(v)))
+        (status = fit_check(&v->configs, &v->workload, v->dev)) || (status = compile(v)))
         return status;
     if (v->options->compile_only)
         return conclude_compiled(v);

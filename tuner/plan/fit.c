@@ -1,5 +1,6 @@
 #include "fit.h"
 #include "runtime/base/log.h"
+#include "runtime/gpu/launch.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,31 +97,49 @@ static bool allowed_somewhere(const struct config *config, const struct workload
     return allowed;
 }
 
-enum mt_status fit_check(const struct config_list *configs, const struct workload *w,
-                         const struct device_limits *limits, const char *device) {
-    struct reasons *reasons = xcalloc(1, sizeof *reasons);
+/* X and Y in 16 bits, X in 8, and W. */
+static double least_gib(const struct problem *p) {
+    const double m = p->m, n = p->n, k = p->k, rows8 = p->rows8;
+    return (2 * m * (n + k) + m * k + k * (rows8 + (n - rows8) / 2)) / (1 << 30);
+}
+
+enum mt_status fit_memory(const struct workload *w, const struct device *dev) {
+    const double room = (double)dev->memory_bytes / (1 << 30);
+    for (int i = 0; i < w->count && room > 0; i++)
+        if (least_gib(&w->item[i].problem) > room)
+            return fail(MT_USAGE, "layer %s at M=%d needs at least %.1f GiB, and %s has %.1f", w->item[i].layer,
+                        w->item[i].problem.m, least_gib(&w->item[i].problem), dev->name, room);
+    return MT_OK;
+}
+
+enum mt_status fit_check(const struct config_list *configs, const struct workload *w, const struct device *dev) {
+    struct device_limits limits;
     struct str text = {0};
-    enum mt_status status = MT_OK;
     char reason[REASON];
     int named = 0;
+    enum mt_status status = fit_memory(w, dev);
+    if (status)
+        return status;
+    struct reasons *reasons = xcalloc(1, sizeof *reasons);
+    device_limits_of(dev, &limits);
     for (int c = 0; c < configs->count; c++) {
         const struct config *config = &configs->config[c];
         if (!is_named(configs, config))
             continue;
         named++;
-        if (!allowed_somewhere(config, w, limits, reason))
+        if (!allowed_somewhere(config, w, &limits, reason))
             count_reason(reasons, reason);
     }
     print_reasons(reasons, reasons->all == named ? 3 : 1, &text);
     if (reasons->all == named && named == 1)
-        status = fail(MT_USAGE, "the configuration cannot run on %s: %s", device, reasons->text[0]);
+        status = fail(MT_USAGE, "the configuration cannot run on %s: %s", dev->name, reasons->text[0]);
     else if (reasons->all == named)
-        status = fail(MT_USAGE, "none of %d configurations can run on %s: %s", named, device, str_text(&text));
+        status = fail(MT_USAGE, "none of %d configurations can run on %s: %s", named, dev->name, str_text(&text));
     else if (reasons->all)
-        log_info("%d of %d configurations can run none of these problems on %s: %s", reasons->all, named, device,
+        log_info("%d of %d configurations can run none of these problems on %s: %s", reasons->all, named, dev->name,
                  str_text(&text));
     if (!status)
-        warn_of_problems(configs, w, limits);
+        warn_of_problems(configs, w, &limits);
     str_release(&text);
     free(reasons);
     return status;

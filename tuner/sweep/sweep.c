@@ -57,9 +57,9 @@ static enum mt_status fit_space(struct sweep *s) {
     str_release(&names);
     if (status)
         return status;
-    device_limits_of(s->dev, &limits);
-    if ((status = fit_check(&s->configs, &s->workload, &limits, s->dev->name)))
+    if ((status = fit_check(&s->configs, &s->workload, s->dev)))
         return status;
+    device_limits_of(s->dev, &limits);
     /* A search takes its pick itself. */
     bool all = s->options->search.strategy == SEARCH_EXHAUSTIVE;
     plan_thin(&s->configs, &s->workload, &limits, all ? s->options->search.max_configs : 0);
