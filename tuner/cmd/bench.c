@@ -206,7 +206,7 @@ static enum mt_status bench(const struct bench_options *o, struct workload *work
     struct worker *worker = NULL;
     enum mt_status status;
     if (!(status = workload_init(workload, &o->work)) && !(status = read_configs(o, configs)) &&
-        !(status = open_worker(&how, &worker)) && !(status = fit_memory(workload, worker_device(worker))) &&
+        !(status = open_worker(&how, &worker)) && !(status = fit_memory(workload, worker_device(worker), true)) &&
         !(status = check_allowed(configs, workload, worker_device(worker))) &&
         !(status = make_plan(&plan, workload, configs, worker, &binaries)) &&
         !(status = binaries_compile(&binaries, worker_device(worker), o->common.quiet))) {

@@ -349,7 +349,7 @@ static enum mt_status verify(struct verification *v) {
     v->dev = worker_device(v->worker);
     device_limits_of(v->dev, &v->limits);
     v->lost = xcalloc(FAMILY_COUNT + 1, sizeof *v->lost);
-    if ((v->configs.count == 0 && (status = default_configs(v))) ||
+    if ((v->configs.count == 0 && (status = default_configs(v))) || (status = fit_memory(&v->workload, v->dev, true)) ||
         (status = fit_check(&v->configs, &v->workload, v->dev)) || (status = compile(v)))
         return status;
     if (v->options->compile_only)

@@ -103,13 +103,17 @@ static double least_gib(const struct problem *p) {
     return (2 * m * (n + k) + m * k + k * (rows8 + (n - rows8) / 2)) / (1 << 30);
 }
 
-enum mt_status fit_memory(const struct workload *w, const struct device *dev) {
+enum mt_status fit_memory(const struct workload *w, const struct device *dev, bool each) {
     const double room = (double)dev->memory_bytes / (1 << 30);
+    const struct work_item *large = NULL;
+    int too_large = 0;
     for (int i = 0; i < w->count && room > 0; i++)
-        if (least_gib(&w->item[i].problem) > room)
-            return fail(MT_USAGE, "layer %s at M=%d needs at least %.1f GiB, and %s has %.1f", w->item[i].layer,
-                        w->item[i].problem.m, least_gib(&w->item[i].problem), dev->name, room);
-    return MT_OK;
+        if (least_gib(&w->item[i].problem) > room && too_large++ == 0)
+            large = &w->item[i];
+    if (!large || (!each && too_large < w->count))
+        return MT_OK;
+    return fail(MT_USAGE, "layer %s at M=%d needs at least %.1f GiB, and %s has %.1f", large->layer, large->problem.m,
+                least_gib(&large->problem), dev->name, room);
 }
 
 enum mt_status fit_check(const struct config_list *configs, const struct workload *w, const struct device *dev) {
@@ -117,9 +121,7 @@ enum mt_status fit_check(const struct config_list *configs, const struct workloa
     struct str text = {0};
     char reason[REASON];
     int named = 0;
-    enum mt_status status = fit_memory(w, dev);
-    if (status)
-        return status;
+    enum mt_status status = MT_OK;
     struct reasons *reasons = xcalloc(1, sizeof *reasons);
     device_limits_of(dev, &limits);
     for (int c = 0; c < configs->count; c++) {

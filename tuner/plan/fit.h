@@ -11,7 +11,8 @@
  * reasons, the commonest first, if no configuration can run. */
 enum mt_status fit_check(const struct config_list *configs, const struct workload *workload, const struct device *dev);
 
-/* MT_USAGE for a problem whose operands are larger than the device's memory. */
-enum mt_status fit_memory(const struct workload *workload, const struct device *dev);
+/* MT_USAGE for a problem whose operands are larger than the device's memory; if not `each`, only where none is left that
+ * fits. */
+enum mt_status fit_memory(const struct workload *workload, const struct device *dev, bool each);
 
 #endif

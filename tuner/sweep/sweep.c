@@ -57,7 +57,7 @@ static enum mt_status fit_space(struct sweep *s) {
     str_release(&names);
     if (status)
         return status;
-    if ((status = fit_check(&s->configs, &s->workload, s->dev)))
+    if ((status = fit_memory(&s->workload, s->dev, false)) || (status = fit_check(&s->configs, &s->workload, s->dev)))
         return status;
     device_limits_of(s->dev, &limits);
     /* A search takes its pick itself. */
