@@ -185,8 +185,12 @@ static enum mt_status init_part(struct operands *o, int part) {
     return upload_columns(o, part);
 }
 
+int row_length(const struct problem *p) {
+    return (p->k + 7) / 8 * 8;
+}
+
 enum mt_status operands_init(struct operands *o, struct device *dev, const struct problem *p, bool quantised) {
-    *o = (struct operands){.dev = dev, .problem = *p, .quantised = quantised, .ldw = (p->k + 7) / 8 * 8};
+    *o = (struct operands){.dev = dev, .problem = *p, .quantised = quantised, .ldw = row_length(p)};
     o->weight_sets = sets_for(dev, weight_bytes(o), weight_bytes(o));
     if (quantised) {
         enum mt_status status = init_part(o, MT_PART_W8);
@@ -346,7 +350,7 @@ size_t quantize_operands_traffic(const struct problem *p) {
 }
 
 enum mt_status quantize_operands_init(struct quantize_operands *o, struct device *dev, const struct problem *p) {
-    const size_t m = (size_t)p->m, in = m * (size_t)p->k * 2, out = m * (size_t)problem_k_padded(p);
+    const size_t m = (size_t)p->m, in = m * (size_t)row_length(p) * 2, out = m * (size_t)problem_k_padded(p);
     const size_t sides = m * (size_t)problem_groups(p) * 4, all = quantize_operands_traffic(p);
     enum mt_status status;
     *o = (struct quantize_operands){.dev = dev, .problem = *p, .sets = sets_for(dev, all, all)};
@@ -369,7 +373,7 @@ void quantize_operands_args(const struct quantize_operands *o, int turn, struct 
         .k = p->k,
         .k_padded = problem_k_padded(p),
         .groups = problem_groups(p),
-        .ldx = p->k,
+        .ldx = row_length(p),
     };
 }
 

@@ -32,6 +32,9 @@ struct operands {
     int ldw; /* baseline: elements between rows of x and w, a multiple of 8 */
 };
 
+/* Elements from one row of fp16/bf16 operands to the next, here and in proofs: rows start at multiples of 16 bytes. */
+int row_length(const struct problem *p);
+
 /* Allocates and fills the weights of a layer. operands_release() also after a failure. */
 enum mt_status operands_init(struct operands *o, struct device *dev, const struct problem *p, bool quantised);
 /* Allocates and fills activations and outputs for m tokens, in place of earlier ones. */

@@ -1,4 +1,5 @@
 #include "proof.h"
+#include "operands.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
 #include "runtime/layer/half.h"
@@ -175,37 +176,36 @@ static void make_plain(struct proof *proof, uint64_t seed) {
     plain_reference(proof, proof->w);
 }
 
-/* The rows of x and w start at multiples of 16 bytes. */
-static int row_length(const struct problem *p) {
-    return (p->k + 7) / 8 * 8;
-}
-
-static enum mt_status upload_rows(struct proof *proof, const uint16_t *bits, int rows, CUdeviceptr *out) {
-    const int ld = row_length(&proof->problem);
+/* Rows `ld` elements apart; the last one ends where a kernel must end. */
+static enum mt_status upload_rows(struct proof *proof, const uint16_t *bits, int rows, int ld, CUdeviceptr *out) {
+    const size_t count = (size_t)(rows - 1) * (size_t)ld + (size_t)row_length(&proof->problem);
     uint16_t *wide = widen_rows(bits, rows, proof->problem.k, ld);
-    enum mt_status status =
-        memory_upload(&proof->memory, proof->dev, wide, (size_t)rows * (size_t)ld * sizeof *wide, out);
+    enum mt_status status = memory_upload(&proof->memory, proof->dev, wide, count * sizeof *wide, out);
     free(wide);
     return status;
 }
 
 static enum mt_status upload_plain(struct proof *proof) {
     CUdeviceptr w;
-    enum mt_status status = upload_rows(proof, proof->w, proof->problem.n, &w);
+    enum mt_status status = upload_rows(proof, proof->w, proof->problem.n, row_length(&proof->problem), &w);
     proof->f16.w = status ? NULL : memory_pointer(w);
     return status;
 }
 
 /* ---- both ---- */
 
+/* Tokens are further apart than they are long: the pitch is told from the length. A software device also tells such a
+ * launch from those that are timed, which it does not execute. */
+enum { MARGIN = 8 };
+
 static enum mt_status upload_inputs(struct proof *proof) {
     const struct problem *p = &proof->problem;
-    const int ld = row_length(p);
-    enum mt_status status = upload_rows(proof, proof->x, p->m, &proof->device_x);
+    const int ldw = row_length(p), ldx = ldw + MARGIN;
+    enum mt_status status = upload_rows(proof, proof->x, p->m, ldx, &proof->device_x);
     if (status)
         return status;
     proof->f16 = (struct mt_gemm_f16_args){
-        .x = memory_pointer(proof->device_x), .m = p->m, .n = p->n, .k = p->k, .ldx = ld, .ldw = ld, .raster = 1};
+        .x = memory_pointer(proof->device_x), .m = p->m, .n = p->n, .k = p->k, .ldx = ldx, .ldw = ldw, .raster = 1};
     if (!p->bias)
         return MT_OK;
     CUdeviceptr bias;
@@ -223,6 +223,16 @@ enum mt_status proof_make(struct proof *proof, const struct problem *p, bool qua
         return make_quantised(proof, seed);
     make_plain(proof, seed);
     return MT_OK;
+}
+
+enum mt_status proof_init_acts(struct proof *proof, struct device *dev, const struct problem *p, uint64_t seed) {
+    *proof = (struct proof){.problem = *p, .seed = seed, .quantised = true, .dev = dev};
+    uint64_t state = seed * 0x9E3779B97F4A7C15ULL + 1;
+    proof->x = random_activations(p, &state);
+    enum mt_status status = quant_acts_init(&proof->acts, p, proof->x);
+    if (!status)
+        status = upload_inputs(proof);
+    return status ? status : upload_acts(proof);
 }
 
 enum mt_status proof_upload(struct proof *proof, struct device *dev) {

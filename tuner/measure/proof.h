@@ -33,6 +33,8 @@ enum mt_status proof_init(struct proof *proof, struct device *dev, const struct 
 /* The two halves of proof_init(): what takes long and needs no device, and what needs one, which stays the caller's. */
 enum mt_status proof_make(struct proof *proof, const struct problem *p, bool quantised, uint64_t seed);
 enum mt_status proof_upload(struct proof *proof, struct device *dev);
+/* One without weights and reference, for verify_quantize() alone. */
+enum mt_status proof_init_acts(struct proof *proof, struct device *dev, const struct problem *p, uint64_t seed);
 void proof_release(struct proof *proof);
 
 /* The problem that a configuration is proved on before it is timed for `p`: every tile has a ragged edge, the last K
