@@ -111,6 +111,14 @@ grep -q 'captured 0' "$TMPDIR/calls" || verdict+='cuBLAS is timed in another for
 want "$db" '1' "SELECT count(*) FROM current WHERE family = 'cublas' AND cache_state = 'serving' AND median_ns > 20000"
 result 'finals have one form: a graph where anyone is short'
 
+# A library is proved at each shape before it is timed: here cuBLAS writes nothing, and the fastest algorithm of cuBLASLt twice the product.
+FAKE_CUBLAS=wrong run 0 sweep "$TMPDIR/wrong" --scheme w4a8 --finals 0
+want "$TMPDIR/wrong" 'it does not write Y[0, 0]' "SELECT message FROM current WHERE family = 'cublas'"
+want "$TMPDIR/wrong" 'cublas:wrong cublaslt-best:ok' "SELECT DISTINCT family || ':' || outcome FROM current WHERE family LIKE 'cublas%' ORDER BY 1"
+want "$TMPDIR/wrong" '0' "SELECT count(*) FROM headline WHERE baseline_family = 'cublas'"
+[ "$(sed -n '/captured/h; $ {x; p}' "$TMPDIR/calls")" != 'captured 5' ] || verdict+=' the wrong algorithm was chosen; '
+result 'a library that is wrong is no baseline, and a wrong algorithm is out of the race'
+
 # Kernels of one power limit and baselines of another: their ratios are marked, until finals measure both, and the quantisation, in one run.
 differ() { want "$TMPDIR/watts" "$1" "SELECT sum(states_differ) FROM headline WHERE is_headline"; }
 FAKE_WATTS=700 run 0 sweep "$TMPDIR/watts" --finals 0 --scheme w4a8,w8a8

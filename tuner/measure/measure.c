@@ -3,11 +3,11 @@
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
+#include "whole.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 /* Proofs of one layer's tile shapes are few; another layer brings others. */
 enum { MAX_PROOFS = 32 };
@@ -47,8 +47,7 @@ struct measurer {
     struct proved *proved;
     int proved_count;
     size_t proved_capacity;
-    uint64_t full_hash; /* of the full-size output of the current operands, once a configuration has made it */
-    bool has_full_hash;
+    uint16_t *whole; /* the output of the current operands, once a configuration has summed it in order */
     void (*on_step)(void *, const char *);
     void *on_step_context;
 };
@@ -116,6 +115,7 @@ void measurer_close(struct measurer *m) {
     cublaslt_close(m->lt);
     gate_close(m->gate);
     binaries_release(&m->binaries, m->dev);
+    free(m->whole);
     free(m->proved);
     free(m);
 }
@@ -234,7 +234,8 @@ static enum mt_status prepare_operands(struct measurer *m, const struct problem 
     bool same_layer = o->dev && o->quantised == quantised && problem_equal(&same_m, p);
     if (same_layer && o->problem.m == p->m)
         return MT_OK;
-    m->has_full_hash = false;
+    free(m->whole);
+    m->whole = NULL;
     enum mt_status status = MT_OK;
     if (!same_layer) {
         operands_release(o);
@@ -248,30 +249,25 @@ static enum mt_status prepare_operands(struct measurer *m, const struct problem 
 }
 
 /* On a real device the output of the timed operands is bit for bit that of every other configuration without split-K;
- * sums in another order may differ in the last bit. */
-static void compare_full_output(struct measurer *m, const struct kernel *kernel, struct check *out) {
-    const struct operands *o = &m->operands;
-    struct timed timed = {.m = m, .operands = &m->operands, .kernel = kernel};
-    size_t bytes = (size_t)o->problem.m * (size_t)o->problem.n * 2;
+ * sums in another order may differ in the last bits. That of fp16/bf16 operands is compared with exact sums, too. */
+static void compare_full_output(struct measurer *m, struct timed *timed, struct check *out) {
+    const struct operands *o = timed->operands;
+    const struct config *config = &timed->kernel->config;
     struct launch_shape shape;
-    kernel->config.family->shape(&kernel->config, &o->problem, m->dev->sm_count, &shape);
-    if (!shape.in_order)
-        return;
-    unsigned char *y = xmalloc(bytes);
-    if (device_check(m->dev, m->dev->drv.MemsetD8(o->y.set[0], 0xFF, bytes), "cuMemsetD8") ||
-        launch_timed(&timed, 0, NULL) ||
-        device_check(m->dev, m->dev->drv.MemcpyDtoH(y, o->y.set[0], bytes), "running the kernel")) {
+    config->family->shape(config, &o->problem, m->dev->sm_count, &shape);
+    uint16_t *y = whole_output(o, launch_timed, timed), **first = o == &m->operands ? &m->whole : NULL;
+    if (!y)
         check_failure(m->dev, out);
-    } else {
-        uint64_t hash = XXH3_64bits(y, bytes);
-        if (m->has_full_hash && hash != m->full_hash) {
-            out->outcome = OUTCOME_WRONG;
-            snprintf(out->message, sizeof out->message,
-                     "its full-size output differs in some bit from that of the first configuration");
-        }
-        if (!m->has_full_hash)
-            m->full_hash = hash;
-        m->has_full_hash = true;
+    else if (!o->quantised)
+        whole_product(o, y, out);
+    if (out->outcome == OUTCOME_OK && first && *first && !shape.in_order)
+        whole_alike(o, y, *first, out);
+    if (out->outcome == OUTCOME_OK && first && *first && shape.in_order &&
+        memcmp(y, *first, (size_t)o->problem.m * (size_t)o->problem.n * sizeof *y) != 0)
+        check_wrong(out, "its full-size output differs in some bit from that of the first configuration");
+    if (out->outcome == OUTCOME_OK && first && !*first && shape.in_order) {
+        *first = y;
+        y = NULL;
     }
     free(y);
 }
@@ -398,7 +394,23 @@ static enum mt_status probe_algorithm(struct timer *timer, bool graph, double *o
     return status;
 }
 
-/* An algorithm that the library cannot run after all is out of the race; when none runs, the last failure is told. */
+/* What a library computes is proved where it is timed: it has other kernels for other shapes. MT_WRONG says how it is
+ * wrong. */
+static enum mt_status prove_library(struct measurer *m, struct timed *timed) {
+    struct check check = {.outcome = OUTCOME_OK};
+    step(m, "while it was proved");
+    uint16_t *y = whole_output(timed->operands, launch_timed, timed);
+    if (!y)
+        return MT_FAILURE;
+    whole_product(timed->operands, y, &check);
+    free(y);
+    if (check.outcome == OUTCOME_WRONG)
+        return fail(MT_WRONG, "%s", check.message);
+    return check.outcome == OUTCOME_OK ? MT_OK : MT_FAILURE;
+}
+
+/* An algorithm that the library cannot run after all, or that computes wrong numbers, is out of the race; when none is
+ * left, the last failure is told. */
 static enum mt_status fastest_algorithm(struct measurer *m, struct inputs *inputs, struct lt_choice *choice) {
     const int count = lt_plan_count(choice->plan);
     struct turn *turns = xcalloc((size_t)count, sizeof *turns);
@@ -412,11 +424,9 @@ static enum mt_status fastest_algorithm(struct measurer *m, struct inputs *input
     const bool graph = some_are_short(turns, count);
     for (int i = 0; i < count; i++) {
         enum mt_status failed = turns[i].timer ? probe_algorithm(turns[i].timer, graph, &ns) : MT_OK;
+        if (turns[i].timer && !failed && ns < best && !(failed = prove_library(m, &turns[i].timed)))
+            best = ns, choice->algorithm = i;
         status = failed ? failed : status;
-        if (!turns[i].timer || failed || ns >= best)
-            continue;
-        best = ns;
-        choice->algorithm = i;
     }
     turns_close(turns, count);
     return best < HUGE_VAL ? MT_OK : status;
@@ -448,7 +458,7 @@ static const struct lt_choice *choose_algorithm(struct measurer *m, const struct
     return &m->lt_choice[m->lt_choices++];
 }
 
-/* Fails when there is no such kernel for the problem. */
+/* Fails when there is no such kernel for the problem; MT_WRONG when there is none that computes it. */
 static enum mt_status library_timed(struct measurer *m, const struct candidate *candidate, const struct operands *o,
                                     struct timed *out) {
     const enum part part = candidate->library == LIBRARY_CUBLASLT ? PART_CUBLASLT : PART_CUBLAS;
@@ -457,13 +467,21 @@ static enum mt_status library_timed(struct measurer *m, const struct candidate *
     if (part == PART_CUBLAS ? !m->cublas : !m->lt) /* an earlier process had it */
         return fail(MT_FAILURE, "%s", m->missing.reason[part]);
     if (part == PART_CUBLAS)
-        return MT_OK;
+        return prove_library(m, out);
     const struct lt_choice *choice = choose_algorithm(m, o, &status);
     if (choice) {
         out->lt = choice->plan;
         out->algorithm = choice->algorithm;
     }
     return status;
+}
+
+/* A library that is wrong is no baseline; any other failure is one of the launch. */
+static void library_failure(struct measurer *m, enum mt_status status, struct check *out) {
+    if (status == MT_WRONG)
+        check_wrong(out, "%s", fail_message());
+    else if (status)
+        check_failure(m->dev, out);
 }
 
 static enum mt_status measure_library(struct measurer *m, const struct candidate *candidate, struct measured *out) {
@@ -473,10 +491,11 @@ static enum mt_status measure_library(struct measurer *m, const struct candidate
     enum mt_status status = prepare_operands(m, &candidate->item->problem, false);
     if (status)
         return status;
-    if (library_timed(m, candidate, &m->operands, &timed))
-        check_failure(m->dev, &check);
-    else
+    library_failure(m, library_timed(m, candidate, &m->operands, &timed), &check);
+    if (check.outcome == OUTCOME_OK)
         time_candidate(m, &timed, 0, out, &check);
+    if (check.outcome == OUTCOME_OK)
+        library_failure(m, prove_library(m, &timed), &check);
     adopt_check(out, &check);
     return MT_OK;
 }
@@ -531,11 +550,11 @@ static enum mt_status measure_quantize(struct measurer *m, struct binary *binary
 }
 
 /* After timing: it still computes the right numbers. */
-static enum mt_status prove_again(struct measurer *m, struct kernel *kernel, const struct problem *p,
-                                  struct check *check) {
+static enum mt_status prove_again(struct measurer *m, struct timed *timed, struct kernel *kernel,
+                                  const struct problem *p, struct check *check) {
     struct problem small;
     step(m, "while it was proved again");
-    compare_full_output(m, kernel, check);
+    compare_full_output(m, timed, check);
     if (check->outcome != OUTCOME_OK)
         return MT_OK;
     proof_problem(&kernel->config, p, &small);
@@ -571,7 +590,7 @@ static enum mt_status measure_kernel(struct measurer *m, struct binary *binary, 
     time_candidate(m, &timed, candidate->beat_ns, out, &check);
     /* Timed launches on a software device are estimates that write nothing: there is nothing to check again. */
     if (check.outcome == OUTCOME_OK && !m->dev->software)
-        status = prove_again(m, kernel, p, &check);
+        status = prove_again(m, &timed, kernel, p, &check);
     adopt_check(out, &check);
     return status;
 }
@@ -601,16 +620,35 @@ static enum mt_status make_plain_operands(struct measurer *m, const struct probl
     return status ? status : operands_set_tokens(plain, p->m);
 }
 
+/* A finalist was proved when it was measured, perhaps long ago and under another driver. */
+static enum mt_status prove_finalist(struct measurer *m, struct turn *turn, const struct problem *p) {
+    struct check check = {.outcome = OUTCOME_OK};
+    step(m, "while it was proved");
+    enum mt_status status = prove(m, &turn->kernel, p, &check);
+    if (!status && check.outcome == OUTCOME_OK && !m->dev->software)
+        compare_full_output(m, &turn->timed, &check);
+    return status || check.outcome == OUTCOME_OK ? status : fail(MT_WRONG, "%s", check.message);
+}
+
 static enum mt_status finalist_open(struct measurer *m, const struct candidate *candidate, struct inputs *inputs,
                                     struct turn *turn) {
     struct kernel *kernel = NULL;
+    struct str name = {0};
     enum mt_status status;
     if (!candidate->config.family) {
         status = library_timed(m, candidate, inputs->operands, &turn->timed);
     } else if (!(status = binary_kernel(&m->binaries.item[candidate->binary], m->dev, &candidate->config, &kernel))) {
         turn->kernel = *kernel;
         turn->timed = (struct timed){.m = m, .operands = inputs->operands, .kernel = &turn->kernel};
+        status = prove_finalist(m, turn, &candidate->item->problem);
     }
+    if (status == MT_WRONG) {
+        str_printf(&name, "%s ", candidate_family(candidate));
+        if (candidate->config.family)
+            config_format(&candidate->config, &name);
+        status = fail_context(MT_FAILURE, "%sis wrong now, and was right when it was measured", name.data);
+    }
+    str_release(&name);
     return status ? status : turn_open(turn, inputs);
 }
 

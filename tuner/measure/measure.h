@@ -64,7 +64,7 @@ bool measured_binary(struct measured *measured, const struct binary *binary);
 void measured_pack(const struct measured *measured, struct str *bytes);
 void measured_unpack(struct measured *measured, const char *bytes);
 
-/* Times candidates of one problem, all of them proved before, in turns: `rounds` times one sample of each, in changing
+/* Times candidates of one problem, each proved before, in turns: `rounds` times one sample of each, in changing
  * order, so that whatever drifts meets all of them alike; all as graphs, or all by single launches. `ns` is
  * [rounds][count], and `rejected`, [count], says what of each was thrown away. What fails fails them all; afterwards
  * the device may be unusable. */

@@ -157,13 +157,13 @@ static void plain_columns(void *context, int begin, int end) {
         }
 }
 
-static void plain_reference(struct proof *proof, const uint16_t *w) {
-    const struct problem *p = &proof->problem;
+void plain_reference(const struct problem *p, const uint16_t *x, const uint16_t *w, const uint16_t *bias,
+                     struct reference *out) {
     size_t count = (size_t)p->m * (size_t)p->n;
-    proof->reference = (struct reference){p->m, p->n, xcalloc(count, sizeof(double)), xcalloc(count, sizeof(double))};
-    float *x_floats = widen_floats(p->dtype, proof->x, (size_t)p->m * (size_t)p->k);
+    *out = (struct reference){p->m, p->n, xcalloc(count, sizeof(double)), xcalloc(count, sizeof(double))};
+    float *x_floats = widen_floats(p->dtype, x, (size_t)p->m * (size_t)p->k);
     float *w_floats = widen_floats(p->dtype, w, (size_t)p->n * (size_t)p->k);
-    struct plain_product product = {&proof->reference, x_floats, w_floats, proof->bias, p->dtype, p->k};
+    struct plain_product product = {out, x_floats, w_floats, bias, p->dtype, p->k};
     parallel_for(p->n, 8, plain_columns, &product);
     free(x_floats);
     free(w_floats);
@@ -173,7 +173,7 @@ static void make_plain(struct proof *proof, uint64_t seed) {
     const struct problem *p = &proof->problem;
     uint64_t state = seed * 2 + 1;
     proof->w = random_bits(p->dtype, (size_t)p->n * (size_t)p->k, 0.05f, &state);
-    plain_reference(proof, proof->w);
+    plain_reference(p, proof->x, proof->w, proof->bias, &proof->reference);
 }
 
 /* Rows `ld` elements apart; the last one ends where a kernel must end. */

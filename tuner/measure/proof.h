@@ -37,6 +37,11 @@ enum mt_status proof_upload(struct proof *proof, struct device *dev);
 enum mt_status proof_init_acts(struct proof *proof, struct device *dev, const struct problem *p, uint64_t seed);
 void proof_release(struct proof *proof);
 
+/* The exact Y[m][n] = X[m][k] . W[n][k]^T (+ bias[n], unless it is NULL) of a fp16/bf16 GEMM, from bits of p->dtype, with
+ * what sums in fp32 may lose. reference_release() afterwards. Runs on all cores. */
+void plain_reference(const struct problem *p, const uint16_t *x, const uint16_t *w, const uint16_t *bias,
+                     struct reference *out);
+
 /* The problem that a configuration is proved on before it is timed for `p`: every tile has a ragged edge, the last K
  * step is partial, and the exact answer takes milliseconds. */
 void proof_problem(const struct config *config, const struct problem *p, struct problem *out);

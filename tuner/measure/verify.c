@@ -104,8 +104,7 @@ static enum mt_status launch(struct proof *proof, const struct kernel *kernel) {
     return status ? status : device_check(dev, dev->drv.CtxSynchronize(), "running the kernel");
 }
 
-static void wrong(struct check *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void wrong(struct check *out, const char *format, ...) {
+void check_wrong(struct check *out, const char *format, ...) {
     va_list args;
     va_start(args, format);
     text_vfit(out->message, sizeof out->message, format, args);
@@ -119,14 +118,14 @@ static bool surroundings_intact(const struct proof *proof, const struct run *run
     const unsigned char *end = output + run->output_bytes - GUARD;
     for (int i = 0; i < GUARD; i++)
         if (output[i] != GUARD_BYTE || end[i] != GUARD_BYTE) {
-            wrong(out, "it wrote %s the output", output[i] != GUARD_BYTE ? "before" : "after");
+            check_wrong(out, "it wrote %s the output", output[i] != GUARD_BYTE ? "before" : "after");
             return false;
         }
     for (int m = 0; m < proof->problem.m; m++) {
         const unsigned char *margin = output + GUARD + ((size_t)m * (size_t)run->ldy + (size_t)proof->problem.n) * 2;
         for (int i = 0; i < (run->ldy - proof->problem.n) * 2; i++)
             if (margin[i] != POISON_BYTE) {
-                wrong(out, "it wrote past the end of row %d of the output", m);
+                check_wrong(out, "it wrote past the end of row %d of the output", m);
                 return false;
             }
     }
@@ -136,7 +135,7 @@ static bool surroundings_intact(const struct proof *proof, const struct run *run
 static bool counters_zero(const struct run *run, const unsigned char *counters, struct check *out) {
     for (size_t i = 0; i < run->counters_bytes; i++)
         if (counters[i]) {
-            wrong(out, "the split-K counter of tile %zu is not zero after the launch", i / sizeof(unsigned));
+            check_wrong(out, "the split-K counter of tile %zu is not zero after the launch", i / sizeof(unsigned));
             return false;
         }
     return true;
@@ -155,8 +154,8 @@ static void compare_output(const struct proof *proof, const struct run *run, con
     out->hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     if (v->wrong)
-        wrong(out, "%ld of %ld elements are wrong; Y[%d, %d] is %.9g, not %.9g (allowed error %.3g)", v->wrong,
-              (long)p->m * p->n, v->first_m, v->first_n, v->got, v->want, v->allowed);
+        check_wrong(out, "%ld of %ld elements are wrong; Y[%d, %d] is %.9g, not %.9g (allowed error %.3g)", v->wrong,
+                    (long)p->m * p->n, v->first_m, v->first_n, v->got, v->want, v->allowed);
 }
 
 void verify_gemm(struct proof *proof, const struct kernel *kernel, struct check *out) {
@@ -244,7 +243,7 @@ void verify_quantize(struct proof *proof, const struct kernel *kernel, struct ch
         if (at == -2)
             check_failure(proof->dev, out);
         else if (at >= 0)
-            wrong(out, "%s %ld differs from the host's quantisation", parts[i].what, at);
+            check_wrong(out, "%s %ld differs from the host's quantisation", parts[i].what, at);
         if (at != -1)
             return;
     }

@@ -29,5 +29,7 @@ void verify_quantize(struct proof *proof, const struct kernel *kernel, struct ch
  * message (from fail_message()), context_lost and machine, by device_error(): it must be CUDA_SUCCESS before the work
  * that failed. */
 void check_failure(struct device *dev, struct check *out);
+/* It ran, and is wrong: how. */
+void check_wrong(struct check *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif
