@@ -221,7 +221,7 @@ static uint32_t expect_chains(const struct rate *rate, int rounds, uint32_t seed
 
 static uint32_t expect_shared(const struct rate *rate, int rounds, uint32_t seed, uint32_t t) {
     const bool quad = !strcmp(rate->kernel, "probe_shared_quad");
-    uint32_t all = 0, at = (quad ? t % 4 : t) * 4; /* words */
+    uint32_t all = 0, at = t % (quad ? 4 : THREADS) * 4; /* words */
     for (int r = 0; r < rounds; r++, at = (at + 128) % (THREADS * 4))
         for (uint32_t i = 0; i < SHARED_PASSES; i++) {
             uint32_t word = at + i * (THREADS * 4), sum = 0;
@@ -265,20 +265,21 @@ static const struct rate rates[] = {
      expect_shared, SEED},
 };
 
+/* Every CTA does its work, not only the first. */
 static enum mt_status check_rate(struct work *w, const struct rate *rate) {
+    enum { CTAS = 2 };
     unsigned grid = w->grid;
     uint32_t *got;
-    w->grid = 1;
+    w->grid = CTAS;
     w->rounds = CHECK_ROUNDS;
     w->seed = rate->check_seed;
-    enum mt_status status = work_run(w, w->out, THREADS, &got);
-    for (uint32_t t = 0; t < THREADS && !status; t++) {
+    enum mt_status status = work_run(w, w->out, (size_t)CTAS * THREADS, &got);
+    for (uint32_t t = 0; t < CTAS * THREADS && !status; t++) {
         uint32_t want = rate->expect(rate, CHECK_ROUNDS, w->seed, t);
         if (got[t] != want)
             status = not_done(rate->kernel, got[t], want);
     }
-    if (w->grid == 1)
-        free(got);
+    free(got);
     w->grid = grid;
     w->seed = SEED;
     return status;
@@ -435,7 +436,7 @@ static enum mt_status probe_l2(struct prober *p) {
     double ns;
     size_t bytes = ((size_t)p->dev->l2_bytes / L2_SHARE / MIB + 1) * MIB;
     enum mt_status status = stream_init(&w, p, "probe_load", 0);
-    if (!status)
+    if (!status && !(status = check_stream(&w, "probe_load")))
         status = memory_alloc(&memory, p->dev, bytes, &w.in);
     w.count = (long long)(bytes / 16);
     if (!status && !(status = work_time_rounds(&w, ROUNDS, &ns)))
