@@ -151,6 +151,11 @@ fuzz:
 db/current.sql: $(BUILD)/tests/unit/db/test_schema
 	$(Q)$< --print >$@.new && mv $@.new $@
 
+# The proof spaces, which the same program checks; that of clusters is written by hand.
+PROOF_SPACES := $(filter-out %-clusters.yaml,$(wildcard configs/spaces/proof-*.yaml))
+proof-spaces: $(BUILD)/tests/unit/plan/test_proofs
+	$(Q)for f in $(PROOF_SPACES); do $< --print $$(basename $$f .yaml) >$(BUILD)/proof.new && mv $(BUILD)/proof.new $$f || exit 1; done
+
 # What the software device has, for people; tests/unit/softgpu/test_docs.c compares it.
 docs/softgpu.md: $(BUILD)/tests/unit/softgpu/test_docs
 	$(Q)$< --print >$@.new && mv $@.new $@
@@ -239,7 +244,7 @@ dist:
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql docs/softgpu.md lint bench bench-programs fuzz fuzzers gpu-archive gpu-check install install-gpu-check dist
+.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql proof-spaces docs/softgpu.md lint bench bench-programs fuzz fuzzers gpu-archive gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)
