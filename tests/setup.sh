@@ -1,6 +1,7 @@
 #!/bin/bash
 # Set-up of a Debian or Ubuntu machine: tests/setup.sh build [test] [lint] [fuzz]
-# Installs the packages of these groups that are missing and nothing when none is; then looks for the CUDA toolkit.
+# Looks for the CUDA toolkit; then installs the packages of these groups that are missing, and nothing when none is. All that it takes
+# itself is a Debian without extras (debootstrap --variant=minbase) with make, which calls it.
 set -u
 
 # package, and a header, a command (with "!") or a file (with its path) that shows that it is there
@@ -15,6 +16,7 @@ libzstd-dev zstd.h
 sqlite3 !sqlite3
 gnuplot-nox !gnuplot"
     [test]="libcmocka-dev cmocka.h
+procps !pgrep
 python3 !python3
 python3-numpy /usr/lib/python3/dist-packages/numpy/__init__.py"
     [lint]="clang !clang
@@ -51,7 +53,7 @@ install_packages() { # package...
         return 69
     fi
     if [ "$(id -u)" != 0 ]; then
-        command -v sudo >/dev/null || { say "root is needed to install $*: run 'apt-get install $*' as root, then again"; return 69; }
+        command -v sudo >/dev/null || { say "root is needed to install what is missing: run 'apt-get update && apt-get install $*' as root, then this again"; return 69; }
         root=(sudo)
     fi
     say "installing $*"
@@ -74,8 +76,9 @@ check_cuda() {
     fi
 }
 
+# The toolkit first: it is not ours to install, and without it nothing else is of use.
+check_cuda || exit
 mapfile -t missing < <(missing_packages "$@")
 if [ ${#missing[@]} -gt 0 ]; then
     install_packages "${missing[@]}" || exit
 fi
-check_cuda
