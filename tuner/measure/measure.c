@@ -542,7 +542,7 @@ static enum mt_status measure_quantize(struct measurer *m, struct binary *binary
         if (!status && check.outcome == OUTCOME_OK)
             time_candidate(m, &timed, 0, out, &check);
         if (!status && check.outcome == OUTCOME_OK && !m->dev->software)
-            status = prove_quantize(m, &kernel, p, &check);
+            status = prove_quantize(m, kernel, p, &check);
     }
     adopt_check(out, &check);
     quantize_operands_release(&operands);
