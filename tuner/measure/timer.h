@@ -7,7 +7,7 @@
 
 #include "gate.h"
 #include "runtime/gpu/device.h"
-#include "stats.h"
+#include "tuner/stats.h"
 #include <stdbool.h>
 
 /* Launches once on `stream`, asynchronously, with the inputs of turn 0, 1, 2, ... */

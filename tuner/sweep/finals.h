@@ -3,7 +3,7 @@
 #ifndef MT_FINALS_H
 #define MT_FINALS_H
 
-#include "tuner/measure/stats.h"
+#include "tuner/stats.h"
 #include <stdbool.h>
 
 enum { FINALS_MIN_ROUNDS = 20 };

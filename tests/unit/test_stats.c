@@ -1,5 +1,5 @@
 /* The median, and how often the bootstrap interval holds the truth. */
-#include "tuner/measure/stats.h"
+#include "tuner/stats.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
