@@ -132,7 +132,7 @@ run 0 "$MIXTUNE" merge --into "$TMPDIR/alone.db" "$TMPDIR/sweep.json"
 run 0 "$MIXTUNE" report --db "$TMPDIR/alone.db" --out "$TMPDIR/alone" -q
 [ -z "$(find "$TMPDIR/alone" -name '*peer*')" ] || verdict="$verdict peers out of nothing; "
 run 1 "$MIXTUNE" show --db "$TMPDIR/alone.db" --peers
-expect 'has no times of peers' err
+expect 'and no times of peers among them' err
 result "without peers there is no plot, no table and a sentence"
 
 # Peers of the very layers that were swept, faster than everything: they are neither exported nor searched among, and no sweep is put off by
