@@ -22,7 +22,7 @@ escape=$'\e'
 on_terminal() {
     local columns=$1
     shift
-    run 0 env TERM=xterm script -qec "stty cols $columns; $(printf '%q ' "$@") >$TMPDIR/table" /dev/null
+    run "${code:-0}" env TERM=xterm script -qec "stty cols $columns; $(printf '%q ' "$@") >$TMPDIR/table" /dev/null
 }
 # The bars of a verb, without the escapes.
 bars() { tr '\r' '\n' <"$TMPDIR/out" | grep -E "^$escape\[K($escape\[1m)?$1($escape\[0m)? \[" | sed "s/$escape\[[0-9]*[mK]//g"; }
@@ -74,7 +74,7 @@ mkdir "$TMPDIR/broken"
 sed 's/acc\[i\]\[j\]\[r\] + b/acc[i][j][r] * 1.01f + b/' templates/tile/epilogue.cuh >"$TMPDIR/epilogue.cuh"
 cp -R templates/. "$TMPDIR/broken"
 mv "$TMPDIR/epilogue.cuh" "$TMPDIR/broken/tile"
-on_terminal 120 env -u NO_COLOR MIXTUNE_TEMPLATES="$TMPDIR/broken" "${sweep[@]}" --db "$TMPDIR/failed"
+code=1 on_terminal 120 env -u NO_COLOR MIXTUNE_TEMPLATES="$TMPDIR/broken" "${sweep[@]}" --db "$TMPDIR/failed"
 check_bars sweep 120 24
 expect '^sweep \[[#.]{24}\] [0-9]+/[0-9]+, [0-9]+ failed, [0-9]+ s left' bars
 expect "/[0-9]+, $escape\[31m[0-9]+ failed$escape\[0m, " out

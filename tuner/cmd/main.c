@@ -50,9 +50,10 @@ static int no_command(const char *name) {
 static int run_command(const struct command *command, int argc, char **argv) {
     argv[0] = (char *)command->full_name;
     int status = command->run(argc, argv);
+    const bool written = fflush(stdout) == 0 && !ferror(stdout); /* what both streams go to has the sentence last */
     if (status != MT_OK && *fail_message())
         log_error("%s", fail_message());
-    if (fflush(stdout) != 0 || ferror(stdout)) {
+    if (!written) {
         log_error("could not write all results to standard output: is the disk full?");
         return status == MT_OK ? MT_FAILURE : status;
     }
