@@ -2,9 +2,12 @@
 #include "str.h"
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <xxhash.h>
 
 static atomic_int current = LOG_INFO;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -48,6 +51,36 @@ void log_error(const char *format, ...) {
 
 void log_warn(const char *format, ...) {
     va_list args;
+    va_start(args, format);
+    log_write(LOG_WARN, "mixtune: warning: ", format, args);
+    va_end(args);
+}
+
+enum { MOST_SUBJECTS = 32 };
+static _Atomic uint64_t own_subjects[MOST_SUBJECTS], *subjects = own_subjects; /* hashes */
+
+void log_share(void) {
+    void *shared = mmap(NULL, sizeof own_subjects, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared != MAP_FAILED)
+        subjects = shared;
+}
+
+static bool is_first(const char *subject) {
+    const uint64_t hash = XXH3_64bits(subject, strlen(subject)) | 1;
+    for (int i = 0; i < MOST_SUBJECTS; i++) {
+        uint64_t there = 0;
+        if (atomic_compare_exchange_strong(&subjects[i], &there, hash))
+            return true;
+        if (there == hash)
+            return false;
+    }
+    return false;
+}
+
+void log_warn_once(const char *subject, const char *format, ...) {
+    va_list args;
+    if (!is_first(subject))
+        return;
     va_start(args, format);
     log_write(LOG_WARN, "mixtune: warning: ", format, args);
     va_end(args);

@@ -3,7 +3,6 @@
 #include "runtime/base/file.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -92,7 +91,6 @@ bool cache_load(const char *hash, struct image *image) {
 }
 
 void cache_store(const struct image *image) {
-    static atomic_flag warned = ATOMIC_FLAG_INIT;
     struct str folder = {0}, path = {0}, file = {0};
     struct file_header header = {.version = CACHE_VERSION,
                                  .registers = image->registers,
@@ -115,8 +113,8 @@ void cache_store(const struct image *image) {
         status = folder_make(folder.data);
     if (status == MT_OK)
         status = file_write_atomic(path.data, file.data, file.length);
-    if (status != MT_OK && !atomic_flag_test_and_set(&warned))
-        log_warn("compiled kernels are not kept in the cache: %s", fail_message());
+    if (status != MT_OK)
+        log_warn_once("cache", "compiled kernels are not kept in the cache: %s", fail_message());
     free(packed);
     str_release(&folder);
     str_release(&path);

@@ -5,14 +5,10 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #if defined(__aarch64__)
 #define TARGET "/targets/sbsa-linux/lib"
@@ -46,30 +42,6 @@ struct search {
     struct str why; /* the first reason against what was found */
     bool is_short;  /* and it is the machine's: another place would not help */
 };
-
-/* ---- said once ---- */
-
-enum { MOST_TOLD = 16 };
-/* Hashes of what was said, shared with the processes that are forked later, which open libraries, too. */
-static _Atomic uint64_t *told;
-
-__attribute__((constructor)) static void share_told(void) {
-    static _Atomic uint64_t own[MOST_TOLD];
-    void *shared = mmap(NULL, sizeof own, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    told = shared == MAP_FAILED ? own : shared;
-}
-
-static bool is_first(const char *text) {
-    const uint64_t hash = XXH3_64bits(text, strlen(text)) | 1;
-    for (int i = 0; i < MOST_TOLD; i++) {
-        uint64_t there = 0;
-        if (atomic_compare_exchange_strong(&told[i], &there, hash))
-            return true;
-        if (there == hash)
-            return false;
-    }
-    return false;
-}
 
 /* ---- one file ---- */
 
@@ -205,8 +177,9 @@ enum mt_status toolkit_load(const struct toolkit_library *library, struct str *p
     const enum mt_status status = good ? MT_OK : fail_search(&s);
     if (good)
         log_debug("%s is %s", library->title, str_text(&found));
-    if (good && named && !at_home && is_first(is_empty ? home : s.why.data))
-        log_warn("CUDA_HOME is passed over: %s; %s is used", s.why.data, str_text(&found));
+    if (good && named && !at_home)
+        log_warn_once(is_empty ? home : s.why.data, "CUDA_HOME is passed over: %s; %s is used", s.why.data,
+                      str_text(&found));
     if (path)
         str_append(path, str_text(&found));
     str_release(&found);

@@ -61,6 +61,7 @@ static int run_command(const struct command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    log_share();
     argp_program_version = MIXTUNE_VERSION;
     argp_err_exit_status = MT_USAGE;
     const char *name = argc > 1 ? argv[1] : "--help";
