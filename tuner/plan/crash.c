@@ -9,6 +9,7 @@ static const int signals[CRASH_SIGNALS] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIG
 static _Thread_local const char *volatile at_work;
 /* The thread's own stack may be what could not grow. */
 static _Thread_local char stack[64 << 10];
+static _Thread_local stack_t stack_before; /* who set it may take it away with the thread */
 
 static void say(const char *text) {
     if (write(STDERR_FILENO, text, strlen(text)) < 0)
@@ -41,9 +42,10 @@ void crash_release(struct crash_guard *guard) {
 }
 
 void crash_at_work(const char *what) {
-    if (what) {
-        const stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
-        sigaltstack(&own, NULL);
-    }
+    const stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
+    if (what && !at_work)
+        sigaltstack(&own, &stack_before);
+    else if (!what && at_work)
+        sigaltstack(&stack_before, NULL);
     at_work = what;
 }
