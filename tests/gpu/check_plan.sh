@@ -10,7 +10,9 @@ if [ "${REHEARSE:-0}" = 1 ]; then
     sample_work=("--model qwen2.5-0.5b --layers o --m 16 --scheme w4a8") drawn=4
     peer_work=(--shape 16,96,512)
 else
-    odd=("1,100,300 64 fp16" "33,257,129 128 bf16" "130,48,1000 256 fp16") plain=(1,4096,4096 256,6144,4096) large=1024,4096,14336
+    # Each pair of knobs meets on several tiles and K steps in the last two (tests/unit/plan/test_proofs.c).
+    odd=("1,100,300 64 fp16" "33,257,129 128 bf16" "130,48,1000 256 fp16" "200,136,800 128 fp16" "580,136,140 128 fp16")
+    plain=(1,4096,4096 256,6144,4096) large=1024,4096,14336
     f16=390,136,1100 smallest=33,264,300
     proof16=(--space proof-f16 --all) proof80=(--space proof-sm80) proof90=(--space proof-sm90,proof-sm90-clusters)
     sweep_work=(--model llama-3.1-8b --m 1,16,64,256,1024,4096 --scheme w4a8,w8a8)

@@ -75,10 +75,6 @@ static enum mt_status begin_run(struct sweep *s, const char *prefix) {
     return status;
 }
 
-static enum mt_status open_store(struct sweep *s) {
-    return store_open(s->options->db, &s->store);
-}
-
 static void say_what_was_rejected(const struct sweep *s) {
     const struct rejected *r = &s->tally.rejected;
     char why[80] = "the host was late";
@@ -396,7 +392,7 @@ enum mt_status sweep_run(const struct sweep_options *options) {
     enum mt_status status;
     interrupt_catch();
     if ((status = workload_init(&s.workload, &options->work)) || (status = read_space(&s)) ||
-        (status = open_device(&s)) || (status = fit_space(&s)) || (status = open_store(&s)) ||
+        (status = open_device(&s)) || (status = fit_space(&s)) || (status = store_open(options->db, &s.store)) ||
         (status = lock_device(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
         (status = verify_time_record(&s)) || (status = confirm(&s)) || (status = finals(&s)) ||
         (status = cross_times(&s)))
