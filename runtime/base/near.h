@@ -18,7 +18,8 @@ struct near {
  * goes on where the wanted one ends. Longer ones than NEAR_NAME are not looked at. */
 void near_offer(struct near *near, const char *name);
 
-/* Appends "; did you mean a, b or c?" without those that are two edits further than the nearest, or `otherwise` where nothing is near. */
+/* Appends "; did you mean a, b or c?" without those that are two edits further than the nearest, or `otherwise` where
+ * nothing is near. */
 void near_print(const struct near *near, const char *otherwise, struct str *out);
 
 #endif
