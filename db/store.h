@@ -72,8 +72,9 @@ struct store_measurement {
                        * the device's highest; 0: there was none */
 };
 
-/* Opens or creates. WAL where the file system has what it needs (place.h), foreign keys, migrations by user_version. A database from a newer version, a file that is not
- * a database, a read-only folder or a full disk: one sentence, MT_FAILURE. ":memory:" is gone when it is closed. */
+/* Opens or creates. WAL where the file system has what it needs (place.h), foreign keys, migrations by user_version. A
+ * database from a newer version, a file that is not a database, a read-only folder or a full disk: one sentence,
+ * MT_FAILURE. ":memory:" is gone when it is closed. */
 enum mt_status store_open(const char *path, struct store **out);
 /* Opens what is there for reading, wherever it lies: on a read-only medium, as a copy. One of an older version is brought
  * up to date in a copy; a file is never changed. */

@@ -37,8 +37,8 @@ CUresult cuGetExportTable(const void **table, const CUuuid *which) {
     return CUDA_ERROR_NOT_FOUND;
 }
 
-/* The file $FAKE_CUDA_BREAKS holds two numbers: so many launches with dynamic shared memory are good, whoever makes them, and so many of the next
- * give the error $FAKE_CUDA_ERROR. */
+/* The file $FAKE_CUDA_BREAKS holds two numbers: so many launches with dynamic shared memory are good, whoever makes
+ * them, and so many of the next give the error $FAKE_CUDA_ERROR. */
 static CUresult breaks(void) {
     const char *path = getenv("FAKE_CUDA_BREAKS"), *error = getenv("FAKE_CUDA_ERROR");
     int good = 0, bad = 0;
