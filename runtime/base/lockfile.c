@@ -179,7 +179,7 @@ static bool lock_by_name(const char *path, struct file_lock *lock, char holder[F
 bool file_lock(int fd, const char *path, struct file_lock *lock, char holder[FILE_LOCK_HOLDER]) {
     int rc;
     *lock = (struct file_lock){0};
-    text_fit(holder, FILE_LOCK_HOLDER, "another process");
+    text_fit(holder, FILE_LOCK_HOLDER, "%s", FILE_LOCK_UNKNOWN);
     while ((rc = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR)
         ;
     if (rc == 0 || errno == EWOULDBLOCK)

@@ -9,6 +9,7 @@ struct file_lock {
     int pid;    /* who made it: a child that was forked afterwards does not remove it */
 };
 enum { FILE_LOCK_HOLDER = 512 };
+#define FILE_LOCK_UNKNOWN "another process" /* a holder of which nothing is known */
 
 /* Takes the lock of the file or folder `path`, which is open as `fd`; false if another process has it, and `holder`
  * says which, as far as that is known.

@@ -100,8 +100,7 @@ struct verification {
     uint64_t hash;  /* of the problem's first output without split-K */
     int hashed;     /* outputs of the problem that were compared bit for bit, the first included */
     int right, wrong, refused, failed, skipped;
-    int *
-        lost; /* by family_number(), the quantisation (NULL) last: how many of its kernels hung, crashed or left the context unusable */
+    int *lost; /* by family_number(), the quantisation (NULL) last: kernels that hung, crashed or lost the context */
 };
 
 /* What was named is read before anything is opened: most mistakes are in it. */

@@ -87,9 +87,8 @@ static void warn_of_problems(const struct config_list *configs, const struct wor
                  first->layer, first->problem.m, why);
 }
 
-/* The reason is that of the first problem. */
-static bool allowed_somewhere(const struct config *config, const struct workload *w, const struct device_limits *limits,
-                              char reason[REASON]) {
+bool fit_somewhere(const struct config *config, const struct workload *w, const struct device_limits *limits,
+                   char reason[REASON]) {
     char other[REASON];
     bool allowed = config_allowed(config, &w->item[0].problem, limits, reason);
     for (int i = 1; i < w->count && !allowed; i++)
@@ -129,7 +128,7 @@ enum mt_status fit_check(const struct config_list *configs, const struct workloa
         if (!is_named(configs, config))
             continue;
         named++;
-        if (!allowed_somewhere(config, w, &limits, reason))
+        if (!fit_somewhere(config, w, &limits, reason))
             count_reason(reasons, reason);
     }
     print_reasons(reasons, reasons->all == named ? 3 : 1, &text);

@@ -1,4 +1,5 @@
 #include "plan.h"
+#include "fit.h"
 #include "runtime/base/array.h"
 #include "runtime/base/str.h"
 #include <limits.h>
@@ -14,14 +15,6 @@ void plan_default_spaces(const struct device *dev, bool quick, struct str *out) 
         }
 }
 
-static bool allowed_somewhere(const struct config *config, const struct workload *w, const struct device_limits *d) {
-    char reason[160];
-    for (int i = 0; i < w->count; i++)
-        if (config_allowed(config, &w->item[i].problem, d, reason))
-            return true;
-    return false;
-}
-
 static int count_family(const struct config_list *configs, const struct family *family) {
     int count = 0;
     for (int i = 0; i < configs->count; i++)
@@ -31,9 +24,10 @@ static int count_family(const struct config_list *configs, const struct family *
 
 void plan_thin(struct config_list *configs, const struct workload *workload, const struct device_limits *limits,
                int max) {
+    char reason[160];
     int kept = 0;
     for (int i = 0; i < configs->count; i++)
-        if (allowed_somewhere(&configs->config[i], workload, limits))
+        if (fit_somewhere(&configs->config[i], workload, limits, reason))
             configs->config[kept++] = configs->config[i];
     configs->count = kept;
     for (const struct family *const *f = family_list(); *f && max; f++) {

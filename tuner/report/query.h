@@ -20,8 +20,8 @@ void query_options_release(struct query_options *o);
 
 /* Opens a database that must exist and makes the part that `o` asks for into three temporary tables of its connection:
  * `asked` (rows of the view headline), `asked_peer` (rows of the view peer) and `asked_fact` (rows of the view fact,
- * with `state`: current, replaced, doubtful or stale), all with `layer_order`, the order in which the layers were first swept.
- * Says on standard error what does not count and why. */
+ * with `state`: current, replaced, doubtful or stale), all with `layer_order`, the order in which the layers were first
+ * swept. Says on standard error what does not count and why. */
 enum mt_status query_open(const struct query_options *o, struct store **out);
 /* Of these only `asked`, for the rows where the SQL `where` holds. Once in a connection. */
 enum mt_status query_ask(struct sqlite3 *db, const char *where);

@@ -63,7 +63,7 @@ static void describe_owner(const struct lock *lock, char holder[FILE_LOCK_HOLDER
     char text[16] = "";
     const ssize_t length = pread(lock->fd, text, sizeof text - 1, 0);
     const int owner = length > 0 ? atoi(text) : 0;
-    if (owner > 0 && !strncmp(holder, "another", 7))
+    if (owner > 0 && !strcmp(holder, FILE_LOCK_UNKNOWN))
         snprintf(holder, FILE_LOCK_HOLDER, "process %d", owner);
 }
 

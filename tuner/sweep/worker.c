@@ -328,7 +328,7 @@ static enum mt_status give_up(struct worker *w, enum wait_result why, struct che
     *out = (struct check){.outcome = why == WAIT_HUNG ? OUTCOME_TIMEOUT : OUTCOME_CRASH, .context_lost = true};
     if (why == WAIT_HUNG)
         text_fit(out->message, sizeof out->message, "no sign of life for %g s %s", w->options.patience, w->step);
-    else if (signal && is_crash(signal))
+    else if (is_crash(signal))
         text_fit(out->message, sizeof out->message, "its process was ended by signal %d (%s) %s", signal,
                  strsignal(signal), w->step);
     else if (signal)
