@@ -1,16 +1,20 @@
 #include "array.h"
-#include "str.h"
-
+#include "memory.h"
+#include <stdint.h>
 #include <string.h>
 
-void array_grow(void *array, size_t *capacity, size_t count, size_t element) {
+bool array_grow(void *array, size_t *capacity, size_t count, size_t element) {
     void **data = array;
     if (count < *capacity)
-        return;
+        return true;
     size_t grown = *capacity ? 2 * *capacity : 64;
     while (grown <= count)
         grown *= 2;
-    *data = xrealloc(*data, grown * element);
-    memset((char *)*data + *capacity * element, 0, (grown - *capacity) * element);
+    void *larger = grown > SIZE_MAX / element ? (memory_short(SIZE_MAX), NULL) : mem_resize(*data, grown * element);
+    if (!larger)
+        return false;
+    memset((char *)larger + *capacity * element, 0, (grown - *capacity) * element);
+    *data = larger;
     *capacity = grown;
+    return true;
 }

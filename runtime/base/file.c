@@ -30,9 +30,10 @@ enum mt_status file_read(const char *path, struct str *out) {
     if (fd < 0)
         return file_fail("open", path);
     const size_t before = out->length, piece = 65536;
-    ssize_t got;
+    ssize_t got = 0;
     do {
-        str_reserve(out, piece);
+        if (!str_reserve(out, piece))
+            break;
         got = read(fd, out->data + out->length, piece);
         out->length += got > 0 ? (size_t)got : 0;
     } while (got > 0 || (got < 0 && errno == EINTR));
@@ -40,7 +41,10 @@ enum mt_status file_read(const char *path, struct str *out) {
         status = file_fail("read", path);
         out->length = before;
     }
-    out->data[out->length] = 0;
+    if (out->failed)
+        status = str_status(out);
+    else
+        out->data[out->length] = 0;
     close(fd);
     return status;
 }
@@ -64,6 +68,10 @@ static int temporary_open(const char *path, struct str *name) {
     for (;;) {
         str_clear(name);
         str_printf(name, "%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&count, 1));
+        if (name->failed) {
+            errno = ENOMEM;
+            return -1;
+        }
         int fd = open(name->data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST)
             return fd;
@@ -72,7 +80,9 @@ static int temporary_open(const char *path, struct str *name) {
 
 /* A file system that cannot do it (EINVAL) has nothing to flush. */
 void file_flush_folder(const char *path) {
-    char *folder = xstrdup(path);
+    char *folder = mem_text(path);
+    if (!folder)
+        return; /* the rename is done all the same */
     char *slash = strrchr(folder, '/');
     if (slash)
         slash[slash == folder] = 0;
@@ -134,7 +144,9 @@ static bool is_folder(const char *path) {
 }
 
 enum mt_status descriptors_check(int count) {
-    int *opened = xcalloc((size_t)count, sizeof *opened), had = 0, error = 0;
+    int *opened = mem_zeroed((size_t)count, sizeof *opened), had = 0, error = 0;
+    if (!opened)
+        return MT_FAILURE;
     while (had < count && (opened[had] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
         had++;
     if (had < count)
@@ -150,7 +162,9 @@ enum mt_status descriptors_check(int count) {
 
 enum mt_status folder_make(const char *path) {
     enum mt_status status = MT_OK;
-    char *part = xstrdup(path);
+    char *part = mem_text(path);
+    if (!part)
+        return MT_FAILURE;
     for (char *end = part + 1; *part; end++) {
         if (*end != '/' && *end != 0)
             continue;
@@ -180,10 +194,10 @@ static bool is_file(const char *path) {
 static bool config_in(const char *folder, const char *kind, const char *name, const char *ext, struct str *path) {
     str_clear(path);
     str_printf(path, "%s/%s/%s", folder, kind, name);
-    if (is_file(path->data))
+    if (is_file(str_text(path)))
         return true;
     str_printf(path, ".%s", ext);
-    return is_file(path->data);
+    return is_file(str_text(path));
 }
 
 bool own_folder(struct str *out) {
@@ -197,7 +211,7 @@ bool own_folder(struct str *out) {
         return false;
     str_append_bytes(out, real, (size_t)(strrchr(real, '/') - real));
     free(real);
-    return true;
+    return !out->failed;
 }
 
 /* Sets `folder` to the i-th place where configs/ may be; false if there is no such place. The last is always one. */
@@ -221,7 +235,7 @@ static void offer_configs(const char *folder, const char *kind, const char *ext,
     struct str path = {0};
     struct dirent **entry = NULL;
     str_printf(&path, "%s/%s", folder, kind);
-    const int count = scandir(path.data, &entry, NULL, alphasort);
+    const int count = scandir(str_text(&path), &entry, NULL, alphasort);
     const bool list = !all->length && count <= FEW + 2; /* with . and .. */
     for (int i = 0; i < count; i++) {
         char *end = strrchr(entry[i]->d_name, '.');
@@ -244,9 +258,9 @@ static enum mt_status config_missing(const char *kind, const char *name, const c
         return fail(MT_USAGE, "there is no file %s", name);
     for (int i = 0; i < CONFIG_FOLDERS; i++)
         if (config_folder(i, &folder))
-            offer_configs(folder.data, kind, ext, &near, &all);
-    near_print(&near, all.length ? all.data : "; give one of the names there, or the path of a file", &instead);
-    enum mt_status status = fail(MT_USAGE, "there is no %s.%s in configs/%s%s", name, ext, kind, instead.data);
+            offer_configs(str_text(&folder), kind, ext, &near, &all);
+    near_print(&near, all.length ? str_text(&all) : "; give one of the names there, or the path of a file", &instead);
+    enum mt_status status = fail(MT_USAGE, "there is no %s.%s in configs/%s%s", name, ext, kind, str_text(&instead));
     str_release(&folder);
     str_release(&all);
     str_release(&instead);
@@ -262,8 +276,10 @@ enum mt_status config_find(const char *kind, const char *name, const char *ext, 
         found = is_file(name);
     }
     for (int i = 0; i < CONFIG_FOLDERS && !found && !strchr(name, '/'); i++)
-        found = config_folder(i, &folder) && config_in(folder.data, kind, name, ext, path);
+        found = config_folder(i, &folder) && config_in(str_text(&folder), kind, name, ext, path);
     str_release(&folder);
+    if (str_status(path) != MT_OK)
+        return MT_FAILURE;
     return found ? MT_OK : config_missing(kind, name, ext);
 }
 
@@ -278,7 +294,7 @@ enum mt_status cache_folder(struct str *path) {
         str_printf(path, "%s/.cache/mixtune", home);
     else
         return fail(MT_FAILURE, "no place for the cache: set MIXTUNE_CACHE_DIR or HOME");
-    return MT_OK;
+    return str_status(path);
 }
 
 enum mt_status runtime_folder(struct str *path) {
@@ -289,6 +305,8 @@ enum mt_status runtime_folder(struct str *path) {
         str_printf(path, "%s/mixtune", xdg);
     else
         str_printf(path, "/tmp/mixtune-%u", (unsigned)getuid());
+    if (str_status(path) != MT_OK)
+        return MT_FAILURE;
     if (mkdir(path->data, 0700) != 0 && errno != EEXIST)
         return file_fail("make the folder", path->data);
     /* In /tmp anybody may have made it, or a link of that name. */

@@ -120,7 +120,7 @@ static void take_away(const char *name, const char *mine, const char *dead) {
     struct str old = {0};
     char text[512];
     str_printf(&old, "%s.old", mine);
-    if (rename(name, old.data) == 0) {
+    if (!old.failed && rename(name, old.data) == 0) {
         if (!read_text(old.data, text) || strcmp(text, dead) != 0)
             link_new(old.data, name);
         unlink(old.data);
@@ -160,16 +160,23 @@ static bool lock_by_name(const char *path, struct file_lock *lock, char holder[F
     struct who self;
     read_self(&self);
     str_printf(&name, "%s.lock", path);
-    str_printf(&mine, "%s.%d", name.data, self.pid);
+    str_printf(&mine, "%s.%d", str_text(&name), self.pid);
     str_printf(&text, "%s %s %s %s %d %s\n", self.host, self.machine, self.boot, self.space, self.pid, self.started);
-    unlink(mine.data); /* of a process that had this number */
-    const enum result result =
-        write_new(mine.data, text.data) ? take(name.data, mine.data, text.data, holder) : IMPOSSIBLE;
+    char *kept = name.failed || mine.failed || text.failed ? NULL : mem_text(name.data);
+    enum result result = IMPOSSIBLE;
+    if (kept) {
+        unlink(mine.data); /* of a process that had this number */
+        if (write_new(mine.data, text.data))
+            result = take(name.data, mine.data, text.data, holder);
+    }
     if (result == IMPOSSIBLE)
         log_warn("%s cannot be locked (%s): see to it that no other process uses it meanwhile", path, strerror(errno));
-    unlink(mine.data);
+    if (kept)
+        unlink(mine.data);
     if (result == TAKEN)
-        *lock = (struct file_lock){xstrdup(name.data), self.pid};
+        *lock = (struct file_lock){kept, self.pid};
+    else
+        free(kept);
     str_release(&name);
     str_release(&mine);
     str_release(&text);

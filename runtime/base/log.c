@@ -38,7 +38,7 @@ static void log_write(enum log_level level, const char *prefix, const char *form
     str_append(&line, prefix);
     str_vprintf(&line, format, args);
     str_append(&line, "\n");
-    fwrite(line.data, 1, line.length, stderr);
+    fwrite(str_text(&line), 1, line.length, stderr);
     str_release(&line);
 }
 

@@ -1,5 +1,4 @@
 #include "parallel.h"
-#include "str.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -44,9 +43,9 @@ void parallel_for(int count, int grain, void (*body)(void *context, int begin, i
     struct loop loop = {.count = count, .grain = grain, .body = body, .context = context};
     int pieces = (count - 1) / grain + 1, threads = parallel_threads();
     int helpers = (pieces < threads ? pieces : threads) - 1, started = 0;
-    pthread_t *thread = xmalloc(sizeof *thread * (size_t)(helpers + 1));
     /* Fewer threads than wanted only make it slower. */
-    while (started < helpers && pthread_create(&thread[started], NULL, loop_run, &loop) == 0)
+    pthread_t *thread = malloc(sizeof *thread * (size_t)(helpers + 1));
+    while (thread && started < helpers && pthread_create(&thread[started], NULL, loop_run, &loop) == 0)
         started++;
     loop_run(&loop);
     for (int i = 0; i < started; i++)

@@ -1,55 +1,44 @@
 #include "str.h"
-#include "status.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *checked(void *memory, size_t size) {
-    if (!memory && size > 0) {
-        fprintf(stderr, "mixtune: out of memory: %zu bytes were asked for\n", size);
-        exit(MT_FAILURE);
-    }
-    return memory;
-}
-
-void *xmalloc(size_t size) {
-    return checked(malloc(size), size);
-}
-
-void *xcalloc(size_t count, size_t size) {
-    return checked(calloc(count, size), count && size ? SIZE_MAX / count < size ? SIZE_MAX : count * size : 0);
-}
-
-void *xrealloc(void *old, size_t size) {
-    return checked(realloc(old, size), size);
-}
-
-char *xstrdup(const char *text) {
-    return checked(strdup(text), strlen(text) + 1);
-}
-
-void *xaligned_alloc(size_t alignment, size_t size) {
-    size_t rounded = (size + alignment - 1) / alignment * alignment;
-    return checked(rounded < size ? NULL : aligned_alloc(alignment, rounded), size);
-}
-
 const char *str_text(const struct str *s) {
     return s->data ? s->data : "";
 }
 
-void str_reserve(struct str *s, size_t more) {
-    if (more >= SIZE_MAX / 2 - s->length)
-        checked(NULL, more);
+enum mt_status str_status(const struct str *s) {
+    return s->failed ? memory_short(s->wanted) : MT_OK;
+}
+
+/* Half a text could be taken for another one, such as a path: nothing of it stays. */
+static bool str_fail(struct str *s, size_t wanted) {
+    free(s->data);
+    *s = (struct str){.failed = true, .wanted = wanted};
+    return false;
+}
+
+bool str_reserve(struct str *s, size_t more) {
+    if (s->failed)
+        return false;
+    if (more >= SIZE_MAX / 2 - s->length) {
+        memory_short(more);
+        return str_fail(s, more);
+    }
     size_t need = s->length + more + 1;
     if (need <= s->capacity)
-        return;
+        return true;
     size_t capacity = s->capacity ? s->capacity * 2 : 64;
     if (capacity < need)
         capacity = need;
-    s->data = xrealloc(s->data, capacity);
+    char *data = mem_resize(s->data, capacity);
+    if (!data)
+        return str_fail(s, capacity);
+    s->data = data;
     s->data[s->length] = 0;
     s->capacity = capacity;
+    return true;
 }
 
 void str_release(struct str *s) {
@@ -59,6 +48,7 @@ void str_release(struct str *s) {
 
 void str_clear(struct str *s) {
     s->length = 0;
+    s->failed = false;
     if (s->data)
         s->data[0] = 0;
 }
@@ -68,7 +58,8 @@ void str_append(struct str *s, const char *text) {
 }
 
 void str_append_bytes(struct str *s, const void *bytes, size_t count) {
-    str_reserve(s, count);
+    if (!str_reserve(s, count))
+        return;
     if (count)
         memcpy(s->data + s->length, bytes, count);
     s->length += count;
@@ -86,8 +77,7 @@ void str_vprintf(struct str *s, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, args);
-    str_reserve(s, length > 0 ? (size_t)length : 0);
-    if (length > 0)
+    if (str_reserve(s, length > 0 ? (size_t)length : 0) && length > 0)
         s->length += (size_t)vsnprintf(s->data + s->length, (size_t)length + 1, format, again);
     va_end(again);
 }
@@ -169,9 +159,15 @@ void str_shorten_words(struct str *s, size_t most) {
 
 void text_vfit_words(char *out, size_t size, const char *format, va_list args) {
     struct str s = {0};
+    va_list again;
+    va_copy(again, args);
     str_vprintf(&s, format, args);
     str_shorten_words(&s, WORD_MOST);
-    text_fit(out, size, "%s", str_text(&s));
+    if (s.failed)
+        text_vfit(out, size, format, again);
+    else
+        text_fit(out, size, "%s", str_text(&s));
+    va_end(again);
     str_release(&s);
 }
 

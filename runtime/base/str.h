@@ -1,19 +1,27 @@
-/* A growable string. Always 0-terminated. Out of memory ends the process with a sentence: nothing here can go on. */
+/* A growable string. Always 0-terminated. Where memory is short it fails: it becomes empty, what is appended is dropped,
+ * and str_status() says so. So a text is put together without looking, and whoever uses it looks once. */
 #ifndef MT_BASE_STR_H
 #define MT_BASE_STR_H
 
+#include "memory.h"
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct str {
-    char *data; /* owned; NULL until something is appended: str_text() where that may be */
+    char *data; /* owned; NULL until something is appended, and after a failure: str_text() where that may be */
     size_t length, capacity;
+    bool failed;   /* until it is cleared or released */
+    size_t wanted; /* bytes that were not to be had */
 };
 
 /* The text, "" while nothing was appended. Valid until the string changes. */
 const char *str_text(const struct str *s);
-/* Makes room for `more` bytes behind the text, so that they can be written there; `data` is then never NULL. */
-void str_reserve(struct str *s, size_t more);
+/* MT_FAILURE with a sentence if memory was short; then there is no text. */
+enum mt_status str_status(const struct str *s);
+/* Makes room for `more` bytes behind the text, so that they can be written there; `data` is then never NULL. False if
+ * memory is short. */
+bool str_reserve(struct str *s, size_t more);
 void str_release(struct str *s);
 void str_clear(struct str *s);
 void str_append(struct str *s, const char *text);
@@ -33,12 +41,5 @@ void str_shorten_words(struct str *s, size_t most);
 enum { WORD_MOST = 120 };
 void text_fit_words(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void text_vfit_words(char *out, size_t size, const char *format, va_list args);
-
-/* malloc, calloc, realloc, strdup that end the process with a sentence instead of returning NULL. */
-void *xmalloc(size_t size);
-void *xcalloc(size_t count, size_t size);
-void *xrealloc(void *old, size_t size);
-char *xstrdup(const char *text);
-void *xaligned_alloc(size_t alignment, size_t size); /* aligned_alloc() likewise; the size is rounded up */
 
 #endif

@@ -1,11 +1,13 @@
 /* mixtune: finds, proves and ships the fastest kernel for every quantised linear layer of a model on a GPU. */
 #include "cmd.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/near.h"
 #include "runtime/base/status.h"
 #include "tuner/options.h"
 #include <argp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct command {
@@ -60,7 +62,13 @@ static int run_command(const struct command *command, int argc, char **argv) {
     return status;
 }
 
+static void end_without_memory(void) {
+    log_error("%s", fail_message());
+    exit(MT_FAILURE);
+}
+
 int main(int argc, char **argv) {
+    memory_end_with(end_without_memory);
     log_share();
     argp_program_version = MIXTUNE_VERSION;
     argp_err_exit_status = MT_USAGE;

@@ -108,7 +108,14 @@ static CUresult settings_read(void) {
     return CUDA_SUCCESS;
 }
 
+/* No device works without memory. */
+static void end_without_memory(void) {
+    fprintf(stderr, "softgpu: %s\n", fail_message());
+    exit(MT_FAILURE);
+}
+
 CU_API cuInit(unsigned flags) {
+    memory_end_with(end_without_memory);
     CUresult result = enter();
     if (result == CUDA_ERROR_NOT_INITIALIZED)
         result = flags ? CUDA_ERROR_INVALID_VALUE : settings_read();
