@@ -13,7 +13,8 @@
  * quantised to int8 with one scale per token and group first. The numbers are defined exactly: see ARCHITECTURE.md.
  *
  * Errors. Functions that can fail return enum mt_status and leave one sentence for mt_error_message(). On failure
- * nothing is held and output arguments are NULL or zero. Threads. A table may be used by any number of threads at once,
+ * nothing is held and output arguments are NULL or zero. Memory that is short is MT_FAILURE: nothing here ends the
+ * process. A NULL that is not allowed here is MT_USAGE. Threads. A table may be used by any number of threads at once,
  * as long as none closes it; the CUDA context that it was opened in must be current on each. mt_table_lookup() takes no
  * lock and allocates nothing. Ownership. What a function hands out through `struct x **` is the caller's until the
  * function of the pair takes it back; `const` pointers belong to the table and live as long as it.
@@ -214,8 +215,8 @@ MT_API enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *
                                     const uint8_t *zeros, const uint8_t *is8, struct mt_packed **packed);
 MT_API void mt_packed_free(struct mt_packed *packed);
 
-/* A packed layer in device memory. Filled by mt_weights_upload(), or by hand: weights and scales aligned to 16
- * bytes. */
+/* A packed layer in device memory. Filled by mt_weights_upload(), or by hand: all but columns aligned to 16
+ * bytes, those to 4. */
 struct mt_weights {
     size_t size;
     int layout; /* MT_LAYOUT */
@@ -293,7 +294,7 @@ MT_API enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt
 /* Quantised activations in device memory. */
 struct mt_activations {
     size_t size;
-    CUdeviceptr codes;  /* int8 [m][k_padded], aligned to 16 bytes */
+    CUdeviceptr codes;  /* int8 [m][k_padded], aligned to 16 bytes; the others to their elements */
     CUdeviceptr scales; /* fp32 [groups][m] */
     CUdeviceptr sums;   /* int32 [groups][m] */
 };
@@ -312,7 +313,8 @@ enum mt_launch_flags {
     MT_PROGRAMMATIC = 1
 };
 
-/* The structs that it points to are read during the call; what their addresses lead to, by the launch. */
+/* The structs that it points to are read during the call; what their addresses lead to, by the launch. Addresses are
+ * multiples of the elements that they lead to, if nothing else is said. */
 struct mt_gemm_operands {
     size_t size;
     int m;
@@ -330,8 +332,8 @@ struct mt_gemm_operands {
  * after it is allocated; launches leave it so that it can be used again, by any layer. */
 MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max);
 
-/* MT_USAGE for operands that cannot be right (m < 0 or above 2^24, a null address, weights of another layout or split,
- * a workspace that is too small); MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is
+/* MT_USAGE for operands that cannot be right (m < 0 or above 2^24, a null or misaligned address, weights of another
+ * layout or split, a workspace that is too small), before anything is launched; MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is
  * nothing to do: MT_OK, and every address may be null. */
 MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
                                          const struct mt_quantize_operands *operands, CUstream stream);

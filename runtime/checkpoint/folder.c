@@ -13,7 +13,8 @@ static bool is_there(const char *path, mode_t kind) {
 }
 
 static enum mt_status add_file(struct folder *folder, size_t *capacity, const char *path) {
-    array_grow(&folder->file, capacity, (size_t)folder->file_count, sizeof *folder->file);
+    if (!array_grow(&folder->file, capacity, (size_t)folder->file_count, sizeof *folder->file))
+        return MT_FAILURE;
     enum mt_status status = tensor_file_open(path, &folder->file[folder->file_count]);
     folder->file_count += status == MT_OK;
     return status;
@@ -48,7 +49,7 @@ static enum mt_status open_files(struct folder *folder, json_t *map, const char 
         }
         str_clear(&path);
         str_printf(&path, "%s/%s", folder->path.data, name);
-        if (has_file(folder, path.data))
+        if ((status = str_status(&path)) != MT_OK || has_file(folder, path.data))
             continue;
         if (!is_there(path.data, S_IFREG))
             status = fail(MT_FAILURE, "the shard %s is missing, which %s names; copy or download it again", path.data,
@@ -74,15 +75,17 @@ static int by_name(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
-static void sort_tensors(struct folder *folder) {
+static enum mt_status sort_tensors(struct folder *folder) {
     size_t capacity = 0;
     for (int i = 0; i < folder->file_count; i++)
         for (int j = 0; j < folder->file[i].count; j++) {
-            array_grow(&folder->tensor, &capacity, (size_t)folder->count, sizeof(struct tensor *));
+            if (!array_grow(&folder->tensor, &capacity, (size_t)folder->count, sizeof(struct tensor *)))
+                return MT_FAILURE;
             folder->tensor[folder->count++] = &folder->file[i].tensor[j];
         }
     if (folder->tensor)
         qsort((void *)folder->tensor, (size_t)folder->count, sizeof *folder->tensor, by_name);
+    return MT_OK;
 }
 
 /* Every file of a packed checkpoint has fillers of the same names. */
@@ -103,7 +106,9 @@ static enum mt_status open_index(struct folder *folder, const char *index) {
     json_t *root = json_load_file(index, JSON_REJECT_DUPLICATES, &error);
     json_t *map = json_object_get(root, "weight_map");
     enum mt_status status;
-    if (!root)
+    if (!root && tensor_json_short(&error))
+        status = memory_short((size_t)error.position);
+    else if (!root)
         status = fail(MT_FAILURE, "%s, line %d: this is not JSON: %.*s", index, error.line,
                       tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);
     else if (!json_is_object(map) || json_object_size(map) == 0)
@@ -112,7 +117,9 @@ static enum mt_status open_index(struct folder *folder, const char *index) {
         status = open_files(folder, map, index);
     if (!status) {
         qsort(folder->file, (size_t)folder->file_count, sizeof *folder->file, by_path);
-        sort_tensors(folder);
+        status = sort_tensors(folder);
+    }
+    if (!status) {
         status = check_map(folder, map);
     }
     if (!status)
@@ -130,11 +137,15 @@ static enum mt_status open_path(struct folder *folder, const char *path) {
     if (is_there(path, S_IFREG)) {
         const char *slash = strrchr(path, '/');
         str_append_bytes(&folder->path, slash ? path : ".", slash ? (size_t)(slash - path) : 1);
-        status = add_file(folder, &capacity, path);
+        status = str_status(&folder->path);
+        if (!status)
+            status = add_file(folder, &capacity, path);
         goto out;
     }
     str_append(&folder->path, path);
     str_printf(&name, "%s/%s", path, FOLDER_INDEX);
+    if ((status = str_status(&folder->path)) != MT_OK || (status = str_status(&name)) != MT_OK)
+        goto out;
     if (is_there(name.data, S_IFREG)) {
         status = open_index(folder, name.data);
         goto out;
@@ -150,7 +161,7 @@ static enum mt_status open_path(struct folder *folder, const char *path) {
         status = add_file(folder, &capacity, name.data);
 out:
     if (!status && !folder->tensor)
-        sort_tensors(folder);
+        status = sort_tensors(folder);
     str_release(&name);
     return status;
 }

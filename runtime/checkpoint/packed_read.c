@@ -22,22 +22,36 @@ static bool take_number(const json_t *root, const char *key, int low, int high, 
     return true;
 }
 
-static bool take_sources(const json_t *list, struct packed_layer *layer) {
+/* Whether it lists linear layers whose features make up n. */
+static bool sources_agree(const json_t *list, int n) {
     const size_t count = json_array_size(list);
-    int64_t rows = 0;
+    int64_t sum = 0;
     if (!json_is_array(list) || count < 1 || count > 64)
         return false;
-    layer->source = xcalloc(count, sizeof *layer->source);
     for (size_t i = 0; i < count; i++) {
-        const json_t *pair = json_array_get(list, i), *name = json_array_get(pair, 0), *n = json_array_get(pair, 1);
-        if (!json_is_string(name) || !tensor_name_plain(json_string_value(name)) || !json_is_integer(n) ||
-            json_integer_value(n) < 1 || json_integer_value(n) > layer->n)
+        const json_t *pair = json_array_get(list, i), *name = json_array_get(pair, 0), *rows = json_array_get(pair, 1);
+        if (!json_is_string(name) || !tensor_name_plain(json_string_value(name)) || !json_is_integer(rows) ||
+            json_integer_value(rows) < 1 || json_integer_value(rows) > n)
             return false;
-        layer->source[i] = (struct packed_source){xstrdup(json_string_value(name)), (int)json_integer_value(n)};
-        layer->source_count++;
-        rows += layer->source[i].rows;
+        sum += json_integer_value(rows);
     }
-    return rows == layer->n;
+    return sum == n;
+}
+
+static enum mt_status take_sources(const json_t *list, struct packed_layer *layer) {
+    const size_t count = json_array_size(list);
+    layer->source = mem_zeroed(count, sizeof *layer->source);
+    if (!layer->source)
+        return MT_FAILURE;
+    for (; layer->source_count < (int)count; layer->source_count++) {
+        const json_t *pair = json_array_get(list, (size_t)layer->source_count);
+        struct packed_source *source = &layer->source[layer->source_count];
+        source->rows = (int)json_integer_value(json_array_get(pair, 1));
+        source->name = mem_text(json_string_value(json_array_get(pair, 0)));
+        if (!source->name)
+            return MT_FAILURE;
+    }
+    return MT_OK;
 }
 
 static void take_hash(const json_t *root, const char *key, char out[33]) {
@@ -55,30 +69,40 @@ static void take_hashes(const json_t *root, struct packed_layer *layer) {
     take_hash(root, "bias", layer->bias_hash);
 }
 
-/* What the metadata say of a layer; false if they make no sense. */
-static bool take_layer(const char *name, const char *text, struct packed_layer *layer) {
-    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-    const json_t *symmetric = json_object_get(root, "symmetric"), *short_name = json_object_get(root, "layer");
-    struct problem p;
+/* Numbers that a layer can have, and texts that can be shown. */
+static bool take_shape(const json_t *root, struct packed_layer *layer) {
+    const json_t *symmetric = json_object_get(root, "symmetric"), *name = json_object_get(root, "layer");
+    if (!json_is_string(name) || !*json_string_value(name) || !tensor_name_plain(json_string_value(name)) ||
+        !json_is_boolean(symmetric) || !take_number(root, "n", 1, 1 << 24, &layer->n) ||
+        !take_number(root, "k", 1, 1 << 24, &layer->k) || !take_number(root, "group", 64, 256, &layer->group) ||
+        !take_number(root, "tp", 1, 1024, &layer->tp) || !take_number(root, "rank", 0, layer->tp - 1, &layer->rank) ||
+        !take_number(root, "rows8", 0, layer->n, &layer->rows8) ||
+        !take_number(root, "rows8_chosen", 0, layer->rows8, &layer->rows8_chosen) ||
+        !sources_agree(json_object_get(root, "parts"), layer->n))
+        return false;
+    layer->symmetric = json_is_true(symmetric);
+    const struct problem p = packed_problem(layer);
+    return problem_check(&p) == MT_OK;
+}
+
+/* What the metadata of a file say of a layer. */
+static enum mt_status take_layer(const char *path, const char *name, const char *text, struct packed_layer *layer) {
+    json_error_t error;
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    enum mt_status status = MT_OK;
     *layer = (struct packed_layer){.bias_type = TENSOR_OTHER};
-    bool good = json_is_string(short_name) && *json_string_value(short_name) &&
-                tensor_name_plain(json_string_value(short_name)) && json_is_boolean(symmetric) &&
-                take_number(root, "n", 1, 1 << 24, &layer->n) && take_number(root, "k", 1, 1 << 24, &layer->k) &&
-                take_number(root, "group", 64, 256, &layer->group) && take_number(root, "tp", 1, 1024, &layer->tp) &&
-                take_number(root, "rank", 0, layer->tp - 1, &layer->rank) &&
-                take_number(root, "rows8", 0, layer->n, &layer->rows8) &&
-                take_number(root, "rows8_chosen", 0, layer->rows8, &layer->rows8_chosen) &&
-                take_sources(json_object_get(root, "parts"), layer);
-    if (good) {
-        layer->symmetric = json_is_true(symmetric);
-        layer->name = xstrdup(name);
-        layer->layer = xstrdup(json_string_value(short_name));
+    if (!root && tensor_json_short(&error)) {
+        status = memory_short(strlen(text));
+    } else if (!take_shape(root, layer)) {
+        status = fail(MT_FAILURE, "%s: what its metadata say of layer %.120s makes no sense", path, name);
+    } else {
         take_hashes(json_object_get(root, "hash"), layer);
-        p = packed_problem(layer);
-        good = problem_check(&p) == MT_OK;
+        layer->name = mem_text(name);
+        layer->layer = mem_text(json_string_value(json_object_get(root, "layer")));
+        status = layer->name && layer->layer ? take_sources(json_object_get(root, "parts"), layer) : MT_FAILURE;
     }
     json_decref(root);
-    return good;
+    return status;
 }
 
 /* ---- the tensors ---- */
@@ -112,6 +136,8 @@ static enum mt_status find_tensors(const struct packed_folder *packed, struct pa
             continue;
         str_clear(&name);
         str_printf(&name, "%s.%s.%s", layer->name, packed_part_names[width], packed_kind_names[kind]);
+        if ((status = str_status(&name)) != MT_OK)
+            break;
         const struct tensor *t = folder_find(&packed->folder, name.data);
         if (!t)
             status = fail(MT_FAILURE, "%s: there is no tensor %.120s, which the layer's %d features in %s need",
@@ -123,7 +149,9 @@ static enum mt_status find_tensors(const struct packed_folder *packed, struct pa
     }
     str_clear(&name);
     str_printf(&name, "%s.bias", layer->name);
-    layer->bias = folder_find(&packed->folder, name.data);
+    if (!status)
+        status = str_status(&name);
+    layer->bias = status ? NULL : folder_find(&packed->folder, name.data);
     if (!status && layer->bias) {
         layer->bias_type = layer->bias->type;
         if (layer->bias->rank != 1 || layer->bias->shape[0] != layer->n || !tensor_is_float(layer->bias))
@@ -157,11 +185,12 @@ static enum mt_status take_file(struct packed_folder *packed, const struct tenso
     for (const char *key = tensor_file_key(file, NULL); key; key = tensor_file_key(file, key)) {
         if (is_file_key(key))
             continue;
-        array_grow(&packed->layer, &packed->capacity, (size_t)packed->count, sizeof *packed->layer);
+        if (!array_grow(&packed->layer, &packed->capacity, (size_t)packed->count, sizeof *packed->layer))
+            return MT_FAILURE;
         struct packed_layer *layer = &packed->layer[packed->count++];
-        if (!take_layer(key, tensor_file_text(file, key), layer))
-            return fail(MT_FAILURE, "%s: what its metadata say of layer %.120s makes no sense", file->path, key);
-        enum mt_status status = find_tensors(packed, layer);
+        enum mt_status status = take_layer(file->path, key, tensor_file_text(file, key), layer);
+        if (!status)
+            status = find_tensors(packed, layer);
         if (status)
             return status;
     }
@@ -174,7 +203,9 @@ static int by_name(const void *a, const void *b) {
 }
 
 static enum mt_status sort_layers(struct packed_folder *packed) {
-    packed->by_name = xcalloc((size_t)packed->count, sizeof *packed->by_name);
+    packed->by_name = mem_zeroed((size_t)packed->count, sizeof *packed->by_name);
+    if (!packed->by_name)
+        return MT_FAILURE;
     for (int i = 0; i < packed->count; i++)
         packed->by_name[i] = &packed->layer[i];
     qsort((void *)packed->by_name, (size_t)packed->count, sizeof *packed->by_name, by_name);
@@ -189,11 +220,12 @@ static enum mt_status sort_layers(struct packed_folder *packed) {
  * which `path` becomes. */
 static bool find_inside(struct str *path, int depth) {
     struct dirent **entry = NULL;
-    const int count = depth > 0 ? scandir(path->data, &entry, NULL, alphasort) : 0;
+    const int count = depth > 0 ? scandir(str_text(path), &entry, NULL, alphasort) : 0;
     const size_t length = path->length;
     bool found = false;
     for (int i = 0; i < count; i++) {
-        if (!found && *entry[i]->d_name != '.') {
+        if (!found && *entry[i]->d_name != '.' &&
+            str_reserve(path, strlen(entry[i]->d_name) + sizeof FOLDER_INDEX + 2)) {
             str_printf(path, "/%s/" FOLDER_INDEX, entry[i]->d_name);
             found = access(path->data, R_OK) == 0;
             path->length -= strlen("/" FOLDER_INDEX);
@@ -255,8 +287,10 @@ const struct packed_layer *packed_find(const struct packed_folder *packed, const
 /* ---- bytes ---- */
 
 enum mt_status packed_check_columns(const struct packed_folder *packed, const struct packed_layer *layer) {
-    uint8_t *seen = xcalloc((size_t)layer->n, 1);
+    uint8_t *seen = mem_zeroed((size_t)layer->n, 1);
     bool good = true;
+    if (!seen)
+        return MT_FAILURE;
     for (int width = 0; width < MT_PARTS; width++) {
         const struct tensor *t = layer->tensor[width][PACKED_COLUMNS];
         int32_t before = -1, column;

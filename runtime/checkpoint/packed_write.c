@@ -40,8 +40,8 @@ static void declare_text(struct tensor_writer *writer, const struct packed_layer
         json_pack("{ss si si si sb si si si si so so}", "layer", layer->layer, "n", layer->n, "k", layer->k, "group",
                   layer->group, "symmetric", layer->symmetric, "tp", layer->tp, "rank", layer->rank, "rows8_chosen",
                   layer->rows8_chosen, "rows8", layer->rows8, "parts", sources, "hash", hashes);
-    char *text = json_dumps(root, JSON_COMPACT);
-    tensor_writer_text(writer, layer->name, text);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    tensor_writer_text(writer, layer->name, text); /* NULL: the writer fails */
     free(text);
     json_decref(root);
 }
@@ -56,7 +56,7 @@ void packed_declare(struct tensor_writer *writer, struct packed_layer *layer) {
             str_clear(&name);
             str_printf(&name, "%s.%s.%s", layer->name, packed_part_names[width], packed_kind_names[kind]);
             layer->slot[width][kind] = shape.bytes
-                                           ? tensor_writer_add(writer, name.data, tensor_type_name(shape.type),
+                                           ? tensor_writer_add(writer, str_text(&name), tensor_type_name(shape.type),
                                                                shape.rank, shape.size, shape.bytes, WRITER_ALIGNMENT)
                                            : -1;
             memcpy(hash.tensor[width][kind], unknown, sizeof unknown);
@@ -67,7 +67,7 @@ void packed_declare(struct tensor_writer *writer, struct packed_layer *layer) {
     str_printf(&name, "%s.bias", layer->name);
     layer->bias_slot = layer->bias_type == TENSOR_OTHER
                            ? -1
-                           : tensor_writer_add(writer, name.data, tensor_type_name(layer->bias_type), 1, &n,
+                           : tensor_writer_add(writer, str_text(&name), tensor_type_name(layer->bias_type), 1, &n,
                                                (size_t)n * tensor_type_bytes(layer->bias_type), WRITER_ALIGNMENT);
     str_release(&name);
     declare_text(writer, layer, &hash);

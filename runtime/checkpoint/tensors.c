@@ -1,5 +1,5 @@
 #include "tensors.h"
-#include "runtime/base/str.h"
+#include "runtime/base/memory.h"
 #include "runtime/layer/half.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -58,6 +58,10 @@ bool tensor_name_plain(const char *name) {
     while (*name && (unsigned char)*name >= ' ' && *name != 127)
         name++;
     return !*name;
+}
+
+bool tensor_json_short(const json_error_t *error) {
+    return !*error->text || json_error_code(error) == json_error_out_of_memory;
 }
 
 /* Whole numbers >= 0 of a list; -1 if it is none, or longer than `most`. */
@@ -151,7 +155,9 @@ static enum mt_status check_metadata(const struct tensor_file *file) {
 
 static enum mt_status take_tensors(struct tensor_file *file, size_t data) {
     enum mt_status status = check_metadata(file);
-    file->tensor = xcalloc(json_object_size(file->header) + 1, sizeof *file->tensor);
+    file->tensor = mem_zeroed(json_object_size(file->header) + 1, sizeof *file->tensor);
+    if (!file->tensor)
+        return MT_FAILURE;
     for (void *at = json_object_iter(file->header); at && !status; at = json_object_iter_next(file->header, at)) {
         const char *name = json_object_iter_key(at);
         if (strcmp(name, METADATA) != 0)
@@ -175,6 +181,8 @@ static enum mt_status read_header(struct tensor_file *file) {
                     "%s is cut short: its header has %llu bytes and the file %zu; copy or download it again",
                     file->path, (unsigned long long)length, file->size);
     file->header = json_loadb((const char *)file->map + sizeof length, length, JSON_REJECT_DUPLICATES, &error);
+    if (!file->header && tensor_json_short(&error))
+        return memory_short(length);
     if (!json_is_object(file->header))
         return fail(MT_FAILURE, "%s: its header is no JSON object: %.*s", file->path,
                     tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);
@@ -206,8 +214,8 @@ static enum mt_status map_file(struct tensor_file *file) {
 }
 
 enum mt_status tensor_file_open(const char *path, struct tensor_file *out) {
-    *out = (struct tensor_file){.path = xstrdup(path)};
-    enum mt_status status = map_file(out);
+    *out = (struct tensor_file){.path = mem_text(path)};
+    enum mt_status status = out->path ? map_file(out) : MT_FAILURE;
     if (!status)
         status = read_header(out);
     if (status)

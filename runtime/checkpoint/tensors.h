@@ -31,6 +31,10 @@ size_t tensor_type_bytes(enum tensor_type type);     /* of an element; 0 for TEN
 int tensor_plain_length(const char *text, int most);
 bool tensor_name_plain(const char *name); /* has none */
 
+/* Whether jansson found no memory, rather than a fault: it says so, or nothing. */
+struct json_error_t;
+bool tensor_json_short(const struct json_error_t *error);
+
 enum { TENSOR_RANK = 8 };
 struct tensor {
     const char *name; /* without control characters */

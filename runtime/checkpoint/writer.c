@@ -23,13 +23,21 @@ struct tensor_writer {
     size_t data; /* where the data begin in the file */
     struct str path, part;
     int fd;
+    bool failed; /* memory was short: tensor_writer_begin() or tensor_writer_end() says so */
 };
 
+/* Takes `value` over. */
+static void put_json(struct tensor_writer *writer, json_t *object, const char *key, json_t *value) {
+    writer->failed |= json_object_set_new(object, key, value) != 0;
+}
+
 struct tensor_writer *tensor_writer_new(void) {
-    struct tensor_writer *writer = xcalloc(1, sizeof *writer);
+    struct tensor_writer *writer = mem_zeroed(1, sizeof *writer);
+    if (!writer)
+        return NULL;
     writer->fd = -1;
     writer->header = json_object();
-    json_object_set_new(writer->header, "__metadata__", json_object());
+    put_json(writer, writer->header, "__metadata__", json_object());
     return writer;
 }
 
@@ -48,19 +56,22 @@ void tensor_writer_free(struct tensor_writer *writer) {
 }
 
 void tensor_writer_text(struct tensor_writer *writer, const char *key, const char *value) {
-    json_object_set_new(json_object_get(writer->header, "__metadata__"), key, json_string(value));
+    put_json(writer, json_object_get(writer->header, "__metadata__"), key, json_string(value));
 }
 
 static int add(struct tensor_writer *writer, const char *name, const char *type_name, int rank, const int64_t *shape,
                size_t bytes) {
     json_t *sizes = json_array();
     for (int i = 0; i < rank; i++)
-        json_array_append_new(sizes, json_integer(shape[i]));
+        writer->failed |= json_array_append_new(sizes, json_integer(shape[i])) != 0;
     const size_t begin = writer->data_bytes;
-    json_object_set_new(writer->header, name,
-                        json_pack("{ss so s[II]}", "dtype", type_name, "shape", sizes, "data_offsets",
-                                  (json_int_t)begin, (json_int_t)(begin + bytes)));
-    array_grow(&writer->place, &writer->capacity, (size_t)writer->count, sizeof *writer->place);
+    put_json(writer, writer->header, name,
+             json_pack("{ss so s[II]}", "dtype", type_name, "shape", sizes, "data_offsets", (json_int_t)begin,
+                       (json_int_t)(begin + bytes)));
+    if (!array_grow(&writer->place, &writer->capacity, (size_t)writer->count, sizeof *writer->place)) {
+        writer->failed = true;
+        return 0;
+    }
     writer->place[writer->count] = (struct place){begin, bytes};
     writer->data_bytes += bytes;
     return writer->count++;
@@ -79,16 +90,19 @@ int tensor_writer_add(struct tensor_writer *writer, const char *name, const char
 }
 
 /* The header with its length before it, filled up with blanks so that the data are aligned. */
-static void header_text(const struct tensor_writer *writer, struct str *out) {
-    char *text = json_dumps(writer->header, JSON_COMPACT);
+static enum mt_status header_text(const struct tensor_writer *writer, struct str *out) {
+    char *text = writer->failed ? NULL : json_dumps(writer->header, JSON_COMPACT);
+    if (!text)
+        return memory_short(writer->capacity * sizeof *writer->place);
     uint64_t length = strlen(text);
     while ((length + sizeof length) % WRITER_ALIGNMENT)
         length++;
     str_append_bytes(out, &length, sizeof length);
     str_append(out, text);
-    while (out->length < length + sizeof length)
+    while (!out->failed && out->length < length + sizeof length)
         str_append(out, " ");
     free(text);
+    return str_status(out);
 }
 
 static enum mt_status put(const struct tensor_writer *writer, size_t at, const void *data, size_t bytes) {
@@ -108,11 +122,13 @@ static enum mt_status put(const struct tensor_writer *writer, size_t at, const v
 
 enum mt_status tensor_writer_begin(struct tensor_writer *writer, const char *path) {
     struct str header = {0};
-    header_text(writer, &header);
+    enum mt_status status = header_text(writer, &header);
     writer->data = header.length;
     str_release(&header);
     str_append(&writer->path, path);
     str_printf(&writer->part, "%s.part", path);
+    if (status || (status = str_status(&writer->path)) || (status = str_status(&writer->part)))
+        return status;
     writer->fd = open(writer->part.data, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (writer->fd < 0)
         return file_fail("write", path);
@@ -141,10 +157,11 @@ enum mt_status tensor_writer_copy(struct tensor_writer *writer, int index, const
 
 enum mt_status tensor_writer_end(struct tensor_writer *writer) {
     struct str header = {0};
-    header_text(writer, &header);
-    enum mt_status status = header.length == writer->data
-                                ? put(writer, 0, header.data, header.length)
-                                : fail(MT_FAILURE, "%s: its header changed its length", writer->path.data);
+    enum mt_status status = header_text(writer, &header);
+    if (!status)
+        status = header.length == writer->data
+                     ? put(writer, 0, header.data, header.length)
+                     : fail(MT_FAILURE, "%s: its header changed its length", writer->path.data);
     str_release(&header);
     if (!status && (fsync(writer->fd) != 0 || rename(writer->part.data, writer->path.data) != 0))
         status = file_fail("write", writer->path.data);

@@ -1,7 +1,7 @@
 #include "fill.h"
 #include "rows.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/parallel.h"
-#include "runtime/base/str.h"
 #include "templates/gemm_args.h"
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -35,9 +35,11 @@ static int by_error(const void *a, const void *b) {
     return x->feature - y->feature;
 }
 
-void fill_largest(const double *error, int n, int rows8, uint8_t *is8) {
-    struct loss *loss = xmalloc((size_t)n * sizeof *loss);
+enum mt_status fill_largest(const double *error, int n, int rows8, uint8_t *is8) {
+    struct loss *loss = mem_alloc((size_t)n * sizeof *loss);
     int lacking = rows8;
+    if (!loss)
+        return MT_FAILURE;
     for (int i = 0; i < n; i++) {
         lacking -= is8[i] != 0;
         loss[i] = (struct loss){i, is8[i] ? -1 : error[i]};
@@ -47,6 +49,7 @@ void fill_largest(const double *error, int n, int rows8, uint8_t *is8) {
     for (int i = 0; i < lacking; i++)
         is8[loss[i].feature] = 1;
     free(loss);
+    return MT_OK;
 }
 
 enum mt_status fill_choose(const struct problem *p, const float *w, const uint8_t *is8, uint8_t *filled) {
@@ -62,7 +65,7 @@ enum mt_status fill_choose(const struct problem *p, const float *w, const uint8_
     for (int i = 0; i < p->n; i++)
         filled[i] = is8[i] != 0;
     if (!status)
-        fill_largest(rows.error[MT_PART_W4], p->n, p->rows8, filled);
+        status = fill_largest(rows.error[MT_PART_W4], p->n, p->rows8, filled);
     quant_rows_release(&rows);
     return status;
 }

@@ -11,7 +11,7 @@
 enum mt_status fill_choose(const struct problem *p, const float *w, const uint8_t *is8, uint8_t *filled);
 
 /* The same of errors that are known, in place: is8 [n] gets those of the largest `error` [n] (>= 0) until rows8 of its
- * features are chosen. */
-void fill_largest(const double *error, int n, int rows8, uint8_t *is8);
+ * features are chosen. MT_FAILURE if memory is short. */
+enum mt_status fill_largest(const double *error, int n, int rows8, uint8_t *is8);
 
 #endif

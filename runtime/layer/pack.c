@@ -1,8 +1,8 @@
 /* The packed layout: blocks of 512 bytes, each the A fragment of one tensor-core instruction (8-bit) or of two
  * (4-bit). */
 #include "pack.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/parallel.h"
-#include "runtime/base/str.h"
 #include "templates/gemm_args.h"
 #include <stdbool.h>
 #include <stdlib.h>
@@ -118,19 +118,22 @@ static void tiles_run(void *context, int begin, int end) {
     }
 }
 
-static void packing_run(struct packing *p) {
-    p->spare = xcalloc(1, (size_t)p->k_padded);
+static enum mt_status packing_run(struct packing *p) {
+    p->spare = mem_zeroed(1, (size_t)p->k_padded);
+    if (!p->spare)
+        return MT_FAILURE;
     parallel_for(p->padded_rows / MT_N_PAD, 1, tiles_run, p);
     free(p->spare);
+    return MT_OK;
 }
 
-void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, const int *columns,
-                  void *packed) {
+enum mt_status pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, const int *columns,
+                            void *packed) {
     struct packing p = {bits, rows, padded_rows, k_padded, (int8_t *)(uintptr_t)q, columns, NULL, packed, false};
-    packing_run(&p);
+    return packing_run(&p);
 }
 
-void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q) {
+enum mt_status unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q) {
     struct packing p = {bits, rows, padded_rows, k_padded, q, NULL, NULL, (uint8_t *)(uintptr_t)packed, true};
-    packing_run(&p);
+    return packing_run(&p);
 }

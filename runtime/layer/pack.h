@@ -2,6 +2,7 @@
 #ifndef MT_PACK_H
 #define MT_PACK_H
 
+#include "runtime/base/status.h"
 #include "templates/gemm_args.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -15,10 +16,11 @@ static inline int pack_padded(int rows) {
 }
 /* Bytes of the packed weights of `padded_rows` features. */
 size_t packed_bytes(int bits, int padded_rows, int k_padded);
-/* q [..][k_padded] -> blocks. Feature i of `rows` is row columns[i] of q; NULL: row i. Features beyond `rows` are packed
+/* Both are MT_FAILURE if memory is short. q [..][k_padded] -> blocks. Feature i of `rows` is row columns[i] of q; NULL: row i. Features beyond `rows` are packed
  * as 0, and have scales of 0. */
-void pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, const int *columns, void *packed);
+enum mt_status pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, const int *columns,
+                            void *packed);
 /* The way back, to q [rows][k_padded]. */
-void unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
+enum mt_status unpack_weights(int bits, int rows, int padded_rows, int k_padded, const void *packed, int8_t *q);
 
 #endif

@@ -2,8 +2,8 @@
 #include "half.h"
 #include "pack.h"
 #include "round.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/parallel.h"
-#include "runtime/base/str.h"
 #include "templates/gemm_args.h"
 #include <float.h>
 #include <math.h>
@@ -137,7 +137,7 @@ static void rows_random(void *context, int begin, int end) {
 void *quant_huge(void *array, size_t bytes) {
 #ifdef MADV_HUGEPAGE
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), skipped = -(uintptr_t)array % page;
-    if (bytes >= HUGE_BYTES)
+    if (array && bytes >= HUGE_BYTES)
         madvise((char *)array + skipped, (bytes - skipped) / page * page, MADV_HUGEPAGE);
 #else
     (void)bytes;
@@ -145,23 +145,25 @@ void *quant_huge(void *array, size_t bytes) {
     return array;
 }
 
-static void part_init(struct quant_layer *layer, int index, int rows, bool zeros, bool codes) {
+static bool part_init(struct quant_layer *layer, int index, int rows, bool zeros, bool codes) {
     const int bits = index == MT_PART_W8 ? 8 : 4;
     struct quant_part *part = &layer->part[index];
     part->bits = bits;
     part->rows = rows;
     part->padded_rows = pack_padded(rows);
     if (rows == 0)
-        return;
+        return true;
     if (codes)
-        part->q = quant_huge(xcalloc((size_t)rows, (size_t)layer->k_padded), (size_t)rows * (size_t)layer->k_padded);
-    part->scales = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, sizeof *part->scales);
+        part->q = quant_huge(mem_zeroed((size_t)rows, (size_t)layer->k_padded), (size_t)rows * (size_t)layer->k_padded);
+    part->scales = mem_zeroed((size_t)layer->groups * (size_t)part->padded_rows, sizeof *part->scales);
     if (zeros)
-        part->zeros = xcalloc((size_t)layer->groups * (size_t)part->padded_rows, 1);
+        part->zeros = mem_zeroed((size_t)layer->groups * (size_t)part->padded_rows, 1);
     const size_t bytes = packed_bytes(bits, part->padded_rows, layer->k_padded);
-    part->packed = quant_huge(xmalloc(bytes), bytes);
+    part->packed = quant_huge(mem_alloc(bytes), bytes);
     if (rows < layer->n)
-        part->columns = xmalloc((size_t)rows * sizeof *part->columns);
+        part->columns = mem_alloc((size_t)rows * sizeof *part->columns);
+    return (part->q || !codes) && part->scales && (part->zeros || !zeros) && part->packed &&
+           (part->columns || rows == layer->n);
 }
 
 /* True if feature i of n is one of `rows` that are spread evenly. */
@@ -182,8 +184,11 @@ enum mt_status quant_layer_shape(struct quant_layer *layer, const struct problem
                     p->rows8);
     *layer = (struct quant_layer){
         .n = p->n, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
-    part_init(layer, MT_PART_W8, p->rows8, false, codes);
-    part_init(layer, MT_PART_W4, p->n - p->rows8, problem_has_zeros(p), codes);
+    if (!part_init(layer, MT_PART_W8, p->rows8, false, codes) ||
+        !part_init(layer, MT_PART_W4, p->n - p->rows8, problem_has_zeros(p), codes)) {
+        quant_layer_release(layer);
+        return MT_FAILURE;
+    }
     for (int i = 0; i < p->n; i++) {
         int index = (is8 ? is8[i] != 0 : spread(i, p->rows8, p->n)) ? MT_PART_W8 : MT_PART_W4;
         if (layer->part[index].columns)
@@ -199,26 +204,28 @@ enum mt_status quant_weight_bad(long feature, long input) {
 /* Fills the codes of both parts with `rows` and packs them. On failure the layer is released. */
 static enum mt_status layer_fill(struct layer_work *work, void (*rows)(void *, int, int)) {
     struct quant_layer *layer = work->layer;
+    enum mt_status status = MT_OK;
     atomic_store(&work->bad, -1);
-    for (int i = 0; i < MT_PARTS; i++) {
+    for (int i = 0; i < MT_PARTS && status == MT_OK; i++) {
         struct quant_part *part = &layer->part[i];
         work->part = part;
         work->part_index = i;
         parallel_for(part->rows, 16, rows, work);
         if (part->rows > 0)
-            pack_weights(part->bits, part->rows, part->padded_rows, layer->k_padded, part->q, NULL, part->packed);
+            status =
+                pack_weights(part->bits, part->rows, part->padded_rows, layer->k_padded, part->q, NULL, part->packed);
     }
     long bad = atomic_load(&work->bad);
-    if (bad < 0)
-        return MT_OK;
-    enum mt_status status =
-        work->codes
-            ? fail(MT_USAGE,
-                   "a code, scale or zero point of feature %ld, from input %ld on, is out of its range (codes 0..15 or "
-                   "-128..127, zero points %s, scales finite)",
-                   bad / layer->k, bad % layer->k, work->symmetric ? "8 in a symmetric layer" : "0..15")
-            : quant_weight_bad(bad / layer->k, bad % layer->k);
-    quant_layer_release(layer);
+    if (bad >= 0)
+        status = work->codes
+                     ? fail(MT_USAGE,
+                            "a code, scale or zero point of feature %ld, from input %ld on, is out of its range (codes "
+                            "0..15 or "
+                            "-128..127, zero points %s, scales finite)",
+                            bad / layer->k, bad % layer->k, work->symmetric ? "8 in a symmetric layer" : "0..15")
+                     : quant_weight_bad(bad / layer->k, bad % layer->k);
+    if (status != MT_OK)
+        quant_layer_release(layer);
     return status;
 }
 
@@ -240,12 +247,12 @@ enum mt_status quant_layer_import(struct quant_layer *layer, const struct proble
     return status == MT_OK ? layer_fill(&work, rows_import) : status;
 }
 
-/* rows8 of the n features, each choice as likely as any other. */
+/* rows8 of the n features, each choice as likely as any other. NULL if memory is short. */
 static uint8_t *choose_random(const struct problem *p, uint64_t seed) {
-    uint8_t *is8 = xcalloc((size_t)p->n, 1);
+    uint8_t *is8 = mem_zeroed((size_t)p->n, 1);
     struct random r;
     random_init(&r, ~seed);
-    for (int i = 0, left = p->rows8; i < p->n; i++) {
+    for (int i = 0, left = p->rows8; is8 && i < p->n; i++) {
         is8[i] = random_next(&r) % (uint64_t)(p->n - i) < (uint64_t)left;
         left -= is8[i];
     }
@@ -254,8 +261,13 @@ static uint8_t *choose_random(const struct problem *p, uint64_t seed) {
 
 enum mt_status quant_layer_random(struct quant_layer *layer, const struct problem *p, uint64_t seed) {
     struct layer_work work = {.layer = layer, .seed = seed};
-    uint8_t *is8 = problem_check(p) ? NULL : choose_random(p, seed);
-    enum mt_status status = quant_layer_shape(layer, p, is8, true);
+    uint8_t *is8 = NULL;
+    *layer = (struct quant_layer){0};
+    enum mt_status status = problem_check(p);
+    if (status == MT_OK && !(is8 = choose_random(p, seed)))
+        status = MT_FAILURE;
+    if (status == MT_OK)
+        status = quant_layer_shape(layer, p, is8, true);
     free(is8);
     return status == MT_OK ? layer_fill(&work, rows_random) : status;
 }
@@ -278,6 +290,7 @@ struct acts_work {
     struct quant_acts *acts;
     const uint16_t *x;
     enum dtype dtype;
+    atomic_bool failed; /* memory was short */
 };
 
 static void acts_group(const float *x, int count, int8_t *q, float *scale, int32_t *sum) {
@@ -303,8 +316,10 @@ static void acts_group(const float *x, int count, int8_t *q, float *scale, int32
 static void tokens_quantize(void *context, int begin, int end) {
     struct acts_work *work = context;
     struct quant_acts *acts = work->acts;
-    float *x = xcalloc((size_t)acts->k_padded, sizeof *x);
-    for (int m = begin; m < end; m++) {
+    float *x = mem_zeroed((size_t)acts->k_padded, sizeof *x);
+    if (!x)
+        atomic_store(&work->failed, true);
+    for (int m = begin; x && m < end; m++) {
         for (int k = 0; k < acts->k; k++)
             x[k] = dtype_to_float(work->dtype, work->x[(size_t)m * (size_t)acts->k + (size_t)k]);
         for (int g = 0; g < acts->groups; g++) {
@@ -324,12 +339,17 @@ enum mt_status quant_acts_init(struct quant_acts *acts, const struct problem *p,
         return status;
     *acts = (struct quant_acts){
         .m = p->m, .k = p->k, .k_padded = problem_k_padded(p), .group = p->group, .groups = problem_groups(p)};
-    acts->q = xcalloc((size_t)p->m, (size_t)acts->k_padded);
-    acts->scales = xcalloc((size_t)acts->groups * (size_t)p->m, sizeof *acts->scales);
-    acts->sums = xcalloc((size_t)acts->groups * (size_t)p->m, sizeof *acts->sums);
-    struct acts_work work = {acts, x, p->dtype};
-    parallel_for(p->m, 1, tokens_quantize, &work);
-    return MT_OK;
+    acts->q = mem_zeroed((size_t)p->m, (size_t)acts->k_padded);
+    acts->scales = mem_zeroed((size_t)acts->groups * (size_t)p->m, sizeof *acts->scales);
+    acts->sums = mem_zeroed((size_t)acts->groups * (size_t)p->m, sizeof *acts->sums);
+    struct acts_work work = {.acts = acts, .x = x, .dtype = p->dtype};
+    work.failed = !acts->q || !acts->scales || !acts->sums;
+    if (!work.failed)
+        parallel_for(p->m, 1, tokens_quantize, &work);
+    if (!work.failed)
+        return MT_OK;
+    quant_acts_release(acts);
+    return memory_short((size_t)p->k * sizeof(float)); /* perhaps of another thread, whose sentence is not ours */
 }
 
 void quant_acts_release(struct quant_acts *acts) {

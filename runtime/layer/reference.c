@@ -1,10 +1,11 @@
 #include "reference.h"
 #include "half.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/parallel.h"
-#include "runtime/base/str.h"
 #include "templates/gemm_args.h"
 #include <assert.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef __x86_64__
@@ -23,7 +24,8 @@ struct reference_work {
     const struct quant_layer *layer;
     const struct quant_part *part;
     const struct quant_acts *acts;
-    int32_t *sums; /* of the activations: [groups][m] */
+    int32_t *sums;       /* of the activations: [groups][m] */
+    atomic_bool *failed; /* memory was short */
 };
 
 /* ROWS features. Vectors multiply four along k: codes are [k_padded / 4][ROWS][4], zero points and scales
@@ -184,10 +186,13 @@ static void block_fill(struct block *b) {
 static void rows_reference(void *context, int begin, int end) {
     const struct reference_work *work = context;
     struct block b = {.work = work};
-    b.q = xmalloc(ROWS * (size_t)work->layer->k_padded);
-    b.zero = xmalloc(ROWS * (size_t)work->layer->groups * sizeof *b.zero);
-    b.scale = xmalloc(ROWS * (size_t)work->layer->groups * sizeof *b.scale);
-    for (b.row = begin; b.row < end; b.row += ROWS) {
+    b.q = mem_alloc(ROWS * (size_t)work->layer->k_padded);
+    b.zero = mem_alloc(ROWS * (size_t)work->layer->groups * sizeof *b.zero);
+    b.scale = mem_alloc(ROWS * (size_t)work->layer->groups * sizeof *b.scale);
+    const bool good = b.q && b.zero && b.scale;
+    if (!good)
+        atomic_store(work->failed, true);
+    for (b.row = begin; good && b.row < end; b.row += ROWS) {
         b.rows = end - b.row < ROWS ? end - b.row : ROWS;
         block_fill(&b);
         block_sums(&b);
@@ -199,8 +204,8 @@ static void rows_reference(void *context, int begin, int end) {
 
 /* Not acts->sums, which kernels are given: those are on trial too. */
 static int32_t *group_totals(const struct quant_acts *acts) {
-    int32_t *sums = xcalloc((size_t)acts->groups * (size_t)acts->m, sizeof *sums);
-    for (int m = 0; m < acts->m; m++)
+    int32_t *sums = mem_zeroed((size_t)acts->groups * (size_t)acts->m, sizeof *sums);
+    for (int m = 0; sums && m < acts->m; m++)
         for (int k = 0; k < acts->k_padded; k++)
             sums[(size_t)(k / acts->group) * (size_t)acts->m + (size_t)m] +=
                 acts->q[(size_t)m * (size_t)acts->k_padded + (size_t)k];
@@ -213,16 +218,20 @@ enum mt_status reference_init(struct reference *ref, const struct problem *p, co
     if (acts->k != layer->k || acts->group != layer->group || p->n != layer->n || p->m != acts->m || p->k != layer->k)
         return fail(MT_USAGE, "the layer, the activations and the problem of the reference differ in shape or group");
     size_t count = (size_t)p->m * (size_t)p->n;
-    *ref = (struct reference){p->m, p->n, xcalloc(count, sizeof *ref->y), xcalloc(count, sizeof *ref->mass)};
+    *ref = (struct reference){p->m, p->n, mem_zeroed(count, sizeof *ref->y), mem_zeroed(count, sizeof *ref->mass)};
     int32_t *sums = group_totals(acts);
-    for (int part = 0; part < MT_PARTS; part++) {
-        struct reference_work work = {ref, layer, &layer->part[part], acts, sums};
+    atomic_bool failed = !sums || !ref->y || !ref->mass;
+    for (int part = 0; part < MT_PARTS && !failed; part++) {
+        struct reference_work work = {ref, layer, &layer->part[part], acts, sums, &failed};
         parallel_for(layer->part[part].rows, 16, rows_reference, &work);
     }
-    for (size_t i = 0; bias && i < count; i++)
+    for (size_t i = 0; bias && !failed && i < count; i++)
         ref->y[i] += dtype_to_float(p->dtype, bias[i % (size_t)p->n]);
     free(sums);
-    return MT_OK;
+    if (!failed)
+        return MT_OK;
+    reference_release(ref);
+    return memory_short(count * sizeof *ref->y);
 }
 
 void reference_release(struct reference *ref) {

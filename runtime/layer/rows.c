@@ -2,8 +2,8 @@
 #include "half.h"
 #include "pack.h"
 #include "round.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/parallel.h"
-#include "runtime/base/str.h"
 #include "templates/gemm_args.h"
 #include <math.h>
 #include <stdlib.h>
@@ -31,13 +31,17 @@ enum mt_status quant_rows_init(struct quant_rows *rows, const struct problem *p,
     for (int i = 0; i < MT_PARTS; i++) {
         if (!(i == MT_PART_W8 ? w8 : w4))
             continue;
-        rows->q[i] = quant_huge(xcalloc(n, (size_t)rows->k_padded), n * (size_t)rows->k_padded);
-        rows->scales[i] = xcalloc(n * groups, sizeof *rows->scales[i]);
-        rows->error[i] = xcalloc(n, sizeof *rows->error[i]);
+        rows->q[i] = quant_huge(mem_zeroed(n, (size_t)rows->k_padded), n * (size_t)rows->k_padded);
+        rows->scales[i] = mem_zeroed(n * groups, sizeof *rows->scales[i]);
+        rows->error[i] = mem_zeroed(n, sizeof *rows->error[i]);
+        if (!rows->q[i] || !rows->scales[i] || !rows->error[i])
+            status = MT_FAILURE;
     }
-    if (w4 && !p->symmetric)
-        rows->zeros = xcalloc(n, groups);
-    return MT_OK;
+    if (w4 && !p->symmetric && !(rows->zeros = mem_zeroed(n, groups)))
+        status = MT_FAILURE;
+    if (status != MT_OK)
+        quant_rows_release(rows);
+    return status;
 }
 
 void quant_rows_release(struct quant_rows *rows) {
@@ -113,11 +117,13 @@ enum mt_status quant_rows_pack(const struct quant_rows *rows, const uint8_t *is8
         return status;
     struct gather gather = {rows, out};
     parallel_for(rows->groups, 1, factors_gather, &gather);
-    for (int i = 0; i < MT_PARTS; i++) {
+    for (int i = 0; i < MT_PARTS && status == MT_OK; i++) {
         const struct quant_part *part = &out->part[i];
         if (part->rows > 0)
-            pack_weights(part->bits, part->rows, part->padded_rows, rows->k_padded, rows->q[i], part->columns,
-                         part->packed);
+            status = pack_weights(part->bits, part->rows, part->padded_rows, rows->k_padded, rows->q[i], part->columns,
+                                  part->packed);
     }
-    return MT_OK;
+    if (status != MT_OK)
+        quant_layer_release(out);
+    return status;
 }

@@ -20,7 +20,7 @@ struct quant_rows {
                           * that does not depend on the machine or its threads */
 };
 
-/* p->rows8 and p->m do not count. MT_USAGE for shapes or groups that are not supported, or if no width is wanted.
+/* p->rows8 and p->m do not count. MT_USAGE for shapes or groups that are not supported, or if no width is wanted; MT_FAILURE if memory is short.
  * Release with quant_rows_release(). */
 enum mt_status quant_rows_init(struct quant_rows *rows, const struct problem *p, bool w8, bool w4);
 void quant_rows_release(struct quant_rows *rows);

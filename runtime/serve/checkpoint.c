@@ -25,12 +25,17 @@ static enum mt_status check_all(const struct packed_folder *packed) {
 }
 
 enum mt_status mt_weights_open(const char *path, unsigned flags, struct mt_weights_file **out) {
+    enum mt_status status = GIVEN("path file", path, out);
+    if (status != MT_OK)
+        return status;
     *out = NULL;
     if (flags & ~(unsigned)MT_WEIGHTS_CHECK)
         return fail(MT_USAGE, "mt_weights_open: this library does not know the flags 0x%x",
                     flags & ~(unsigned)MT_WEIGHTS_CHECK);
-    struct mt_weights_file *file = xcalloc(1, sizeof *file);
-    enum mt_status status = packed_open(path, &file->packed);
+    struct mt_weights_file *file = mem_zeroed(1, sizeof *file);
+    if (!file)
+        return MT_FAILURE;
+    status = packed_open(path, &file->packed);
     if (!status && flags & MT_WEIGHTS_CHECK)
         status = check_all(&file->packed);
     if (status)
@@ -69,9 +74,12 @@ static enum mt_status info_give(const struct packed_layer *layer, struct mt_weig
 }
 
 enum mt_status mt_weights_at(const struct mt_weights_file *file, int index, struct mt_weights_info *info) {
+    enum mt_status status = GIVEN("file", file);
+    if (status != MT_OK)
+        return status;
     if (index >= 0 && index < file->packed.count)
         return fail_settled(info_give(&file->packed.layer[index], info));
-    enum mt_status status = sized_give(info, NULL, sizeof *info, "mt_weights_info");
+    status = sized_give(info, NULL, sizeof *info, "mt_weights_info");
     return status ? status
                   : fail(MT_USAGE, "mt_weights_at: there is no layer %d; %s has %d, from 0 on", index,
                          file->packed.folder.path.data, file->packed.count);
@@ -88,7 +96,7 @@ static enum mt_status find(const struct mt_weights_file *file, const char *name,
     for (int i = 0; i < packed->count && i < SHOWN; i++)
         str_printf(&names, "%s%.80s", i ? ", " : "", packed->layer[i].name);
     enum mt_status status = fail(MT_USAGE, "%s has no layer %.120s; it has %d: %s%s", packed->folder.path.data, name,
-                                 packed->count, names.data, packed->count > SHOWN ? ", ..." : "");
+                                 packed->count, str_text(&names), packed->count > SHOWN ? ", ..." : "");
     str_release(&names);
     return status;
 }
@@ -101,7 +109,9 @@ static void take_tensor(const struct tensor *tensor, const void **data, size_t *
 enum mt_status mt_weights_layer(const struct mt_weights_file *file, const char *name, struct mt_weights_info *info,
                                 struct mt_packed *out) {
     const struct packed_layer *layer;
-    enum mt_status status = sized_give(out, NULL, sizeof *out, "mt_packed");
+    enum mt_status status = GIVEN("file name", file, name);
+    if (!status)
+        status = sized_give(out, NULL, sizeof *out, "mt_packed");
     if (!status && info)
         status = sized_give(info, NULL, sizeof *info, "mt_weights_info");
     if (!status)
@@ -130,9 +140,12 @@ enum mt_status mt_weights_bias(const struct mt_weights_file *file, const char *n
     enum { PIECE = 256 };
     float piece[PIECE];
     const struct packed_layer *layer;
+    enum mt_status status = GIVEN("file name to", file, name, to);
+    if (status)
+        return status;
     if (dtype != MT_FP16 && dtype != MT_BF16)
         return fail(MT_USAGE, "mt_weights_bias: dtype is %d; it must be MT_FP16 or MT_BF16", (int)dtype);
-    enum mt_status status = find(file, name, &layer);
+    status = find(file, name, &layer);
     if (!status && !layer->bias)
         status = fail(MT_USAGE, "%s: layer %.120s has no bias", file->packed.folder.path.data, name);
     for (int begin = 0; !status && begin < layer->n; begin += PIECE) {

@@ -14,7 +14,8 @@ const struct mt_layer *mt_table_layer_at(const struct mt_table *table, int index
 }
 
 enum mt_status mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info) {
-    return fail_settled(sized_give(info, &layer->info, sizeof layer->info, "mt_layer_info"));
+    enum mt_status status = GIVEN("layer", layer);
+    return fail_settled(status ? status : sized_give(info, &layer->info, sizeof layer->info, "mt_layer_info"));
 }
 
 /* ---- what there is already ---- */
@@ -55,8 +56,11 @@ static enum mt_status layer_make(struct mt_table *table, const struct problem *p
 enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_shape *given,
                                      const struct mt_layer **out) {
     struct mt_shape shape;
+    enum mt_status status = GIVEN("table layer", table, out);
+    if (status != MT_OK)
+        return status;
     *out = NULL;
-    enum mt_status status = sized_take(&shape, sizeof shape, given, "mt_shape");
+    status = sized_take(&shape, sizeof shape, given, "mt_shape");
     if (status != MT_OK)
         return status;
     if (shape.dtype != MT_FP16 && shape.dtype != MT_BF16)
@@ -101,8 +105,11 @@ static const struct mt_layer *layer_called(const struct mt_table *table, const c
 enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt_weights_info *given, enum mt_dtype dtype,
                                   const struct mt_layer **out) {
     struct mt_weights_info info;
+    enum mt_status status = GIVEN("table layer", table, out);
+    if (status != MT_OK)
+        return status;
     *out = NULL;
-    enum mt_status status = sized_take(&info, sizeof info, given, "mt_weights_info");
+    status = sized_take(&info, sizeof info, given, "mt_weights_info");
     if (status != MT_OK)
         return status;
     const struct mt_shape shape = {.size = sizeof shape,
@@ -183,7 +190,7 @@ static enum mt_status layer_match(const struct mt_table *table, const struct mt_
     if (several) {
         query_print(q, &asked);
         status = fail(MT_USAGE, "the bundle has %d times %s: %s; say more, or take one by mt_table_layer_at()", count,
-                      asked.data, found.data);
+                      str_text(&asked), str_text(&found));
         *out = NULL;
     }
     str_release(&found);
@@ -195,7 +202,7 @@ static enum mt_status query_nothing(const struct mt_query *q) {
     struct str asked = {0};
     query_print(q, &asked);
     enum mt_status status =
-        fail(MT_USAGE, "the bundle has no %s; mt_table_layer_at() tells which layers it has", asked.data);
+        fail(MT_USAGE, "the bundle has no %s; mt_table_layer_at() tells which layers it has", str_text(&asked));
     str_release(&asked);
     return status;
 }
@@ -203,8 +210,11 @@ static enum mt_status query_nothing(const struct mt_query *q) {
 enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_query *given, const struct mt_layer **out) {
     struct mt_query q;
     const struct mt_layer *like = NULL;
+    enum mt_status status = GIVEN("table layer", table, out);
+    if (status != MT_OK)
+        return status;
     *out = NULL;
-    enum mt_status status = sized_take(&q, sizeof q, given, "mt_query");
+    status = sized_take(&q, sizeof q, given, "mt_query");
     if (status == MT_OK && q.flags)
         status = fail(MT_USAGE, "mt_table_layer_named: this library does not know the flags 0x%x", q.flags);
     if (status == MT_OK)

@@ -13,4 +13,9 @@ enum mt_status sized_take(void *own, size_t own_size, const void *theirs, const 
 /* The other way: fills a caller's struct up to its size, behind which nothing is written. `own` NULL: with zeros. */
 enum mt_status sized_give(void *theirs, const void *own, size_t own_size, const char *name);
 
+/* MT_USAGE with a sentence for the first of the pointers that is NULL; `names` has a word for each. As
+ * GIVEN("table layer", table, layer), in the function that was handed them. */
+#define GIVEN(names, ...) given_check(__func__, names, (const void *const[]){__VA_ARGS__})
+enum mt_status given_check(const char *function, const char *names, const void *const pointers[]);
+
 #endif

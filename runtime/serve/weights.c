@@ -63,17 +63,20 @@ static struct problem problem_of(const struct mt_layer *layer) {
 }
 
 enum mt_status mt_pack_float(const struct mt_layer *layer, const float *w, const uint8_t *is8, struct mt_packed **out) {
-    struct packed *packed = xcalloc(1, sizeof *packed);
+    enum mt_status status = GIVEN("layer packed", layer, out);
+    if (status != MT_OK)
+        return status;
+    *out = NULL;
+    struct packed *packed = mem_zeroed(1, sizeof *packed);
     const struct problem p = problem_of(layer);
     uint8_t *filled = NULL;
     int chosen = is8 ? 0 : p.rows8;
-    enum mt_status status = MT_OK;
-    *out = NULL;
+    status = packed ? GIVEN("w", w) : MT_FAILURE;
     for (int i = 0; is8 && i < p.n; i++)
         chosen += is8[i] != 0;
-    if (chosen < p.rows8 && split_filled(chosen, p.n, MT_N_PAD) == p.rows8) {
-        filled = xmalloc((size_t)p.n);
-        status = fill_choose(&p, w, is8, filled);
+    if (status == MT_OK && chosen < p.rows8 && split_filled(chosen, p.n, MT_N_PAD) == p.rows8) {
+        filled = mem_alloc((size_t)p.n);
+        status = filled ? fill_choose(&p, w, is8, filled) : MT_FAILURE;
     }
     if (status == MT_OK)
         status = quant_layer_init(&packed->layer, &p, w, filled ? filled : is8);
@@ -83,11 +86,20 @@ enum mt_status mt_pack_float(const struct mt_layer *layer, const float *w, const
 
 enum mt_status mt_pack_codes(const struct mt_layer *layer, const int8_t *codes, const uint16_t *scales,
                              const uint8_t *zeros, const uint8_t *is8, struct mt_packed **out) {
-    struct packed *packed = xcalloc(1, sizeof *packed);
+    enum mt_status status = GIVEN("layer packed", layer, out);
+    if (status != MT_OK)
+        return status;
+    *out = NULL;
+    status = GIVEN("codes scales", codes, scales);
+    if (status != MT_OK)
+        return status;
+    struct packed *packed = mem_zeroed(1, sizeof *packed);
+    if (!packed)
+        return MT_FAILURE;
     const struct problem p = problem_of(layer);
     const struct quant_codes given = {codes, scales, zeros};
-    *out = NULL;
-    return fail_settled(packed_end(packed, quant_layer_import(&packed->layer, &p, &given, is8), p.rows8, p.rows8, out));
+    status = quant_layer_import(&packed->layer, &p, &given, is8);
+    return fail_settled(packed_end(packed, status, p.rows8, p.rows8, out));
 }
 
 void mt_packed_free(struct mt_packed *packed) {
@@ -110,6 +122,27 @@ struct tensor_move {
     CUdeviceptr *to;
 };
 enum { MOVES = 4 * MT_PARTS };
+
+/* Tensors that were stored somewhere and loaded again: those that a part must have are there, with whole rows. */
+static enum mt_status part_check(const struct mt_packed *packed, int i) {
+    const size_t rows = packed->rows[i] > 0 ? (size_t)packed->rows[i] : 0, padded = (size_t)pack_padded((int)rows);
+    const size_t most = (size_t)1 << 41, row = MT_K_PAD * (i == MT_W8 ? 8 : 4) / 8; /* bytes; for each 128 of K */
+    const size_t weights = packed->weights_bytes[i], scales = packed->scales_bytes[i], zeros = packed->zeros_bytes[i],
+                 columns = packed->columns_bytes[i];
+    const bool whole = rows ? weights && weights < most && weights % (padded * row) == 0 && scales && scales < most &&
+                                  scales % (padded * sizeof(uint16_t)) == 0 &&
+                                  (!zeros || zeros == scales / sizeof(uint16_t)) &&
+                                  (!columns || columns == rows * sizeof(int32_t))
+                            : !weights && !scales && !zeros && !columns;
+    const bool there = (packed->weights[i] || !weights) && (packed->scales[i] || !scales) &&
+                       (packed->zeros[i] || !zeros) && (packed->columns[i] || !columns);
+    if (packed->rows[i] < 0 || packed->rows[i] > 1 << 24 || packed->padded_rows[i] != (int)padded || !whole || !there)
+        return fail(MT_USAGE,
+                    "mt_weights_upload: the sizes of the %d features in %d bits contradict each other, or a tensor is "
+                    "NULL: pack the layer again",
+                    packed->rows[i], i == MT_W8 ? 8 : 4);
+    return MT_OK;
+}
 
 /* The tensors in the order of their places; the bytes of all. */
 static size_t moves_init(struct tensor_move move[MOVES], const struct mt_packed *packed, struct mt_weights *own) {
@@ -175,7 +208,9 @@ static enum mt_status packed_upload(const struct device *dev, const struct mt_pa
 enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_packed *given, struct mt_weights *out) {
     struct mt_weights own = {.layout = MT_LAYOUT};
     struct mt_packed packed;
-    enum mt_status status = sized_give(out, NULL, sizeof own, "mt_weights");
+    enum mt_status status = GIVEN("table", table);
+    if (status == MT_OK)
+        status = sized_give(out, NULL, sizeof own, "mt_weights");
     if (status == MT_OK)
         status = sized_take(&packed, sizeof packed, given, "mt_packed");
     if (status == MT_OK && packed.layout != MT_LAYOUT)
@@ -183,6 +218,8 @@ enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_p
                       "mt_weights_upload: the weights are packed in layout %d, and the kernels read layout %d: repack "
                       "them",
                       packed.layout, MT_LAYOUT);
+    for (int i = 0; status == MT_OK && i < MT_PARTS; i++)
+        status = part_check(&packed, i);
     if (status == MT_OK)
         status = packed_upload(&table->dev, &packed, &own);
     return fail_settled(status == MT_OK ? sized_give(out, &own, sizeof own, "mt_weights") : status);
@@ -190,7 +227,7 @@ enum mt_status mt_weights_upload(const struct mt_table *table, const struct mt_p
 
 void mt_weights_free(const struct mt_table *table, struct mt_weights *weights) {
     struct mt_weights own;
-    if (sized_take(&own, sizeof own, weights, "mt_weights") != MT_OK)
+    if (!table || sized_take(&own, sizeof own, weights, "mt_weights") != MT_OK)
         return;
     if (own.memory)
         table->dev.drv.MemFree(own.memory);

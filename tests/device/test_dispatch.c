@@ -383,42 +383,77 @@ static void quantize_refused(const struct mt_table *table, const struct mt_quant
     assert_string_equal(mt_error_message(), says);
 }
 
-/* Each address that must not be null, in a layer of both widths. */
-static void null_addresses_are_refused(void **state) {
+/* Each address of a launch in a layer of both widths: null where it must not be, and one byte or one element further
+ * than it may be. */
+static void wrong_addresses_are_refused(void **state) {
     (void)state;
-    static const char y_says[] = "mt_gemm_launch: the address of y is null",
-                      gemm_says[] = "mt_gemm_launch: the codes, scales or sums of the activations have a null address",
-                      quantize_says[] =
-                          "mt_quantize_launch: the codes, scales or sums of the activations have a null address",
-                      wide8[] =
-                          "mt_gemm_launch: the layer has 13 8-bit features, but their weights have a null address",
-                      narrow[] =
-                          "mt_gemm_launch: the layer has 117 4-bit features, but their weights have a null address";
     struct mt_table *table;
     settled(mt_table_open(path, 0, &table));
     const struct mt_layer *layer = mt_table_layer_at(table, 1);
     struct mt_activations acts = {sizeof acts, 256, 256, 256};
     struct mt_weights w = {.size = sizeof w, .layout = MT_LAYOUT, .rows = {13, 117}};
-    struct mt_gemm_operands o = {.size = sizeof o, .m = 1, .ldy = 130, .weights = &w, .x = &acts, .y = 256};
+    struct mt_gemm_operands o = {.size = sizeof o,
+                                 .m = 1,
+                                 .ldy = 130,
+                                 .weights = &w,
+                                 .x = &acts,
+                                 .y = 256,
+                                 .bias = 256,
+                                 .workspace = 256,
+                                 .workspace_bytes = 1 << 20};
+    struct mt_quantize_operands q = {.size = sizeof q, .m = 1, .x = 256, .ldx = 300, .out = &acts};
     for (int i = 0; i < 2; i++)
-        w.weights[i] = w.scales[i] = w.zeros[i] = 256;
+        w.weights[i] = w.scales[i] = w.zeros[i] = w.columns[i] = 256;
     const struct {
         CUdeviceptr *address;
-        const char *says;
+        unsigned align;
+        const char *what;
+        bool optional, quantize; /* may be null; is an operand of quantising (too) */
     } addresses[] = {
-        {&o.y, y_says},          {&acts.codes, gemm_says}, {&acts.scales, gemm_says},
-        {&acts.sums, gemm_says}, {&w.weights[0], wide8},   {&w.scales[0], wide8},
-        {&w.weights[1], narrow}, {&w.scales[1], narrow},   {&w.zeros[1], narrow},
+        {&o.y, 2, "y", false, false},
+        {&o.bias, 2, "the bias", true, false},
+        {&o.workspace, 256, "the workspace", true, false},
+        {&acts.codes, 16, "the activations' codes", false, true},
+        {&acts.scales, 4, "the activations' scales", false, true},
+        {&acts.sums, 4, "the activations' sums", false, true},
+        {&w.weights[0], 16, "the 8-bit weights", false, false},
+        {&w.scales[0], 16, "the scales of the 8-bit weights", false, false},
+        {&w.columns[0], 4, "the columns of the 8-bit weights", false, false},
+        {&w.weights[1], 16, "the 4-bit weights", false, false},
+        {&w.scales[1], 16, "the scales of the 4-bit weights", false, false},
+        {&w.zeros[1], 16, "the zero points of the 4-bit weights", false, false},
+        {&w.columns[1], 4, "the columns of the 4-bit weights", false, false},
+        {&q.x, 2, "x", false, true},
     };
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
-        *addresses[i].address = 0;
-        gemm_refused(table, layer, &o, addresses[i].says);
-        *addresses[i].address = 256;
+        const unsigned align = addresses[i].align;
+        char says[200];
+        for (unsigned off = 0; off <= align; off = off ? 2 * off : 1) { /* 0: null */
+            if (off == align || (off == 0 && addresses[i].optional))
+                continue;
+            *addresses[i].address = off ? 256 + off : 0;
+            snprintf(says, sizeof says, "mt_%s_launch: the address of %s is null", "gemm", addresses[i].what);
+            if (off)
+                snprintf(says, sizeof says,
+                         "mt_%s_launch: the address of %s is 0x%x; it must be a multiple of %u bytes", "gemm",
+                         addresses[i].what, 256 + off, align);
+            if (addresses[i].address != &q.x)
+                gemm_refused(table, layer, &o, says);
+            char *name = strstr(says, "gemm");
+            if (addresses[i].quantize) {
+                memmove(name + 8, name + 4, strlen(name + 4) + 1);
+                memcpy(name, "quantize", 8);
+                quantize_refused(table, &q, says);
+            }
+            *addresses[i].address = 256;
+        }
     }
-    w.zeros[0] = 0; /* not read: it is the workspace that lacks */
-    gemm_refused(
-        table, layer, &o,
-        "mt_gemm_launch: the workspace has 0 bytes; 274432 are needed at m = 1"); /* 2^18 + 3 x 2 x 64 x 8 x 4 */
+    w.zeros[0] = 1; /* not read: it is the workspace that lacks */
+    o.workspace = 0;
+    gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 1048576 bytes; 274432 are needed at m = 1");
+    o.workspace = 256;
+    o.workspace_bytes = 274431; /* 2^18 + 3 x 2 x 64 x 8 x 4 - 1 */
+    gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 274431 bytes; 274432 are needed at m = 1");
     w.layout = 2;
     gemm_refused(table, layer, &o,
                  "mt_gemm_launch: the weights have layout 2, and the kernels read layout 1: repack them");
@@ -428,17 +463,6 @@ static void null_addresses_are_refused(void **state) {
     gemm_refused(table, layer, &o,
                  "mt_gemm_launch: the layer has 13 8-bit and 117 4-bit features, and the weights 16 and 114: they were "
                  "packed for another layer");
-
-    struct mt_quantize_operands q = {.size = sizeof q, .m = 1, .x = 256, .ldx = 300, .out = &acts};
-    CUdeviceptr *const outputs[] = {&acts.codes, &acts.scales, &acts.sums};
-    for (int i = 0; i < 3; i++) {
-        *outputs[i] = 0;
-        quantize_refused(table, &q, quantize_says);
-        *outputs[i] = 256;
-    }
-    q.x = 0;
-    quantize_refused(table, &q, "mt_quantize_launch: the address of x is null");
-    q.x = 256;
     q.ldx = 299;
     quantize_refused(table, &q, "mt_quantize_launch: m is 1 and ldx 299; they must be 0 to 16777216, and at least 300");
     q.ldx = 300;
@@ -455,11 +479,14 @@ static void symmetric_weights_have_no_zeros(void **state) {
     settled(mt_table_open(path, 0, &table));
     struct mt_layer layer = *mt_table_layer_at(table, 1);
     const struct mt_activations acts = {sizeof acts, 256, 256, 256};
-    const struct mt_weights w = {
-        .size = sizeof w, .layout = MT_LAYOUT, .rows = {13, 117}, .weights = {256, 256}, .scales = {256, 256}};
+    const struct mt_weights w = {.size = sizeof w,
+                                 .layout = MT_LAYOUT,
+                                 .rows = {13, 117},
+                                 .weights = {256, 256},
+                                 .scales = {256, 256},
+                                 .columns = {256, 256}};
     const struct mt_gemm_operands o = {.size = sizeof o, .m = 1, .ldy = 130, .weights = &w, .x = &acts, .y = 256};
-    gemm_refused(table, &layer, &o,
-                 "mt_gemm_launch: the layer has 117 4-bit features, but their weights have a null address");
+    gemm_refused(table, &layer, &o, "mt_gemm_launch: the address of the zero points of the 4-bit weights is null");
     layer.problem.symmetric = true;
     gemm_refused(table, &layer, &o, "mt_gemm_launch: the workspace has 0 bytes; 274432 are needed at m = 1");
     mt_table_close(table);
@@ -498,6 +525,27 @@ static void impossible_launches_are_refused(void **state) {
     o = good;
     o.flags = 3;
     gemm_refused(table, layer, &o, "mt_gemm_launch: this library does not know the flags 0x2");
+    assert_int_equal(mt_gemm_launch(NULL, layer, &good, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_gemm_launch: table is NULL");
+    gemm_refused(table, NULL, &good, "mt_gemm_launch: layer is NULL");
+    gemm_refused(table, layer, NULL, "the address of a struct mt_gemm_operands is NULL");
+    o = good;
+    o.x = NULL;
+    gemm_refused(table, layer, &o, "the address of a struct mt_activations is NULL");
+    o = good;
+    o.weights = NULL;
+    gemm_refused(table, layer, &o, "the address of a struct mt_weights is NULL");
+    assert_int_equal(mt_quantize_launch(table, NULL, NULL, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_quantize_launch: layer is NULL");
+    quantize_refused(table, NULL, "the address of a struct mt_quantize_operands is NULL");
+    /* A layer so wide that its tokens, each of them possible, cannot all be computed in one launch. */
+    struct mt_layer widest = *layer;
+    widest.problem.n = 1 << 24;
+    o = good;
+    o.ldy = 1 << 24;
+    o.m = (1 << 16) + 1;
+    gemm_refused(table, &widest, &o,
+                 "mt_gemm_launch: M x N is 65537 x 16777216; a matrix can have at most 1099511627776 elements");
     o = good;
     o.workspace_bytes = mt_workspace_bytes(table, layer, 1) - 1;
     gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 270335 bytes; 270336 are needed at m = 1");
@@ -549,7 +597,7 @@ int main(void) {
         cmocka_unit_test(other_layers_are_right),
         cmocka_unit_test(quantisation_is_compiled_where_it_lacks),
         cmocka_unit_test(other_splits_are_right),
-        cmocka_unit_test(null_addresses_are_refused),
+        cmocka_unit_test(wrong_addresses_are_refused),
         cmocka_unit_test(symmetric_weights_have_no_zeros),
         cmocka_unit_test(impossible_launches_are_refused),
         cmocka_unit_test(other_bundles_are_refused),

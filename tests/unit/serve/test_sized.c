@@ -63,7 +63,7 @@ static void giving(void **state) {
 static void every_struct_is_looked_at(void **state) {
     (void)state;
     struct mt_table table = {0};
-    struct mt_layer layer = {0};
+    struct mt_layer layer = {.problem = {.n = 1, .k = 1, .group = 128}};
     const struct mt_layer *found;
     struct mt_shape shape = {0};
     struct mt_query query = {0};
@@ -92,10 +92,10 @@ static void every_struct_is_looked_at(void **state) {
     assert_non_null(strstr(mt_error_message(), "a struct mt_quantize_operands has no size"));
     assert_int_equal(mt_gemm_launch(&table, &layer, &gemm, NULL), MT_USAGE);
     assert_non_null(strstr(mt_error_message(), "a struct mt_gemm_operands has no size"));
-    quantize = (struct mt_quantize_operands){.size = sizeof quantize, .m = 1, .x = 256, .out = &acts};
+    quantize = (struct mt_quantize_operands){.size = sizeof quantize, .m = 1, .ldx = 1, .x = 256, .out = &acts};
     assert_int_equal(mt_quantize_launch(&table, &layer, &quantize, NULL), MT_USAGE);
     assert_non_null(strstr(mt_error_message(), "a struct mt_activations has no size"));
-    gemm = (struct mt_gemm_operands){.size = sizeof gemm, .m = 1, .y = 256, .x = &acts, .weights = &weights};
+    gemm = (struct mt_gemm_operands){.size = sizeof gemm, .m = 1, .ldy = 1, .y = 256, .x = &acts, .weights = &weights};
     assert_int_equal(mt_gemm_launch(&table, &layer, &gemm, NULL), MT_USAGE);
     assert_non_null(strstr(mt_error_message(), "a struct mt_activations has no size"));
     acts = (struct mt_activations){sizeof acts, 256, 256, 256};

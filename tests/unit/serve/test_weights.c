@@ -206,23 +206,24 @@ static CUresult note_free(CUdeviceptr address) {
 static void tensors_lie_one_behind_another(void **state) {
     (void)state;
     static char tensor[7];
-    static const size_t size[7] = {256, 257, 255, 1, 1000, 512, 300};
-    static const CUdeviceptr at[7] = {0x10000, 0x10100, 0x10300, 0x10400, 0x10500, 0x10900, 0x10b00};
+    static const size_t size[7] = {10240, 320, 160, 12, 5120, 320, 160}; /* K is 640, in groups of 64 */
+    static const CUdeviceptr at[7] = {0x10000, 0x12800, 0x12a00, 0x12b00, 0x12c00, 0x14000, 0x14200};
     struct mt_packed packed = {.size = sizeof packed,
                                .layout = MT_LAYOUT,
                                .rows = {3, 5},
+                               .padded_rows = {16, 16},
                                .weights = {&tensor[0], &tensor[4]},
                                .scales = {&tensor[1], &tensor[5]},
                                .zeros = {&tensor[2], &tensor[6]},
                                .columns = {&tensor[3], NULL},
-                               .weights_bytes = {256, 1000},
-                               .scales_bytes = {257, 512},
-                               .zeros_bytes = {255, 300},
-                               .columns_bytes = {1, 0}};
+                               .weights_bytes = {10240, 5120},
+                               .scales_bytes = {320, 320},
+                               .zeros_bytes = {160, 160},
+                               .columns_bytes = {12, 0}};
     struct mt_table table = {.dev.drv = {.MemAlloc = note_alloc, .MemcpyHtoD = note_copy, .MemFree = note_free}};
     struct mt_weights w = {.size = sizeof w};
     assert_int_equal(mt_weights_upload(&table, &packed, &w), MT_OK);
-    assert_int_equal(upload.bytes, 0x10d00 - 0x10000);
+    assert_int_equal(upload.bytes, 0x14300 - 0x10000);
     assert_int_equal(upload.copies, 7);
     for (int i = 0; i < 7; i++) {
         assert_int_equal(upload.to[i], at[i]);
@@ -247,6 +248,95 @@ static void tensors_lie_one_behind_another(void **state) {
                         "layout 1: repack them");
     assert_int_equal(w.memory, 0);
     assert_int_equal(upload.copies, 7);
+}
+
+/* What was stored and loaded again may be damaged: nothing is copied then. */
+static void sizes_that_contradict_each_other(void **state) {
+    (void)state;
+    static const struct mt_layer layer = {.problem = {.n = 40, .k = 200, .group = 64, .rows8 = 3}};
+    static float w[40 * 200];
+    struct mt_table table = {.dev.drv = {.MemAlloc = note_alloc, .MemcpyHtoD = note_copy, .MemFree = note_free}};
+    struct mt_weights to = {.size = sizeof to};
+    struct mt_packed *good, bad;
+    for (int i = 0; i < 40 * 200; i++)
+        w[i] = (float)(i % 17 - 8);
+    settled(mt_pack_float(&layer, w, NULL, &good));
+    const int copies = upload.copies;
+    for (int change = 0; change < 15; change++) {
+        bad = *good;
+        switch (change) {
+        case 0:
+            bad.rows[0] = 4;
+            break; /* columns of three */
+        case 1:
+            bad.rows[0] = -1;
+            break;
+        case 2:
+            bad.rows[1] = 0x7fffffff;
+            break;
+        case 3:
+            bad.padded_rows[1] = 64;
+            break;
+        case 4:
+            bad.weights_bytes[0]--;
+            break;
+        case 5:
+            bad.weights_bytes[1] = 0;
+            break;
+        case 6:
+            bad.weights_bytes[1] = (size_t)-1;
+            break;
+        case 7:
+            bad.scales_bytes[1] += 2;
+            break;
+        case 8:
+            bad.zeros_bytes[1]--;
+            break;
+        case 9:
+            bad.columns_bytes[1] += 4;
+            break;
+        case 10:
+            bad.weights[1] = NULL;
+            break;
+        case 11:
+            bad.scales[0] = NULL;
+            break;
+        case 12:
+            bad.zeros[1] = NULL;
+            break;
+        case 13:
+            bad.columns[0] = NULL;
+            break;
+        default:
+            bad.rows[0] = bad.padded_rows[0] = 0;
+            break;
+        }
+        if (mt_weights_upload(&table, &bad, &to) != MT_USAGE)
+            fail_msg("change %d was taken", change);
+        assert_non_null(strstr(mt_error_message(), "contradict each other, or a tensor is NULL"));
+    }
+    assert_int_equal(upload.copies, copies);
+    mt_packed_free(good);
+}
+
+static void what_is_null_is_refused(void **state) {
+    (void)state;
+    static const struct mt_layer layer = {.problem = {.n = 4, .k = 4, .group = 64}};
+    static const float w[16];
+    static const int8_t codes[16];
+    struct mt_packed *packed;
+    assert_int_equal(mt_pack_float(NULL, w, NULL, &packed), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_pack_float: layer is NULL");
+    assert_int_equal(mt_pack_float(&layer, w, NULL, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_pack_float: packed is NULL");
+    assert_int_equal(mt_pack_float(&layer, NULL, NULL, &packed), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_pack_float: w is NULL");
+    assert_null(packed);
+    assert_int_equal(mt_pack_codes(&layer, codes, NULL, NULL, NULL, &packed), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_pack_codes: scales is NULL");
+    assert_null(packed);
+    assert_int_equal(mt_weights_upload(NULL, NULL, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_weights_upload: table is NULL");
 }
 
 /* All features of one width: no columns, and nothing of the other. */
@@ -274,6 +364,8 @@ int main(void) {
         cmocka_unit_test(parts_are_filled),
         cmocka_unit_test(a_layer_of_one_width),
         cmocka_unit_test(tensors_lie_one_behind_another),
+        cmocka_unit_test(sizes_that_contradict_each_other),
+        cmocka_unit_test(what_is_null_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
