@@ -35,9 +35,9 @@ comma := ,
 lib  = $(if $(filter 1,$(STATIC)),$(patsubst %,-l:lib%.a,$(1)),$(patsubst %,-l%,$(1)))
 LDLIBS_RT    := $(call lib,sqlite3 jansson xxhash zstd) -ldl -lm -pthread
 LDLIBS_TUNER := $(call lib,cyaml yaml)
-# Debian's libcyaml.a and libjansson.a cannot go into a shared object: the archive carries the shared ones beside ours.
+# Debian's libcyaml.a cannot go into a shared object: the archive carries the shared one beside ours.
 BESIDE       := $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-new-dtags$(comma)-rpath$(comma)'$$ORIGIN')
-LDLIBS_LIB   := -ljansson $(BESIDE) $(call lib,sqlite3 xxhash zstd) -ldl -lm -pthread
+LDLIBS_LIB   := $(call lib,sqlite3 xxhash zstd) -ldl -lm -pthread
 LDLIBS_SOFT  := -lcyaml -lyaml $(BESIDE) $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)
@@ -111,7 +111,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BU
 $(BUILD)/tests/unit/gpu/failing_cuda.so: tests/unit/gpu/failing_cuda.c tests/unit/gpu/failing_cuda.h $(BUILD)/libsoftgpu.so $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -isystem $(CUDA_HOME)/include -shared -fPIC -Wl,-soname,libcuda.so.1 -o $@ $<
-$(BUILD)/tests/unit/gpu/test_failing_driver: $(BUILD)/tests/unit/gpu/failing_cuda.so
+$(BUILD)/tests/unit/gpu/test_failing_driver $(BUILD)/tests/unit/serve/test_short_memory: $(BUILD)/tests/unit/gpu/failing_cuda.so
 # Two devices beside each other (make gpu-check).
 $(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/libmixtune.a
 	$(Q)$(CC) $(SANITIZE) -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
@@ -124,7 +124,7 @@ $(EXAMPLES): $(BUILD)/example/%: runtime/example/%.c runtime/example/driver.c ru
 
 # ---- tests/fuzz: what reads texts, images and tensors has the sanitizers of clang, all else is as it is ----
 FUZZED  := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table $(patsubst %,profile/%,cubin flow image regions sass unpack)) \
-           $(patsubst %,runtime/base/%.c,str array)
+           $(patsubst %,runtime/base/%.c,str array memory)
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ    := clang -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/fuzz/%.o: %.c $(BUILD)/flags
@@ -132,7 +132,7 @@ $(BUILD)/fuzz/%.o: %.c $(BUILD)/flags
 	$(Q)$(FUZZ) -fsanitize=fuzzer-no-link $(CHECKED) -O1 -g -pthread -MMD -MP -c $< -o $@
 $(filter-out %/fuzz_tensors,$(FUZZERS)): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/fuzz/%.o) $(SOFT_OBJ)
 	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $(filter-out $(call obj,$(FUZZED)),$^) $(LDLIBS_SOFT)
-FUZZED_TENSORS := $(wildcard runtime/checkpoint/*.c) $(patsubst %,runtime/%.c,base/str base/array base/file base/status layer/half layer/problem)
+FUZZED_TENSORS := $(wildcard runtime/checkpoint/*.c) $(patsubst %,runtime/%.c,base/str base/array base/file base/memory base/status layer/half layer/problem)
 $(BUILD)/fuzz/fuzz_tensors: $(BUILD)/fuzz/tests/fuzz/fuzz_tensors.o $(FUZZED_TENSORS:%.c=$(BUILD)/fuzz/%.o) $(BUILD)/libmixtune.a
 	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $^ $(LDLIBS_RT)
 $(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu) $(EMBEDDED)

@@ -15,7 +15,7 @@ sed -i "s|^prefix=.*|prefix=\${pcfiledir}/../..|" "$root/lib/pkgconfig/mixtune.p
 programs=("$root"/bin/mixtune "$root"/libexec/{compare,dispatch,serve} "$root"/lib/lib*.so)
 strip --strip-unneeded "${programs[@]}"
 
-for library in libcyaml.so.1 libyaml-0.so.2 libjansson.so.4; do
+for library in libcyaml.so.1 libyaml-0.so.2; do
     cp -L "$(gcc -print-file-name="$library")" "$root/lib"
 done
 for file in "${programs[@]}"; do

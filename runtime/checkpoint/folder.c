@@ -1,6 +1,6 @@
 #include "folder.h"
 #include "runtime/base/array.h"
-#include <jansson.h>
+#include "runtime/base/file.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,13 +35,13 @@ static bool has_file(const struct folder *folder, const char *path) {
 }
 
 /* Opens each file that the map names. */
-static enum mt_status open_files(struct folder *folder, json_t *map, const char *index) {
+static enum mt_status open_files(struct folder *folder, const struct tree_value *map, const char *index) {
     struct str path = {0};
     size_t capacity = 0;
     enum mt_status status = MT_OK;
-    for (void *at = json_object_iter(map); at && !status; at = json_object_iter_next(map, at)) {
-        const char *name = json_string_value(json_object_iter_value(at));
-        if (!is_file_name(name) || !tensor_name_plain(json_object_iter_key(at))) {
+    for (int i = 0; i < map->count && !status; i++) {
+        const char *name = map->item[i]->text;
+        if (!is_file_name(name) || !tensor_name_plain(map->item[i]->key)) {
             status = fail(MT_FAILURE,
                           "%s: the file of a tensor is not the name of one beside it, or a name has control characters",
                           index);
@@ -62,11 +62,11 @@ static enum mt_status open_files(struct folder *folder, json_t *map, const char 
 }
 
 /* Every tensor of the map must be there; it may be said to be in another file. */
-static enum mt_status check_map(const struct folder *folder, json_t *map) {
-    for (void *at = json_object_iter(map); at; at = json_object_iter_next(map, at))
-        if (!folder_find(folder, json_object_iter_key(at)))
+static enum mt_status check_map(const struct folder *folder, const struct tree_value *map) {
+    for (int i = 0; i < map->count; i++)
+        if (!folder_find(folder, map->item[i]->key))
             return fail(MT_FAILURE, "%s/%s names a tensor %.80s, which %.80s does not have", folder->path.data,
-                        FOLDER_INDEX, json_object_iter_key(at), json_string_value(json_object_iter_value(at)));
+                        FOLDER_INDEX, map->item[i]->key, map->item[i]->text);
     return MT_OK;
 }
 
@@ -102,30 +102,22 @@ static int by_path(const void *a, const void *b) {
 }
 
 static enum mt_status open_index(struct folder *folder, const char *index) {
-    json_error_t error;
-    json_t *root = json_load_file(index, JSON_REJECT_DUPLICATES, &error);
-    json_t *map = json_object_get(root, "weight_map");
-    enum mt_status status;
-    if (!root && tensor_json_short(&error))
-        status = memory_short((size_t)error.position);
-    else if (!root)
-        status = fail(MT_FAILURE, "%s, line %d: this is not JSON: %.*s", index, error.line,
-                      tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);
-    else if (!json_is_object(map) || json_object_size(map) == 0)
-        status = fail(MT_FAILURE, "%s has no weight_map, which says what file each tensor is in", index);
-    else
-        status = open_files(folder, map, index);
-    if (!status) {
-        qsort(folder->file, (size_t)folder->file_count, sizeof *folder->file, by_path);
-        status = sort_tensors(folder);
-    }
-    if (!status) {
-        status = check_map(folder, map);
-    }
+    struct str text = {0};
+    enum mt_status status = file_read(index, &text);
     if (!status)
-        folder->metadata = json_incref(json_object_get(root, "metadata"));
-    json_decref(root);
-    return status;
+        status = tree_read(index, str_text(&text), text.length, &folder->index);
+    str_release(&text);
+    if (status)
+        return status;
+    const struct tree_value *map = tree_get(&folder->index.value[0], "weight_map");
+    if (!tree_is(map, TREE_OBJECT) || !map->count)
+        return fail(MT_FAILURE, "%s has no weight_map, which says what file each tensor is in", index);
+    status = open_files(folder, map, index);
+    if (status)
+        return status;
+    qsort(folder->file, (size_t)folder->file_count, sizeof *folder->file, by_path);
+    status = sort_tensors(folder);
+    return status ? status : check_map(folder, map);
 }
 
 /* ---- folders ---- */
@@ -181,7 +173,7 @@ void folder_close(struct folder *folder) {
         tensor_file_close(&folder->file[i]);
     free(folder->file);
     free((void *)folder->tensor);
-    json_decref(folder->metadata);
+    tree_release(&folder->index);
     str_release(&folder->path);
     *folder = (struct folder){0};
 }
@@ -195,5 +187,5 @@ const struct tensor *folder_find(const struct folder *folder, const char *name) 
 }
 
 const char *folder_text(const struct folder *folder, const char *key) {
-    return json_string_value(json_object_get(folder->metadata, key));
+    return folder->index.count ? tree_get_text(tree_get(&folder->index.value[0], "metadata"), key) : NULL;
 }

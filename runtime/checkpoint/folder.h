@@ -4,6 +4,7 @@
 
 #include "runtime/base/str.h"
 #include "tensors.h"
+#include "tree.h"
 
 #define FOLDER_INDEX "model.safetensors.index.json"
 
@@ -13,7 +14,7 @@ struct folder {
     int file_count;
     const struct tensor **tensor; /* of all files, by name */
     int count;
-    struct json_t *metadata; /* of the index; NULL without one */
+    struct tree index; /* empty without one */
 };
 
 /* `path` is a folder with model.safetensors.index.json or model.safetensors, or a safetensors file. MT_FAILURE with

@@ -5,7 +5,6 @@
 #include "runtime/layer/pack.h"
 #include "templates/gemm_args.h"
 #include <dirent.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,52 +13,51 @@
 
 /* ---- the texts ---- */
 
-static bool take_number(const json_t *root, const char *key, int low, int high, int *out) {
-    const json_t *value = json_object_get(root, key);
-    if (!json_is_integer(value) || json_integer_value(value) < low || json_integer_value(value) > high)
+static bool take_number(const struct tree_value *root, const char *key, int low, int high, int *out) {
+    const struct tree_value *value = tree_get(root, key);
+    if (!tree_is(value, TREE_INTEGER) || value->number < low || value->number > high)
         return false;
-    *out = (int)json_integer_value(value);
+    *out = (int)value->number;
     return true;
 }
 
 /* Whether it lists linear layers whose features make up n. */
-static bool sources_agree(const json_t *list, int n) {
-    const size_t count = json_array_size(list);
+static bool sources_agree(const struct tree_value *list, int n) {
     int64_t sum = 0;
-    if (!json_is_array(list) || count < 1 || count > 64)
+    if (!tree_is(list, TREE_ARRAY) || list->count < 1 || list->count > 64)
         return false;
-    for (size_t i = 0; i < count; i++) {
-        const json_t *pair = json_array_get(list, i), *name = json_array_get(pair, 0), *rows = json_array_get(pair, 1);
-        if (!json_is_string(name) || !tensor_name_plain(json_string_value(name)) || !json_is_integer(rows) ||
-            json_integer_value(rows) < 1 || json_integer_value(rows) > n)
+    for (int i = 0; i < list->count; i++) {
+        const struct tree_value *pair = list->item[i];
+        if (!tree_is(pair, TREE_ARRAY) || pair->count != 2 || !pair->item[0]->text ||
+            !tensor_name_plain(pair->item[0]->text) || pair->item[1]->type != TREE_INTEGER ||
+            pair->item[1]->number < 1 || pair->item[1]->number > n)
             return false;
-        sum += json_integer_value(rows);
+        sum += pair->item[1]->number;
     }
     return sum == n;
 }
 
-static enum mt_status take_sources(const json_t *list, struct packed_layer *layer) {
-    const size_t count = json_array_size(list);
-    layer->source = mem_zeroed(count, sizeof *layer->source);
+static enum mt_status take_sources(const struct tree_value *list, struct packed_layer *layer) {
+    layer->source = mem_zeroed((size_t)list->count, sizeof *layer->source);
     if (!layer->source)
         return MT_FAILURE;
-    for (; layer->source_count < (int)count; layer->source_count++) {
-        const json_t *pair = json_array_get(list, (size_t)layer->source_count);
+    for (; layer->source_count < list->count; layer->source_count++) {
+        struct tree_value *const *pair = list->item[layer->source_count]->item;
         struct packed_source *source = &layer->source[layer->source_count];
-        source->rows = (int)json_integer_value(json_array_get(pair, 1));
-        source->name = mem_text(json_string_value(json_array_get(pair, 0)));
+        source->rows = (int)pair[1]->number;
+        source->name = mem_text(pair[0]->text);
         if (!source->name)
             return MT_FAILURE;
     }
     return MT_OK;
 }
 
-static void take_hash(const json_t *root, const char *key, char out[33]) {
-    const char *hash = json_string_value(json_object_get(root, key));
+static void take_hash(const struct tree_value *root, const char *key, char out[33]) {
+    const char *hash = tree_get_text(root, key);
     snprintf(out, 33, "%s", hash ? hash : "");
 }
 
-static void take_hashes(const json_t *root, struct packed_layer *layer) {
+static void take_hashes(const struct tree_value *root, struct packed_layer *layer) {
     for (int width = 0; width < MT_PARTS; width++)
         for (int kind = 0; kind < PACKED_KINDS; kind++) {
             char key[24];
@@ -70,38 +68,39 @@ static void take_hashes(const json_t *root, struct packed_layer *layer) {
 }
 
 /* Numbers that a layer can have, and texts that can be shown. */
-static bool take_shape(const json_t *root, struct packed_layer *layer) {
-    const json_t *symmetric = json_object_get(root, "symmetric"), *name = json_object_get(root, "layer");
-    if (!json_is_string(name) || !*json_string_value(name) || !tensor_name_plain(json_string_value(name)) ||
-        !json_is_boolean(symmetric) || !take_number(root, "n", 1, 1 << 24, &layer->n) ||
-        !take_number(root, "k", 1, 1 << 24, &layer->k) || !take_number(root, "group", 64, 256, &layer->group) ||
-        !take_number(root, "tp", 1, 1024, &layer->tp) || !take_number(root, "rank", 0, layer->tp - 1, &layer->rank) ||
+static bool take_shape(const struct tree_value *root, struct packed_layer *layer) {
+    const struct tree_value *symmetric = tree_get(root, "symmetric");
+    const char *name = tree_get_text(root, "layer");
+    if (!name || !*name || !tensor_name_plain(name) || !tree_is(symmetric, TREE_BOOL) ||
+        !take_number(root, "n", 1, 1 << 24, &layer->n) || !take_number(root, "k", 1, 1 << 24, &layer->k) ||
+        !take_number(root, "group", 64, 256, &layer->group) || !take_number(root, "tp", 1, 1024, &layer->tp) ||
+        !take_number(root, "rank", 0, layer->tp - 1, &layer->rank) ||
         !take_number(root, "rows8", 0, layer->n, &layer->rows8) ||
         !take_number(root, "rows8_chosen", 0, layer->rows8, &layer->rows8_chosen) ||
-        !sources_agree(json_object_get(root, "parts"), layer->n))
+        !sources_agree(tree_get(root, "parts"), layer->n))
         return false;
-    layer->symmetric = json_is_true(symmetric);
+    layer->symmetric = symmetric->number != 0;
     const struct problem p = packed_problem(layer);
     return problem_check(&p) == MT_OK;
 }
 
 /* What the metadata of a file say of a layer. */
 static enum mt_status take_layer(const char *path, const char *name, const char *text, struct packed_layer *layer) {
-    json_error_t error;
-    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    enum mt_status status = MT_OK;
+    struct tree tree;
     *layer = (struct packed_layer){.bias_type = TENSOR_OTHER};
-    if (!root && tensor_json_short(&error)) {
-        status = memory_short(strlen(text));
-    } else if (!take_shape(root, layer)) {
+    enum mt_status status = tree_read(path, text, strlen(text), &tree);
+    if (status)
+        return fail_context(status, "layer %.120s", name);
+    const struct tree_value *root = &tree.value[0];
+    if (!take_shape(root, layer)) {
         status = fail(MT_FAILURE, "%s: what its metadata say of layer %.120s makes no sense", path, name);
     } else {
-        take_hashes(json_object_get(root, "hash"), layer);
+        take_hashes(tree_get(root, "hash"), layer);
         layer->name = mem_text(name);
-        layer->layer = mem_text(json_string_value(json_object_get(root, "layer")));
-        status = layer->name && layer->layer ? take_sources(json_object_get(root, "parts"), layer) : MT_FAILURE;
+        layer->layer = mem_text(tree_get_text(root, "layer"));
+        status = layer->name && layer->layer ? take_sources(tree_get(root, "parts"), layer) : MT_FAILURE;
     }
-    json_decref(root);
+    tree_release(&tree);
     return status;
 }
 
@@ -182,7 +181,8 @@ static enum mt_status take_file(struct packed_folder *packed, const struct tenso
                     file->path, tensor_plain_length(version, 20), version, tensor_plain_length(layout, 20), layout,
                     PACKED_VERSION, PACKED_LAYOUT);
     }
-    for (const char *key = tensor_file_key(file, NULL); key; key = tensor_file_key(file, key)) {
+    const char *key;
+    for (int i = 0; (key = tensor_file_key(file, i)) != NULL; i++) {
         if (is_file_key(key))
             continue;
         if (!array_grow(&packed->layer, &packed->capacity, (size_t)packed->count, sizeof *packed->layer))

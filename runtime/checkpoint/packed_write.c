@@ -3,7 +3,7 @@
 #include "runtime/base/str.h"
 #include "runtime/layer/pack.h"
 #include "templates/gemm_args.h"
-#include <jansson.h>
+#include "tree.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,27 +23,36 @@ void packed_declare_file(struct tensor_writer *writer, const char *key) {
     tensor_writer_text(writer, "key", key);
 }
 
+static void put_hash(struct str *to, const char *name, const char *hash) {
+    str_printf(to, "%s\"%s\":\"%s\"", to->data[to->length - 1] == '{' ? "" : ",", name, hash);
+}
+
 static void declare_text(struct tensor_writer *writer, const struct packed_layer *layer, const struct hashes *hash) {
-    json_t *sources = json_array(), *hashes = json_object();
-    for (int i = 0; i < layer->source_count; i++)
-        json_array_append_new(sources, json_pack("[si]", layer->source[i].name, layer->source[i].rows));
-    for (int width = 0; width < MT_PARTS; width++)
-        for (int kind = 0; kind < PACKED_KINDS; kind++) {
-            char name[24];
-            snprintf(name, sizeof name, "%s.%s", packed_part_names[width], packed_kind_names[kind]);
-            if (layer->slot[width][kind] >= 0)
-                json_object_set_new(hashes, name, json_string(hash->tensor[width][kind]));
-        }
-    if (layer->bias_slot >= 0)
-        json_object_set_new(hashes, "bias", json_string(hash->bias));
-    json_t *root =
-        json_pack("{ss si si si sb si si si si so so}", "layer", layer->layer, "n", layer->n, "k", layer->k, "group",
-                  layer->group, "symmetric", layer->symmetric, "tp", layer->tp, "rank", layer->rank, "rows8_chosen",
-                  layer->rows8_chosen, "rows8", layer->rows8, "parts", sources, "hash", hashes);
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    tensor_writer_text(writer, layer->name, text); /* NULL: the writer fails */
-    free(text);
-    json_decref(root);
+    struct str text = {0};
+    str_append(&text, "{\"layer\":");
+    tree_quote(&text, layer->layer);
+    str_printf(&text, ",\"n\":%d,\"k\":%d,\"group\":%d,\"symmetric\":%s", layer->n, layer->k, layer->group,
+               layer->symmetric ? "true" : "false");
+    str_printf(&text, ",\"tp\":%d,\"rank\":%d,\"rows8_chosen\":%d,\"rows8\":%d,\"parts\":[", layer->tp, layer->rank,
+               layer->rows8_chosen, layer->rows8);
+    for (int i = 0; i < layer->source_count; i++) {
+        str_append(&text, i ? ",[" : "[");
+        tree_quote(&text, layer->source[i].name);
+        str_printf(&text, ",%d]", layer->source[i].rows);
+    }
+    str_append(&text, "],\"hash\":{");
+    for (int i = 0; i < MT_PARTS * PACKED_KINDS && !text.failed; i++) {
+        const int width = i / PACKED_KINDS, kind = i % PACKED_KINDS;
+        char name[24];
+        snprintf(name, sizeof name, "%s.%s", packed_part_names[width], packed_kind_names[kind]);
+        if (layer->slot[width][kind] >= 0)
+            put_hash(&text, name, hash->tensor[width][kind]);
+    }
+    if (layer->bias_slot >= 0 && !text.failed)
+        put_hash(&text, "bias", hash->bias);
+    str_append(&text, "}}");
+    tensor_writer_text(writer, layer->name, text.failed ? NULL : str_text(&text));
+    str_release(&text);
 }
 
 void packed_declare(struct tensor_writer *writer, struct packed_layer *layer) {

@@ -1,17 +1,16 @@
 #include "tensors.h"
 #include "runtime/base/memory.h"
 #include "runtime/layer/half.h"
+#include "tree.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LARGEST_HEADER 100000000u /* as the format has it */
-#define METADATA       "__metadata__"
+#define METADATA "__metadata__"
 
 static const struct {
     const char *name;
@@ -60,22 +59,16 @@ bool tensor_name_plain(const char *name) {
     return !*name;
 }
 
-bool tensor_json_short(const json_error_t *error) {
-    return !*error->text || json_error_code(error) == json_error_out_of_memory;
-}
-
 /* Whole numbers >= 0 of a list; -1 if it is none, or longer than `most`. */
-static int numbers_of(const json_t *list, int most, int64_t *out) {
-    if (!json_is_array(list) || json_array_size(list) > (size_t)most)
+static int numbers_of(const struct tree_value *list, int most, int64_t *out) {
+    if (!tree_is(list, TREE_ARRAY) || list->count > most)
         return -1;
-    const int count = (int)json_array_size(list);
-    for (int i = 0; i < count; i++) {
-        const json_t *number = json_array_get(list, (size_t)i);
-        if (!json_is_integer(number) || json_integer_value(number) < 0)
+    for (int i = 0; i < list->count; i++) {
+        if (!tree_is(list->item[i], TREE_INTEGER) || list->item[i]->number < 0)
             return -1;
-        out[i] = json_integer_value(number);
+        out[i] = list->item[i]->number;
     }
-    return count;
+    return list->count;
 }
 
 /* Whether the shape and type make up as many bytes as the tensor has. */
@@ -87,16 +80,16 @@ static bool bytes_agree(const struct tensor *t) {
     return t->type == TENSOR_OTHER || bytes == t->bytes;
 }
 
-static enum mt_status take_tensor(struct tensor_file *file, const char *name, const json_t *value, size_t data,
+static enum mt_status take_tensor(struct tensor_file *file, const struct tree_value *value, size_t data,
                                   struct tensor *out) {
-    const json_t *type = json_object_get(value, "dtype");
+    const char *name = value->key, *type = tree_get_text(value, "dtype");
     int64_t offset[2];
     if (!tensor_name_plain(name))
         return fail(MT_FAILURE, "%s: the name of a tensor has control characters", file->path);
     *out = (struct tensor){.name = name};
-    const int rank = numbers_of(json_object_get(value, "shape"), TENSOR_RANK, out->shape);
-    if (!json_is_string(type) || !tensor_name_plain(json_string_value(type)) || rank < 0 ||
-        numbers_of(json_object_get(value, "data_offsets"), 2, offset) != 2 || offset[0] > offset[1])
+    const int rank = numbers_of(tree_get(value, "shape"), TENSOR_RANK, out->shape);
+    if (!type || !tensor_name_plain(type) || rank < 0 || numbers_of(tree_get(value, "data_offsets"), 2, offset) != 2 ||
+        offset[0] > offset[1])
         return fail(MT_FAILURE, "%s: tensor %.80s has no dtype, shape of at most %d numbers, and data_offsets",
                     file->path, name, TENSOR_RANK);
     if ((uint64_t)offset[1] > file->size - data)
@@ -105,7 +98,7 @@ static enum mt_status take_tensor(struct tensor_file *file, const char *name, co
                     "download it again",
                     file->path, name, (long long)offset[1], file->size - data);
     out->rank = rank;
-    out->type_name = json_string_value(type);
+    out->type_name = type;
     out->type = type_of(out->type_name);
     out->data = file->map + data + offset[0];
     out->bytes = (size_t)(offset[1] - offset[0]);
@@ -139,30 +132,25 @@ static enum mt_status check_places(const struct tensor_file *file, size_t data) 
 }
 
 static enum mt_status check_metadata(const struct tensor_file *file) {
-    const json_t *metadata = json_object_get(file->header, METADATA), *value;
-    const char *key;
-    if (metadata && !json_is_object(metadata))
+    const struct tree_value *metadata = tree_get(&file->header->value[0], METADATA);
+    if (metadata && metadata->type != TREE_OBJECT)
         return fail(MT_FAILURE, "%s: its " METADATA " is no object", file->path);
-    for (void *at = json_object_iter((json_t *)metadata); at; at = json_object_iter_next((json_t *)metadata, at)) {
-        key = json_object_iter_key(at);
-        value = json_object_iter_value(at);
-        if (!json_is_string(value) || !tensor_name_plain(key))
+    for (int i = 0; metadata && i < metadata->count; i++)
+        if (!metadata->item[i]->text || !tensor_name_plain(metadata->item[i]->key))
             return fail(MT_FAILURE, "%s: a value of its " METADATA " is no text, or its name has control characters",
                         file->path);
-    }
     return MT_OK;
 }
 
 static enum mt_status take_tensors(struct tensor_file *file, size_t data) {
+    const struct tree_value *all = &file->header->value[0];
     enum mt_status status = check_metadata(file);
-    file->tensor = mem_zeroed(json_object_size(file->header) + 1, sizeof *file->tensor);
+    file->tensor = mem_zeroed((size_t)all->count + 1, sizeof *file->tensor);
     if (!file->tensor)
         return MT_FAILURE;
-    for (void *at = json_object_iter(file->header); at && !status; at = json_object_iter_next(file->header, at)) {
-        const char *name = json_object_iter_key(at);
-        if (strcmp(name, METADATA) != 0)
-            status = take_tensor(file, name, json_object_iter_value(at), data, &file->tensor[file->count++]);
-    }
+    for (int i = 0; i < all->count && !status; i++)
+        if (strcmp(all->item[i]->key, METADATA) != 0)
+            status = take_tensor(file, all->item[i], data, &file->tensor[file->count++]);
     if (status)
         return status;
     qsort(file->tensor, (size_t)file->count, sizeof *file->tensor, by_place);
@@ -171,21 +159,23 @@ static enum mt_status take_tensors(struct tensor_file *file, size_t data) {
 
 static enum mt_status read_header(struct tensor_file *file) {
     uint64_t length = 0;
-    json_error_t error;
     if (file->size >= sizeof length)
         memcpy(&length, file->map, sizeof length);
-    if (file->size < sizeof length || length > LARGEST_HEADER || length < 2 || file->map[sizeof length] != '{')
+    if (file->size < sizeof length || length > TREE_BYTES_MOST || length < 2 || file->map[sizeof length] != '{')
         return fail(MT_FAILURE, "%s is no safetensors file", file->path);
     if (length > file->size - sizeof length)
         return fail(MT_FAILURE,
                     "%s is cut short: its header has %llu bytes and the file %zu; copy or download it again",
                     file->path, (unsigned long long)length, file->size);
-    file->header = json_loadb((const char *)file->map + sizeof length, length, JSON_REJECT_DUPLICATES, &error);
-    if (!file->header && tensor_json_short(&error))
-        return memory_short(length);
-    if (!json_is_object(file->header))
-        return fail(MT_FAILURE, "%s: its header is no JSON object: %.*s", file->path,
-                    tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);
+    file->header = mem_zeroed(1, sizeof *file->header);
+    if (!file->header)
+        return MT_FAILURE;
+    enum mt_status status =
+        tree_read(file->path, (const char *)file->map + sizeof length, (size_t)length, file->header);
+    if (status)
+        return status;
+    if (file->header->value[0].type != TREE_OBJECT)
+        return fail(MT_FAILURE, "%s: its header is no JSON object", file->path);
     return take_tensors(file, sizeof length + length);
 }
 
@@ -224,7 +214,9 @@ enum mt_status tensor_file_open(const char *path, struct tensor_file *out) {
 }
 
 void tensor_file_close(struct tensor_file *file) {
-    json_decref(file->header);
+    if (file->header)
+        tree_release(file->header);
+    free(file->header);
     if (file->map)
         munmap((void *)(uintptr_t)file->map, file->size);
     free(file->tensor);
@@ -232,14 +224,17 @@ void tensor_file_close(struct tensor_file *file) {
     *file = (struct tensor_file){0};
 }
 
-const char *tensor_file_text(const struct tensor_file *file, const char *key) {
-    return json_string_value(json_object_get(json_object_get(file->header, METADATA), key));
+static const struct tree_value *metadata_of(const struct tensor_file *file) {
+    return tree_get(&file->header->value[0], METADATA);
 }
 
-const char *tensor_file_key(const struct tensor_file *file, const char *key) {
-    json_t *metadata = json_object_get(file->header, METADATA);
-    void *at = key ? json_object_iter_next(metadata, json_object_iter_at(metadata, key)) : json_object_iter(metadata);
-    return json_object_iter_key(at);
+const char *tensor_file_text(const struct tensor_file *file, const char *key) {
+    return tree_get_text(metadata_of(file), key);
+}
+
+const char *tensor_file_key(const struct tensor_file *file, int index) {
+    const struct tree_value *metadata = metadata_of(file);
+    return metadata && index < metadata->count ? metadata->item[index]->key : NULL;
 }
 
 /* ---- elements ---- */

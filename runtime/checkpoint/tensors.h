@@ -31,10 +31,6 @@ size_t tensor_type_bytes(enum tensor_type type);     /* of an element; 0 for TEN
 int tensor_plain_length(const char *text, int most);
 bool tensor_name_plain(const char *name); /* has none */
 
-/* Whether jansson found no memory, rather than a fault: it says so, or nothing. */
-struct json_error_t;
-bool tensor_json_short(const struct json_error_t *error);
-
 enum { TENSOR_RANK = 8 };
 struct tensor {
     const char *name; /* without control characters */
@@ -57,7 +53,7 @@ struct tensor_file {
     int count;
     const uint8_t *map;
     size_t size;
-    struct json_t *header;
+    struct tree *header; /* owned */
 };
 
 /* MT_FAILURE with one sentence for what cannot be opened, is no regular file, is cut short, or lies. */
@@ -65,8 +61,8 @@ enum mt_status tensor_file_open(const char *path, struct tensor_file *out);
 void tensor_file_close(struct tensor_file *file);
 /* The text of `key` in `__metadata__`, NULL if there is none. */
 const char *tensor_file_text(const struct tensor_file *file, const char *key);
-/* The next key after `key` (NULL: the first), NULL at the end. */
-const char *tensor_file_key(const struct tensor_file *file, const char *key);
+/* The keys there, from 0 on, as they stand in the file; NULL at the end. */
+const char *tensor_file_key(const struct tensor_file *file, int index);
 
 /* Elements `first` .. first + count - 1 of an F32, F16 or BF16 tensor as floats. */
 void tensor_floats(const struct tensor *tensor, size_t first, size_t count, float *out);

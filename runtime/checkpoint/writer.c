@@ -2,9 +2,9 @@
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
+#include "tree.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +15,14 @@ struct place {
     size_t offset, bytes; /* of a tensor in the data */
 };
 
+struct text {
+    char *key, *value; /* owned */
+};
+
 struct tensor_writer {
-    json_t *header; /* owned; the metadata is its first member */
+    struct text *text; /* of the metadata */
+    size_t text_count, text_capacity;
+    struct str tensors; /* what the header says of them, with a comma before each */
     struct place *place;
     int count, pads;
     size_t capacity, data_bytes;
@@ -26,18 +32,10 @@ struct tensor_writer {
     bool failed; /* memory was short: tensor_writer_begin() or tensor_writer_end() says so */
 };
 
-/* Takes `value` over. */
-static void put_json(struct tensor_writer *writer, json_t *object, const char *key, json_t *value) {
-    writer->failed |= json_object_set_new(object, key, value) != 0;
-}
-
 struct tensor_writer *tensor_writer_new(void) {
     struct tensor_writer *writer = mem_zeroed(1, sizeof *writer);
-    if (!writer)
-        return NULL;
-    writer->fd = -1;
-    writer->header = json_object();
-    put_json(writer, writer->header, "__metadata__", json_object());
+    if (writer)
+        writer->fd = -1;
     return writer;
 }
 
@@ -48,26 +46,55 @@ void tensor_writer_free(struct tensor_writer *writer) {
         close(writer->fd);
         unlink(writer->part.data);
     }
-    json_decref(writer->header);
+    for (size_t i = 0; i < writer->text_count; i++) {
+        free(writer->text[i].key);
+        free(writer->text[i].value);
+    }
+    free(writer->text);
     free(writer->place);
+    str_release(&writer->tensors);
     str_release(&writer->path);
     str_release(&writer->part);
     free(writer);
 }
 
+static struct text *text_of(struct tensor_writer *writer, const char *key) {
+    for (size_t i = 0; i < writer->text_count; i++)
+        if (!strcmp(writer->text[i].key, key))
+            return &writer->text[i];
+    char *own = mem_text(key);
+    if (!own || !array_grow(&writer->text, &writer->text_capacity, writer->text_count, sizeof *writer->text)) {
+        free(own);
+        return NULL;
+    }
+    writer->text[writer->text_count].key = own;
+    return &writer->text[writer->text_count++];
+}
+
 void tensor_writer_text(struct tensor_writer *writer, const char *key, const char *value) {
-    put_json(writer, json_object_get(writer->header, "__metadata__"), key, json_string(value));
+    struct text *text = text_of(writer, key);
+    char *own = value ? mem_text(value) : NULL;
+    if (text) {
+        free(text->value);
+        text->value = own;
+    } else {
+        free(own);
+    }
+    writer->failed = writer->failed || !text || !own;
 }
 
 static int add(struct tensor_writer *writer, const char *name, const char *type_name, int rank, const int64_t *shape,
                size_t bytes) {
-    json_t *sizes = json_array();
-    for (int i = 0; i < rank; i++)
-        writer->failed |= json_array_append_new(sizes, json_integer(shape[i])) != 0;
     const size_t begin = writer->data_bytes;
-    put_json(writer, writer->header, name,
-             json_pack("{ss so s[II]}", "dtype", type_name, "shape", sizes, "data_offsets", (json_int_t)begin,
-                       (json_int_t)(begin + bytes)));
+    struct str *to = &writer->tensors;
+    str_append(to, ",");
+    tree_quote(to, name);
+    str_append(to, ":{\"dtype\":");
+    tree_quote(to, type_name);
+    str_append(to, ",\"shape\":[");
+    for (int i = 0; i < rank; i++)
+        str_printf(to, "%s%lld", i ? "," : "", (long long)shape[i]);
+    str_printf(to, "],\"data_offsets\":[%zu,%zu]}", begin, begin + bytes);
     if (!array_grow(&writer->place, &writer->capacity, (size_t)writer->count, sizeof *writer->place)) {
         writer->failed = true;
         return 0;
@@ -91,18 +118,24 @@ int tensor_writer_add(struct tensor_writer *writer, const char *name, const char
 
 /* The header with its length before it, filled up with blanks so that the data are aligned. */
 static enum mt_status header_text(const struct tensor_writer *writer, struct str *out) {
-    char *text = writer->failed ? NULL : json_dumps(writer->header, JSON_COMPACT);
-    if (!text)
-        return memory_short(writer->capacity * sizeof *writer->place);
-    uint64_t length = strlen(text);
-    while ((length + sizeof length) % WRITER_ALIGNMENT)
-        length++;
-    str_append_bytes(out, &length, sizeof length);
-    str_append(out, text);
-    while (!out->failed && out->length < length + sizeof length)
+    uint64_t length;
+    str_append_bytes(out, &(uint64_t){0}, sizeof length);
+    str_append(out, "{\"__metadata__\":{");
+    for (size_t i = 0; i < writer->text_count; i++) {
+        str_append(out, i ? "," : "");
+        tree_quote(out, writer->text[i].key);
+        str_append(out, ":");
+        tree_quote(out, writer->text[i].value ? writer->text[i].value : "");
+    }
+    str_append(out, "}");
+    str_append(out, str_text(&writer->tensors));
+    str_append(out, "}");
+    while (!out->failed && out->length % WRITER_ALIGNMENT)
         str_append(out, " ");
-    free(text);
-    return str_status(out);
+    length = out->length - sizeof length;
+    if (!out->failed)
+        memcpy(out->data, &length, sizeof length);
+    return writer->failed || writer->tensors.failed ? memory_short(writer->data) : str_status(out);
 }
 
 static enum mt_status put(const struct tensor_writer *writer, size_t at, const void *data, size_t bytes) {

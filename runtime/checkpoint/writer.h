@@ -14,7 +14,8 @@ struct tensor_writer *tensor_writer_new(void);
 /* Leaves nothing behind of a file that was not ended. */
 void tensor_writer_free(struct tensor_writer *writer);
 
-/* A text of `__metadata__`. After tensor_writer_begin() it may only be replaced by one of the same length. */
+/* A text of `__metadata__`. After tensor_writer_begin() it may only be replaced by one of the same length.
+ * `value` NULL: memory was short for it. */
 void tensor_writer_text(struct tensor_writer *writer, const char *key, const char *value);
 /* Declares the next tensor, and returns its index. `align`: of its place in the file, 1 or up to WRITER_ALIGNMENT; a
  * tensor called pad.I fills the gap. */

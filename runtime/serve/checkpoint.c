@@ -140,11 +140,14 @@ enum mt_status mt_weights_bias(const struct mt_weights_file *file, const char *n
     enum { PIECE = 256 };
     float piece[PIECE];
     const struct packed_layer *layer;
-    enum mt_status status = GIVEN("file name to", file, name, to);
+    enum mt_status status = GIVEN("file name", file, name);
     if (status)
         return status;
     if (dtype != MT_FP16 && dtype != MT_BF16)
         return fail(MT_USAGE, "mt_weights_bias: dtype is %d; it must be MT_FP16 or MT_BF16", (int)dtype);
+    status = GIVEN("to", to);
+    if (status)
+        return status;
     status = find(file, name, &layer);
     if (!status && !layer->bias)
         status = fail(MT_USAGE, "%s: layer %.120s has no bias", file->packed.folder.path.data, name);

@@ -107,9 +107,11 @@ static void put_packed_texts(const char *folder, const char *path) {
     put_kind(folder, "tensors", "index", 2, text.data, text.length);
     unlink(index.data);
     made(tensor_file_open(path, &file));
-    for (const char *key = tensor_file_key(&file, NULL); key; key = tensor_file_key(&file, key))
-        if (*tensor_file_text(&file, key) == '{')
-            put_kind(folder, "tensors", key, 3, tensor_file_text(&file, key), strlen(tensor_file_text(&file, key)));
+    for (int i = 0; tensor_file_key(&file, i); i++) {
+        const char *key = tensor_file_key(&file, i), *value = tensor_file_text(&file, key);
+        if (*value == '{')
+            put_kind(folder, "tensors", key, 3, value, strlen(value));
+    }
     tensor_file_close(&file);
     str_release(&index);
     str_release(&text);

@@ -6,6 +6,7 @@
 #include "runtime/base/status.h"
 #include "tuner/options.h"
 #include <argp.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,7 @@ static void end_without_memory(void) {
 
 int main(int argc, char **argv) {
     memory_end_with(end_without_memory);
+    json_set_alloc_funcs(xmalloc, free); /* it loses characters of a text where memory is short */
     log_share();
     argp_program_version = MIXTUNE_VERSION;
     argp_err_exit_status = MT_USAGE;

@@ -13,6 +13,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,48 @@ static void an_empty_string_is_a_text(void **state) {
     str_reserve(&s, 0);
     assert_string_equal(s.data, "");
     str_release(&s);
+}
+
+/* ---- memory that is short ---- */
+
+static int ended;
+static void end(void) {
+    ended++;
+}
+
+/* Sizes that no allocator is asked for: tests/unit/serve/test_short_memory.c has the others. */
+static void memory_is_short(void **state) {
+    (void)state;
+    struct str s = {0};
+    int *array = NULL;
+    size_t capacity = 0;
+    str_append(&s, "before");
+    assert_int_equal(str_status(&s), MT_OK);
+    assert_false(str_reserve(&s, SIZE_MAX - 3));
+    assert_string_equal(str_text(&s), ""); /* half of a text could be another one */
+    str_append(&s, "after");
+    str_printf(&s, "%d", 1);
+    assert_true(!*str_text(&s) && !s.data && s.length == 0 && !str_reserve(&s, 1));
+    fail(MT_OK, "something else");
+    assert_int_equal(str_status(&s), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "out of memory: 18446744073709551612 bytes"));
+    str_clear(&s);
+    str_append(&s, "again");
+    assert_string_equal(str_text(&s), "again");
+    assert_int_equal(str_status(&s), MT_OK);
+    str_release(&s);
+    assert_false(array_grow(&array, &capacity, SIZE_MAX / 8, sizeof *array));
+    assert_true(!array && capacity == 0);
+    assert_null(mem_aligned(64, SIZE_MAX - 3));
+    void *const blocks[] = {mem_alloc(0), mem_zeroed(0, 4), mem_zeroed(4, 0), mem_resize(NULL, 0), mem_aligned(64, 0)};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        assert_non_null(blocks[i]);
+        free(blocks[i]);
+    }
+    memory_end_with(end); /* it should not return, but here it does */
+    assert_int_equal(memory_short(5), MT_FAILURE);
+    assert_int_equal(ended, 1);
+    memory_end_with(NULL);
 }
 
 /* ---- arrays ---- */
@@ -485,6 +528,7 @@ int main(void) {
         cmocka_unit_test(long_words_lose_their_middle),
         cmocka_unit_test(strings_grow),
         cmocka_unit_test(an_empty_string_is_a_text),
+        cmocka_unit_test(memory_is_short),
         cmocka_unit_test(arrays_grow),
         cmocka_unit_test(symbols_are_found_or_named),
         cmocka_unit_test(files_are_replaced_whole),

@@ -114,16 +114,16 @@ static void good_headers(void **state) {
     assert_true(few[0] == bf16_to_float(0x1413));
     assert_string_equal(tensor_file_text(&file, "format"), "pt");
     assert_null(tensor_file_text(&file, "none"));
-    const char *key = tensor_file_key(&file, NULL);
+    const char *key = tensor_file_key(&file, 0);
     assert_string_equal(key, "format");
-    assert_string_equal(tensor_file_key(&file, key), "b");
-    assert_null(tensor_file_key(&file, "b"));
+    assert_string_equal(tensor_file_key(&file, 1), "b");
+    assert_null(tensor_file_key(&file, 2));
     tensor_drop(&file.tensor[1]);
     assert_int_equal(file.tensor[1].data[0], 4);
     tensor_file_close(&file);
     write_file("a.safetensors", "{}", 0);
     made(tensor_file_open(in_folder("a.safetensors"), &file));
-    assert_true(file.count == 0 && !tensor_file_key(&file, NULL) && !tensor_file_text(&file, "a"));
+    assert_true(file.count == 0 && !tensor_file_key(&file, 0) && !tensor_file_text(&file, "a"));
     tensor_file_close(&file);
 }
 
@@ -195,18 +195,18 @@ static const struct {
     {"{\"a\":{}}", 4, "has no dtype, shape"},
     /* names and texts */
     {"{" TENSOR("a\\u001b[2J", "\"U8\"", "[4]", "[0,4]") "}", 4, "the name of a tensor has control characters"},
-    {"{" TENSOR("a\\u0000", "\"U8\"", "[4]", "[0,4]") "}", 4, "its header is no JSON object"},
-    {"{" TENSOR("a", "\"U8\"", "[2]", "[0,2]") "," TENSOR("a", "\"U8\"", "[2]", "[2,4]") "}", 4, "duplicate"},
+    {"{" TENSOR("a\\u0000", "\"U8\"", "[4]", "[0,4]") "}", 4, "this is not JSON"},
+    {"{" TENSOR("a", "\"U8\"", "[2]", "[0,2]") "," TENSOR("a", "\"U8\"", "[2]", "[2,4]") "}", 4, "twice"},
     {"{\"__metadata__\":\"text\"}", 0, "__metadata__ is no object"},
     {"{\"__metadata__\":[]}", 0, "__metadata__ is no object"},
     {"{\"__metadata__\":{\"n\":4}}", 0, "a value of its __metadata__ is no text"},
     {"{\"__metadata__\":{\"n\":{\"m\":\"\"}}}", 0, "a value of its __metadata__ is no text"},
     {"{\"__metadata__\":{\"a\\tb\":\"\"}}", 0, "its name has control characters"},
     /* no JSON */
-    {"{\"a\":", 0, "its header is no JSON object"},
-    {"{\"a\"\n\n:\x1b]", 0, "its header is no JSON object"},
-    {"{} {}", 0, "its header is no JSON object"},
-    {"{\"\xff\xfe\":1}", 0, "its header is no JSON object"},
+    {"{\"a\":", 0, "this is not JSON"},
+    {"{\"a\"\n\n:\x1b]", 0, "this is not JSON"},
+    {"{} {}", 0, "this is not JSON"},
+    {"{\"\xff\xfe\":1}", 0, "this is not JSON"},
     {"[]", 0, "is no safetensors file"},
     {" {}", 0, "is no safetensors file"},
     {"{", 0, "is no safetensors file"},
@@ -233,17 +233,17 @@ static void deep_headers(void **state) {
             str_append(&text, openings[i]);
         write_file("a.safetensors", text.data, 0);
         str_release(&text);
-        refused("its header is no JSON object");
+        refused("this is not JSON");
     }
 }
 
 static void lengths_of_headers(void **state) {
     (void)state;
-    static const uint64_t lengths[] = {0, 1, 3, 100000000, 100000001, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7};
+    static const uint64_t lengths[] = {0, 1, 3, 32 << 20, (32 << 20) + 1, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7};
     static const char *const words[] = {"is no safetensors file",
                                         "is no safetensors file",
                                         "is cut short: its header has 3 bytes and the file 10",
-                                        "is cut short: its header has 100000000 bytes",
+                                        "is cut short: its header has 33554432 bytes",
                                         "is no safetensors file",
                                         "is no safetensors file",
                                         "is no safetensors file",
@@ -288,7 +288,7 @@ static void folder_refused(const char *index, const char *words) {
     struct folder out;
     write_text(FOLDER_INDEX, index);
     assert_int_equal(folder_open(folder.data, &out), MT_FAILURE);
-    assert_true(!out.file && !out.tensor && !out.metadata);
+    assert_true(!out.file && !out.tensor && !out.index.count);
     says(words);
 }
 
@@ -347,7 +347,7 @@ static void lies_of_indexes(void **state) {
     folder_refused("{\"weight_map\":{}}", "has no weight_map");
     folder_refused("{\"weight_map\":[]}", "has no weight_map");
     folder_refused("[]", "has no weight_map");
-    folder_refused("{\"weight_map\":\n{", "line 2: this is not JSON");
+    folder_refused("{\"weight_map\":\n{", "this is not JSON");
     folder_refused("", "this is not JSON");
     /* A tensor in two files. */
     write_file("2.safetensors", "{" TENSOR("a", "\"I8\"", "[4]", "[0,4]") "," TENSOR("b", "\"U8\"", "[2]", "[4,6]") "}",

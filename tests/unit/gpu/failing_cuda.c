@@ -56,7 +56,9 @@ static bool makes(const char *name) {
         const bool failing = fails(#name);                                                                             \
         if (failing && !releases(#name))                                                                               \
             return failing_cuda.result;                                                                                \
+        failing_cuda.inside = true;                                                                                    \
         const CUresult result = really args;                                                                           \
+        failing_cuda.inside = false;                                                                                   \
         if (result == CUDA_SUCCESS)                                                                                    \
             failing_cuda.held += makes(#name) - releases(#name);                                                       \
         return failing ? failing_cuda.result : result;                                                                 \

@@ -215,7 +215,7 @@ static void lies_are_refused(void **state) {
         {"\\\"group\\\":64", "\\\"group\\\":65", "makes no sense"},
         {"\\\"rank\\\":1", "\\\"rank\\\":2", "makes no sense"},
         {"\\\"symmetric\\\":false", "\\\"symmetric\\\":12345", "makes no sense"},
-        {"\\\"layer\\\":\\\"qkv\\\"", "\\\"layer\\\":12,    ", "makes no sense"},
+        {"\\\"layer\\\":\\\"qkv\\\"", "\\\"layer\\\":12,    ", "this is not JSON"},
         {"\"dtype\":\"I32\"", "\"dtype\":\"F32\"", "tensor model.layers.0.qkv.w8.columns has not the type"},
         {"model.layers.0.qkv.w4.scales", "model.layers.0.qkv.w4.scalex", "there is no tensor"},
         {"\"dtype\":\"BF16\"", "\"dtype\":\"I16\" ", "is no bias of 96 features"},
