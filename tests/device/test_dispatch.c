@@ -7,6 +7,7 @@
 #include "templates/gemm_args.h"
 #include "tests/device/parts.h"
 #include "tests/unit/serve/settled.h"
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -555,6 +556,110 @@ static void impossible_launches_are_refused(void **state) {
     mt_table_close(table);
 }
 
+/* ---- threads ---- */
+
+enum { THREADS = 24, SHARED_M = 5 };
+
+/* What all of them do with one table: own weights, outputs and workspaces, and layers of other splits that somebody
+ * else may be making. */
+struct share {
+    struct mt_table *table;
+    const float *w;
+    struct mt_activations acts;
+    const uint16_t *want; /* Y [SHARED_M][n] of layer 0 */
+    int index;
+    char failed[200];
+};
+
+static bool share_launch(struct share *s, const struct mt_layer *layer, uint16_t *y) {
+    const size_t bytes = SHARED_M * (size_t)layer->info.n * sizeof *y;
+    struct mt_weights weights = {.size = sizeof weights};
+    struct mt_gemm_operands gemm = {.size = sizeof gemm,
+                                    .m = SHARED_M,
+                                    .ldy = layer->info.n,
+                                    .weights = &weights,
+                                    .x = &s->acts,
+                                    .workspace_bytes = mt_workspace_bytes(s->table, layer, SHARED_M)};
+    struct mt_packed *packed;
+    const struct driver *drv = &dev.drv;
+    if (mt_pack_float(layer, s->w, NULL, &packed) != MT_OK)
+        return false;
+    bool good = mt_weights_upload(s->table, packed, &weights) == MT_OK &&
+                drv->MemAlloc(&gemm.y, bytes) == CUDA_SUCCESS &&
+                drv->MemAlloc(&gemm.workspace, gemm.workspace_bytes) == CUDA_SUCCESS &&
+                drv->MemsetD8(gemm.workspace, 0, gemm.workspace_bytes) == CUDA_SUCCESS &&
+                mt_gemm_launch(s->table, layer, &gemm, NULL) == MT_OK && drv->CtxSynchronize() == CUDA_SUCCESS &&
+                drv->MemcpyDtoH(y, gemm.y, bytes) == CUDA_SUCCESS;
+    mt_packed_free(packed);
+    mt_weights_free(s->table, &weights);
+    drv->MemFree(gemm.y);
+    drv->MemFree(gemm.workspace);
+    return good;
+}
+
+static bool share_layers(struct share *s) {
+    for (int i = 0; i < 8; i++) {
+        const struct mt_layer *layer;
+        struct mt_query query = MT_QUERY_INIT;
+        struct mt_choice choice = {.size = sizeof choice};
+        query.name = "e";
+        query.rows8 = 1 + (s->index + i) % 12;
+        if (mt_table_layer_named(s->table, &query, &layer) != MT_OK ||
+            mt_table_lookup(s->table, layer, 1 + s->index + i, &choice) != MT_OK || layer->info.rows8 != query.rows8)
+            return false;
+    }
+    return true;
+}
+
+static void *share_table(void *argument) {
+    struct share *s = argument;
+    const struct mt_layer *layer = mt_table_layer_at(s->table, 0);
+    uint16_t y[SHARED_M * 100];
+    struct mt_gemm_operands none = {.size = sizeof none, .m = -1};
+    bool good = dev.drv.CtxSetCurrent(dev.context) == CUDA_SUCCESS && share_layers(s) && share_launch(s, layer, y);
+    if (!good)
+        snprintf(s->failed, sizeof s->failed, "%.190s", mt_error_message());
+    else if (memcmp(y, s->want, sizeof y) != 0)
+        snprintf(s->failed, sizeof s->failed, "the output differs");
+    else if (mt_gemm_launch(s->table, layer, &none, NULL) != MT_USAGE || !strstr(mt_error_message(), "m is -1"))
+        snprintf(s->failed, sizeof s->failed, "the sentence is another thread's");
+    return NULL;
+}
+
+static void many_threads_share_a_table(void **state) {
+    (void)state;
+    static struct share shares[THREADS];
+    pthread_t thread[THREADS];
+    struct operands o;
+    uint16_t want[SHARED_M * 100];
+    struct share first = {0};
+    settled(mt_table_open(path, 0, &first.table));
+    const struct mt_layer *layer = mt_table_layer_at(first.table, 0);
+    operands_init(&o, layer, SHARED_M);
+    const size_t factors = SHARED_M * (size_t)o.acts.groups;
+    first.acts = (struct mt_activations){.size = sizeof first.acts,
+                                         .codes = upload(o.acts.q, SHARED_M * (size_t)o.acts.k_padded),
+                                         .scales = upload(o.acts.scales, sizeof(float) * factors),
+                                         .sums = upload(o.acts.sums, sizeof(int32_t) * factors)};
+    first.w = o.w;
+    first.want = want;
+    assert_true(share_launch(&first, layer, want));
+    for (int i = 0; i < THREADS; i++) {
+        shares[i] = first;
+        shares[i].index = i;
+        assert_int_equal(pthread_create(&thread[i], NULL, share_table, &shares[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    for (int i = 0; i < THREADS; i++)
+        assert_string_equal(shares[i].failed, "");
+    const CUdeviceptr memory[] = {first.acts.codes, first.acts.scales, first.acts.sums};
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+        dev.drv.MemFree(memory[i]);
+    operands_release(&o);
+    mt_table_close(first.table);
+}
+
 static void other_bundles_are_refused(void **state) {
     struct parts *parts = *state;
     struct mt_table *table;
@@ -600,6 +705,7 @@ int main(void) {
         cmocka_unit_test(wrong_addresses_are_refused),
         cmocka_unit_test(symmetric_weights_have_no_zeros),
         cmocka_unit_test(impossible_launches_are_refused),
+        cmocka_unit_test(many_threads_share_a_table),
         cmocka_unit_test(other_bundles_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
