@@ -3,7 +3,6 @@
 #include "runtime/base/memory.h"
 #include "runtime/base/parallel.h"
 #include "templates/gemm_args.h"
-#include <assert.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -19,13 +18,15 @@ enum {
 
 bool reference_plain;
 
+enum { NONE, SHORT /* of memory */, BEYOND /* the sums that kernels can hold */ };
+
 struct reference_work {
     struct reference *ref;
     const struct quant_layer *layer;
     const struct quant_part *part;
     const struct quant_acts *acts;
     int32_t *sums;       /* of the activations: [groups][m] */
-    atomic_bool *failed; /* memory was short */
+    atomic_int *trouble; /* NONE, or what befell a block */
 };
 
 /* ROWS features. Vectors multiply four along k: codes are [k_padded / 4][ROWS][4], zero points and scales
@@ -74,7 +75,8 @@ static inline __attribute__((always_inline)) void block_tokens(const struct bloc
                 most |= p[t][r] < 0 ? -p[t][r] : p[t][r];
             }
             /* The bound that kernels rely on to turn P into a float without a conversion. */
-            assert(most < 1 << 22);
+            if (most >= 1 << 22)
+                atomic_store(b->work->trouble, BEYOND);
             for (int r = 0; r < ROWS; r++) {
                 const double term = sx * b->scale[g * ROWS + r] * p[t][r];
                 y[t][r] += term;
@@ -191,7 +193,7 @@ static void rows_reference(void *context, int begin, int end) {
     b.scale = mem_alloc(ROWS * (size_t)work->layer->groups * sizeof *b.scale);
     const bool good = b.q && b.zero && b.scale;
     if (!good)
-        atomic_store(work->failed, true);
+        atomic_store(work->trouble, SHORT);
     for (b.row = begin; good && b.row < end; b.row += ROWS) {
         b.rows = end - b.row < ROWS ? end - b.row : ROWS;
         block_fill(&b);
@@ -220,18 +222,20 @@ enum mt_status reference_init(struct reference *ref, const struct problem *p, co
     size_t count = (size_t)p->m * (size_t)p->n;
     *ref = (struct reference){p->m, p->n, mem_zeroed(count, sizeof *ref->y), mem_zeroed(count, sizeof *ref->mass)};
     int32_t *sums = group_totals(acts);
-    atomic_bool failed = !sums || !ref->y || !ref->mass;
-    for (int part = 0; part < MT_PARTS && !failed; part++) {
-        struct reference_work work = {ref, layer, &layer->part[part], acts, sums, &failed};
+    const bool there = sums && ref->y && ref->mass;
+    atomic_int trouble = there ? NONE : SHORT;
+    for (int part = 0; part < MT_PARTS && there; part++) {
+        struct reference_work work = {ref, layer, &layer->part[part], acts, sums, &trouble};
         parallel_for(layer->part[part].rows, 16, rows_reference, &work);
     }
-    for (size_t i = 0; bias && !failed && i < count; i++)
+    for (size_t i = 0; bias && there && i < count; i++)
         ref->y[i] += dtype_to_float(p->dtype, bias[i % (size_t)p->n]);
     free(sums);
-    if (!failed)
+    if (trouble == NONE)
         return MT_OK;
     reference_release(ref);
-    return memory_short(count * sizeof *ref->y);
+    return trouble == SHORT ? memory_short(count * sizeof *ref->y)
+                            : fail(MT_FAILURE, "a sum over a group is 2^22 or more, which kernels do not count on");
 }
 
 void reference_release(struct reference *ref) {

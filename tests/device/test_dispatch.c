@@ -384,6 +384,26 @@ static void quantize_refused(const struct mt_table *table, const struct mt_quant
     assert_string_equal(mt_error_message(), says);
 }
 
+/* A launch that is good but for its workspace, and then for its weights. */
+static void wrong_workspaces_are_refused(const struct mt_table *table, const struct mt_layer *layer,
+                                         struct mt_gemm_operands *o, struct mt_weights *w) {
+    w->zeros[0] = 1; /* not read: it is the workspace that lacks */
+    o->workspace = 0;
+    gemm_refused(table, layer, o, "mt_gemm_launch: the workspace has 1048576 bytes; 274432 are needed at m = 1");
+    o->workspace = 256;
+    o->workspace_bytes = 274431; /* 2^18 + 3 x 2 x 64 x 8 x 4 - 1 */
+    gemm_refused(table, layer, o, "mt_gemm_launch: the workspace has 274431 bytes; 274432 are needed at m = 1");
+    w->layout = 2;
+    gemm_refused(table, layer, o,
+                 "mt_gemm_launch: the weights have layout 2, and the kernels read layout 1: repack them");
+    w->layout = MT_LAYOUT;
+    w->rows[0] = 16;
+    w->rows[1] = 114;
+    gemm_refused(table, layer, o,
+                 "mt_gemm_launch: the layer has 13 8-bit and 117 4-bit features, and the weights 16 and 114: they were "
+                 "packed for another layer");
+}
+
 /* Each address of a launch in a layer of both widths: null where it must not be, and one byte or one element further
  * than it may be. */
 static void wrong_addresses_are_refused(void **state) {
@@ -449,21 +469,7 @@ static void wrong_addresses_are_refused(void **state) {
             *addresses[i].address = 256;
         }
     }
-    w.zeros[0] = 1; /* not read: it is the workspace that lacks */
-    o.workspace = 0;
-    gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 1048576 bytes; 274432 are needed at m = 1");
-    o.workspace = 256;
-    o.workspace_bytes = 274431; /* 2^18 + 3 x 2 x 64 x 8 x 4 - 1 */
-    gemm_refused(table, layer, &o, "mt_gemm_launch: the workspace has 274431 bytes; 274432 are needed at m = 1");
-    w.layout = 2;
-    gemm_refused(table, layer, &o,
-                 "mt_gemm_launch: the weights have layout 2, and the kernels read layout 1: repack them");
-    w.layout = MT_LAYOUT;
-    w.rows[0] = 16;
-    w.rows[1] = 114;
-    gemm_refused(table, layer, &o,
-                 "mt_gemm_launch: the layer has 13 8-bit and 117 4-bit features, and the weights 16 and 114: they were "
-                 "packed for another layer");
+    wrong_workspaces_are_refused(table, layer, &o, &w);
     q.ldx = 299;
     quantize_refused(table, &q, "mt_quantize_launch: m is 1 and ldx 299; they must be 0 to 16777216, and at least 300");
     q.ldx = 300;

@@ -239,7 +239,8 @@ static void deep_headers(void **state) {
 
 static void lengths_of_headers(void **state) {
     (void)state;
-    static const uint64_t lengths[] = {0, 1, 3, 32 << 20, (32 << 20) + 1, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7};
+    static const uint64_t lengths[] = {
+        0, 1, 3, 32 << 20, (32 << 20) + 1, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7};
     static const char *const words[] = {"is no safetensors file",
                                         "is no safetensors file",
                                         "is cut short: its header has 3 bytes and the file 10",

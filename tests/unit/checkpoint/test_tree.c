@@ -49,29 +49,9 @@ static void every_type(void **state) {
 }
 
 static void what_is_not_json(void **state) {
-    static const char *const texts[] = {"",
-                                        "{",
-                                        "[1,]",
-                                        "{\"a\":1,}",
-                                        "{} {}",
-                                        "[01]",
-                                        "'a'",
-                                        "[NaN]",
-                                        "{a:1}",
-                                        "[1 2]",
-                                        "\"\x01\"",
-                                        "// x\n1",
-                                        "[+1]",
-                                        "[.5]",
-                                        "\"\\x41\"",
-                                        "[1",
-                                        "tru",
-                                        "\"a",
-                                        "\xff"
-                                        "1",
-                                        "[1.]",
-                                        "{\"a\"}",
-                                        "{1:2}"};
+    static const char *const texts[] = {
+        "",        "{",    "[1,]", "{\"a\":1,}", "{} {}", "[01]", "'a'", "[NaN]",  "{a:1}", "[1 2]",   "\"\x01\"",
+        "// x\n1", "[+1]", "[.5]", "\"\\x41\"",  "[1",    "tru",  "\"a", "\xff 1", "[1.]",  "{\"a\"}", "{1:2}"};
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         refused(texts[i], strlen(texts[i]), "this is not JSON");
