@@ -50,13 +50,13 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
     (void)sm_count;
     const int *v = c->value;
     const unsigned split = (unsigned)v[SPLIT_K],
-                   tiles = (unsigned)work_times((p->m + v[TILE_M] - 1) / v[TILE_M], (p->n + v[TILE_N] - 1) / v[TILE_N]);
+                   tiles = (unsigned)((p->m + v[TILE_M] - 1) / v[TILE_M] * ((p->n + v[TILE_N] - 1) / v[TILE_N]));
     *out = (struct launch_shape){.tile_n = v[TILE_N],
                                  .tile_m = v[TILE_M],
                                  .tile_k = v[TILE_K],
                                  .x_rows = v[TILE_M],
                                  .grid = {tiles, 1, split},
-                                 .items = (unsigned)work_times((int)tiles, v[SPLIT_K]),
+                                 .items = tiles * split,
                                  .split_k = v[SPLIT_K],
                                  .raster = v[RASTER],
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),

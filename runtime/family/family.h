@@ -29,10 +29,6 @@ struct device_limits {
     int cc, sm_count, smem_per_block_optin, smem_per_sm, regs_per_sm, threads_per_sm;
 };
 
-/* Numbers of tiles and of parts of them end here: a launch that would have so many is refused, for kernels count them in
- * an int. */
-#define MOST_WORK (1 << 27)
-
 struct launch_shape {
     int tile_n, tile_m, tile_k; /* of a CTA: features (of the wider part), tokens, K step */
     int x_rows;                 /* tokens that one CTA loads of its tile: fewer where a cluster shares them */
@@ -40,8 +36,7 @@ struct launch_shape {
     int cluster;                   /* CTAs of a cluster; 0: the kernel has none */
     int split_k, stream_k, raster; /* what the kernel is told at launch (templates/gemm_args.h) */
     bool store;                    /* y is written through its tensor map, where its rows allow it */
-    unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence;
-                            * MOST_WORK: too many */
+    unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence */
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */
     size_t counters_bytes; /* likewise; 0 where it takes no workspace to share output tiles along K */

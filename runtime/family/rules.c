@@ -1,7 +1,6 @@
 #include "rules.h"
 #include "templates/gemm_args.h"
 #include <stdarg.h>
-#include <stdint.h>
 
 enum { STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */, MAX_REGISTERS = 255 };
 
@@ -35,11 +34,7 @@ static int ceil_div(int a, int b) {
 }
 
 int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m) {
-    return work_times(ceil_div(p->rows8, tile8) + ceil_div(p->n - p->rows8, tile4), ceil_div(p->m, tile_m));
-}
-
-int work_times(int a, int b) {
-    return (int64_t)a * b < MOST_WORK ? a * b : MOST_WORK;
+    return (ceil_div(p->rows8, tile8) + ceil_div(p->n - p->rows8, tile4)) * ceil_div(p->m, tile_m);
 }
 
 static bool power_of_two(int v) {

@@ -22,8 +22,6 @@ void parts_options(const struct parts *parts, const struct problem *p, struct st
 
 /* Output tiles of all parts: tile8 and tile4 features (of parts that are there), tile_m tokens. */
 int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m);
-/* a * b, both >= 0, or MOST_WORK where that is less. */
-int work_times(int a, int b);
 
 /* 2 to 16 warps in all, each count a power of two. */
 bool warps_allowed(int warps_n, int warps_m, char reason[160]);

@@ -159,8 +159,6 @@ static enum mt_status operands_take(const struct mt_layer *layer, struct gemm_op
 static enum mt_status work_check(const struct mt_gemm_operands *o, const struct launch_shape *shape) {
     const size_t needed = COUNTERS_BYTES + shape->partials_bytes;
     const struct address workspace = {"the workspace", o->workspace, 256, true};
-    if (shape->items >= MOST_WORK)
-        return fail(MT_USAGE, "mt_gemm_launch: m = %d makes more output tiles than a launch can have; split it", o->m);
     if (shape->partials_bytes == 0)
         return MT_OK;
     if (!o->workspace || o->workspace_bytes < needed)
