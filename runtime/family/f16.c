@@ -49,14 +49,14 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
 static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
     (void)sm_count;
     const int *v = c->value;
-    const unsigned split = (unsigned)v[SPLIT_K],
-                   tiles = (unsigned)((p->m + v[TILE_M] - 1) / v[TILE_M] * ((p->n + v[TILE_N] - 1) / v[TILE_N]));
+    const unsigned split = (unsigned)v[SPLIT_K], tiles = (unsigned)tiles_times((p->m + v[TILE_M] - 1) / v[TILE_M],
+                                                                               (p->n + v[TILE_N] - 1) / v[TILE_N]);
     *out = (struct launch_shape){.tile_n = v[TILE_N],
                                  .tile_m = v[TILE_M],
                                  .tile_k = v[TILE_K],
                                  .x_rows = v[TILE_M],
                                  .grid = {tiles, 1, split},
-                                 .items = tiles * split,
+                                 .items = (unsigned)tiles_times((int)tiles, (int)split),
                                  .split_k = v[SPLIT_K],
                                  .raster = v[RASTER],
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),

@@ -127,5 +127,10 @@ void config_format_binary(const struct config *c, const struct problem *p, struc
 
 bool config_allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
     reason[0] = 0;
+    for (int i = 0; i < c->family->knob_count; i++)
+        if (!c->family->knobs[i].launch && c->value[i] > MOST_BUILT) {
+            text_fit(reason, 160, "%s is %d, and can be at most %d", c->family->knobs[i].name, c->value[i], MOST_BUILT);
+            return false;
+        }
     return c->family->allowed(c, p, d, reason);
 }

@@ -36,7 +36,8 @@ struct launch_shape {
     int cluster;                   /* CTAs of a cluster; 0: the kernel has none */
     int split_k, stream_k, raster; /* what the kernel is told at launch (templates/gemm_args.h) */
     bool store;                    /* y is written through its tensor map, where its rows allow it */
-    unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence */
+    unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence;
+                              INT_MAX: more than can be launched */
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */
     size_t counters_bytes; /* likewise; 0 where it takes no workspace to share output tiles along K */
@@ -101,6 +102,9 @@ int config_get_or(const struct config *c, const char *knob, int otherwise); /* w
 bool config_equal(const struct config *a, const struct config *b);          /* in every knob */
 bool config_is_default(const struct config *c);
 void config_default(const struct family *family, struct config *out);
+/* A number that a binary is built for is no larger; this keeps what is computed of them in an int. */
+enum { MOST_BUILT = 1024 };
+
 /* "tile_n=128,stages=4" over the family's defaults. MT_USAGE names the unknown knob and those that exist. */
 enum mt_status config_parse(const struct family *family, const char *text, struct config *out);
 /* All knobs in registry order: the canonical text that the database stores. Appends. */

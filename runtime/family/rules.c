@@ -1,8 +1,10 @@
 #include "rules.h"
 #include "templates/gemm_args.h"
+#include <limits.h>
 #include <stdarg.h>
+#include <stdint.h>
 
-enum { STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */, MAX_REGISTERS = 255 };
+enum { STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */, MAX_REGISTERS = 255, MOST_SPLIT = 65535 };
 
 bool refuse(char reason[160], const char *format, ...) {
     va_list args;
@@ -34,7 +36,12 @@ static int ceil_div(int a, int b) {
 }
 
 int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m) {
-    return (ceil_div(p->rows8, tile8) + ceil_div(p->n - p->rows8, tile4)) * ceil_div(p->m, tile_m);
+    return tiles_times(ceil_div(p->rows8, tile8) + ceil_div(p->n - p->rows8, tile4), ceil_div(p->m, tile_m));
+}
+
+int tiles_times(int a, int b) {
+    const int64_t product = (int64_t)a * b;
+    return product < INT_MAX ? (int)product : INT_MAX;
 }
 
 static bool power_of_two(int v) {
@@ -51,6 +58,8 @@ bool warps_allowed(int warps_n, int warps_m, char reason[160]) {
 bool split_allowed(int split_k, int steps, char reason[160]) {
     if (split_k < 1 || split_k > steps)
         return refuse(reason, "split_k must be 1 to %d, the number of K steps; it is %d", steps, split_k);
+    if (split_k > MOST_SPLIT)
+        return refuse(reason, "split_k must be at most %d, the depth of a grid; it is %d", MOST_SPLIT, split_k);
     return true;
 }
 

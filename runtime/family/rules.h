@@ -22,6 +22,9 @@ void parts_options(const struct parts *parts, const struct problem *p, struct st
 
 /* Output tiles of all parts: tile8 and tile4 features (of parts that are there), tile_m tokens. */
 int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m);
+/* a x b of what there is of tiles, or of parts of them; INT_MAX for more than an int holds: no launch has so many
+ * (launch_shape.items). */
+int tiles_times(int a, int b);
 
 /* 2 to 16 warps in all, each count a power of two. */
 bool warps_allowed(int warps_n, int warps_m, char reason[160]);

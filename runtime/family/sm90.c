@@ -212,7 +212,7 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
     const struct work w = work_of(c, p, sm_count);
-    const int items = w.tiles * v[SPLIT_K];
+    const int items = tiles_times(w.tiles, v[SPLIT_K]);
     const int busy = v[STREAM_K] || items > w.workers ? w.workers : items;
     *out = (struct launch_shape){
         .tile_n = tile_n_of(c, parts.width8 > parts.width4 ? parts.width8 : parts.width4),
@@ -226,7 +226,8 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
         .stream_k = v[STREAM_K],
         .raster = v[RASTER],
         .store = v[STORE],
-        .items = (unsigned)((w.streamed ? w.tiles - w.streamed + w.sharers : items) * v[CLUSTER] * v[CLUSTER_K]),
+        .items =
+            (unsigned)tiles_times(w.streamed ? w.tiles - w.streamed + w.sharers : items, v[CLUSTER] * v[CLUSTER_K]),
         .smem_bytes = (size_t)shared_of(c, p),
         .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && v[STREAM_K] == 0 && !v[SHARE_K],
     };

@@ -1,12 +1,12 @@
 #include "launch.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Dynamic shared memory up to here needs no asking. */
 #define SMEM_WITHOUT_OPTIN (48 * 1024)
 
-enum { MOST_GRID_Y = 65535 };
-#define QUANTIZE_ENTRY "quantize_act"
+enum { MOST_GRID_Y = 65535 /* and Z */ };
 
 void device_limits_of(const struct device *dev, struct device_limits *out) {
     *out = (struct device_limits){.cc = dev->cc,
@@ -129,6 +129,9 @@ void kernel_unload(struct device *dev, struct kernel *kernel) {
 static enum mt_status launch(const struct device *dev, const struct kernel *kernel, const struct launch_shape *shape,
                              void *args, const char *what, CUstream stream) {
     void *params[] = {args};
+    /* The driver would take a grid that is too small for what was to be computed. */
+    if (shape->items == INT_MAX || shape->grid[0] < 1 || shape->grid[1] > MOST_GRID_Y || shape->grid[2] > MOST_GRID_Y)
+        return fail(MT_USAGE, "%s: the output has too many tiles for one launch; give it fewer tokens at a time", what);
     CUresult result = dev->drv.LaunchKernel(kernel->function, shape->grid[0], shape->grid[1], shape->grid[2],
                                             shape->block, 1, 1, (unsigned)shape->smem_bytes, stream, params, NULL);
     return device_check(dev, result, what);

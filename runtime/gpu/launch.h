@@ -7,6 +7,9 @@
 #include "runtime/jit/compile.h"
 #include "templates/gemm_args.h"
 
+/* The kernel of quantize_act.cu, which belongs to no family. */
+#define QUANTIZE_ENTRY "quantize_act"
+
 struct kernel {
     struct config config;
     struct image image;
