@@ -1,5 +1,6 @@
 #include "cubin.h"
 #include <elf.h>
+#include <limits.h>
 #include <string.h>
 
 /* Records of .nv.info: u8 format, u8 attribute, then a u16 value, or (format 4) a u16 size and as many bytes.
@@ -9,6 +10,9 @@ enum { FORMAT_SIZED = 4, ATTRIBUTE_FRAME_SIZE = 0x11, ATTRIBUTE_MIN_STACK_SIZE =
 /* The bytes that the driver keeps at the start of shared memory on sm_90 and later; ptxas counts them into
  * .nv.shared. */
 #define RESERVED_SHARED 1024
+
+/* More than any GPU has. */
+enum { MOST_REGISTERS = 256, MOST_LOCAL = 1 << 20, MOST_SHARED = 1 << 20 };
 
 struct elf {
     const char *data;
@@ -48,9 +52,11 @@ static enum mt_status elf_open(struct elf *elf, const void *cubin, size_t size) 
     return h->e_ident[EI_CLASS] == ELFCLASS64 && segments ? MT_OK : fail_damaged();
 }
 
-static void raise_to(int *value, uint32_t other) {
-    if (*value < (int)other)
-        *value = (int)other;
+/* What is no int becomes one that no kernel can have. */
+static void raise_to(int *value, uint64_t other) {
+    const int number = other > INT_MAX ? INT_MAX : (int)other;
+    if (*value < number)
+        *value = number;
 }
 
 static bool read_info(const char *data, size_t size, struct cubin_usage *out) {
@@ -94,13 +100,102 @@ enum mt_status cubin_usage(const void *cubin, size_t size, struct cubin_usage *o
         if (strncmp(name, reserved, sizeof reserved - 1) == 0)
             reserves = true;
         else if (strncmp(name, shared, sizeof shared - 1) == 0)
-            raise_to(&out->smem_static, (uint32_t)section.sh_size);
+            raise_to(&out->smem_static, section.sh_size);
     }
     if (out->registers == 0)
         return fail(MT_FAILURE, "the machine code holds no kernel");
+    if (out->registers > MOST_REGISTERS || out->local_bytes > MOST_LOCAL || out->smem_static > MOST_SHARED)
+        return fail(MT_FAILURE,
+                    "the machine code asks for %d registers, %d bytes of stack and %d of shared memory: it is damaged",
+                    out->registers, out->local_bytes, out->smem_static);
     if (reserves && out->smem_static >= RESERVED_SHARED)
         out->smem_static -= RESERVED_SHARED;
     return MT_OK;
+}
+
+/* ---- what lies within the file ---- */
+
+static bool segments_within(const struct elf *elf) {
+    const Elf64_Ehdr *h = &elf->header;
+    bool good = h->e_phnum == 0 || h->e_phentsize == sizeof(Elf64_Phdr);
+    for (unsigned i = 0; good && i < h->e_phnum; i++) {
+        Elf64_Phdr segment; /* the table is within: elf_open() */
+        memcpy(&segment, elf->data + h->e_phoff + i * sizeof segment, sizeof segment);
+        good = segment.p_offset <= elf->size && segment.p_filesz <= elf->size - segment.p_offset;
+    }
+    return good;
+}
+
+/* A section number that a symbol may have. */
+static bool is_section(const struct elf *elf, unsigned index) {
+    return index < elf->header.e_shnum || index >= SHN_LORESERVE;
+}
+
+/* Whether a symbol is the kernel: a global function in the section that is named after it. */
+static bool is_entry(const struct elf *elf, const Elf64_Sym *symbol, const char *name, const char *entry) {
+    static const char text[] = ".text.";
+    Elf64_Shdr code;
+    if (strcmp(name, entry) != 0 || ELF64_ST_TYPE(symbol->st_info) != STT_FUNC ||
+        ELF64_ST_BIND(symbol->st_info) != STB_GLOBAL || !section_at(elf, symbol->st_shndx, &code))
+        return false;
+    const char *section = section_name(elf, &code);
+    return section && !strncmp(section, text, sizeof text - 1) && !strcmp(section + sizeof text - 1, entry) &&
+           code.sh_type == SHT_PROGBITS && code.sh_flags & SHF_EXECINSTR && symbol->st_value <= code.sh_size &&
+           symbol->st_size <= code.sh_size - symbol->st_value;
+}
+
+/* The names of all symbols, and the sections that they are in. */
+static bool symbols_within(const struct elf *elf, const Elf64_Shdr *table, const char *entry, bool *found) {
+    Elf64_Shdr names;
+    if (table->sh_entsize != sizeof(Elf64_Sym) || table->sh_size % sizeof(Elf64_Sym) ||
+        !section_at(elf, table->sh_link, &names) || names.sh_type != SHT_STRTAB || names.sh_size == 0)
+        return false;
+    const char *text = elf->data + names.sh_offset;
+    if (text[names.sh_size - 1] != 0)
+        return false;
+    for (uint64_t i = 0; i < table->sh_size / sizeof(Elf64_Sym); i++) {
+        Elf64_Sym symbol;
+        memcpy(&symbol, elf->data + table->sh_offset + i * sizeof symbol, sizeof symbol);
+        if (symbol.st_name >= names.sh_size || !is_section(elf, symbol.st_shndx))
+            return false;
+        *found = *found || is_entry(elf, &symbol, text + symbol.st_name, entry);
+    }
+    return true;
+}
+
+/* Each change of the code by its address lies in it, and is by a symbol that there is. */
+static bool relocations_within(const struct elf *elf, const Elf64_Shdr *table) {
+    Elf64_Shdr symbols, target;
+    const size_t bytes = table->sh_type == SHT_RELA ? sizeof(Elf64_Rela) : sizeof(Elf64_Rel);
+    if (table->sh_entsize != bytes || table->sh_size % bytes || !section_at(elf, table->sh_link, &symbols) ||
+        symbols.sh_type != SHT_SYMTAB || !section_at(elf, table->sh_info, &target))
+        return false;
+    for (uint64_t i = 0; i < table->sh_size / bytes; i++) {
+        Elf64_Rel one; /* the beginning of both */
+        memcpy(&one, elf->data + table->sh_offset + i * bytes, sizeof one);
+        if (one.r_offset >= target.sh_size || ELF64_R_SYM(one.r_info) >= symbols.sh_size / sizeof(Elf64_Sym))
+            return false;
+    }
+    return true;
+}
+
+enum mt_status cubin_check(const void *cubin, size_t size, const char *entry) {
+    struct elf elf;
+    bool found = false;
+    enum mt_status status = elf_open(&elf, cubin, size);
+    if (status == MT_OK && !segments_within(&elf))
+        status = fail_damaged();
+    for (unsigned i = 0; status == MT_OK && i < elf.header.e_shnum; i++) {
+        Elf64_Shdr section;
+        const bool good =
+            section_at(&elf, i, &section) && section_name(&elf, &section) &&
+            (section.sh_type != SHT_SYMTAB || symbols_within(&elf, &section, entry, &found)) &&
+            ((section.sh_type != SHT_REL && section.sh_type != SHT_RELA) || relocations_within(&elf, &section));
+        status = good ? MT_OK : fail_damaged();
+    }
+    if (status == MT_OK && !found)
+        status = fail(MT_FAILURE, "the machine code has no kernel %s", entry);
+    return status;
 }
 
 enum mt_status cubin_identify(const void *cubin, size_t size, struct cubin_ident *out) {

@@ -13,8 +13,13 @@ struct cubin_usage {
     int smem_static; /* bytes, without what the driver reserves */
 };
 
-/* The largest of each over the kernels of the file: an image of the project has one kernel. */
+/* The largest of each over the kernels of the file: an image of the project has one kernel. MT_FAILURE if a number is
+ * none that a kernel can have. */
 enum mt_status cubin_usage(const void *cubin, size_t size, struct cubin_usage *out);
+
+/* MT_OK if every table of the file lies within its `size` bytes, refers to what is there, and has the kernel `entry`:
+ * whoever reads it by its own words reads no byte beyond. */
+enum mt_status cubin_check(const void *cubin, size_t size, const char *entry);
 
 struct cubin_ident {
     uint8_t version, abi; /* EI_VERSION and EI_ABIVERSION of the ELF header */

@@ -1,5 +1,6 @@
 #include "fatbin.h"
 #include "cubin.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,8 +43,8 @@ static void append_padded(struct str *out, const void *data, size_t size) {
 
 /* `compat` (may be empty) goes behind the options, which are an empty text. Entries without either have
  * `options_offset` 0. */
-static void append_entry(struct str *out, struct entry_header header, const struct str *compat, const void *data,
-                         size_t size) {
+static enum mt_status append_entry(struct str *out, struct entry_header header, const struct str *compat,
+                                   const void *data, size_t size) {
     struct str extra = {0};
     if (header.options_offset > 0) {
         uint32_t numbers[2] = {OPTIONS_TEXT, (uint32_t)compat->length};
@@ -57,7 +58,9 @@ static void append_entry(struct str *out, struct entry_header header, const stru
     str_append_bytes(out, &header, sizeof header);
     append_padded(out, extra.data, extra.length);
     append_padded(out, data, size);
+    enum mt_status status = str_status(&extra);
     str_release(&extra);
+    return status;
 }
 
 enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out) {
@@ -94,11 +97,18 @@ enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_si
     size_t start = out->length;
     struct file_header file = {.magic = 0xba55ed50, .version = 1, .header_size = sizeof file};
     str_append_bytes(out, &file, sizeof file);
-    append_entry(out, elf, &compat, cubin, cubin_size);
-    append_entry(out, text, &(struct str){0}, ptx, strlen(ptx) + 1);
+    status = str_status(&compat);
+    if (status == MT_OK)
+        status = append_entry(out, elf, &compat, cubin, cubin_size);
+    if (status == MT_OK)
+        status = append_entry(out, text, &(struct str){0}, ptx, strlen(ptx) + 1);
+    str_release(&compat);
+    if (status == MT_OK)
+        status = str_status(out);
+    if (status != MT_OK)
+        return status;
     file.size = out->length - start - sizeof file;
     memcpy(out->data + start, &file, sizeof file);
-    str_release(&compat);
     return MT_OK;
 }
 
@@ -115,4 +125,63 @@ const void *fatbin_cubin(const void *fatbin, size_t size, size_t *cubin_size) {
         return bytes + at + entry.header_size;
     }
     return NULL;
+}
+
+/* ---- what somebody else wrote ---- */
+
+static enum mt_status fail_foreign(void) {
+    return fail(MT_FAILURE, "the bytes are no fat binary as `mixtune export` writes them");
+}
+
+/* The payload of the entry at `*at`, which is of `kind`; moves on to the next one. NULL if it is not within. */
+static const char *entry_next(const char *bytes, size_t size, size_t *at, int kind, size_t *payload) {
+    struct entry_header entry;
+    if (*at > size || size - *at < sizeof entry)
+        return NULL;
+    memcpy(&entry, bytes + *at, sizeof entry);
+    const size_t room = size - *at;
+    if (entry.kind != kind || entry.header_size < sizeof entry || entry.header_size > room ||
+        entry.size > room - entry.header_size)
+        return NULL;
+    const char *data = bytes + *at + entry.header_size;
+    *payload = (size_t)entry.size;
+    *at += entry.header_size + (size_t)entry.size;
+    return data;
+}
+
+/* Whether the text declares the kernel, for that architecture. */
+static bool ptx_has(const char *ptx, const char *arch, const char *entry) {
+    const size_t length = strlen(entry);
+    const char *target = strstr(ptx, "\n.target ");
+    bool found = false;
+    if (!target || strncmp(target + strlen("\n.target "), arch, strlen(arch)) != 0)
+        return false;
+    for (const char *at = strstr(ptx, ".entry "); at && !found; at = strstr(at, ".entry ")) {
+        at += strlen(".entry ");
+        found = !strncmp(at, entry, length) && strchr("( \n", at[length]);
+    }
+    return found;
+}
+
+/* Written once more from its two parts, so that every byte beside them is one of ours. */
+enum mt_status fatbin_check(const void *fatbin, size_t size, const char *arch, const char *entry,
+                            struct cubin_usage *usage) {
+    const char *bytes = fatbin;
+    size_t at = sizeof(struct file_header), cubin_size = 0, ptx_size = 0;
+    struct str again = {0};
+    const char *cubin = entry_next(bytes, size, &at, KIND_ELF, &cubin_size);
+    const char *ptx = cubin ? entry_next(bytes, size, &at, KIND_PTX, &ptx_size) : NULL;
+    if (!ptx || at != size || !memchr(ptx, 0, ptx_size))
+        return fail_foreign();
+    enum mt_status status = cubin_check(cubin, cubin_size, entry);
+    if (status == MT_OK)
+        status = cubin_usage(cubin, cubin_size, usage);
+    if (status == MT_OK && !ptx_has(ptx, arch, entry))
+        status = fail(MT_FAILURE, "its PTX has no kernel %s for %s", entry, arch);
+    if (status == MT_OK)
+        status = fatbin_write(arch, cubin, cubin_size, ptx, &again);
+    if (status == MT_OK && (again.length != size || memcmp(again.data, fatbin, size) != 0))
+        status = fail_foreign();
+    str_release(&again);
+    return status;
 }

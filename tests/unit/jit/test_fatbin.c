@@ -232,6 +232,54 @@ static void damage_is_harmless(void **state) {
     str_release(&ptx);
 }
 
+static enum mt_status check_exact(const char *bytes, size_t size, const char *arch, const char *entry) {
+    struct cubin_usage usage;
+    char *exact = xmalloc(size); /* one byte beyond is one too many */
+    memcpy(exact, bytes, size);
+    enum mt_status status = fatbin_check(exact, size, arch, entry, &usage);
+    if (status == MT_OK)
+        assert_true(usage.registers > 0 && usage.registers <= 256);
+    free(exact);
+    return status;
+}
+
+/* Of bytes that somebody else wrote only those are taken that could be ours. */
+static void foreign_bytes_are_refused(void **state) {
+    (void)state;
+    for (int i = 0; i < VARIANTS; i++) {
+        struct str cubin = {0}, ptx = {0}, file = {0};
+        const char *arch = variants[i].arch;
+        compile(&variants[i], &cubin, &ptx);
+        assert_int_equal(fatbin_write(arch, cubin.data, cubin.length, ptx.data, &file), MT_OK);
+        if (check_exact(file.data, file.length, arch, "k") != MT_OK)
+            fail_msg("%s: %s", arch, fail_message());
+        assert_int_equal(check_exact(file.data, file.length, arch, "other"), MT_FAILURE);
+        assert_string_equal(fail_message(), "the machine code has no kernel other");
+        assert_int_equal(check_exact(file.data, file.length, "sm_75", "k"), MT_FAILURE);
+        assert_int_equal(check_exact(cubin.data, cubin.length, arch, "k"), MT_FAILURE);
+        assert_int_equal(check_exact(ptx.data, ptx.length, arch, "k"), MT_FAILURE);
+        const size_t elf = payload_at(&file, 0), text = payload_at(&file, 1);
+        for (size_t at = 0; at < file.length; at++) { /* every byte of the headers, some of the rest */
+            const bool header = at < elf || (at >= elf + cubin.length && at < text);
+            if (!header && lrand48() % 97)
+                continue;
+            const char was = file.data[at];
+            file.data[at] ^= (char)(1 + lrand48() % 255);
+            const enum mt_status status = check_exact(file.data, file.length, arch, "k");
+            if (header && status != MT_FAILURE)
+                fail_msg("%s: byte %zu of the headers may be anything", arch, at);
+            file.data[at] = was;
+        }
+        for (size_t size = 0; size < file.length; size += 1 + (size_t)(lrand48() % 997))
+            assert_int_equal(check_exact(file.data, size, arch, "k"), MT_FAILURE);
+        str_append_bytes(&file, "\0\0\0\0\0\0\0\0", 8);
+        assert_int_equal(check_exact(file.data, file.length, arch, "k"), MT_FAILURE);
+        str_release(&cubin);
+        str_release(&ptx);
+        str_release(&file);
+    }
+}
+
 static int make_folder(void **state) {
     (void)state;
     return mkdtemp(folder) ? 0 : -1;
@@ -248,10 +296,9 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_as_the_tool),
-        cmocka_unit_test(holds_both_whole),
-        cmocka_unit_test(usage_is_what_ptxas_says),
-        cmocka_unit_test(damage_is_harmless),
+        cmocka_unit_test(same_as_the_tool),          cmocka_unit_test(holds_both_whole),
+        cmocka_unit_test(usage_is_what_ptxas_says),  cmocka_unit_test(damage_is_harmless),
+        cmocka_unit_test(foreign_bytes_are_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
