@@ -33,11 +33,11 @@ SIMD := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3,)
 
 comma := ,
 lib  = $(if $(filter 1,$(STATIC)),$(patsubst %,-l:lib%.a,$(1)),$(patsubst %,-l%,$(1)))
-LDLIBS_RT    := $(call lib,sqlite3 jansson xxhash zstd) -ldl -lm -pthread
+LDLIBS_RT    := $(call lib,sqlite3 jansson xxhash zstd md) -ldl -lm -pthread
 LDLIBS_TUNER := $(call lib,cyaml yaml)
 # Debian's libcyaml.a cannot go into a shared object: the archive carries the shared one beside ours.
 BESIDE       := $(if $(filter 1,$(STATIC)),-Wl$(comma)--disable-new-dtags$(comma)-rpath$(comma)'$$ORIGIN')
-LDLIBS_LIB   := $(call lib,sqlite3 xxhash zstd) -ldl -lm -pthread
+LDLIBS_LIB   := $(call lib,sqlite3 xxhash zstd md) -ldl -lm -pthread
 LDLIBS_SOFT  := -lcyaml -lyaml $(BESIDE) $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)

@@ -10,13 +10,13 @@
 #define MARK        "mixtune bundle seal: "
 #define BLANK       "00000000000000000000000000000000"
 #define MARK_LENGTH (sizeof MARK - 1)
-#define HEX         (HASH_TEXT - 1)
+#define HEX         (BUNDLE_NAME_TEXT - 1)
 
 const char bundle_blank_seal[] = MARK BLANK;
 
-void bundle_hash(const void *data, size_t size, char out[HASH_TEXT]) {
+void bundle_image_name(const void *data, size_t size, char out[BUNDLE_NAME_TEXT]) {
     XXH128_hash_t hash = XXH3_128bits(data, size);
-    snprintf(out, HASH_TEXT, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    snprintf(out, BUNDLE_NAME_TEXT, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
 }
 
 /* The hash behind the only mark of the file, NULL if there is none or more than one. */
@@ -31,120 +31,384 @@ static char *seal_find(void *file, size_t size) {
 }
 
 bool bundle_seal(void *file, size_t size) {
-    char *hash = seal_find(file, size), text[HASH_TEXT];
+    char *hash = seal_find(file, size), text[BUNDLE_NAME_TEXT];
     if (!hash)
         return false;
-    bundle_hash(file, size, text);
+    bundle_image_name(file, size, text);
     memcpy(hash, text, HEX);
     return true;
 }
 
 bool bundle_unseal(void *file, size_t size) {
-    char *hash = seal_find(file, size), kept[HEX], text[HASH_TEXT];
+    char *hash = seal_find(file, size), kept[HEX], text[BUNDLE_NAME_TEXT];
     if (!hash)
         return false;
     memcpy(kept, hash, HEX);
     memcpy(hash, BLANK, HEX);
-    bundle_hash(file, size, text);
+    bundle_image_name(file, size, text);
     return !memcmp(kept, text, HEX);
+}
+
+/* ---- memory ---- */
+
+/* Rows have many short texts: they share blocks. */
+struct bundle_block {
+    struct bundle_block *next;
+    size_t used, room;
+    _Alignas(16) char bytes[];
+};
+enum { BLOCK_BYTES = 1 << 16 };
+
+void *bundle_alloc(struct bundle *bundle, size_t size) {
+    const size_t rounded = (size + 15) / 16 * 16;
+    struct bundle_block *block = bundle->owned;
+    if (!block || block->room - block->used < rounded) {
+        const size_t room = rounded > BLOCK_BYTES ? rounded : BLOCK_BYTES;
+        block = mem_alloc(sizeof *block + room);
+        if (!block)
+            return NULL;
+        *block = (struct bundle_block){.next = bundle->owned, .room = room};
+        bundle->owned = block;
+    }
+    block->used += rounded;
+    return block->bytes + block->used - rounded;
+}
+
+void bundle_release(struct bundle *bundle) {
+    while (bundle->owned) {
+        struct bundle_block *next = bundle->owned->next;
+        free(bundle->owned);
+        bundle->owned = next;
+    }
+    *bundle = (struct bundle){0};
+}
+
+/* ---- sizes and texts ---- */
+
+static enum mt_status counts_check(const struct bundle *b) {
+    const struct {
+        const char *what;
+        int count, most;
+    } counts[] = {
+        {"layers", b->layer_count, BUNDLE_MOST_LAYERS},     {"entries", b->entry_count, BUNDLE_MOST_ENTRIES},
+        {"variants", b->variant_count, BUNDLE_MOST_BUILDS}, {"fallbacks", b->fallback_count, BUNDLE_MOST_BUILDS},
+        {"images", b->image_count, BUNDLE_MOST_IMAGES},     {"split times", b->split_time_count, BUNDLE_MOST_ENTRIES},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (counts[i].count < 0 || counts[i].count > counts[i].most)
+            return fail(MT_FAILURE, "the bundle has %d %s, and %d is the most: export fewer", counts[i].count,
+                        counts[i].what, counts[i].most);
+    return b->layer_count ? MT_OK : fail(MT_FAILURE, "the bundle has no layer");
+}
+
+/* Names go into sentences and on to terminals: no controls, and whole characters. */
+static enum mt_status text_check(const char *text, const char *what, int row) {
+    char mended[BUNDLE_MOST_TEXT + 1];
+    if (!text)
+        return fail(MT_FAILURE, "row %d of the bundle's %s lacks a text", row, what);
+    const size_t length = strnlen(text, sizeof mended);
+    if (length == sizeof mended)
+        return fail(MT_FAILURE, "row %d of the bundle's %s has a text of more than %d bytes", row, what,
+                    BUNDLE_MOST_TEXT);
+    memcpy(mended, text, length + 1);
+    text_mend(mended);
+    bool good = !strcmp(mended, text);
+    for (const unsigned char *at = (const unsigned char *)text; good && *at; at++)
+        good = *at >= ' ' && *at != 0x7f && !(*at == 0xc2 && at[1] < 0xa0);
+    return good ? MT_OK
+                : fail(MT_FAILURE, "row %d of the bundle's %s has a text with bytes that are no characters", row, what);
+}
+
+static enum mt_status texts_check(const char *const *texts, int count, const char *what, int row) {
+    enum mt_status status = MT_OK;
+    for (int i = 0; status == MT_OK && i < count; i++)
+        status = text_check(texts[i], what, row);
+    return status;
+}
+#define TEXTS_CHECK(what, row, ...)                                                                                    \
+    texts_check((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), what, \
+                row)
+
+static enum mt_status builds_texts(const struct bundle_build *builds, int count, const char *what) {
+    enum mt_status status = MT_OK;
+    for (int i = 0; status == MT_OK && i < count; i++)
+        status = TEXTS_CHECK(what, i, builds[i].family, builds[i].config, builds[i].scheme, builds[i].dtype,
+                             builds[i].image_hash);
+    return status;
+}
+
+static enum mt_status all_texts(const struct bundle *b) {
+    enum mt_status status = TEXTS_CHECK("fingerprint", 0, b->fingerprint.gpu, b->fingerprint.template_hash);
+    for (int i = 0; status == MT_OK && i < b->layer_count; i++)
+        status =
+            TEXTS_CHECK("layers", i, b->layers[i].name, b->layers[i].model, b->layers[i].scheme, b->layers[i].dtype);
+    for (int i = 0; status == MT_OK && i < b->entry_count; i++)
+        status = TEXTS_CHECK("entries", i, b->entries[i].family, b->entries[i].config, b->entries[i].image_hash);
+    for (int i = 0; status == MT_OK && i < b->split_time_count; i++)
+        status = TEXTS_CHECK("split times", i, b->split_times[i].family, b->split_times[i].config);
+    for (int i = 0; status == MT_OK && i < b->image_count; i++)
+        status = text_check(b->images[i].hash, "images", i);
+    if (status == MT_OK)
+        status = builds_texts(b->variants, b->variant_count, "variants");
+    return status == MT_OK ? builds_texts(b->fallbacks, b->fallback_count, "fallbacks") : status;
 }
 
 /* ---- contradictions ---- */
 
-static bool image_exists(const struct bundle *bundle, const char *hash) {
-    for (int i = 0; hash && i < bundle->image_count; i++)
-        if (!strcmp(bundle->images[i].hash, hash))
-            return true;
-    return false;
-}
+/* Rows of any kind in the order of their keys, so that equals are neighbours: everything is looked up by halving. */
+struct index {
+    const void **row;
+    int count;
+};
 
-static enum mt_status entry_check(const struct bundle *bundle, int index) {
-    const struct bundle_entry *e = &bundle->entries[index];
-    if (e->layer < 0 || e->layer >= bundle->layer_count)
-        return fail(MT_FAILURE, "bundle entry %d belongs to layer %d, of which there are %d", index, e->layer,
-                    bundle->layer_count);
-    const char *layer = bundle->layers[e->layer].name;
-    if (e->m < 1 || !isfinite(e->expected_ns) || e->expected_ns <= 0)
-        return fail(MT_FAILURE, "bundle entry %d, layer %s: M is %d and its time %g ns; both must be above 0", index,
-                    layer, e->m, e->expected_ns);
-    if (e->kind == BUNDLE_KERNEL && !image_exists(bundle, e->image_hash))
-        return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: its kernel image %s is not in the bundle", index,
-                    layer, e->m, e->image_hash ? e->image_hash : "");
-    for (int i = 0; i < index; i++) {
-        const struct bundle_entry *other = &bundle->entries[i];
-        if (other->layer == e->layer && other->m == e->m && other->kind == e->kind)
-            return fail(MT_FAILURE, "the bundle has two entries of one kind for layer %s at M %d", layer, e->m);
-    }
-    return MT_OK;
-}
-
-static enum mt_status layer_check(const struct bundle *bundle, int index) {
-    const struct bundle_layer *layer = &bundle->layers[index];
-    if (layer->n < 1 || layer->k < 1 || layer->group < 1)
-        return fail(MT_FAILURE, "bundle layer %s: N %d, K %d and the group size %d must be above 0", layer->name,
-                    layer->n, layer->k, layer->group);
-    if (layer->rows8 < 0 || layer->rows8 > layer->n)
-        return fail(MT_FAILURE, "bundle layer %s: %d of its %d features have 8 bits", layer->name, layer->rows8,
-                    layer->n);
-    for (int i = 0; i < bundle->entry_count; i++)
-        if (bundle->entries[i].layer == index && bundle->entries[i].kind == BUNDLE_KERNEL)
-            return MT_OK;
-    return fail(MT_FAILURE, "the bundle has no kernel for layer %s", layer->name);
-}
-
-/* It stands beside an entry of its layer, and no entry says it already. */
-static enum mt_status split_time_check(const struct bundle *bundle, int index) {
-    const struct bundle_split_time *t = &bundle->split_times[index];
-    bool beside = false;
-    for (int i = 0; i < bundle->entry_count; i++) {
-        const struct bundle_entry *e = &bundle->entries[i];
-        if (e->layer != t->layer || e->m != t->m || e->kind != BUNDLE_KERNEL)
-            continue;
-        beside = true;
-        if (!strcmp(e->family, t->family) && !strcmp(e->config, t->config))
-            return fail(MT_FAILURE, "bundle split time %d is that of the winner itself, at M %d", index, t->m);
-    }
-    if (!beside || !isfinite(t->expected_ns) || t->expected_ns <= 0)
-        return fail(MT_FAILURE, "bundle split time %d, layer %d, M %d, %g ns: it must be above 0, beside a winner",
-                    index, t->layer, t->m, t->expected_ns);
-    return MT_OK;
-}
-
-static enum mt_status builds_check(const struct bundle *bundle, const struct bundle_build *builds, int count,
-                                   const char *what) {
+static enum mt_status index_make(const void *rows, int count, size_t bytes, int (*compare)(const void *, const void *),
+                                 struct index *out) {
+    *out = (struct index){mem_alloc((size_t)count * sizeof *out->row), count};
+    if (!out->row)
+        return MT_FAILURE;
     for (int i = 0; i < count; i++)
-        if (!image_exists(bundle, builds[i].image_hash))
-            return fail(MT_FAILURE, "the %s of family %s for %s is not in the bundle", what, builds[i].family,
-                        *builds[i].scheme ? builds[i].scheme : builds[i].dtype);
+        out->row[i] = (const char *)rows + (size_t)i * bytes;
+    qsort(out->row, (size_t)count, sizeof *out->row, compare);
     return MT_OK;
 }
 
-enum mt_status bundle_check(const struct bundle *bundle) {
+/* The second of two equal rows; NULL: no two are. */
+static const void *index_twin(const struct index *index, int (*compare)(const void *, const void *)) {
+    for (int i = 1; i < index->count; i++)
+        if (!compare(&index->row[i - 1], &index->row[i]))
+            return index->row[i];
+    return NULL;
+}
+
+static const void *index_find(const struct index *index, const void *like, int (*compare)(const void *, const void *)) {
+    const void **found = bsearch(&like, index->row, (size_t)index->count, sizeof *index->row, compare);
+    return found ? *found : NULL;
+}
+
+/* qsort() and bsearch() give addresses of elements, which are addresses of rows. */
+#define ROWS(type, a, b) const struct type *x = *(const struct type *const *)(a), *y = *(const struct type *const *)(b)
+#define DIFFER_INT(member)                                                                                             \
+    if (x->member != y->member)                                                                                        \
+    return x->member < y->member ? -1 : 1
+#define DIFFER_TEXT(member)                                                                                            \
+    if (strcmp(x->member, y->member) != 0)                                                                             \
+    return strcmp(x->member, y->member)
+
+static int by_layer(const void *a, const void *b) {
+    ROWS(bundle_layer, a, b);
+    DIFFER_TEXT(name);
+    DIFFER_TEXT(model);
+    DIFFER_TEXT(scheme);
+    DIFFER_TEXT(dtype);
+    DIFFER_INT(tp);
+    DIFFER_INT(n);
+    DIFFER_INT(k);
+    DIFFER_INT(group);
+    DIFFER_INT(rows8);
+    return 0;
+}
+
+static int by_entry(const void *a, const void *b) {
+    ROWS(bundle_entry, a, b);
+    DIFFER_INT(layer);
+    DIFFER_INT(m);
+    DIFFER_INT(kind);
+    return 0;
+}
+
+static int by_split_time(const void *a, const void *b) {
+    ROWS(bundle_split_time, a, b);
+    DIFFER_INT(layer);
+    DIFFER_INT(m);
+    DIFFER_TEXT(family);
+    DIFFER_TEXT(config);
+    return 0;
+}
+
+static int by_formats(const void *a, const void *b) {
+    ROWS(bundle_build, a, b);
+    DIFFER_TEXT(family);
+    DIFFER_TEXT(scheme);
+    DIFFER_TEXT(dtype);
+    DIFFER_INT(group);
+    return 0;
+}
+
+static int by_build(const void *a, const void *b) {
+    ROWS(bundle_build, a, b);
+    DIFFER_TEXT(family);
+    DIFFER_TEXT(config);
+    return by_formats(a, b);
+}
+
+static int by_hash(const void *a, const void *b) {
+    ROWS(bundle_image, a, b);
+    DIFFER_TEXT(hash);
+    return 0;
+}
+
+/* All names lead somewhere, or there are no images and no names. */
+static bool image_named(const struct index *images, const char *hash) {
+    const struct bundle_image wanted = {.hash = hash};
+    return images->count ? index_find(images, &wanted, by_hash) != NULL : !*hash;
+}
+
+static enum mt_status images_check(const struct bundle *b, const struct index *images) {
+    size_t total = 0;
+    for (int i = 0; i < b->image_count; i++) {
+        char name[BUNDLE_NAME_TEXT];
+        const struct bundle_image *image = &b->images[i];
+        if (image->size < 1 || image->size > BUNDLE_MOST_IMAGE)
+            return fail(MT_FAILURE, "kernel image %s has %zu bytes; it can have 1 to %d", image->hash, image->size,
+                        BUNDLE_MOST_IMAGE);
+        bundle_image_name(image->data, image->size, name);
+        if (strcmp(name, image->hash) != 0)
+            return fail(MT_FAILURE, "kernel image %s of the bundle has other bytes, whose name would be %s",
+                        image->hash, name);
+        total += image->size;
+        if (total > BUNDLE_MOST_UNPACKED)
+            return fail(MT_FAILURE, "the kernel images of the bundle have more than %d bytes together",
+                        BUNDLE_MOST_UNPACKED);
+    }
+    const struct bundle_image *twin = index_twin(images, by_hash);
+    return twin ? fail(MT_FAILURE, "the bundle has image %s twice", twin->hash) : MT_OK;
+}
+
+static bool time_good(double ns) {
+    return isfinite(ns) && ns >= BUNDLE_LEAST_NS && ns <= BUNDLE_MOST_NS;
+}
+
+static enum mt_status entry_check(const struct bundle *b, int i, const struct index *images) {
+    const struct bundle_entry *e = &b->entries[i];
+    if (e->layer < 0 || e->layer >= b->layer_count)
+        return fail(MT_FAILURE, "bundle entry %d belongs to layer %d, of which there are %d", i, e->layer,
+                    b->layer_count);
+    const char *layer = b->layers[e->layer].name;
+    if (e->m < 1 || !time_good(e->expected_ns))
+        return fail(
+            MT_FAILURE,
+            "bundle entry %d, layer %s: M is %d and its time %g ns; both must be above 0, and the time at most %g", i,
+            layer, e->m, e->expected_ns, BUNDLE_MOST_NS);
+    if (e->kind == BUNDLE_KERNEL && !image_named(images, e->image_hash))
+        return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: its kernel image \"%s\" is not in the bundle", i,
+                    layer, e->m, e->image_hash);
+    if (e->kind == BUNDLE_CUBLAS &&
+        (*e->config || *e->image_hash || (strcmp(e->family, "cublas") != 0 && strcmp(e->family, "cublaslt-best") != 0)))
+        return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: %s is no kernel of cuBLAS", i, layer, e->m,
+                    e->family);
+    return MT_OK;
+}
+
+/* Each (layer, M) has a kernel, and each layer such an entry. */
+static enum mt_status entries_check(const struct bundle *b, const struct index *entries, const struct index *images) {
     enum mt_status status = MT_OK;
-    if (bundle->layer_count < 1)
-        return fail(MT_FAILURE, "the bundle has no layer");
-    if (bundle->fingerprint.layout < 1)
-        return fail(MT_FAILURE, "the bundle does not say in which layout its kernels read weights");
-    for (int i = 0; i < bundle->image_count; i++)
-        for (int j = 0; j < i; j++)
-            if (!strcmp(bundle->images[i].hash, bundle->images[j].hash))
-                return fail(MT_FAILURE, "the bundle has image %s twice", bundle->images[i].hash);
-    for (int i = 0; status == MT_OK && i < bundle->entry_count; i++)
-        status = entry_check(bundle, i);
-    for (int i = 0; status == MT_OK && i < bundle->layer_count; i++)
-        status = layer_check(bundle, i);
-    for (int i = 0; status == MT_OK && i < bundle->split_time_count; i++)
-        status = split_time_check(bundle, i);
-    if (status == MT_OK)
-        status = builds_check(bundle, bundle->variants, bundle->variant_count, "winner");
-    if (status == MT_OK)
-        status = builds_check(bundle, bundle->fallbacks, bundle->fallback_count, "default kernel");
+    for (int i = 0; status == MT_OK && i < b->entry_count; i++)
+        status = entry_check(b, i, images);
+    const struct bundle_entry *twin = status == MT_OK ? index_twin(entries, by_entry) : NULL;
+    if (twin)
+        return fail(MT_FAILURE, "the bundle has two entries of one kind for layer %s at M %d",
+                    b->layers[twin->layer].name, twin->m);
+    int seen = 0; /* layers, in their order */
+    for (int i = 0; status == MT_OK && i <= entries->count; i++) {
+        const struct bundle_entry *e = i < entries->count ? entries->row[i] : NULL,
+                                  *before = i > 0 ? entries->row[i - 1] : NULL;
+        if ((e ? e->layer : b->layer_count) > seen)
+            return fail(MT_FAILURE, "the bundle has no kernel for layer %s", b->layers[seen].name);
+        if (e && e->kind == BUNDLE_CUBLAS && (!before || before->layer != e->layer || before->m != e->m))
+            status = fail(MT_FAILURE, "the bundle has cuBLAS and no kernel for layer %s at M %d",
+                          b->layers[e->layer].name, e->m);
+        seen = e ? e->layer + 1 : seen;
+    }
     return status;
 }
 
-void bundle_release(struct bundle *bundle) {
-    for (int i = 0; i < bundle->owned_count; i++)
-        free(bundle->owned[i]);
-    free(bundle->owned);
-    *bundle = (struct bundle){0};
+static enum mt_status layers_check(const struct bundle *b) {
+    struct index layers;
+    for (int i = 0; i < b->layer_count; i++) {
+        const struct bundle_layer *layer = &b->layers[i];
+        if (layer->n < 1 || layer->k < 1 || layer->group < 1 || layer->tp < 1)
+            return fail(MT_FAILURE, "bundle layer %s: N %d, K %d, the group size %d and tp %d must be above 0",
+                        layer->name, layer->n, layer->k, layer->group, layer->tp);
+        if (layer->rows8 < 0 || layer->rows8 > layer->n)
+            return fail(MT_FAILURE, "bundle layer %s: %d of its %d features have 8 bits", layer->name, layer->rows8,
+                        layer->n);
+    }
+    enum mt_status status = index_make(b->layers, b->layer_count, sizeof *b->layers, by_layer, &layers);
+    const struct bundle_layer *twin = status == MT_OK ? index_twin(&layers, by_layer) : NULL;
+    free(layers.row);
+    return twin ? fail(MT_FAILURE, "the bundle has layer %s twice", twin->name) : status;
+}
+
+/* Each stands beside an entry of its layer, and no entry says it already. */
+static enum mt_status split_times_check(const struct bundle *b, const struct index *entries) {
+    struct index times;
+    for (int i = 0; i < b->split_time_count; i++) {
+        const struct bundle_split_time *t = &b->split_times[i];
+        const struct bundle_entry wanted = {.layer = t->layer, .m = t->m, .kind = BUNDLE_KERNEL};
+        const struct bundle_entry *beside = index_find(entries, &wanted, by_entry);
+        if (!beside || !time_good(t->expected_ns))
+            return fail(MT_FAILURE, "bundle split time %d, layer %d, M %d, %g ns: it must be above 0, beside a winner",
+                        i, t->layer, t->m, t->expected_ns);
+        if (!strcmp(beside->family, t->family) && !strcmp(beside->config, t->config))
+            return fail(MT_FAILURE, "bundle split time %d is that of the winner itself, at M %d", i, t->m);
+    }
+    enum mt_status status =
+        index_make(b->split_times, b->split_time_count, sizeof *b->split_times, by_split_time, &times);
+    const struct bundle_split_time *twin = status == MT_OK ? index_twin(&times, by_split_time) : NULL;
+    free(times.row);
+    return twin ? fail(MT_FAILURE, "the bundle has a split time of layer %d twice, at M %d", twin->layer, twin->m)
+                : status;
+}
+
+static enum mt_status builds_check(const struct bundle_build *builds, int count, const char *what,
+                                   int (*compare)(const void *, const void *), const struct index *images) {
+    struct index index;
+    for (int i = 0; i < count; i++)
+        if (!image_named(images, builds[i].image_hash))
+            return fail(MT_FAILURE, "the %s of family %s for %s is not in the bundle", what, builds[i].family,
+                        *builds[i].scheme ? builds[i].scheme : builds[i].dtype);
+    enum mt_status status = index_make(builds, count, sizeof *builds, compare, &index);
+    const struct bundle_build *twin = status == MT_OK ? index_twin(&index, compare) : NULL;
+    free(index.row);
+    return twin ? fail(MT_FAILURE, "the bundle has the %s of family %s for %s twice", what, twin->family, twin->scheme)
+                : status;
+}
+
+static enum mt_status fingerprint_check(const struct bundle_fingerprint *f) {
+    if (f->layout < 1)
+        return fail(MT_FAILURE, "the bundle does not say in which layout its kernels read weights");
+    if (f->cc < 10 || f->cc > 999 || f->sm_count < 1 || f->sm_count > 4096 || f->software < 0 || f->software > 1 ||
+        f->driver_version < 0 || f->toolkit < 0)
+        return fail(MT_FAILURE,
+                    "the bundle is for a GPU that cannot be: compute capability %d.%d, %d SMs, driver %d, NVRTC %d",
+                    f->cc / 10, f->cc % 10, f->sm_count, f->driver_version, f->toolkit);
+    return MT_OK;
+}
+
+enum mt_status bundle_check(const struct bundle *b) {
+    struct index images = {0}, entries = {0};
+    enum mt_status status = counts_check(b);
+    if (status == MT_OK)
+        status = all_texts(b);
+    if (status == MT_OK)
+        status = fingerprint_check(&b->fingerprint);
+    if (status == MT_OK)
+        status = index_make(b->images, b->image_count, sizeof *b->images, by_hash, &images);
+    if (status == MT_OK)
+        status = index_make(b->entries, b->entry_count, sizeof *b->entries, by_entry, &entries);
+    if (status == MT_OK)
+        status = images_check(b, &images);
+    if (status == MT_OK)
+        status = layers_check(b);
+    if (status == MT_OK)
+        status = entries_check(b, &entries, &images);
+    if (status == MT_OK)
+        status = split_times_check(b, &entries);
+    if (status == MT_OK)
+        status = builds_check(b->variants, b->variant_count, "winner", by_build, &images);
+    if (status == MT_OK)
+        status = builds_check(b->fallbacks, b->fallback_count, "default kernel", by_formats, &images);
+    free(images.row);
+    free(entries.row);
+    return status;
 }

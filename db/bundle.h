@@ -1,16 +1,36 @@
 /* The bundle: the winners of one GPU type in one file, which a serving engine dispatches from.
  *
  * A small SQLite database (tables fingerprint, layer, entry, split_time, variant, fallback, image) that is written
- * once, by atomic rename, and read whole or not at all: a checksum over every byte of the file is checked before SQLite
- * sees it, and each kernel image has its own. Plain values only; the meaning of family and config texts is the
- * runtime's. */
+ * once, by atomic rename, and read whole or not at all. A checksum over every byte of the file is checked before SQLite
+ * sees it, and the name of a kernel image is the hash of its bytes: both tell damage, not intent. So a file is believed
+ * in nothing: its size, its schema, the number of its rows and the type, size and range of each value are checked, in
+ * time and memory that grow with the file. Plain values only; the meaning of family and config texts is the runtime's
+ * (serve/contents.h). */
 #ifndef MT_BUNDLE_H
 #define MT_BUNDLE_H
 
 #include "runtime/base/status.h"
 #include <stddef.h>
 
-#define BUNDLE_VERSION 2 /* PRAGMA user_version: another version is refused */
+#define BUNDLE_VERSION 3 /* PRAGMA user_version: another version is refused */
+
+/* The most that a bundle can hold: beyond what a sweep of many models makes, and read in seconds. */
+enum {
+    BUNDLE_MOST_BYTES = 256 << 20,    /* of the file */
+    BUNDLE_MOST_IMAGE = 16 << 20,     /* of one image */
+    BUNDLE_MOST_UNPACKED = 512 << 20, /* of all images together */
+    BUNDLE_MOST_RATIO = 64,           /* of these to the bytes of the file; kernels shrink to a fifth or a tenth */
+    BUNDLE_MOST_LAYERS = 1 << 14,
+    BUNDLE_MOST_ENTRIES = 1 << 18, /* and times of other splits */
+    BUNDLE_MOST_BUILDS = 1 << 16,  /* variants, and fallbacks */
+    BUNDLE_MOST_IMAGES = 1 << 14,
+    BUNDLE_MOST_TEXT = 1024, /* bytes of a name or a configuration */
+};
+#define BUNDLE_LEAST_NS 1e-3
+#define BUNDLE_MOST_NS  1e15
+
+#define BUNDLE_NAME_TEXT   33 /* name of an image: XXH3-128 of its bytes in hex, and the 0 */
+#define BUNDLE_DIGEST_TEXT 65 /* SHA-256 of a file in hex, as sha256sum prints it, and the 0 */
 
 /* What the winners were found on, and with. */
 struct bundle_fingerprint {
@@ -36,7 +56,8 @@ enum bundle_kind { BUNDLE_KERNEL, BUNDLE_CUBLAS };
 enum bundle_origin { BUNDLE_MEASURED, BUNDLE_MODELLED };
 
 /* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry; where cuBLAS in `dtype`
- * was faster it has a BUNDLE_CUBLAS entry too (family "cublas" or "cublaslt-best", config "", image_hash ""). */
+ * was faster it has a BUNDLE_CUBLAS entry too (family "cublas" or "cublaslt-best", config "", image_hash ""). A bundle
+ * may have no images at all: then each image_hash is "", and who opens it compiles. */
 struct bundle_entry {
     int layer; /* index into layers */
     int m;
@@ -64,13 +85,13 @@ struct bundle_build {
     const char *image_hash;
 };
 
-/* A fat binary, referred to by its hash. Any number of entries may share one. */
+/* A fat binary, referred to by its name. Any number of entries may share one. */
 struct bundle_image {
-    const char *hash;
+    const char *hash; /* bundle_image_name() of the bytes */
     const void *data;
     size_t size;
-    int registers, spill_bytes, smem_static; /* what the cubin says: members of the same names of struct image */
 };
+void bundle_image_name(const void *data, size_t size, char out[BUNDLE_NAME_TEXT]);
 
 struct bundle {
     struct bundle_fingerprint fingerprint;
@@ -85,20 +106,25 @@ struct bundle {
     const struct bundle_build *fallbacks;
     const struct bundle_image *images; /* each hash once; every hash that is referred to */
     int layer_count, entry_count, split_time_count, variant_count, fallback_count, image_count;
-    /* What bundle_release() frees. Zero in a bundle that is to be written: it stays the caller's. */
-    void **owned;
-    int owned_count;
-    size_t owned_capacity;
+    /* What bundle_release() frees. NULL in a bundle that is to be written: it stays the caller's. */
+    struct bundle_block *owned;
 };
 
 /* Writes to a temporary beside `path`, then renames. MT_FAILURE if the bundle contradicts itself (an index or a hash
- * that leads nowhere, an entry twice, no kernel for a layer) or the file cannot be written; then an old file stays as
- * it was. */
+ * that leads nowhere, an entry twice, no kernel for a layer), if it is larger than what is read, or if the file cannot
+ * be written; then an old file stays as it was. */
 enum mt_status bundle_write(const char *path, const struct bundle *bundle);
+/* The same, and tells the SHA-256 of the file. */
+enum mt_status bundle_write_digest(const char *path, const struct bundle *bundle, char digest[BUNDLE_DIGEST_TEXT]);
 
-/* Reads all of it or nothing. MT_FAILURE with one sentence for a file that is missing, truncated, changed in any byte,
- * no bundle, of another version, or contradictory. Entries come ordered by layer, M and kind. */
+/* Reads all of it or nothing. MT_FAILURE with one sentence for what is no file, or a file that is missing, truncated,
+ * changed in any byte, no bundle, of another version, or contradictory. Rows come ordered: entries by layer, M and
+ * kind, split times by layer, M, family and config, builds by family, config, scheme, dtype and group, images by hash.
+ */
 enum mt_status bundle_read(const char *path, struct bundle *out);
+/* The same of a file whose SHA-256 is `sha256` (64 hex digits; NULL: any), which is compared before anything in it is
+ * looked at. MT_USAGE if it is no digest. */
+enum mt_status bundle_read_trusted(const char *path, const char *sha256, struct bundle *out);
 void bundle_release(struct bundle *bundle);
 
 #endif

@@ -7,13 +7,25 @@
 #include <stdint.h>
 
 #define BUNDLE_APPLICATION 0x6d787462 /* "mxtb": PRAGMA application_id */
-#define HASH_TEXT          33         /* 32 hex digits and the 0 */
 
-/* MT_FAILURE with the reason if the bundle contradicts itself. */
+/* The tables, as bundle_write() makes them. A file whose schema is another one is no bundle. */
+extern const char bundle_schema[];
+
+/* MT_FAILURE with the reason if the bundle contradicts itself, or is larger than a bundle can be. */
 enum mt_status bundle_check(const struct bundle *bundle);
 
-/* XXH3-128 in hex. */
-void bundle_hash(const void *data, size_t size, char out[HASH_TEXT]);
+/* Memory that bundle_release() frees; aligned for everything. NULL with the sentence if it is short. */
+void *bundle_alloc(struct bundle *bundle, size_t size);
+
+/* SHA-256 in hex. */
+void bundle_digest(const void *data, size_t size, char out[BUNDLE_DIGEST_TEXT]);
+
+/* A file in memory that is a bundle of this version, as far as can be said before SQLite looks at it. */
+struct bundle_file {
+    unsigned char *data; /* owned: free() */
+    size_t size;
+};
+enum mt_status bundle_file_read(const char *path, const char *sha256, struct bundle_file *out);
 
 /* The seal is a text that stands once in the file: a mark, then the hash of the whole file with zeros in place of the
  * hash. */

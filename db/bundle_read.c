@@ -1,286 +1,459 @@
 #include "bundle_private.h"
 #include "runtime/base/array.h"
-#include "runtime/base/file.h"
-#include "runtime/base/str.h"
+#include "runtime/base/memory.h"
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 
-#define LARGEST_IMAGE (1 << 28) /* bytes; keeps a hostile size from being allocated */
+/* Instructions of SQLite's machine for a whole bundle. A row takes some thirty, and rows are limited. */
+enum { MOST_INSTRUCTIONS = 200 * 1000 * 1000, INSTRUCTIONS_APART = 10 * 1000 };
 
-/* Offsets in the header of an SQLite file (https://www.sqlite.org/fileformat.html), all big-endian. */
-enum { PAGE_SIZE_AT = 16, PAGE_COUNT_AT = 28, USER_VERSION_AT = 60, APPLICATION_AT = 68, HEADER_BYTES = 100 };
-
-static uint32_t big_endian(const char *at, int bytes) {
-    uint32_t value = 0;
-    for (int i = 0; i < bytes; i++)
-        value = value << 8 | (unsigned char)at[i];
-    return value;
-}
-
-/* All that can be said of the file before SQLite looks at it. */
-static enum mt_status file_check(const char *path, struct str *file) {
-    if (file->length < HEADER_BYTES || memcmp(file->data, "SQLite format 3", 16) ||
-        big_endian(file->data + APPLICATION_AT, 4) != BUNDLE_APPLICATION)
-        return fail(MT_FAILURE, "%s is not a mixtune bundle: make one with `mixtune export`", path);
-    uint32_t version = big_endian(file->data + USER_VERSION_AT, 4), page = big_endian(file->data + PAGE_SIZE_AT, 2);
-    if (version != BUNDLE_VERSION)
-        return fail(MT_FAILURE,
-                    "%s is a bundle of version %u, and this library reads version %d: export it again from its "
-                    "database, with the `mixtune export` of this version",
-                    path, (unsigned)version, BUNDLE_VERSION);
-    uint64_t whole = (uint64_t)(page == 1 ? 65536 : page) * big_endian(file->data + PAGE_COUNT_AT, 4);
-    if (file->length < whole)
-        return fail(MT_FAILURE, "%s is cut short: it has %zu of %llu bytes; copy it again", path, file->length,
-                    (unsigned long long)whole);
-    if (!bundle_unseal(file->data, file->length))
-        return fail(MT_FAILURE, "%s was changed or damaged: its checksum does not match; copy or export it again",
-                    path);
-    return MT_OK;
-}
-
-/* Takes memory over: bundle_release() frees it. */
-static void *own(struct bundle *bundle, void *memory) {
-    array_grow(&bundle->owned, &bundle->owned_capacity, (size_t)bundle->owned_count, sizeof *bundle->owned);
-    return bundle->owned[bundle->owned_count++] = memory;
-}
-
-/* A query that is read row by row; the first failure stays in `status`. */
-struct rows {
+/* A database whose bytes somebody else may have written. */
+struct reader {
     sqlite3 *db;
-    sqlite3_stmt *query;
     struct bundle *bundle;
+    size_t room;     /* bytes of texts and packed images that may still come: the file has no more */
+    size_t unpacked; /* bytes that its images may still unpack to */
+    int ticks;       /* INSTRUCTIONS_APART each */
+};
+
+/* A query that is read row by row; the first failure stays in `status`. The rows lie in `list`. */
+struct rows {
+    struct reader *reader;
+    const char *table;
+    sqlite3_stmt *query;
+    size_t bytes; /* of one row */
+    void *list;   /* owned, until rows_end() */
+    size_t capacity;
+    int count, most;
     enum mt_status status;
 };
 
-static enum mt_status rows_fail(struct rows *rows) {
-    return rows->status = fail(MT_FAILURE, "the bundle cannot be read: %s", sqlite3_errmsg(rows->db));
+/* Not by sqlite3_errmsg(): it repeats what the file says. */
+static enum mt_status fail_sql(sqlite3 *db, const char *table) {
+    const int code = sqlite3_errcode(db);
+    if (code == SQLITE_NOMEM)
+        return fail(MT_FAILURE, "out of memory while the table %s of the bundle was read", table);
+    return fail(MT_FAILURE, "the table %s of the bundle cannot be read: %s; export it again", table,
+                sqlite3_errstr(code));
 }
 
-static struct rows rows_begin(sqlite3 *db, struct bundle *bundle, const char *sql) {
-    struct rows rows = {.db = db, .bundle = bundle};
-    if (sqlite3_prepare_v2(db, sql, -1, &rows.query, NULL) != SQLITE_OK)
-        rows_fail(&rows);
+static void rows_fail(struct rows *rows, int column, const char *what) {
+    if (rows->status == MT_OK)
+        rows->status = fail(MT_FAILURE, "row %d of the bundle's table %s is damaged: %s %s; export it again",
+                            rows->count, rows->table, sqlite3_column_name(rows->query, column), what);
+}
+
+static struct rows rows_begin(struct reader *reader, const char *table, const char *sql, size_t bytes, int most) {
+    struct rows rows = {.reader = reader, .table = table, .bytes = bytes, .most = most};
+    if (sqlite3_prepare_v2(reader->db, sql, -1, &rows.query, NULL) != SQLITE_OK)
+        rows.status = fail_sql(reader->db, table);
     return rows;
 }
 
-static bool rows_next(struct rows *rows) {
+/* Room for the next row; NULL when there is none, or after a failure. Rows come as they lie in the file: an index or an
+ * order that SQLite makes would cost what the file says, before the first of them is counted. */
+static void *rows_next(struct rows *rows) {
     if (rows->status != MT_OK)
-        return false;
-    int rc = sqlite3_step(rows->query);
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        rows_fail(rows);
-    return rc == SQLITE_ROW;
+        return NULL;
+    const int rc = sqlite3_step(rows->query);
+    if (rc == SQLITE_DONE)
+        return NULL;
+    if (rc != SQLITE_ROW)
+        rows->status = fail_sql(rows->reader->db, rows->table);
+    else if (rows->count == rows->most)
+        rows->status =
+            fail(MT_FAILURE, "the table %s of the bundle has more than %d rows; export fewer", rows->table, rows->most);
+    else if (!array_grow(&rows->list, &rows->capacity, (size_t)rows->count, rows->bytes))
+        rows->status = MT_FAILURE;
+    return rows->status == MT_OK ? (char *)rows->list + (size_t)rows->count++ * rows->bytes : NULL;
 }
 
-static enum mt_status rows_end(struct rows *rows) {
+/* The bundle owns the rows then, in the order of `compare` (NULL: as they are). */
+static enum mt_status rows_end(struct rows *rows, int (*compare)(const void *, const void *), const void **list,
+                               int *count) {
+    const size_t bytes = (size_t)rows->count * rows->bytes;
+    void *own = NULL;
     sqlite3_finalize(rows->query);
+    if (rows->status == MT_OK && !(own = bundle_alloc(rows->reader->bundle, bytes)))
+        rows->status = MT_FAILURE;
+    if (own && rows->count) {
+        memcpy(own, rows->list, bytes);
+        if (compare)
+            qsort(own, (size_t)rows->count, rows->bytes, compare);
+    }
+    free(rows->list);
+    *list = own;
+    *count = own ? rows->count : 0;
     return rows->status;
 }
 
 static int rows_number(struct rows *rows, int column) {
-    return sqlite3_column_int(rows->query, column);
+    const sqlite3_int64 value = sqlite3_column_int64(rows->query, column);
+    if (sqlite3_column_type(rows->query, column) != SQLITE_INTEGER)
+        rows_fail(rows, column, "is not a whole number");
+    else if (value < INT_MIN || value > INT_MAX)
+        rows_fail(rows, column, "is out of every range");
+    return rows->status == MT_OK ? (int)value : 0;
 }
 
-/* An owned copy, "" for NULL. */
+static double rows_real(struct rows *rows, int column) {
+    if (sqlite3_column_type(rows->query, column) != SQLITE_FLOAT)
+        rows_fail(rows, column, "is not a time");
+    return rows->status == MT_OK ? sqlite3_column_double(rows->query, column) : 0;
+}
+
+/* False if the file cannot have so many bytes more. */
+static bool rows_take(struct rows *rows, int column, size_t bytes) {
+    if (bytes > rows->reader->room)
+        rows_fail(rows, column, "is more than the file holds");
+    else
+        rows->reader->room -= bytes;
+    return rows->status == MT_OK;
+}
+
+/* An owned copy. */
 static const char *rows_text(struct rows *rows, int column) {
-    const char *text = (const char *)sqlite3_column_text(rows->query, column);
-    return own(rows->bundle, xstrdup(text ? text : ""));
+    const int type = sqlite3_column_type(rows->query, column);
+    const char *text = type == SQLITE_TEXT ? (const char *)sqlite3_column_text(rows->query, column) : NULL;
+    const size_t length = text ? (size_t)sqlite3_column_bytes(rows->query, column) : 0;
+    if (type != SQLITE_TEXT)
+        rows_fail(rows, column, "is not a text");
+    else if (!text)
+        rows->status = fail_sql(rows->reader->db, rows->table);
+    else if (length > BUNDLE_MOST_TEXT || memchr(text, 0, length))
+        rows_fail(rows, column, "is longer than a name, or has a 0 inside");
+    if (rows->status != MT_OK || !rows_take(rows, column, length))
+        return "";
+    char *own = bundle_alloc(rows->reader->bundle, length + 1);
+    if (!own) {
+        rows->status = MT_FAILURE;
+        return "";
+    }
+    memcpy(own, text, length);
+    own[length] = 0;
+    return own;
 }
 
-static bool rows_equal(struct rows *rows, int column, const char *text) {
-    const char *value = (const char *)sqlite3_column_text(rows->query, column);
-    return value && !strcmp(value, text);
+/* "" for NULL: there is no image. */
+static const char *rows_image(struct rows *rows, int column) {
+    return sqlite3_column_type(rows->query, column) == SQLITE_NULL ? "" : rows_text(rows, column);
+}
+
+/* 0 or 1, for one of two words. */
+static int rows_word(struct rows *rows, int column, const char *zero, const char *one) {
+    const char *text = rows_text(rows, column);
+    if (strcmp(text, zero) != 0 && strcmp(text, one) != 0)
+        rows_fail(rows, column, "is none of its words");
+    return !strcmp(text, one);
 }
 
 static enum bundle_origin rows_origin(struct rows *rows, int column) {
-    return rows_equal(rows, column, "modelled") ? BUNDLE_MODELLED : BUNDLE_MEASURED;
+    return rows_word(rows, column, "measured", "modelled") ? BUNDLE_MODELLED : BUNDLE_MEASURED;
 }
 
-static enum mt_status read_fingerprint(sqlite3 *db, struct bundle *out) {
+/* ---- the tables ---- */
+
+static enum mt_status read_fingerprint(struct reader *reader) {
     struct rows rows = rows_begin(
-        db, out, "SELECT gpu, cc, sm_count, software, driver_version, toolkit, template_hash, layout FROM fingerprint");
-    struct bundle_fingerprint *f = &out->fingerprint;
-    while (rows_next(&rows)) {
-        f->gpu = rows_text(&rows, 0);
-        f->cc = rows_number(&rows, 1);
-        f->sm_count = rows_number(&rows, 2);
-        f->software = rows_number(&rows, 3);
-        f->driver_version = rows_number(&rows, 4);
-        f->toolkit = rows_number(&rows, 5);
-        f->template_hash = rows_text(&rows, 6);
-        f->layout = rows_number(&rows, 7);
-    }
-    if (rows.status == MT_OK && !f->gpu)
-        rows.status = fail(MT_FAILURE, "the bundle does not say which GPU it is for");
-    return rows_end(&rows);
+        reader, "fingerprint",
+        "SELECT gpu, cc, sm_count, software, driver_version, toolkit, template_hash, layout FROM fingerprint",
+        sizeof(struct bundle_fingerprint), 1);
+    struct bundle_fingerprint *f;
+    const void *list;
+    int count;
+    while ((f = rows_next(&rows)))
+        *f = (struct bundle_fingerprint){.gpu = rows_text(&rows, 0),
+                                         .cc = rows_number(&rows, 1),
+                                         .sm_count = rows_number(&rows, 2),
+                                         .software = rows_number(&rows, 3),
+                                         .driver_version = rows_number(&rows, 4),
+                                         .toolkit = rows_number(&rows, 5),
+                                         .template_hash = rows_text(&rows, 6),
+                                         .layout = rows_number(&rows, 7)};
+    enum mt_status status = rows_end(&rows, NULL, &list, &count);
+    if (status == MT_OK && count == 0)
+        status = fail(MT_FAILURE, "the bundle does not say which GPU it is for; export it again");
+    if (status == MT_OK)
+        reader->bundle->fingerprint = *(const struct bundle_fingerprint *)list;
+    return status;
 }
 
-static enum mt_status read_layers(sqlite3 *db, struct bundle *out) {
+static enum mt_status read_layers(struct reader *reader) {
     struct rows rows =
-        rows_begin(db, out, "SELECT name, model, tp, n, k, group_size, rows8, scheme, dtype FROM layer ORDER BY id");
-    struct bundle_layer *layers = NULL;
-    size_t capacity = 0;
-    while (rows_next(&rows)) {
-        array_grow(&layers, &capacity, (size_t)out->layer_count, sizeof *layers);
-        layers[out->layer_count++] = (struct bundle_layer){.name = rows_text(&rows, 0),
-                                                           .model = rows_text(&rows, 1),
-                                                           .tp = rows_number(&rows, 2),
-                                                           .n = rows_number(&rows, 3),
-                                                           .k = rows_number(&rows, 4),
-                                                           .group = rows_number(&rows, 5),
-                                                           .rows8 = rows_number(&rows, 6),
-                                                           .scheme = rows_text(&rows, 7),
-                                                           .dtype = rows_text(&rows, 8)};
+        rows_begin(reader, "layer", "SELECT name, model, tp, n, k, group_size, rows8, scheme, dtype, id FROM layer",
+                   sizeof(struct bundle_layer), BUNDLE_MOST_LAYERS);
+    struct bundle_layer *layer;
+    while ((layer = rows_next(&rows))) {
+        *layer = (struct bundle_layer){.name = rows_text(&rows, 0),
+                                       .model = rows_text(&rows, 1),
+                                       .tp = rows_number(&rows, 2),
+                                       .n = rows_number(&rows, 3),
+                                       .k = rows_number(&rows, 4),
+                                       .group = rows_number(&rows, 5),
+                                       .rows8 = rows_number(&rows, 6),
+                                       .scheme = rows_text(&rows, 7),
+                                       .dtype = rows_text(&rows, 8)};
+        if (rows_number(&rows, 9) != rows.count - 1)
+            rows_fail(&rows, 9, "is not the number of its row");
     }
-    out->layers = own(out, layers);
-    return rows_end(&rows);
+    return rows_end(&rows, NULL, (const void **)&reader->bundle->layers, &reader->bundle->layer_count);
 }
 
-static enum mt_status read_entries(sqlite3 *db, struct bundle *out) {
-    struct rows rows = rows_begin(db, out,
-                                  "SELECT layer, m, kind, family, config, image, expected_ns, origin FROM entry "
-                                  "ORDER BY layer, m, kind = 'cublas'");
-    struct bundle_entry *entries = NULL;
-    size_t capacity = 0;
-    while (rows_next(&rows)) {
-        array_grow(&entries, &capacity, (size_t)out->entry_count, sizeof *entries);
-        entries[out->entry_count++] =
-            (struct bundle_entry){.layer = rows_number(&rows, 0),
-                                  .m = rows_number(&rows, 1),
-                                  .kind = rows_equal(&rows, 2, "cublas") ? BUNDLE_CUBLAS : BUNDLE_KERNEL,
-                                  .family = rows_text(&rows, 3),
-                                  .config = rows_text(&rows, 4),
-                                  .image_hash = rows_text(&rows, 5),
-                                  .expected_ns = sqlite3_column_double(rows.query, 6),
-                                  .origin = rows_origin(&rows, 7)};
-    }
-    out->entries = own(out, entries);
-    return rows_end(&rows);
+static int by_layer_m_kind(const void *a, const void *b) {
+    const struct bundle_entry *x = a, *y = b;
+    if (x->layer != y->layer)
+        return x->layer < y->layer ? -1 : 1;
+    if (x->m != y->m)
+        return x->m < y->m ? -1 : 1;
+    return (int)x->kind - (int)y->kind;
 }
 
-static enum mt_status read_split_times(sqlite3 *db, struct bundle *out) {
-    struct rows rows = rows_begin(db, out,
-                                  "SELECT layer, m, family, config, expected_ns, origin FROM split_time "
-                                  "ORDER BY layer, m, family, config");
-    struct bundle_split_time *times = NULL;
-    size_t capacity = 0;
-    while (rows_next(&rows)) {
-        array_grow(&times, &capacity, (size_t)out->split_time_count, sizeof *times);
-        times[out->split_time_count++] = (struct bundle_split_time){.layer = rows_number(&rows, 0),
-                                                                    .m = rows_number(&rows, 1),
-                                                                    .family = rows_text(&rows, 2),
-                                                                    .config = rows_text(&rows, 3),
-                                                                    .expected_ns = sqlite3_column_double(rows.query, 4),
-                                                                    .origin = rows_origin(&rows, 5)};
-    }
-    out->split_times = own(out, times);
-    return rows_end(&rows);
-}
-
-static enum mt_status read_builds(sqlite3 *db, struct bundle *out, const char *sql, const struct bundle_build **list,
-                                  int *count) {
-    struct rows rows = rows_begin(db, out, sql);
-    struct bundle_build *builds = NULL;
-    size_t capacity = 0;
-    while (rows_next(&rows)) {
-        array_grow(&builds, &capacity, (size_t)*count, sizeof *builds);
-        builds[(*count)++] = (struct bundle_build){.family = rows_text(&rows, 0),
-                                                   .config = rows_text(&rows, 1),
-                                                   .scheme = rows_text(&rows, 2),
-                                                   .dtype = rows_text(&rows, 3),
-                                                   .group = rows_number(&rows, 4),
-                                                   .image_hash = rows_text(&rows, 5)};
-    }
-    *list = own(out, builds);
-    return rows_end(&rows);
-}
-
-static enum mt_status read_variants(sqlite3 *db, struct bundle *out) {
-    return read_builds(db, out,
-                       "SELECT family, config, scheme, dtype, group_size, image FROM variant "
-                       "ORDER BY family, config, scheme, dtype, group_size",
-                       &out->variants, &out->variant_count);
-}
-
-static enum mt_status read_fallbacks(sqlite3 *db, struct bundle *out) {
-    return read_builds(db, out,
-                       "SELECT family, config, scheme, dtype, group_size, image FROM fallback "
-                       "ORDER BY family, scheme, dtype, group_size",
-                       &out->fallbacks, &out->fallback_count);
-}
-
-/* Columns as in read_images(). */
-static enum mt_status image_unpack(struct rows *rows, struct bundle_image *image) {
-    sqlite3_int64 size = sqlite3_column_int64(rows->query, 1);
-    image->hash = rows_text(rows, 0);
-    if (size < 0 || size > LARGEST_IMAGE)
-        return fail(MT_FAILURE, "kernel image %s of the bundle has an impossible size", image->hash);
-    image->size = (size_t)size;
-    image->registers = rows_number(rows, 4);
-    image->spill_bytes = rows_number(rows, 5);
-    image->smem_static = rows_number(rows, 6);
-    void *data = own(rows->bundle, xmalloc(image->size + 1));
-    image->data = data;
-    size_t got = ZSTD_decompress(data, image->size, sqlite3_column_blob(rows->query, 3),
-                                 (size_t)sqlite3_column_bytes(rows->query, 3));
-    char checksum[HASH_TEXT];
-    bundle_hash(data, ZSTD_isError(got) ? 0 : got, checksum);
-    if (got != image->size || !rows_equal(rows, 2, checksum))
-        return fail(MT_FAILURE, "kernel image %s of the bundle is damaged; export it again", image->hash);
-    return MT_OK;
-}
-
-static enum mt_status read_images(sqlite3 *db, struct bundle *out) {
+static enum mt_status read_entries(struct reader *reader) {
     struct rows rows = rows_begin(
-        db, out, "SELECT hash, size, checksum, data, registers, spill_bytes, smem_static FROM image ORDER BY hash");
-    struct bundle_image *images = NULL;
-    size_t capacity = 0;
-    while (rows_next(&rows)) {
-        array_grow(&images, &capacity, (size_t)out->image_count, sizeof *images);
-        rows.status = image_unpack(&rows, &images[out->image_count++]);
+        reader, "entry", "SELECT layer, m, kind, family, config, image, expected_ns, origin FROM entry NOT INDEXED",
+        sizeof(struct bundle_entry), BUNDLE_MOST_ENTRIES);
+    struct bundle_entry *entry;
+    while ((entry = rows_next(&rows)))
+        *entry = (struct bundle_entry){.layer = rows_number(&rows, 0),
+                                       .m = rows_number(&rows, 1),
+                                       .kind = rows_word(&rows, 2, "kernel", "cublas") ? BUNDLE_CUBLAS : BUNDLE_KERNEL,
+                                       .family = rows_text(&rows, 3),
+                                       .config = rows_text(&rows, 4),
+                                       .image_hash = rows_image(&rows, 5),
+                                       .expected_ns = rows_real(&rows, 6),
+                                       .origin = rows_origin(&rows, 7)};
+    return rows_end(&rows, by_layer_m_kind, (const void **)&reader->bundle->entries, &reader->bundle->entry_count);
+}
+
+static int by_split(const void *a, const void *b) {
+    const struct bundle_split_time *x = a, *y = b;
+    if (x->layer != y->layer)
+        return x->layer < y->layer ? -1 : 1;
+    if (x->m != y->m)
+        return x->m < y->m ? -1 : 1;
+    const int family = strcmp(x->family, y->family);
+    return family ? family : strcmp(x->config, y->config);
+}
+
+static enum mt_status read_split_times(struct reader *reader) {
+    struct rows rows = rows_begin(reader, "split_time",
+                                  "SELECT layer, m, family, config, expected_ns, origin FROM split_time NOT INDEXED",
+                                  sizeof(struct bundle_split_time), BUNDLE_MOST_ENTRIES);
+    struct bundle_split_time *time;
+    while ((time = rows_next(&rows)))
+        *time = (struct bundle_split_time){.layer = rows_number(&rows, 0),
+                                           .m = rows_number(&rows, 1),
+                                           .family = rows_text(&rows, 2),
+                                           .config = rows_text(&rows, 3),
+                                           .expected_ns = rows_real(&rows, 4),
+                                           .origin = rows_origin(&rows, 5)};
+    return rows_end(&rows, by_split, (const void **)&reader->bundle->split_times, &reader->bundle->split_time_count);
+}
+
+static int by_build(const void *a, const void *b) {
+    const struct bundle_build *x = a, *y = b;
+    int order = strcmp(x->family, y->family);
+    order = order ? order : strcmp(x->config, y->config);
+    order = order ? order : strcmp(x->scheme, y->scheme);
+    order = order ? order : strcmp(x->dtype, y->dtype);
+    return order ? order : x->group < y->group ? -1 : x->group > y->group;
+}
+
+static enum mt_status read_builds(struct reader *reader, const char *table, const char *sql,
+                                  const struct bundle_build **list, int *count) {
+    struct rows rows = rows_begin(reader, table, sql, sizeof(struct bundle_build), BUNDLE_MOST_BUILDS);
+    struct bundle_build *build;
+    while ((build = rows_next(&rows)))
+        *build = (struct bundle_build){.family = rows_text(&rows, 0),
+                                       .config = rows_text(&rows, 1),
+                                       .scheme = rows_text(&rows, 2),
+                                       .dtype = rows_text(&rows, 3),
+                                       .group = rows_number(&rows, 4),
+                                       .image_hash = rows_image(&rows, 5)};
+    return rows_end(&rows, by_build, (const void **)list, count);
+}
+
+static enum mt_status read_variants(struct reader *reader) {
+    return read_builds(reader, "variant",
+                       "SELECT family, config, scheme, dtype, group_size, image FROM variant NOT INDEXED",
+                       &reader->bundle->variants, &reader->bundle->variant_count);
+}
+
+static enum mt_status read_fallbacks(struct reader *reader) {
+    return read_builds(reader, "fallback",
+                       "SELECT family, config, scheme, dtype, group_size, image FROM fallback NOT INDEXED",
+                       &reader->bundle->fallbacks, &reader->bundle->fallback_count);
+}
+
+/* Whether the bytes are one whole frame of zstd that says its size, and what it says is not too much. Nothing is
+ * unpacked before. */
+static bool frame_check(struct rows *rows, const void *packed, size_t size, unsigned long long *unpacked) {
+    *unpacked = ZSTD_getFrameContentSize(packed, size);
+    if (*unpacked == ZSTD_CONTENTSIZE_ERROR || *unpacked == ZSTD_CONTENTSIZE_UNKNOWN || *unpacked == 0 ||
+        ZSTD_findFrameCompressedSize(packed, size) != size)
+        rows_fail(rows, 1, "is no image that `mixtune export` compressed");
+    else if (*unpacked > BUNDLE_MOST_IMAGE || *unpacked > rows->reader->unpacked)
+        rows_fail(rows, 1, "unpacks to more than a bundle can hold");
+    return rows->status == MT_OK;
+}
+
+/* Its name is compared with the hash of its bytes by bundle_check(). */
+static void image_unpack(struct rows *rows, struct bundle_image *image) {
+    const void *packed = sqlite3_column_blob(rows->query, 1);
+    const size_t size = (size_t)sqlite3_column_bytes(rows->query, 1);
+    unsigned long long unpacked;
+    image->hash = rows_text(rows, 0);
+    if (sqlite3_column_type(rows->query, 1) != SQLITE_BLOB || !packed)
+        rows_fail(rows, 1, "holds no bytes");
+    if (rows->status != MT_OK || !rows_take(rows, 1, size) || !frame_check(rows, packed, size, &unpacked))
+        return;
+    void *data = bundle_alloc(rows->reader->bundle, unpacked);
+    if (!data) {
+        rows->status = MT_FAILURE;
+        return;
     }
-    out->images = own(out, images);
-    return rows_end(&rows);
+    image->data = data;
+    image->size = unpacked;
+    rows->reader->unpacked -= unpacked;
+    const size_t got = ZSTD_decompress(data, unpacked, packed, size);
+    if (got != unpacked)
+        rows->status = fail(MT_FAILURE, "kernel image %s of the bundle is damaged (zstd: %s); export it again",
+                            image->hash, ZSTD_isError(got) ? ZSTD_getErrorName(got) : "too few bytes");
+}
+
+static int by_name(const void *a, const void *b) {
+    const struct bundle_image *x = a, *y = b;
+    return strcmp(x->hash, y->hash);
+}
+
+static enum mt_status read_images(struct reader *reader) {
+    struct rows rows = rows_begin(reader, "image", "SELECT hash, data FROM image NOT INDEXED",
+                                  sizeof(struct bundle_image), BUNDLE_MOST_IMAGES);
+    struct bundle_image *image;
+    while ((image = rows_next(&rows)))
+        image_unpack(&rows, image);
+    return rows_end(&rows, by_name, (const void **)&reader->bundle->images, &reader->bundle->image_count);
+}
+
+/* ---- the database ---- */
+
+static int tick(void *context) {
+    struct reader *reader = context;
+    return ++reader->ticks > MOST_INSTRUCTIONS / INSTRUCTIONS_APART;
+}
+
+/* SQLite is told to take nothing in the file for granted, and to do nothing that reading these tables does not need. */
+static enum mt_status database_open(struct reader *reader, const struct bundle_file *file) {
+    static const int limits[][2] = {{SQLITE_LIMIT_LENGTH, BUNDLE_MOST_IMAGE + (1 << 20)},
+                                    {SQLITE_LIMIT_SQL_LENGTH, 4096},
+                                    {SQLITE_LIMIT_COLUMN, 16},
+                                    {SQLITE_LIMIT_EXPR_DEPTH, 20},
+                                    {SQLITE_LIMIT_COMPOUND_SELECT, 1},
+                                    {SQLITE_LIMIT_VDBE_OP, 2000},
+                                    {SQLITE_LIMIT_FUNCTION_ARG, 4},
+                                    {SQLITE_LIMIT_ATTACHED, 0},
+                                    {SQLITE_LIMIT_VARIABLE_NUMBER, 1},
+                                    {SQLITE_LIMIT_TRIGGER_DEPTH, 1},
+                                    {SQLITE_LIMIT_WORKER_THREADS, 0}};
+    static const int settings[][2] = {{SQLITE_DBCONFIG_DEFENSIVE, 1},
+                                      {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+                                      {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+                                      {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+                                      {SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
+                                      {SQLITE_DBCONFIG_DQS_DDL, 0},
+                                      {SQLITE_DBCONFIG_DQS_DML, 0}};
+    if (sqlite3_open(":memory:", &reader->db) != SQLITE_OK)
+        return fail(MT_FAILURE, "the bundle cannot be read: %s", sqlite3_errmsg(reader->db));
+    int rc = SQLITE_OK;
+    for (size_t i = 0; rc == SQLITE_OK && i < sizeof settings / sizeof *settings; i++)
+        rc = sqlite3_db_config(reader->db, settings[i][0], settings[i][1], NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_deserialize(reader->db, "main", file->data, (sqlite3_int64)file->size, (sqlite3_int64)file->size,
+                                 SQLITE_DESERIALIZE_READONLY);
+    if (rc != SQLITE_OK)
+        return fail(MT_FAILURE, "the bundle cannot be read: %s", sqlite3_errstr(rc));
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        sqlite3_limit(reader->db, limits[i][0], limits[i][1]);
+    sqlite3_progress_handler(reader->db, INSTRUCTIONS_APART, tick, reader);
+    return sqlite3_exec(reader->db, "PRAGMA cell_size_check = ON", NULL, NULL, NULL) == SQLITE_OK
+               ? MT_OK
+               : fail_sql(reader->db, "sqlite_schema");
+}
+
+/* Whether the same row of two schemas says the same. */
+static bool schema_row_equal(sqlite3_stmt *ours, sqlite3_stmt *theirs) {
+    bool equal = true;
+    for (int i = 0; equal && i < sqlite3_column_count(ours); i++) {
+        const int bytes = sqlite3_column_bytes(ours, i);
+        const void *a = sqlite3_column_blob(ours, i), *b = sqlite3_column_blob(theirs, i);
+        equal = sqlite3_column_type(ours, i) == sqlite3_column_type(theirs, i) &&
+                bytes == sqlite3_column_bytes(theirs, i) && (bytes == 0 || (a && b && !memcmp(a, b, (size_t)bytes)));
+    }
+    return equal;
+}
+
+/* The file has our tables, as SQLite writes them down when it makes them, and nothing else: no view, trigger, generated
+ * column or index that would compute while it is read. */
+static enum mt_status schema_check(struct reader *reader) {
+    static const char sql[] = "SELECT type, name, tbl_name, sql FROM sqlite_schema";
+    sqlite3 *like = NULL;
+    sqlite3_stmt *ours = NULL, *theirs = NULL;
+    enum mt_status status = MT_OK;
+    if (sqlite3_open(":memory:", &like) != SQLITE_OK ||
+        sqlite3_exec(like, bundle_schema, NULL, NULL, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(like, sql, -1, &ours, NULL) != SQLITE_OK)
+        status = fail_sql(like, "sqlite_schema");
+    else if (sqlite3_prepare_v2(reader->db, sql, -1, &theirs, NULL) != SQLITE_OK)
+        status = fail_sql(reader->db, "sqlite_schema");
+    while (status == MT_OK) {
+        const int own = sqlite3_step(ours), rc = sqlite3_step(theirs);
+        if (own != SQLITE_ROW && own != SQLITE_DONE)
+            status = fail_sql(like, "sqlite_schema");
+        else if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+            status = fail_sql(reader->db, "sqlite_schema");
+        else if (own != rc || (own == SQLITE_ROW && !schema_row_equal(ours, theirs)))
+            status =
+                fail(MT_FAILURE,
+                     "the bundle was changed: its tables are not those that `mixtune export` makes; export it again");
+        if (own == SQLITE_DONE)
+            break;
+    }
+    sqlite3_finalize(ours);
+    sqlite3_finalize(theirs);
+    sqlite3_close(like);
+    return status;
+}
+
+enum mt_status bundle_read_trusted(const char *path, const char *sha256, struct bundle *out) {
+    static enum mt_status (*const steps[])(struct reader *) = {schema_check,  read_fingerprint, read_layers,
+                                                               read_images,   read_entries,     read_split_times,
+                                                               read_variants, read_fallbacks};
+    struct bundle_file file;
+    struct reader reader = {.bundle = out};
+    *out = (struct bundle){0};
+    enum mt_status status = bundle_file_read(path, sha256, &file);
+    if (status != MT_OK)
+        return status;
+    reader.room = file.size;
+    reader.unpacked =
+        file.size * BUNDLE_MOST_RATIO < BUNDLE_MOST_UNPACKED ? file.size * BUNDLE_MOST_RATIO : BUNDLE_MOST_UNPACKED;
+    status = database_open(&reader, &file);
+    for (size_t i = 0; status == MT_OK && i < sizeof steps / sizeof *steps; i++)
+        status = steps[i](&reader);
+    if (status == MT_OK)
+        status = bundle_check(out);
+    if (status != MT_OK) {
+        fail_context(status, "%s", path);
+        bundle_release(out);
+    }
+    sqlite3_close(reader.db);
+    free(file.data);
+    return status;
 }
 
 enum mt_status bundle_read(const char *path, struct bundle *out) {
-    sqlite3 *db = NULL;
-    struct str file = {0};
-    *out = (struct bundle){0};
-    enum mt_status status = file_read(path, &file);
-    if (status == MT_OK)
-        status = file_check(path, &file);
-    if (status != MT_OK)
-        goto out;
-    if (sqlite3_open(":memory:", &db) != SQLITE_OK ||
-        sqlite3_deserialize(db, "main", (unsigned char *)file.data, (sqlite3_int64)file.length,
-                            (sqlite3_int64)file.length, SQLITE_DESERIALIZE_READONLY) != SQLITE_OK) {
-        status = fail(MT_FAILURE, "%s cannot be read: %s", path, sqlite3_errmsg(db));
-        goto out;
-    }
-    status = read_fingerprint(db, out);
-    if (status == MT_OK)
-        status = read_layers(db, out);
-    if (status == MT_OK)
-        status = read_images(db, out);
-    if (status == MT_OK)
-        status = read_entries(db, out);
-    if (status == MT_OK)
-        status = read_split_times(db, out);
-    if (status == MT_OK)
-        status = read_variants(db, out);
-    if (status == MT_OK)
-        status = read_fallbacks(db, out);
-    if (status == MT_OK)
-        status = bundle_check(out);
-    if (status != MT_OK)
-        fail_context(status, "%s", path);
-out:
-    if (status != MT_OK)
-        bundle_release(out);
-    sqlite3_close(db);
-    str_release(&file);
-    return status;
+    return bundle_read_trusted(path, NULL, out);
 }

@@ -1,13 +1,14 @@
 #include "bundle_private.h"
 #include "runtime/base/file.h"
-#include "runtime/base/str.h"
+#include "runtime/base/memory.h"
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <zstd.h>
 
 #define LEVEL 12 /* zstd: kernels are small and written once */
 
-static const char schema[] =
+const char bundle_schema[] =
     "CREATE TABLE fingerprint (gpu TEXT NOT NULL, cc INTEGER NOT NULL, sm_count INTEGER NOT NULL, software INTEGER NOT "
     "NULL,"
     " driver_version INTEGER NOT NULL, toolkit INTEGER NOT NULL, template_hash TEXT NOT NULL, layout INTEGER NOT NULL)"
@@ -17,9 +18,8 @@ static const char schema[] =
     " n INTEGER NOT NULL, k INTEGER NOT NULL, group_size INTEGER NOT NULL, rows8 INTEGER NOT NULL, scheme TEXT NOT "
     "NULL,"
     " dtype TEXT NOT NULL) STRICT;"
-    /* checksum: XXH3-128 of the image; data: the image, compressed by zstd; size: of the image. */
-    "CREATE TABLE image (hash TEXT PRIMARY KEY, size INTEGER NOT NULL, checksum TEXT NOT NULL, data BLOB NOT NULL,"
-    " registers INTEGER NOT NULL, spill_bytes INTEGER NOT NULL, smem_static INTEGER NOT NULL) STRICT;"
+    /* hash: XXH3-128 of the image; data: the image, compressed by zstd. */
+    "CREATE TABLE image (hash TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;"
     "CREATE TABLE entry (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL,"
     " kind TEXT NOT NULL CHECK (kind IN ('kernel', 'cublas')), family TEXT NOT NULL, config TEXT NOT NULL,"
     " image TEXT REFERENCES image, expected_ns REAL NOT NULL,"
@@ -28,10 +28,10 @@ static const char schema[] =
     " config TEXT NOT NULL, expected_ns REAL NOT NULL,"
     " origin TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')), PRIMARY KEY (layer, m, family, config)) STRICT;"
     "CREATE TABLE variant (family TEXT NOT NULL, config TEXT NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL,"
-    " group_size INTEGER NOT NULL, image TEXT NOT NULL REFERENCES image,"
+    " group_size INTEGER NOT NULL, image TEXT REFERENCES image,"
     " PRIMARY KEY (family, config, scheme, dtype, group_size)) STRICT;"
     "CREATE TABLE fallback (family TEXT NOT NULL, config TEXT NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL,"
-    " group_size INTEGER NOT NULL, image TEXT NOT NULL REFERENCES image,"
+    " group_size INTEGER NOT NULL, image TEXT REFERENCES image,"
     " PRIMARY KEY (family, scheme, dtype, group_size)) STRICT;";
 
 /* A row that is being put together: values are bound from left to right. A failure is kept by SQLite and met in
@@ -98,26 +98,26 @@ static enum mt_status write_layer(sqlite3 *db, const struct bundle_layer *layer,
 }
 
 static enum mt_status write_image(sqlite3 *db, const struct bundle_image *image) {
-    char checksum[HASH_TEXT];
-    bundle_hash(image->data, image->size, checksum);
     size_t bound = ZSTD_compressBound(image->size);
-    void *packed = xmalloc(bound);
+    void *packed = mem_alloc(bound);
+    if (!packed)
+        return MT_FAILURE;
     size_t size = ZSTD_compress(packed, bound, image->data, image->size, LEVEL);
     if (ZSTD_isError(size)) {
         free(packed);
         return fail(MT_FAILURE, "cannot compress kernel image %s: %s", image->hash, ZSTD_getErrorName(size));
     }
-    struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, ?)");
+    struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?)");
     row_text(&row, image->hash);
-    sqlite3_bind_int64(row.insert, ++row.bound, (sqlite3_int64)image->size);
-    row_text(&row, checksum);
     sqlite3_bind_blob64(row.insert, ++row.bound, packed, size, SQLITE_STATIC);
-    row_number(&row, image->registers);
-    row_number(&row, image->spill_bytes);
-    row_number(&row, image->smem_static);
     enum mt_status status = row_end(&row);
     free(packed);
     return status;
+}
+
+/* NULL where there is no image. */
+static void row_image(struct row *row, const char *hash) {
+    row_text(row, *hash ? hash : NULL);
 }
 
 static const char *origin_name(enum bundle_origin origin) {
@@ -131,7 +131,7 @@ static enum mt_status write_entry(sqlite3 *db, const struct bundle_entry *entry)
     row_text(&row, entry->kind == BUNDLE_CUBLAS ? "cublas" : "kernel");
     row_text(&row, entry->family);
     row_text(&row, entry->config);
-    row_text(&row, entry->kind == BUNDLE_CUBLAS ? NULL : entry->image_hash);
+    row_image(&row, entry->image_hash);
     sqlite3_bind_double(row.insert, ++row.bound, entry->expected_ns);
     row_text(&row, origin_name(entry->origin));
     return row_end(&row);
@@ -155,18 +155,17 @@ static enum mt_status write_build(sqlite3 *db, const char *sql, const struct bun
     row_text(&row, build->scheme);
     row_text(&row, build->dtype);
     row_number(&row, build->group);
-    row_text(&row, build->image_hash);
+    row_image(&row, build->image_hash);
     return row_end(&row);
 }
 
 static enum mt_status write_rows(sqlite3 *db, const struct bundle *bundle) {
-    struct str pragmas = {0};
-    str_printf(&pragmas, "PRAGMA application_id = %d; PRAGMA user_version = %d; PRAGMA foreign_keys = ON; BEGIN",
-               BUNDLE_APPLICATION, BUNDLE_VERSION);
-    bool good = sqlite3_exec(db, pragmas.data, NULL, NULL, NULL) == SQLITE_OK &&
-                sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK;
-    str_release(&pragmas);
-    if (!good)
+    char pragmas[128];
+    snprintf(pragmas, sizeof pragmas,
+             "PRAGMA application_id = %d; PRAGMA user_version = %d; PRAGMA foreign_keys = ON; BEGIN",
+             BUNDLE_APPLICATION, BUNDLE_VERSION);
+    if (sqlite3_exec(db, pragmas, NULL, NULL, NULL) != SQLITE_OK ||
+        sqlite3_exec(db, bundle_schema, NULL, NULL, NULL) != SQLITE_OK)
         return fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));
     enum mt_status status = write_fingerprint(db, &bundle->fingerprint);
     for (int i = 0; status == MT_OK && i < bundle->layer_count; i++)
@@ -186,7 +185,20 @@ static enum mt_status write_rows(sqlite3 *db, const struct bundle *bundle) {
     return status;
 }
 
-enum mt_status bundle_write(const char *path, const struct bundle *bundle) {
+/* What is too large to be read is not written. */
+static enum mt_status sizes_check(const struct bundle *bundle, sqlite3_int64 file) {
+    size_t images = 0;
+    for (int i = 0; i < bundle->image_count; i++)
+        images += bundle->images[i].size;
+    if (file > BUNDLE_MOST_BYTES || images / BUNDLE_MOST_RATIO > (size_t)file)
+        return fail(MT_FAILURE,
+                    "a bundle of %lld bytes with %zu bytes of kernels would be larger than what is read: export fewer "
+                    "layers, or with --no-images",
+                    (long long)file, images);
+    return MT_OK;
+}
+
+enum mt_status bundle_write_digest(const char *path, const struct bundle *bundle, char digest[BUNDLE_DIGEST_TEXT]) {
     sqlite3 *db = NULL;
     unsigned char *file = NULL;
     sqlite3_int64 size = 0;
@@ -201,12 +213,23 @@ enum mt_status bundle_write(const char *path, const struct bundle *bundle) {
     if (status != MT_OK)
         goto out;
     file = sqlite3_serialize(db, "main", &size, 0);
-    if (!file || !bundle_seal(file, (size_t)size))
+    if (!file)
+        status = fail(MT_FAILURE, "out of memory while the bundle was put together");
+    else if (!bundle_seal(file, (size_t)size))
         status = fail(MT_FAILURE, "cannot put the bundle together: it holds no place for its checksum");
-    else
+    if (status == MT_OK)
+        status = sizes_check(bundle, size);
+    if (status == MT_OK)
         status = file_write_atomic(path, file, (size_t)size);
+    if (status == MT_OK)
+        bundle_digest(file, (size_t)size, digest);
 out:
     sqlite3_free(file);
     sqlite3_close(db);
     return status;
+}
+
+enum mt_status bundle_write(const char *path, const struct bundle *bundle) {
+    char digest[BUNDLE_DIGEST_TEXT];
+    return bundle_write_digest(path, bundle, digest);
 }

@@ -77,8 +77,21 @@ enum mt_flags {
 
 /* Reads a bundle and loads its kernels into the CUDA context that is current on this thread. All or nothing: MT_FAILURE
  * for a file that is truncated, changed, of another version or layout, or made with other kernel templates than this
- * library's; MT_NO_DEVICE without a current context or for a bundle of another GPU. */
+ * library's, and for whatever else is no bundle: reading it takes time and memory in proportion to the file.
+ * MT_NO_DEVICE without a current context or for a bundle of another GPU, and for one without kernels where there is no
+ * NVRTC to compile them.
+ *
+ * Trust. A bundle with kernels is machine code, which runs on the GPU with the rights of this process: open one as you
+ * would load a shared library. What the library checks keeps damage and mistakes out, not whoever made the kernels;
+ * mt_table_open_trusted() takes the very file that you know, and `mixtune export --no-images` makes bundles without
+ * machine code. */
 MT_API enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table **table);
+
+/* The same of a file that the caller knows: `sha256` is what `sha256sum FILE` and `mixtune export` print, 64 hex digits.
+ * It is compared with the bytes in memory, which are then used, before anything in them is looked at. MT_FAILURE for
+ * other bytes, MT_USAGE for what is no digest; NULL: any file. */
+MT_API enum mt_status mt_table_open_trusted(const char *path, unsigned flags, const char *sha256,
+                                            struct mt_table **table);
 
 /* The context must still exist. NULL is allowed. Layers of the table are gone with it; weights are not. */
 MT_API void mt_table_close(struct mt_table *table);

@@ -7,7 +7,7 @@ root=$(realpath "$BUILD/$name")
 
 cp README.md LICENSE "$root"
 mkdir -p "$root/share/doc/licences"
-for package in libsqlite3-dev libjansson-dev libcyaml-dev libyaml-dev libxxhash-dev libzstd-dev; do
+for package in libsqlite3-dev libjansson-dev libcyaml-dev libyaml-dev libxxhash-dev libzstd-dev libmd-dev; do
     cp "/usr/share/doc/$package/copyright" "$root/share/doc/licences/${package%-dev}"
 done
 # A program linked against the archive finds its library by rpath, so the prefix in the pkg-config file is relative too.

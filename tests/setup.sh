@@ -13,6 +13,7 @@ libcyaml-dev cyaml/cyaml.h
 libyaml-dev yaml.h
 libxxhash-dev xxhash.h
 libzstd-dev zstd.h
+libmd-dev sha2.h
 sqlite3 !sqlite3
 gnuplot-nox !gnuplot"
     [test]="libcmocka-dev cmocka.h

@@ -1,8 +1,9 @@
 #include "table.h"
 #include "fit.h"
 #include "runtime/base/array.h"
+#include "runtime/base/memory.h"
 #include "runtime/base/str.h"
-#include "templates/gemm_args.h"
+#include "runtime/jit/fatbin.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,15 +45,49 @@ double layer_time(const struct mt_layer *layer, int m) {
     return ns;
 }
 
-/* The last M that the lower of two slots serves: the rule stands at mt_table_lookup(). */
+/* Whether the lower of two slots still serves m: its time is modelled near the line between both. */
+static bool slot_keeps(const struct slot *low, const struct slot *high, int m) {
+    const double line = low->kernel_ns + (high->kernel_ns - low->kernel_ns) * (m - low->m) / (high->m - low->m);
+    return low->kernel_ns * slot_growth(low, m) <= 1.01 * line;
+}
+
+/* The last M of tile number `tile`, counted from 1, at most `most`. */
+static int tile_end(const struct slot *slot, int tile, int most) {
+    const int64_t end = (int64_t)tile * slot->tile;
+    return end < most ? (int)end : most;
+}
+
+/* The last M that the lower of two slots serves: the rule stands at mt_table_lookup(). A tile costs the same at each M
+ * within it, and both the line and the cost of whole tiles are straight, so the last M is found by halving, whatever
+ * the times are. */
 static int slot_reach(const struct slot *low, const struct slot *high) {
-    int m = (int)pow(pow(low->m, 4) * high->m, 0.2); /* log(m / low) = log(high / m) / 4 */
-    for (; m > low->m; m--) {
-        double line = low->kernel_ns + (high->kernel_ns - low->kernel_ns) * (m - low->m) / (high->m - low->m);
-        if (low->kernel_ns * slot_growth(low, m) <= 1.01 * line)
-            break;
+    const int most = (int)pow(pow(low->m, 4) * high->m, 0.2); /* log(m / low) = log(high / m) / 4 */
+    if (most <= low->m || slot_keeps(low, high, most))
+        return most > low->m ? most : low->m;
+    int kept = low->m, lost = most;
+    if (high->kernel_ns >= low->kernel_ns) { /* the line rises: the end of a tile is its best M */
+        int first = (low->m - 1) / low->tile + 1, last = (most - 1) / low->tile;
+        if (first <= last && slot_keeps(low, high, tile_end(low, last, most)))
+            return tile_end(low, last, most);
+        while (first <= last) {
+            const int middle = first + (last - first) / 2, end = tile_end(low, middle, most);
+            if (slot_keeps(low, high, end)) {
+                kept = end > kept ? end : kept;
+                first = middle + 1;
+            } else {
+                last = middle - 1;
+            }
+        }
+        return kept;
     }
-    return m;
+    while (kept + 1 < lost) {
+        const int middle = kept + (lost - kept) / 2;
+        if (slot_keeps(low, high, middle))
+            kept = middle;
+        else
+            lost = middle;
+    }
+    return kept;
 }
 
 void layer_set_ranges(struct mt_layer *layer) {
@@ -60,33 +95,42 @@ void layer_set_ranges(struct mt_layer *layer) {
         layer->slots[i].from = i == 0 ? 1 : slot_reach(&layer->slots[i - 1], &layer->slots[i]) + 1;
 }
 
-bool slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot) {
+enum mt_status slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot, bool *runs) {
     struct config *config = &slot->kernel.config;
     const struct config before = *config;
     struct problem at = *p;
     struct launch_shape shape;
+    struct str text = {0};
+    *runs = false;
     at.m = slot->m > 0 ? slot->m : 1;
     config_adapt(config, &at);
     if (table->flags & MT_BATCH_INVARIANT && !config_order(config, &at, table->limits.sm_count))
-        return false;
+        return MT_OK;
     if (!config_fit(config, &at, &table->limits))
-        return false;
+        return MT_OK;
     config->family->shape(config, &at, table->limits.sm_count, &shape);
     slot->tile = shape.tile_m;
     slot->as_tuned = config_equal(config, &before);
     slot->own = NULL;
     slot->config = slot->tuned;
     if (!slot->as_tuned) {
-        struct str text = {0};
         config_format(config, &text);
+        enum mt_status status = str_status(&text);
+        if (status != MT_OK)
+            return status;
         slot->config = slot->own = text.data;
     }
-    return true;
+    *runs = true;
+    return MT_OK;
 }
 
-void layer_add(struct mt_layer *layer, struct slot slot) {
-    array_grow(&layer->slots, &layer->slot_capacity, (size_t)layer->slot_count, sizeof slot);
+enum mt_status layer_add(struct mt_layer *layer, struct slot slot) {
+    if (!array_grow(&layer->slots, &layer->slot_capacity, (size_t)layer->slot_count, sizeof slot)) {
+        free(slot.own);
+        return MT_FAILURE;
+    }
     layer->slots[layer->slot_count++] = slot;
+    return MT_OK;
 }
 
 void layer_describe(struct mt_layer *layer, const struct bundle_layer *from) {
@@ -118,123 +162,240 @@ void layer_release(struct mt_layer *layer) {
     free(layer);
 }
 
-/* ---- building from a bundle ---- */
+/* ---- binaries ---- */
 
-int image_index(const struct bundle *bundle, const char *hash) {
-    int i = 0;
-    while (strcmp(bundle->images[i].hash, hash) != 0) /* bundle_read() saw that it is there */
-        i++;
-    return i;
+static int by_name(const void *name, const void *image) {
+    return strcmp(name, ((const struct bundle_image *)image)->hash);
 }
 
-/* Notes which family an image belongs to, from something that refers to it. */
-static enum mt_status image_claim(struct mt_table *table, const char *hash, const char *family) {
-    struct table_image *image = &table->images[image_index(&table->bundle, hash)];
-    const struct family *found = family_find(family);
-    if ((!found || !found->quantised) && strcmp(family, "quantize") != 0)
-        return fail(MT_FAILURE,
-                    "the bundle has a kernel of family %s, of which this library knows no quantised ones: export it "
-                    "again with this version",
-                    family);
-    if (image->used && image->family != found)
-        return fail(MT_FAILURE, "the bundle has one kernel image for two families");
+/* A row's image, of those that the bundle has. */
+static enum mt_status image_claim(struct mt_table *table, const char *hash, const struct contents_build *build,
+                                  int *out) {
+    const struct bundle *bundle = &table->bundle;
+    const struct bundle_image *found =
+        bsearch(hash, bundle->images, (size_t)bundle->image_count, sizeof *bundle->images, by_name);
+    if (!found)
+        return fail(MT_FAILURE, "kernel image \"%s\" is not in the bundle", hash);
+    *out = (int)(found - bundle->images);
+    struct table_image *image = &table->images[*out];
+    if (image->used && !contents_same_image(&image->build, build))
+        return fail(MT_FAILURE, "kernel image %s cannot be that of two different kernels", hash);
     image->used = true;
-    image->family = found;
+    image->from = found;
+    image->build = *build;
     return MT_OK;
 }
 
-static enum mt_status slot_from(const struct mt_table *table, const struct bundle_entry *entry, struct slot *out) {
-    const struct family *family = family_find(entry->family);
+/* A row of a bundle without images: what it is built of, as a key. */
+struct wanted {
+    char key[BUNDLE_NAME_TEXT];
+    struct contents_build build;
+    int *image;
+};
+
+static enum mt_status wanted_set(struct wanted *wanted, const struct contents_build *build, int *image) {
+    struct str text = {0};
+    *wanted = (struct wanted){.build = *build, .image = image};
+    if (build->config.family)
+        config_format_binary(&build->config, &build->formats, &text);
+    else
+        str_printf(&text, QUANTIZE_ENTRY " %d %d", build->formats.group, (int)build->formats.dtype);
+    enum mt_status status = str_status(&text);
+    if (status == MT_OK)
+        bundle_image_name(text.data, text.length, wanted->key);
+    str_release(&text);
+    return status;
+}
+
+static int by_key(const void *a, const void *b) {
+    return strcmp(((const struct wanted *)a)->key, ((const struct wanted *)b)->key);
+}
+
+/* Each binary once. */
+static enum mt_status wanted_number(struct mt_table *table, struct wanted *wanted, int count) {
+    int distinct = 0;
+    qsort(wanted, (size_t)count, sizeof *wanted, by_key);
+    for (int i = 0; i < count; i++) {
+        distinct += i == 0 || strcmp(wanted[i].key, wanted[i - 1].key) != 0;
+        *wanted[i].image = distinct - 1;
+    }
+    table->images = mem_zeroed((size_t)distinct, sizeof *table->images);
+    if (!table->images)
+        return MT_FAILURE;
+    table->image_count = distinct;
+    for (int i = 0; i < count; i++) {
+        table->images[*wanted[i].image].used = true;
+        table->images[*wanted[i].image].build = wanted[i].build;
+    }
+    return MT_OK;
+}
+
+/* Every row that has a kernel, one after another. */
+struct walk {
+    struct mt_table *table;
+    struct wanted *wanted; /* NULL: the bundle has images */
+    int count;
+};
+
+static enum mt_status walk_take(struct walk *walk, enum mt_status status, const struct contents_build *build,
+                                const char *hash, int *image) {
+    if (status != MT_OK)
+        return status;
+    return walk->wanted ? wanted_set(&walk->wanted[walk->count++], build, image)
+                        : image_claim(walk->table, hash, build, image);
+}
+
+static enum mt_status walk_entries(struct walk *walk) {
+    struct mt_table *table = walk->table;
+    const struct bundle *bundle = &table->bundle;
+    struct contents_build build;
+    struct problem p;
+    enum mt_status status = MT_OK;
+    for (int i = 0, layer = -1; status == MT_OK && i < bundle->entry_count; i++) {
+        const struct bundle_entry *entry = &bundle->entries[i];
+        if (entry->layer != layer)
+            status = contents_layer(&bundle->layers[layer = entry->layer], &p);
+        table->entry_image[i] = -1;
+        if (status == MT_OK && entry->kind == BUNDLE_KERNEL)
+            status = walk_take(walk, contents_entry(&bundle->fingerprint, entry, &p, &build), &build, entry->image_hash,
+                               &table->entry_image[i]);
+        if (status != MT_OK)
+            fail_context(status, "layer %s of the bundle", bundle->layers[layer].name);
+    }
+    return status;
+}
+
+static enum mt_status walk_builds(struct walk *walk) {
+    struct mt_table *table = walk->table;
+    const struct bundle *bundle = &table->bundle;
+    struct contents_build build;
+    enum mt_status status = MT_OK;
+    for (int i = 0; status == MT_OK && i < bundle->variant_count; i++)
+        status = walk_take(walk, contents_variant(&bundle->fingerprint, &bundle->variants[i], &build), &build,
+                           bundle->variants[i].image_hash, &table->variant_image[i]);
+    for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)
+        status = walk_take(walk, contents_fallback(&bundle->fingerprint, &bundle->fallbacks[i], &build), &build,
+                           bundle->fallbacks[i].image_hash, &table->fallback_image[i]);
+    return status;
+}
+
+static enum mt_status table_take_images(struct mt_table *table) {
+    const struct bundle *bundle = &table->bundle;
+    const size_t rows = (size_t)(bundle->entry_count + bundle->variant_count + bundle->fallback_count);
+    struct walk walk = {.table = table};
+    if (bundle->image_count) {
+        table->images = mem_zeroed((size_t)bundle->image_count, sizeof *table->images);
+        table->image_count = table->images ? bundle->image_count : 0;
+    } else {
+        walk.wanted = mem_zeroed(rows, sizeof *walk.wanted);
+    }
+    enum mt_status status = table->images || walk.wanted ? walk_entries(&walk) : MT_FAILURE;
+    if (status == MT_OK)
+        status = walk_builds(&walk);
+    if (status == MT_OK && walk.wanted)
+        status = wanted_number(table, walk.wanted, walk.count);
+    free(walk.wanted);
+    return status;
+}
+
+enum mt_status table_check_images(struct mt_table *table) {
+    const struct device made_for = {.cc = table->bundle.fingerprint.cc};
+    enum mt_status status = MT_OK;
+    char arch[16];
+    device_arch(&made_for, arch);
+    for (int i = 0; status == MT_OK && i < table->image_count; i++) {
+        struct table_image *image = &table->images[i];
+        if (!image->used || !image->from)
+            continue;
+        status = fatbin_check(image->from->data, image->from->size, arch, contents_entry_point(&image->build),
+                              &image->usage);
+        if (status != MT_OK)
+            fail_context(status, "kernel image %s of the bundle cannot be given to a driver; export it again",
+                         image->from->hash);
+    }
+    return status;
+}
+
+/* ---- building from a bundle ---- */
+
+static enum mt_status slot_from(const struct mt_table *table, int index, struct slot *out) {
+    const struct bundle_entry *entry = &table->bundle.entries[index];
     *out = (struct slot){.m = entry->m,
                          .rows8 = table->bundle.layers[entry->layer].rows8,
                          .kernel_ns = entry->expected_ns,
                          .modelled = entry->origin == BUNDLE_MODELLED,
-                         .image = image_index(&table->bundle, entry->image_hash),
+                         .image = table->entry_image[index],
                          .tuned = entry->config};
-    return config_parse(family, entry->config, &out->kernel.config);
+    return config_parse(family_find(entry->family), entry->config, &out->kernel.config);
 }
 
-static enum mt_status layer_build(struct mt_table *table, int index) {
+/* Entries `first` and on are the layer's, up to what is returned. */
+static enum mt_status layer_build(struct mt_table *table, int index, int *first) {
     const struct bundle *bundle = &table->bundle;
-    const struct bundle_layer *from = &bundle->layers[index];
     struct mt_layer *layer = &table->layers[index];
-    struct problem *p = &layer->problem;
-    *p = (struct problem){.m = 1, .n = from->n, .k = from->k, .group = from->group, .rows8 = from->rows8};
-    enum dtype dtype;
-    enum mt_status status = problem_take_scheme(p, from->scheme);
-    if (status == MT_OK)
-        status = dtype_parse(from->dtype, &dtype);
-    if (status == MT_OK)
-        status = problem_check(p);
+    enum mt_status status = contents_layer(&bundle->layers[index], &layer->problem);
     if (status != MT_OK)
         return status;
-    p->m = 0;
-    p->dtype = dtype;
-    layer_describe(layer, from);
+    layer_describe(layer, &bundle->layers[index]);
     layer->promises = !table->foreign;
-    for (int i = 0; i < bundle->entry_count; i++) {
+    for (int i; status == MT_OK && (i = *first) < bundle->entry_count && bundle->entries[i].layer == index; ++*first) {
         const struct bundle_entry *entry = &bundle->entries[i];
         struct slot slot, *last = layer->slot_count ? &layer->slots[layer->slot_count - 1] : NULL;
-        if (entry->layer != index)
-            continue;
-        p->m = entry->m;
-        status = problem_check(p);
-        p->m = 0;
-        if (status != MT_OK)
-            return status;
-        bool modelled = entry->origin == BUNDLE_MODELLED;
+        bool modelled = entry->origin == BUNDLE_MODELLED, runs = false;
         if (entry->kind == BUNDLE_CUBLAS) {
             /* Comes after the kernel of the same M. */
             if (last && last->m == entry->m && last->modelled == modelled && entry->expected_ns < last->kernel_ns)
                 last->cublas_ns = entry->expected_ns;
             continue;
         }
-        status = slot_from(table, entry, &slot);
-        if (status != MT_OK)
-            return status;
-        if (slot_prepare(table, p, &slot))
-            layer_add(layer, slot);
+        status = slot_from(table, i, &slot);
+        if (status == MT_OK)
+            status = slot_prepare(table, &layer->problem, &slot, &runs);
+        if (status == MT_OK && runs)
+            status = layer_add(layer, slot);
     }
     layer_set_ranges(layer);
-    return MT_OK;
+    return status;
 }
 
-bool layer_add_default(const struct mt_table *table, struct mt_layer *layer) {
+enum mt_status layer_add_default(const struct mt_table *table, struct mt_layer *layer) {
     const struct problem *p = &layer->problem;
-    for (int i = 0; i < table->bundle.fallback_count && layer->slot_count == 0; i++) {
+    enum mt_status status = MT_OK;
+    for (int i = 0; status == MT_OK && i < table->bundle.fallback_count && layer->slot_count == 0; i++) {
         const struct bundle_build *f = &table->bundle.fallbacks[i];
         const struct family *family = family_find(f->family);
-        struct slot slot = {.image = image_index(&table->bundle, f->image_hash), .from = 1, .tuned = f->config};
+        struct slot slot = {.image = table->fallback_image[i], .from = 1, .tuned = f->config};
+        bool runs = false;
         if (!family || f->group != p->group || strcmp(f->dtype, dtype_name(p->dtype)) != 0 ||
-            strcmp(f->scheme, problem_scheme(p)) != 0 ||
-            config_parse(family, f->config, &slot.kernel.config) != MT_OK || !slot_prepare(table, p, &slot))
+            strcmp(f->scheme, problem_scheme(p)) != 0)
+            continue;
+        status = config_parse(family, f->config, &slot.kernel.config);
+        if (status == MT_OK)
+            status = slot_prepare(table, p, &slot, &runs);
+        if (status != MT_OK || !runs)
             continue;
         layer->info.step = MT_STEP_DEFAULT;
         layer->promises = false;
-        layer_add(layer, slot);
+        status = layer_add(layer, slot);
     }
-    return layer->slot_count > 0;
+    return status;
 }
 
 static enum mt_status table_fill(struct mt_table *table) {
     const struct bundle *bundle = &table->bundle;
-    enum mt_status status = MT_OK;
     if (bundle->fingerprint.layout != MT_LAYOUT)
         return fail(MT_FAILURE,
                     "the kernels of the bundle read weights in layout %d, and this library packs layout %d: export it "
                     "again with this version",
                     bundle->fingerprint.layout, MT_LAYOUT);
-    for (int i = 0; status == MT_OK && i < bundle->entry_count; i++)
-        if (bundle->entries[i].kind == BUNDLE_KERNEL)
-            status = image_claim(table, bundle->entries[i].image_hash, bundle->entries[i].family);
-    for (int i = 0; status == MT_OK && i < bundle->variant_count; i++)
-        status = image_claim(table, bundle->variants[i].image_hash, bundle->variants[i].family);
-    for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)
-        status = image_claim(table, bundle->fallbacks[i].image_hash, bundle->fallbacks[i].family);
-    for (int i = 0; status == MT_OK && i < bundle->layer_count; i++) {
+    enum mt_status status = table_take_images(table);
+    for (int i = 0, entry = 0; status == MT_OK && i < bundle->layer_count; i++) {
         struct mt_layer *layer = &table->layers[i];
-        status = layer_build(table, i);
-        if (status == MT_OK && layer->slot_count == 0 && !layer_add_default(table, layer))
+        table->layer_count = i + 1;
+        status = layer_build(table, i, &entry);
+        if (status == MT_OK && layer->slot_count == 0)
+            status = layer_add_default(table, layer);
+        if (status == MT_OK && layer->slot_count == 0)
             status = fail(MT_FAILURE, "none of the kernels for it can run on this GPU");
         if (status != MT_OK)
             status = fail_context(MT_FAILURE, "layer %s of the bundle", bundle->layers[i].name);
@@ -242,22 +403,33 @@ static enum mt_status table_fill(struct mt_table *table) {
     return status;
 }
 
+/* Room for one number of each row. */
+static bool rows_alloc(int **out, int count) {
+    return (*out = mem_zeroed((size_t)count, sizeof **out)) != NULL;
+}
+
 enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags, bool foreign,
                            struct mt_table **out) {
-    struct mt_table *table = xcalloc(1, sizeof *table);
+    struct mt_table *table = mem_zeroed(1, sizeof *table);
+    *out = NULL;
+    if (!table)
+        return MT_FAILURE;
     table->bundle = *bundle;
+    *bundle = (struct bundle){0};
     table->limits = *limits;
     table->flags = flags;
     table->foreign = foreign;
-    table->layer_count = bundle->layer_count;
-    table->layers = xcalloc((size_t)bundle->layer_count + 1, sizeof *table->layers);
-    table->images = xcalloc((size_t)bundle->image_count + 1, sizeof *table->images);
     pthread_mutex_init(&table->lock, NULL);
-    *bundle = (struct bundle){0};
-    enum mt_status status = table_fill(table);
+    table->layers = mem_zeroed((size_t)table->bundle.layer_count, sizeof *table->layers);
+    enum mt_status status = MT_FAILURE;
+    if (table->layers && rows_alloc(&table->entry_image, table->bundle.entry_count) &&
+        rows_alloc(&table->variant_image, table->bundle.variant_count) &&
+        rows_alloc(&table->fallback_image, table->bundle.fallback_count))
+        status = table_fill(table);
     if (status != MT_OK)
         table_release(table);
-    *out = status == MT_OK ? table : NULL;
+    else
+        *out = table;
     return status;
 }
 
@@ -269,8 +441,13 @@ void table_release(struct mt_table *table) {
         layer_release(table->others);
         table->others = next;
     }
+    for (int i = 0; i < table->image_count; i++)
+        image_release(&table->images[i].compiled);
     free(table->layers);
     free(table->images);
+    free(table->entry_image);
+    free(table->variant_image);
+    free(table->fallback_image);
     bundle_release(&table->bundle);
     pthread_mutex_destroy(&table->lock);
     free(table);

@@ -21,6 +21,9 @@ struct parts {
     struct bundle_entry entries[MOST_PARTS];
     struct bundle_split_time split_times[MOST_PARTS];
     struct bundle_build variants[MOST_PARTS], fallbacks[MOST_PARTS];
+    char names[MOST_PARTS][BUNDLE_NAME_TEXT];
+    struct str texts[3 * MOST_PARTS];
+    int text_count;
     char hash[33];
     struct bundle bundle;
 };
@@ -53,12 +56,25 @@ static inline void parts_init(struct parts *p, struct device *dev, const struct 
 static inline void parts_release(struct parts *p) {
     for (int i = 0; i < p->bundle.image_count; i++)
         image_release(&p->image[i]);
+    for (int i = 0; i < p->text_count; i++)
+        str_release(&p->texts[i]);
 }
 
-/* Takes an image over; its hash. */
+/* A configuration with all its knobs. */
+static inline const char *parts_text(struct parts *p, const char *family, const char *text) {
+    struct config config;
+    assert_true(p->text_count < 3 * MOST_PARTS);
+    take(config_parse(family_find(family), text, &config));
+    config_format(&config, &p->texts[p->text_count]);
+    return p->texts[p->text_count++].data;
+}
+
+/* Takes an image over; its name. */
 static inline const char *parts_image(struct parts *p, struct image image) {
+    char name[BUNDLE_NAME_TEXT];
+    bundle_image_name(image.data, image.size, name);
     for (int i = 0; i < p->bundle.image_count; i++) {
-        if (!strcmp(p->images[i].hash, image.hash)) {
+        if (!strcmp(p->images[i].hash, name)) {
             image_release(&image);
             return p->images[i].hash;
         }
@@ -66,13 +82,9 @@ static inline const char *parts_image(struct parts *p, struct image image) {
     assert_true(p->bundle.image_count < MOST_PARTS);
     int at = p->bundle.image_count++;
     p->image[at] = image;
-    p->images[at] = (struct bundle_image){.hash = p->image[at].hash,
-                                          .data = image.data,
-                                          .size = image.size,
-                                          .registers = image.registers,
-                                          .spill_bytes = image.spill_bytes,
-                                          .smem_static = image.smem_static};
-    return p->image[at].hash;
+    memcpy(p->names[at], name, sizeof name);
+    p->images[at] = (struct bundle_image){.hash = p->names[at], .data = image.data, .size = image.size};
+    return p->names[at];
 }
 
 static inline struct problem parts_problem(const struct bundle_layer *layer) {
@@ -98,7 +110,7 @@ static inline void parts_entry(struct parts *p, int layer, int m, const char *fa
                                                                 .m = m,
                                                                 .kind = BUNDLE_KERNEL,
                                                                 .family = family,
-                                                                .config = config,
+                                                                .config = parts_text(p, family, config),
                                                                 .image_hash = parts_kernel(p, &problem, family, config),
                                                                 .expected_ns = ns,
                                                                 .origin = BUNDLE_MODELLED};
@@ -108,22 +120,16 @@ static inline void parts_entry(struct parts *p, int layer, int m, const char *fa
 static inline void parts_variant(struct parts *p, const struct problem *problem, const char *family, const char *config,
                                  const char *built) {
     assert_true(p->bundle.variant_count < MOST_PARTS);
-    p->variants[p->bundle.variant_count++] = (struct bundle_build){family,
-                                                                   config,
-                                                                   problem_scheme(problem),
-                                                                   dtype_name(problem->dtype),
-                                                                   problem->group,
-                                                                   parts_kernel(p, problem, family, built)};
+    p->variants[p->bundle.variant_count++] = (struct bundle_build){
+        family,         parts_text(p, family, config),          problem_scheme(problem), dtype_name(problem->dtype),
+        problem->group, parts_kernel(p, problem, family, built)};
 }
 
 static inline void parts_default(struct parts *p, const struct problem *problem, const char *family) {
     assert_true(p->bundle.fallback_count < MOST_PARTS);
-    p->fallbacks[p->bundle.fallback_count++] = (struct bundle_build){family,
-                                                                     "",
-                                                                     problem_scheme(problem),
-                                                                     dtype_name(problem->dtype),
-                                                                     problem->group,
-                                                                     parts_kernel(p, problem, family, "")};
+    p->fallbacks[p->bundle.fallback_count++] = (struct bundle_build){
+        family,         parts_text(p, family, ""),           problem_scheme(problem), dtype_name(problem->dtype),
+        problem->group, parts_kernel(p, problem, family, "")};
 }
 
 static inline void parts_quantize(struct parts *p, const struct problem *problem) {

@@ -1,4 +1,5 @@
 /* The public interface from a bundle to the result: every element of Y against the exact reference. */
+#include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include "runtime/layer/half.h"
 #include "runtime/layer/reference.h"
@@ -7,6 +8,7 @@
 #include "templates/gemm_args.h"
 #include "tests/device/parts.h"
 #include "tests/unit/serve/settled.h"
+#include <ctype.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -314,15 +316,15 @@ static void other_splits_are_right(void **state) {
         int rows8, slots;
         const char *at16; /* what its kernel for 16 tokens is called */
     } cases[] = {
-        {"f", 1, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
-        {"f", 89, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
+        {"f", 1, 3, "tile_n=64,tile_n8=0,tile_m=16,tile_k=0,stages=3,warps_n=2"},
+        {"f", 89, 3, "tile_n=64,tile_n8=0,tile_m=16,tile_k=0,stages=3,warps_n=2"},
         {"e", 1, 3, "tile_n=32,tile_n8=64,tile_m=16"}, /* a split with both widths is nearer than one with 4 bits */
         {"e", 36, 3, "tile_n=32,tile_n8=64,tile_m=16"},
         {"e", 38, 3, "tile_n=32,tile_n8=64,tile_m=16"},
         {"e", 89, 3, "tile_n=32,tile_n8=64,tile_m=16"},
         {"e", 90, 2, "tile_n=64,tile_n8=0,tile_m=16"}, /* the kernel for 64 tokens has no image */
-        {"s", 19, 3, "tile_n=64,tile_m=16,stages=3,warps_n=2,split_k=3"},
-        {"s", 0, 1, "tile_n=64,tile_m=8,stages=3,warps_n=2,split_k=2"},
+        {"s", 19, 3, "tile_n=64,tile_n8=0,tile_m=16,tile_k=0,stages=3,warps_n=2"},
+        {"s", 0, 1, "tile_n=64,tile_n8=0,tile_m=8,tile_k=0,stages=3,warps_n=2"},
     };
     struct mt_table *table;
     settled(mt_table_open(path, 0, &table));
@@ -370,6 +372,116 @@ static void quantisation_is_compiled_where_it_lacks(void **state) {
         run(table, mt_table_layer_at(table, layer), 5, workspace, bytes);
     dev.drv.MemFree(workspace);
     mt_table_close(table);
+    take(bundle_write(path, &parts->bundle));
+}
+
+/* A bundle with all its rows, and with other images. */
+struct renamed {
+    struct bundle_entry entries[MOST_PARTS];
+    struct bundle_build variants[MOST_PARTS], fallbacks[MOST_PARTS];
+    struct bundle bundle;
+};
+
+/* Rows refer to `to` where they referred to `from`; NULL: to anything. */
+static void rename_image(struct renamed *r, const struct bundle *bundle, const char *from, const char *to) {
+    *r = (struct renamed){.bundle = *bundle};
+    r->bundle.entries = memcpy(r->entries, bundle->entries, sizeof r->entries);
+    r->bundle.variants = memcpy(r->variants, bundle->variants, sizeof r->variants);
+    r->bundle.fallbacks = memcpy(r->fallbacks, bundle->fallbacks, sizeof r->fallbacks);
+    for (int i = 0; i < MOST_PARTS; i++) {
+        const char **const hashes[] = {&r->entries[i].image_hash, &r->variants[i].image_hash,
+                                       &r->fallbacks[i].image_hash};
+        for (int j = 0; j < 3; j++)
+            if (*hashes[j] && (!from || !strcmp(*hashes[j], from)))
+                *hashes[j] = to;
+    }
+}
+
+/* Without images everything that runs is compiled from the library's own templates, also for layers that were not
+ * tuned, and what is not run is not. */
+static void kernels_are_compiled_where_it_has_none(void **state) {
+    const struct parts *parts = *state;
+    struct renamed r;
+    struct mt_table *table;
+    const struct mt_layer *layer;
+    struct mt_choice choice = {.size = sizeof choice};
+    struct mt_query query = MT_QUERY_INIT;
+    size_t bytes;
+    rename_image(&r, &parts->bundle, NULL, "");
+    r.bundle.image_count = 0;
+    take(nvrtc_version(&r.bundle.fingerprint.toolkit));
+    take(bundle_write(path, &r.bundle));
+    settled(mt_table_open(path, 0, &table));
+    take(mt_table_lookup(table, mt_table_layer_at(table, 0), 16, &choice));
+    assert_true(choice.expected_ns == 16000);
+    int loaded = 0;
+    for (int i = 0; i < table->image_count; i++)
+        loaded += table->images[i].kernel.function != NULL;
+    assert_true(loaded > 0 && loaded < table->image_count);
+    CUdeviceptr workspace = workspace_for(table, 5, &bytes);
+    for (int i = 0; i < LAYERS; i++)
+        run(table, mt_table_layer_at(table, i), 5, workspace, bytes);
+    query.name = "e";
+    query.rows8 = 90;
+    take(mt_table_layer_named(table, &query, &layer));
+    assert_int_equal(layer->info.step, MT_STEP_NEAREST_ROWS8);
+    run(table, layer, 5, workspace, bytes);
+    int more = 0;
+    for (int i = 0; i < table->image_count; i++)
+        more += table->images[i].kernel.function != NULL;
+    assert_true(more > loaded);
+    dev.drv.MemFree(workspace);
+    mt_table_close(table);
+
+    /* Kernels of another compiler have no times. */
+    r.bundle.fingerprint.toolkit = 1;
+    take(bundle_write(path, &r.bundle));
+    take(mt_table_open(path, 0, &table));
+    take(mt_table_lookup(table, mt_table_layer_at(table, 0), 16, &choice));
+    assert_true(choice.expected_ns == 0);
+    mt_table_close(table);
+    take(bundle_write(path, &parts->bundle));
+}
+
+/* The digest of these very bytes, in either case of letters, and nothing else. */
+static void trusted_files_are_told_by_their_digest(void **state) {
+    const struct parts *parts = *state;
+    struct mt_table *table;
+    char digest[BUNDLE_DIGEST_TEXT], other[BUNDLE_DIGEST_TEXT], says[800];
+    take(bundle_write_digest(path, &parts->bundle, digest));
+    settled(mt_table_open_trusted(path, 0, digest, &table));
+    mt_table_close(table);
+    take(mt_table_open_trusted(path, 0, NULL, &table));
+    mt_table_close(table);
+    for (int i = 0; digest[i]; i++)
+        other[i] = (char)toupper((unsigned char)digest[i]);
+    other[64] = 0;
+    take(mt_table_open_trusted(path, 0, other, &table));
+    mt_table_close(table);
+    for (int i = 0; i < 64; i++) {
+        memcpy(other, digest, sizeof other);
+        other[i] = other[i] == '0' ? '1' : '0';
+        assert_int_equal(mt_table_open_trusted(path, 0, other, &table), MT_FAILURE);
+        assert_null(table);
+    }
+    snprintf(says, sizeof says, "%s is not the bundle that is trusted: its SHA-256 is %s, not %s", path, digest, other);
+    assert_string_equal(mt_error_message(), says);
+    memcpy(other, digest, sizeof other);
+    static const char *const wrong[] = {"", "0", "no digest"};
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(mt_table_open_trusted(path, 0, wrong[i], &table), MT_USAGE);
+    other[5] = 'g';
+    assert_int_equal(mt_table_open_trusted(path, 0, other, &table), MT_USAGE);
+    snprintf(says, sizeof says, "%s0", digest);
+    assert_int_equal(mt_table_open_trusted(path, 0, says, &table), MT_USAGE);
+    assert_null(table);
+    assert_int_equal(mt_table_open(NULL, 0, &table), MT_USAGE);
+    assert_int_equal(mt_table_open(path, 0, NULL), MT_USAGE);
+
+    /* It comes before everything else that is wrong with the file. */
+    take(file_write_atomic(path, "not a bundle", 12));
+    assert_int_equal(mt_table_open_trusted(path, 0, digest, &table), MT_FAILURE);
+    assert_non_null(strstr(mt_error_message(), "is not the bundle that is trusted"));
     take(bundle_write(path, &parts->bundle));
 }
 
@@ -688,14 +800,22 @@ static void other_bundles_are_refused(void **state) {
     assert_int_equal(mt_table_open(path, MT_ALLOW_OTHER_GPU, &table), MT_FAILURE);
     assert_non_null(strstr(mt_error_message(), "layout 2"));
     struct bundle_image spoilt[MOST_PARTS];
+    struct renamed r;
+    char name[BUNDLE_NAME_TEXT];
+    bundle_image_name("not a kernel", 12, name);
+    rename_image(&r, &parts->bundle, parts->images[0].hash, name);
     memcpy(spoilt, parts->images, sizeof spoilt);
-    spoilt[0].data = "not a kernel";
-    spoilt[0].size = 12;
-    changed = parts->bundle;
-    changed.images = spoilt;
-    take(bundle_write(path, &changed));
+    spoilt[0] = (struct bundle_image){name, "not a kernel", 12};
+    r.bundle.images = spoilt;
+    take(bundle_write(path, &r.bundle));
     assert_int_equal(mt_table_open(path, 0, &table), MT_FAILURE);
+    assert_non_null(strstr(mt_error_message(), "no fat binary as `mixtune export` writes them"));
     assert_null(table);
+    /* Another kernel's image, well made. */
+    rename_image(&r, &parts->bundle, parts->images[0].hash, parts->images[1].hash);
+    take(bundle_write(path, &r.bundle));
+    assert_int_equal(mt_table_open(path, 0, &table), MT_FAILURE);
+    assert_non_null(strstr(mt_error_message(), "cannot be that of two different kernels"));
     take(bundle_write(path, &parts->bundle));
     settled(mt_table_open(path, 0, &table));
     mt_table_close(table);
@@ -707,6 +827,8 @@ int main(void) {
         cmocka_unit_test(tuned_layers_are_right),
         cmocka_unit_test(other_layers_are_right),
         cmocka_unit_test(quantisation_is_compiled_where_it_lacks),
+        cmocka_unit_test(kernels_are_compiled_where_it_has_none),
+        cmocka_unit_test(trusted_files_are_told_by_their_digest),
         cmocka_unit_test(other_splits_are_right),
         cmocka_unit_test(wrong_addresses_are_refused),
         cmocka_unit_test(symmetric_weights_have_no_zeros),

@@ -15,16 +15,18 @@
 struct export {
     struct query_options query;
     const char *out;
-    bool modelled;
+    bool modelled, no_images;
 };
 
-enum { KEY_MODELLED = 0x300 };
+enum { KEY_MODELLED = 0x300, KEY_NO_IMAGES };
 
 static const struct argp_option export_table[] = {
     {"out", 'o', "FILE", 0, "The bundle to write (default: winners.mixtune)", 20},
     {"modelled", KEY_MODELLED, NULL, 0,
      "Winners by modelled times, even where there are measured ones; without it only where there is nothing measured",
      20},
+    {"no-images", KEY_NO_IMAGES, NULL, 0,
+     "A bundle without machine code: the library compiles the kernels from its own templates when it opens it", 20},
     {0},
 };
 
@@ -39,6 +41,9 @@ static error_t export_parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case KEY_MODELLED:
         o->modelled = true;
+        return 0;
+    case KEY_NO_IMAGES:
+        o->no_images = true;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -123,7 +128,8 @@ static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice 
 
 /* ---- the bundle ---- */
 
-static enum mt_status write_draft(const struct draft *d, const struct choice *c, const char *path) {
+static enum mt_status write_draft(const struct draft *d, const struct choice *c, const char *path,
+                                  char digest[BUNDLE_DIGEST_TEXT]) {
     int driver = 0;
     for (int r = 0; r < d->rows->count; r++) {
         int version = atoi(rows_cell(d->rows, r, "driver_version"));
@@ -151,20 +157,21 @@ static enum mt_status write_draft(const struct draft *d, const struct choice *c,
         .fallback_count = d->fallback_count,
         .image_count = d->image_count,
     };
-    return bundle_write(path, &bundle);
+    return bundle_write_digest(path, &bundle, digest);
 }
 
-static void print_summary(const struct draft *d, const struct choice *c, const struct export *o) {
+static void print_summary(const struct draft *d, const struct choice *c, const struct export *o, const char *digest) {
     int kernels = d->entry_count - d->library_wins;
     if (o->query.common.json) {
-        json_t *summary =
-            json_pack("{ss ss ss si si si si}", "file", o->out, "gpu", c->device, "origin", c->origin, "layers",
-                      d->layer_count, "winners", kernels, "cublas_wins", d->library_wins, "images", d->image_count);
+        json_t *summary = json_pack("{ss ss ss si si si si ss}", "file", o->out, "gpu", c->device, "origin", c->origin,
+                                    "layers", d->layer_count, "winners", kernels, "cublas_wins", d->library_wins,
+                                    "images", d->image_count, "sha256", digest);
         json_line(summary);
         return;
     }
-    printf("%s: %d winners of %d layers on %s (%s), cuBLAS faster at %d of them, %d kernel images\n", o->out, kernels,
-           d->layer_count, c->device, c->origin, d->library_wins, d->image_count);
+    printf("%s: %d winners of %d layers on %s (%s), cuBLAS faster at %d of them, %d kernel images\n"
+           "SHA-256 %s\n",
+           o->out, kernels, d->layer_count, c->device, c->origin, d->library_wins, d->image_count, digest);
 }
 
 static enum mt_status export_rows(const struct rows *rows, const struct rows *times, const struct choice *c,
@@ -174,8 +181,9 @@ static enum mt_status export_rows(const struct rows *rows, const struct rows *ti
         log_warn("the winners on %s are chosen by modelled times: sweep on the GPU itself before you serve with them",
                  c->device);
     struct draft d;
+    char digest[BUNDLE_DIGEST_TEXT];
     const enum bundle_origin origin = modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED;
-    draft_init(&d, rows, atoi(c->cc), atoi(c->sm_count));
+    draft_init(&d, rows, atoi(c->cc), atoi(c->sm_count), !o->no_images);
     enum mt_status status = draft_fill(&d, origin, o->query.common.quiet);
     if (status == MT_OK)
         draft_add_split_times(&d, times, origin);
@@ -183,15 +191,20 @@ static enum mt_status export_rows(const struct rows *rows, const struct rows *ti
         log_warn("%d of %d winners are left out: they no longer compile to the binary that was timed; sweep again to "
                  "have them",
                  d.changed, rows->count);
+    if (status == MT_OK && d.refused)
+        log_warn(
+            "%d of %d winners are left out: this mixtune no longer allows such configurations; sweep again to have "
+            "others",
+            d.refused, rows->count);
     if (status == MT_OK && d.unbuilt)
         log_warn(
             "%d winners cannot be built here for numbers of 8-bit features beside their own, which have the default "
             "kernels then; export where there is NVRTC to have them",
             d.unbuilt);
     if (status == MT_OK)
-        status = write_draft(&d, c, o->out);
+        status = write_draft(&d, c, o->out, digest);
     if (status == MT_OK)
-        print_summary(&d, c, o);
+        print_summary(&d, c, o, digest);
     draft_release(&d);
     return status;
 }

@@ -1,4 +1,6 @@
 #include "draft.h"
+#include "runtime/base/log.h"
+#include "runtime/serve/contents.h"
 #include "runtime/serve/fit.h"
 #include "tuner/report/winner_set.h"
 
@@ -6,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count) {
+void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count, bool with_images) {
     size_t n = (size_t)rows->count;
-    *d = (struct draft){.rows = rows, .target = {.cc = cc, .sm_count = sm_count}};
+    *d = (struct draft){.rows = rows, .target = {.cc = cc, .sm_count = sm_count}, .with_images = with_images};
     d->problem = xcalloc(n, sizeof *d->problem);
     d->first = xcalloc(n, sizeof *d->first);
     d->binary = xcalloc(n, sizeof *d->binary);
@@ -19,6 +21,7 @@ void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count) 
     d->variants = xcalloc(DRAFT_FORMATS * n, sizeof *d->variants);
     d->fallbacks = xcalloc((DRAFT_FORMATS + 1) * n, sizeof *d->fallbacks);
     d->images = xcalloc((2 * DRAFT_FORMATS + 2) * n, sizeof *d->images);
+    d->names = xcalloc((2 * DRAFT_FORMATS + 2) * n, sizeof *d->names);
     d->quantize = xcalloc(n, sizeof *d->quantize);
     d->texts = xcalloc(DRAFT_FORMATS * n, sizeof *d->texts);
 }
@@ -40,6 +43,7 @@ void draft_release(struct draft *d) {
     free(d->variants);
     free(d->fallbacks);
     free(d->images);
+    free(d->names);
     free(d->quantize);
     free(d->texts);
 }
@@ -179,29 +183,33 @@ static enum mt_status collect_binaries(struct draft *d) {
 
 /* ---- images ---- */
 
-static void add_image(struct draft *d, const struct image *image) {
+/* The name that rows refer to an image by; "" in a bundle without any. */
+static const char *add_image(struct draft *d, const struct image *image) {
+    char *name = d->names[d->image_count];
+    if (!d->with_images)
+        return "";
+    bundle_image_name(image->data, image->size, name);
     for (int i = 0; i < d->image_count; i++)
-        if (!strcmp(d->images[i].hash, image->hash))
-            return;
-    d->images[d->image_count++] = (struct bundle_image){.hash = image->hash,
-                                                        .data = image->data,
-                                                        .size = image->size,
-                                                        .registers = image->registers,
-                                                        .spill_bytes = image->spill_bytes,
-                                                        .smem_static = image->smem_static};
+        if (!strcmp(d->images[i].hash, name))
+            return d->images[i].hash;
+    d->images[d->image_count++] = (struct bundle_image){.hash = name, .data = image->data, .size = image->size};
+    return name;
 }
 
 static void add_build(struct draft *d, struct bundle_build *list, int *count, struct bundle_build build, int row,
                       const struct image *image) {
+    const struct bundle_fingerprint gpu = {.cc = d->target.cc, .sm_count = d->target.sm_count};
+    struct contents_build ignored;
     build.dtype = cell(d, row, "dtype");
     build.group = atoi(cell(d, row, "group_size"));
-    build.image_hash = image->hash;
     for (int i = 0; i < *count; i++)
         if (!strcmp(list[i].family, build.family) && !strcmp(list[i].config, build.config) &&
             !strcmp(list[i].scheme, build.scheme) && !strcmp(list[i].dtype, build.dtype) &&
             list[i].group == build.group)
             return;
-    add_image(d, image);
+    if ((list == d->variants ? contents_variant : contents_fallback)(&gpu, &build, &ignored) != MT_OK)
+        return; /* no bundle with it would be opened */
+    build.image_hash = add_image(d, image);
     list[(*count)++] = build;
 }
 
@@ -280,6 +288,13 @@ static void add_layer(struct draft *d, int row) {
                                                         .dtype = cell(d, row, "dtype")};
 }
 
+/* Whether the library takes a winner from a bundle. */
+static bool entry_good(const struct draft *d, int row, const struct bundle_entry *entry) {
+    const struct bundle_fingerprint gpu = {.cc = d->target.cc, .sm_count = d->target.sm_count};
+    struct contents_build ignored;
+    return contents_entry(&gpu, entry, &d->problem[row], &ignored) == MT_OK;
+}
+
 /* A winner goes in if it compiles to the very binary that was timed; and the library kernel beside it, where that was
  * faster. */
 static void add_entries(struct draft *d, enum bundle_origin origin) {
@@ -290,20 +305,24 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
             d->changed++;
             continue;
         }
+        struct bundle_entry entry = {.m = atoi(cell(d, r, "m")),
+                                     .kind = BUNDLE_KERNEL,
+                                     .family = cell(d, r, "family"),
+                                     .config = cell(d, r, "config"),
+                                     .expected_ns = strtod(cell(d, r, "median_ns"), NULL),
+                                     .origin = origin};
+        if (!entry_good(d, r, &entry)) {
+            log_debug("a winner is left out: %s", fail_message());
+            d->refused++;
+            continue;
+        }
         if (layer_row < 0 || !rows_same(d->rows, layer_row, r, winner_set_layer)) {
             add_layer(d, r);
             layer_row = r;
         }
-        struct bundle_entry entry = {.layer = d->layer_count - 1,
-                                     .m = atoi(cell(d, r, "m")),
-                                     .kind = BUNDLE_KERNEL,
-                                     .family = cell(d, r, "family"),
-                                     .config = cell(d, r, "config"),
-                                     .image_hash = b->image.hash,
-                                     .expected_ns = strtod(cell(d, r, "median_ns"), NULL),
-                                     .origin = origin};
+        entry.layer = d->layer_count - 1;
+        entry.image_hash = add_image(d, &b->image);
         d->entries[d->entry_count++] = entry;
-        add_image(d, &b->image);
         add_variants(d, r);
         double library_ns = strtod(cell(d, r, "library_ns"), NULL);
         if (library_ns > 0 && library_ns < entry.expected_ns) {

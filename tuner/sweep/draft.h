@@ -24,20 +24,23 @@ struct draft {
     struct bundle_split_time *split_times;
     struct bundle_build *variants, *fallbacks;
     struct bundle_image *images;
-    struct image *quantize; /* activation quantisation, one for each group and type */
-    char **texts;           /* of default configurations */
+    char (*names)[BUNDLE_NAME_TEXT]; /* of the images */
+    bool with_images;                /* else kernels are compiled where the bundle is opened */
+    struct image *quantize;          /* activation quantisation, one for each group and type */
+    char **texts;                    /* of default configurations */
     int layer_count, entry_count, split_time_count, variant_count, fallback_count, image_count, quantize_count,
         text_count;
-    int library_wins, changed, unbuilt;
+    int library_wins, changed, unbuilt, refused;
 };
 
 /* `rows` must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU of the bundle. */
-void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count);
+void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count, bool with_images);
 void draft_release(struct draft *d);
 
 /* Compiles the winners (or takes them from the cache) and fills layers, entries, variants, fallbacks and images. A
- * winner that does not compile to the very binary that was timed is left out and counted in `changed`; MT_FAILURE if
- * none is left. Variants that cannot be built are counted in `unbuilt`. */
+ * winner that does not compile to the very binary that was timed is left out and counted in `changed`, one that this
+ * version would not take from a bundle in `refused`; MT_FAILURE if none is left. Variants that cannot be built are
+ * counted in `unbuilt`. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
 
 /* Adds the rows of reports/split_times.sql that stand beside a winner that is in. They must outlive the draft. */

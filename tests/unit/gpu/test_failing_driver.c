@@ -399,11 +399,18 @@ static void write_bundle(void) {
     take(kernel_compile(&dev, &config, &decode, &image));
     take(template_hash(hash));
     const struct bundle_layer layer = {"one", "", 1, decode.n, decode.k, decode.group, decode.rows8, "mixed", "bf16"};
-    const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", SM80, image.hash, 1000, BUNDLE_MODELLED};
-    /* Other formats than the layer's, never run: a layer of these needs its own quantisation. */
-    const struct bundle_build fallback = {"sm80", SM80, "w4a8", "fp16", 128, image.hash};
-    const struct bundle_image images = {image.hash,      image.data,        image.size,
-                                        image.registers, image.spill_bytes, image.smem_static};
+    const struct problem narrow = {.m = 1, .n = 64, .k = 512, .group = 128};
+    struct image other;
+    struct str text = {0};
+    char names[2][BUNDLE_NAME_TEXT];
+    config_format(&config, &text);
+    take(kernel_compile(&dev, &config, &narrow, &other));
+    bundle_image_name(image.data, image.size, names[0]);
+    bundle_image_name(other.data, other.size, names[1]);
+    const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", text.data, names[0], 1000, BUNDLE_MODELLED};
+    /* Other formats than the layer's: a layer of these needs its own quantisation. */
+    const struct bundle_build fallback = {"sm80", text.data, "w4a8", "fp16", 128, names[1]};
+    const struct bundle_image images[] = {{names[0], image.data, image.size}, {names[1], other.data, other.size}};
     const struct bundle bundle = {.fingerprint = {.gpu = dev.name,
                                                   .cc = dev.cc,
                                                   .sm_count = dev.sm_count,
@@ -416,12 +423,14 @@ static void write_bundle(void) {
                                   .entry_count = 1,
                                   .fallbacks = &fallback,
                                   .fallback_count = 1,
-                                  .images = &images,
-                                  .image_count = 1};
+                                  .images = images,
+                                  .image_count = 2};
     str_clear(&bundle_path);
     str_printf(&bundle_path, "%s/bundle", folder);
     take(bundle_write(bundle_path.data, &bundle));
     image_release(&image);
+    image_release(&other);
+    str_release(&text);
 }
 
 static enum mt_status open_table(void) {

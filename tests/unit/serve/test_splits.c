@@ -2,6 +2,7 @@
 #include "runtime/base/str.h"
 #include "runtime/layer/split.h"
 #include "runtime/serve/table.h"
+#include "tests/unit/serve/configs.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -16,9 +17,11 @@ static const struct device_limits a100 = {.cc = 80,
                                           .regs_per_sm = 65536,
                                           .threads_per_sm = 2048};
 
-#define A    "tile_m=16,tile_n=64"
-#define B    "tile_m=16,tile_n=128"
-#define WIDE "tile_m=16,tile_n=64,tile_n8=128,zero=1"
+#define A     SM80(64, 0, 16, 4, 4, 1, 0, 1, 1)
+#define B     SM80(128, 0, 16, 4, 4, 1, 0, 1, 1)
+#define WIDE  SM80(64, 128, 16, 4, 4, 1, 1, 1, 1)
+#define OTHER SM80(128, 0, 16, 3, 4, 1, 0, 1, 1)
+#define PLAIN SM80(128, 0, 32, 4, 4, 1, 0, 1, 1) /* the default */
 
 enum { LAYERS = 6 };
 static const struct bundle_layer layers[LAYERS] = {
@@ -46,25 +49,26 @@ static const struct bundle_entry entries[] = {
     ENTRY(5, 16, B, "mixB", 300),
 };
 static const struct bundle_split_time times[] = {
+    {0, 1, "sm80", OTHER, 1, BUNDLE_MODELLED}, /* of another kernel */
     {0, 1, "sm80", B, 120, BUNDLE_MODELLED},
     {1, 1, "sm80", A, 180, BUNDLE_MODELLED},
-    {0, 1, "sm80", B ",stages=3", 1, BUNDLE_MODELLED}, /* of another kernel */
 };
 static const struct bundle_build variants[] = {
-    {"sm80", A, "mixed", "fp16", 128, "mixA"},     {"sm80", B, "mixed", "fp16", 128, "mixB"},
-    {"sm80", WIDE, "w8a8", "fp16", 128, "w8W"},    {"sm80", WIDE, "w4a8", "fp16", 128, "w4W"},
-    {"sm80", B, "mixed-sym", "fp16", 128, "symB"},
+    /* as bundle_read() orders them: by config, then scheme */
+    {"sm80", B, "mixed", "fp16", 128, "mixB"},  {"sm80", B, "mixed-sym", "fp16", 128, "symB"},
+    {"sm80", A, "mixed", "fp16", 128, "mixA"},  {"sm80", WIDE, "w4a8", "fp16", 128, "w4W"},
+    {"sm80", WIDE, "w8a8", "fp16", 128, "w8W"},
 };
 static const struct bundle_build fallbacks[] = {
-    {"sm80", "tile_m=32", "w4a8", "fp16", 128, "w4D"},
-    {"sm80", "tile_m=32", "mixed", "fp16", 128, "mixA"},
-    {"sm80", "tile_m=32", "w4a8-sym", "fp16", 128, "symD"},
+    {"sm80", PLAIN, "w4a8", "fp16", 128, "w4D"},
+    {"sm80", PLAIN, "mixed", "fp16", 128, "mixD"},
+    {"sm80", PLAIN, "w4a8-sym", "fp16", 128, "symD"},
 };
 #define IMAGE(name)                                                                                                    \
     { .hash = (name), .data = "x", .size = 1 }
-static const struct bundle_image images[] = {IMAGE("mixA"), IMAGE("mixB"), IMAGE("mixW"), IMAGE("symA"),
-                                             IMAGE("symB"), IMAGE("symD"), IMAGE("w4A"),  IMAGE("w4D"),
-                                             IMAGE("w4W"),  IMAGE("w8B"),  IMAGE("w8W")};
+static const struct bundle_image images[] = {IMAGE("mixA"), IMAGE("mixB"), IMAGE("mixD"), IMAGE("mixW"),
+                                             IMAGE("symA"), IMAGE("symB"), IMAGE("symD"), IMAGE("w4A"),
+                                             IMAGE("w4D"),  IMAGE("w4W"),  IMAGE("w8B"),  IMAGE("w8W")};
 
 static struct bundle sample(void) {
     return (struct bundle){.fingerprint = {.gpu = "Example GPU", .cc = 80, .sm_count = 108, .layout = MT_LAYOUT},
@@ -189,7 +193,7 @@ static void layers_of_one_width_lend_mixed_images(void **state) {
     layer_release(layer);
 
     /* Without the images of A it is B, without either the default. */
-    bundle.variants = variants + 1;
+    bundle.variants = variants;
     bundle.variant_count = 1;
     table_release(table);
     table = table_of(bundle, 0);
@@ -210,7 +214,7 @@ static void layers_of_one_width_lend_mixed_images(void **state) {
     table = table_of(bundle, 0);
     layer = derive(table, 0, 100);
     assert_int_equal(layer->info.step, MT_STEP_DEFAULT);
-    assert_string_equal(lookup(table, layer, 5).config, "tile_m=32");
+    assert_string_equal(lookup(table, layer, 5).config, PLAIN);
     layer_release(layer);
     table_release(table);
 }

@@ -1,6 +1,7 @@
 /* Dispatch without a device: which kernel a table answers with, and where from. */
 #include "runtime/base/str.h"
 #include "runtime/serve/table.h"
+#include "tests/unit/serve/configs.h"
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>
@@ -30,18 +31,31 @@ static const struct bundle_layer layers[LAYERS] = {
     {"down", "tiny", 1, 4096, 14336, 64, 410, "mixed", "bf16"},
     {"qkv", "tiny", 2, 3072, 4096, 128, 0, "w4a8", "fp16"},
 };
-static const struct bundle_image images[] = {{.hash = "a", .data = "a", .size = 1},
-                                             {.hash = "b", .data = "b", .size = 1},
-                                             {.hash = "q", .data = "q", .size = 1}};
+#define IMAGE(name)                                                                                                    \
+    { .hash = (name), .data = (name), .size = 1 }
+static const struct bundle_image images[] = {IMAGE("a0"), IMAGE("a1"), IMAGE("a2"), IMAGE("a3"), IMAGE("c0"),
+                                             IMAGE("c1"), IMAGE("c2"), IMAGE("c3"), IMAGE("d"),  IMAGE("q")};
+enum { IMAGES = sizeof images / sizeof *images };
+#define PLAIN SM80(128, 0, 16, 4, 4, 1, 0, 1, 1)
 static const struct bundle_build fallbacks[] = {
-    {"sm80", "tile_m=16", "w4a8", "fp16", 128, "b"},
     {"quantize", "", "", "fp16", 128, "q"},
+    {"sm80", PLAIN, "w4a8", "fp16", 128, "d"},
 };
+/* Of a layer's M: one image for equal binaries. */
+static const char *const narrow_images[] = {"a0", "a1", "a2", "a3", "a2"}, *const mixed_images[] = {"c0", "c1", "c2",
+                                                                                                    "c3", "c2"};
 
 static const char *config_at(int i) {
-    static const char *const text[] = {"tile_n=128,tile_m=8,split_k=4", "tile_m=16,split_k=3", "tile_m=32",
-                                       "tile_m=64,raster=8", "tile_m=32,raster=1"};
+    static const char *const text[] = {SM80(128, 0, 8, 4, 4, 1, 0, 4, 1), SM80(128, 0, 16, 4, 4, 1, 0, 3, 1),
+                                       SM80(128, 0, 32, 4, 4, 1, 0, 1, 1), SM80(128, 0, 64, 4, 4, 1, 0, 1, 8),
+                                       SM80(128, 0, 32, 4, 4, 1, 0, 1, 1)};
     return text[i];
+}
+
+/* K of one step cannot be split. */
+static const char *config_of(int layer, int i) {
+    static const char *const text[] = {SM80(128, 0, 8, 4, 4, 1, 0, 1, 1), SM80(128, 0, 16, 4, 4, 1, 0, 1, 1)};
+    return layer == 1 && i < 2 ? text[i] : config_at(i);
 }
 
 struct sample {
@@ -57,8 +71,8 @@ static void sample_init(struct sample *s) {
                                                         .m = tuned_m[i],
                                                         .kind = BUNDLE_KERNEL,
                                                         .family = "sm80",
-                                                        .config = config_at(i),
-                                                        .image_hash = i % 2 ? "a" : "b",
+                                                        .config = config_of(layer, i),
+                                                        .image_hash = (layer == 2 ? mixed_images : narrow_images)[i],
                                                         .expected_ns = tuned_ns[i] * (layer + 1),
                                                         .origin = layer == 3 ? BUNDLE_MODELLED : BUNDLE_MEASURED};
     /* cuBLAS wins at 4096 in the first layer; a slower one at 1024 does not. In the order of bundle_read(). */
@@ -83,7 +97,7 @@ static void sample_init(struct sample *s) {
         .fallbacks = fallbacks,
         .fallback_count = 2,
         .images = images,
-        .image_count = 3};
+        .image_count = IMAGES};
 }
 
 static struct mt_table *table_of(struct sample *s, unsigned flags) {
@@ -157,7 +171,7 @@ static void every_step_says_which_it_is(void **state) {
     assert_int_equal(c.step, MT_STEP_DEFAULT);
     assert_int_equal(c.tuned_m, 0);
     assert_true(c.expected_ns == 0);
-    assert_string_equal(c.config, "tile_m=16");
+    assert_string_equal(c.config, PLAIN);
     layer_release(other);
     table_release(table);
 }
@@ -238,9 +252,9 @@ static void batch_invariance(void **state) {
                                               .smem_per_sm = 233472,
                                               .regs_per_sm = 65536,
                                               .threads_per_sm = 2048};
-    static const char *const configs[] = {"tile_m=16,stages=8,cluster_k=2", "tile_m=16,stages=8,share_k=1",
-                                          "tile_m=16,stages=8,stream_k=4,raster=1"};
-    static const struct bundle_build fallback[] = {{"sm90", "tile_m=64", "w4a8", "fp16", 128, "a"}};
+    static const char *const configs[] = {SM90(16, 8, 0, 2, 0), SM90(16, 8, 1, 1, 0), SM90(16, 8, 0, 1, 4)},
+                             *const names[] = {"a0", "a1", "a2"};
+    static const struct bundle_build fallback[] = {{"sm90", SM90(64, 4, 0, 1, 0), "w4a8", "fp16", 128, "d"}};
     for (int first = 0; first < 3; first++) {
         struct bundle_entry entries[3];
         for (int i = 0; i < 3; i++)
@@ -248,9 +262,9 @@ static void batch_invariance(void **state) {
                                                .kind = BUNDLE_KERNEL,
                                                .family = "sm90",
                                                .config = configs[first == 2 && i == 0 ? 2 : i % 2],
-                                               .image_hash = "a",
+                                               .image_hash = names[first == 2 && i == 0 ? 2 : i % 2],
                                                .expected_ns = 1000};
-        struct bundle bundle = {.fingerprint = {.gpu = "", .layout = MT_LAYOUT},
+        struct bundle bundle = {.fingerprint = {.gpu = "", .cc = 90, .sm_count = 132, .layout = MT_LAYOUT},
                                 .layers = layers,
                                 .layer_count = 1,
                                 .entries = entries,
@@ -258,7 +272,7 @@ static void batch_invariance(void **state) {
                                 .fallbacks = fallback,
                                 .fallback_count = 1,
                                 .images = images,
-                                .image_count = 1};
+                                .image_count = IMAGES};
         if (table_build(&bundle, &h100, first ? MT_BATCH_INVARIANT : 0, false, &table) != MT_OK)
             fail_msg("%s", fail_message());
         const struct mt_layer *layer = mt_table_layer_at(table, 0);
@@ -410,7 +424,8 @@ static void workspace_is_enough_for_every_m(void **state) {
     for (int i = 0; i < LAYERS; i++) {
         only[i] = s.entries[0];
         only[i].layer = i;
-        only[i].config = layers[i].k > 128 ? "tile_n=128,tile_m=8,split_k=4" : "tile_m=8";
+        only[i].config = config_of(i, 0);
+        only[i].image_hash = (i == 2 ? mixed_images : narrow_images)[0];
     }
     s.bundle.entries = only;
     s.bundle.entry_count = LAYERS;
@@ -457,7 +472,7 @@ static void table_take_driver(struct mt_table *table) {
 
 /* Images that were loaded so have memory alone. */
 static void table_end(struct mt_table *table) {
-    for (int i = 0; i < table->bundle.image_count; i++)
+    for (int i = 0; i < table->image_count; i++)
         image_release(&table->images[i].kernel.image);
     table_release(table);
 }
@@ -604,16 +619,12 @@ static void other_devices_and_bundles_are_refused(void **state) {
     assert_null(table);
     sample_init(&s);
     s.entries[3].family = "f16"; /* its arguments are others */
-    s.entries[3].image_hash = "c";
-    struct bundle_image more[4] = {images[0], images[1], images[2], {.hash = "c", .data = "c", .size = 1}};
-    s.bundle.images = more;
-    s.bundle.image_count = 4;
     assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
-    assert_non_null(strstr(fail_message(), "a kernel of family f16"));
+    assert_non_null(strstr(fail_message(), "no quantised kernels of family \"f16\""));
     sample_init(&s);
     s.entries[TUNED - 1].m = (1 << 24) + 1;
     assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_FAILURE);
-    assert_non_null(strstr(fail_message(), "layer qkv of the bundle: M is 16777217"));
+    assert_non_null(strstr(fail_message(), "layer qkv of the bundle: its winner at M 16777217: M is 16777217"));
     sample_init(&s);
     s.entries[3].config = "tile_q=3";
     assert_true(table_build(&s.bundle, &a100, 0, false, &table) != MT_OK);
@@ -639,7 +650,9 @@ static void other_devices_and_bundles_are_refused(void **state) {
     struct device_limits small = a100;
     small.smem_per_block_optin = 110 << 10;
     sample_init(&s);
-    s.entries[4].config = "tile_n=128,tile_m=128,warps_n=4,warps_m=2,stages=8";
+    s.entries[4].config = SM80(128, 0, 128, 8, 4, 2, 0, 1, 1);
+    s.entries[4].image_hash = "d";
+    s.bundle.fallback_count = 1;
     assert_int_equal(table_build(&s.bundle, &small, 0, false, &table), MT_OK);
     assert_int_equal(mt_table_layer_at(table, 0)->slot_count, TUNED - 1);
     assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).tuned_m, 1024);
