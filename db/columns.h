@@ -21,19 +21,20 @@ extern const struct table store_tables[STORE_TABLES];
 void columns_key(const char *table, struct str *sql);
 
 /* Rows of one table in the making, column by column, by name. What is not set is NULL; texts must live until the row is
- * added. */
+ * added. A value that could not be taken makes insert_row() fail. */
 struct insert {
     struct store *store;
     struct sqlite3_stmt *key, *row;
+    bool failed;
 };
 /* insert_release() also after a failure. */
 enum mt_status insert_begin(struct store *store, const char *table, struct insert *out);
-void insert_number(const struct insert *into, const char *column, int64_t number);
-void insert_real(const struct insert *into, const char *column, double real);
-void insert_text(const struct insert *into, const char *column, const char *text); /* NULL is "" */
-void insert_samples(const struct insert *into, const char *column, const double *samples, int count);
+void insert_number(struct insert *into, const char *column, int64_t number);
+void insert_real(struct insert *into, const char *column, double real);
+void insert_text(struct insert *into, const char *column, const char *text); /* NULL is "" */
+void insert_samples(struct insert *into, const char *column, const double *samples, int count);
 /* Adds the row, unless it is there, and begins the next. `added` may be NULL. */
-enum mt_status insert_row(const struct insert *into, int64_t *key, bool *added);
+enum mt_status insert_row(struct insert *into, int64_t *key, bool *added);
 void insert_release(struct insert *into);
 
 #endif

@@ -47,11 +47,14 @@ static void content_key(sqlite3_context *context, int count, sqlite3_value **val
     struct str key = {0};
     for (int i = 0; i < count; i++)
         add_value(&key, values[i]);
-    sqlite3_result_int64(context, (int64_t)XXH3_64bits(key.data, key.length));
+    if (key.failed)
+        sqlite3_result_error_nomem(context);
+    else
+        sqlite3_result_int64(context, (int64_t)XXH3_64bits(str_text(&key), key.length));
     str_release(&key);
 }
 
-void key_register(sqlite3 *db) {
-    sqlite3_create_function(db, "content_key", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL,
-                            content_key, NULL, NULL);
+bool key_register(sqlite3 *db) {
+    return sqlite3_create_function(db, "content_key", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL,
+                                   content_key, NULL, NULL) == SQLITE_OK;
 }

@@ -1,6 +1,7 @@
 #include "merge.h"
 
 #include "columns.h"
+#include "guard.h"
 #include "reading.h"
 #include "runtime/base/str.h"
 #include "sql.h"
@@ -15,7 +16,10 @@
 /* Before SQLite looks at it, which takes an empty file for a new database. */
 static enum mt_status check_header(const char *path) {
     char header[16] = "";
-    FILE *file = fopen(path, "rb");
+    enum mt_status status = guard_files(path);
+    if (status != MT_OK)
+        return status;
+    FILE *file = fopen(path, "rbe");
     if (!file)
         return fail(MT_FAILURE, "%s cannot be read: %s", path, strerror(errno));
     size_t size = fread(header, 1, sizeof header, file);
@@ -49,7 +53,7 @@ static enum mt_status derive_knobs(struct store *store, const char *table) {
     int rc = SQLITE_DONE;
     while (status == MT_OK && (rc = sqlite3_step(query)) == SQLITE_ROW)
         status = store_insert_knobs(store, table, sqlite3_column_int64(query, 0),
-                                    (const char *)sqlite3_column_text(query, 1));
+                                    sql_text((const char *)sqlite3_column_text(query, 1)));
     if (status == MT_OK && rc != SQLITE_DONE)
         status = sql_fail(store->db, store->path, "cannot read it");
     sqlite3_finalize(query);
@@ -86,7 +90,7 @@ static enum mt_status check_keys(struct store *store) {
                    "SELECT 'row ' || id || ' of the table %s is not what its key says' FROM %s "
                    "WHERE id <> content_key('%s', %s) LIMIT 1",
                    store_tables[t].name, store_tables[t].name, store_tables[t].name, store_tables[t].columns);
-        status = expect_none(store, sql.data);
+        status = str_status(&sql) ? MT_FAILURE : expect_none(store, sql.data);
         str_release(&sql);
     }
     return status;
@@ -109,8 +113,10 @@ static enum mt_status check_knobs(struct store *store) {
 }
 
 enum mt_status merge_check(struct store *store) {
-    enum mt_status status =
-        expect_none(store, "SELECT replace(integrity_check, char(10), ' ') FROM pragma_integrity_check(1) "
+    enum mt_status status = guard_values(store->db, store->path);
+    if (status == MT_OK)
+        status =
+            expect_none(store, "SELECT replace(integrity_check, char(10), ' ') FROM pragma_integrity_check(1) "
                            "WHERE integrity_check <> 'ok'");
     if (status == MT_OK)
         status = expect_none(store, "SELECT 'a row of the table ' || \"table\" || ' refers to a row of ' || "
@@ -143,14 +149,15 @@ static enum mt_status copy_rows(struct store *target, struct store *source, cons
             str_append(&sql, ", ?");
     str_append(&sql, ") ON CONFLICT DO NOTHING");
     sqlite3_stmt *query = NULL, *insert = NULL;
-    enum mt_status status = sql_prepare(source->db, source->path, select.data, &query);
+    enum mt_status status = sql_prepare_text(source->db, source->path, &select, &query);
     if (status == MT_OK)
-        status = sql_prepare(target->db, target->path, sql.data, &insert);
+        status = sql_prepare_text(target->db, target->path, &sql, &insert);
     int rc = SQLITE_DONE;
     while (status == MT_OK && (rc = sqlite3_step(query)) == SQLITE_ROW) {
-        for (int c = 0; c < sqlite3_column_count(query); c++)
-            sqlite3_bind_value(insert, c + 1, sqlite3_column_value(query, c));
-        if (sqlite3_step(insert) != SQLITE_DONE)
+        int bound = SQLITE_OK;
+        for (int c = 0; c < sqlite3_column_count(query) && bound == SQLITE_OK; c++)
+            bound = sqlite3_bind_value(insert, c + 1, sqlite3_column_value(query, c));
+        if (bound != SQLITE_OK || sqlite3_step(insert) != SQLITE_DONE)
             status = sql_fail(target->db, target->path, "cannot add the rows, it stays as it was");
         else
             *added += sqlite3_changes(target->db);
@@ -172,7 +179,9 @@ static enum mt_status add_source(struct store *target, struct store *source, str
         struct str columns = {0};
         int64_t added = 0, read = 0;
         str_printf(&columns, "id, %s", store_tables[t].columns);
-        status = copy_rows(target, source, store_tables[t].name, columns.data, &added, &read);
+        status = str_status(&columns)
+                     ? MT_FAILURE
+                     : copy_rows(target, source, store_tables[t].name, columns.data, &added, &read);
         if (!strcmp(store_tables[t].name, "run"))
             out->runs += added, out->runs_read += read;
         if (!strcmp(store_tables[t].name, "measurement"))

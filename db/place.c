@@ -32,7 +32,7 @@ bool place_is_remote(const char *path) {
     struct statfs info;
     bool found = false;
     folder_of(path, &folder);
-    if (statfs(folder.data, &info) == 0)
+    if (!folder.failed && statfs(folder.data, &info) == 0)
         for (size_t i = 0; i < sizeof remote / sizeof *remote; i++)
             found = found || (unsigned)info.f_type == remote[i];
     str_release(&folder);
@@ -42,7 +42,7 @@ bool place_is_remote(const char *path) {
 bool place_is_writable(const char *path) {
     struct str folder = {0};
     folder_of(path, &folder);
-    const bool writable = access(path, W_OK) == 0 && access(folder.data, W_OK) == 0;
+    const bool writable = !folder.failed && access(path, W_OK) == 0 && access(folder.data, W_OK) == 0;
     str_release(&folder);
     return writable;
 }
@@ -68,7 +68,7 @@ struct place place_try(const char *path) {
     struct str name = {0};
     /* A file of its own: closing one that SQLite has open here, too, would take its locks away. */
     str_printf(&name, "%s.XXXXXX", path);
-    const int fd = mkstemp(name.data);
+    const int fd = name.failed ? -1 : mkstemp(name.data);
     if (fd >= 0) {
         place.locks = locks_work(fd);
         place.shared = place.shared && mapping_works(fd);

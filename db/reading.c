@@ -1,4 +1,5 @@
 #include "reading.h"
+#include "guard.h"
 #include "place.h"
 #include "runtime/base/file.h"
 #include "schema.h"
@@ -15,10 +16,11 @@
 static const char *const beside[] = {"", "-wal", "-journal"};
 enum { BESIDE = 3 };
 
+/* Without memory there is no such file: whoever goes on then fails for want of it, too. */
 static const char *file_beside(const char *path, int which, struct str *name) {
     str_clear(name);
     str_printf(name, "%s%s", path, beside[which]);
-    return name->data;
+    return str_text(name);
 }
 
 /* Nobody has it open for writing, and nobody died doing so. */
@@ -41,16 +43,25 @@ static enum mt_status open_reading(const char *path, bool immutable, sqlite3 **o
         str_printf(&uri, strchr("?#%", *p) ? "%%%02X" : "%c", *p);
     if (immutable)
         str_append(&uri, "?immutable=1");
-    enum mt_status status = MT_OK;
-    if (sqlite3_open_v2(uri.data, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE, NULL) !=
-        SQLITE_OK)
+    enum mt_status status = str_status(&uri);
+    if (status == MT_OK && sqlite3_open_v2(uri.data, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE,
+                                           NULL) != SQLITE_OK)
         status = sql_fail(*out, path, "cannot read it");
-    sqlite3_busy_timeout(*out, STORE_BUSY_MS);
+    if (status == MT_OK)
+        status = guard_connection(*out, path);
+    if (status == MT_OK)
+        sqlite3_busy_timeout(*out, STORE_BUSY_MS);
     str_release(&uri);
     return status;
 }
 
+/* One that is not ours is not so much as copied. */
 static enum mt_status copy_rows(sqlite3 *from, const char *path, sqlite3 *copy) {
+    int newest, version;
+    schema_steps(&newest);
+    enum mt_status status = schema_version(from, path, newest, &version);
+    if (status != MT_OK)
+        return status;
     sqlite3_backup *backup = sqlite3_backup_init(copy, "main", from, "main");
     /* To finish is said to be good even where a step found the file locked. */
     const bool whole = backup && sqlite3_backup_step(backup, -1) == SQLITE_DONE;
@@ -110,32 +121,47 @@ static enum mt_status take_still_files(const char *path, const char *to) {
     return fail(MT_FAILURE, "%s is being written to all the time, and its place has no locks: try again later", path);
 }
 
+static enum mt_status open_copy(const char *file, const char *path, sqlite3 **out) {
+    enum mt_status status = guard_files(file);
+    if (status == MT_OK && sqlite3_open_v2(file, out, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
+        status = sql_fail(*out, path, "cannot read a copy of it");
+    return status == MT_OK ? guard_connection(*out, path) : status;
+}
+
+static void remove_copy(const char *file, const char *folder) {
+    struct str name = {0};
+    for (int i = 0; i < BESIDE; i++)
+        unlink(file_beside(file, i, &name));
+    str_clear(&name);
+    str_printf(&name, "%s-shm", file);
+    unlink(str_text(&name));
+    rmdir(folder);
+    str_release(&name);
+}
+
 /* What SQLite cannot read where it lies, for it wants to write there first (what a killed writer left on a read-only
  * medium), or to lock it. A journal that is copied with it makes it whole. */
 static enum mt_status copy_elsewhere(const char *path, sqlite3 *copy) {
     const char *tmp = getenv("TMPDIR");
-    struct str folder = {0}, file = {0}, name = {0};
+    struct str folder = {0}, file = {0};
     sqlite3 *from = NULL;
     str_printf(&folder, "%s/mixtune-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder.data)) {
-        str_release(&folder);
-        return file_fail("make a temporary folder in", tmp && *tmp ? tmp : "/tmp");
+    str_printf(&file, "%s/copy.db", str_text(&folder));
+    enum mt_status status = str_status(&folder) ? MT_FAILURE : str_status(&file);
+    if (status == MT_OK && !mkdtemp(folder.data))
+        status = file_fail("make a temporary folder in", tmp && *tmp ? tmp : "/tmp");
+    else if (status == MT_OK) {
+        memcpy(file.data, folder.data, folder.length); /* its name is known now */
+        status = take_still_files(path, file.data);
+        if (status == MT_OK)
+            status = open_copy(file.data, path, &from);
+        if (status == MT_OK)
+            status = copy_rows(from, path, copy);
+        sqlite3_close_v2(from);
+        remove_copy(file.data, folder.data);
     }
-    str_printf(&file, "%s/copy.db", folder.data);
-    enum mt_status status = take_still_files(path, file.data);
-    if (status == MT_OK && sqlite3_open(file.data, &from) != SQLITE_OK)
-        status = sql_fail(from, path, "cannot read a copy of it");
-    if (status == MT_OK)
-        status = copy_rows(from, path, copy);
-    sqlite3_close_v2(from);
-    for (int i = 0; i < BESIDE; i++)
-        unlink(file_beside(file.data, i, &name));
-    str_append(&file, "-shm");
-    unlink(file.data);
-    rmdir(folder.data);
     str_release(&folder);
     str_release(&file);
-    str_release(&name);
     return status;
 }
 
@@ -156,15 +182,16 @@ static enum mt_status copy_file(const char *path, sqlite3 *copy) {
 /* ---- stores ---- */
 
 enum mt_status reading_empty(const char *name, struct store **out) {
-    struct store *store = xcalloc(1, sizeof *store);
-    store->path = xstrdup(name);
-    enum mt_status status = MT_OK;
+    struct store *store;
+    enum mt_status status = store_new(name, &store);
     int count;
     const char *const *steps = schema_steps(&count);
     /* No name: a temporary file that SQLite keeps in memory while it is small and removes in the end. */
-    if (sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE, NULL) !=
-        SQLITE_OK)
+    if (status == MT_OK && sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+                                           SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
         status = sql_fail(store->db, name, "cannot make a temporary copy of it");
+    if (status == MT_OK)
+        status = guard_connection(store->db, name);
     if (status == MT_OK)
         status = schema_migrate(store->db, name, steps, count);
     *out = store;
@@ -177,24 +204,17 @@ enum mt_status reading_empty(const char *name, struct store **out) {
 
 enum mt_status reading_copy(const char *path, struct store **out) {
     struct store *store;
-    int64_t application = 0, objects = 0;
     *out = NULL;
     enum mt_status status = reading_empty(path, &store);
     if (status != MT_OK)
         return status;
     status = copy_file(path, store->db);
-    if (status == MT_OK)
-        status = sql_number(store->db, path, "PRAGMA application_id", &application);
-    if (status == MT_OK)
-        status = sql_number(store->db, path, "SELECT count(*) FROM sqlite_schema", &objects);
-    if (status == MT_OK && application != SCHEMA_APPLICATION && objects)
-        status = fail(MT_FAILURE, "%s is an SQLite database of another program: name a different file", path);
     if (status == MT_OK) {
         int count;
         const char *const *steps = schema_steps(&count);
         struct str name = {0}; /* it says what it did, and did not do it to the file */
         str_printf(&name, "a copy of %s", path);
-        status = schema_migrate(store->db, name.data, steps, count);
+        status = str_status(&name) ? MT_FAILURE : schema_migrate(store->db, name.data, steps, count);
         str_release(&name);
     }
     if (status == MT_OK)
@@ -224,12 +244,15 @@ static bool open_in_place(const char *path, struct store **out) {
 }
 
 enum mt_status store_open_reading(const char *path, struct store **out) {
-    enum mt_status status = store_check_path(path);
+    enum mt_status status = guard_files(path);
     *out = NULL;
     if (status == MT_OK && !open_in_place(path, out))
         status = reading_copy(path, out);
-    if (status == MT_OK && sqlite3_exec((*out)->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL) != SQLITE_OK) {
+    if (status == MT_OK && sqlite3_exec((*out)->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL) != SQLITE_OK)
         status = sql_fail((*out)->db, path, "cannot open it");
+    if (status == MT_OK)
+        status = guard_values((*out)->db, path);
+    if (status != MT_OK) {
         store_close(*out);
         *out = NULL;
     }

@@ -50,33 +50,29 @@ static int64_t layer_tp(const struct store_layer *layer) {
     return layer->tp < 1 ? 1 : layer->tp;
 }
 
-static void bind_layer(sqlite3_stmt *statement, const struct store_layer *layer) {
-    sql_bind_text(statement, "model", layer->model);
-    sql_bind_text(statement, "layer", layer->layer);
-    sql_bind_number(statement, "n", layer->n);
-    sql_bind_number(statement, "k", layer->k);
-    sql_bind_number(statement, "tp", layer_tp(layer));
+static bool bind_layer(sqlite3_stmt *statement, const struct store_layer *layer) {
+    return sql_bind_text(statement, "model", layer->model) && sql_bind_text(statement, "layer", layer->layer) &&
+           sql_bind_number(statement, "n", layer->n) && sql_bind_number(statement, "k", layer->k) &&
+           sql_bind_number(statement, "tp", layer_tp(layer));
 }
 
-void store_bind_candidate(sqlite3_stmt *statement, const struct store_measurement *m) {
-    bind_layer(statement, &m->layer);
-    sql_bind_text(statement, "family", m->family);
-    sql_bind_text(statement, "config", m->config);
-    sql_bind_number(statement, "m", m->m);
-    sql_bind_number(statement, "group_size", m->group);
-    sql_bind_text(statement, "scheme", m->scheme);
-    sql_bind_number(statement, "rows8", m->rows8);
-    sql_bind_text(statement, "dtype", m->dtype);
-    sql_bind_text(statement, "cache_state", cache_state(m));
-    sql_bind_text(statement, "origin", store_origin_name(m->origin));
+bool store_bind_candidate(sqlite3_stmt *statement, const struct store_measurement *m) {
+    return bind_layer(statement, &m->layer) && sql_bind_text(statement, "family", m->family) &&
+           sql_bind_text(statement, "config", m->config) && sql_bind_number(statement, "m", m->m) &&
+           sql_bind_number(statement, "group_size", m->group) && sql_bind_text(statement, "scheme", m->scheme) &&
+           sql_bind_number(statement, "rows8", m->rows8) && sql_bind_text(statement, "dtype", m->dtype) &&
+           sql_bind_text(statement, "cache_state", cache_state(m)) &&
+           sql_bind_text(statement, "origin", store_origin_name(m->origin));
 }
 
 enum mt_status store_insert_knobs(struct store *store, const char *table, int64_t config, const char *knobs) {
     struct str sql = {0};
     sqlite3_stmt *insert;
     str_printf(&sql, "INSERT OR IGNORE INTO %s (config, name, value) VALUES (?, ?, ?)", table);
-    enum mt_status status = sql_prepare(store->db, store->path, sql.data, &insert);
-    char *copy = xstrdup(knobs), *rest = copy, *pair;
+    enum mt_status status = sql_prepare_text(store->db, store->path, &sql, &insert);
+    char *copy = status == MT_OK ? mem_text(knobs) : NULL, *rest = copy, *pair;
+    if (status == MT_OK && !copy)
+        status = MT_FAILURE;
     while (status == MT_OK && (pair = strsep(&rest, ","))) {
         char *equals = strchr(pair, '='), *end;
         if (!equals)
@@ -85,10 +81,8 @@ enum mt_status store_insert_knobs(struct store *store, const char *table, int64_
         int64_t value = strtoll(equals + 1, &end, 10);
         if (end == equals + 1 || *end)
             continue;
-        sqlite3_bind_int64(insert, 1, config);
-        sqlite3_bind_text(insert, 2, pair, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(insert, 3, value);
-        if (sqlite3_step(insert) != SQLITE_DONE)
+        if (sqlite3_bind_int64(insert, 1, config) || sqlite3_bind_text(insert, 2, pair, -1, SQLITE_STATIC) ||
+            sqlite3_bind_int64(insert, 3, value) || sqlite3_step(insert) != SQLITE_DONE)
             status = sql_fail(store->db, store->path, "cannot record a row");
         sqlite3_reset(insert);
     }
@@ -102,8 +96,7 @@ static enum mt_status insert_layer(struct store *store, const struct store_layer
     struct insert into;
     enum mt_status status = insert_begin(store, "layer", &into);
     if (status == MT_OK) {
-        bind_layer(into.key, layer);
-        bind_layer(into.row, layer);
+        into.failed = !bind_layer(into.key, layer) || !bind_layer(into.row, layer);
         status = insert_row(&into, key, NULL);
     }
     insert_release(&into);
@@ -124,8 +117,8 @@ static enum mt_status insert_config(struct store *store, const struct store_meas
 }
 
 unsigned char *store_encode_samples(const double *samples, int count) {
-    unsigned char *bytes = xmalloc((size_t)count * 8);
-    for (int i = 0; i < count; i++) {
+    unsigned char *bytes = mem_alloc((size_t)count * 8);
+    for (int i = 0; bytes && i < count; i++) {
         uint64_t bits;
         memcpy(&bits, &samples[i], 8);
         bits = htole64(bits);
@@ -143,7 +136,7 @@ double store_decode_sample(const void *blob, int index) {
     return sample;
 }
 
-static void put_measurement(const struct insert *into, const struct store_measurement *m) {
+static void put_measurement(struct insert *into, const struct store_measurement *m) {
     bool ok = m->outcome == OUTCOME_OK;
     insert_number(into, "m", m->m);
     insert_number(into, "group_size", m->group);

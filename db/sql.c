@@ -2,7 +2,6 @@
 #include <sqlite3.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* What to do about an error, by its primary code. Recorded rows are whole in every one of these cases but a damaged
  * file. */
@@ -21,6 +20,8 @@ static const char *advice(int code) {
         return "it cannot be written: make the file and its folder writable, or name another place with --db";
     case SQLITE_CANTOPEN:
         return "its folder does not exist or cannot be written: create it, or name another place with --db";
+    case SQLITE_NOMEM:
+        return "memory is short: free some, then run the same command again";
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return "another process keeps it locked: wait for it to finish, then run the same command again";
@@ -35,13 +36,20 @@ static const char *advice(int code) {
 
 enum mt_status sql_fail(sqlite3 *db, const char *path, const char *what) {
     return fail(MT_FAILURE, "%s: %s: %s (SQLite: %s)", path, what, advice(sqlite3_extended_errcode(db) & 0xff),
-                sqlite3_errmsg(db));
+                sqlite3_errmsg(db)); /* both know what NULL means: no memory */
 }
 
 enum mt_status sql_prepare(sqlite3 *db, const char *path, const char *sql, sqlite3_stmt **out) {
+    *out = NULL;
     if (sqlite3_prepare_v2(db, sql, -1, out, NULL) != SQLITE_OK)
         return sql_fail(db, path, "cannot query it");
     return MT_OK;
+}
+
+enum mt_status sql_prepare_text(sqlite3 *db, const char *path, const struct str *sql, sqlite3_stmt **out) {
+    *out = NULL;
+    enum mt_status status = str_status(sql);
+    return status == MT_OK ? sql_prepare(db, path, str_text(sql), out) : status;
 }
 
 enum mt_status sql_number(sqlite3 *db, const char *path, const char *sql, int64_t *out) {
@@ -60,20 +68,19 @@ enum mt_status sql_number(sqlite3 *db, const char *path, const char *sql, int64_
 int sql_parameter(sqlite3_stmt *statement, const char *name) {
     char full[64]; /* on the stack: a row binds some fifty of them */
     snprintf(full, sizeof full, ":%s", name);
-    const int at = sqlite3_bind_parameter_index(statement, full);
-    return at ? at : (abort(), 0); /* a misspelt column in our own code */
+    return sqlite3_bind_parameter_index(statement, full);
 }
 
-void sql_bind_number(sqlite3_stmt *statement, const char *name, int64_t number) {
-    sqlite3_bind_int64(statement, sql_parameter(statement, name), number);
+bool sql_bind_number(sqlite3_stmt *statement, const char *name, int64_t number) {
+    return sqlite3_bind_int64(statement, sql_parameter(statement, name), number) == SQLITE_OK;
 }
 
-void sql_bind_real(sqlite3_stmt *statement, const char *name, double real) {
-    sqlite3_bind_double(statement, sql_parameter(statement, name), real);
+bool sql_bind_real(sqlite3_stmt *statement, const char *name, double real) {
+    return sqlite3_bind_double(statement, sql_parameter(statement, name), real) == SQLITE_OK;
 }
 
-void sql_bind_text(sqlite3_stmt *statement, const char *name, const char *text) {
-    sqlite3_bind_text(statement, sql_parameter(statement, name), sql_text(text), -1, SQLITE_STATIC);
+bool sql_bind_text(sqlite3_stmt *statement, const char *name, const char *text) {
+    return sqlite3_bind_text(statement, sql_parameter(statement, name), sql_text(text), -1, SQLITE_STATIC) == SQLITE_OK;
 }
 
 const char *sql_text(const char *maybe) {

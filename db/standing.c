@@ -25,10 +25,13 @@ static enum mt_status read_current(struct store *store, struct standings *out) {
                     "cache_state, origin), id, outcome = 'ok' FROM current WHERE device = :device",
                     &query);
     int rc = SQLITE_DONE;
-    if (status == MT_OK)
-        sql_bind_number(query, "device", store->device);
+    if (status == MT_OK && !sql_bind_number(query, "device", store->device))
+        status = sql_fail(store->db, store->path, "cannot read it");
     while (status == MT_OK && (rc = sqlite3_step(query)) == SQLITE_ROW) {
-        array_grow(&out->item, &out->capacity, out->count, sizeof *out->item);
+        if (!array_grow(&out->item, &out->capacity, out->count, sizeof *out->item)) {
+            status = MT_FAILURE;
+            break;
+        }
         out->item[out->count++] = (struct standing){sqlite3_column_int64(query, 0), sqlite3_column_int64(query, 1),
                                                     sqlite3_column_int64(query, 2)};
     }
@@ -63,10 +66,9 @@ static enum mt_status fill_table(struct store *store, const struct standings *ro
     if (status == MT_OK)
         status = sql_prepare(store->db, store->path, "INSERT INTO temp.standing VALUES (?, ?, ?)", &insert);
     for (size_t i = 0; i < rows->count && status == MT_OK; i++) {
-        sqlite3_bind_int64(insert, 1, rows->item[i].candidate);
-        sqlite3_bind_int64(insert, 2, rows->item[i].id);
-        sqlite3_bind_int64(insert, 3, rows->item[i].good);
-        if (sqlite3_step(insert) != SQLITE_DONE)
+        const struct standing *row = &rows->item[i];
+        if (sqlite3_bind_int64(insert, 1, row->candidate) || sqlite3_bind_int64(insert, 2, row->id) ||
+            sqlite3_bind_int64(insert, 3, row->good) || sqlite3_step(insert) != SQLITE_DONE)
             status = sql_fail(store->db, store->path, "cannot note what is current in it");
         sqlite3_reset(insert);
     }
@@ -96,7 +98,7 @@ static enum mt_status prepare_has(struct store *store) {
     str_append(&sql, ", ");
     columns_key("config", &sql);
     str_append(&sql, ", :m, :group_size, :scheme, :rows8, :dtype, :cache_state, :origin)");
-    enum mt_status status = sql_prepare(store->db, store->path, sql.data, &store->has);
+    enum mt_status status = sql_prepare_text(store->db, store->path, &sql, &store->has);
     str_release(&sql);
     return status;
 }
@@ -113,9 +115,8 @@ enum mt_status store_has(struct store *store, const struct store_measurement *ke
     if (status != MT_OK)
         return status;
     sqlite3_stmt *has = store->has;
-    store_bind_candidate(has, key);
-    sql_bind_number(has, "retry_failed", store->retry_failed);
-    int rc = sqlite3_step(has);
+    const bool bound = store_bind_candidate(has, key) && sql_bind_number(has, "retry_failed", store->retry_failed);
+    const int rc = bound ? sqlite3_step(has) : SQLITE_ERROR;
     *found = rc == SQLITE_ROW && sqlite3_column_int(has, 0);
     if (rc != SQLITE_ROW && rc != SQLITE_DONE)
         status = sql_fail(store->db, store->path, "cannot read it");
@@ -137,9 +138,9 @@ enum mt_status store_confirm(struct store *store) {
     status = sql_prepare(store->db, store->path, sql, &query);
     int rc = SQLITE_ROW;
     if (status == MT_OK) {
-        sql_bind_number(query, "environment", store->environment);
-        sql_bind_number(query, "device", store->device);
-        rc = sqlite3_step(query);
+        const bool bound = sql_bind_number(query, "environment", store->environment) &&
+                           sql_bind_number(query, "device", store->device);
+        rc = bound ? sqlite3_step(query) : SQLITE_ERROR;
         if (rc != SQLITE_ROW && rc != SQLITE_DONE)
             status = sql_fail(store->db, store->path, "cannot read it");
     }

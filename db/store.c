@@ -1,6 +1,7 @@
 #include "store_private.h"
 
 #include "columns.h"
+#include "guard.h"
 #include "place.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
@@ -8,17 +9,7 @@
 #include "sql.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-
-enum mt_status store_check_path(const char *path) {
-    struct stat st;
-    if (!path || !*path)
-        return fail(MT_USAGE, "a database needs a file name: give one with --db");
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return fail(MT_FAILURE, "%s is a folder: name a file with --db", path);
-    return MT_OK;
-}
 
 static bool looks_good(sqlite3 *db) {
     return sqlite3_exec(db, "PRAGMA schema_version", NULL, NULL, NULL) == SQLITE_OK;
@@ -27,15 +18,25 @@ static bool looks_good(sqlite3 *db) {
 static enum mt_status open_with(struct store *store, int flags, const char *vfs) {
     flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE;
     sqlite3_close_v2(store->db);
+    store->db = NULL;
     if (sqlite3_open_v2(store->path, &store->db, flags, vfs) != SQLITE_OK)
         return sql_fail(store->db, store->path, "cannot open or create it");
-    return MT_OK;
+    return guard_connection(store->db, store->path);
+}
+
+enum mt_status store_new(const char *path, struct store **out) {
+    struct store *store = *out = mem_zeroed(1, sizeof *store);
+    if (store)
+        store->path = mem_text(path);
+    return store && store->path ? MT_OK : MT_FAILURE;
 }
 
 enum mt_status store_connect(const char *path, int flags, struct store **out, bool *good) {
-    struct store *store = *out = xcalloc(1, sizeof *store);
-    store->path = xstrdup(path);
-    enum mt_status status = open_with(store, flags, NULL);
+    enum mt_status status = store_new(path, out);
+    struct store *store = *out;
+    *good = false;
+    if (status == MT_OK)
+        status = open_with(store, flags, NULL);
     *good = status == MT_OK && looks_good(store->db);
     return status;
 }
@@ -113,6 +114,8 @@ static enum mt_status prepare_file(struct store *store, bool alone) {
     int count;
     const char *const *steps = schema_steps(&count);
     enum mt_status status = schema_migrate(store->db, store->path, steps, count);
+    if (status == MT_OK)
+        status = guard_values(store->db, store->path);
     if (status == MT_OK && sqlite3_db_readonly(store->db, "main"))
         status = fail(MT_FAILURE,
                       "%s cannot be written: make the file and its folder writable, or name another place with --db",
@@ -128,7 +131,7 @@ enum mt_status store_open(const char *path, struct store **out) {
     struct store *store = NULL;
     bool good = false, alone = false;
     *out = NULL;
-    enum mt_status status = store_check_path(path);
+    enum mt_status status = guard_files(path);
     if (status == MT_OK)
         status = store_connect(path, SQLITE_OPEN_CREATE, &store, &good);
     if (status == MT_OK && !good)
@@ -250,10 +253,10 @@ enum mt_status store_insert_run(struct store *store, bool confirms) {
 enum mt_status store_begin(struct store *store, const struct store_device *device, const struct store_environment *env,
                            const char *command) {
     forget_run(store);
-    store->command = xstrdup(sql_text(command));
-    store->missing = xstrdup(sql_text(env->missing));
-    store->nvrtc = xstrdup(sql_text(env->nvrtc));
-    enum mt_status status = store_lock(store);
+    store->command = mem_text(sql_text(command));
+    store->missing = mem_text(sql_text(env->missing));
+    store->nvrtc = mem_text(sql_text(env->nvrtc));
+    enum mt_status status = store->command && store->missing && store->nvrtc ? store_lock(store) : MT_FAILURE;
     if (status == MT_OK) {
         status = insert_device(store, device);
         if (status == MT_OK)

@@ -112,7 +112,8 @@ enum mt_status store_confirm(struct store *store);
 /* From here on store_has() finds good measurements only: what failed is measured again. */
 void store_retry_failed(struct store *store);
 
-/* Samples as the column keeps them: `count` little-endian doubles, to be freed with free(); and one of them back. */
+/* Samples as the column keeps them: `count` little-endian doubles, to be freed with free(), NULL if memory is short; and
+ * one of them back. */
 unsigned char *store_encode_samples(const double *samples, int count);
 double store_decode_sample(const void *blob, int index);
 

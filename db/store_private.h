@@ -8,7 +8,7 @@
 
 struct store {
     sqlite3 *db;
-    char *path;                       /* owned, for sentences */
+    char *path;                       /* owned, for sentences; NULL where memory was too short for it */
     int64_t device, environment, run; /* keys of the run that store_begin() started; run = 0: none */
     char *command, *missing, *nvrtc;  /* of that run, owned */
     bool standing;                    /* temp.standing has what is current for it (standing.c) */
@@ -19,8 +19,8 @@ struct store {
 /* How long a write waits for the writes of other processes. */
 enum { STORE_BUSY_MS = 30000 };
 
-/* MT_USAGE without a name, MT_FAILURE for a folder. */
-enum mt_status store_check_path(const char *path);
+/* A store that has nothing open. store_close() also after a failure. */
+enum mt_status store_new(const char *path, struct store **out);
 /* Opens the file; `flags` are more of SQLITE_OPEN_*. *good: it can be read. store_close() also after a failure. */
 enum mt_status store_connect(const char *path, int flags, struct store **out, bool *good);
 
@@ -28,8 +28,8 @@ enum mt_status store_connect(const char *path, int flags, struct store **out, bo
  * its device, as one that recorded something does. Within a transaction. */
 enum mt_status store_insert_run(struct store *store, bool confirms);
 
-/* All that tells candidates of a device apart, as parameters of the columns' names. */
-void store_bind_candidate(sqlite3_stmt *statement, const struct store_measurement *m);
+/* All that tells candidates of a device apart, as parameters of the columns' names; false as sql_bind_text(). */
+bool store_bind_candidate(sqlite3_stmt *statement, const struct store_measurement *m);
 
 /* Nanoseconds since 1970, later than every row of the table so far: a clock that steps back must not make new rows
  * old. */

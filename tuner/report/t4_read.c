@@ -91,7 +91,7 @@ static enum mt_status measured(const struct reader *r, const json_t *list, const
     return check_kind(r, *out, name, kind);
 }
 
-static void put(const struct insert *into, const char *column, const json_t *value) {
+static void put(struct insert *into, const char *column, const json_t *value) {
     if (json_is_integer(value))
         insert_number(into, column, json_integer_value(value));
     else if (json_is_real(value))
@@ -128,7 +128,7 @@ static enum mt_status reference(const struct reader *r, const json_t *value, con
 }
 
 /* Adds the row whose columns are set. */
-static enum mt_status add_row(const struct reader *r, const struct insert *into, int64_t *key) {
+static enum mt_status add_row(const struct reader *r, struct insert *into, int64_t *key) {
     if (insert_row(into, key, NULL) == MT_OK)
         return MT_OK;
     return fail(MT_FAILURE, "%s: %s cannot be a row of the database: %s", r->path, r->where,
@@ -143,7 +143,7 @@ struct column {
     bool newer; /* a text that older files do not have, and is "" there */
 };
 
-static enum mt_status put_columns(const struct reader *r, const struct insert *into, const json_t *row,
+static enum mt_status put_columns(const struct reader *r, struct insert *into, const json_t *row,
                                   const struct column *columns) {
     enum mt_status status = MT_OK;
     for (int c = 0; columns[c].name && status == MT_OK; c++) {
@@ -160,7 +160,7 @@ static enum mt_status put_columns(const struct reader *r, const struct insert *i
 }
 
 /* A run refers to a device and an environment. */
-static enum mt_status put_run(const struct reader *r, const struct insert *into, const json_t *row) {
+static enum mt_status put_run(const struct reader *r, struct insert *into, const json_t *row) {
     const json_t *device, *environment, *command, *started, *missing = json_object_get(row, "missing"),
                                                             *nvrtc = json_object_get(row, "nvrtc"),
                                                             *confirms = json_object_get(row, "confirms");
@@ -189,7 +189,7 @@ static enum mt_status put_run(const struct reader *r, const struct insert *into,
 }
 
 /* A limit refers to a run. */
-static enum mt_status put_limit(const struct reader *r, const struct insert *into, const json_t *row) {
+static enum mt_status put_limit(const struct reader *r, struct insert *into, const json_t *row) {
     const json_t *run, *name, *value, *unit, *origin, *created;
     int64_t key, time;
     enum mt_status status;
@@ -208,7 +208,7 @@ static enum mt_status put_limit(const struct reader *r, const struct insert *int
     return MT_OK;
 }
 
-typedef enum mt_status (*row_putter)(const struct reader *r, const struct insert *into, const json_t *row);
+typedef enum mt_status (*row_putter)(const struct reader *r, struct insert *into, const json_t *row);
 
 /* One list into one table; without `columns` a row is set by `put_row`. */
 static enum mt_status read_list(struct reader *r, const json_t *mixtune, const char *name, const char *table,

@@ -441,7 +441,7 @@ static void advice(void **state) {
         {SQLITE_BUSY_SNAPSHOT, "another process keeps it locked: wait"},
         {SQLITE_LOCKED_SHAREDCACHE, "another process keeps it locked: wait"},
         {SQLITE_IOERR_WRITE, "reading or writing failed: check that the disk is neither full nor failing"},
-        {SQLITE_NOMEM, "the database refused it"},
+        {SQLITE_NOMEM, "memory is short: free some"},
         {SQLITE_CONSTRAINT_CHECK, "the database refused it"},
     };
     sqlite3 *db;

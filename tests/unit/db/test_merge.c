@@ -149,7 +149,7 @@ static void a_damaged_file_is_refused(void **state) {
             edited(f, "DROP VIEW speedup; DROP VIEW baseline; DROP VIEW winner; DROP VIEW current; DROP VIEW fact; "
                       "DROP VIEW toolchain; "
                       "DROP TABLE knob"),
-            "no such table");
+            "it has no index `knob_by_name`");
     refused(f, edited(f, "PRAGMA user_version = 1000"), "newer mixtune (database version 1000");
     refused(f, edited(f, "PRAGMA application_id = 7"), "another program");
     refused(f, edited(f, "PRAGMA ignore_check_constraints = ON; UPDATE measurement SET median_ns = NULL"), "CHECK");
@@ -169,7 +169,7 @@ static void a_damaged_file_is_refused(void **state) {
     assert_int_equal(truncate(path, 5000), 0);
     refused(f, path, "neither a database");
     refused(f, at(f, "none.db"), "cannot be read");
-    refused(f, f->folder, "directory");
+    refused(f, f->folder, "is a folder");
 }
 
 static void software_times_never_become_measured(void **state) {
