@@ -31,7 +31,7 @@ enum mt_status family_named(const char *name, const struct family **out) {
     for (int i = 0; families[i]; i++)
         str_printf(&known, "%s%s", i ? ", " : "", families[i]->name);
     enum mt_status status =
-        *out ? MT_OK : fail(MT_USAGE, "there is no kernel family `%s`; there are %s", name, known.data);
+        *out ? MT_OK : fail(MT_USAGE, "there is no kernel family `%s`; there are %s", name, str_text(&known));
     str_release(&known);
     return status;
 }
@@ -48,8 +48,7 @@ static int knob_index(const struct family *family, const char *name, size_t leng
 }
 
 int config_get(const struct config *c, const char *knob) {
-    int i = knob_index(c->family, knob, strlen(knob));
-    return i < 0 ? abort(), 0 : c->value[i]; /* a misspelt knob in our own code */
+    return config_get_or(c, knob, -1);
 }
 
 int config_get_or(const struct config *c, const char *knob, int otherwise) {
@@ -90,7 +89,7 @@ enum mt_status family_no_knob(const struct family *family, const char *name) {
 static enum mt_status unknown_knob(const struct family *family, const char *name, size_t length) {
     struct str text = {0};
     str_append_bytes(&text, name, length);
-    enum mt_status status = family_no_knob(family, text.data);
+    enum mt_status status = str_status(&text) ? MT_FAILURE : family_no_knob(family, text.data);
     str_release(&text);
     return status;
 }

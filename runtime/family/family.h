@@ -97,7 +97,7 @@ enum mt_status family_no_knob(const struct family *family, const char *name);
 /* Whether the family's kernels can be built for that compute capability; those of 9.0 use what sm_90a alone has. */
 bool family_runs_on(const struct family *family, int cc);
 
-int config_get(const struct config *c, const char *knob);                   /* the knob must exist */
+int config_get(const struct config *c, const char *knob);                   /* -1: the family has no such knob */
 int config_get_or(const struct config *c, const char *knob, int otherwise); /* where the family has no such knob */
 bool config_equal(const struct config *a, const struct config *b);          /* in every knob */
 bool config_is_default(const struct config *c);

@@ -17,7 +17,7 @@
 static pthread_mutex_t soft_lock = PTHREAD_MUTEX_INITIALIZER;
 static int soft_users;
 
-/* Beside the running library or program, in ../lib (an installed program), one to three folders up (tests in the build
+/* Fails as a string does. Beside the running library or program, in ../lib (an installed program), one to three folders up (tests in the build
  * tree). */
 static void soft_library(struct str *path) {
     static const char *const places[] = {"/", "/../lib/", "/../", "/../../", "/../../../"};
@@ -26,9 +26,11 @@ static void soft_library(struct str *path) {
         if (!own_folder(path))
             break;
         str_printf(path, "%s" SOFT_LIBRARY, places[i]);
-        if (access(path->data, R_OK) == 0)
+        if (!path->failed && access(path->data, R_OK) == 0)
             return;
     }
+    if (path->failed)
+        return;
     str_clear(path);
     str_append(path, SOFT_LIBRARY);
 }
@@ -38,7 +40,7 @@ static enum mt_status soft_open(struct device *dev, const char *name) {
     enum mt_status status = config_find("devices", name, "yaml", &path);
     if (status != MT_OK) {
         str_release(&path);
-        return fail_context(MT_NO_DEVICE, "no software device %s", name);
+        return status == MT_FAILURE ? status : fail_context(MT_NO_DEVICE, "no software device %s", name);
     }
     pthread_mutex_lock(&soft_lock);
     const char *current = getenv("SOFTGPU_DEVICE");
@@ -47,8 +49,12 @@ static enum mt_status soft_open(struct device *dev, const char *name) {
                       current ? current : "");
         goto out;
     }
-    setenv("SOFTGPU_DEVICE", name, 1);
     soft_library(&path);
+    status = str_status(&path);
+    if (status == MT_OK && setenv("SOFTGPU_DEVICE", name, 1) != 0)
+        status = memory_short(strlen(name));
+    if (status != MT_OK)
+        goto out;
     status = driver_open(&dev->drv, path.data, RTLD_NOW | RTLD_LOCAL);
     if (status != MT_OK)
         status = fail_context(status, "the software device (" SOFT_LIBRARY
@@ -284,9 +290,11 @@ enum mt_status device_adopt(struct device *dev) {
         snprintf(dev->spec, sizeof dev->spec, "cuda:%d", (int)dev->handle);
     } else {
         soft_library(&path);
-        dev->software = adopt_from(dev, path.data);
+        status = str_status(&path);
+        dev->software = status == MT_OK && adopt_from(dev, path.data);
         const char *name = getenv("SOFTGPU_DEVICE");
-        status = spec_set(dev, "soft:", name && *name ? name : SOFT_DEFAULT);
+        if (status == MT_OK)
+            status = spec_set(dev, "soft:", name && *name ? name : SOFT_DEFAULT);
     }
     str_release(&path);
     if (status == MT_OK)

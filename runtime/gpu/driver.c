@@ -1,6 +1,7 @@
 #include "driver.h"
 #include "runtime/base/symbols.h"
 #include <dlfcn.h>
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -69,8 +70,10 @@ _Static_assert(SYMBOLS == sizeof(struct driver) / sizeof(void *) - 1, "every mem
 enum mt_status driver_open(struct driver *drv, const char *path, int flags) {
     memset(drv, 0, sizeof *drv);
     drv->library = dlopen(path, flags);
-    if (!drv->library)
-        return fail(MT_NO_DEVICE, "%s", dlerror());
+    if (!drv->library) {
+        const char *told = dlerror();
+        return fail(MT_NO_DEVICE, "%s", told ? told : strerror(ENOMEM));
+    }
     const char *lacking = symbols_find(drv->library, symbols, SYMBOLS, drv);
     if (!lacking)
         return MT_OK;

@@ -20,9 +20,13 @@ void device_limits_of(const struct device *dev, struct device_limits *out) {
 /* `options` is one text with spaces between the options. */
 static enum mt_status compile_for(const struct device *dev, const char *template_name, struct str *options,
                                   struct image *out) {
-    const char **list = xcalloc(options->length / 2 + 1, sizeof *list);
+    const char **list = mem_zeroed(options->length / 2 + 1, sizeof *list);
     int count = 0;
     char arch[16], *rest = NULL;
+    if (!list || str_status(options) != MT_OK) {
+        free(list);
+        return MT_FAILURE;
+    }
     device_arch(dev, arch);
     for (char *word = strtok_r(options->data, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
         list[count++] = word;

@@ -18,17 +18,23 @@ static double seconds_now(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* The cache key: everything that the machine code depends on. Each text goes in with its 0, so that no two lists look
- * alike. */
-static void request_hash(const struct compile_request *request, const struct str *source, int version, char out[33]) {
-    struct str key = {0};
-    str_printf(&key, "image %d, NVRTC %d, %d options", CACHE_VERSION, version, request->option_count);
-    str_append_bytes(&key, request->arch, strlen(request->arch) + 1);
+/* Everything that the machine code depends on, but for the source. Each text goes in with its 0, so that no two lists
+ * look alike. */
+static void request_text(const struct compile_request *request, int version, struct str *out) {
+    str_printf(out, "image %d, NVRTC %d, %d options", CACHE_VERSION, version, request->option_count);
+    str_append_bytes(out, request->arch, strlen(request->arch) + 1);
     for (int i = 0; i < request->option_count; i++)
-        str_append_bytes(&key, request->options[i], strlen(request->options[i]) + 1);
-    str_append_bytes(&key, source->data, source->length);
-    text_hash(&key, out);
+        str_append_bytes(out, request->options[i], strlen(request->options[i]) + 1);
+}
+
+/* The cache key: of both. */
+static enum mt_status request_hash(const struct str *what, const struct str *source, char out[33]) {
+    struct str key = {0};
+    str_append_bytes(&key, str_text(what), what->length);
+    str_append_bytes(&key, str_text(source), source->length);
+    enum mt_status status = str_status(what) || str_status(source) ? MT_FAILURE : text_hash(&key, out);
     str_release(&key);
+    return status;
 }
 
 /* A template cannot say it: the option is for what comes after NVRTC. */
@@ -53,6 +59,8 @@ static enum mt_status image_build(const struct compile_request *request, const s
         status = cubin_usage(cubin.data, cubin.length, &usage);
     if (status == MT_OK)
         status = fatbin_write(request->arch, cubin.data, cubin.length, ptx.data, &fat);
+    if (status == MT_OK)
+        status = str_status(&fat);
     if (status == MT_OK) {
         out->data = fat.data; /* the image owns it now */
         out->size = fat.length;
@@ -90,7 +98,7 @@ enum mt_status nvrtc_describe(struct str *out) {
                    : folder ? folder
                             : images_used());
     free(folder);
-    return status;
+    return status ? status : str_status(out);
 }
 
 /* Images are of the NVRTC that made them: what another one makes may not stand beside them under the same version. */
@@ -112,22 +120,26 @@ static enum mt_status image_compile(const struct compile_request *request, const
 }
 
 enum mt_status compile_kernel(const struct compile_request *request, struct image *out) {
-    struct str source = {0};
+    struct str source = {0}, what = {0};
     int version;
+    bool found = false;
     memset(out, 0, sizeof *out);
     enum mt_status status = nvrtc_version(&version);
     if (status == MT_OK)
         status = template_expand(request->template_name, &source);
-    if (status != MT_OK)
-        goto out;
-    request_hash(request, &source, version, out->hash);
-    if (!cache_load(out->hash, out)) {
+    if (status == MT_OK) {
+        request_text(request, version, &what);
+        status = request_hash(&what, &source, out->hash);
+    }
+    if (status == MT_OK)
+        status = cache_load(out->hash, &what, out, &found);
+    if (status == MT_OK && !found) {
         status = image_compile(request, &source, version, out);
         if (status == MT_OK)
-            cache_store(out);
+            cache_store(out, &what);
     }
-out:
     str_release(&source);
+    str_release(&what);
     return status;
 }
 

@@ -4,6 +4,7 @@
 #include "toolkit.h"
 #include "verdict.h"
 #include <dlfcn.h>
+#include <errno.h>
 #include <glob.h>
 #include <libgen.h>
 #include <link.h>
@@ -62,15 +63,24 @@ static bool open_builtins_at(const char *file, struct str *why) {
         str_append(&builtins, real ? real : map->l_name);
         free(real);
     } else if (!handle && why->length == 0) {
-        str_append(why, dlerror());
+        const char *told = dlerror();
+        str_append(why, told ? told : strerror(ENOMEM));
     }
     return handle != NULL;
+}
+
+/* The search then says that the machine is to blame. */
+static void lack_memory(struct str *why) {
+    if (why->length == 0)
+        str_append(why, strerror(ENOMEM));
 }
 
 static bool open_builtins_in(const char *folder, const char *name, struct str *why) {
     struct str file = {0};
     str_printf(&file, "%s/%s", folder, name);
-    const bool found = access(file.data, F_OK) == 0 && open_builtins_at(file.data, why);
+    if (file.failed)
+        lack_memory(why);
+    const bool found = !file.failed && access(file.data, F_OK) == 0 && open_builtins_at(file.data, why);
     str_release(&file);
     return found;
 }
@@ -81,7 +91,10 @@ static bool open_any_builtins_in(const char *folder, struct str *why) {
     glob_t all = {0};
     bool found = false;
     str_printf(&pattern, "%s/libnvrtc-builtins.so.[0-9]*", folder);
-    if (glob(pattern.data, 0, NULL, &all) == 0)
+    const int rc = pattern.failed ? GLOB_NOSPACE : glob(pattern.data, 0, NULL, &all);
+    if (rc == GLOB_NOSPACE)
+        lack_memory(why);
+    if (rc == 0)
         for (size_t i = 0; i < all.gl_pathc && !found; i++)
             found = open_builtins_at(all.gl_pathv[i], why);
     globfree(&all);
@@ -97,15 +110,18 @@ static bool open_builtins(int major, int minor, struct str *why) {
     dladdr(nvrtc.compile, &info);
     str_append(&real, library.data);
     str_append(&linked, info.dli_fname ? info.dli_fname : "");
-    char *const folders[] = {dirname(real.data), dirname(linked.data)};
+    const bool named = !real.failed && !linked.failed;
+    const char *const folders[] = {named ? dirname(real.data) : ".", named ? dirname(linked.data) : "."};
     bool found = false;
-    for (int i = 0; i < 2 && !found; i++)
+    for (int i = 0; i < 2 && !found && named; i++)
         found = open_builtins_in(folders[i], name, why);
     found = found || open_builtins_at(name, &unused);
-    for (int i = 0; i < 2 && !found; i++)
+    for (int i = 0; i < 2 && !found && named; i++)
         found = open_any_builtins_in(folders[i], why);
+    if (!found && (!named || unused.failed))
+        lack_memory(why);
     if (!found && speaks_of_shortage(str_text(&unused)) && why->length == 0)
-        str_append(why, unused.data);
+        str_append(why, str_text(&unused));
     if (!found && why->length == 0)
         str_printf(
             why, "it compiles nothing without %s, which comes with it and is neither in %s nor where the loader looks",
@@ -123,6 +139,10 @@ static bool nvrtc_fits(struct str *why) {
         str_append(why, "it does not tell its version");
         return false;
     }
+    if (library.failed) {
+        lack_memory(why);
+        return false;
+    }
     version_number = major * 100 + minor * 10;
     if (version_number < OLDEST) {
         str_printf(why, "it is NVRTC %d.%d, and %d.%d or later is needed", major, minor, OLDEST / 100,
@@ -132,25 +152,35 @@ static bool nvrtc_fits(struct str *why) {
     return open_builtins(major, minor, why);
 }
 
-static void nvrtc_find(void) {
+static enum mt_status nvrtc_find(void) {
     static const struct toolkit_library wanted = {"nvrtc", "NVRTC",   symbols, sizeof symbols / sizeof *symbols,
                                                   &nvrtc,  nvrtc_fits};
-    open_status = toolkit_load(&wanted, NULL);
-    if (open_status) {
-        text_fit(open_message, sizeof open_message, "%s", fail_message());
-        return;
-    }
+    enum mt_status status = toolkit_load(&wanted, NULL);
+    if (status != MT_OK)
+        return status;
     struct str headers = {0};
     toolkit_headers(library.data, &headers);
+    str_clear(&include_option);
     if (headers.length)
         str_printf(&include_option, "--include-path=%s", headers.data);
+    status = str_status(&headers) || str_status(&include_option) ? MT_FAILURE : str_status(&builtins);
     str_release(&headers);
+    return status;
 }
 
+/* Once for the process, but for what the machine was short of a moment ago: that is tried again. */
 static enum mt_status nvrtc_open(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, nvrtc_find);
-    return open_status ? fail(open_status, "%s", open_message) : MT_OK;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static bool is_known;
+    pthread_mutex_lock(&lock);
+    if (!is_known) {
+        open_status = nvrtc_find();
+        text_fit(open_message, sizeof open_message, "%s", open_status ? fail_message() : "");
+        is_known = open_status != MT_FAILURE;
+    }
+    const enum mt_status status = open_status ? fail(open_status, "%s", open_message) : MT_OK;
+    pthread_mutex_unlock(&lock);
+    return status;
 }
 
 enum mt_status compiler_find(struct compiler *out) {
@@ -165,16 +195,16 @@ static enum mt_status fail_compile(const char *name, const char *arch, nvrtcProg
     size_t size = 0;
     struct str log = {0}, line = {0};
     if (program && nvrtc.log_size(program, &size) == NVRTC_SUCCESS && size > 1) {
-        str_reserve(&log, size);
-        *log.data = 0;
-        if (nvrtc.log(program, log.data) == NVRTC_SUCCESS)
+        if (str_reserve(&log, size))
+            *log.data = 0;
+        if (log.data && nvrtc.log(program, log.data) == NVRTC_SUCCESS)
             log.length = strnlen(log.data, size);
     }
     *verdict = log_is_verdict(str_text(&log), &line) &&
                (result == NVRTC_ERROR_COMPILATION || result == NVRTC_ERROR_INVALID_OPTION);
     if (log.length)
         log_debug("the compiler on %s for %s:\n%s", name, arch, log.data);
-    const char *what = line.length ? line.data : nvrtc.error(result);
+    const char *what = line.length ? line.data : log.failed || line.failed ? strerror(ENOMEM) : nvrtc.error(result);
     const enum mt_status status =
         *verdict
             ? fail(MT_FAILURE, "%s does not compile for %s: %s", name, arch, what)
@@ -194,11 +224,12 @@ static nvrtcResult append_result(nvrtcProgram program, nvrtcResult (*get_size)(n
     nvrtcResult result = get_size(program, &size);
     if (result != NVRTC_SUCCESS)
         return result;
-    char *data = xmalloc(size + 1);
-    result = get(program, data);
+    if (!str_reserve(out, size + 1))
+        return NVRTC_ERROR_OUT_OF_MEMORY;
+    result = get(program, out->data + out->length);
     if (result == NVRTC_SUCCESS)
-        str_append_bytes(out, data, size);
-    free(data);
+        out->length += size;
+    out->data[out->length] = 0;
     return result;
 }
 
@@ -211,11 +242,13 @@ enum mt_status compiler_run(const char *name, const char *source, const char *ar
     if (status != MT_OK)
         return status;
     nvrtcProgram program = NULL;
-    struct str arch_option = {0};
-    const char **all = xcalloc((size_t)option_count + 4, sizeof *all);
+    char arch_option[64];
+    const char **all = mem_zeroed((size_t)option_count + 4, sizeof *all);
     int count = 0;
-    str_printf(&arch_option, "--gpu-architecture=%s", arch);
-    all[count++] = arch_option.data;
+    if (!all)
+        return MT_FAILURE;
+    text_fit(arch_option, sizeof arch_option, "--gpu-architecture=%s", arch);
+    all[count++] = arch_option;
     all[count++] = "--std=c++17";
     all[count++] = "--device-as-default-execution-space";
     if (include_option.length > 0)
@@ -236,6 +269,5 @@ enum mt_status compiler_run(const char *name, const char *source, const char *ar
     if (program)
         nvrtc.destroy(&program);
     free(all);
-    str_release(&arch_option);
     return status;
 }

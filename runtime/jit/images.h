@@ -13,7 +13,8 @@
 /* The folder; NULL where none is used. */
 const char *images_used(void);
 
-/* The version of the NVRTC that compiled the images. MT_USAGE when the folder does not say it. */
+/* The version of the NVRTC that compiled the images. MT_USAGE when the folder does not say it, or when others could
+ * change what is in it (trusted.h). */
 enum mt_status images_version(int *out);
 
 #endif

@@ -25,23 +25,33 @@ struct read_text {
 static struct read_text *read_texts;
 static pthread_mutex_t read_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* At the head of the list; NULL if memory is short. */
+static struct read_text *keep_text(const char *path, const char *text) {
+    struct read_text *now = mem_zeroed(1, sizeof *now);
+    char *own_path = now ? mem_text(path) : NULL, *own_text = own_path ? mem_text(text) : NULL;
+    if (!own_text) {
+        free(own_path);
+        free(now);
+        return NULL;
+    }
+    *now = (struct read_text){.next = read_texts, .path = own_path, .text = own_text};
+    return read_texts = now;
+}
+
 static enum mt_status read_template(const char *path, const char **text) {
     struct str now = {0};
     enum mt_status status = file_read(path, &now);
-    if (status != MT_OK)
-        goto out;
-    pthread_mutex_lock(&read_lock);
-    struct read_text *known = read_texts;
-    while (known && (strcmp(known->path, path) != 0 || strcmp(known->text, now.data) != 0))
-        known = known->next;
-    if (!known) {
-        known = xmalloc(sizeof *known);
-        *known = (struct read_text){.next = read_texts, .path = xstrdup(path), .text = xstrdup(now.data)};
-        read_texts = known;
+    if (status == MT_OK) {
+        pthread_mutex_lock(&read_lock);
+        struct read_text *known = read_texts;
+        while (known && (strcmp(known->path, path) != 0 || strcmp(known->text, str_text(&now)) != 0))
+            known = known->next;
+        if (!known)
+            known = keep_text(path, str_text(&now));
+        *text = known ? known->text : NULL;
+        status = known ? MT_OK : MT_FAILURE;
+        pthread_mutex_unlock(&read_lock);
     }
-    *text = known->text;
-    pthread_mutex_unlock(&read_lock);
-out:
     str_release(&now);
     return status;
 }
@@ -53,8 +63,10 @@ enum mt_status template_source(const char *name, const char **text) {
         struct str path = {0};
         str_printf(&path, "%s/%s", folder, name);
         /* What cannot be looked at is not taken for missing. */
-        const bool missing = access(path.data, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
-        enum mt_status status = missing ? MT_OK : read_template(path.data, text);
+        enum mt_status status = str_status(&path);
+        const bool missing = !status && access(path.data, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
+        if (status == MT_OK && !missing)
+            status = read_template(path.data, text);
         str_release(&path);
         if (status != MT_OK || *text)
             return status;
@@ -102,8 +114,10 @@ static enum mt_status expand_include(struct expansion *e, const char *from, cons
     struct str name = {0}, mark = {0};
     enum mt_status status = MT_OK;
     resolve(from, target, length, &name);
-    str_printf(&mark, "\n%s\n", name.data);
-    if (!strstr(str_text(&e->seen), mark.data)) {
+    str_printf(&mark, "\n%s\n", str_text(&name));
+    /* Without what was seen, files that include each other would have no end. */
+    status = str_status(&name) || str_status(&mark) ? MT_FAILURE : str_status(&e->seen);
+    if (status == MT_OK && !strstr(str_text(&e->seen), mark.data)) {
         status = expand(e, name.data);
         if (status != MT_OK)
             fail_context(status, "%s", from);
@@ -142,12 +156,13 @@ enum mt_status template_expand(const char *name, struct str *out) {
     struct expansion e = {.out = out};
     enum mt_status status = expand(&e, name);
     str_release(&e.seen);
-    return status;
+    return status ? status : str_status(out);
 }
 
-void text_hash(const struct str *text, char out[33]) {
-    XXH128_hash_t hash = XXH3_128bits(text->data, text->length);
+enum mt_status text_hash(const struct str *text, char out[33]) {
+    XXH128_hash_t hash = XXH3_128bits(str_text(text), text->length);
     snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    return str_status(text);
 }
 
 enum mt_status template_hash(char out[33]) {
@@ -160,7 +175,8 @@ enum mt_status template_hash(char out[33]) {
             status = template_expand(file->name, &all);
         }
     }
-    text_hash(&all, out);
+    if (status == MT_OK)
+        status = text_hash(&all, out);
     str_release(&all);
     return status;
 }

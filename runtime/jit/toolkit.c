@@ -63,10 +63,20 @@ static bool is_foreign(const char *file) {
 
 bool toolkit_path(const void *function, struct str *path) {
     Dl_info info;
-    char *real = dladdr(function, &info) && info.dli_fname ? realpath(info.dli_fname, NULL) : NULL;
-    str_append(path, real ? real : "");
+    if (!dladdr(function, &info) || !info.dli_fname)
+        return false;
+    char *real = realpath(info.dli_fname, NULL);
+    const bool known = real || errno == ENOMEM; /* without memory by the name that it has */
+    str_append(path, real ? real : known ? info.dli_fname : "");
     free(real);
-    return real != NULL;
+    return known;
+}
+
+/* False, and the search ends, if memory was short for the name of a file. */
+static bool is_named(struct search *s, const struct str *file) {
+    if (file->failed)
+        object(s, s->library->title, strerror(ENOMEM));
+    return !file->failed;
 }
 
 static bool is_good(struct search *s, void *handle, const char *file) {
@@ -91,7 +101,7 @@ static void tell_path(const struct search *s, void *handle) {
 static bool opens(struct search *s, const char *file) {
     void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
-        const char *reason = dlerror();
+        const char *told = dlerror(), *reason = told ? told : strerror(ENOMEM);
         const size_t own = strlen(file);
         if (is_foreign(file))
             reason = "it is for another architecture";
@@ -118,6 +128,8 @@ static bool opens_in(struct search *s, const char *home) {
         for (size_t v = 0; v < sizeof versions / sizeof *versions && !found && !s->is_short; v++) {
             str_clear(&file);
             str_printf(&file, "%s%s/lib%s.so.%d", home, folders[f], s->library->name, versions[v]);
+            if (!is_named(s, &file))
+                break;
             if (access(file.data, F_OK) == 0)
                 found = opens(s, file.data);
             else if (errno != ENOENT && errno != ENOTDIR)
@@ -133,7 +145,7 @@ static bool opens_by_name(struct search *s) {
     for (size_t v = 0; v < sizeof versions / sizeof *versions && !found && !s->is_short; v++) {
         str_clear(&file);
         str_printf(&file, "lib%s.so.%d", s->library->name, versions[v]);
-        found = opens(s, file.data);
+        found = is_named(s, &file) && opens(s, file.data);
     }
     str_release(&file);
     return found;
@@ -157,7 +169,7 @@ static enum mt_status fail_search(const struct search *s) {
         return fail(MT_FAILURE,
                     "%s cannot be opened: %s; free memory, or raise the limits (ulimit -n, ulimit -v), "
                     "then run the same command again",
-                    l->title, s->why.data);
+                    l->title, s->why.failed ? strerror(ENOMEM) : str_text(&s->why));
     return fail(MT_NO_DEVICE,
                 "no %s (lib%s.so.13 or .12) that can be used%s%s; install the CUDA toolkit 12.4 or later, or set "
                 "CUDA_HOME to where it is",
@@ -170,18 +182,20 @@ enum mt_status toolkit_load(const struct toolkit_library *library, struct str *p
     const char *home = getenv("CUDA_HOME");
     const bool named = home && *home;
     const bool at_home = named && opens_in(&s, home);
-    const bool is_empty = named && !at_home && s.why.length == 0;
+    const bool is_empty = named && !at_home && !s.is_short && s.why.length == 0;
     if (is_empty)
         object_to_home(&s, home);
     const bool good = at_home || (!s.is_short && opens_by_name(&s)) || (!s.is_short && opens_in(&s, customary));
-    const enum mt_status status = good ? MT_OK : fail_search(&s);
+    enum mt_status status = good ? str_status(&found) : fail_search(&s);
     if (good)
         log_debug("%s is %s", library->title, str_text(&found));
     if (good && named && !at_home)
-        log_warn_once(is_empty ? home : s.why.data, "CUDA_HOME is passed over: %s; %s is used", s.why.data,
+        log_warn_once(is_empty ? home : str_text(&s.why), "CUDA_HOME is passed over: %s; %s is used", str_text(&s.why),
                       str_text(&found));
-    if (path)
+    if (path && status == MT_OK) {
         str_append(path, str_text(&found));
+        status = str_status(path);
+    }
     str_release(&found);
     str_release(&s.why);
     return status;
@@ -202,7 +216,7 @@ void toolkit_headers(const char *path, struct str *folder) {
             str_printf(&now, "%s/include", others[i - 3]);
         const size_t length = now.length;
         str_append(&now, "/cuda_fp16.h");
-        if (access(now.data, R_OK) == 0) {
+        if (!now.failed && access(now.data, R_OK) == 0) {
             now.data[length] = 0;
             real = realpath(now.data, NULL);
         }

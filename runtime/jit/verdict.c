@@ -80,13 +80,13 @@ bool log_is_verdict(const char *log, struct str *line) {
         const size_t length = strcspn(at, "\n");
         str_clear(&now);
         str_append_bytes(&now, at, length);
-        machine = says_error(now.data) && speaks_of_machine(now.data);
+        machine = now.failed || (says_error(str_text(&now)) && speaks_of_machine(now.data));
         /* The first error says most, and one of the machine's more than those before it. */
-        if (machine || (!error && says_error(now.data)) || (first.length == 0 && length)) {
+        if (machine || (!error && says_error(str_text(&now))) || (first.length == 0 && length)) {
             str_clear(&first);
             str_append_bytes(&first, at, length);
         }
-        error = error || says_error(now.data);
+        error = error || says_error(str_text(&now));
         at += length;
     }
     append_printable(line, str_text(&first));

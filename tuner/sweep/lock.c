@@ -2,12 +2,14 @@
 #include "runtime/base/file.h"
 #include "runtime/base/lockfile.h"
 #include "runtime/base/log.h"
+#include "runtime/jit/cache.h"
 #include "tuner/progress.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -27,16 +29,24 @@ static void append_name(const struct device *dev, const char *db, struct str *pa
 }
 
 /* The file stays when the lock is released: removing it could part two processes that wait for it. One of another user,
- * or on a read-only medium, is as good. */
+ * or on a read-only medium, is as good; a link, to a file that this user can write, say, is not, and a pipe neither. */
 static enum mt_status open_file(struct lock *lock) {
-    lock->fd = open(lock->path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    enum { SAFELY = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
+    struct stat info;
+    lock->fd = open(lock->path.data, O_RDWR | O_CREAT | SAFELY, 0666);
     if (lock->fd < 0)
-        lock->fd = open(lock->path.data, O_RDONLY | O_CLOEXEC);
-    return lock->fd < 0 ? file_fail("write", lock->path.data) : MT_OK;
+        lock->fd = open(lock->path.data, O_RDONLY | SAFELY);
+    if (lock->fd < 0)
+        return file_fail("write", lock->path.data);
+    if (fstat(lock->fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1)
+        return MT_OK;
+    close(lock->fd);
+    lock->fd = -1;
+    return fail(MT_FAILURE, "%s is no plain file of its own: remove it", lock->path.data);
 }
 
 static enum mt_status open_in_cache(const struct device *dev, const char *db, struct lock *lock) {
-    enum mt_status status = cache_folder(&lock->path);
+    enum mt_status status = cache_make(&lock->path);
     if (status)
         return status;
     str_append(&lock->path, "/locks");

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 static char folder[] = "/tmp/mixtune-cache-XXXXXX";
+static const struct str what = {.data = (char[]){"a kernel"}, .length = 8}; /* that is asked for */
 
 /* Random bytes that compress a little, and random metadata. */
 static struct image random_image(const char *hash) {
@@ -38,6 +39,13 @@ static void assert_same(const struct image *got, const struct image *want) {
     assert_true(got->seconds == 0);
 }
 
+/* Whether it was there. */
+static bool load(const char *hash, struct image *out) {
+    bool found;
+    assert_int_equal(cache_load(hash, &what, out, &found), MT_OK);
+    return found;
+}
+
 static void path_of(const char *hash, struct str *out) {
     str_clear(out);
     str_printf(out, "%s/kernels/%s", folder, hash);
@@ -49,9 +57,9 @@ static void comes_back(void **state) {
         char hash[33];
         snprintf(hash, sizeof hash, "%032d", i);
         struct image image = random_image(hash), got = {0};
-        assert_false(cache_load(hash, &got));
-        cache_store(&image);
-        assert_true(cache_load(hash, &got));
+        assert_false(load(hash, &got));
+        cache_store(&image, &what);
+        assert_true(load(hash, &got));
         assert_same(&got, &image);
         image_release(&got);
         image_release(&image);
@@ -64,7 +72,7 @@ static void damage_is_noticed(void **state) {
     const char *hash = "damaged";
     struct image image = random_image(hash), got = {0};
     struct str path = {0}, file = {0};
-    cache_store(&image);
+    cache_store(&image, &what);
     path_of(hash, &path);
     assert_int_equal(file_read(path.data, &file), MT_OK);
     for (int i = 0; i < 300; i++) {
@@ -76,12 +84,12 @@ static void damage_is_noticed(void **state) {
         else
             bad.length = at;
         assert_int_equal(file_write_atomic(path.data, bad.data, bad.length), MT_OK);
-        assert_false(cache_load(hash, &got));
+        assert_false(load(hash, &got));
         assert_null(got.data);
         str_release(&bad);
     }
-    cache_store(&image);
-    assert_true(cache_load(hash, &got));
+    cache_store(&image, &what);
+    assert_true(load(hash, &got));
     assert_same(&got, &image);
     image_release(&got);
     image_release(&image);
@@ -103,8 +111,8 @@ static void processes_share(void **state) {
             for (int i = 0; i < ROUNDS && good; i++) {
                 struct image got = {0};
                 if (p % 2 == 0)
-                    cache_store(&image);
-                if (cache_load(hash, &got))
+                    cache_store(&image, &what);
+                if (load(hash, &got))
                     good = got.size == image.size && memcmp(got.data, image.data, got.size) == 0;
                 else
                     good = p % 2 == 1; /* who has written finds it */
@@ -129,10 +137,10 @@ static void cannot_be_written(void **state) {
     assert_int_equal(file_write_atomic(file.data, "x", 1), MT_OK);
     setenv("MIXTUNE_CACHE_DIR", file.data, 1);
     struct image image = random_image("nowhere"), got = {0};
-    cache_store(&image);
+    cache_store(&image, &what);
     assert_string_not_equal(fail_message(), "");
-    cache_store(&image);
-    assert_false(cache_load("nowhere", &got));
+    cache_store(&image, &what);
+    assert_false(load("nowhere", &got));
     assert_null(got.data);
     setenv("MIXTUNE_CACHE_DIR", folder, 1);
     image_release(&image);
