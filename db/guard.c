@@ -278,7 +278,7 @@ static enum mt_status check_table(sqlite3 *db, const char *path, const char *nam
     return status;
 }
 
-static enum mt_status check_page(sqlite3 *db, const char *path) {
+static enum mt_status check_pages(sqlite3 *db, const char *path) {
     sqlite3_stmt *query;
     enum mt_status status =
         sql_prepare(db, path, "SELECT replace(quick_check, char(10), ' ') FROM pragma_quick_check(1)", &query);
@@ -290,8 +290,8 @@ static enum mt_status check_page(sqlite3 *db, const char *path) {
         status = sql_fail(db, path, "cannot read it");
     else if (strcmp(found, "ok") != 0)
         status = fail(MT_FAILURE,
-                      "%s is damaged: %.200s; restore a copy of it, or start a new one with --db (sqlite3's .recover "
-                      "saves what is left)",
+                      "%s: the file is damaged or cut short: %.200s; restore a copy of it, or start a new one with --db "
+                      "(sqlite3's .recover saves what is left)",
                       path, found);
     sqlite3_finalize(query);
     return status;
@@ -299,9 +299,9 @@ static enum mt_status check_page(sqlite3 *db, const char *path) {
 
 enum mt_status guard_values(sqlite3 *db, const char *path) {
     const struct str knob = {.data = (char[]){"name"}, .length = 4}; /* a value is any number that its text has */
-    enum mt_status status = check_page(db, path);
-    if (status == MT_OK && sqlite3_create_function(db, "first_bad", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
-                                                   first_bad, NULL, NULL) != SQLITE_OK)
+    enum mt_status status = MT_OK;
+    if (sqlite3_create_function(db, "first_bad", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL, first_bad, NULL, NULL) !=
+        SQLITE_OK)
         status = sql_fail(db, path, "cannot read it");
     for (int t = 0; t < STORE_TABLES && status == MT_OK; t++) {
         struct str columns = {0};
@@ -310,4 +310,9 @@ enum mt_status guard_values(sqlite3 *db, const char *path) {
         str_release(&columns);
     }
     return status == MT_OK ? check_table(db, path, "knob", "config", &knob) : status;
+}
+
+enum mt_status guard_content(sqlite3 *db, const char *path) {
+    enum mt_status status = check_pages(db, path);
+    return status == MT_OK ? guard_values(db, path) : status;
 }

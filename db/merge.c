@@ -7,25 +7,29 @@
 #include "sql.h"
 #include "store_private.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- sources ---- */
 
 /* Before SQLite looks at it, which takes an empty file for a new database. */
 static enum mt_status check_header(const char *path) {
     char header[16] = "";
-    enum mt_status status = guard_files(path);
-    if (status != MT_OK)
-        return status;
-    FILE *file = fopen(path, "rbe");
-    if (!file)
-        return fail(MT_FAILURE, "%s cannot be read: %s", path, strerror(errno));
-    size_t size = fread(header, 1, sizeof header, file);
-    int error = ferror(file) ? errno : 0;
-    fclose(file);
-    if (error)
+    struct stat info;
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    const bool readable = fd >= 0 && fstat(fd, &info) == 0;
+    const bool special = readable && !S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode);
+    const ssize_t size = readable && !special ? read(fd, header, sizeof header) : -1;
+    const int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (special)
+        return guard_files(path);
+    if (size < 0)
         return fail(MT_FAILURE, "%s cannot be read: %s", path, strerror(error));
     if (size == sizeof header && !memcmp(header, "SQLite format 3", sizeof header))
         return MT_OK;
@@ -35,6 +39,8 @@ static enum mt_status check_header(const char *path) {
 enum mt_status merge_source_open(const char *path, struct store **out) {
     *out = NULL;
     enum mt_status status = check_header(path);
+    if (status == MT_OK)
+        status = guard_files(path);
     if (status == MT_OK)
         status = reading_copy(path, out);
     if (status == MT_OK && (status = merge_check(*out)) != MT_OK) {
@@ -113,16 +119,16 @@ static enum mt_status check_knobs(struct store *store) {
 }
 
 enum mt_status merge_check(struct store *store) {
-    enum mt_status status = guard_values(store->db, store->path);
-    if (status == MT_OK)
-        status =
-            expect_none(store, "SELECT replace(integrity_check, char(10), ' ') FROM pragma_integrity_check(1) "
+    enum mt_status status =
+        expect_none(store, "SELECT replace(integrity_check, char(10), ' ') FROM pragma_integrity_check(1) "
                            "WHERE integrity_check <> 'ok'");
     if (status == MT_OK)
         status = expect_none(store, "SELECT 'a row of the table ' || \"table\" || ' refers to a row of ' || "
                                     "parent || ' that is not there' FROM pragma_foreign_key_check LIMIT 1");
     if (status == MT_OK)
         status = check_keys(store);
+    if (status == MT_OK)
+        status = guard_values(store->db, store->path);
     if (status == MT_OK)
         status = check_knobs(store);
     if (status == MT_OK)

@@ -251,7 +251,7 @@ enum mt_status store_open_reading(const char *path, struct store **out) {
     if (status == MT_OK && sqlite3_exec((*out)->db, "PRAGMA temp_store = MEMORY", NULL, NULL, NULL) != SQLITE_OK)
         status = sql_fail((*out)->db, path, "cannot open it");
     if (status == MT_OK)
-        status = guard_values((*out)->db, path);
+        status = guard_content((*out)->db, path);
     if (status != MT_OK) {
         store_close(*out);
         *out = NULL;

@@ -115,7 +115,7 @@ static enum mt_status prepare_file(struct store *store, bool alone) {
     const char *const *steps = schema_steps(&count);
     enum mt_status status = schema_migrate(store->db, store->path, steps, count);
     if (status == MT_OK)
-        status = guard_values(store->db, store->path);
+        status = guard_content(store->db, store->path);
     if (status == MT_OK && sqlite3_db_readonly(store->db, "main"))
         status = fail(MT_FAILURE,
                       "%s cannot be written: make the file and its folder writable, or name another place with --db",
