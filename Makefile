@@ -27,7 +27,12 @@ WARN   := -Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 # What every compiler and checker is told; the code generation flags come on top.
 CHECKED := -std=c11 -D_GNU_SOURCE $(WARN) -isystem $(CUDA_HOME)/include -I. \
            -DMT_SOURCE_DIR='"$(if $(filter 1,$(STATIC)),,$(CURDIR))"'
-CFLAGS := $(CHECKED) -fPIC -fvisibility=hidden -pthread $(OPT) $(SANITIZE) -MMD -MP
+# What makes a fault of memory end the process and not more. The sanitizers see more than _FORTIFY_SOURCE, and do not go with it; it
+# needs optimisation; some compilers set one of their own.
+HARDEN := -fstack-protector-strong $(if $(SANITIZE),,$(if $(filter -O1 -O2 -O3 -Os,$(OPT)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
+CFLAGS := $(CHECKED) -fPIC -fvisibility=hidden -pthread $(OPT) $(HARDEN) $(SANITIZE) -MMD -MP
+# gcc links the sanitizers' library into a shared object by itself, clang into programs alone.
+LINK   := $(CC) $(SANITIZE) -Wl,-z,relro,-z,now,-z,noexecstack
 # The interpreter's lane loops are written to be vectorised.
 SIMD := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3,)
 
@@ -41,9 +46,11 @@ LDLIBS_LIB   := $(call lib,sqlite3 xxhash zstd md) -ldl -lm -pthread
 LDLIBS_SOFT  := -lcyaml -lyaml $(BESIDE) $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)
-LIB   := $(filter-out runtime/example/% runtime/softgpu/%,$(wildcard runtime/*/*.c)) $(wildcard db/*.c)
-SOFT  := $(BASE) $(wildcard runtime/softgpu/*/*.c)
-TUNE  := $(wildcard tuner/*.c tuner/*/*.c)
+LIB   := $(filter-out runtime/example/% runtime/softgpu/% runtime/yaml/%,$(wildcard runtime/*/*.c)) $(wildcard db/*.c)
+# Below the tuner and the software device, which both read YAML; libmixtune does not.
+YAML  := $(wildcard runtime/yaml/*.c)
+SOFT  := $(BASE) $(YAML) $(wildcard runtime/softgpu/*/*.c)
+TUNE  := $(YAML) $(wildcard tuner/*.c tuner/*/*.c)
 UNIT  := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c)
 DEVT  := $(wildcard tests/device/test_*.c)
 COMPARE := $(wildcard tests/gpu/compare*.c)
@@ -64,7 +71,7 @@ SOFT_OBJ := $(call obj,$(SOFT)) $(patsubst %.S,$(BUILD)/%.o,$(wildcard runtime/s
 all: $(BUILD)/libmixtune.a $(BUILD)/libmixtune.so $(BUILD)/libsoftgpu.so $(BUILD)/mixtune
 
 # Another compiler or other flags: everything is made again.
-FLAGS := $(CC) $(CFLAGS) $(SIMD)
+FLAGS := $(LINK) $(CFLAGS) $(SIMD)
 $(shell mkdir -p $(BUILD); printf '%s' '$(subst ','\'',$(FLAGS))' | cmp -s - $(BUILD)/flags || printf '%s' '$(subst ','\'',$(FLAGS))' >$(BUILD)/flags)
 
 $(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c $(BUILD)/flags
@@ -73,6 +80,8 @@ $(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c $(BUILD)/flags
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
+# These run before cuInit has looked at the processor, and tell what it found.
+$(patsubst %,$(BUILD)/runtime/softgpu/api/%.o,state proc error): SIMD :=
 # So are the loops over weights; their divisions are IEEE's all the same.
 $(patsubst %,$(BUILD)/runtime/layer/%.o,half pack round): CFLAGS += -O3 -fno-trapping-math
 $(BUILD)/runtime/%.o: runtime/%.S
@@ -94,18 +103,18 @@ $(call obj,$(EMBEDDERS)): $(EMBEDDED)
 $(BUILD)/libmixtune.a: $(LIB_OBJ)
 	$(Q)rm -f $@; ar qcs $@ $^
 $(BUILD)/libmixtune.so: $(LIB_OBJ)
-	$(Q)$(CC) -shared $(SANITIZE) -Wl,-soname,libmixtune.so.$(ABI) -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_LIB)
+	$(Q)$(LINK) -shared -Wl,-soname,libmixtune.so.$(ABI) -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_LIB)
 	$(Q)ln -sf libmixtune.so $@.$(ABI)
 $(BUILD)/libsoftgpu.so: $(SOFT_OBJ)
-	$(Q)$(CC) -shared $(SANITIZE) -Wl,-Bsymbolic -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_SOFT)
+	$(Q)$(LINK) -shared -Wl,-Bsymbolic -Wl,--exclude-libs,ALL -o $@ $^ $(LDLIBS_SOFT)
 $(BUILD)/mixtune: $(call obj,$(TUNE)) $(BUILD)/libmixtune.a
-	$(Q)$(CC) $(SANITIZE) -rdynamic -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
+	$(Q)$(LINK) -pie -rdynamic -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
 # The command's parts, for tests.
 $(BUILD)/tuner.a: $(filter-out %/cmd/main.o,$(call obj,$(TUNE)))
 	$(Q)rm -f $@; ar qcs $@ $^
 # Tests see internals: they link the archives and, for those of the software device, the objects of the software device before them.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/libsoftgpu.so
-	$(Q)$(CC) $(SANITIZE) -o $@ $< $(if $(findstring soft_,$(subst softgpu/,soft_,$*)),$(filter-out $(call obj,$(BASE)),$(SOFT_OBJ))) \
+	$(Q)$(LINK) -o $@ $< $(if $(findstring soft_,$(subst softgpu/,soft_,$*)),$(filter-out $(call obj,$(BASE)),$(SOFT_OBJ))) \
 	    $(filter %.a,$^) -lcmocka $(LDLIBS_TUNER) $(LDLIBS_RT)
 # A driver that fails, opened by a test under the name of the real one.
 $(BUILD)/tests/unit/gpu/failing_cuda.so: tests/unit/gpu/failing_cuda.c tests/unit/gpu/failing_cuda.h $(BUILD)/libsoftgpu.so $(BUILD)/flags
@@ -114,12 +123,12 @@ $(BUILD)/tests/unit/gpu/failing_cuda.so: tests/unit/gpu/failing_cuda.c tests/uni
 $(BUILD)/tests/unit/gpu/test_failing_driver $(BUILD)/tests/unit/serve/test_short_memory: $(BUILD)/tests/unit/gpu/failing_cuda.so
 # Two devices beside each other (make gpu-check).
 $(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/libmixtune.a
-	$(Q)$(CC) $(SANITIZE) -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
+	$(Q)$(LINK) -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
 # The examples are built as a user of the installed library would: the public header, the shared object.
 EXAMPLES := $(patsubst %,$(BUILD)/example/%,dispatch serve)
 $(EXAMPLES): $(BUILD)/example/%: runtime/example/%.c runtime/example/driver.c runtime/example/driver.h runtime/mixtune.h $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c11 $(WARN) $(OPT) $(SANITIZE) -isystem $(CUDA_HOME)/include -Iruntime $(filter %.c,$^) -o $@ \
+	$(Q)$(LINK) -pie -std=c11 $(WARN) $(OPT) -fPIE $(HARDEN) -isystem $(CUDA_HOME)/include -Iruntime $(filter %.c,$^) -o $@ \
 	    -L$(BUILD) -lmixtune -lm -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
 # ---- tests/fuzz: what reads texts, images and tensors has the sanitizers of clang, all else is as it is ----

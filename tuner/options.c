@@ -6,6 +6,7 @@
 #include "splits.h"
 #include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,8 @@ enum mt_status int_parse(const char *text, const char *what, int min, int max, i
     return MT_OK;
 }
 
+enum { MOST_VALUES = 100000 };
+
 /* first:last:step, where a step of xF multiplies; nothing below `min`. */
 static enum mt_status range_parse(char *text, const char *what, int min, struct int_list *out) {
     char *save, *part[3];
@@ -49,18 +52,42 @@ static enum mt_status range_parse(char *text, const char *what, int min, struct 
         return status;
     if (first > last)
         return fail(MT_USAGE, "%s: the range from %d to %d is empty", what, first, last);
-    if (!multiply && (last - first) / step > 100000)
-        return fail(MT_USAGE, "%s: the range from %d to %d in steps of %d has over 100000 values", what, first, last,
-                    step);
-    for (long value = first; value <= last; value = multiply ? value * step : value + step)
+    if (!multiply && (last - first) / step > MOST_VALUES)
+        return fail(MT_USAGE, "%s: the range from %d to %d in steps of %d has over %d values", what, first, last, step,
+                    MOST_VALUES);
+    for (long value = first; value <= last && out->count <= MOST_VALUES; value = multiply ? value * step : value + step)
         int_list_add(out, (int)value);
     return MT_OK;
+}
+
+static int by_value(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Keeps the first of equal ones, so that a long list costs no more than what it says. */
+static void drop_repetitions(struct int_list *list) {
+    const size_t count = (size_t)list->count;
+    int64_t *sorted = xcalloc(count + 1, sizeof *sorted); /* value, then place */
+    bool *again = xcalloc(count + 1, sizeof *again);
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = (int64_t)list->value[i] << 32 | (int64_t)i;
+    qsort(sorted, count, sizeof *sorted, by_value);
+    for (size_t i = 1; i < count; i++)
+        again[sorted[i] & 0xffffffff] = sorted[i] >> 32 == sorted[i - 1] >> 32;
+    list->count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!again[i])
+            list->value[list->count++] = list->value[i];
+    free(sorted);
+    free(again);
 }
 
 static enum mt_status numbers_parse(const char *text, const char *what, int min, struct int_list *out) {
     enum mt_status status = list_check(text, what);
     char *copy = xstrdup(text), *save;
-    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
+    for (char *p = strtok_r(copy, ",", &save); p && !status && out->count <= MOST_VALUES;
+         p = strtok_r(NULL, ",", &save)) {
         if (strchr(p, ':')) {
             status = range_parse(p, what, min, out);
         } else {
@@ -71,6 +98,9 @@ static enum mt_status numbers_parse(const char *text, const char *what, int min,
         }
     }
     free(copy);
+    if (!status && out->count > MOST_VALUES)
+        status = fail(MT_USAGE, "%s: the list has over %d values", what, MOST_VALUES);
+    drop_repetitions(out);
     return status;
 }
 
@@ -88,7 +118,7 @@ enum mt_status seconds_parse(const char *text, const char *what, double *out) {
     double unit = *end == 'm' ? 60 : *end == 'h' ? 3600 : 1;
     if (*end && strchr("smh", *end))
         end++;
-    if (end == text || *end || !(value > 0))
+    if (end == text || *end || !(value > 0) || value * unit > 1e9) /* seconds: 30 years */
         return fail(MT_USAGE, "%s: `%s` is not a time such as 90s, 15m or 2h", what, text);
     *out = value * unit;
     return MT_OK;

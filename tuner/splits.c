@@ -124,18 +124,14 @@ enum mt_status split_table_read(const char *name, struct split_table *out) {
     *out = (struct split_table){0};
     enum mt_status status = config_find("splits", name, "csv", &out->path);
     if (!status)
-        status = file_read(out->path.data, &text);
+        status = file_read_text(out->path.data, FILE_TEXT_MOST, MT_USAGE, &text);
     str_append(&text, "\n");
     char *end = text.data + text.length;
     int number = 1;
     for (char *at = text.data, *newline; at < end && !status; at = newline + 1, number++) {
         newline = memchr(at, '\n', (size_t)(end - at));
         *newline = 0;
-        if (strlen(at) != (size_t)(newline - at))
-            status = fail(MT_USAGE, "%s, line %d: this is not text; give a table of layer,rows8,weight", out->path.data,
-                          number);
-        else
-            status = take_line(out, at, number);
+        status = take_line(out, at, number);
     }
     str_release(&text);
     if (!status && !out->count)

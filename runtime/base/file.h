@@ -10,6 +10,13 @@
 /* Appends the whole file to `out`. */
 enum mt_status file_read(const char *path, struct str *out);
 
+/* Most bytes of a text that people write. */
+enum { FILE_TEXT_MOST = 1 << 20 };
+/* Appends a text that somebody gave: a file of at most `most` bytes, without the mark of byte order. Only files are read,
+ * for a pipe would wait for its writer and a device may have no end. What is none, what is too large and what is no text
+ * (UTF-16, a byte that is 0) is `bad`, with a sentence. */
+enum mt_status file_read_text(const char *path, size_t most, enum mt_status bad, struct str *out);
+
 /* Writes a temporary beside `path`, flushes it to disk and renames it, so that readers see the old file or
  * the whole new one. A full disk or a read-only folder is a sentence; the old file stays.
  * A `path` that is a device or a pipe is written to as it is, never replaced. */

@@ -1,4 +1,5 @@
 #include "str.h"
+#include "number.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,9 +77,11 @@ void str_printf(struct str *s, const char *format, ...) {
 void str_vprintf(struct str *s, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
+    const locale_t before = number_locale_begin();
     int length = vsnprintf(NULL, 0, format, args);
     if (str_reserve(s, length > 0 ? (size_t)length : 0) && length > 0)
         s->length += (size_t)vsnprintf(s->data + s->length, (size_t)length + 1, format, again);
+    number_locale_end(before);
     va_end(again);
 }
 
@@ -124,7 +127,9 @@ void text_mend(char *text) {
 
 void text_vfit(char *out, size_t size, const char *format, va_list args) {
     static const char mark[] = "...";
+    const locale_t before = number_locale_begin();
     int length = vsnprintf(out, size, format, args);
+    number_locale_end(before);
     if (length < 0 || (size_t)length < size || size < sizeof mark)
         return;
     memcpy(out + character_start(out, 0, size - sizeof mark), mark, sizeof mark);

@@ -103,7 +103,7 @@ static int by_path(const void *a, const void *b) {
 
 static enum mt_status open_index(struct folder *folder, const char *index) {
     struct str text = {0};
-    enum mt_status status = file_read(index, &text);
+    enum mt_status status = file_read_text(index, TREE_BYTES_MOST, MT_FAILURE, &text);
     if (!status)
         status = tree_read(index, str_text(&text), text.length, &folder->index);
     str_release(&text);

@@ -110,7 +110,7 @@ static void test_bad_tables(void **state) {
             fail_msg("`%s`: `%s`, not `%s`", bad[i][0], fail_message(), want);
     }
     assert_int_equal(read_bytes("qkv,85\nqkv\0,86\n", 14, &table), MT_USAGE);
-    snprintf(want, sizeof want, "%s, line 2: this is not text; give a table of layer,rows8,weight", path);
+    snprintf(want, sizeof want, "%s, line 2: a byte is 0, so this is not text", path);
     assert_string_equal(fail_message(), want);
     assert_int_equal(split_table_read("/nowhere/splits.csv", &table), MT_USAGE);
 }

@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 struct merge {
     struct common_options common;
@@ -67,20 +66,16 @@ static void print_summary(const struct merge *o, const struct merge_count *count
     json_line(summary);
 }
 
-/* A pipe is neither: looking for the beginning of a T4 file in one would wait for a writer. */
-static enum mt_status read_source(const char *path, struct store **out) {
-    struct stat info;
-    const bool readable = stat(path, &info) == 0 && (S_ISREG(info.st_mode) || S_ISCHR(info.st_mode));
-    return readable && t4_recognise(path) ? t4_read(path, out) : merge_source_open(path, out);
-}
-
 /* Every source is read and checked before the target is so much as opened. */
 static enum mt_status merge(const struct merge *o) {
     struct store **source = xcalloc((size_t)o->count, sizeof *source), *target = NULL;
     struct merge_count count;
     enum mt_status status = MT_OK;
-    for (int i = 0; i < o->count && status == MT_OK; i++)
-        status = read_source(o->path[i], &source[i]);
+    for (int i = 0; i < o->count && status == MT_OK; i++) {
+        bool t4;
+        if ((status = t4_recognise(o->path[i], &t4)) == MT_OK)
+            status = (t4 ? t4_read : merge_source_open)(o->path[i], &source[i]);
+    }
     if (status == MT_OK)
         status = store_open(o->into, &target);
     if (status == MT_OK)

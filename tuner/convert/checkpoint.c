@@ -2,6 +2,7 @@
 #include "formats.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
+#include "tuner/json_file.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +14,11 @@ const char *const checkpoint_format_names[] = {"compressed-tensors", "GPTQ", "AW
 
 static enum mt_status load_json(const char *folder, const char *name, json_t **out) {
     struct str path = {0};
-    json_error_t error;
     enum mt_status status = MT_OK;
     str_printf(&path, "%s/%s", folder, name);
     *out = NULL;
-    if (access(path.data, F_OK) == 0) {
-        *out = json_load_file(path.data, JSON_REJECT_DUPLICATES, &error);
-        if (!*out)
-            status = fail(MT_USAGE, "%s, line %d: this is not JSON: %s", path.data, error.line, error.text);
-    }
+    if (access(path.data, F_OK) == 0)
+        status = json_file_read(path.data, JSON_CONFIG_MOST, MT_USAGE, out);
     str_release(&path);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include "runtime/checkpoint/tensors.h"
+#include "tuner/json_file.h"
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
@@ -150,14 +151,8 @@ enum mt_status model_read(const char *name, struct model *out) {
     enum mt_status status = find_file(name, &path);
     if (status)
         goto out;
-    json_error_t error;
-    root = json_load_file(path.data, 0, &error);
-    if (!root) {
-        status = error.line < 0
-                     ? fail(MT_USAGE, "cannot read the model file %s: %s", path.data, error.text)
-                     : fail(MT_USAGE, "%s, line %d: this is not JSON: %s", path.data, error.line, error.text);
+    if ((status = json_file_read(path.data, JSON_CONFIG_MOST, MT_USAGE, &root)))
         goto out;
-    }
     if (!json_is_object(root)) {
         status = fail(MT_USAGE, "%s is not a JSON object with the fields of a model", path.data);
         goto out;

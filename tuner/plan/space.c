@@ -2,8 +2,8 @@
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "runtime/base/status.h"
+#include "runtime/yaml/yaml.h"
 #include "tuner/options.h"
-#include <cyaml/cyaml.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,68 +22,36 @@ struct space_file {
 static const cyaml_schema_value_t knob_value = {CYAML_VALUE_INT(CYAML_FLAG_DEFAULT, int)};
 static const cyaml_schema_value_t config_value = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, 1024)};
 
+enum { MOST_CONFIGS = 1 << 22 }; /* of all spaces together; those of configs/ have 3.8 million */
+
 static const char parts_of_space[] = "a space has `family`, and `values` or `configs`";
 
-/* libcyaml explains an error in several log messages, the most precise first: the first is the reason, the first line
- * number is where, and one of them names the mapping. */
-struct yaml_error {
-    char reason[200];
-    int line;
-    bool in_values;
-};
-
-static void note_error(cyaml_log_t level, void *context, const char *format, va_list args) {
-    struct yaml_error *error = context;
-    char text[400];
-    if (level < CYAML_LOG_ERROR)
-        return;
-    text_vfit(text, sizeof text, format, args);
-    text[strcspn(text, "\n")] = 0;
-    const char *line = strstr(text, "line: ");
-    if (line && error->line == 0)
-        error->line = atoi(line + 6);
-    error->in_values = error->in_values || strstr(text, "field 'values'");
-    const char *reason = !strncmp(text, "Load: ", 6) ? text + 6 : text;
-    if (!*error->reason && strncmp(reason, "Backtrace", 9) != 0)
-        text_fit(error->reason, sizeof error->reason, "%s", reason);
+static enum mt_status explain(const char *path, const struct family *family, const struct yaml_fault *fault) {
+    if (!*fault->unknown)
+        return fail(MT_USAGE, "space file %s, line %d: %s", path, fault->line, fault->reason);
+    if (!fault->mapping || !family)
+        return fail(MT_USAGE, "space file %s, line %d: %s; %s", path, fault->line, fault->reason, parts_of_space);
+    family_no_knob(family, fault->unknown);
+    return fail_context(MT_USAGE, "space file %s, line %d", path, fault->line);
 }
 
-/* The key that the error complains of, NULL if it is another complaint. */
-static const char *unknown_key(const struct yaml_error *error) {
-    static const char unexpected[] = "Unexpected key: ";
-    return strncmp(error->reason, unexpected, sizeof unexpected - 1) ? NULL : error->reason + sizeof unexpected - 1;
-}
-
-static enum mt_status explain(const char *path, const struct family *family, const struct yaml_error *error) {
-    const char *key = unknown_key(error);
-    if (!key)
-        return fail(MT_USAGE, "space file %s, line %d: %s", path, error->line, error->reason);
-    if (!error->in_values || !family)
-        return fail(MT_USAGE, "space file %s, line %d: there is no `%s`; %s", path, error->line, key, parts_of_space);
-    family_no_knob(family, key);
-    return fail_context(MT_USAGE, "space file %s, line %d", path, error->line);
-}
-
-/* libcyaml knows the line of the last thing that it took in, not of what it could not take: finds the line where the
- * text stops being YAML or, if it is, where `key` stands (NULL: nowhere). */
-static void find_line(const struct str *text, const char *key, struct yaml_error *error) {
+/* The line where `word` stands in a text that was read already. */
+static int line_of(const struct str *text, const char *word) {
     yaml_parser_t parser;
     yaml_event_t event;
+    int line = 1;
     bool more = yaml_parser_initialize(&parser);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text->data, text->length);
     while (more && yaml_parser_parse(&parser, &event)) {
         more = event.type != YAML_STREAM_END_EVENT;
-        if (key && event.type == YAML_SCALAR_EVENT && !strcmp((const char *)event.data.scalar.value, key)) {
-            error->line = (int)event.start_mark.line + 1;
+        if (event.type == YAML_SCALAR_EVENT && !strcmp((const char *)event.data.scalar.value, word)) {
+            line = (int)event.start_mark.line + 1;
             more = false;
         }
         yaml_event_delete(&event);
     }
-    if (parser.error != YAML_NO_ERROR) {
-        error->line = (int)parser.problem_mark.line + 1;
-        text_fit(error->reason, sizeof error->reason, "%s", parser.problem ? parser.problem : "this is not YAML");
-    }
     yaml_parser_delete(&parser);
+    return line;
 }
 
 /* `family` NULL: reads only which family it is. */
@@ -105,24 +73,10 @@ static enum mt_status load(const char *path, const struct str *text, const struc
                              &config_value, 0, CYAML_UNLIMITED),
         CYAML_FIELD_END};
     const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct space_file, fields)};
-    struct yaml_error error = {0};
-    const cyaml_config_t config = {.log_fn = note_error,
-                                   .log_ctx = &error,
-                                   .mem_fn = cyaml_mem,
-                                   .log_level = CYAML_LOG_ERROR,
-                                   .flags = family ? CYAML_CFG_DEFAULT : CYAML_CFG_IGNORE_UNKNOWN_KEYS};
+    struct yaml_fault fault;
     struct space_file *file = NULL;
-    cyaml_err_t result =
-        cyaml_load_data((const uint8_t *)text->data, text->length, &config, &schema, (cyaml_data_t **)&file, NULL);
-    if (result != CYAML_OK) {
-        if (!*error.reason)
-            text_fit(error.reason, sizeof error.reason, "%s", cyaml_strerror(result));
-        if (result == CYAML_ERR_LIBYAML_PARSER || unknown_key(&error))
-            find_line(text, unknown_key(&error), &error);
-        if (error.line == 0) /* it failed before the first line was taken in */
-            error.line = 1;
-        return explain(path, family, &error);
-    }
+    if (!yaml_load(text, &schema, family != NULL, (void **)&file, &fault))
+        return explain(path, family, &fault);
     if (!file)
         return fail(MT_USAGE, "space file %s, line 1: it is empty; %s", path, parts_of_space);
     *out = *file; /* the strings and lists are now the caller's; only the frame is freed */
@@ -144,9 +98,7 @@ static enum mt_status read_listed(const char *path, const struct str *text, cons
         const char *config = file->configs[out->listed_count];
         if (config_parse(out->family, config, &out->listed[out->listed_count]) == MT_OK)
             continue;
-        struct yaml_error error = {.line = 1};
-        find_line(text, config, &error);
-        return fail_context(MT_USAGE, "space file %s, line %d", path, error.line);
+        return fail_context(MT_USAGE, "space file %s, line %d", path, line_of(text, config));
     }
     return MT_OK;
 }
@@ -163,7 +115,7 @@ enum mt_status space_read(const char *name, struct space *out) {
     struct space_file head = {0}, file = {0};
     *out = (struct space){0};
     enum mt_status status = config_find("spaces", name, "yaml", &path);
-    if (status || (status = file_read(path.data, &text)))
+    if (status || (status = file_read_text(path.data, FILE_TEXT_MOST, MT_USAGE, &text)))
         goto out;
     if (text.length == 0) {
         status = fail(MT_USAGE, "space file %s, line 1: it is empty; %s", path.data, parts_of_space);
@@ -203,9 +155,10 @@ void space_release(struct space *space) {
     *space = (struct space){0};
 }
 
+/* 16 knobs of 256 values are more than a long counts: beyond MOST_CONFIGS the count ends. */
 static long product_size(const struct space *space) {
     long size = 1;
-    for (int i = 0; i < space->family->knob_count; i++)
+    for (int i = 0; i < space->family->knob_count && size <= MOST_CONFIGS; i++)
         if (space->values[i])
             size *= (long)space->counts[i];
     return size;
@@ -273,6 +226,13 @@ static enum mt_status add_space(struct config_list *list, const char *name) {
     enum mt_status status = space_read(name, &space);
     if (status)
         return status;
+    if (list->count + space_size(&space) > MOST_CONFIGS) {
+        space_release(&space);
+        return fail(MT_USAGE,
+                    "space %s: these are more than %d configurations, which no sweep comes to the end of; list fewer "
+                    "values",
+                    name, MOST_CONFIGS);
+    }
     const int family = family_number(space.family);
     bool listed = list_has(list, space.family) && !list->implied[family];
     config_default(space.family, &config);

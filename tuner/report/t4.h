@@ -25,8 +25,8 @@ struct t4_choice {
 /* Appends the file. `count`: results in it. MT_FAILURE when a time is no number or a text is not UTF-8. */
 enum mt_status t4_write(struct store *store, const struct t4_choice *choice, struct str *out, int *count);
 
-/* Whether a file is JSON by its first character, and so for t4_read(). */
-bool t4_recognise(const char *path);
+/* Whether a file is JSON by its first character, and so for t4_read(). MT_FAILURE where it is no file. */
+enum mt_status t4_recognise(const char *path, bool *out);
 
 /* Reads a file that t4_write() made into a source of merge_into(), checked. MT_FAILURE with a sentence that names the
  * line of broken JSON, or the field that is missing or wrong. */

@@ -5,23 +5,41 @@
 #include "db/reading.h"
 #include "db/sql.h"
 #include "runtime/layer/problem.h"
+#include "tuner/json_file.h"
 #include <ctype.h>
-#include <jansson.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
-bool t4_recognise(const char *path) {
-    FILE *file = fopen(path, "r");
-    int c = EOF;
-    while (file && (c = fgetc(file)) != EOF && isspace(c))
-        ;
-    if (file)
-        fclose(file);
-    return c == '{' || c == '[';
+/* A pipe would be read to its end and then opened for the second time. */
+enum mt_status t4_recognise(const char *path, bool *out) {
+    char first[4096];
+    struct stat info;
+    ssize_t size = 0, at = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    *out = false;
+    if (fd < 0 || fstat(fd, &info) != 0 || (S_ISREG(info.st_mode) && (size = read(fd, first, sizeof first)) < 0)) {
+        const enum mt_status status = fail(MT_FAILURE, "%s cannot be read: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return status;
+    }
+    close(fd);
+    if (!S_ISREG(info.st_mode))
+        return fail(MT_FAILURE, "%s is no file; give databases of mixtune or T4 files", path);
+    if (size >= 3 && !memcmp(first, "\xef\xbb\xbf", 3))
+        at = 3;
+    while (at < size && isspace((unsigned char)first[at]))
+        at++;
+    *out = at < size && (first[at] == '{' || first[at] == '[');
+    return MT_OK;
 }
 
 /* The rows of one list of `metadata.mixtune`: their keys, by position. */
@@ -492,14 +510,10 @@ enum mt_status t4_read(const char *path, struct store **out) {
     enum mt_status status = reading_empty(path, &r.source);
     if (status != MT_OK)
         return status;
-    json_error_t error;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (root)
+    json_t *root;
+    status = json_file_read(path, JSON_T4_MOST, MT_FAILURE, &root);
+    if (!status)
         status = read_all(&r, root);
-    else if (error.line > 0)
-        status = fail(MT_FAILURE, "%s, line %d: not JSON: %s", path, error.line, error.text);
-    else
-        status = fail(MT_FAILURE, "%s cannot be read: %s", path, error.text);
     json_decref(root);
     free(r.devices.key);
     free(r.environments.key);

@@ -8,7 +8,10 @@
  *   SOFTGPU_WATCHDOG  instructions of one warp after which a kernel counts as hung (16777216)
  *   SOFTGPU_LOG       1: a line on standard error for each launch that is run or estimated
  *   SOFTGPU_TRACE     file that gets a line for each launch that is estimated: what the time model was given
- *                     (time/trace.h), with the text that SOFTGPU_TRACE_LABEL has at that moment; both are read then */
+ *                     (time/trace.h), with the text that SOFTGPU_TRACE_LABEL has at that moment; both are read then
+ *   SOFTGPU_PROCESSOR plain: as on a processor without AVX2, for tests
+ *
+ * This file, proc.c and error.c are compiled for every processor, for they run before cuInit has looked at it. */
 #include "state.h"
 #include "runtime/base/str.h"
 #include <cudaProfiler.h>
@@ -114,7 +117,21 @@ static void end_without_memory(void) {
     exit(MT_FAILURE);
 }
 
+/* What the Makefile lets the compiler use (SIMD). A processor that has these four has all of x86-64-v3. */
+static bool processor_suffices(void) {
+#ifdef __x86_64__
+    const char *as = getenv("SOFTGPU_PROCESSOR");
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2") && !(as && !strcmp(as, "plain"));
+#else
+    return true;
+#endif
+}
+
 CU_API cuInit(unsigned flags) {
+    if (!processor_suffices())
+        return CUDA_ERROR_SYSTEM_NOT_READY; /* cuGetErrorString() says what that is */
     memory_end_with(end_without_memory);
     CUresult result = enter();
     if (result == CUDA_ERROR_NOT_INITIALIZED)

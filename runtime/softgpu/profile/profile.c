@@ -1,6 +1,6 @@
 #include "profile.h"
 #include "runtime/base/file.h"
-#include <cyaml/cyaml.h>
+#include "runtime/yaml/yaml.h"
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,26 +55,6 @@ static const cyaml_schema_field_t fields[] = {
 };
 static const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct dev_profile, fields)};
 
-/* The reader's complaints, in one line: what is wrong, and in which key and line. */
-static void collect(cyaml_log_t level, void *context, const char *format, va_list args) {
-    (void)level;
-    struct str *text = context, part = {0};
-    str_vprintf(&part, format, args);
-    const char *said = strncmp(part.data, "Load: ", 6) == 0 ? part.data + 6 : part.data;
-    said += strspn(said, " ");
-    if (strncmp(said, "Backtrace", 9) != 0 && text->length < 300)
-        str_printf(text, "%s%.*s", text->length ? ", " : "", (int)strcspn(said, "\n"), said);
-    str_release(&part);
-}
-
-static cyaml_config_t reader_config(struct str *complaints) {
-    return (cyaml_config_t){.log_fn = collect,
-                            .log_ctx = complaints,
-                            .log_level = CYAML_LOG_ERROR,
-                            .mem_fn = cyaml_mem,
-                            .flags = CYAML_CFG_DEFAULT};
-}
-
 /* Every number of a device is above zero; fractions are at most one. */
 static enum mt_status check_values(const struct dev_profile *p, const char *path) {
     for (const cyaml_schema_field_t *f = fields; f->key; f++) {
@@ -98,7 +78,8 @@ static enum mt_status check_values(const struct dev_profile *p, const char *path
 }
 
 enum mt_status dev_profile_load(const char *name, struct dev_profile **out) {
-    struct str path = {0}, text = {0}, complaints = {0};
+    struct str path = {0}, text = {0};
+    struct yaml_fault fault;
     struct dev_profile *profile = NULL;
     *out = NULL;
     enum mt_status status = MT_OK;
@@ -106,16 +87,15 @@ enum mt_status dev_profile_load(const char *name, struct dev_profile **out) {
         status = fail_context(MT_NO_DEVICE, "no software device \"%s\"", name);
         goto out;
     }
-    if ((status = file_read(path.data, &text)) != MT_OK)
+    if ((status = file_read_text(path.data, FILE_TEXT_MOST, MT_USAGE, &text)) != MT_OK)
         goto out;
-    const cyaml_config_t config = reader_config(&complaints);
-    cyaml_err_t error =
-        cyaml_load_data((const uint8_t *)text.data, text.length, &config, &schema, (cyaml_data_t **)&profile, NULL);
-    if (error != CYAML_OK || !profile) {
-        status = fail(MT_USAGE, "device file %s: %s", path.data,
-                      complaints.length ? complaints.data
-                      : error           ? cyaml_strerror(error)
-                                        : "it is empty; copy one from configs/devices/ and change its numbers");
+    if (!yaml_load(&text, &schema, true, (void **)&profile, &fault)) {
+        status = fail(MT_USAGE, "device file %s, line %d: %s", path.data, fault.line, fault.reason);
+        goto out;
+    }
+    if (!profile) {
+        status = fail(MT_USAGE, "device file %s: it is empty; copy one from configs/devices/ and change its numbers",
+                      path.data);
         goto out;
     }
     if ((status = check_values(profile, path.data)) != MT_OK)
@@ -127,12 +107,9 @@ out:
     dev_profile_free(profile);
     str_release(&path);
     str_release(&text);
-    str_release(&complaints);
     return status;
 }
 
 void dev_profile_free(struct dev_profile *profile) {
-    const cyaml_config_t config = reader_config(NULL);
-    if (profile)
-        cyaml_free(&config, &schema, profile, 0);
+    yaml_free(&schema, profile);
 }

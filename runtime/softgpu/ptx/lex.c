@@ -1,4 +1,5 @@
 #include "lex.h"
+#include "runtime/base/number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static void read_number(struct lexer *lex, struct token *t) {
             fits &= add_digit(&t->bits, base, (unsigned)(*q - '0'));
         if (q < end && (*q == '.' || (*q | 32) == 'e')) {
             char *stop;
-            double value = strtod(p, &stop);
+            double value = number_parse(p, &stop);
             memcpy(&t->bits, &value, sizeof value);
             t->kind = TOK_FLOAT;
             fits = true;

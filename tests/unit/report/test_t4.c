@@ -78,8 +78,11 @@ static void nothing_is_lost(void **state) {
     struct fixture *f = *state;
     make_strange(at(f, "a.db"));
     export(at(f, "a.db"), at(f, "a.json"), false);
-    assert_true(t4_recognise(at(f, "a.json")));
-    assert_false(t4_recognise(at(f, "a.db")));
+    bool t4;
+    assert_int_equal(t4_recognise(at(f, "a.json"), &t4), MT_OK);
+    assert_true(t4);
+    assert_int_equal(t4_recognise(at(f, "a.db"), &t4), MT_OK);
+    assert_false(t4);
     check_ok(import(at(f, "a.json"), at(f, "b.db")));
     assert_same_rows(at(f, "a.db"), at(f, "b.db"));
     check_ok(import(at(f, "a.json"), at(f, "b.db")));
