@@ -255,7 +255,9 @@ static enum mt_status config_missing(const char *kind, const char *name, const c
     struct near near = {.wanted = name};
     struct str folder = {0}, all = {0}, instead = {0};
     if (strchr(name, '/'))
-        return fail(MT_USAGE, "there is no file %s", name);
+        return access(name, F_OK) == 0
+                   ? fail(MT_USAGE, "%s is no file but a folder, a pipe or a device; give the path of a file", name)
+                   : fail(MT_USAGE, "there is no file %s", name);
     for (int i = 0; i < CONFIG_FOLDERS; i++)
         if (config_folder(i, &folder))
             offer_configs(str_text(&folder), kind, ext, &near, &all);

@@ -95,6 +95,7 @@ static enum mt_status unknown_knob(const struct family *family, const char *name
 }
 
 enum mt_status config_parse(const struct family *family, const char *text, struct config *out) {
+    uint32_t seen = 0;
     config_default(family, out);
     for (const char *p = text; *p;) {
         size_t name = strcspn(p, "=,"), length = strcspn(p, ",");
@@ -105,9 +106,12 @@ enum mt_status config_parse(const struct family *family, const char *text, struc
             return unknown_knob(family, p, name);
         char *end;
         long value = strtol(p + name + 1, &end, 10);
-        if (end != p + length || end == p + name + 1 || value < 0 || value > 1 << 20)
+        if (end != p + length || end == p + name + 1 || value < 0 || value > KNOB_VALUE_MOST)
             return fail(MT_USAGE, "in the config `%s`, the value of %s is not a whole number from 0 on", text,
                         family->knobs[i].name);
+        if (seen >> i & 1)
+            return fail(MT_USAGE, "in the config `%s`, %s stands twice", text, family->knobs[i].name);
+        seen |= (uint32_t)1 << i;
         out->value[i] = (int)value;
         p += length + (p[length] == ',');
     }

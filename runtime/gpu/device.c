@@ -35,6 +35,15 @@ static void soft_library(struct str *path) {
     str_append(path, SOFT_LIBRARY);
 }
 
+/* The software device says itself, and better than by a number, why it does not start. */
+static enum mt_status soft_start(const struct device *dev) {
+    CUresult(CUDAAPI * start)(char *, int) = NULL;
+    char why[1024] = "";
+    *(void **)&start = dlsym(dev->drv.library, "softgpuOpen"); /* NULL: device_start() finds out */
+    const CUresult result = start ? start(why, sizeof why) : CUDA_SUCCESS;
+    return *why ? fail(result == CUDA_ERROR_INVALID_VALUE ? MT_USAGE : MT_NO_DEVICE, "%s", why) : MT_OK;
+}
+
 static enum mt_status soft_open(struct device *dev, const char *name) {
     struct str path = {0};
     enum mt_status status = config_find("devices", name, "yaml", &path);
@@ -224,7 +233,8 @@ static enum mt_status device_open_named(struct device *dev, const char *spec) {
     int index = 0, end = 0;
     memset(dev, 0, sizeof *dev);
     dev->software = strncmp(spec, "soft:", 5) == 0;
-    bool cuda = strcmp(spec, "cuda") == 0 || (sscanf(spec, "cuda:%d%n", &index, &end) == 1 && index >= 0 && !spec[end]);
+    /* Nine digits: more would wrap around. */
+    bool cuda = strcmp(spec, "cuda") == 0 || (sscanf(spec, "cuda:%9d%n", &index, &end) == 1 && index >= 0 && !spec[end]);
     if (!cuda && !(dev->software && spec[5]))
         return fail(MT_USAGE, "'%s' is not a device; use cuda:N or soft:NAME, such as cuda:0 or soft:" SOFT_DEFAULT,
                     spec);
@@ -233,6 +243,8 @@ static enum mt_status device_open_named(struct device *dev, const char *spec) {
     status = cuda ? cuda_open(dev) : spec_set(dev, "soft:", spec + 5);
     if (status == MT_OK && !cuda)
         status = soft_open(dev, spec + 5);
+    if (status == MT_OK && !cuda)
+        status = soft_start(dev);
     if (status == MT_OK)
         status = device_start(dev, index);
     if (status != MT_OK)

@@ -24,7 +24,8 @@ static enum mt_status read_field(const json_t *root, const char *path, const cha
     if (!value)
         return fail(MT_USAGE, "%s has no field `%s`, which the shapes of the layers follow from; add it", path, field);
     if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT_MAX)
-        return fail(MT_USAGE, "%s: the field `%s` is not a whole number of at least 1", path, field);
+        return fail(MT_USAGE, "%s: the field `%s` is not a whole number of at least 1 and at most %d", path, field,
+                    INT_MAX);
     *out = (int)json_integer_value(value);
     return MT_OK;
 }

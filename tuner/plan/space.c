@@ -103,6 +103,21 @@ static enum mt_status read_listed(const char *path, const struct str *text, cons
     return MT_OK;
 }
 
+/* The same limits as those of a configuration that is written out. */
+static enum mt_status check_values(const char *path, const struct str *text, const struct space *space) {
+    char number[16];
+    for (int i = 0; i < space->family->knob_count; i++)
+        for (uint32_t j = 0; j < space->counts[i]; j++) {
+            const int value = space->values[i][j];
+            if (value >= 0 && value <= KNOB_VALUE_MOST)
+                continue;
+            snprintf(number, sizeof number, "%d", value);
+            return fail(MT_USAGE, "space file %s, line %d: %s: %d is not between 0 and %d", path,
+                        line_of(text, number), space->family->knobs[i].name, value, KNOB_VALUE_MOST);
+        }
+    return MT_OK;
+}
+
 static bool lists_values(const struct space *space) {
     bool some = false;
     for (int i = 0; i < MT_MAX_KNOBS; i++)
@@ -134,7 +149,7 @@ enum mt_status space_read(const char *name, struct space *out) {
     out->family = family;
     if (!lists_values(out) && file.configs_count == 0)
         status = fail(MT_USAGE, "space file %s, line 1: it lists nothing; %s", path.data, parts_of_space);
-    else
+    else if (!(status = check_values(path.data, &text, out)))
         status = read_listed(path.data, &text, &file, out);
     if (status)
         space_release(out);

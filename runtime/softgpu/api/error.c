@@ -49,8 +49,6 @@ static const struct {
     ENTRY(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
           "operation would make the legacy stream depend on a capturing blocking stream"),
     ENTRY(CUDA_ERROR_CAPTURED_EVENT, "operation not permitted on an event last recorded in a capturing stream"),
-    ENTRY(CUDA_ERROR_SYSTEM_NOT_READY,
-          "the software device needs a processor with AVX2, FMA and BMI2 (x86-64-v3); take another machine, or a GPU"),
     ENTRY(CUDA_ERROR_INVALID_CLUSTER_SIZE, "a cluster dimension is invalid"),
     ENTRY(CUDA_ERROR_UNKNOWN, "unknown error"),
 #undef ENTRY

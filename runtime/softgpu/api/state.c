@@ -89,17 +89,32 @@ static uint64_t number_from(const char *name, uint64_t fallback) {
     return value;
 }
 
-static CUresult settings_read(void) {
+/* What the Makefile lets the compiler use (SIMD). A processor that has these four has all of x86-64-v3. */
+static enum mt_status processor_check(void) {
+#ifdef __x86_64__
+    const char *as = getenv("SOFTGPU_PROCESSOR");
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi") ||
+        !__builtin_cpu_supports("bmi2") || (as && !strcmp(as, "plain")))
+        return fail(MT_NO_DEVICE, "the software device needs a processor with AVX2, FMA and BMI2 (x86-64-v3), and this "
+                                  "one is older; take another machine, or a GPU");
+#endif
+    return MT_OK;
+}
+
+static enum mt_status settings_read(void) {
     const char *name = getenv("SOFTGPU_DEVICE"), *async = getenv("SOFTGPU_ASYNC"), *check = getenv("SOFTGPU_CHECK");
     char error[600];
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    enum mt_status status = dev_profile_load(name && *name ? name : "a100-sxm-80g", &cu_device.profile);
-    if (status != MT_OK)
-        return cu_fail(status == MT_NO_DEVICE ? CUDA_ERROR_NO_DEVICE : CUDA_ERROR_INVALID_VALUE, "%s", fail_message());
+    enum mt_status status = processor_check();
+    if (!status)
+        status = dev_profile_load(name && *name ? name : "a100-sxm-80g", &cu_device.profile);
+    if (status)
+        return status;
     if (async && *async && strcmp(async, "late") && strcmp(async, "eager"))
-        return cu_fail(CUDA_ERROR_INVALID_VALUE, "SOFTGPU_ASYNC=%s is unknown: give late or eager", async);
+        return fail(MT_USAGE, "SOFTGPU_ASYNC=%s is unknown: give late or eager", async);
     if (!sg_checks_parse(check ? check : "", &cu_device.checks, error, sizeof error))
-        return cu_fail(CUDA_ERROR_INVALID_VALUE, "SOFTGPU_CHECK=%s: %s", check, error);
+        return fail(MT_USAGE, "SOFTGPU_CHECK=%s: %s", check, error);
     cu_device.eager_async = async && !strcmp(async, "eager");
     cu_device.seed = number_from("SOFTGPU_SEED", 1);
     cu_device.log = number_from("SOFTGPU_LOG", 0) != 0;
@@ -108,7 +123,7 @@ static CUresult settings_read(void) {
     if (cu_device.host_threads < 1)
         cu_device.host_threads = 1;
     cu_device.ready = true;
-    return CUDA_SUCCESS;
+    return MT_OK;
 }
 
 /* No device works without memory. */
@@ -117,26 +132,30 @@ static void end_without_memory(void) {
     exit(MT_FAILURE);
 }
 
-/* What the Makefile lets the compiler use (SIMD). A processor that has these four has all of x86-64-v3. */
-static bool processor_suffices(void) {
-#ifdef __x86_64__
-    const char *as = getenv("SOFTGPU_PROCESSOR");
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2") && !(as && !strcmp(as, "plain"));
-#else
-    return true;
-#endif
+/* `why` becomes the sentence that a failure has, "" where there is none. */
+static CUresult start(unsigned flags, char *why, size_t size) {
+    memory_end_with(end_without_memory);
+    CUresult result = enter();
+    *why = 0;
+    if (result == CUDA_ERROR_NOT_INITIALIZED) {
+        const enum mt_status status = flags ? MT_OK : settings_read();
+        if (status)
+            text_fit(why, size, "%s", fail_message());
+        result = flags || status == MT_USAGE ? CUDA_ERROR_INVALID_VALUE
+                 : status                    ? CUDA_ERROR_NO_DEVICE
+                                             : CUDA_SUCCESS;
+    }
+    return cu_leave(result);
+}
+
+CU_API softgpuOpen(char *why, int size) {
+    return why && size > 0 ? start(0, why, (size_t)size) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CU_API cuInit(unsigned flags) {
-    if (!processor_suffices())
-        return CUDA_ERROR_SYSTEM_NOT_READY; /* cuGetErrorString() says what that is */
-    memory_end_with(end_without_memory);
-    CUresult result = enter();
-    if (result == CUDA_ERROR_NOT_INITIALIZED)
-        result = flags ? CUDA_ERROR_INVALID_VALUE : settings_read();
-    return cu_leave(result);
+    char why[1024];
+    const CUresult result = start(flags, why, sizeof why);
+    return *why ? cu_fail(result, "%s", why) : result;
 }
 
 CU_API cuDriverGetVersion(int *version) {

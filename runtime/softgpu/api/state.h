@@ -34,7 +34,9 @@ struct cu_device {
 };
 extern struct cu_device cu_device;
 
-/* Exported beside the driver API, and asked for by name: which time model the device's times are of (time/hash.h). */
+/* Exported beside the driver API, and asked for by name: cuInit() for whoever says himself why it fails. */
+CU_API softgpuOpen(char *why, int size);
+/* The same: which time model the device's times are of (time/hash.h). */
 CU_API softgpuTimeModel(char *out, int size, CUdevice device);
 
 /* Takes the lock. `context` may be NULL where a function needs none; otherwise the calling thread's current context,
