@@ -38,9 +38,9 @@ enum { MOST_VALUES = 100000 };
 
 /* first:last:step, where a step of xF multiplies; nothing below `min`. */
 static enum mt_status range_parse(char *text, const char *what, int min, struct int_list *out) {
-    char *save, *part[3];
+    char *save, *part[4];
     int first, last, step, parts = 0;
-    for (char *p = strtok_r(text, ":", &save); p && parts < 3; p = strtok_r(NULL, ":", &save))
+    for (char *p = strtok_r(text, ":", &save); p && parts < 4; p = strtok_r(NULL, ":", &save))
         part[parts++] = p;
     if (parts != 3)
         return fail(MT_USAGE, "%s: a range is first:last:step, such as 1:256:x2 or 64:256:64", what);

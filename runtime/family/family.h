@@ -7,7 +7,7 @@
 #include <cuda.h>
 #include <stdbool.h>
 
-#define MT_MAX_KNOBS 24
+#define MT_MAX_KNOBS    24
 #define KNOB_VALUE_MOST (1 << 20)
 /* Bytes of an SM's shared memory that each resident CTA takes for the system (CUDA C++ Programming Guide, compute
  * capability 8.0 on). */

@@ -234,7 +234,8 @@ static enum mt_status device_open_named(struct device *dev, const char *spec) {
     memset(dev, 0, sizeof *dev);
     dev->software = strncmp(spec, "soft:", 5) == 0;
     /* Nine digits: more would wrap around. */
-    bool cuda = strcmp(spec, "cuda") == 0 || (sscanf(spec, "cuda:%9d%n", &index, &end) == 1 && index >= 0 && !spec[end]);
+    bool cuda =
+        strcmp(spec, "cuda") == 0 || (sscanf(spec, "cuda:%9d%n", &index, &end) == 1 && index >= 0 && !spec[end]);
     if (!cuda && !(dev->software && spec[5]))
         return fail(MT_USAGE, "'%s' is not a device; use cuda:N or soft:NAME, such as cuda:0 or soft:" SOFT_DEFAULT,
                     spec);

@@ -71,13 +71,13 @@ static bool is_whole_number(const char *text) {
     return digits(first) > 0 && !first[digits(first)] && (*first != '0' || !strcmp(text, "0"));
 }
 
-/* Digits, with a point and an exponent where they are wanted; what is like it in YAML (.inf, 0x10, 1_000) is none. */
+/* Digits, with a point and an exponent where they are wanted; what is like it in YAML (.inf, 0x10, 010, 1_000) is none. */
 static bool is_number(const char *text) {
     text += *text == '-' || *text == '+';
     const size_t before = digits(text), after = text[before] == '.' ? digits(text + before + 1) : 0;
-    text += before + (text[before] == '.') + after;
-    if (before + after == 0)
+    if (before + after == 0 || (before > 1 && *text == '0'))
         return false;
+    text += before + (text[before] == '.') + after;
     if (*text != 'e' && *text != 'E')
         return !*text;
     text++;
@@ -144,10 +144,9 @@ static bool walk_value(struct walk *w, const cyaml_schema_value_t *schema, const
             w->depth--;
             return true;
         }
-        const bool good =
-            type == YAML_SEQUENCE_START_EVENT
-                ? walk_value(w, wanted == CYAML_SEQUENCE ? schema->sequence.entry : NULL, key)
-                : walk_pair(w, wanted == CYAML_MAPPING ? schema : NULL, key, &seen);
+        const bool good = type == YAML_SEQUENCE_START_EVENT
+                              ? walk_value(w, wanted == CYAML_SEQUENCE ? schema->sequence.entry : NULL, key)
+                              : walk_pair(w, wanted == CYAML_MAPPING ? schema : NULL, key, &seen);
         if (!good)
             return false;
     }

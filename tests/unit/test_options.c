@@ -27,13 +27,15 @@ static void test_lists(void **state) {
     check_list("64:256:64", (int[]){64, 128, 192, 256}, 4);
     check_list("200000:200002:2", (int[]){200000, 200002}, 2);
     check_list("1,8:16:8,100:100:x2", (int[]){1, 8, 16, 100}, 4);
+    check_list("8,1,8,1:8:x2", (int[]){8, 1, 2, 4}, 4);             /* each once, where it stands first */
     check_list("1073741824:2147483647:x2", (int[]){1073741824}, 1); /* the next step would not fit an int */
 }
 
 static void test_bad_lists(void **state) {
     (void)state;
-    static const char *const bad[] = {"",      "x",   "0",   "-3",  "1,,x",   "1:2",         "1:256:x1",      "1:256:0",
-                                      "8:4:1", "1.5", "1 2", "1e3", "1:2:3z", "99999999999", "1:2000000000:1"};
+    static const char *const bad[] = {
+        "",      "x",   "0",   "-3",  "1,,x",   "1:2",     "1:256:x1",    "1:256:0",
+        "8:4:1", "1.5", "1 2", "1e3", "1:2:3z", "1:2:3:4", "99999999999", "1:2147483647:+1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct int_list list = {0};
         assert_int_equal(int_list_parse(bad[i], "--m", &list), MT_USAGE);
@@ -51,7 +53,7 @@ static void test_seconds(void **state) {
     assert_true(s == 90);
     assert_int_equal(seconds_parse("2h", "--time-limit", &s), MT_OK);
     assert_true(s == 7200);
-    static const char *const bad[] = {"", "0", "-1s", "5d", "1mm", "soon"};
+    static const char *const bad[] = {"", "0", "-1s", "5d", "1mm", "soon", "inf", "nan", "1e400", "1e9h"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(seconds_parse(bad[i], "--time-limit", &s), MT_USAGE);
 }
@@ -203,6 +205,7 @@ static void test_bad_options(void **state) {
         {"--m 9:8:1", "--m: the range from 9 to 8 is empty"},
         {"--m 1:8:x1", "--m: `1` is not a whole number from 2 to 2147483647"},
         {"--m 1:100002:1", "--m: the range from 1 to 100002 in steps of 1 has over 100000 values"},
+        {"--m 1:60000:1,60001:120000:1", "--m: the list has over 100000 values"},
         {"--m ,", "--m: the list is empty"},
         {"--m 1", "nothing to do: give --model NAME, --checkpoint DIR or --shape M,N,K (see --help)"},
         {"--model llama-3.1-8b --layers qkw", "--layers: there is no layer `qkw`; did you mean qkv?"},

@@ -112,8 +112,8 @@ static enum mt_status check_values(const char *path, const struct str *text, con
             if (value >= 0 && value <= KNOB_VALUE_MOST)
                 continue;
             snprintf(number, sizeof number, "%d", value);
-            return fail(MT_USAGE, "space file %s, line %d: %s: %d is not between 0 and %d", path,
-                        line_of(text, number), space->family->knobs[i].name, value, KNOB_VALUE_MOST);
+            return fail(MT_USAGE, "space file %s, line %d: %s: %d is not between 0 and %d", path, line_of(text, number),
+                        space->family->knobs[i].name, value, KNOB_VALUE_MOST);
         }
     return MT_OK;
 }

@@ -141,9 +141,7 @@ static CUresult start(unsigned flags, char *why, size_t size) {
         const enum mt_status status = flags ? MT_OK : settings_read();
         if (status)
             text_fit(why, size, "%s", fail_message());
-        result = flags || status == MT_USAGE ? CUDA_ERROR_INVALID_VALUE
-                 : status                    ? CUDA_ERROR_NO_DEVICE
-                                             : CUDA_SUCCESS;
+        result = flags || status == MT_USAGE ? CUDA_ERROR_INVALID_VALUE : status ? CUDA_ERROR_NO_DEVICE : CUDA_SUCCESS;
     }
     return cu_leave(result);
 }

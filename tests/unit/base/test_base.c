@@ -328,6 +328,61 @@ static void files_are_replaced_whole(void **state) {
     free(large);
 }
 
+static void put_bytes(const char *bytes, size_t count) {
+    assert_int_equal(file_write_atomic(path, bytes, count), MT_OK);
+}
+
+static void check_no_text(const char *given, const char *words) {
+    struct str s = {0};
+    assert_int_equal(file_read_text(given, 100, MT_USAGE, &s), MT_USAGE);
+    print_message("  %s\n", fail_message());
+    assert_non_null(strstr(fail_message(), words));
+    assert_non_null(strstr(fail_message(), given));
+    str_release(&s);
+}
+
+static void only_small_files_are_texts(void **state) {
+    (void)state;
+    char text[101], pipe[100];
+    struct str s = {0};
+    memset(text, 'x', sizeof text);
+    put_bytes(text, 100);
+    str_append(&s, "before");
+    assert_int_equal(file_read_text(path, 100, MT_USAGE, &s), MT_OK);
+    assert_int_equal(s.length, 106);
+    put_bytes(text, 101);
+    check_no_text(path, "has 101 bytes, and at most 100 are read");
+    assert_int_equal(truncate(path, (off_t)1 << 40), 0);
+    check_no_text(path, "1099511627776 bytes");
+    check_no_text("/proc/self/smaps", "more than 100 bytes"); /* a file that does not say how long it is */
+    put_bytes("a\nb\0c", 5);
+    check_no_text(path, "line 2: a byte is 0");
+    put_bytes("\xff\xfe"
+              "a\0",
+              4);
+    check_no_text(path, "UTF-16");
+    put_bytes("\xfe\xff\0a", 4);
+    check_no_text(path, "UTF-16");
+    put_bytes("\xef\xbb\xbf"
+              "abc",
+              6);
+    str_clear(&s);
+    assert_int_equal(file_read_text(path, 100, MT_USAGE, &s), MT_OK);
+    assert_string_equal(s.data, "abc");
+    put_bytes("", 0);
+    str_release(&s);
+    assert_int_equal(file_read_text(path, 100, MT_USAGE, &s), MT_OK);
+    assert_int_equal(s.length, 0);
+    snprintf(pipe, sizeof pipe, "%s/pipe", folder);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    check_no_text(pipe, "is a pipe"); /* and nobody writes to it */
+    assert_int_equal(unlink(pipe), 0);
+    check_no_text(folder, "is a folder");
+    check_no_text("/dev/zero", "is a device");
+    check_no_text("/nonexistent/file", "No such file");
+    str_release(&s);
+}
+
 static void *writer(void *argument) {
     const char *letter = argument;
     char text[4096];
@@ -532,6 +587,7 @@ int main(void) {
         cmocka_unit_test(arrays_grow),
         cmocka_unit_test(symbols_are_found_or_named),
         cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(only_small_files_are_texts),
         cmocka_unit_test(readers_never_see_half_a_file),
         cmocka_unit_test(failures_are_sentences),
         cmocka_unit_test(folders_are_made),

@@ -150,6 +150,24 @@ static void test_bad_files(void **state) {
     assert_int_equal(read_text("{\"hidden_size\":\"big\"}", &m), MT_USAGE);
     assert_non_null(strstr(fail_message(), "hidden_size"));
     assert_int_equal(read_text("{\"hidden_size\":0}", &m), MT_USAGE);
+    assert_int_equal(read_text("{\"hidden_size\":4096,\"head_dim\":128,\"hidden_size\":8192}", &m), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "line 1: this is not JSON: duplicate object key"));
+    assert_int_equal(read_text("{\"hidden_size\":2147483648}", &m), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "at least 1 and at most 2147483647"));
+    static const char *const numbers[] = {"1e400", "NaN",  "Infinity", "-0",
+                                          "007",   "0x10", "64.0",     "99999999999999999999"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "{\"hidden_size\": %s}", numbers[i]);
+        assert_int_equal(read_text(text, &m), MT_USAGE);
+        assert_non_null(strstr(fail_message(), "tiny/config.json"));
+    }
+    char *deep = calloc(1, 200001);
+    assert_non_null(deep);
+    memset(deep, '[', 200000);
+    assert_int_equal(read_text(deep, &m), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "depth"));
+    free(deep);
     assert_int_equal(model_read("no-such-model", &m), MT_USAGE);
     assert_int_equal(model_read("/no/such/file.json", &m), MT_USAGE);
     /* hidden is no multiple of heads, so head_dim must be given */

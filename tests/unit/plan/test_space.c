@@ -167,11 +167,123 @@ static void test_wrong_files(void **state) {
     check_refused("", "line 1", "empty");
     check_refused("# nothing\n", "line 1", "empty");
     struct space space;
+    check_refused("family: sm80\nvalues:\n  tile_n: [64, 128, 1048577]\n", "line 3", "1048577 is not between 0 and");
+    check_refused("family: sm80\nvalues:\n  tile_n: [64,\n    -3]\n", "line 4", "-3 is not between 0 and");
+    check_refused("family: sm80\nconfigs:\n  - stages=3,stages=4\n", "line 3", "stages stands twice");
     assert_int_equal(space_read("/no/such/space.yaml", &space), MT_USAGE);
     assert_int_equal(space_read("no-such-space", &space), MT_USAGE);
     struct config_list list;
     assert_int_equal(config_list_read(",", &list), MT_USAGE);
     assert_string_equal(fail_message(), "--space: the list is empty");
+}
+
+/* libcyaml takes all of these in silence, some as something else. */
+static void test_what_libcyaml_takes(void **state) {
+    (void)state;
+    static const char *const numbers[] = {"64.5",
+                                          "1e2",
+                                          "1e400",
+                                          "NaN",
+                                          ".inf",
+                                          "-0",
+                                          "007",
+                                          "0x40",
+                                          "0o100",
+                                          "1_000",
+                                          "~",
+                                          "yes",
+                                          "64abc",
+                                          "\"\"",
+                                          "2147483648",
+                                          "+64",
+                                          "1:30",
+                                          "0b1",
+                                          "99999999999999999999"};
+    char text[100];
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        snprintf(text, sizeof text, "family: sm80\nvalues:\n  stages: [3,\n    %s]\n", numbers[i]);
+        check_refused(text, "line 4", "stages: `");
+    }
+    check_refused("family: &f sm80\nvalues:\n  tile_n: [64]\n", "line 1", "&f names a part");
+    check_refused("family: sm80\nvalues:\n  tile_n: [64]\n  tile_m: *n\n", "line 4", "*n stands for something else");
+    check_refused("family: sm80\nvalues:\n  tile_n: !!seq [64]\n", "line 3", "tag");
+    check_refused("family: sm80\nvalues:\n  <<: {tile_n: [64]}\n", "line 3", "no knob `<<`");
+    check_refused("family: sm80\nvalues:\n  tile_n: [64]\n---\nfamily: sm90\n", "line 4", "second document");
+    check_refused("family: sm80\nfamily: sm90\nvalues:\n  tile_n: [64]\n", "line 2",
+                  "`family` stands here for the second");
+    check_refused("family: sm80\nvalues:\n  tile_n: [64]\n  tile_n: [128]\n", "line 4",
+                  "`tile_n` stands here for the second");
+    check_refused("family: sm80\nvalues:\n  tile_n: [64]\nvalues: {}\n", "line 4",
+                  "`values` stands here for the second");
+    check_refused("? [family]\n: sm80\n", "line 1", "a key is one word");
+    check_refused("family: \"sm80\\0\"\n", "line 1", "a byte is 0");
+    check_refused("family: \xff\xfe\n", "line 1", "UTF-8");
+    /* Nothing of these is kept, however deep they go. */
+    char *deep = calloc(1, 300001);
+    assert_non_null(deep);
+    memset(deep, '[', 300000);
+    check_refused(deep, "line 1", "nested more than 8 deep");
+    for (int i = 0; i < 75000; i++)
+        memcpy(deep + 4 * (size_t)i, "{a: ", 4);
+    check_refused(deep, "line 1", "nested more than 8 deep");
+    for (int i = 0; i < 150000; i++)
+        memcpy(deep + 2 * (size_t)i, "- ", 2);
+    check_refused(deep, "line 1", "nested more than 8 deep");
+    free(deep);
+}
+
+/* Aliases of aliases: eleven levels of nine are 3e10 values. */
+static void test_laughs(void **state) {
+    (void)state;
+    char text[1000] = "a: &a [x,x,x,x,x,x,x,x,x]\n";
+    for (char c = 'b'; c < 'm'; c++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c,
+                 c, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1);
+    strcat(text, "family: sm80\nvalues:\n  tile_n: [64]\n");
+    check_refused(text, "line 1", "&a names a part");
+}
+
+/* 256 values of eight knobs are 2^64 combinations, which were counted as none. */
+static void test_large_products(void **state) {
+    (void)state;
+    static const char *const knobs[] = {"tile_n",  "tile_m",  "tile_k", "stages",
+                                        "warps_n", "warps_m", "ctas",   "promote"};
+    char *text = calloc(1, 20000);
+    assert_non_null(text);
+    strcpy(text, "family: sm80\nvalues:\n");
+    for (size_t i = 0; i < sizeof knobs / sizeof *knobs; i++) {
+        sprintf(text + strlen(text), "  %s: [0", knobs[i]);
+        for (int value = 1; value < 256; value++)
+            sprintf(text + strlen(text), ",%d", value);
+        strcat(text, "]\n");
+    }
+    struct config_list list;
+    assert_int_equal(config_list_read(write_space(text), &list), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "more than 4194304 configurations"));
+    free(text);
+    /* 2^22 alone would do, but the default comes on top; half of that twice does not. */
+    char both[3 * sizeof path];
+    text = calloc(1, 20000);
+    assert_non_null(text);
+    strcpy(text, "family: sm80\nvalues:\n");
+    for (int i = 0; i < 7; i++)
+        sprintf(text + strlen(text), "  %s: [0,1,2,3,4,5,6,7]\n", knobs[i]);
+    write_space(text);
+    snprintf(both, sizeof both, "%s,%s,%s", path, path, path);
+    assert_int_equal(config_list_read(both, &list), MT_USAGE);
+    assert_non_null(strstr(fail_message(), "more than 4194304 configurations"));
+    free(text);
+}
+
+/* Marks of byte order and line ends of other systems are no fault. */
+static void test_other_ends(void **state) {
+    (void)state;
+    struct space space;
+    assert_int_equal(
+        space_read(write_space("\xef\xbb\xbf---\r\nfamily: sm80\r\nvalues:\r\n  tile_n: [64]\r\n...\r\n"), &space),
+        MT_OK);
+    assert_int_equal(space_size(&space), 1);
+    space_release(&space);
 }
 
 static int make_path(void **state) {
@@ -189,8 +301,16 @@ static int remove_path(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_product), cmocka_unit_test(test_listed), cmocka_unit_test(test_list),
-        cmocka_unit_test(test_shipped), cmocka_unit_test(test_thin),   cmocka_unit_test(test_wrong_files),
+        cmocka_unit_test(test_product),
+        cmocka_unit_test(test_listed),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_thin),
+        cmocka_unit_test(test_wrong_files),
+        cmocka_unit_test(test_what_libcyaml_takes),
+        cmocka_unit_test(test_laughs),
+        cmocka_unit_test(test_large_products),
+        cmocka_unit_test(test_other_ends),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }

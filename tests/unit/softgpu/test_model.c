@@ -90,6 +90,8 @@ static void test_errors(void **state) {
     (void)state;
     struct dev_profile *out;
     assert_int_equal(load_text("sm_count", "sm_count: 142\n"), MT_OK);
+    assert_int_equal(load_text("memory_gbs", "memory_gbs: 8.64e+2\n"), MT_OK);
+    assert_int_equal(load_text("memory_gbs", "memory_gbs: .5\n"), MT_OK);
     assert_int_equal(dev_profile_load("no-such-gpu", &out), MT_NO_DEVICE);
     assert_non_null(strstr(fail_message(), "h100-sxm"));
     assert_null(strchr(fail_message(), '\n'));
@@ -103,6 +105,20 @@ static void test_errors(void **state) {
         {"sm_count", "sm_count: [142\n", "line"},
         {"memory_gbs", "memory_gbs: -1\n", "memory_gbs"},
         {"memory_efficiency", "memory_efficiency: 1.5\n", "memory_efficiency"},
+        {"sm_count", "sm_count: 142.5\n", "line 6: sm_count: `142.5` is not a whole number"},
+        {"sm_count", "sm_count: 0x8e\n", "line 6: sm_count: `0x8e` is not a whole number"},
+        {"sm_count", "sm_count: 4294967438\n", "line 6: sm_count: `4294967438` is not between"},
+        {"sm_count", "sm_count: 142\nsm_count: 71\n", "line 7: `sm_count` stands here for the second time"},
+        {"sm_count", "sm_count: &n 142\n", "line 6: &n names a part"},
+        {"sm_count", "sm_count: !!int 142\n", "line 6: there is a tag"},
+        {"sm_count", "sm_count: 142\n---\n", "line 7: a second document"},
+        {"memory_gbs", "memory_gbs: 1e400\n", "memory_gbs"},
+        {"memory_gbs", "memory_gbs: .inf\n", "memory_gbs: `.inf` is not a number"},
+        {"memory_gbs", "memory_gbs: NaN\n", "memory_gbs: `NaN` is not a number"},
+        {"memory_gbs", "memory_gbs: 0x1p9\n", "memory_gbs: `0x1p9` is not a number"},
+        {"memory_gbs", "memory_gbs: 0864\n", "memory_gbs: `0864` is not a number"},
+        {"memory_gbs", "memory_gbs: 864,5\n", "memory_gbs: `864,5` is not a number"},
+        {"memory_gbs", "memory_gbs: 864 GB/s\n", "memory_gbs: `864 GB/s` is not a number"},
     };
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         assert_int_equal(load_text(broken[i].key, broken[i].text), MT_USAGE);
