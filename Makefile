@@ -131,30 +131,40 @@ $(EXAMPLES): $(BUILD)/example/%: runtime/example/%.c runtime/example/driver.c ru
 	$(Q)$(LINK) -pie -std=c11 $(WARN) $(OPT) -fPIE $(HARDEN) -isystem $(CUDA_HOME)/include -Iruntime $(filter %.c,$^) -o $@ \
 	    -L$(BUILD) -lmixtune -lm -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
-# ---- tests/fuzz: what reads texts, images and tensors has the sanitizers of clang, all else is as it is ----
-FUZZED  := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table $(patsubst %,profile/%,cubin flow image regions sass unpack)) \
-           $(patsubst %,runtime/base/%.c,str array memory)
-FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ    := clang -fsanitize=address,undefined -fno-sanitize-recover=undefined
+# ---- tests/fuzz: what is fuzzed has the sanitizers of clang, all else is as it is. A kind is tests/fuzz/fuzz_KIND.c and its sources here ----
+FUZZED_BASE    := $(patsubst %,runtime/base/%.c,str array memory file file_text number status)
+FUZZED_ptx     := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table $(patsubst %,profile/%,cubin flow image regions sass unpack)) \
+                  $(patsubst %,runtime/base/%.c,str array memory number)
+FUZZED_image   := $(FUZZED_ptx)
+FUZZED_tensors := $(wildcard runtime/checkpoint/*.c) $(patsubst %,runtime/layer/%.c,half problem) $(FUZZED_BASE)
+FUZZED_model   := tuner/plan/model.c tuner/json_file.c $(FUZZED_BASE)
+FUZZED_space   := $(patsubst %,tuner/%.c,plan/space splits) runtime/family/family.c $(YAML) $(FUZZED_BASE)
+FUZZED_device  := runtime/softgpu/profile/profile.c $(YAML) $(FUZZED_BASE)
+FUZZED_t4      := tuner/report/t4_read.c tuner/json_file.c $(patsubst %,db/%.c,columns record sql merge) $(FUZZED_BASE)
+FUZZ_KINDS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZERS    := $(FUZZ_KINDS:%=$(BUILD)/fuzz/fuzz_%)
+FUZZ       := clang -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/fuzz/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(FUZZ) -fsanitize=fuzzer-no-link $(CHECKED) -O1 -g -pthread -MMD -MP -c $< -o $@
-$(filter-out %/fuzz_tensors,$(FUZZERS)): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/%.o $(FUZZED:%.c=$(BUILD)/fuzz/%.o) $(SOFT_OBJ)
-	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $(filter-out $(call obj,$(FUZZED)),$^) $(LDLIBS_SOFT)
-FUZZED_TENSORS := $(wildcard runtime/checkpoint/*.c) $(patsubst %,runtime/%.c,base/str base/array base/file base/memory base/status layer/half layer/problem)
-$(BUILD)/fuzz/fuzz_tensors: $(BUILD)/fuzz/tests/fuzz/fuzz_tensors.o $(FUZZED_TENSORS:%.c=$(BUILD)/fuzz/%.o) $(BUILD)/libmixtune.a
-	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $^ $(LDLIBS_RT)
-$(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu) $(EMBEDDED)
+$(BUILD)/fuzz/softgpu.a: $(SOFT_OBJ)
+	$(Q)rm -f $@; ar qcs $@ $^
+# The archives give what is not among the sources.
+.SECONDEXPANSION:
+$(FUZZERS): $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/tests/fuzz/fuzz_%.o $$(addprefix $(BUILD)/fuzz/,$$(FUZZED_$$*:.c=.o)) \
+            $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/fuzz/softgpu.a
+	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
+$(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu configs/*/*.*) $(EMBEDDED)
 	$(Q)BUILD=$(BUILD) tests/fuzz/seeds.sh $< $(@D)
 # Nothing where there is no clang with libFuzzer.
 fuzzers:
 	$(Q)! tests/fuzz/test_fuzz.sh --can || $(MAKE) $(FUZZERS) $(BUILD)/fuzz/seeds/ptx.dict
-# make fuzz T=ptx SECONDS=600: T=ptx, image or tensors, or a share of the time for each; what is found stays in $(BUILD)/fuzz.
+# make fuzz T=ptx SECONDS=600: one kind, or a share of the time for each; what is found stays in $(BUILD)/fuzz.
 SECONDS ?= 600
 fuzz:
 	$(Q)tests/setup.sh build test fuzz
 	$(Q)$(MAKE) fuzzers
-	$(Q)FUZZ_SECONDS=$(SECONDS) FUZZ_KINDS="$(or $(T),ptx image tensors)" FUZZ_CORPUS=$(abspath $(BUILD))/fuzz/corpus \
+	$(Q)FUZZ_SECONDS=$(SECONDS) FUZZ_KINDS="$(T)" FUZZ_CORPUS=$(abspath $(BUILD))/fuzz/corpus \
 	    BUILD=$(BUILD) TEST_TIMEOUT=$$((2 * $(SECONDS) + 900)) tests/run.sh "" tests/fuzz/test_fuzz.sh
 
 # The database after all its steps, for people; tests/unit/db/test_schema.c compares it.
