@@ -203,8 +203,8 @@ static cyaml_config_t reader_config(bool whole, struct yaml_fault *fault) {
                             .flags = whole ? CYAML_CFG_DEFAULT : CYAML_CFG_IGNORE_UNKNOWN_KEYS};
 }
 
-bool yaml_load(const struct str *text, const cyaml_schema_value_t *schema, bool whole, void **out,
-               struct yaml_fault *fault) {
+bool yaml_schema_load(const struct str *text, const cyaml_schema_value_t *schema, bool whole, void **out,
+                      struct yaml_fault *fault) {
     *out = NULL;
     *fault = (struct yaml_fault){0};
     if (!check(text, schema, whole, fault))
@@ -223,7 +223,7 @@ bool yaml_load(const struct str *text, const cyaml_schema_value_t *schema, bool 
     return false;
 }
 
-void yaml_free(const cyaml_schema_value_t *schema, void *data) {
+void yaml_schema_free(const cyaml_schema_value_t *schema, void *data) {
     const cyaml_config_t config = reader_config(true, NULL);
     if (data)
         cyaml_free(&config, schema, data, 0);

@@ -18,10 +18,10 @@ struct yaml_fault {
 
 /* Sets `out` to what the schema makes of the text, NULL if there is nothing in it. False: see `fault`. Keys that are not in
  * the schema are a fault only if it is `whole`. */
-bool yaml_load(const struct str *text, const cyaml_schema_value_t *schema, bool whole, void **out,
-               struct yaml_fault *fault);
+bool yaml_schema_load(const struct str *text, const cyaml_schema_value_t *schema, bool whole, void **out,
+                      struct yaml_fault *fault);
 
-/* Frees what yaml_load() made; NULL is none. */
-void yaml_free(const cyaml_schema_value_t *schema, void *data);
+/* Frees what yaml_schema_load() made; NULL is none. */
+void yaml_schema_free(const cyaml_schema_value_t *schema, void *data);
 
 #endif

@@ -75,7 +75,7 @@ static enum mt_status load(const char *path, const struct str *text, const struc
     const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct space_file, fields)};
     struct yaml_fault fault;
     struct space_file *file = NULL;
-    if (!yaml_load(text, &schema, family != NULL, (void **)&file, &fault))
+    if (!yaml_schema_load(text, &schema, family != NULL, (void **)&file, &fault))
         return explain(path, family, &fault);
     if (!file)
         return fail(MT_USAGE, "space file %s, line 1: it is empty; %s", path, parts_of_space);

@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -69,7 +70,7 @@ static bool is_kind(const json_t *value, enum kind kind) {
     case KIND_TEXT:
         return json_is_string(value);
     case KIND_INTEGER:
-        return json_is_integer(value);
+        return json_is_integer(value) && json_integer_value(value) >= INT_MIN && json_integer_value(value) <= INT_MAX;
     case KIND_NUMBER:
         return json_is_number(value);
     }
@@ -77,7 +78,7 @@ static bool is_kind(const json_t *value, enum kind kind) {
 }
 
 static enum mt_status check_kind(const struct reader *r, const json_t *value, const char *name, enum kind kind) {
-    static const char *const words[] = {"an object", "a list", "a text", "a whole number", "a number"};
+    static const char *const words[] = {"an object", "a list", "a text", "a whole number of 32 bits", "a number"};
     if (!value)
         return fail(MT_FAILURE, "%s: %s has no field `%s`", r->path, r->where, name);
     if (!is_kind(value, kind))
@@ -127,10 +128,12 @@ static enum mt_status time_parse(const struct reader *r, const json_t *value, co
     char *end = NULL;
     if (rest && *rest == '.' && strlen(rest) == 11 && isdigit(rest[1]))
         nanoseconds = strtol(rest + 1, &end, 10);
-    if (nanoseconds < 0 || strcmp(end, "Z") != 0)
+    int64_t since = 0; /* to the year 2262 */
+    if (nanoseconds < 0 || strcmp(end, "Z") != 0 || __builtin_mul_overflow((int64_t)timegm(&tm), 1000000000, &since) ||
+        __builtin_add_overflow(since, nanoseconds, &since))
         return fail(MT_FAILURE, "%s: `%s` of %s is `%s`, not a time such as 2026-11-23T13:05:00.123456789Z", r->path,
                     name, r->where, text);
-    *out = (int64_t)timegm(&tm) * 1000000000 + nanoseconds;
+    *out = since;
     return MT_OK;
 }
 
@@ -382,7 +385,7 @@ static long old_share(const char *scheme) {
     if (*scheme != 'w')
         return -1;
     const double bits = strtod(scheme + 1, &end);
-    return strcmp(end, "a8") != 0 || bits < 4 || bits > 8 ? -1 : lround(25 * (bits - 4));
+    return strcmp(end, "a8") != 0 || !(bits >= 4 && bits <= 8) ? -1 : lround(25 * (bits - 4));
 }
 
 /* The scheme is that of a layer with so many of its features in 8 bits; baselines and some peers have words of their
@@ -507,11 +510,10 @@ static enum mt_status read_all(struct reader *r, const json_t *root) {
 enum mt_status t4_read(const char *path, struct store **out) {
     struct reader r = {.path = path};
     *out = NULL;
-    enum mt_status status = reading_empty(path, &r.source);
-    if (status != MT_OK)
-        return status;
     json_t *root;
-    status = json_file_read(path, JSON_T4_MOST, MT_FAILURE, &root);
+    enum mt_status status = json_file_read(path, JSON_T4_MOST, MT_FAILURE, &root);
+    if (!status)
+        status = reading_empty(path, &r.source);
     if (!status)
         status = read_all(&r, root);
     json_decref(root);

@@ -89,7 +89,7 @@ enum mt_status dev_profile_load(const char *name, struct dev_profile **out) {
     }
     if ((status = file_read_text(path.data, FILE_TEXT_MOST, MT_USAGE, &text)) != MT_OK)
         goto out;
-    if (!yaml_load(&text, &schema, true, (void **)&profile, &fault)) {
+    if (!yaml_schema_load(&text, &schema, true, (void **)&profile, &fault)) {
         status = fail(MT_USAGE, "device file %s, line %d: %s", path.data, fault.line, fault.reason);
         goto out;
     }
@@ -111,5 +111,5 @@ out:
 }
 
 void dev_profile_free(struct dev_profile *profile) {
-    yaml_free(&schema, profile);
+    yaml_schema_free(&schema, profile);
 }

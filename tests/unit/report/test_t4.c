@@ -341,6 +341,10 @@ static void what_contradicts_itself_is_refused(void **state) {
     CHANGED(3, json_object_set_new(result, "correctness", json_integer(1)), "`correctness` of results[3]");
     CHANGED(2, json_object_set_new(result, "timestamp", json_string("yesterday")), "yesterday");
     CHANGED(2, json_object_set_new(result, "timestamp", json_string("2026-11-23T13:05:00.1234567Z")), "not a time");
+    CHANGED(2, json_object_set_new(result, "timestamp", json_string("9999-11-23T13:05:00.123456789Z")), "not a time");
+    CHANGED(2, json_object_set_new(result, "timestamp", json_string("2262-04-11T23:47:16.854775808Z")), "not a time");
+    CHANGED(2, set_entry(result, "m", json_integer(2147483648)), "`m` of results[2] is not a whole number of 32 bits");
+    CHANGED(2, set_entry(result, "registers", json_integer(-9223372036854775807)), "`registers` of results[2] is not");
     CHANGED(2, set_entry(result, "run", json_integer(9)), "`run` of results[2] is 9");
     CHANGED(2, set_entry(result, "run", json_integer(2)), "`run` of results[2] is 2, and there are 2 of them");
     CHANGED(2, set_entry(result, "layer", json_integer(-1)), "`layer` of results[2] is -1");
