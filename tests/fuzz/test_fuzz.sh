@@ -4,28 +4,30 @@
 # tests/fuzz/test_fuzz.sh --can: whether there is a clang with libFuzzer, which builds them.
 # `make fuzz` runs one for longer and keeps what it finds interesting (FUZZ_CORPUS, a folder with a folder for each).
 set -u
-if [ "${1:-}" = --can ]; then
+fuzz=$BUILD/fuzz
+case ${1:-} in
+--can)
     main='int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n); int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n > 9 ? 0 : 0; }'
     exec clang -x c -fsanitize=fuzzer,address,undefined -o /dev/null - <<<"$main" 2>/dev/null
-fi
-. tests/cli/cases.sh
-mapfile -t kinds < <(printf '%s\n' ${FUZZ_KINDS:-tests/fuzz/fuzz_*.c} | sed 's|.*/fuzz_||; s|\.c$||')
-seconds=$((${FUZZ_SECONDS:-60} / ((${#kinds[@]} + 1) / 2)))
-fuzz=$BUILD/fuzz
-
-# Leaves $TMPDIR/KIND.err and its exit code in $TMPDIR/KIND.rc. Limits in seconds are generous: on a busy machine an input is slow, too.
-fuzz_one() { # kind
-    local kind=$1 found=$fuzz/found-$1 corpus=${FUZZ_CORPUS:-$TMPDIR}/$1 kept=tests/fuzz/corpus/$1
+    ;;
+--one) # SECONDS KIND: leaves $TMPDIR/KIND.err and its exit code in $TMPDIR/KIND.rc
+    kind=$3
+    corpus=${FUZZ_CORPUS:-$TMPDIR}/$kind kept=tests/fuzz/corpus/$kind found=$fuzz/found-$kind
     rm -rf "$found"
     mkdir -p "$found" "$corpus" "$fuzz/seeds/$kind"
     [ -d "$kept" ] || kept=$corpus
-    "$fuzz/fuzz_$kind" -max_total_time="$seconds" -timeout=100 -rss_limit_mb=512 -max_len=65536 -print_final_stats=1 \
-        -artifact_prefix="$found/" -dict="$fuzz/seeds/$kind.dict" "$corpus" "$kept" "$fuzz/seeds/$kind" >"$TMPDIR/$kind.out" 2>"$TMPDIR/$kind.err"
+    # Generous limits: on a busy machine an input is slow, too, and AddressSanitizer keeps what was freed.
+    "$fuzz/fuzz_$kind" -max_total_time="$2" -timeout=100 -rss_limit_mb=512 -max_len=65536 -print_final_stats=1 -artifact_prefix="$found/" \
+        -dict="$fuzz/seeds/$kind.dict" "$corpus" "$kept" "$fuzz/seeds/$kind" >"$TMPDIR/$kind.out" 2>"$TMPDIR/$kind.err"
     echo $? >"$TMPDIR/$kind.rc"
-}
+    exit 0
+    ;;
+esac
+. tests/cli/cases.sh
+read -ra kinds <<<"${FUZZ_KINDS:-$(echo tests/fuzz/fuzz_*.c | sed 's|tests/fuzz/fuzz_||g; s|\.c||g')}"
+seconds=$((${FUZZ_SECONDS:-60} / ((${#kinds[@]} + 1) / 2)))
 
-# What it said, as if it ran now.
-told() { # kind
+told() { # kind: what it said, as if it ran now
     cat "$TMPDIR/$1.err" >&2
     return "$(cat "$TMPDIR/$1.rc")"
 }
@@ -33,11 +35,7 @@ stat_of() { sed -n "s/^stat::$2: *//p" "$TMPDIR/$1.err"; }
 
 for kind in "${kinds[@]}"; do
     [ ! -x "$fuzz/fuzz_$kind" ] || echo "$kind"
-done | (
-    export -f fuzz_one
-    export FUZZ_CORPUS=${FUZZ_CORPUS:-} fuzz seconds
-    xargs -r -n 1 -P 2 bash -c 'fuzz_one "$1"' -
-)
+done | xargs -r -n 1 -P 2 "$0" --one "$seconds"
 for kind in "${kinds[@]}"; do
     name="$kind: no input in $seconds s that crashes, hangs or leaks"
     if [ ! -x "$fuzz/fuzz_$kind" ]; then
@@ -46,7 +44,7 @@ for kind in "${kinds[@]}"; do
     fi
     run 0 told "$kind"
     executed=$(stat_of "$kind" number_of_executed_units)
-    echo "# ${executed:-no} inputs, $(grep -oE 'cov: [0-9]+' "$TMPDIR/$kind.err" | tail -1 | tr -d : || true), $(stat_of "$kind" peak_rss_mb) MB"
+    echo "# ${executed:-no} inputs, $(grep -oE 'cov: [0-9]+' "$TMPDIR/err" | tail -n 1 | tr -d :), $(stat_of "$kind" peak_rss_mb) MB"
     [ "${executed:-0}" -gt 100 ] || verdict+=" only ${executed:-no} inputs; "
     for input in "$fuzz/found-$kind"/*; do
         [ ! -e "$input" ] || verdict+=" again: $fuzz/fuzz_$kind $input; "
