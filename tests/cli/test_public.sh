@@ -34,6 +34,22 @@ awk '/^struct mt_[a-z_]* \{/ { name = $2; getline; if ($0 !~ /^    size_t size;/
 [ -s "$TMPDIR/err" ] && verdict="$(head -1 "$TMPDIR/err"); "
 result 'each public struct begins with its size and holds no other'
 
+# What makes a fault of memory end the process and not more: addresses that are not known, tables that cannot be written, a stack that cannot
+# be run and is watched, and the functions of libc that know the sizes of their buffers.
+for file in libmixtune.so libsoftgpu.so mixtune example/dispatch example/serve; do
+    readelf -hldW "$BUILD/$file" >"$TMPDIR/err"
+    expect '^ *Type: +DYN ' err
+    expect '\(FLAGS\) .*BIND_NOW' err
+    expect '^ *GNU_RELRO ' err
+    expect '^ *GNU_STACK .* RW  ' err
+    nm -D --undefined-only "$BUILD/$file" >"$TMPDIR/err"
+    expect ' __stack_chk_fail' err
+    expect ' __[a-z]+_chk' err
+    [ -z "$verdict" ] || verdict="$file: $verdict"
+    result "$file is hardened"
+done
+: >"$TMPDIR/err"
+
 # As users compile it: strictly, as C and as C++, with nothing of ours beside the installed headers.
 cat >"$TMPDIR/user.c" <<'C'
 #include <mixtune.h>
