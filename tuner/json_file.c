@@ -30,7 +30,10 @@ enum mt_status json_file_read(const char *path, size_t most, enum mt_status bad,
     *out = NULL;
     enum mt_status status = file_read_text(path, most, bad, &text);
     if (!status && !is_bearable(str_text(&text), text.length))
-        status = fail(bad, "%s has so many values that reading it would take more than %zu MiB", path, bearable >> 20);
+        status = fail(bad,
+                      "%s has so many values that reading it would take more than %zu MiB; give it in "
+                      "parts",
+                      path, bearable >> 20);
     if (!status && !(*out = json_loadb(str_text(&text), text.length, JSON_REJECT_DUPLICATES, &error)))
         status = fail(bad, "%s, line %d: this is not JSON: %.*s", path, error.line > 0 ? error.line : 1,
                       tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);

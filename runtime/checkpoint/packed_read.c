@@ -84,10 +84,14 @@ static bool take_shape(const struct tree_value *root, struct packed_layer *layer
     return problem_check(&p) == MT_OK;
 }
 
+enum { LAYER_TEXT_MOST = 1 << 16 }; /* a layer has a dozen numbers and a few names */
+
 /* What the metadata of a file say of a layer. */
 static enum mt_status take_layer(const char *path, const char *name, const char *text, struct packed_layer *layer) {
     struct tree tree;
     *layer = (struct packed_layer){.bias_type = TENSOR_OTHER};
+    if (strlen(text) > LAYER_TEXT_MOST)
+        return fail(MT_FAILURE, "%s: its metadata say more of layer %.120s than makes sense", path, name);
     enum mt_status status = tree_read(path, text, strlen(text), &tree);
     if (status)
         return fail_context(status, "layer %.120s", name);

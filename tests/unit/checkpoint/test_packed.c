@@ -75,7 +75,42 @@ static void packed_layers_come_back(void **state) {
     str_release(&path);
 }
 
+/* A header may have 100 MB, and the text of a layer that is such takes fifty times that as JSON. */
+static void a_layer_is_told_in_few_words(void **state) {
+    (void)state;
+    struct str path = {0};
+    struct packed_folder packed;
+    struct quant_layer quant;
+    str_printf(&path, "%s/layer.safetensors", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    for (size_t length = 1000; length <= 70000; length += 69000) {
+        char *name = calloc(1, length + 1);
+        assert_non_null(name);
+        memset(name, 'a', length);
+        struct packed_source source = {name, 40};
+        struct packed_layer layer = {.name = "a.qkv",
+                                     .layer = "qkv",
+                                     .n = 40,
+                                     .k = 200,
+                                     .group = 64,
+                                     .tp = 1,
+                                     .source = &source,
+                                     .source_count = 1,
+                                     .bias_type = TENSOR_OTHER};
+        const struct problem p = packed_problem(&layer);
+        assert_int_equal(quant_layer_random(&quant, &p, 1), MT_OK);
+        write_file(path.data, &layer, &quant, NULL);
+        const enum mt_status status = packed_open(path.data, &packed);
+        assert_int_equal(status, length == 1000 ? MT_OK : MT_FAILURE);
+        if (!status)
+            packed_close(&packed);
+        quant_layer_release(&quant);
+        free(name);
+    }
+    str_release(&path);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(packed_layers_come_back)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(packed_layers_come_back),
+                                       cmocka_unit_test(a_layer_is_told_in_few_words)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* Files and folders of tensors: what lies is refused with a sentence, and what is written is whole or not there. */
 #include "make_packed.h"
+#include "runtime/checkpoint/json_file.h"
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -293,6 +294,29 @@ static void folder_refused(const char *index, const char *words) {
     says(words);
 }
 
+/* "[]," takes fifty times its bytes: 8 million of them are 24 MB of text, and more than a GiB. */
+static void values_that_take_gigabytes(void **state) {
+    (void)state;
+    enum { VALUES = 8000000 };
+    struct str text = {0};
+    struct folder out;
+    str_reserve(&text, 3 * VALUES + 20);
+    str_append(&text, "{\"weight_map\":[");
+    for (int i = 0; i < VALUES; i++)
+        memcpy(text.data + text.length + 3 * (size_t)i, "[],", 3);
+    text.length += 3 * VALUES;
+    str_append(&text, "0]}");
+    made(file_write_atomic(in_folder(FOLDER_INDEX), text.data, text.length));
+    assert_int_equal(folder_open(folder.data, &out), MT_FAILURE);
+    says("would take more than 1536 MiB");
+    unlink(in_folder(FOLDER_INDEX));
+    memset(text.data, '[', text.length);
+    assert_false(json_is_bearable(text.data, text.length));
+    memcpy(text.data, "\"\\\"", 3); /* in a text they are one value, also behind a \" */
+    assert_true(json_is_bearable(text.data, text.length));
+    str_release(&text);
+}
+
 static void write_shards(void) {
     write_file("1.safetensors",
                "{" TENSOR("a", "\"U8\"", "[2]", "[0,2]") "," TENSOR("pad.0", "\"U8\"", "[1]", "[2,3]") "}", 3);
@@ -501,6 +525,7 @@ int main(void) {
         cmocka_unit_test_setup(deep_headers, each_begins),
         cmocka_unit_test_setup(lengths_of_headers, each_begins),
         cmocka_unit_test_setup(what_is_no_file, each_begins),
+        cmocka_unit_test_setup(values_that_take_gigabytes, each_begins),
         cmocka_unit_test_setup(good_folders, each_begins),
         cmocka_unit_test_setup(lies_of_indexes, each_begins),
         cmocka_unit_test_setup(layers_told_twice, each_begins),
