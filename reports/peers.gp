@@ -1,9 +1,9 @@
 # The winner's speed-up over each peer against the number of tokens, a panel for each layer and scheme; below 1 the peer is faster.
-panels = ""
-do for [l in layers] { do for [s in schemes] { panels = panels." ".l."|".s } }
-columns = words(panels) > 1 ? 2 : 1
-rows = (words(panels) + columns - 1) / columns
-legend = 34 * ((words(peers) + 5) / 5)
+panels = |layers| * |schemes|
+columns = panels > 1 ? 2 : 1
+rows = (panels + columns - 1) / columns
+legend = 34 * ((|peers| + 5) / 5)
+width = 1120
 height = 106 + legend + 300 * rows
 panel_top(i) = 1 - (94.0 + legend) / height - 300.0 / height * ((i - 1) / columns)
 panel_left(i) = columns == 1 ? 0.08 : 0.08 + 0.5 * ((i - 1) % 2)
@@ -12,8 +12,7 @@ set logscale x 2
 set logscale y 2
 
 do for [format in "svg png"] {
-    eval terminal(format, 1120, height)
-    set output name.".".format
+{{picture}}
     set multiplot
 
     # The title and the legend stand in a strip of their own.
@@ -27,37 +26,36 @@ do for [format in "svg png"] {
     set xrange [1:2]
     set yrange [1:2]
     plot NaN with lines linewidth 2 linecolor rgb "#000000" dashtype (6, 4) title "as fast as the winner", \
-        for [p in peers] NaN with linespoints linewidth 2.2 pointsize 0.9 linecolor rgb colour(order(peers, p)) \
-            pointtype 2 * order(peers, p) + 3 title p
+        for [p = 1:|peers|] NaN with linespoints linewidth 2.2 pointsize 0.9 linecolor rgb colour(p) \
+            pointtype 2 * p + 3 title peers[p]
 
     unset title; unset key
     set border 3
-    set xtics () nomirror out scale 0.6 textcolor rgb ink font ",10" rotate by (words(ms) > 9 ? -45 : 0)
-    set for [w in ms] xtics add (w real(w))
+    set xtics () nomirror out scale 0.6 textcolor rgb ink font ",10" rotate by (|ms| > 9 ? -45 : 0)
+    set for [i = 1:|ms|] xtics add (sprintf("%d", ms[i]) ms[i])
     set ytics () nomirror out scale 0.6 textcolor rgb ink font ",11"
     set for [e = -5:6] ytics add (e < 0 ? sprintf("1/%g", 2.0**-e) : sprintf("%g", 2.0**e) 2.0**e)
     set xlabel "tokens M" offset 0, 0.5 font ",12"
-    do for [i = 1:words(panels)] {
-        at = strstrt(word(panels, i), "|")
-        this = word(panels, i)[1:at - 1]
-        scheme = word(panels, i)[at + 1:*]
-        mine(c) = strcol(1) eq this && strcol(2) eq scheme && valid(c) ? column(c) : NaN
+    do for [i = 1:panels] {
+        l = (i - 1) / |schemes| + 1
+        s = (i - 1) % |schemes| + 1
+        mine(c) = column(1) == l && column(2) == s && valid(c) ? column(c) : NaN
         set xrange [*:*]
         set yrange [*:*]
         stats data using (mine(8)) nooutput name "R"
         set yrange [(R_records && R_min < 1 ? R_min : 1) / 1.3 : (R_records && R_max > 1 ? R_max : 1) * 2]
-        set xrange [real(word(ms, 1)) / 1.3 : real(word(ms, words(ms))) * 1.3]
+        set xrange [ms[1] / 1.3 : ms[|ms|] * 1.3]
         set lmargin at screen panel_left(i)
         set rmargin at screen panel_right(i)
         set tmargin at screen panel_top(i)
         set bmargin at screen panel_top(i) - 228.0 / height
-        set label 1 this." ".scheme at graph 0.03, graph 0.92 textcolor rgb ink front
+        set label 1 layers[l]." ".schemes[s] at graph 0.03, graph 0.92 textcolor rgb ink front
         set label 2 "peer / winner (".times.")" at screen panel_left(i) - 0.06, graph 0.5 center rotate font ",12" textcolor rgb ink
         plot 1 with lines linewidth 2 linecolor rgb "#000000" dashtype (6, 4), \
-            for [p in peers] data using (strcol(3) eq p ? $5 : NaN):(times eq "measured" ? mine(8) : NaN):(mine(9)):(mine(10)) \
-                with yerrorbars pointtype 0 linewidth 1.2 linecolor rgb colour(order(peers, p)), \
-            for [p in peers] data using (strcol(3) eq p && strcol(1) eq this && strcol(2) eq scheme ? $5 : NaN):8 \
-                with linespoints linewidth 2.2 pointsize 0.9 linecolor rgb colour(order(peers, p)) pointtype 2 * order(peers, p) + 3
+            for [p = 1:|peers|] data using ($3 == p ? $5 : NaN):(times eq "measured" ? mine(8) : NaN):(mine(9)):(mine(10)) \
+                with yerrorbars pointtype 0 linewidth 1.2 linecolor rgb colour(p), \
+            for [p = 1:|peers|] data using ($3 == p && $1 == l && $2 == s ? $5 : NaN):8 \
+                with linespoints linewidth 2.2 pointsize 0.9 linecolor rgb colour(p) pointtype 2 * p + 3
         unset label
     }
     unset multiplot

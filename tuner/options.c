@@ -2,11 +2,13 @@
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
+#include "runtime/base/visible.h"
 #include "runtime/jit/images.h"
 #include "splits.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,9 +130,29 @@ error_t options_error(enum mt_status status) {
     return status == MT_OK ? 0 : EINVAL;
 }
 
+static ssize_t write_visible(void *real, const char *text, size_t count) {
+    struct str visible = {0};
+    str_append_visible(&visible, text, count, "\n");
+    const size_t written = fwrite(str_text(&visible), 1, visible.length, real);
+    str_release(&visible);
+    return written ? (ssize_t)count : 0;
+}
+
+/* What argp and getopt() say quotes the command line, and may end the process, which flushes it. */
+static error_t parse_visibly(const struct argp *argp, int argc, char **argv, void *input) {
+    FILE *real = stderr, *visible = fopencookie(real, "w", (cookie_io_functions_t){.write = write_visible});
+    if (visible)
+        stderr = visible;
+    const error_t error = argp_parse(argp, argc, argv, 0, NULL, input);
+    stderr = real;
+    if (visible)
+        fclose(visible);
+    return error;
+}
+
 enum mt_status options_parse(const struct argp *argp, int argc, char **argv, void *input,
                              const struct common_options *common) {
-    if (argp_parse(argp, argc, argv, 0, NULL, input) != 0)
+    if (parse_visibly(argp, argc, argv, input) != 0)
         return MT_USAGE;
     if (common && common->quiet)
         log_set_level(LOG_WARN);

@@ -1,5 +1,6 @@
 #include "progress.h"
 #include "runtime/base/log.h"
+#include "shown.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,6 +88,7 @@ static void print_bar(const struct progress *p, const char *note) {
     print_failed(p, failed);
     int room = terminal_room() - snprintf(NULL, 0, "%s [] %ld/%ld%s, %s", p->verb, p->done, p->total, failed, left);
     int width = room < LEAST ? LEAST : room < WIDTH ? room : WIDTH;
+    note = note ? shown(note) : NULL;
     if (note && snprintf(NULL, 0, ", %s", note) > room - width)
         note = NULL;
     for (int i = 0; i < width; i++)

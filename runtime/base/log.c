@@ -1,5 +1,6 @@
 #include "log.h"
 #include "str.h"
+#include "visible.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -34,11 +35,14 @@ bool log_enabled(enum log_level level) {
 static void log_write(enum log_level level, const char *prefix, const char *format, va_list args) {
     if (!log_enabled(level))
         return;
-    struct str line = {0};
+    struct str text = {0}, line = {0};
+    str_vprintf(&text, format, args);
     str_append(&line, prefix);
-    str_vprintf(&line, format, args);
+    /* Only what a compiler says has lines of its own. */
+    str_append_visible(&line, str_text(&text), text.length, level == LOG_DEBUG ? "\n" : "");
     str_append(&line, "\n");
     fwrite(str_text(&line), 1, line.length, stderr);
+    str_release(&text);
     str_release(&line);
 }
 

@@ -1,27 +1,17 @@
 #include "status.h"
 #include "str.h"
+#include "visible.h"
 #include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 
 static _Thread_local char sentence[1024];
 
-/* A sentence is one line, and what it cites from a file of somebody else's commands no terminal (U+009B does, too). */
-static void one_line(char *text) {
-    for (unsigned char *p = (unsigned char *)text; *p; p++) {
-        if (*p < ' ' || *p == 0x7f)
-            *p = *p == '\n' || *p == '\t' ? ' ' : '?';
-        else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
-            p[0] = p[1] = '?';
-    }
-}
-
 /* Arguments may point into the old sentence, so the new one is put together aside. */
 static void sentence_set(const char *format, va_list args, bool before_the_old) {
     char text[sizeof sentence], old[sizeof sentence];
     text_vfit(text, sizeof text, format, args);
-    text_mend(text);
-    one_line(text);
+    text_visible(text, sizeof text);
     memcpy(old, sentence, sizeof old);
     if (before_the_old)
         text_fit(sentence, sizeof sentence, "%s: %s", text, old);

@@ -93,38 +93,6 @@ static size_t character_start(const char *text, size_t first, size_t at) {
     return (text[start] & 0xc0) == 0x80 ? at : start;
 }
 
-/* Bytes of the UTF-8 character that begins here; 0 if none does. */
-static size_t character_bytes(const char *text) {
-    const unsigned char first = (unsigned char)*text;
-    const size_t bytes = first < 0x80   ? 1
-                         : first < 0xc2 ? 0
-                         : first < 0xe0 ? 2
-                         : first < 0xf0 ? 3
-                         : first < 0xf5 ? 4
-                                        : 0;
-    for (size_t i = 1; i < bytes; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    return bytes;
-}
-
-void text_mend(char *text) {
-    char *to = text;
-    for (const char *from = text; *from;) {
-        const size_t bytes = character_bytes(from);
-        if (bytes) {
-            memmove(to, from, bytes);
-            to += bytes;
-            from += bytes;
-            continue;
-        }
-        while (*from && !character_bytes(from))
-            from++;
-        *to++ = '?'; /* no further than from: one at least was passed */
-    }
-    *to = 0;
-}
-
 void text_vfit(char *out, size_t size, const char *format, va_list args) {
     static const char mark[] = "...";
     const locale_t before = number_locale_begin();

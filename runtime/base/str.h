@@ -32,8 +32,6 @@ void str_vprintf(struct str *s, const char *format, va_list args);
 /* As snprintf(), for a sentence in an array: one that does not fit ends in "..." and not within a character. */
 void text_fit(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void text_vfit(char *out, size_t size, const char *format, va_list args);
-/* What is no UTF-8, such as a name that "%.80s" cut within a character, becomes one "?". */
-void text_mend(char *text);
 /* A word of more than `most` bytes, such as the name of a C++ function, keeps its two ends around "...". */
 void str_shorten_words(struct str *s, size_t most);
 /* As text_fit(), of a sentence whose words of more than WORD_MOST bytes are shortened first: a long name pushes nothing

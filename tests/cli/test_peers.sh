@@ -112,7 +112,7 @@ for word in triton-w4a8 torch-fp16 torch-int4pack; do
     grep -q ">$word<" "$plot" || verdict="$verdict no $word in the plot; "
 done
 [ "$(tail -n +2 "$TMPDIR"/report/data/*-peers.csv | awk -F, 'NR == 1 { print FILENAME }; { n++ } END { print n }' | tail -n 1)" = 55 ] || verdict="$verdict not 55 points; "
-grep -q '^o,w4a8,triton-w4a8,4096,1024,0.5,2.024,0.247' "$TMPDIR"/report/data/*tiny*-peers.csv || verdict="$verdict the plot's data lack a loss; "
+grep -qE '^[0-9]+,[0-9]+,[0-9]+,4096,1024,0.5,2.024,0.247[^a-z]*,o,w4a8,triton-w4a8,' "$TMPDIR"/report/data/*tiny*-peers.csv || verdict="$verdict the plot's data lack a loss; "
 page=$TMPDIR/report/index.html
 for word in 'Winners over peers in short' '<h2>Peers</h2>' 'Beside Figure 5' '>0.25x<'; do
     grep -q "$word" "$page" || verdict="$verdict no $word on the page; "

@@ -161,7 +161,7 @@ result "report draws every plot and marks what is modelled"
 titled() {
     local script line
     for script in "$1"/data/*-"$2"-*.gp; do
-        sed -nE "s/^(what|where) = '(.*)'$/\2/p" "$script" >"$work/lines"
+        sed -nE 's/^(what|where) = "(.*)"$/\2/p' "$script" >"$work/lines"
         [ "$(wc -l <"$work/lines")" = 2 ] || verdict+=" not two lines in $script; "
         while read -r line; do
             has "$1/$(basename "$script" .gp).svg" ">$line<"
@@ -218,7 +218,7 @@ result "the page holds the plots as they are"
 
 show --format csv --model tiny --gpu software -q
 awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } { print $3, $7, $6, $12 / 1000, $at["ratio"] }' "$work/out" | sort >"$work/table"
-awk -F, 'NR > 1 { print $1, $2, $5, $6 + 0, $10 }' "$work"/report/data/*tiny*modelled.csv | sort >"$work/plot"
+awk -F, 'NR > 1 { print $20, $21, $5, $6 + 0, $10 }' "$work"/report/data/*tiny*modelled.csv | sort >"$work/plot"
 [ "$(wc -l <"$work/plot")" = 12 ] || verdict+=" not twelve points; "
 same "$work/table" "$work/plot"
 result "plots and tables show the same numbers"
@@ -324,7 +324,7 @@ cp "$db" "$work/names.db"
 } | sqlite3 "$work/names.db" || verdict+=" no database of names; "
 run 0 "$MIXTUNE" report --db "$work/names.db" --out "$work/names" -q
 for name in "${names[@]}" 'bare shapes'; do
-    [ "$(grep -lF "what = '$name, fp16: time" "$work"/names/data/*-time.gp | wc -l)" = 1 ] || verdict+=" no one script of $name; "
+    [ "$(grep -lF "what = \"$name, fp16: time" "$work"/names/data/*-time.gp | wc -l)" = 1 ] || verdict+=" no one script of $name; "
     [ "$(grep -lF ">$name, fp16: time" "$work"/names/*-time.svg | wc -l)" = 1 ] || verdict+=" no one picture of $name; "
 done
 for name in tiny shapes; do # ordinary names stay as they are

@@ -6,6 +6,7 @@
 #include "tuner/options.h"
 #include "tuner/progress.h"
 #include "tuner/report/json_line.h"
+#include "tuner/shown.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,12 +94,12 @@ static void print_summary(const struct convert *o, const struct checkpoint *from
             snprintf(version, sizeof version, " v%d", from->gptq_version);
         printf(
             "%s: %d linear layers of %s%s are %d of %s, %.3f bits per weight; %.1f %% of their features have 8 bits\n",
-            o->out, from->count, checkpoint_format_names[from->format], version, r->layers, to_names[o->to], bits,
+            shown(o->out), from->count, checkpoint_format_names[from->format], version, r->layers, to_names[o->to], bits,
             100 * (double)r->rows8 / (double)r->rows);
         return;
     }
     json_t *line =
-        json_pack("{ss ss ss si si sI sI sI sf sI sI sf si}", "out", o->out, "from",
+        json_pack("{so ss ss si si sI sI sI sf sI sI sf si}", "out", json_text(o->out), "from",
                   checkpoint_format_names[from->format], "to", to_names[o->to], "linear_layers", from->count, "layers",
                   r->layers, "weights", (json_int_t)r->weights, "features", (json_int_t)r->rows, "rows8",
                   (json_int_t)r->rows8, "bits_per_weight", bits, "scales", (json_int_t)from->scales, "scales_rounded",

@@ -5,6 +5,7 @@
 #include "tuner/report/query.h"
 #include "tuner/report/rows.h"
 #include "tuner/search/rank.h"
+#include "tuner/shown.h"
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -186,7 +187,7 @@ static void print_number(double value, int width) {
 }
 
 static void print_row(const struct finding *f) {
-    printf("%-8s %-7s %6d %8d", f->family, f->range, f->pairs, f->problems);
+    printf("%-8s %-7s %6d %8d", shown(f->family), f->range, f->pairs, f->problems);
     const double values[] = {f->rho, f->low, f->high, f->within, f->regret, f->worst, f->pruned, f->pruned_worst};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         print_number(values[i], 7);
@@ -204,8 +205,8 @@ struct sides {
 
 static void print_json(const struct finding *f, const struct sides *sides) {
     json_t *object = json_pack(
-        "{ss ss ss ss ss si si so so so so so so so so}", "gpu", sides->gpu, "model_device", sides->model, "time_model",
-        sides->time_model, "family", f->family, "m", f->range, "pairs", f->pairs, "problems", f->problems, "rho",
+        "{so so so so ss si si so so so so so so so so}", "gpu", json_text(sides->gpu), "model_device",
+        json_text(sides->model), "time_model", json_text(sides->time_model), "family", json_text(f->family), "m", f->range, "pairs", f->pairs, "problems", f->problems, "rho",
         number_or_null(f->rho), "low", number_or_null(f->low), "high", number_or_null(f->high), "rho_within",
         number_or_null(f->within), "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst),
         "pruned_mean", number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));
@@ -219,7 +220,8 @@ static void print_heading(const struct sides *sides) {
            "pruned: the same of the best among the tenth that the model puts first\n"
            "Over the favourites of a search these say little: draw candidates with sweep --strategy sample\n"
            "%-8s %-7s %6s %8s %7s %7s %7s %7s %7s %7s %7s %7s\n",
-           sides->gpu, sides->model, *sides->time_model ? ", time model " : "", sides->time_model, "family", "m",
+           shown(sides->gpu), shown(sides->model), *sides->time_model ? ", time model " : "", shown(sides->time_model),
+           "family", "m",
            "pairs", "problems", "rho", "low", "high", "within", "regret", "worst", "pruned", "worst");
 }
 

@@ -6,6 +6,7 @@
 #include "tuner/report/json_line.h"
 #include "tuner/report/query.h"
 #include "tuner/report/winner_set.h"
+#include "tuner/shown.h"
 #include "tuner/sweep/draft.h"
 #include <sqlite3.h>
 #include <stdio.h>
@@ -163,15 +164,16 @@ static enum mt_status write_draft(const struct draft *d, const struct choice *c,
 static void print_summary(const struct draft *d, const struct choice *c, const struct export *o, const char *digest) {
     int kernels = d->entry_count - d->library_wins;
     if (o->query.common.json) {
-        json_t *summary = json_pack("{ss ss ss si si si si ss}", "file", o->out, "gpu", c->device, "origin", c->origin,
-                                    "layers", d->layer_count, "winners", kernels, "cublas_wins", d->library_wins,
-                                    "images", d->image_count, "sha256", digest);
+        json_t *summary = json_pack("{so so ss si si si si ss}", "file", json_text(o->out), "gpu", json_text(c->device),
+                                    "origin", c->origin, "layers", d->layer_count, "winners", kernels, "cublas_wins",
+                                    d->library_wins, "images", d->image_count, "sha256", digest);
         json_line(summary);
         return;
     }
     printf("%s: %d winners of %d layers on %s (%s), cuBLAS faster at %d of them, %d kernel images\n"
            "SHA-256 %s\n",
-           o->out, kernels, d->layer_count, c->device, c->origin, d->library_wins, d->image_count, digest);
+           shown(o->out), kernels, d->layer_count, shown(c->device), c->origin, d->library_wins, d->image_count,
+           digest);
 }
 
 static enum mt_status export_rows(const struct rows *rows, const struct rows *times, const struct choice *c,

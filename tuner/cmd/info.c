@@ -7,6 +7,7 @@
 #include "runtime/jit/toolkit.h"
 #include "tuner/options.h"
 #include "tuner/report/json_line.h"
+#include "tuner/shown.h"
 #include <dirent.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -32,7 +33,7 @@ static const struct argp argp = {.parser = parse,
 /* Everything is collected as JSON first: the text is printed from it, so both say the same. */
 
 static json_t *missing_json(void) {
-    return json_pack("{ss}", "missing", fail_message());
+    return json_pack("{so}", "missing", json_text(fail_message()));
 }
 
 static json_t *device_json(const char *spec) {
@@ -42,8 +43,8 @@ static json_t *device_json(const char *spec) {
         return missing_json();
     device_arch(&dev, arch);
     json_t *object =
-        json_pack("{ss ss ss sb ss ss si si si si si si si sf si ss}", "spec", dev.spec, "name", dev.name, "uuid",
-                  dev.uuid, "software", (int)dev.software, "stand_in", device_stand_in(&dev), "arch", arch,
+        json_pack("{so so so sb ss ss si si si si si si si sf si ss}", "spec", json_text(dev.spec), "name",
+                  json_text(dev.name), "uuid", json_text(dev.uuid), "software", (int)dev.software, "stand_in", device_stand_in(&dev), "arch", arch,
                   "compute_capability", dev.cc, "sm_count", dev.sm_count, "l2_bytes", dev.l2_bytes, "smem_per_sm",
                   dev.smem_per_sm, "smem_per_block", dev.smem_per_block_optin, "registers_per_sm", dev.regs_per_sm,
                   "threads_per_sm", dev.threads_per_sm, "memory_gib", (double)dev.memory_bytes / (1 << 30),
@@ -61,9 +62,9 @@ static json_t *compiler_json(void) {
         return missing_json();
     json_t *compiler = json_pack("{si ss}", "nvrtc_version", version, "template_hash", hash);
     if (images_used())
-        json_object_set_new(compiler, "images", json_string(images_used()));
+        json_object_set_new(compiler, "images", json_text(images_used()));
     else
-        json_object_update_new(compiler, json_pack("{ss ss}", "library", here.library, "builtins", here.builtins));
+        json_object_update_new(compiler, json_pack("{so so}", "library", json_text(here.library), "builtins", json_text(here.builtins)));
     return compiler;
 }
 
@@ -73,7 +74,7 @@ static json_t *library_json(const char *name, const char *title, const char *fun
     const struct symbol symbol = {0, function};
     const struct toolkit_library library = {name, title, &symbol, 1, &address, NULL};
     struct str path = {0};
-    json_t *json = toolkit_load(&library, &path) ? missing_json() : json_pack("{ss}", "library", str_text(&path));
+    json_t *json = toolkit_load(&library, &path) ? missing_json() : json_pack("{so}", "library", json_text(str_text(&path)));
     str_release(&path);
     return json;
 }
@@ -106,9 +107,11 @@ static json_t *names_json(const char *kind, const char *shipped, const char *ext
         count = scandir(path.data, &entry, NULL, alphasort);
     }
     for (int i = 0; i < count; i++) {
-        const char *dot = strrchr(entry[i]->d_name, '.');
-        if (dot && dot > entry[i]->d_name && !strcmp(dot + 1, ext))
-            json_array_append_new(names, json_stringn(entry[i]->d_name, (size_t)(dot - entry[i]->d_name)));
+        char *dot = strrchr(entry[i]->d_name, '.');
+        if (dot && dot > entry[i]->d_name && !strcmp(dot + 1, ext)) {
+            *dot = 0;
+            json_array_append_new(names, json_text(entry[i]->d_name));
+        }
         free(entry[i]);
     }
     free(entry);
@@ -136,7 +139,7 @@ static json_t *cache_json(void) {
     }
     cache_bytes = cache_files = 0;
     nftw(path.data, add_size, 16, FTW_PHYS);
-    json_t *object = json_pack("{ss sI sI}", "folder", path.data, "files", (json_int_t)cache_files, "bytes",
+    json_t *object = json_pack("{so sI sI}", "folder", json_text(path.data), "files", (json_int_t)cache_files, "bytes",
                                (json_int_t)cache_bytes);
     str_release(&path);
     return object;
@@ -144,8 +147,10 @@ static json_t *cache_json(void) {
 
 /* ---- text ---- */
 
+/* As it may be printed; NULL if there is none. */
 static const char *text_of(const json_t *object, const char *key) {
-    return json_string_value(json_object_get(object, key));
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? shown(text) : NULL;
 }
 
 static int number_of(const json_t *object, const char *key) {
@@ -210,7 +215,7 @@ static void print_names(const char *heading, const json_t *names) {
     size_t i;
     json_t *name;
     printf("%-9s", heading);
-    json_array_foreach(names, i, name) printf("%s %s", i ? "," : "", json_string_value(name));
+    json_array_foreach(names, i, name) printf("%s %s", i ? "," : "", shown(json_string_value(name)));
     putchar('\n');
 }
 

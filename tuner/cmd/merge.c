@@ -7,6 +7,7 @@
 #include "tuner/options.h"
 #include "tuner/report/json_line.h"
 #include "tuner/report/t4.h"
+#include "tuner/shown.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,12 +56,12 @@ static void print_summary(const struct merge *o, const struct merge_count *count
     if (!o->common.json) {
         printf("%s: added %" PRId64 " of the %" PRId64 " measurements and %" PRId64 " of the %" PRId64
                " runs in %d file%s\n",
-               o->into, count->measurements, count->measurements_read, count->runs, count->runs_read, o->count,
+               shown(o->into), count->measurements, count->measurements_read, count->runs, count->runs_read, o->count,
                o->count == 1 ? "" : "s");
         return;
     }
     json_t *summary =
-        json_pack("{ss si sI sI sI sI}", "file", o->into, "sources", o->count, "measurements_added",
+        json_pack("{so si sI sI sI sI}", "file", json_text(o->into), "sources", o->count, "measurements_added",
                   (json_int_t)count->measurements, "measurements_read", (json_int_t)count->measurements_read,
                   "runs_added", (json_int_t)count->runs, "runs_read", (json_int_t)count->runs_read);
     json_line(summary);

@@ -8,6 +8,7 @@
 #include "tuner/options.h"
 #include "tuner/progress.h"
 #include "tuner/report/json_line.h"
+#include "tuner/shown.h"
 #include "tuner/sweep/lock.h"
 #include "tuner/sweep/run.h"
 #include <stdio.h>
@@ -71,22 +72,22 @@ struct probing {
 
 static void print_heading(const struct probing *p) {
     if (!p->options->common.json)
-        printf("%s, %s limits\n", p->dev->name, p->dev->software ? "MODELLED (not measured)" : "measured");
+        printf("%s, %s limits\n", shown(p->dev->name), p->dev->software ? "MODELLED (not measured)" : "measured");
     fflush(stdout);
 }
 
 /* `missing` says why there is no value; NULL: there is. */
 static void print_limit(const struct probing *p, const struct limit *l, const char *missing) {
     if (p->options->common.json) {
-        json_t *object = json_pack("{ss ss ss}", "device_name", p->dev->name, "origin",
+        json_t *object = json_pack("{so ss ss}", "device_name", json_text(p->dev->name), "origin",
                                    store_origin_name(store_origin_of(p->dev->software)), "name", l->name);
         if (missing)
-            json_object_set_new(object, "missing", json_string(missing));
+            json_object_set_new(object, "missing", json_text(missing));
         else
             json_object_update_new(object, json_pack("{sf ss}", "value", l->value, "unit", l->unit));
         json_line(object);
     } else if (missing) {
-        printf("%-16s %12s  %s\n", l->name, "-", missing);
+        printf("%-16s %12s  %s\n", l->name, "-", shown(missing));
     } else {
         printf("%-16s %12.2f  %s\n", l->name, l->value, l->unit);
     }

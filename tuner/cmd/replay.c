@@ -7,6 +7,7 @@
 #include "tuner/report/json_line.h"
 #include "tuner/report/plot.h"
 #include "tuner/report/query.h"
+#include "tuner/shown.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,9 +154,9 @@ static void print_json(const struct replay *o, int first, bool total, int strate
     static const char *const names[] = {"layer", "scheme", "dtype"};
     json_t *row = json_object();
     for (int i = 0; i < 3; i++)
-        json_object_set_new(row, sweep_names[i], json_string(rows_cell(rows, p->row, sweep_names[i])));
+        json_object_set_new(row, sweep_names[i], json_text(rows_cell(rows, p->row, sweep_names[i])));
     for (int i = 0; i < 3 && !total; i++)
-        json_object_set_new(row, names[i], json_string(rows_cell(rows, p->row, names[i])));
+        json_object_set_new(row, names[i], json_text(rows_cell(rows, p->row, names[i])));
     if (!total) {
         json_object_set_new(row, "rows8", json_integer(p->problem.rows8));
         json_object_set_new(row, "m", json_integer(p->problem.m));
@@ -184,9 +185,9 @@ static void print_outcome(const struct replay *o, int first, bool total, int str
     snprintf(m, sizeof m, "%d", p->problem.m);
     snprintf(configs, sizeof configs, "%d", p->count);
     printf("%-16s %-11s %6s %-9s %6s %7s  %-10s",
-           *rows_cell(rows, p->row, "model") ? rows_cell(rows, p->row, "model") : "-",
-           total ? "all" : rows_cell(rows, p->row, "layer"), total ? "" : m,
-           total ? "" : rows_cell(rows, p->row, "scheme"), total ? "" : rows_cell(rows, p->row, "rows8"),
+           *rows_cell(rows, p->row, "model") ? shown(rows_cell(rows, p->row, "model")) : "-",
+           total ? "all" : shown(rows_cell(rows, p->row, "layer")), total ? "" : m,
+           total ? "" : shown(rows_cell(rows, p->row, "scheme")), total ? "" : rows_cell(rows, p->row, "rows8"),
            total ? "" : configs, search_strategy_name((enum search_strategy)strategy));
     print_number(r->measurements, "", 8);
     print_number(r->share, "%", 7);
@@ -270,17 +271,17 @@ static void make_curve(const struct replay *o, struct str *csv) {
 }
 
 static void make_script(const struct replay *o, struct str *script) {
-    str_printf(
-        script,
-        "# Written by `mixtune replay`. In the folder above: gnuplot data/THIS_FILE\nname = 'replay'\n"
-        "data = 'data/replay.csv'\nms = ''\nproblems = %d\nseeds = %d\nshare = %d\norigin = '%s'\nstrategies = '",
-        o->set.count, o->seeds, o->share, rows_cell(&o->set.rows, o->set.item[0].row, "origin"));
+    str_append(script, "# Written by `mixtune replay`. In the folder above: gnuplot data/THIS_FILE\n");
+    plot_text(script, "name", "replay");
+    plot_text(script, "data", "data/replay.csv");
+    plot_text(script, "origin", rows_cell(&o->set.rows, o->set.item[0].row, "origin"));
+    str_printf(script, "array ms[1] = [1]\nproblems = %d\nseeds = %d\nshare = %d\nstrategies = '", o->set.count,
+               o->seeds, o->share);
     for (int s = 0; s < STRATEGIES; s++)
         if (o->strategy[s])
             str_printf(script, "%s ", search_strategy_name((enum search_strategy)s));
     str_append(script, "'\n");
-    str_append(script, report_style_gp);
-    str_append(script, report_replay_gp);
+    plot_body(report_replay_gp, script);
 }
 
 static enum mt_status draw(const struct replay *o) {

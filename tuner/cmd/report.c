@@ -7,6 +7,7 @@
 #include "tuner/report/plot.h"
 #include "tuner/report/query.h"
 #include "tuner/report/tables.h"
+#include "tuner/shown.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,6 +145,13 @@ static enum mt_status append_table(sqlite3 *db, const char *dir, const struct pa
     return status;
 }
 
+static void append_written(json_t *written, const char *dir, const char *name, const char *extension) {
+    struct str path = {0};
+    str_printf(&path, "%s/%s.%s", dir, name, extension);
+    json_array_append_new(written, json_text(path.data));
+    str_release(&path);
+}
+
 /* Draws the plots of one set and puts them on the page. */
 static enum mt_status append_set(sqlite3 *db, const char *dir, const struct plot_set *set, json_t *written,
                                  struct str *page) {
@@ -165,8 +173,8 @@ static enum mt_status append_set(sqlite3 *db, const char *dir, const struct plot
     for (int kind = 0; kind < PLOT_KINDS; kind++) {
         if (status == MT_OK && names[kind]) {
             status = append_picture(dir, names[kind], names[kind], page);
-            json_array_append_new(written, json_sprintf("%s/%s.svg", dir, names[kind]));
-            json_array_append_new(written, json_sprintf("%s/%s.png", dir, names[kind]));
+            append_written(written, dir, names[kind], "svg");
+            append_written(written, dir, names[kind], "png");
         }
         free(names[kind]);
     }
@@ -218,7 +226,7 @@ static enum mt_status write_page(const char *dir, const struct str *body, json_t
     str_append(&page, at + strlen(mark));
     str_printf(&path, "%s/index.html", dir);
     enum mt_status status = file_write_atomic(path.data, page.data, page.length);
-    json_array_append_new(written, json_string(path.data));
+    append_written(written, dir, "index", "html");
     str_release(&page);
     str_release(&path);
     return status;
@@ -251,7 +259,7 @@ static void print_written(json_t *written, bool json) {
     if (json)
         json_line(json_incref(written));
     for (size_t i = 0; !json && i < json_array_size(written); i++)
-        puts(json_string_value(json_array_get(written, i)));
+        puts(shown(json_string_value(json_array_get(written, i))));
 }
 
 static enum mt_status report(const struct report *o) {

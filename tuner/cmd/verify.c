@@ -4,6 +4,7 @@
 #include "tuner/plan/fit.h"
 #include "tuner/progress.h"
 #include "tuner/report/json_line.h"
+#include "tuner/shown.h"
 #include "tuner/sweep/worker.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -150,9 +151,10 @@ static void print_json(const struct work_item *item, const char *family, const c
                        double worst, const char *message) {
     const struct problem *p = &item->problem;
     json_t *row =
-        json_pack("{ss ss si si si ss si si ss ss sf ss}", "family", family, "config", config, "m", p->m, "n", p->n,
+        json_pack("{ss ss si si si ss si si ss ss sf so}", "family", family, "config", config, "m", p->m, "n", p->n,
                   "k", p->k, "scheme", problem_scheme(p), "rows8", p->rows8, "group_size", p->group, "dtype",
-                  dtype_name(p->dtype), "verdict", verdict, "worst", worst < 1e300 ? worst : 1e300, "message", message);
+                  dtype_name(p->dtype), "verdict", verdict, "worst", worst < 1e300 ? worst : 1e300, "message",
+                  json_text(message));
     json_line(row);
 }
 
@@ -167,7 +169,7 @@ static void print_text(const struct work_item *item, const char *family, const c
     if (check->outcome == OUTCOME_OK)
         printf("worst error %.3f of allowed  %s\n", check->verdict.worst, config);
     else
-        printf("%s  %s\n", check->message, config);
+        printf("%s  %s\n", shown(check->message), config);
 }
 
 static void print_line(const struct verification *v, const struct work_item *item, const char *family,

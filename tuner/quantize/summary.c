@@ -5,6 +5,7 @@
 #include "tuner/progress.h"
 #include "tuner/report/json_line.h"
 #include "tuner/report/rows.h"
+#include "tuner/shown.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,14 +160,14 @@ static void print_shares(const struct summary *s, struct kinds *parts, struct ki
 
 static void print_sizes(const struct summary *s, double bits_per_weight, bool json) {
     if (json) {
-        json_line(json_pack("{ss sf sI sI ss}", "scheme", s->scheme, "bits_per_weight", bits_per_weight, "layer_bytes",
+        json_line(json_pack("{ss sf sI sI so}", "scheme", s->scheme, "bits_per_weight", bits_per_weight, "layer_bytes",
                             (json_int_t)s->layer_bytes, "rest_bytes", (json_int_t)s->rest_bytes, "out",
-                            s->path[0].data));
+                            json_text(s->path[0].data)));
         return;
     }
     const double mib = 1024.0 * 1024.0;
     printf("%s: %.3f bits per weight with scales and padding; %.1f MiB of layers, %.1f MiB of the rest; %s%s\n\n",
-           s->scheme, bits_per_weight, (double)s->layer_bytes / mib, (double)s->rest_bytes / mib, s->path[0].data,
+           s->scheme, bits_per_weight, (double)s->layer_bytes / mib, (double)s->rest_bytes / mib, shown(s->path[0].data),
            s->tp > 1 ? " and its other ranks" : "");
 }
 

@@ -22,6 +22,7 @@ EMBED_FILE(report_peer_curves_sql, "reports/peer_curves.sql");
 EMBED_FILE(report_peer_summary_sql, "reports/peer_summary.sql");
 EMBED_FILE(report_paper_sql, "reports/paper.sql");
 EMBED_FILE(report_style_gp, "reports/style.gp");
+EMBED_FILE(report_picture_gp, "reports/picture.gp");
 EMBED_FILE(report_speedup_gp, "reports/speedup.gp");
 EMBED_FILE(report_time_gp, "reports/time.gp");
 EMBED_FILE(report_winners_gp, "reports/winners.gp");

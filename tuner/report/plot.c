@@ -3,6 +3,7 @@
 #include "db/store.h"
 #include "files.h"
 #include "runtime/base/file.h"
+#include "runtime/base/visible.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,9 @@ static const struct {
     [PLOT_PEERS] = {"peers", report_peers_gp, "speed-up of the fastest configuration over peers", false},
 };
 
-/* Runs gnuplot in `dir`; what it prints on standard error goes to `said`. Its exit status; -1 if it cannot be run. */
+/* Runs gnuplot in `dir`, without a shell and without the settings of this user; what it prints on standard error goes to
+ * `said`. `argument` is one of our own words: no name, which it could take for an option or another script. Its exit
+ * status; -1 if it cannot be run. */
 static int run_gnuplot(const char *dir, const char *argument, struct str *said) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -36,7 +39,7 @@ static int run_gnuplot(const char *dir, const char *argument, struct str *said) 
     posix_spawn_file_actions_addchdir_np(&actions, dir);
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
-    char *arguments[] = {(char *)"gnuplot", (char *)argument, NULL};
+    char *arguments[] = {(char *)"gnuplot", (char *)"-d", (char *)argument, NULL};
     pid_t child;
     int error = posix_spawnp(&child, "gnuplot", &actions, NULL, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -90,18 +93,22 @@ void plot_set_where(const struct plot_set *set, struct str *out) {
         str_printf(out, ", time model %s", field(set, "time_model"));
 }
 
-/* Part of a file's name: small letters, digits and dots, and one dash for all that stands between them; cut where it is
- * long. False if that is not the text as it was. */
+static bool ends_in_sign(const struct str *word) {
+    return word->length && strchr("-.", word->data[word->length - 1]);
+}
+
+/* Part of a file's name: small letters, digits and single dots between them, and one dash for all else that stands there;
+ * cut where it is long. False if that is not the text as it was. */
 static bool append_word(const char *text, struct str *out) {
     enum { MOST = 63 };
     struct str word = {0};
     for (const char *p = text; *p && word.length < MOST; p++) {
-        if (isalnum((unsigned char)*p) || *p == '.')
+        if (isalnum((unsigned char)*p))
             str_printf(&word, "%c", tolower((unsigned char)*p));
-        else if (word.length && word.data[word.length - 1] != '-')
-            str_append(&word, "-");
+        else if (word.length && !ends_in_sign(&word))
+            str_append(&word, *p == '.' ? "." : "-");
     }
-    while (word.length && word.data[word.length - 1] == '-')
+    while (ends_in_sign(&word))
         word.data[--word.length] = 0;
     const bool same = !strcmp(str_text(&word), text);
     str_printf(out, "%s%s", out->length && word.length ? "-" : "", str_text(&word));
@@ -120,6 +127,8 @@ static void usual_name(const struct plot_set *set, struct str *out) {
     const char *model = field(set, "model");
     short_device(set, &text);
     append_word(text.data, out); /* which device it is, its UUID says */
+    if (!out->length)
+        str_append(out, "device");
     if (!append_word(*model ? model : bare, out) || !strcmp(model, bare))
         append_hash(model, out);
     str_clear(&text);
@@ -154,69 +163,110 @@ void plot_set_name(const struct plot_set *set, struct str *out) {
     str_release(&all);
 }
 
-/* A gnuplot string in single quotes. */
-static void set_variable(struct str *out, const char *name, const char *value) {
-    str_printf(out, "%s = '", name);
-    for (const char *p = value; *p; p++)
-        str_printf(out, *p == '\'' ? "''" : "%c", *p == '\n' ? ' ' : *p);
-    str_append(out, "'\n");
+/* ---- the script ---- */
+
+/* What gnuplot reads as a format where it stands on an axis, and what SVG cannot have, since gnuplot writes > as it is. */
+static bool is_special(const char *text, const char *at) {
+    return *at == '%' || (*at == '>' && at - text >= 2 && at[-1] == ']' && at[-2] == ']');
 }
 
-/* The different values of a column, in their order of appearance, with a space before and after each. */
-static void list_words(const struct rows *rows, const char *column, struct str *words) {
-    str_append(words, " ");
-    struct str padded = {0};
-    for (int r = 0; r < rows->count; r++) {
-        str_clear(&padded);
-        str_printf(&padded, " %s ", rows_cell(rows, r, column));
-        if (padded.data[1] != ' ' && !strstr(words->data, padded.data))
-            str_append(words, padded.data + 1);
+/* The text as a picture has it: visible, and with both ends where it is long. */
+static void append_drawn(const char *text, struct str *out) {
+    enum { MOST = 256 };
+    struct str visible = {0}, drawn = {0};
+    str_append_visible(&visible, text, strlen(text), "");
+    text_shorten(str_text(&visible), MOST, &drawn);
+    for (const char *p = str_text(&drawn); *p; p++)
+        str_printf(out, is_special(drawn.data, p) ? "\\x%02x" : "%c", *p);
+    str_release(&visible);
+    str_release(&drawn);
+}
+
+/* A string of gnuplot. In double quotes every byte may be an octal escape, and each is that gnuplot could take for the end
+ * of the string, a command in backquotes, a macro, a comment or an escape. */
+static void append_string(const char *text, struct str *out) {
+    struct str drawn = {0};
+    append_drawn(text, &drawn);
+    str_append(out, "\"");
+    for (const char *p = str_text(&drawn); *p; p++) {
+        const unsigned char byte = (unsigned char)*p;
+        str_printf(out, byte >= 0x80 || isalnum(byte) || strchr(" .,:()_/+-", byte) ? "%c" : "\\%03o", byte);
     }
-    str_release(&padded);
+    str_append(out, "\"");
+    str_release(&drawn);
 }
 
-static void set_words(struct str *out, const char *name, const struct rows *rows, const char *column) {
-    struct str words = {0};
-    list_words(rows, column, &words);
-    set_variable(out, name, words.data);
-    str_release(&words);
+void plot_text(struct str *script, const char *name, const char *value) {
+    str_printf(script, "%s = ", name);
+    append_string(value, script);
+    str_append(script, "\n");
+}
+
+/* The different names of a column in their order of appearance, as `at`, a column of numbers, counts them. */
+static void set_names(struct str *out, const char *name, const struct rows *rows, const char *at, const char *column) {
+    struct str list = {0};
+    int count = 0;
+    for (int r = 0; r < rows->count; r++)
+        if (atoi(rows_cell(rows, r, at)) == count + 1) {
+            str_append(&list, count++ ? ", " : "");
+            append_string(rows_cell(rows, r, column), &list);
+        }
+    str_printf(out, "array %s[%d] = [%s]\n", name, count, str_text(&list));
+    str_release(&list);
 }
 
 /* "fp16 baseline (cublas, f16)": with the kernels that were the fastest of the other side; nothing in brackets: no
  * baseline. */
 static void set_baseline(struct str *out, const struct plot_set *set, const struct rows *curves) {
-    struct str words = {0}, text = {0};
-    char *save;
+    enum { MOST = 8 }; /* there are four */
+    const char *families[MOST];
+    struct str text = {0};
     int count = 0;
-    list_words(curves, "baseline_family", &words);
     str_printf(&text, "%s baseline", field(set, "dtype"));
-    for (char *w = strtok_r(words.data, " ", &save); w; w = strtok_r(NULL, " ", &save))
-        str_printf(&text, "%s%s", count++ ? ", " : " (", w);
+    for (int r = 0; r < curves->count && count < MOST; r++) {
+        const char *family = rows_cell(curves, r, "baseline_family");
+        bool told = !*family;
+        for (int i = 0; i < count && !told; i++)
+            told = !strcmp(families[i], family);
+        if (told)
+            continue;
+        str_printf(&text, "%s%s", count ? ", " : " (", family);
+        families[count++] = family;
+    }
     str_append(&text, count ? ")" : "");
-    set_variable(out, "baseline", text.data);
-    str_release(&words);
+    plot_text(out, "baseline", text.data);
+    str_printf(out, "baselined = %d\n", count > 0);
     str_release(&text);
 }
 
 static int compare_numbers(const void *a, const void *b) {
-    long x = strtol(*(char *const *)a, NULL, 10), y = strtol(*(char *const *)b, NULL, 10);
+    const long x = *(const long *)a, y = *(const long *)b;
     return (x > y) - (x < y);
 }
 
 /* The batch sizes in increasing order; the ticks of the axis. */
 static void set_batch_sizes(struct str *out, const struct rows *rows) {
-    int column = rows_column(rows, "m");
-    const char **m = xcalloc((size_t)rows->count, sizeof *m);
+    long *m = xcalloc((size_t)rows->count, sizeof *m);
+    struct str list = {0};
+    int count = 0;
     for (int r = 0; r < rows->count; r++)
-        m[r] = rows->cell[r * rows->columns + column];
+        m[r] = strtol(rows_cell(rows, r, "m"), NULL, 10);
     qsort(m, (size_t)rows->count, sizeof *m, compare_numbers);
-    struct str words = {0};
     for (int r = 0; r < rows->count; r++)
-        if (r == 0 || strcmp(m[r], m[r - 1]) != 0)
-            str_printf(&words, "%s%s", r ? " " : "", m[r]);
-    set_variable(out, "ms", str_text(&words));
-    str_release(&words);
+        if (r == 0 || m[r] != m[r - 1])
+            str_printf(&list, "%s%ld", count++ ? ", " : "", m[r]);
+    str_printf(out, "array ms[%d] = [%s]\n", count, str_text(&list));
+    str_release(&list);
     free(m);
+}
+
+void plot_body(const char *body, struct str *script) {
+    static const char mark[] = "{{picture}}\n";
+    const char *at = strstr(body, mark);
+    str_append(script, report_style_gp);
+    str_append_bytes(script, body, (size_t)(at - body));
+    str_append(script, report_picture_gp);
+    str_append(script, at + strlen(mark));
 }
 
 /* Some row has something there: without a column for it (of peers) none has. */
@@ -231,22 +281,22 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
                         int kind, struct str *script) {
     struct str text = {0};
     str_append(script, "# Written by `mixtune report`. In the folder above: gnuplot data/THIS_FILE\n");
-    set_variable(script, "name", name);
-    set_variable(script, "data", data);
+    plot_text(script, "name", name);
+    plot_text(script, "data", data);
     str_printf(&text, "%s, %s: %s", *field(set, "model") ? field(set, "model") : "bare shapes", field(set, "dtype"),
                kinds[kind].title);
     if (plot_set_modelled(set))
         str_append(&text, " (no speed-up of a real GPU)");
-    set_variable(script, "what", text.data);
+    plot_text(script, "what", text.data);
     str_clear(&text);
     plot_set_where(set, &text);
-    set_variable(script, "times", plot_set_modelled(set) ? "modelled" : "measured");
+    plot_text(script, "times", plot_set_modelled(set) ? "modelled" : "measured");
     str_printf(&text, ", group %s, %s cache%s%s", field(set, "group_size"), field(set, "cache_state"),
                atoi(field(set, "tp")) > 1 ? ", tensor parallel over " : "",
                atoi(field(set, "tp")) > 1 ? field(set, "tp") : "");
-    set_variable(script, "where", text.data);
+    plot_text(script, "where", text.data);
     if (kind == PLOT_PEERS)
-        set_words(script, "peers", curves, "peer");
+        set_names(script, "peers", curves, "peer_at", "peer");
     else
         set_baseline(script, set, curves);
     bool marked = false;
@@ -254,11 +304,10 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
         marked = marked || rows_is(curves, r, "states_differ", "1");
     str_printf(script, "counted = %d\nfloors = %d\nmarked = %d\n", has_some(curves, "ratio_with_quantize"),
                has_some(curves, "floor_share"), marked);
-    set_words(script, "layers", curves, "layer");
-    set_words(script, "schemes", curves, "scheme");
+    set_names(script, "layers", curves, "layer_at", "layer");
+    set_names(script, "schemes", curves, "scheme_at", "scheme");
     set_batch_sizes(script, curves);
-    str_append(script, report_style_gp);
-    str_append(script, kinds[kind].script);
+    plot_body(kinds[kind].script, script);
     str_release(&text);
 }
 

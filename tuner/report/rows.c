@@ -1,6 +1,7 @@
 #include "rows.h"
 #include "json_line.h"
 #include "runtime/base/array.h"
+#include "runtime/base/visible.h"
 
 #include "db/sql.h"
 #include <jansson.h>
@@ -12,11 +13,21 @@ enum mt_status rows_unreadable(sqlite3 *db) {
     return sql_fail(db, sqlite3_db_filename(db, "main"), "cannot read it");
 }
 
+/* A text of SQL may have a 0 within, behind which another would begin the same: it is made visible. */
+static char *take_cell(sqlite3_stmt *query, int column) {
+    const char *text = (const char *)sqlite3_column_text(query, column);
+    const size_t length = (size_t)sqlite3_column_bytes(query, column);
+    struct str visible = {0};
+    if (!text || strlen(text) == length)
+        return text ? xstrdup(text) : NULL;
+    str_append_visible(&visible, text, length, "");
+    return visible.data;
+}
+
 static void add_row(struct rows *rows, sqlite3_stmt *query) {
     array_grow(&rows->cell, &rows->capacity, (size_t)rows->count, (size_t)rows->columns * sizeof *rows->cell);
     for (int c = 0; c < rows->columns; c++) {
-        const char *text = (const char *)sqlite3_column_text(query, c);
-        rows->cell[rows->count * rows->columns + c] = text ? xstrdup(text) : NULL;
+        rows->cell[rows->count * rows->columns + c] = take_cell(query, c);
         rows->text[c] |= sqlite3_column_type(query, c) == SQLITE_TEXT;
     }
     rows->count++;
@@ -130,7 +141,7 @@ static void format_cell(const struct rows *rows, int row, int column, struct str
     else if (!strncmp(name, "floor_share", 11))
         str_printf(out, "%.0f%%", 100 * strtod(cell, NULL));
     else
-        str_append(out, cell);
+        str_append_visible(out, cell, strlen(cell), "");
 }
 
 static bool in_list(const char *list, const char *name) {
@@ -208,8 +219,7 @@ static int widest(const struct rows *rows, const struct table_style *style, int 
     return width > style->least ? width : style->least;
 }
 
-/* A text of more characters than `width` keeps its two ends. */
-static void print_short(const char *text, int width, struct str *out) {
+void text_shorten(const char *text, int width, struct str *out) {
     const int all = width_of(text), head = width / 2, tail = width - head - 1;
     int at = -1;
     for (const char *p = text; *p; p++) {
@@ -228,7 +238,7 @@ static void print_line(const struct rows *rows, int row, const int *width, int l
             str_clear(&cell);
             str_clear(&fitting);
             format_cell(rows, row, c, &cell);
-            print_short(cell.data, width[c], &fitting);
+            text_shorten(cell.data, width[c], &fitting);
             print_padded(str_text(&fitting), width[c], rows->text[c], c == last, out);
         }
     str_release(&cell);
@@ -357,17 +367,21 @@ void rows_print_table(const struct rows *rows, const struct table_style *style, 
 }
 
 void html_escape(const char *text, struct str *out) {
-    for (; *text; text++) {
-        const char *name = *text == '&'   ? "&amp;"
-                           : *text == '<' ? "&lt;"
-                           : *text == '>' ? "&gt;"
-                           : *text == '"' ? "&quot;"
-                                          : NULL;
+    struct str visible = {0};
+    str_append_visible(&visible, text, strlen(text), "");
+    for (const char *p = str_text(&visible); *p; p++) {
+        const char *name = *p == '&'    ? "&amp;"
+                           : *p == '<'  ? "&lt;"
+                           : *p == '>'  ? "&gt;"
+                           : *p == '"'  ? "&quot;"
+                           : *p == '\'' ? "&#39;"
+                                        : NULL;
         if (name)
             str_append(out, name);
         else
-            str_append_bytes(out, text, 1);
+            str_append_bytes(out, p, 1);
     }
+    str_release(&visible);
 }
 
 static void print_html_cells(const struct rows *rows, const struct table_style *style, int row, struct str *out) {
@@ -404,21 +418,37 @@ void rows_print_html(const struct rows *rows, const struct table_style *style, s
     str_release(&cell);
 }
 
-static void print_csv_field(const char *text, bool last, struct str *out) {
-    bool quote = text && strpbrk(text, ",\"\r\n");
-    if (quote)
-        str_append(out, "\"");
-    for (const char *p = text ? text : ""; *p; p++)
+/* A spreadsheet computes a cell that begins like a formula, whether it is quoted or not. */
+static bool is_formula(const char *text) {
+    static const char *const wide[] = {"\uff1d", "\uff0b", "\uff0d", "\uff20"}; /* the same in full width */
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (!strncmp(text, wide[i], strlen(wide[i])))
+            return true;
+    return *text && strchr("=+-@'", *text);
+}
+
+/* The two rules for texts leave a cell that is ordinary as it is, and any other can be told from it: a text that begins
+ * with a ' lost nothing but that. Numbers may begin with a sign. */
+static void print_csv_field(const char *cell, bool text, bool last, struct str *out) {
+    struct str visible = {0};
+    str_append(&visible, text && cell && is_formula(cell) ? "'" : "");
+    str_append_visible(&visible, cell ? cell : "", cell ? strlen(cell) : 0, "");
+    const bool quote = strpbrk(str_text(&visible), ",;\"") != NULL;
+    str_append(out, quote ? "\"" : "");
+    for (const char *p = str_text(&visible); *p; p++)
         str_printf(out, *p == '"' ? "\"\"" : "%c", *p);
     str_append(out, quote ? "\"" : "");
     str_append(out, last ? "\n" : ",");
+    str_release(&visible);
 }
 
 void rows_print_csv(const struct rows *rows, struct str *out) {
     for (int c = 0; c < rows->columns; c++)
-        print_csv_field(rows->name[c], c + 1 == rows->columns, out);
-    for (int i = 0; i < rows->count * rows->columns; i++)
-        print_csv_field(rows->cell[i], (i + 1) % rows->columns == 0, out);
+        print_csv_field(rows->name[c], false, c + 1 == rows->columns, out);
+    for (int i = 0; i < rows->count * rows->columns; i++) {
+        const int column = i % rows->columns;
+        print_csv_field(rows->cell[i], rows->text[column], column + 1 == rows->columns, out);
+    }
 }
 
 void rows_print_json(const struct rows *rows, struct str *out) {
@@ -431,7 +461,7 @@ void rows_print_json(const struct rows *rows, struct str *out) {
             if (!cell)
                 value = json_null();
             else if (rows->text[c])
-                value = json_string(cell);
+                value = json_text(cell);
             else if (strpbrk(cell, ".eE"))
                 value = json_real(strtod(cell, &end));
             else

@@ -69,11 +69,15 @@ void rows_print_table(const struct rows *rows, const struct table_style *style, 
 void rows_print_rest(const struct table_rest *rest, int width, struct str *out);
 void table_rest_release(struct table_rest *rest);
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
-/* RFC 4180 with a header line, and one JSON object a line. */
+/* RFC 4180 with a header line, one row a line, and one JSON object a line. In CSV a text that a spreadsheet would take for
+ * a formula stands behind a ', and so does one that begins with that. */
 void rows_print_csv(const struct rows *rows, struct str *out);
 void rows_print_json(const struct rows *rows, struct str *out);
 
-/* Text with &, <, > and quotes made safe for HTML. */
+/* Appends a text; one of more characters than `width` keeps its two ends around an ellipsis. */
+void text_shorten(const char *text, int width, struct str *out);
+
+/* Text made visible, with &, <, > and quotes made safe for HTML, between tags and in an attribute. */
 void html_escape(const char *text, struct str *out);
 
 #endif

@@ -1,5 +1,6 @@
 #include "t4.h"
 
+#include "json_line.h"
 #include "rows.h"
 #include "tuner/options.h"
 #include <errno.h>
@@ -62,8 +63,11 @@ static json_t *cell_value(sqlite3_stmt *query, int column) {
         return json_integer(sqlite3_column_int64(query, column));
     case SQLITE_FLOAT:
         return json_real(sqlite3_column_double(query, column));
-    default:
-        return json_string((const char *)sqlite3_column_text(query, column));
+    default: {
+        const char *text = (const char *)sqlite3_column_text(query, column);
+        const size_t length = (size_t)sqlite3_column_bytes(query, column);
+        return text && strlen(text) == length ? json_string(text) : NULL; /* no reader takes a 0 within */
+    }
     }
 }
 
@@ -114,25 +118,33 @@ static json_t *row_samples(sqlite3_stmt *query) {
     return list;
 }
 
+/* "" for NULL, which a database of mixtune does not have there. */
+static const char *text_at(sqlite3_stmt *query, int column) {
+    const char *text = (const char *)sqlite3_column_text(query, column);
+    return text ? text : "";
+}
+
 static json_t *row_result(sqlite3_stmt *query) {
-    const char *outcome = (const char *)sqlite3_column_text(query, COLUMN_OUTCOME);
+    const char *outcome = text_at(query, COLUMN_OUTCOME);
     return json_pack("{so so s{so} ss si s[s] so}", "timestamp", cell_value(query, COLUMN_TIMESTAMP), "configuration",
-                     t4_configuration((const char *)sqlite3_column_text(query, COLUMN_FAMILY),
-                                      (const char *)sqlite3_column_text(query, COLUMN_CONFIG)),
-                     "times", "runtimes", row_samples(query), "invalidity", t4_invalidity(outcome), "correctness",
+                     t4_configuration(text_at(query, COLUMN_FAMILY), text_at(query, COLUMN_CONFIG)), "times",
+                     "runtimes", row_samples(query), "invalidity", t4_invalidity(outcome), "correctness",
                      !strcmp(outcome, store_outcome_name(OUTCOME_OK)), "objectives", "time", "measurements",
                      row_measurements(query));
 }
 
 /* Takes `value`. */
 static void append_json(struct str *out, json_t *value) {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    str_append(out, text);
-    free(text);
-    json_decref(value);
+    json_append(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17), out);
 }
 
 /* ---- the file ---- */
+
+static enum mt_status unwritable(sqlite3 *db) {
+    return fail(MT_FAILURE,
+                "%s: a row cannot be written as JSON: a time is no number, or a text is not UTF-8 or has a 0",
+                sqlite3_db_filename(db, "main"));
+}
 
 /* Rows of `sql` as a JSON list, an element a line. */
 static enum mt_status append_list(sqlite3 *db, const char *sql, json_t *(*element)(sqlite3_stmt *), struct str *out,
@@ -147,9 +159,7 @@ static enum mt_status append_list(sqlite3 *db, const char *sql, json_t *(*elemen
         if (value)
             append_json(out, value);
         else
-            status =
-                fail(MT_FAILURE, "%s: a row cannot be written as JSON: a time is no number, or a text is not UTF-8",
-                     sqlite3_db_filename(db, "main"));
+            status = unwritable(db);
     }
     str_append(out, "]");
     if (rc == SQLITE_OK)
@@ -223,14 +233,15 @@ static enum mt_status append_metadata(sqlite3 *db, struct str *out) {
     enum mt_status status = MT_OK;
     sqlite3_stmt *query;
     json_t *common = NULL;
+    bool there = false;
     if (sqlite3_prepare_v2(db, metadata_sql, -1, &query, NULL) == SQLITE_OK) {
         sqlite3_bind_text(query, 1, MIXTUNE_VERSION, -1, SQLITE_STATIC);
-        if (sqlite3_step(query) == SQLITE_ROW)
+        if ((there = sqlite3_step(query) == SQLITE_ROW))
             common = row_object(query);
     }
     sqlite3_finalize(query);
     if (!common)
-        return rows_unreadable(db);
+        return there ? unwritable(db) : rows_unreadable(db);
     append_json(out, common);
     out->data[--out->length] = 0; /* the brace: one more member follows */
     str_append(out, ",\n\"mixtune\":{");

@@ -22,7 +22,7 @@ struct t4_choice {
     bool failed;     /* only what is not good */
     bool empty_runs; /* also runs that measured nothing */
 };
-/* Appends the file. `count`: results in it. MT_FAILURE when a time is no number or a text is not UTF-8. */
+/* Appends the file. `count`: results in it. MT_FAILURE when a time is no number or a text is not UTF-8 or has a 0. */
 enum mt_status t4_write(struct store *store, const struct t4_choice *choice, struct str *out, int *count);
 
 /* Whether a file is JSON by its first character, and so for t4_read(). MT_FAILURE where it is no file. */

@@ -14,6 +14,7 @@
  * This file, proc.c and error.c are compiled for every processor, for they run before cuInit has looked at it. */
 #include "state.h"
 #include "runtime/base/str.h"
+#include "runtime/base/visible.h"
 #include <cudaProfiler.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -30,14 +31,16 @@ static _Thread_local bool in_callback; /* this thread holds the lock, and must n
 #define WATCHDOG (1u << 24)
 
 CUresult cu_fail(CUresult result, const char *format, ...) {
-    struct str text = {0};
+    struct str text = {0}, line = {0};
     va_list args;
     va_start(args, format);
     str_vprintf(&text, format, args);
     va_end(args);
     str_shorten_words(&text, WORD_MOST);
-    fprintf(stderr, "softgpu: %s\n", str_text(&text)); /* one write: lines of several threads do not mix */
+    str_append_visible(&line, str_text(&text), text.length, "");
+    fprintf(stderr, "softgpu: %s\n", str_text(&line)); /* one write: lines of several threads do not mix */
     str_release(&text);
+    str_release(&line);
     return result;
 }
 

@@ -146,18 +146,21 @@ static void sentences_are_utf8(void **state) {
         const char *name, *want;
     } cases[] = {
         {9, "\u6a21\u578b\u7532", "no \u6a21\u578b\u7532 here"},
-        {8, "\u6a21\u578b\u7532", "no \u6a21\u578b? here"},
-        {7, "\u6a21\u578b\u7532", "no \u6a21\u578b? here"},
-        {1, "\u00e4", "no ? here"},
-        {3, "\U0001f408", "no ? here"},
+        {8, "\u6a21\u578b\u7532", "no \u6a21\u578b\\xe7\\x94 here"},
+        {7, "\u6a21\u578b\u7532", "no \u6a21\u578b\\xe7 here"},
+        {1, "\u00e4", "no \\xc3 here"},
+        {3, "\U0001f408", "no \\xf0\\x9f\\x90 here"},
         {4, "\U0001f408", "no \U0001f408 here"},
-        {9, "caf\xe9\x80\xff.json", "no caf?.js here"},
-        {9, "\xc0\xaf", "no ? here"},
+        {9, "caf\xe9\x80\xff.json", "no caf\\xe9\\x80\\xff.js here"},
+        {9, "\xc0\xaf", "no \\xc0\\xaf here"},
+        {9, "a\033[2J\nb", "no a\\x1b[2J\\x0ab here"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fail(MT_FAILURE, "no %.*s here", cases[i].most, cases[i].name);
         assert_string_equal(fail_message(), cases[i].want);
     }
+    fail_context(MT_FAILURE, "%s", "\r");
+    assert_string_equal(fail_message(), "\\x0d: no a\\x1b[2J\\x0ab here");
 }
 
 /* ---- strings ---- */
