@@ -43,6 +43,7 @@ do for [format in "svg png"] {
         set xrange [*:*]
         set yrange [*:*]
         stats data using (mine(8)) nooutput name "R"
+        if (!exists("R_records")) { R_records = 0 } # of this layer and scheme nothing is beside a peer
         set yrange [(R_records && R_min < 1 ? R_min : 1) / 1.3 : (R_records && R_max > 1 ? R_max : 1) * 2]
         set xrange [ms[1] / 1.3 : ms[|ms|] * 1.3]
         set lmargin at screen panel_left(i)

@@ -41,9 +41,8 @@ do for [format in "svg png"] {
         set xrange [*:*]
         set yrange [*:*]
         stats data using (mine(6)) nooutput name "T"
-        B_min = T_min
-        B_max = T_max
         if (baselined) { stats data using (mine(9)) nooutput name "B" }
+        if (!exists("B_min")) { B_min = T_min; B_max = T_max } # this layer has no baseline
         set yrange [(B_min < T_min ? B_min : T_min) / 1.6 : (B_max > T_max ? B_max : T_max) * 1.6]
         set xrange [ms[1] / 1.3 : ms[|ms|] * 1.3]
         set lmargin at screen panel_left(i)

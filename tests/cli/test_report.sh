@@ -305,10 +305,15 @@ has "$work/out" "modelled times)$zeros\""
 cp "$db" "$work/long.db"
 sqlite3 "$work/long.db" "UPDATE layer SET layer = layer || '$zeros' WHERE id < 3"
 run 0 "$MIXTUNE" report --db "$work/long.db" --out "$work/long" --model tiny --gpu h100 -q
-cat "$work"/long/data/*tiny*measured-speedup.gp >"$work/script"
+for kind in speedup time winners; do # a picture has room for their two ends
+    for name in qkv gate_up; do
+        grep -qE ">${name}0{10,30}…0{10,30}" "$work"/long/*tiny*measured-$kind.svg || verdict+=" no $name in the plot $kind; "
+    done
+done
+cat "$work"/long/data/*tiny*measured.csv >"$work/script"
 has "$work/script" "qkv$zeros"
 has "$work/script" "gate_up$zeros"
-result "long names are exported and drawn whole"
+result "long names are exported whole, and drawn with their two ends"
 
 # Models whose names differ in what a file's name cannot have, or behind its end, have plots of their own.
 longer=$(printf 'm%.0s' {1..70})

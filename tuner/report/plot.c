@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,11 +87,21 @@ static void short_device(const struct plot_set *set, struct str *out) {
     str_append_bytes(out, name, end ? (size_t)(end - name) : strlen(name));
 }
 
-void plot_set_where(const struct plot_set *set, struct str *out) {
+/* With the two ends of names that have more than `most` characters. */
+static void append_where(const struct plot_set *set, int most, struct str *out) {
+    struct str device = {0};
+    short_device(set, &device);
     str_printf(out, "%s on %s", field(set, "origin"), plot_set_modelled(set) ? "software device " : "");
-    short_device(set, out);
-    if (*field(set, "time_model"))
-        str_printf(out, ", time model %s", field(set, "time_model"));
+    text_shorten(device.data, most, out);
+    if (*field(set, "time_model")) {
+        str_append(out, ", time model ");
+        text_shorten(field(set, "time_model"), most, out);
+    }
+    str_release(&device);
+}
+
+void plot_set_where(const struct plot_set *set, struct str *out) {
+    append_where(set, INT_MAX, out);
 }
 
 static bool ends_in_sign(const struct str *word) {
@@ -170,23 +181,28 @@ static bool is_special(const char *text, const char *at) {
     return *at == '%' || (*at == '>' && at - text >= 2 && at[-1] == ']' && at[-2] == ']');
 }
 
-/* The text as a picture has it: visible, and with both ends where it is long. */
-static void append_drawn(const char *text, struct str *out) {
-    enum { MOST = 256 };
+/* The text as a picture has it: visible, and with its two ends where it has more than `most` characters. */
+static void append_drawn(const char *text, int most, struct str *out) {
     struct str visible = {0}, drawn = {0};
     str_append_visible(&visible, text, strlen(text), "");
-    text_shorten(str_text(&visible), MOST, &drawn);
+    text_shorten(str_text(&visible), most, &drawn);
     for (const char *p = str_text(&drawn); *p; p++)
         str_printf(out, is_special(drawn.data, p) ? "\\x%02x" : "%c", *p);
     str_release(&visible);
     str_release(&drawn);
 }
 
+enum {
+    MOST_NAME = 48,  /* characters of a name that a legend has room for */
+    MOST_TITLE = 80, /* of a name in a title */
+    MOST_TEXT = 1000,
+};
+
 /* A string of gnuplot. In double quotes every byte may be an octal escape, and each is that gnuplot could take for the end
  * of the string, a command in backquotes, a macro, a comment or an escape. */
-static void append_string(const char *text, struct str *out) {
+static void append_string(const char *text, int most, struct str *out) {
     struct str drawn = {0};
-    append_drawn(text, &drawn);
+    append_drawn(text, most, &drawn);
     str_append(out, "\"");
     for (const char *p = str_text(&drawn); *p; p++) {
         const unsigned char byte = (unsigned char)*p;
@@ -198,7 +214,7 @@ static void append_string(const char *text, struct str *out) {
 
 void plot_text(struct str *script, const char *name, const char *value) {
     str_printf(script, "%s = ", name);
-    append_string(value, script);
+    append_string(value, MOST_TEXT, script);
     str_append(script, "\n");
 }
 
@@ -209,7 +225,7 @@ static void set_names(struct str *out, const char *name, const struct rows *rows
     for (int r = 0; r < rows->count; r++)
         if (atoi(rows_cell(rows, r, at)) == count + 1) {
             str_append(&list, count++ ? ", " : "");
-            append_string(rows_cell(rows, r, column), &list);
+            append_string(rows_cell(rows, r, column), MOST_NAME, &list);
         }
     str_printf(out, "array %s[%d] = [%s]\n", name, count, str_text(&list));
     str_release(&list);
@@ -230,7 +246,8 @@ static void set_baseline(struct str *out, const struct plot_set *set, const stru
             told = !strcmp(families[i], family);
         if (told)
             continue;
-        str_printf(&text, "%s%s", count ? ", " : " (", family);
+        str_append(&text, count ? ", " : " (");
+        append_drawn(family, MOST_NAME, &text);
         families[count++] = family;
     }
     str_append(&text, count ? ")" : "");
@@ -283,13 +300,13 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
     str_append(script, "# Written by `mixtune report`. In the folder above: gnuplot data/THIS_FILE\n");
     plot_text(script, "name", name);
     plot_text(script, "data", data);
-    str_printf(&text, "%s, %s: %s", *field(set, "model") ? field(set, "model") : "bare shapes", field(set, "dtype"),
-               kinds[kind].title);
+    append_drawn(*field(set, "model") ? field(set, "model") : "bare shapes", MOST_TITLE, &text);
+    str_printf(&text, ", %s: %s", field(set, "dtype"), kinds[kind].title);
     if (plot_set_modelled(set))
         str_append(&text, " (no speed-up of a real GPU)");
     plot_text(script, "what", text.data);
     str_clear(&text);
-    plot_set_where(set, &text);
+    append_where(set, MOST_TITLE, &text);
     plot_text(script, "times", plot_set_modelled(set) ? "modelled" : "measured");
     str_printf(&text, ", group %s, %s cache%s%s", field(set, "group_size"), field(set, "cache_state"),
                atoi(field(set, "tp")) > 1 ? ", tensor parallel over " : "",
