@@ -57,17 +57,20 @@ static void show_byte(unsigned char byte, char *out) {
 
 void str_append_visible(struct str *out, const char *text, size_t count, const char *keep) {
     str_reserve(out, count);
-    for (size_t at = 0; at < count;) {
-        size_t bytes = text[at] && strchr(keep, text[at]) ? 1 : plain_bytes(text + at, count - at);
-        if (bytes) {
-            str_append_bytes(out, text + at, bytes);
-        } else {
+    for (size_t at = 0, first = 0; at <= count;) {
+        const size_t bytes = at == count                               ? 0
+                             : text[at] && strchr(keep, text[at]) ? 1
+                                                                       : plain_bytes(text + at, count - at);
+        at += bytes;
+        if (bytes)
+            continue;
+        str_append_bytes(out, text + first, at - first);
+        if (at < count) {
             char shown[SHOWN];
-            bytes = 1;
             show_byte((unsigned char)text[at], shown);
             str_append_bytes(out, shown, SHOWN);
         }
-        at += bytes;
+        first = ++at;
     }
 }
 

@@ -3,6 +3,8 @@ import csv
 import io
 import json
 import os
+import re
+import struct
 import sys
 import unicodedata
 import xml.dom.minidom
@@ -106,8 +108,53 @@ def check(path):
         return f"{type(error).__name__}: {error}"
 
 
+def tensors(text):
+    """A safetensors file of one tensor, whose name, type and metadata are the text."""
+    header = b'{"__metadata__":{%s:%s},%s:{"dtype":%s,"shape":[2],"data_offsets":[0,4]}}' % ((text,) * 4)
+    return struct.pack("<Q", len(header)) + header + b"\0" * 4
+
+
+def quoted(name):
+    """As a string of JSON, which YAML reads, too; as bytes in quotes where it is no text."""
+    try:
+        return json.dumps(name.encode("utf-8").decode("utf-8")).encode()
+    except UnicodeEncodeError:
+        return b'"' + os.fsencode(name).replace(b"\\", b"").replace(b'"', b"").replace(b"\n", b"") + b'"'
+
+
+def write_files(folder, device, name):
+    """Models, spaces, tables of splits, a device and a checkpoint that say the name wherever they can."""
+    plain = name.replace("/", "_")
+    raw, text, short = os.fsencode(name), quoted(name), quoted(name[-40:])
+    config = b'"intermediate_size": 128, "num_attention_heads": 2, "vocab_size": 9'
+    model = b'{"hidden_size": 64, %s, %s: %s, "model_type": %s}' % (config, text, text, text)
+    for path, data in {
+        f"model/{plain}.json": model,
+        f"model/broken{plain}.json": b'{"hidden_size": %s, %s: {%s: [%s' % (text, text, text, text),
+        "model/value.json": b'{"hidden_size": %s, %s}' % (text, config),
+        f"space/{plain}.yaml": b"family: sm80\nvalues:\n  %s: [3]\n" % text,
+        "space/value.yaml": b"family: sm80\nvalues:\n  stages: [%s]\n" % text,
+        "space/family.yaml": b"family: %s\nvalues:\n  stages: [3]\n" % text,
+        "space/configs.yaml": b"family: sm80\nconfigs:\n  - %s\n" % text,
+        f"splits/{plain}.csv": b"layer,rows8,weight\n64x128,1,1\n%s,1,1\n" % raw,
+        "splits/value.csv": b"layer,rows8,weight\n64x128,%s,%s\n" % (raw, raw),
+        f"device/{plain}.yaml": re.sub(rb'(?m)^name: *"[^"]*"', lambda _: b"name: " + short, device),
+        "device/key.yaml": device + b"%s: %s\n" % (text, text),
+        f"checkpoint {plain}/config.json": model,
+        f"checkpoint {plain}/model.safetensors": tensors(text),
+    }.items():
+        os.makedirs(os.path.dirname(f"{folder}/{path}"), exist_ok=True)
+        with open(f"{folder}/{path}", "wb") as file:
+            file.write(data)
+
+
 if sys.argv[1] == "t4":
     write_t4(sys.argv[2], sys.argv[3], sys.argv[4])
+elif sys.argv[1] == "files":
+    with open(sys.argv[3], "rb") as file:
+        description = file.read()
+    for number, argument in enumerate(sys.argv[4:]):
+        write_files(f"{sys.argv[2]}/{number}", description, argument)
 else:
     for path in sys.stdin.read().split("\0"):
         fault = check(path) if path else None

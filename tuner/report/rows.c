@@ -435,8 +435,10 @@ static void print_csv_field(const char *cell, bool text, bool last, struct str *
     str_append_visible(&visible, cell ? cell : "", cell ? strlen(cell) : 0, "");
     const bool quote = strpbrk(str_text(&visible), ",;\"") != NULL;
     str_append(out, quote ? "\"" : "");
-    for (const char *p = str_text(&visible); *p; p++)
-        str_printf(out, *p == '"' ? "\"\"" : "%c", *p);
+    for (const char *p = str_text(&visible); *p; p++) {
+        str_append(out, *p == '"' ? "\"" : "");
+        str_append_bytes(out, p, 1);
+    }
     str_append(out, quote ? "\"" : "");
     str_append(out, last ? "\n" : ",");
     str_release(&visible);
