@@ -80,8 +80,8 @@ $(BUILD)/runtime/softgpu/%.o: runtime/softgpu/%.c $(BUILD)/flags
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
-# These run before cuInit has looked at the processor, and tell what it found.
-$(patsubst %,$(BUILD)/runtime/softgpu/api/%.o,state proc error): SIMD :=
+# What is called before cuInit has looked at the processor, or after it has refused it.
+$(BUILD)/runtime/softgpu/api/%.o: SIMD :=
 # So are the loops over weights; their divisions are IEEE's all the same.
 $(patsubst %,$(BUILD)/runtime/layer/%.o,half pack round): CFLAGS += -O3 -fno-trapping-math
 $(BUILD)/runtime/%.o: runtime/%.S

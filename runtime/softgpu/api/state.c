@@ -11,7 +11,7 @@
  *                     (time/trace.h), with the text that SOFTGPU_TRACE_LABEL has at that moment; both are read then
  *   SOFTGPU_PROCESSOR plain: as on a processor without AVX2, for tests
  *
- * This file, proc.c and error.c are compiled for every processor, for they run before cuInit has looked at it. */
+ * This folder is compiled for every processor: its functions answer before cuInit has looked at it, too. */
 #include "state.h"
 #include "runtime/base/str.h"
 #include "runtime/base/visible.h"
