@@ -1,6 +1,7 @@
 #define XXH_INLINE_ALL
 #include "bundle_private.h"
 #include "runtime/base/str.h"
+#include "runtime/base/visible.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,20 +104,17 @@ static enum mt_status counts_check(const struct bundle *b) {
 
 /* Names go into sentences and on to terminals: no controls, and whole characters. */
 static enum mt_status text_check(const char *text, const char *what, int row) {
-    char mended[BUNDLE_MOST_TEXT + 1];
     if (!text)
         return fail(MT_FAILURE, "row %d of the bundle's %s lacks a text", row, what);
-    const size_t length = strnlen(text, sizeof mended);
-    if (length == sizeof mended)
+    const size_t length = strnlen(text, BUNDLE_MOST_TEXT + 1);
+    if (length > BUNDLE_MOST_TEXT)
         return fail(MT_FAILURE, "row %d of the bundle's %s has a text of more than %d bytes", row, what,
                     BUNDLE_MOST_TEXT);
-    memcpy(mended, text, length + 1);
-    text_mend(mended);
-    bool good = !strcmp(mended, text);
-    for (const unsigned char *at = (const unsigned char *)text; good && *at; at++)
-        good = *at >= ' ' && *at != 0x7f && !(*at == 0xc2 && at[1] < 0xa0);
-    return good ? MT_OK
-                : fail(MT_FAILURE, "row %d of the bundle's %s has a text with bytes that are no characters", row, what);
+    return text_is_visible(text, length) ? MT_OK
+                                         : fail(MT_FAILURE,
+                                                "row %d of the bundle's %s has a text with what is no visible "
+                                                "character",
+                                                row, what);
 }
 
 static enum mt_status texts_check(const char *const *texts, int count, const char *what, int row) {

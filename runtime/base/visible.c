@@ -45,6 +45,13 @@ static size_t plain_bytes(const char *text, size_t count) {
     return bytes && utf8_is_plain(code) ? bytes : 0;
 }
 
+bool text_is_visible(const char *text, size_t count) {
+    for (size_t bytes; count > 0; text += bytes, count -= bytes)
+        if (!(bytes = plain_bytes(text, count)))
+            return false;
+    return true;
+}
+
 enum { SHOWN = 4 }; /* bytes of "\x1b" */
 
 static void show_byte(unsigned char byte, char *out) {
@@ -56,11 +63,10 @@ static void show_byte(unsigned char byte, char *out) {
 }
 
 void str_append_visible(struct str *out, const char *text, size_t count, const char *keep) {
-    str_reserve(out, count);
     for (size_t at = 0, first = 0; at <= count;) {
-        const size_t bytes = at == count                               ? 0
+        const size_t bytes = at == count                          ? 0
                              : text[at] && strchr(keep, text[at]) ? 1
-                                                                       : plain_bytes(text + at, count - at);
+                                                                  : plain_bytes(text + at, count - at);
         at += bytes;
         if (bytes)
             continue;

@@ -19,6 +19,7 @@ size_t utf8_character(const char *text, size_t count, uint32_t *code);
  * is not seen: zero width, separators of lines and paragraphs, tags, what is no character. */
 bool utf8_is_plain(uint32_t code);
 
+bool text_is_visible(const char *text, size_t count); /* all of it is plain characters */
 /* Appends `count` bytes of text, made visible; bytes of `keep` ("\n") stay as they are. */
 void str_append_visible(struct str *out, const char *text, size_t count, const char *keep);
 /* Makes a text visible in its array of `size` bytes. Where that is too small it ends in "...". Allocates nothing. */

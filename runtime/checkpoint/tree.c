@@ -1,5 +1,6 @@
 #include "tree.h"
 #include "runtime/base/array.h"
+#include "runtime/base/visible.h"
 #include <limits.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -9,29 +10,10 @@ enum { VALUES_MOST = 2 << 20 };
 
 /* ---- what SQLite takes and JSON does not have ---- */
 
-/* The bytes of the character of UTF-8 that begins here; 0 if none does (RFC 3629). */
-static size_t utf8_bytes(const unsigned char *at, const unsigned char *end) {
-    static const struct {
-        unsigned char first, last, low, high; /* of the first byte, and of the second */
-        size_t bytes;
-    } kinds[] = {{0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-                 {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-                 {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
-    size_t i = 0;
-    while (i < sizeof kinds / sizeof *kinds && (*at < kinds[i].first || *at > kinds[i].last))
-        i++;
-    if (i == sizeof kinds / sizeof *kinds || (size_t)(end - at) < kinds[i].bytes)
-        return 0;
-    for (size_t b = 1; b < kinds[i].bytes; b++)
-        if (b == 1 ? at[1] < kinds[i].low || at[1] > kinds[i].high : (at[b] & 0xc0) != 0x80)
-            return 0;
-    return kinds[i].bytes;
-}
-
 static bool is_utf8(const char *text, size_t length) {
-    const unsigned char *at = (const unsigned char *)text, *end = at + length;
-    for (size_t bytes; at < end; at += bytes)
-        if (!(bytes = utf8_bytes(at, end)))
+    uint32_t code;
+    for (size_t bytes; length > 0; text += bytes, length -= bytes)
+        if (!(bytes = utf8_character(text, length, &code)) || !code)
             return false;
     return true;
 }

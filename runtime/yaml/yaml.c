@@ -1,5 +1,6 @@
 #include "yaml.h"
 #include "runtime/base/number.h"
+#include "runtime/base/visible.h"
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -26,7 +27,7 @@ __attribute__((format(printf, 2, 3))) static bool refuse(struct walk *w, const c
     va_start(args, format);
     text_vfit(w->fault->reason, sizeof w->fault->reason, format, args);
     va_end(args);
-    text_mend(w->fault->reason);
+    text_visible(w->fault->reason, sizeof w->fault->reason);
     w->fault->line = (int)w->event.start_mark.line + 1;
     return false;
 }

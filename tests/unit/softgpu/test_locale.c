@@ -2,7 +2,7 @@
 #include "runtime/base/number.h"
 #include "runtime/base/status.h"
 #include "runtime/base/str.h"
-#include "runtime/checkpoint/json_file.h"
+#include "tuner/json_file.h"
 #include "runtime/softgpu/profile/profile.h"
 #include "runtime/softgpu/ptx/lex.h"
 #include <locale.h>
