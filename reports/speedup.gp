@@ -5,7 +5,9 @@ shares = floors ? (counted ? "17 16" : "16") : ""
 columns = words(figures)
 rows = floors ? 2 : 1
 curves = |layers| * |schemes|
-per_line = columns > 1 ? 4 : 3
+fitting = int((columns > 1 ? 1120 : 760) / (9 * longest + 50))
+per_line = fitting < 1 ? 1 : fitting < (columns > 1 ? 4 : 3) ? fitting : columns > 1 ? 4 : 3
+letters = longest > 60 ? ",9" : ",14"
 legend = 26 * ((curves + per_line - 1) / per_line)
 height = 160 + legend + 420 + (rows > 1 ? 300 : 0)
 width = columns > 1 ? 1120 : 760
@@ -27,7 +29,7 @@ do for [format in "svg png"] {
     set tmargin at screen 1 - 88.0 / height
     set bmargin at screen 1 - (88.0 + legend) / height
     set title what."\n".where."\nover the ".baseline textcolor rgb ink
-    set key center center horizontal maxcols per_line samplen 4 width 2
+    set key center center horizontal maxcols per_line samplen 4 width 2 font letters
     unset border; unset tics; unset xlabel; unset ylabel
     set xrange [1:2]
     set yrange [1:2]

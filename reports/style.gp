@@ -10,6 +10,12 @@ colours = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #8B6914 #6A3D9A"
 ink = "#222222"
 colour(i) = word(colours, (i - 1) % words(colours) + 1)
 face = "DejaVu Sans,14"
+longest = 0 # characters of a layer and scheme
+if (exists("layers")) {
+    do for [l = 1:|layers|] for [s = 1:|schemes|] {
+        if (strlen(layers[l]." ".schemes[s]) > longest) { longest = strlen(layers[l]." ".schemes[s]) }
+    }
+}
 
 set datafile separator comma
 set datafile missing ""

@@ -3,12 +3,7 @@
 figure = counted ? 13 : 10
 cost(t, q) = t + (counted && q == q ? q : 0)
 lines = |layers| * |schemes|
-longest(n) = n > 24 ? n - 24 : 0 # names beyond the usual room beside the map
-beside = 0
-do for [l = 1:|layers|] for [s = 1:|schemes|] {
-    if (longest(strlen(layers[l].schemes[s])) > beside) { beside = longest(strlen(layers[l].schemes[s])) }
-}
-width = 200 + (|ms| > 9 ? |ms| : 9) * 92 + 9 * beside
+width = 200 + (|ms| > 9 ? |ms| : 9) * 92 + (longest > 24 ? 9 * (longest - 24) : 0)
 height = 190 + 52 * lines
 line_of(l, s) = lines + 1 - ((l - 1) * |schemes| + s)
 place(m) = sum [i = 1:|ms|] (ms[i] == m ? i : 0)

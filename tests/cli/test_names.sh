@@ -12,7 +12,7 @@ mkdir "$work/said" "$work/here" || exit 1
 
 # What a shell, gnuplot, printf(), a browser or a spreadsheet would do something with; the same with what a terminal would obey
 # (OSC 52 writes into the clipboard, U+009B begins a sequence, too) and what nobody sees, all of it UTF-8; and with bytes that are not.
-plain=$'\'; system("touch EXECUTED") #`touch EXECUTED`$(touch EXECUTED)|touch EXECUTED\\n{/Symbol a}^_@&{}~%s%n%<script>alert(1)</script>]]>-->"\\"'
+plain=$'\'%s%n/../b; system("touch EXECUTED") #`touch EXECUTED`$(touch EXECUTED)|touch EXECUTED\\n{/Symbol a}^_@&{}~<script>alert(1)</script>]]>-->"\\"'
 control=$plain$'\e]52;c;VE9VQ0g=\a\e[2J\r\n\t\b\x7f\xc2\x9b31m\xe2\x80\xae\xe2\x81\xa6\xe2\x80\x8b\xe2\x80\xa8'
 broken=$control$'\xff\xfe\xc3(\xed\xa0\x80\xe2\x82'
 sql_text() { echo "CAST(x'$(printf %s "$1" | od -An -v -tx1 | tr -d ' \n')' AS TEXT)"; }
@@ -22,17 +22,17 @@ count=0 asked=0
 said() {
     local code
     count=$((count + 1))
-    (cd "$work/here" && "${@:2}" >"$work/said/$count.$1" 2>"$work/said/$count.text")
+    (cd "$work/here" && "${@:2}" >"$work/said/$count.$1" 2>"$work/said/$count.err")
     code=$?
     untold=1
     case $code in
     0) ;;
-    1 | 2 | 64 | 69 | 75) [ -s "$work/said/$count.text" ] || verdict+=" exit code $code without a word of: ${*:2}; " ;;
+    1 | 2 | 64 | 69 | 75) [ -s "$work/said/$count.err" ] || verdict+=" exit code $code without a word of: ${*:2}; " ;;
     *) verdict+=" exit code $code of: ${*:2}; " ;;
     esac
     return $code
 }
-must() { said "$@" || verdict+=" refused: $(tail -n 1 "$work/said/$count.text" | cut -c-300); "; }
+must() { said "$@" || verdict+=" refused: $(tail -n 1 "$work/said/$count.err" | cut -c-300); "; }
 # looked NAME: everything that was written since the last time is looked at.
 looked() {
     (cd "$work" && find said here \( -type f -newer "$work/looked" -o -type f ! -newermt '1970-01-02' \) ! -name '*.db*' -print0) >"$work/list"
@@ -125,14 +125,23 @@ cp "$db" "$work/origin.db"
 sqlite3 "$work/origin.db" "UPDATE layer SET layer = $(sql_text "$plain") || layer, model = $(sql_text "$plain"); UPDATE device SET name = $(sql_text "$plain") || id"
 must json "$MIXTUNE" replay --db "$work/origin.db" --seeds 1 --share 100 --strategy random --json
 must text "$MIXTUNE" replay --db "$work/origin.db" --seeds 1 --share 100 --strategy random --out replay
+for kind in speedup time winners peers; do # in pictures a percent sign is shown, too, for on axes it begins a format
+    cat "$work"/here/report*/*-$kind.svg >"$work/pictures" && grep -q '>[-=].\\x25s\\x25n/../b; .*…' "$work/pictures" || verdict+=" no name of a layer in the plots $kind; "
+done
 looked 'names that a shell, gnuplot, a browser or a spreadsheet would obey'
 
 long=$(printf 'long%.0s' {1..250})
 hostile "$work/control.db" "$(all_names "$(sql_text "$control")")"
 hostile "$work/broken.db" "$(all_names "$(sql_text "$long$broken")")"
 hostile "$work/zero.db" "$(all_names "CAST(x'610062' AS TEXT)")"
-for name in control broken zero; do
+for name in control zero broken; do
     show "$work/$name.db" said
+    for file in "$work"/said/{$((count - 3)).text,$((count - 2)).json,$((count - 1)).csv}; do
+        [ $name = control ] || [ "$(grep -cE '(\\\\?x00b|\\\\?xe2\\\\?x82)qkv' "$file")" -ge 20 ] || verdict+=" names are left out of $name, $file; "
+    done
+done
+for name in $((count - 4)) $count; do # nothing reads what would be in them
+    [ ! -s "$work/said/$name.t4" ] && grep -q 'not UTF-8 or has a 0' "$work/said/$name.err" || verdict+=' T4 without a part of its names; '
 done
 ask "$work/broken.db" said
 said text "$MIXTUNE" report --db "$work/broken.db" --gpu NVIDIA --out broken
@@ -198,6 +207,7 @@ for text in "$plain" "$control" "$broken"; do
         said text "$MIXTUNE" show "$option"
     done
     said text "$MIXTUNE" info --device "$text"
+    said text env SOFTGPU_ASYNC="$text" "$MIXTUNE" info --device "$soft"
     said json "$MIXTUNE" info --json --images "$text"
     said text "$MIXTUNE" merge --into "$text" "$text"
     said text "$MIXTUNE" verify --device "$soft" --shape "$text" --config "$text"

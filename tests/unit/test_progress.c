@@ -125,6 +125,18 @@ static void a_bar_is_drawn_ten_times_a_second(void **state) {
     listen_no_more();
 }
 
+/* It is of a layer, whose name is somebody else's. */
+static void a_note_is_visible(void **state) {
+    (void)state;
+    struct progress p;
+    listen_to(120);
+    progress_init(&p, "sweep", 2, false);
+    now += 1;
+    progress_step(&p, true, "\033[2J\n\xff");
+    assert_string_equal(heard(), "\r\033[Ksweep [############............] 1/2, 1 s left, \\x1b[2J\\x0a\\xff");
+    listen_no_more();
+}
+
 /* The whole line has no more columns than the terminal but one. */
 static void check_width(int columns, const char *want) {
     struct progress p;
@@ -198,7 +210,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_time_left_has_a_fitting_unit), cmocka_unit_test(a_bar_is_drawn_ten_times_a_second),
         cmocka_unit_test(a_bar_fits_into_the_terminal),     cmocka_unit_test(colours_are_for_those_who_want_them),
-        cmocka_unit_test(elsewhere_there_are_lines),
+        cmocka_unit_test(a_note_is_visible),                cmocka_unit_test(elsewhere_there_are_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
