@@ -6,7 +6,9 @@ set -u
 . tests/cli/cases.sh
 work=$TMPDIR
 db=$work/t.db
-names=$PWD/tests/cli/names.py
+python=$(python3 -c 'import sys; print(sys.executable)') # itself, where python3 is a script that looks for it
+home=$PWD
+names() { "$python" -S "$home/tests/cli/names.py" "$@"; }
 export MIXTUNE_LOG=debug
 mkdir "$work/said" "$work/here" || exit 1
 
@@ -38,7 +40,7 @@ looked() {
     (cd "$work" && find said here \( -type f -newer "$work/looked" -o -type f ! -newermt '1970-01-02' \) ! -name '*.db*' -print0) >"$work/list"
     asked=$(tr -cd '\0' <"$work/list" | wc -c)
     [ "$asked" -gt 0 ] || verdict+=' nothing was written; '
-    (cd "$work" && python3 "$names" check <"$work/list") >"$work/faults" || verdict+=' names.py failed; '
+    (cd "$work" && names check <"$work/list") >"$work/faults" || verdict+=' names.py failed; '
     [ ! -s "$work/faults" ] || verdict+=" $(wc -l <"$work/faults") faults, such as $(head -n 3 "$work/faults" | cut -c-400); "
     ! find . "$work" -name 'EXECUTED*' | grep -q . || verdict+=" executed: $(find . "$work" -name 'EXECUTED*' | head -n 1); "
     rm -rf "$work/said" "$work/here"
@@ -167,7 +169,7 @@ looked 'every text column by itself'
 
 run 0 "$MIXTUNE" show --db "$db" --all --format t4
 cp "$work/out" "$work/whole.json"
-python3 "$names" t4 "$work/whole.json" "$work/t4" "$control" || verdict+=' no T4 files; '
+names t4 "$work/whole.json" "$work/t4" "$control" || verdict+=' no T4 files; '
 for file in "$work"/t4/*.json; do
     said text "$MIXTUNE" merge --into merged.db "$file"
 done
@@ -178,7 +180,7 @@ looked 'every text of a T4 file'
 
 # Files that a user is handed, with names and values of theirs, and with names of their own.
 soft=soft:a100-sxm-80g
-python3 "$names" files "$work/files" configs/devices/a100-sxm-80g.yaml "$plain" "$control" "$broken" || verdict+=' no files; '
+names files "$work/files" configs/devices/a100-sxm-80g.yaml "$control" "$broken" || verdict+=' no files; '
 for folder in "$work"/files/*; do
     for file in "$folder"/model/*; do
         said text "$MIXTUNE" sweep --device "$soft" --model "$file" --m 1 --layers "$control" --db model.db
@@ -201,7 +203,7 @@ done
 looked 'models, spaces, splits, devices and checkpoints'
 
 # The command line, and a terminal.
-for text in "$plain" "$control" "$broken"; do
+for text in "$control" "$broken"; do
     said text "$MIXTUNE" "$text"
     for option in "--$text" "--db=$text" "--layer=$text" "--m=$text" "--scheme=$text" "--gpu=$text" "--format=$text" "--cache=$text" "$text" "--ip=$text"; do
         said text "$MIXTUNE" show "$option"
@@ -213,7 +215,7 @@ for text in "$plain" "$control" "$broken"; do
     said text "$MIXTUNE" verify --device "$soft" --shape "$text" --config "$text"
     said text "$MIXTUNE" verify --device "$soft" --shape 8,64,128 --family "$text"
 done
-said text python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' sh -c 'stty cols 100 -onlcr; exec "$@" 2>/dev/null' - \
+said text "$python" -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' sh -c 'stty cols 100 -onlcr; exec "$@" 2>/dev/null' - \
     "$MIXTUNE" show --db "$work/broken.db" </dev/null
 expect 'x1b' "said/$count.text"
 looked 'command lines and terminals'

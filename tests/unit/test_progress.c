@@ -208,9 +208,12 @@ int main(void) {
     setenv("NO_COLOR", "1", 1);
     log_set_level(LOG_INFO);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_time_left_has_a_fitting_unit), cmocka_unit_test(a_bar_is_drawn_ten_times_a_second),
-        cmocka_unit_test(a_bar_fits_into_the_terminal),     cmocka_unit_test(colours_are_for_those_who_want_them),
-        cmocka_unit_test(a_note_is_visible),                cmocka_unit_test(elsewhere_there_are_lines),
+        cmocka_unit_test(the_time_left_has_a_fitting_unit),
+        cmocka_unit_test(a_bar_is_drawn_ten_times_a_second),
+        cmocka_unit_test(a_bar_fits_into_the_terminal),
+        cmocka_unit_test(colours_are_for_those_who_want_them),
+        cmocka_unit_test(a_note_is_visible),
+        cmocka_unit_test(elsewhere_there_are_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

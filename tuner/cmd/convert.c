@@ -94,8 +94,8 @@ static void print_summary(const struct convert *o, const struct checkpoint *from
             snprintf(version, sizeof version, " v%d", from->gptq_version);
         printf(
             "%s: %d linear layers of %s%s are %d of %s, %.3f bits per weight; %.1f %% of their features have 8 bits\n",
-            shown(o->out), from->count, checkpoint_format_names[from->format], version, r->layers, to_names[o->to], bits,
-            100 * (double)r->rows8 / (double)r->rows);
+            shown(o->out), from->count, checkpoint_format_names[from->format], version, r->layers, to_names[o->to],
+            bits, 100 * (double)r->rows8 / (double)r->rows);
         return;
     }
     json_t *line =

@@ -204,12 +204,13 @@ struct sides {
 };
 
 static void print_json(const struct finding *f, const struct sides *sides) {
-    json_t *object = json_pack(
-        "{so so so so ss si si so so so so so so so so}", "gpu", json_text(sides->gpu), "model_device",
-        json_text(sides->model), "time_model", json_text(sides->time_model), "family", json_text(f->family), "m", f->range, "pairs", f->pairs, "problems", f->problems, "rho",
-        number_or_null(f->rho), "low", number_or_null(f->low), "high", number_or_null(f->high), "rho_within",
-        number_or_null(f->within), "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst),
-        "pruned_mean", number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));
+    json_t *object =
+        json_pack("{so so so so ss si si so so so so so so so so}", "gpu", json_text(sides->gpu), "model_device",
+                  json_text(sides->model), "time_model", json_text(sides->time_model), "family", json_text(f->family),
+                  "m", f->range, "pairs", f->pairs, "problems", f->problems, "rho", number_or_null(f->rho), "low",
+                  number_or_null(f->low), "high", number_or_null(f->high), "rho_within", number_or_null(f->within),
+                  "regret_mean", number_or_null(f->regret), "regret_worst", number_or_null(f->worst), "pruned_mean",
+                  number_or_null(f->pruned), "pruned_worst", number_or_null(f->pruned_worst));
     json_line(object);
 }
 
@@ -221,8 +222,7 @@ static void print_heading(const struct sides *sides) {
            "Over the favourites of a search these say little: draw candidates with sweep --strategy sample\n"
            "%-8s %-7s %6s %8s %7s %7s %7s %7s %7s %7s %7s %7s\n",
            shown(sides->gpu), shown(sides->model), *sides->time_model ? ", time model " : "", shown(sides->time_model),
-           "family", "m",
-           "pairs", "problems", "rho", "low", "high", "within", "regret", "worst", "pruned", "worst");
+           "family", "m", "pairs", "problems", "rho", "low", "high", "within", "regret", "worst", "pruned", "worst");
 }
 
 /* Each family once, in the order of the pairs, then all together; each over all m and over stretches of it. */

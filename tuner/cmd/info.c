@@ -42,13 +42,13 @@ static json_t *device_json(const char *spec) {
     if (device_open(&dev, spec))
         return missing_json();
     device_arch(&dev, arch);
-    json_t *object =
-        json_pack("{so so so sb ss ss si si si si si si si sf si ss}", "spec", json_text(dev.spec), "name",
-                  json_text(dev.name), "uuid", json_text(dev.uuid), "software", (int)dev.software, "stand_in", device_stand_in(&dev), "arch", arch,
-                  "compute_capability", dev.cc, "sm_count", dev.sm_count, "l2_bytes", dev.l2_bytes, "smem_per_sm",
-                  dev.smem_per_sm, "smem_per_block", dev.smem_per_block_optin, "registers_per_sm", dev.regs_per_sm,
-                  "threads_per_sm", dev.threads_per_sm, "memory_gib", (double)dev.memory_bytes / (1 << 30),
-                  "driver_version", dev.driver_version, "time_model", dev.time_model);
+    json_t *object = json_pack("{so so so sb ss ss si si si si si si si sf si ss}", "spec", json_text(dev.spec), "name",
+                               json_text(dev.name), "uuid", json_text(dev.uuid), "software", (int)dev.software,
+                               "stand_in", device_stand_in(&dev), "arch", arch, "compute_capability", dev.cc,
+                               "sm_count", dev.sm_count, "l2_bytes", dev.l2_bytes, "smem_per_sm", dev.smem_per_sm,
+                               "smem_per_block", dev.smem_per_block_optin, "registers_per_sm", dev.regs_per_sm,
+                               "threads_per_sm", dev.threads_per_sm, "memory_gib", (double)dev.memory_bytes / (1 << 30),
+                               "driver_version", dev.driver_version, "time_model", dev.time_model);
     device_close(&dev);
     return object;
 }
@@ -64,7 +64,8 @@ static json_t *compiler_json(void) {
     if (images_used())
         json_object_set_new(compiler, "images", json_text(images_used()));
     else
-        json_object_update_new(compiler, json_pack("{so so}", "library", json_text(here.library), "builtins", json_text(here.builtins)));
+        json_object_update_new(
+            compiler, json_pack("{so so}", "library", json_text(here.library), "builtins", json_text(here.builtins)));
     return compiler;
 }
 
@@ -74,7 +75,8 @@ static json_t *library_json(const char *name, const char *title, const char *fun
     const struct symbol symbol = {0, function};
     const struct toolkit_library library = {name, title, &symbol, 1, &address, NULL};
     struct str path = {0};
-    json_t *json = toolkit_load(&library, &path) ? missing_json() : json_pack("{so}", "library", json_text(str_text(&path)));
+    json_t *json =
+        toolkit_load(&library, &path) ? missing_json() : json_pack("{so}", "library", json_text(str_text(&path)));
     str_release(&path);
     return json;
 }

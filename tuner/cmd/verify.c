@@ -150,11 +150,10 @@ static enum mt_status default_configs(struct verification *v) {
 static void print_json(const struct work_item *item, const char *family, const char *config, const char *verdict,
                        double worst, const char *message) {
     const struct problem *p = &item->problem;
-    json_t *row =
-        json_pack("{ss ss si si si ss si si ss ss sf so}", "family", family, "config", config, "m", p->m, "n", p->n,
-                  "k", p->k, "scheme", problem_scheme(p), "rows8", p->rows8, "group_size", p->group, "dtype",
-                  dtype_name(p->dtype), "verdict", verdict, "worst", worst < 1e300 ? worst : 1e300, "message",
-                  json_text(message));
+    json_t *row = json_pack("{ss ss si si si ss si si ss ss sf so}", "family", family, "config", config, "m", p->m, "n",
+                            p->n, "k", p->k, "scheme", problem_scheme(p), "rows8", p->rows8, "group_size", p->group,
+                            "dtype", dtype_name(p->dtype), "verdict", verdict, "worst", worst < 1e300 ? worst : 1e300,
+                            "message", json_text(message));
     json_line(row);
 }
 

@@ -167,8 +167,8 @@ static void print_sizes(const struct summary *s, double bits_per_weight, bool js
     }
     const double mib = 1024.0 * 1024.0;
     printf("%s: %.3f bits per weight with scales and padding; %.1f MiB of layers, %.1f MiB of the rest; %s%s\n\n",
-           s->scheme, bits_per_weight, (double)s->layer_bytes / mib, (double)s->rest_bytes / mib, shown(s->path[0].data),
-           s->tp > 1 ? " and its other ranks" : "");
+           s->scheme, bits_per_weight, (double)s->layer_bytes / mib, (double)s->rest_bytes / mib,
+           shown(s->path[0].data), s->tp > 1 ? " and its other ranks" : "");
 }
 
 enum mt_status summary_print(const struct summary *s, bool json) {
