@@ -130,6 +130,13 @@ error_t options_error(enum mt_status status) {
     return status == MT_OK ? 0 : EINVAL;
 }
 
+void command_words(int argc, char **argv, struct str *out) {
+    for (int i = 0; i < argc; i++) {
+        str_append(out, i ? " " : "");
+        str_append_visible(out, argv[i], strlen(argv[i]), "");
+    }
+}
+
 static ssize_t write_visible(void *real, const char *text, size_t count) {
     struct str visible = {0};
     str_append_visible(&visible, text, count, "\n");

@@ -7,6 +7,7 @@
 #define MT_OPTIONS_H
 
 #include "runtime/base/status.h"
+#include "runtime/base/str.h"
 #include "runtime/layer/problem.h"
 #include <argp.h>
 #include <stdbool.h>
@@ -82,6 +83,10 @@ void work_options_release(struct work_options *work);
  * `common` (log level) when it is not NULL. */
 enum mt_status options_parse(const struct argp *argp, int argc, char **argv, void *input,
                              const struct common_options *common);
+
+/* Appends what the user typed, visible, so that every reader of the database takes it; before options_parse(), which
+ * reorders it. */
+void command_words(int argc, char **argv, struct str *out);
 
 /* For argp parsers: 0 for MT_OK, else a code that makes argp_parse() stop. */
 error_t options_error(enum mt_status status);

@@ -215,6 +215,9 @@ for text in "$control" "$broken"; do
     said text "$MIXTUNE" verify --device "$soft" --shape "$text" --config "$text"
     said text "$MIXTUNE" verify --device "$soft" --shape 8,64,128 --family "$text"
 done
+# What was typed is kept in a database that can be written as T4 all the same.
+must text "$MIXTUNE" sweep --device "$soft" --quick --max-configs 1 --shape 8,64,128 --db "own.db${broken//\//}"
+must t4 "$MIXTUNE" show --db "own.db${broken//\//}" --format t4
 said text "$python" -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' sh -c 'stty cols 100 -onlcr; exec "$@" 2>/dev/null' - \
     "$MIXTUNE" show --db "$work/broken.db" </dev/null
 expect 'x1b' "said/$count.text"

@@ -175,8 +175,7 @@ static enum mt_status probe(const struct probe_options *o) {
 int cmd_probe(int argc, char **argv) {
     struct probe_options o = {.db = DEFAULT_DB};
     struct str command = {0};
-    for (int i = 0; i < argc; i++) /* before argp, which reorders them */
-        str_printf(&command, "%s%s", i ? " " : "", argv[i]);
+    command_words(argc, argv, &command);
     o.command = command.data;
     interrupt_catch();
     enum mt_status status = options_parse(&argp, argc, argv, &o, &o.common);

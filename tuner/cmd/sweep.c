@@ -135,8 +135,7 @@ int cmd_sweep(int argc, char **argv) {
     struct sweep_arguments a = {.options = {.db = DEFAULT_DB, .finals = -1, .search.patience = PATIENCE_EXHAUSTIVE}};
     struct sweep_options *o = &a.options;
     struct str command = {0};
-    for (int i = 0; i < argc; i++) /* before argp, which reorders them */
-        str_printf(&command, "%s%s", i ? " " : "", argv[i]);
+    command_words(argc, argv, &command);
     o->command = command.data;
     o->skip = a.skip;
     work_options_init(&o->work);
