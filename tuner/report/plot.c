@@ -119,7 +119,7 @@ static bool append_word(const char *text, struct str *out) {
         else if (word.length && !ends_in_sign(&word))
             str_append(&word, *p == '.' ? "." : "-");
     }
-    while (ends_in_sign(&word))
+    while (word.data && ends_in_sign(&word))
         word.data[--word.length] = 0;
     const bool same = !strcmp(str_text(&word), text);
     str_printf(out, "%s%s", out->length && word.length ? "-" : "", str_text(&word));
