@@ -200,14 +200,15 @@ static void test_lifted_nothing(void **state) {
 
 static void test_html(void **state) {
     (void)state;
-    struct rows rows = read_rows("SELECT 'a<b & \"c\">' AS config, 'same' AS model, 1500 AS time_ns");
+    struct rows rows = read_rows("SELECT 'a<b & \"c\">''' || char(27, 10) AS config, 'same' AS model, 1500 AS time_ns");
     struct str out = {0};
     rows_print_html(&rows, &(struct table_style){.lift = ",model,", .last = 1}, &out);
-    assert_string_equal(out.data, "<p class=\"shared\">model same</p>\n"
-                                  "<div class=\"scroll\"><table>\n"
-                                  "<thead><tr><th class=\"text\">config</th><th>time_us</th></tr></thead>\n<tbody>\n"
-                                  "<tr><td class=\"text\">a&lt;b &amp; &quot;c&quot;&gt;</td><td>1.50</td></tr>\n"
-                                  "</tbody></table></div>\n");
+    assert_string_equal(out.data,
+                        "<p class=\"shared\">model same</p>\n"
+                        "<div class=\"scroll\"><table>\n"
+                        "<thead><tr><th class=\"text\">config</th><th>time_us</th></tr></thead>\n<tbody>\n"
+                        "<tr><td class=\"text\">a&lt;b &amp; &quot;c&quot;&gt;&#39;\\x1b\\x0a</td><td>1.50</td></tr>\n"
+                        "</tbody></table></div>\n");
     str_clear(&out);
     rows_print_html(&rows, &(struct table_style){.hide = ",config,model,", .last = 0}, &out);
     assert_string_equal(out.data, "<div class=\"scroll\"><table>\n<thead><tr><th>time_us</th></tr></thead>\n"
@@ -216,17 +217,34 @@ static void test_html(void **state) {
     rows_release(&rows);
 }
 
-/* RFC 4180: fields with commas, quotes or line ends are quoted, and quotes in them doubled. */
+/* RFC 4180: fields with commas or quotes are quoted, and quotes in them doubled; line ends are visible. What begins like a
+ * formula is told from what began with the mark of that. */
 static void test_csv(void **state) {
     (void)state;
     struct rows rows =
         read_rows("SELECT 'a,b' AS config, 'say \"no\"' AS \"two, words\", 1.25 AS x, NULL AS y UNION ALL "
-                  "SELECT 'line' || char(10) || 'end', 'plain', -3, 'r' || char(13)");
+                  "SELECT 'line' || char(10) || 'end', 'plain', -3, 'r' || char(13) UNION ALL "
+                  "SELECT '=1+1', '-x', -4, char(65309) || '1' UNION ALL SELECT '''=', '@a,b', 5, '+'");
     struct str out = {0};
     rows_print_csv(&rows, &out);
     assert_string_equal(out.data, "config,\"two, words\",x,y\n"
                                   "\"a,b\",\"say \"\"no\"\"\",1.25,\n"
-                                  "\"line\nend\",plain,-3,\"r\r\"\n");
+                                  "line\\x0aend,plain,-3,r\\x0d\n"
+                                  "'=1+1,'-x,-4,'\uff1d1\n"
+                                  "''=,\"'@a,b\",5,'+\n");
+    str_release(&out);
+    rows_release(&rows);
+}
+
+/* Text stays what it is, escaped where a terminal would obey it; what is no UTF-8 is made visible. */
+static void test_hostile_json(void **state) {
+    (void)state;
+    struct rows rows = read_rows("SELECT char(27, 127, 155, 8238, 917505, 228) AS a, CAST(x'61ff62' AS TEXT) AS b, "
+                                 "CAST(x'610062' AS TEXT) AS c");
+    struct str out = {0};
+    rows_print_json(&rows, &out);
+    assert_string_equal(out.data, "{\"a\":\"\\u001B\\u007f\\u009b\\u202e\\udb40\\udc01\u00e4\","
+                                  "\"b\":\"a\\\\xffb\",\"c\":\"a\\\\x00b\"}\n");
     str_release(&out);
     rows_release(&rows);
 }
@@ -258,6 +276,7 @@ int main(void) {
         cmocka_unit_test(test_html),
         cmocka_unit_test(test_csv),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_hostile_json),
     };
     return cmocka_run_group_tests(tests, open_file, close_file);
 }
