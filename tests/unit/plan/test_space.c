@@ -223,11 +223,11 @@ static void test_what_libcyaml_takes(void **state) {
     assert_non_null(deep);
     memset(deep, '[', 300000);
     check_refused(deep, "line 1", "nested more than 8 deep");
-    for (int i = 0; i < 75000; i++)
-        memcpy(deep + 4 * (size_t)i, "{a: ", 4);
+    for (int i = 0; i < 300000; i++)
+        deep[i] = "{a: "[i % 4];
     check_refused(deep, "line 1", "nested more than 8 deep");
-    for (int i = 0; i < 150000; i++)
-        memcpy(deep + 2 * (size_t)i, "- ", 2);
+    for (int i = 0; i < 300000; i++)
+        deep[i] = "- "[i % 2];
     check_refused(deep, "line 1", "nested more than 8 deep");
     free(deep);
 }
@@ -236,7 +236,7 @@ static void test_what_libcyaml_takes(void **state) {
 static void test_laughs(void **state) {
     (void)state;
     char text[1000] = "a: &a [x,x,x,x,x,x,x,x,x]\n";
-    for (char c = 'b'; c < 'm'; c++)
+    for (int c = 'b'; c < 'm'; c++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c,
                  c, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1, c - 1);
     strcat(text, "family: sm80\nvalues:\n  tile_n: [64]\n");
