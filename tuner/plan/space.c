@@ -11,6 +11,8 @@
 #include <xxhash.h>
 #include <yaml.h>
 
+enum { MOST_LISTED = 1 << 14 }; /* configurations that are written out: libcyaml's list grows one by one */
+
 /* What libcyaml fills. The schema of `values` is made from the family's knobs, so there is no second list of them. */
 struct space_file {
     char *family;
@@ -70,7 +72,7 @@ static enum mt_status load(const char *path, const struct str *text, const struc
         CYAML_FIELD_STRING_PTR("family", CYAML_FLAG_POINTER, struct space_file, family, 1, 32),
         CYAML_FIELD_MAPPING("values", CYAML_FLAG_OPTIONAL, struct space_file, values, knobs),
         CYAML_FIELD_SEQUENCE("configs", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct space_file, configs,
-                             &config_value, 0, CYAML_UNLIMITED),
+                             &config_value, 0, MOST_LISTED),
         CYAML_FIELD_END};
     const cyaml_schema_value_t schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct space_file, fields)};
     struct yaml_fault fault;

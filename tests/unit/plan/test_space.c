@@ -229,6 +229,10 @@ static void test_what_libcyaml_takes(void **state) {
     for (int i = 0; i < 300000; i++)
         deep[i] = "- "[i % 2];
     check_refused(deep, "line 1", "nested more than 8 deep");
+    strcpy(deep, "family: sm80\nconfigs:\n");
+    for (size_t i = 0, at = strlen(deep); i < 16385; i++)
+        at += (size_t)sprintf(deep + at, "- stages=3\n");
+    check_refused(deep, "line 1638", "Excessive entries (16384 max)");
     free(deep);
 }
 
