@@ -151,7 +151,9 @@ refused 'none.db|No such file' new.db "$work/none.db"
 result 'a file that is not there'
 refused 'test_merge.sh|neither a database' new.db tests/cli/test_merge.sh
 result 'a file that is something else'
-refused 'null|empty' new.db /dev/null
+refused 'null|no file' new.db /dev/null
+: >"$TMPDIR/nothing"
+refused 'nothing|empty' new.db "$TMPDIR/nothing"
 result 'an empty file'
 sentence 64 '--into' "$MIXTUNE" merge "$work/a.db"
 result 'no target is bad usage'
