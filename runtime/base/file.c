@@ -24,31 +24,6 @@ enum mt_status file_fail(const char *doing, const char *path) {
     return fail(MT_FAILURE, "cannot %s %s: %s%s", doing, path, strerror(error), advice);
 }
 
-enum mt_status file_read(const char *path, struct str *out) {
-    enum mt_status status = MT_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return file_fail("open", path);
-    const size_t before = out->length, piece = 65536;
-    ssize_t got = 0;
-    do {
-        if (!str_reserve(out, piece))
-            break;
-        got = read(fd, out->data + out->length, piece);
-        out->length += got > 0 ? (size_t)got : 0;
-    } while (got > 0 || (got < 0 && errno == EINTR));
-    if (got < 0) {
-        status = file_fail("read", path);
-        out->length = before;
-    }
-    if (out->failed)
-        status = str_status(out);
-    else
-        out->data[out->length] = 0;
-    close(fd);
-    return status;
-}
-
 static bool write_all(int fd, const char *data, size_t size) {
     while (size > 0) {
         ssize_t done = write(fd, data, size);

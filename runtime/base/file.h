@@ -7,14 +7,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Appends the whole file to `out`. */
+/* Appends the whole file to `out`, which a failure leaves as it was. Only files are read: a pipe would wait for its
+ * writer, and a device may have no end. */
 enum mt_status file_read(const char *path, struct str *out);
+/* The same of a file of at most `most` bytes; what is none or has more is `bad`, with a sentence. */
+enum mt_status file_read_most(const char *path, size_t most, enum mt_status bad, struct str *out);
 
 /* Most bytes of a text that people write. */
 enum { FILE_TEXT_MOST = 1 << 20 };
-/* Appends a text that somebody gave: a file of at most `most` bytes, without the mark of byte order. Only files are read,
- * for a pipe would wait for its writer and a device may have no end. What is none, what is too large and what is no text
- * (UTF-16, a byte that is 0) is `bad`, with a sentence. */
+/* The same of a text that somebody gave, without the mark of byte order; what is no text (UTF-16, a byte that is 0) is
+ * `bad`, too. */
 enum mt_status file_read_text(const char *path, size_t most, enum mt_status bad, struct str *out);
 
 /* Writes a temporary beside `path`, flushes it to disk and renames it, so that readers see the old file or

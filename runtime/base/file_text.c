@@ -15,17 +15,18 @@ static enum mt_status check_file(const char *path, int fd, size_t most, enum mt_
     if (fstat(fd, &info) != 0)
         return file_fail("read", path), bad;
     if (!S_ISREG(info.st_mode))
-        return fail(bad, "%s is %s, and only a file is read; save the text in one", path, kind_of(info.st_mode));
+        return fail(bad, "%s is %s, and only a file is read; save what it holds in one", path, kind_of(info.st_mode));
     if ((uintmax_t)info.st_size > most)
         return fail(bad, "%s has %lld bytes, and at most %zu are read; is it the right file?", path,
                     (long long)info.st_size, most);
     return MT_OK;
 }
 
-/* Appends what is there, which is more than `most` bytes in a file that grows or does not know its size. */
-static enum mt_status read_most(const char *path, int fd, size_t most, enum mt_status bad, struct str *out) {
+/* A file that grows, or does not know its size, may have more. */
+static enum mt_status read_all(const char *path, int fd, size_t most, enum mt_status bad, struct str *out) {
     enum { PIECE = 65536 };
     const size_t before = out->length;
+    enum mt_status status = MT_OK;
     ssize_t got;
     do {
         if (!str_reserve(out, PIECE))
@@ -33,12 +34,29 @@ static enum mt_status read_most(const char *path, int fd, size_t most, enum mt_s
         got = read(fd, out->data + out->length, PIECE);
         out->length += got > 0 ? (size_t)got : 0;
     } while ((got > 0 && out->length - before <= most) || (got < 0 && errno == EINTR));
-    out->data[out->length] = 0;
     if (got < 0)
-        return file_fail("read", path), bad;
-    return out->length - before <= most
-               ? MT_OK
-               : fail(bad, "%s has more than %zu bytes, and no more are read; is it the right file?", path, most);
+        status = (file_fail("read", path), bad);
+    else if (out->length - before > most)
+        status = fail(bad, "%s has more than %zu bytes, and no more are read; is it the right file?", path, most);
+    if (status)
+        out->length = before;
+    out->data[out->length] = 0;
+    return status;
+}
+
+enum mt_status file_read_most(const char *path, size_t most, enum mt_status bad, struct str *out) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return file_fail("open", path), bad;
+    enum mt_status status = check_file(path, fd, most, bad);
+    if (!status)
+        status = read_all(path, fd, most, bad, out);
+    close(fd);
+    return status;
+}
+
+enum mt_status file_read(const char *path, struct str *out) {
+    return file_read_most(path, SIZE_MAX / 4, MT_FAILURE, out);
 }
 
 static enum mt_status check_text(const char *path, const char *text, size_t length, enum mt_status bad) {
@@ -54,13 +72,7 @@ static enum mt_status check_text(const char *path, const char *text, size_t leng
 enum mt_status file_read_text(const char *path, size_t most, enum mt_status bad, struct str *out) {
     static const char mark[] = "\xef\xbb\xbf"; /* of byte order, which UTF-8 needs none of */
     const size_t before = out->length;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return file_fail("open", path), bad;
-    enum mt_status status = check_file(path, fd, most, bad);
-    if (!status)
-        status = read_most(path, fd, most, bad, out);
-    close(fd);
+    enum mt_status status = file_read_most(path, most, bad, out);
     if (!status)
         status = check_text(path, out->data + before, out->length - before, bad);
     if (status)

@@ -164,10 +164,11 @@ CU_API cuModuleLoadFatBinary(CUmodule *out, const void *image) {
     return cuModuleLoadData(out, image);
 }
 
+#define IMAGE_MOST ((size_t)1 << 30) /* bytes of a file */
 CU_API cuModuleLoad(CUmodule *out, const char *path) {
     struct str text = {0};
     CUresult result = CUDA_ERROR_INVALID_VALUE;
-    if (path && file_read(path, &text) == MT_OK)
+    if (path && file_read_most(path, IMAGE_MOST, MT_FAILURE, &text) == MT_OK)
         result = cuModuleLoadData(out, text.data);
     else if (path)
         result = cu_fail(CUDA_ERROR_FILE_NOT_FOUND, "%s", fail_message());

@@ -379,6 +379,10 @@ static void only_small_files_are_texts(void **state) {
     snprintf(pipe, sizeof pipe, "%s/pipe", folder);
     assert_int_equal(mkfifo(pipe, 0600), 0);
     check_no_text(pipe, "is a pipe"); /* and nobody writes to it */
+    str_clear(&s);
+    assert_int_equal(file_read(pipe, &s), MT_FAILURE);
+    assert_int_equal(file_read("/dev/zero", &s), MT_FAILURE);
+    assert_int_equal(s.length, 0);
     assert_int_equal(unlink(pipe), 0);
     check_no_text(folder, "is a folder");
     check_no_text("/dev/zero", "is a device");
