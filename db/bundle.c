@@ -15,9 +15,14 @@
 
 const char bundle_blank_seal[] = MARK BLANK;
 
-void bundle_image_name(const void *data, size_t size, char out[BUNDLE_NAME_TEXT]) {
-    XXH128_hash_t hash = XXH3_128bits(data, size);
+static void hash_text(XXH128_hash_t hash, char out[BUNDLE_NAME_TEXT]) {
     snprintf(out, BUNDLE_NAME_TEXT, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+}
+
+void bundle_image_name(const char *built, const void *data, size_t size, char out[BUNDLE_NAME_TEXT]) {
+    /* Of two hashes of one length: no text and bytes look like others. */
+    const XXH128_hash_t parts[2] = {XXH3_128bits(built, strlen(built)), XXH3_128bits(data, size)};
+    hash_text(XXH3_128bits(parts, sizeof parts), out);
 }
 
 /* The hash behind the only mark of the file, NULL if there is none or more than one. */
@@ -35,7 +40,7 @@ bool bundle_seal(void *file, size_t size) {
     char *hash = seal_find(file, size), text[BUNDLE_NAME_TEXT];
     if (!hash)
         return false;
-    bundle_image_name(file, size, text);
+    hash_text(XXH3_128bits(file, size), text);
     memcpy(hash, text, HEX);
     return true;
 }
@@ -46,7 +51,7 @@ bool bundle_unseal(void *file, size_t size) {
         return false;
     memcpy(kept, hash, HEX);
     memcpy(hash, BLANK, HEX);
-    bundle_image_name(file, size, text);
+    hash_text(XXH3_128bits(file, size), text);
     return !memcmp(kept, text, HEX);
 }
 
@@ -145,7 +150,7 @@ static enum mt_status all_texts(const struct bundle *b) {
     for (int i = 0; status == MT_OK && i < b->split_time_count; i++)
         status = TEXTS_CHECK("split times", i, b->split_times[i].family, b->split_times[i].config);
     for (int i = 0; status == MT_OK && i < b->image_count; i++)
-        status = text_check(b->images[i].hash, "images", i);
+        status = TEXTS_CHECK("images", i, b->images[i].hash, b->images[i].built);
     if (status == MT_OK)
         status = builds_texts(b->variants, b->variant_count, "variants");
     return status == MT_OK ? builds_texts(b->fallbacks, b->fallback_count, "fallbacks") : status;
@@ -259,7 +264,7 @@ static enum mt_status images_check(const struct bundle *b, const struct index *i
         if (image->size < 1 || image->size > BUNDLE_MOST_IMAGE)
             return fail(MT_FAILURE, "kernel image %s has %zu bytes; it can have 1 to %d", image->hash, image->size,
                         BUNDLE_MOST_IMAGE);
-        bundle_image_name(image->data, image->size, name);
+        bundle_image_name(image->built, image->data, image->size, name);
         if (strcmp(name, image->hash) != 0)
             return fail(MT_FAILURE, "kernel image %s of the bundle has other bytes, whose name would be %s",
                         image->hash, name);

@@ -2,7 +2,7 @@
  *
  * A small SQLite database (tables fingerprint, layer, entry, split_time, variant, fallback, image) that is written
  * once, by atomic rename, and read whole or not at all. A checksum over every byte of the file is checked before SQLite
- * sees it, and the name of a kernel image is the hash of its bytes: both tell damage, not intent. So a file is believed
+ * sees it, and the name of a kernel image is the hash of its bytes and of what they were built of: both tell damage, not intent. So a file is believed
  * in nothing: its size, its schema, the number of its rows and the type, size and range of each value are checked, in
  * time and memory that grow with the file. Plain values only; the meaning of family and config texts is the runtime's
  * (serve/contents.h). */
@@ -29,7 +29,7 @@ enum {
 #define BUNDLE_LEAST_NS 1e-3
 #define BUNDLE_MOST_NS  1e15
 
-#define BUNDLE_NAME_TEXT   33 /* name of an image: XXH3-128 of its bytes in hex, and the 0 */
+#define BUNDLE_NAME_TEXT   33 /* name of an image: XXH3-128 in hex, and the 0 */
 #define BUNDLE_DIGEST_TEXT 65 /* SHA-256 of a file in hex, as sha256sum prints it, and the 0 */
 
 /* What the winners were found on, and with. */
@@ -85,13 +85,14 @@ struct bundle_build {
     const char *image_hash;
 };
 
-/* A fat binary, referred to by its name. Any number of entries may share one. */
+/* A fat binary, referred to by its name. Any number of rows may share one. */
 struct bundle_image {
-    const char *hash; /* bundle_image_name() of the bytes */
+    const char *hash;  /* bundle_image_name() of the rest */
+    const char *built; /* what it was built of, in the runtime's words: a row that means another kernel shows */
     const void *data;
     size_t size;
 };
-void bundle_image_name(const void *data, size_t size, char out[BUNDLE_NAME_TEXT]);
+void bundle_image_name(const char *built, const void *data, size_t size, char out[BUNDLE_NAME_TEXT]);
 
 struct bundle {
     struct bundle_fingerprint fingerprint;

@@ -294,21 +294,22 @@ static bool frame_check(struct rows *rows, const void *packed, size_t size, unsi
     *unpacked = ZSTD_getFrameContentSize(packed, size);
     if (*unpacked == ZSTD_CONTENTSIZE_ERROR || *unpacked == ZSTD_CONTENTSIZE_UNKNOWN || *unpacked == 0 ||
         ZSTD_findFrameCompressedSize(packed, size) != size)
-        rows_fail(rows, 1, "is no image that `mixtune export` compressed");
+        rows_fail(rows, 2, "is no image that `mixtune export` compressed");
     else if (*unpacked > BUNDLE_MOST_IMAGE || *unpacked > rows->reader->unpacked)
-        rows_fail(rows, 1, "unpacks to more than a bundle can hold");
+        rows_fail(rows, 2, "unpacks to more than a bundle can hold");
     return rows->status == MT_OK;
 }
 
 /* Its name is compared with the hash of its bytes by bundle_check(). */
 static void image_unpack(struct rows *rows, struct bundle_image *image) {
-    const void *packed = sqlite3_column_blob(rows->query, 1);
-    const size_t size = (size_t)sqlite3_column_bytes(rows->query, 1);
+    const void *packed = sqlite3_column_blob(rows->query, 2);
+    const size_t size = (size_t)sqlite3_column_bytes(rows->query, 2);
     unsigned long long unpacked;
     image->hash = rows_text(rows, 0);
-    if (sqlite3_column_type(rows->query, 1) != SQLITE_BLOB || !packed)
-        rows_fail(rows, 1, "holds no bytes");
-    if (rows->status != MT_OK || !rows_take(rows, 1, size) || !frame_check(rows, packed, size, &unpacked))
+    image->built = rows_text(rows, 1);
+    if (sqlite3_column_type(rows->query, 2) != SQLITE_BLOB || !packed)
+        rows_fail(rows, 2, "holds no bytes");
+    if (rows->status != MT_OK || !rows_take(rows, 2, size) || !frame_check(rows, packed, size, &unpacked))
         return;
     void *data = bundle_alloc(rows->reader->bundle, unpacked);
     if (!data) {
@@ -330,7 +331,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 static enum mt_status read_images(struct reader *reader) {
-    struct rows rows = rows_begin(reader, "image", "SELECT hash, data FROM image NOT INDEXED",
+    struct rows rows = rows_begin(reader, "image", "SELECT hash, built, data FROM image NOT INDEXED",
                                   sizeof(struct bundle_image), BUNDLE_MOST_IMAGES);
     struct bundle_image *image;
     while ((image = rows_next(&rows)))

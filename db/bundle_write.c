@@ -18,8 +18,8 @@ const char bundle_schema[] =
     " n INTEGER NOT NULL, k INTEGER NOT NULL, group_size INTEGER NOT NULL, rows8 INTEGER NOT NULL, scheme TEXT NOT "
     "NULL,"
     " dtype TEXT NOT NULL) STRICT;"
-    /* hash: XXH3-128 of the image; data: the image, compressed by zstd. */
-    "CREATE TABLE image (hash TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;"
+    /* hash: of `built` and the image; data: the image, compressed by zstd. */
+    "CREATE TABLE image (hash TEXT PRIMARY KEY, built TEXT NOT NULL, data BLOB NOT NULL) STRICT;"
     "CREATE TABLE entry (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL,"
     " kind TEXT NOT NULL CHECK (kind IN ('kernel', 'cublas')), family TEXT NOT NULL, config TEXT NOT NULL,"
     " image TEXT REFERENCES image, expected_ns REAL NOT NULL,"
@@ -107,8 +107,9 @@ static enum mt_status write_image(sqlite3 *db, const struct bundle_image *image)
         free(packed);
         return fail(MT_FAILURE, "cannot compress kernel image %s: %s", image->hash, ZSTD_getErrorName(size));
     }
-    struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?)");
+    struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?, ?)");
     row_text(&row, image->hash);
+    row_text(&row, image->built);
     sqlite3_bind_blob64(row.insert, ++row.bound, packed, size, SQLITE_STATIC);
     enum mt_status status = row_end(&row);
     free(packed);

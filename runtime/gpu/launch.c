@@ -6,6 +6,8 @@
 /* Dynamic shared memory up to here needs no asking. */
 #define SMEM_WITHOUT_OPTIN (48 * 1024)
 
+#define QUANTIZE_TEMPLATE "quantize_act.cu"
+
 enum { MOST_GRID_Y = 65535 /* and Z */ };
 
 void device_limits_of(const struct device *dev, struct device_limits *out) {
@@ -109,10 +111,19 @@ enum mt_status kernel_load(struct device *dev, const struct config *config, stru
     return MT_OK;
 }
 
+static void quantize_options(const struct problem *p, struct str *out) {
+    str_printf(out, " -DGROUP=%d -DIN_BF16=%d", p->group, p->dtype == DTYPE_BF16);
+}
+
+void kernel_format_quantize(const struct problem *p, struct str *out) {
+    str_append(out, QUANTIZE_TEMPLATE);
+    quantize_options(p, out);
+}
+
 enum mt_status kernel_compile_quantize(const struct device *dev, const struct problem *p, struct image *out) {
     struct str options = {0};
-    str_printf(&options, "-DGROUP=%d -DIN_BF16=%d", p->group, p->dtype == DTYPE_BF16);
-    enum mt_status status = compile_for(dev, "quantize_act.cu", &options, out);
+    quantize_options(p, &options);
+    enum mt_status status = compile_for(dev, QUANTIZE_TEMPLATE, &options, out);
     str_release(&options);
     return status;
 }

@@ -41,7 +41,8 @@ enum mt_status launch_gemm_as(const struct device *dev, const struct kernel *ker
                               const struct mt_gemm_args *args, CUstream stream);
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                                const struct mt_gemm_f16_args *args, CUstream stream);
-/* quantize_act.cu for the group and dtype of `p`: the image alone, or loaded. */
+/* quantize_act.cu for the group and dtype of `p`: as config_format_binary() has it; the image alone; or loaded. */
+void kernel_format_quantize(const struct problem *p, struct str *out);
 enum mt_status kernel_compile_quantize(const struct device *dev, const struct problem *p, struct image *out);
 /* `kernel` comes from kernel_load_quantize(). */
 enum mt_status kernel_load_quantize(struct device *dev, const struct problem *p, struct kernel *out);

@@ -146,17 +146,11 @@ enum mt_status contents_fallback(const struct bundle_fingerprint *gpu, const str
                                           *f->scheme ? f->scheme : "all schemes", f->group, f->dtype);
 }
 
-bool contents_same_image(const struct contents_build *a, const struct contents_build *b) {
-    struct launch_shape x = {0}, y = {0};
-    if (a->config.family != b->config.family || a->formats.group != b->formats.group ||
-        a->formats.dtype != b->formats.dtype || strcmp(problem_scheme(&a->formats), problem_scheme(&b->formats)) != 0)
-        return false;
-    if (!a->config.family)
-        return true;
-    a->config.family->shape(&a->config, &a->formats, 1, &x);
-    b->config.family->shape(&b->config, &b->formats, 1, &y);
-    return x.block == y.block && x.cluster == y.cluster && x.smem_bytes == y.smem_bytes && x.tile_n == y.tile_n &&
-           x.tile_m == y.tile_m && x.tile_k == y.tile_k && x.x_rows == y.x_rows && x.store == y.store;
+void contents_built(const struct contents_build *build, struct str *out) {
+    if (build->config.family)
+        config_format_binary(&build->config, &build->formats, out);
+    else
+        kernel_format_quantize(&build->formats, out);
 }
 
 const char *contents_entry_point(const struct contents_build *build) {

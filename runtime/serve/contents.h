@@ -37,9 +37,9 @@ enum mt_status contents_variant(const struct bundle_fingerprint *gpu, const stru
 enum mt_status contents_fallback(const struct bundle_fingerprint *gpu, const struct bundle_build *f,
                                  struct contents_build *out);
 
-/* Whether one image can be that of both: the host launches them alike, and they read the same formats. Knobs that
- * change nothing in some format may differ. */
-bool contents_same_image(const struct contents_build *a, const struct contents_build *b);
+/* Appends what is compiled, as bundle_image.built has it: the template and its options. Builds with one text are one
+ * binary. */
+void contents_built(const struct contents_build *build, struct str *out);
 
 /* The name of the kernel in its image. */
 const char *contents_entry_point(const struct contents_build *build);

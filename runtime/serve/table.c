@@ -168,9 +168,9 @@ static int by_name(const void *name, const void *image) {
     return strcmp(name, ((const struct bundle_image *)image)->hash);
 }
 
-/* A row's image, of those that the bundle has. */
+/* A row's image, of those that the bundle has; `built` is what the row means. */
 static enum mt_status image_claim(struct mt_table *table, const char *hash, const struct contents_build *build,
-                                  int *out) {
+                                  const char *built, int *out) {
     const struct bundle *bundle = &table->bundle;
     const struct bundle_image *found =
         bsearch(hash, bundle->images, (size_t)bundle->image_count, sizeof *bundle->images, by_name);
@@ -178,8 +178,9 @@ static enum mt_status image_claim(struct mt_table *table, const char *hash, cons
         return fail(MT_FAILURE, "kernel image \"%s\" is not in the bundle", hash);
     *out = (int)(found - bundle->images);
     struct table_image *image = &table->images[*out];
-    if (image->used && !contents_same_image(&image->build, build))
-        return fail(MT_FAILURE, "kernel image %s cannot be that of two different kernels", hash);
+    if (strcmp(found->built, built) != 0)
+        return fail(MT_FAILURE, "kernel image %s is \"%s\", and not \"%s\", which is wanted; export it again", hash,
+                    found->built, built);
     image->used = true;
     image->from = found;
     image->build = *build;
@@ -192,20 +193,6 @@ struct wanted {
     struct contents_build build;
     int *image;
 };
-
-static enum mt_status wanted_set(struct wanted *wanted, const struct contents_build *build, int *image) {
-    struct str text = {0};
-    *wanted = (struct wanted){.build = *build, .image = image};
-    if (build->config.family)
-        config_format_binary(&build->config, &build->formats, &text);
-    else
-        str_printf(&text, QUANTIZE_ENTRY " %d %d", build->formats.group, (int)build->formats.dtype);
-    enum mt_status status = str_status(&text);
-    if (status == MT_OK)
-        bundle_image_name(text.data, text.length, wanted->key);
-    str_release(&text);
-    return status;
-}
 
 static int by_key(const void *a, const void *b) {
     return strcmp(((const struct wanted *)a)->key, ((const struct wanted *)b)->key);
@@ -239,10 +226,20 @@ struct walk {
 
 static enum mt_status walk_take(struct walk *walk, enum mt_status status, const struct contents_build *build,
                                 const char *hash, int *image) {
+    struct str built = {0};
     if (status != MT_OK)
         return status;
-    return walk->wanted ? wanted_set(&walk->wanted[walk->count++], build, image)
-                        : image_claim(walk->table, hash, build, image);
+    contents_built(build, &built);
+    status = str_status(&built);
+    if (status == MT_OK && walk->wanted) {
+        struct wanted *wanted = &walk->wanted[walk->count++];
+        *wanted = (struct wanted){.build = *build, .image = image};
+        bundle_image_name(built.data, "", 0, wanted->key);
+    } else if (status == MT_OK) {
+        status = image_claim(walk->table, hash, build, built.data, image);
+    }
+    str_release(&built);
+    return status;
 }
 
 static enum mt_status walk_entries(struct walk *walk) {

@@ -11,13 +11,13 @@ declared=$(sed -n 's/^MT_API .*[ *]\(mt_[a-z0-9_]*\)(.*/\1/p' "$header" | sort)
 result 'the functions of mixtune.h are known'
 
 for name in $declared; do
-    grep -rq --include='test_*.c' "\<$name(" tests/unit tests/device || verdict+=" no test calls $name; "
+    grep -rq --include='*.[ch]' "\<$name(" tests/unit tests/device || verdict+=" no test calls $name; "
 done
 result 'each function of mixtune.h is called by a test'
 
 # Why an earlier call failed says nothing of one that did not; a lookup alone leaves it.
 while read -r name; do
-    [ "$name" = mt_table_lookup ] || grep -rqF --include='test_*.c' "settled($name(" tests/unit/serve tests/device ||
+    [ "$name" = mt_table_lookup ] || grep -rqF --include='*.[ch]' "settled($name(" tests/unit/serve tests/device ||
         verdict+=" no test looks at the sentence after a good $name; "
 done < <(sed -n 's/^MT_API enum mt_status \(mt_[a-z0-9_]*\)(.*/\1/p' "$header")
 result 'each function that returns a status is shown to leave no sentence when it is good'

@@ -6,6 +6,7 @@
 #include "runtime/base/str.h"
 #include "runtime/gpu/launch.h"
 #include "runtime/layer/pack.h"
+#include "runtime/serve/contents.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -22,7 +23,7 @@ struct parts {
     struct bundle_split_time split_times[MOST_PARTS];
     struct bundle_build variants[MOST_PARTS], fallbacks[MOST_PARTS];
     char names[MOST_PARTS][BUNDLE_NAME_TEXT];
-    struct str texts[3 * MOST_PARTS];
+    struct str texts[4 * MOST_PARTS];
     int text_count;
     char hash[33];
     struct bundle bundle;
@@ -63,19 +64,22 @@ static inline void parts_release(struct parts *p) {
 /* A configuration with all its knobs. */
 static inline const char *parts_text(struct parts *p, const char *family, const char *text) {
     struct config config;
-    assert_true(p->text_count < 3 * MOST_PARTS);
+    assert_true(p->text_count < 4 * MOST_PARTS);
     take(config_parse(family_find(family), text, &config));
     config_format(&config, &p->texts[p->text_count]);
     return p->texts[p->text_count++].data;
 }
 
 /* Takes an image over; its name. */
-static inline const char *parts_image(struct parts *p, struct image image) {
+static inline const char *parts_image(struct parts *p, struct image image, const struct contents_build *build) {
     char name[BUNDLE_NAME_TEXT];
-    bundle_image_name(image.data, image.size, name);
+    struct str *built = &p->texts[p->text_count];
+    contents_built(build, built);
+    bundle_image_name(built->data, image.data, image.size, name);
     for (int i = 0; i < p->bundle.image_count; i++) {
         if (!strcmp(p->images[i].hash, name)) {
             image_release(&image);
+            str_clear(built);
             return p->images[i].hash;
         }
     }
@@ -83,7 +87,9 @@ static inline const char *parts_image(struct parts *p, struct image image) {
     int at = p->bundle.image_count++;
     p->image[at] = image;
     memcpy(p->names[at], name, sizeof name);
-    p->images[at] = (struct bundle_image){.hash = p->names[at], .data = image.data, .size = image.size};
+    p->images[at] =
+        (struct bundle_image){.hash = p->names[at], .built = built->data, .data = image.data, .size = image.size};
+    p->text_count++;
     return p->names[at];
 }
 
@@ -100,7 +106,7 @@ static inline const char *parts_kernel(struct parts *p, const struct problem *pr
     struct image image;
     take(config_parse(family_find(family), text, &config));
     take(kernel_compile(p->dev, &config, problem, &image));
-    return parts_image(p, image);
+    return parts_image(p, image, &(struct contents_build){config, *problem});
 }
 
 static inline void parts_entry(struct parts *p, int layer, int m, const char *family, const char *config, double ns) {
@@ -136,7 +142,12 @@ static inline void parts_quantize(struct parts *p, const struct problem *problem
     struct image image;
     take(kernel_compile_quantize(p->dev, problem, &image));
     p->fallbacks[p->bundle.fallback_count++] =
-        (struct bundle_build){"quantize", "", "", dtype_name(problem->dtype), problem->group, parts_image(p, image)};
+        (struct bundle_build){"quantize",
+                              "",
+                              "",
+                              dtype_name(problem->dtype),
+                              problem->group,
+                              parts_image(p, image, &(struct contents_build){.formats = *problem})};
 }
 
 #endif

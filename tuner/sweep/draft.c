@@ -23,7 +23,7 @@ void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count, 
     d->images = xcalloc((2 * DRAFT_FORMATS + 2) * n, sizeof *d->images);
     d->names = xcalloc((2 * DRAFT_FORMATS + 2) * n, sizeof *d->names);
     d->quantize = xcalloc(n, sizeof *d->quantize);
-    d->texts = xcalloc(DRAFT_FORMATS * n, sizeof *d->texts);
+    d->texts = xcalloc((3 * DRAFT_FORMATS + 2) * n, sizeof *d->texts);
 }
 
 void draft_release(struct draft *d) {
@@ -184,22 +184,28 @@ static enum mt_status collect_binaries(struct draft *d) {
 /* ---- images ---- */
 
 /* The name that rows refer to an image by; "" in a bundle without any. */
-static const char *add_image(struct draft *d, const struct image *image) {
+static const char *add_image(struct draft *d, const struct image *image, const struct contents_build *build) {
     char *name = d->names[d->image_count];
+    struct str built = {0};
     if (!d->with_images)
         return "";
-    bundle_image_name(image->data, image->size, name);
+    contents_built(build, &built);
+    bundle_image_name(str_text(&built), image->data, image->size, name);
     for (int i = 0; i < d->image_count; i++)
-        if (!strcmp(d->images[i].hash, name))
+        if (!strcmp(d->images[i].hash, name)) {
+            str_release(&built);
             return d->images[i].hash;
-    d->images[d->image_count++] = (struct bundle_image){.hash = name, .data = image->data, .size = image->size};
+        }
+    d->texts[d->text_count++] = built.data;
+    d->images[d->image_count++] =
+        (struct bundle_image){.hash = name, .built = built.data, .data = image->data, .size = image->size};
     return name;
 }
 
 static void add_build(struct draft *d, struct bundle_build *list, int *count, struct bundle_build build, int row,
                       const struct image *image) {
     const struct bundle_fingerprint gpu = {.cc = d->target.cc, .sm_count = d->target.sm_count};
-    struct contents_build ignored;
+    struct contents_build built;
     build.dtype = cell(d, row, "dtype");
     build.group = atoi(cell(d, row, "group_size"));
     for (int i = 0; i < *count; i++)
@@ -207,9 +213,9 @@ static void add_build(struct draft *d, struct bundle_build *list, int *count, st
             !strcmp(list[i].scheme, build.scheme) && !strcmp(list[i].dtype, build.dtype) &&
             list[i].group == build.group)
             return;
-    if ((list == d->variants ? contents_variant : contents_fallback)(&gpu, &build, &ignored) != MT_OK)
+    if ((list == d->variants ? contents_variant : contents_fallback)(&gpu, &build, &built) != MT_OK)
         return; /* no bundle with it would be opened */
-    build.image_hash = add_image(d, image);
+    build.image_hash = add_image(d, image, &built);
     list[(*count)++] = build;
 }
 
@@ -289,16 +295,16 @@ static void add_layer(struct draft *d, int row) {
 }
 
 /* Whether the library takes a winner from a bundle. */
-static bool entry_good(const struct draft *d, int row, const struct bundle_entry *entry) {
+static bool entry_good(const struct draft *d, int row, const struct bundle_entry *entry, struct contents_build *build) {
     const struct bundle_fingerprint gpu = {.cc = d->target.cc, .sm_count = d->target.sm_count};
-    struct contents_build ignored;
-    return contents_entry(&gpu, entry, &d->problem[row], &ignored) == MT_OK;
+    return contents_entry(&gpu, entry, &d->problem[row], build) == MT_OK;
 }
 
 /* A winner goes in if it compiles to the very binary that was timed; and the library kernel beside it, where that was
  * faster. */
 static void add_entries(struct draft *d, enum bundle_origin origin) {
     int layer_row = -1;
+    struct contents_build build;
     for (int r = 0; r < d->rows->count; r++) {
         const struct binary *b = &d->binaries.item[d->binary[r]];
         if (b->status != MT_OK || !rows_is(d->rows, r, "binary", b->image.hash)) {
@@ -311,7 +317,7 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
                                      .config = cell(d, r, "config"),
                                      .expected_ns = strtod(cell(d, r, "median_ns"), NULL),
                                      .origin = origin};
-        if (!entry_good(d, r, &entry)) {
+        if (!entry_good(d, r, &entry, &build)) {
             log_debug("a winner is left out: %s", fail_message());
             d->refused++;
             continue;
@@ -321,7 +327,7 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
             layer_row = r;
         }
         entry.layer = d->layer_count - 1;
-        entry.image_hash = add_image(d, &b->image);
+        entry.image_hash = add_image(d, &b->image, &build);
         d->entries[d->entry_count++] = entry;
         add_variants(d, r);
         double library_ns = strtod(cell(d, r, "library_ns"), NULL);

@@ -21,7 +21,8 @@ static const struct bundle_layer layers[] = {
     {"o", "tiny", 2, 4096, 2048, 64, 410, "mixed", "bf16"},
 };
 static char name_a[BUNDLE_NAME_TEXT], name_b[BUNDLE_NAME_TEXT];
-static const struct bundle_image images[] = {{name_a, image_a, sizeof image_a}, {name_b, image_b, sizeof image_b}};
+static const struct bundle_image images[] = {{name_a, "built of a", image_a, sizeof image_a},
+                                             {name_b, "built of b", image_b, sizeof image_b}};
 static const struct bundle_entry entries[] = {
     {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", name_a, 8123.5, BUNDLE_MEASURED},
     {0, 4096, BUNDLE_KERNEL, "sm80", "tile_n=128,stages=3", name_b, 912345.25, BUNDLE_MEASURED},
@@ -57,8 +58,8 @@ static int set_up(void **state) {
     for (size_t i = 0; i < sizeof image_a; i++)
         image_a[i] = (unsigned char)(i < 30000 ? lrand48() : 7);
     image_b[0] = 42;
-    bundle_image_name(image_a, sizeof image_a, name_a);
-    bundle_image_name(image_b, sizeof image_b, name_b);
+    bundle_image_name("built of a", image_a, sizeof image_a, name_a);
+    bundle_image_name("built of b", image_b, sizeof image_b, name_b);
     if (!mkdtemp(folder))
         return -1;
     snprintf(path, sizeof path, "%s/a.bundle", folder);
@@ -120,6 +121,7 @@ static void what_is_written_is_read(void **state) {
         assert_same_build(&b.variants[i], &variants[i]);
         const struct bundle_image *image = &b.images[strcmp(b.images[i].hash, images[i].hash) != 0 ? !i : i];
         assert_string_equal(image->hash, images[i].hash);
+        assert_string_equal(image->built, images[i].built);
         assert_int_equal(image->size, images[i].size);
         assert_memory_equal(image->data, images[i].data, images[i].size);
     }

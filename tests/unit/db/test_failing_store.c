@@ -589,7 +589,7 @@ static const char bytes[] =
     "a kernel image, or what passes for one: 00000000000000000000000000000000000000000000000000";
 static const struct bundle_layer layer = {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};
 static char name[BUNDLE_NAME_TEXT]; /* of the image */
-static const struct bundle_image image = {name, bytes, sizeof bytes};
+static const struct bundle_image image = {name, "built", bytes, sizeof bytes};
 static const struct bundle_entry entry = {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64", name, 8123.5, BUNDLE_MEASURED};
 static const struct bundle_split_time split_time = {0, 1, "sm80", "tile_n=32", 9000, BUNDLE_MEASURED};
 static const struct bundle_build fallback = {"sm80", "tile_n=128", "w4a8", "fp16", 128, name},
@@ -611,7 +611,7 @@ static void put_old_bundle(void) {
 }
 
 static enum mt_status write_bundle(void) {
-    bundle_image_name(bytes, sizeof bytes, name);
+    bundle_image_name("built", bytes, sizeof bytes, name);
     const struct bundle b = {.fingerprint = {"Example GPU", 80, 108, 0, 12040, 1300, "0123456789abcdef", 1},
                              .layers = &layer,
                              .layer_count = 1,

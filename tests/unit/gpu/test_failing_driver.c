@@ -401,16 +401,19 @@ static void write_bundle(void) {
     const struct bundle_layer layer = {"one", "", 1, decode.n, decode.k, decode.group, decode.rows8, "mixed", "bf16"};
     const struct problem narrow = {.m = 1, .n = 64, .k = 512, .group = 128};
     struct image other;
-    struct str text = {0};
+    struct str text = {0}, built[2] = {{0}, {0}};
     char names[2][BUNDLE_NAME_TEXT];
     config_format(&config, &text);
     take(kernel_compile(&dev, &config, &narrow, &other));
-    bundle_image_name(image.data, image.size, names[0]);
-    bundle_image_name(other.data, other.size, names[1]);
+    config_format_binary(&config, &decode, &built[0]);
+    config_format_binary(&config, &narrow, &built[1]);
+    bundle_image_name(built[0].data, image.data, image.size, names[0]);
+    bundle_image_name(built[1].data, other.data, other.size, names[1]);
     const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", text.data, names[0], 1000, BUNDLE_MODELLED};
     /* Other formats than the layer's: a layer of these needs its own quantisation. */
     const struct bundle_build fallback = {"sm80", text.data, "w4a8", "fp16", 128, names[1]};
-    const struct bundle_image images[] = {{names[0], image.data, image.size}, {names[1], other.data, other.size}};
+    const struct bundle_image images[] = {{names[0], built[0].data, image.data, image.size},
+                                          {names[1], built[1].data, other.data, other.size}};
     const struct bundle bundle = {.fingerprint = {.gpu = dev.name,
                                                   .cc = dev.cc,
                                                   .sm_count = dev.sm_count,
@@ -431,6 +434,8 @@ static void write_bundle(void) {
     image_release(&image);
     image_release(&other);
     str_release(&text);
+    str_release(&built[0]);
+    str_release(&built[1]);
 }
 
 static enum mt_status open_table(void) {

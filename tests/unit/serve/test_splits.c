@@ -66,9 +66,9 @@ static const struct bundle_build fallbacks[] = {
 };
 #define IMAGE(name)                                                                                                    \
     { .hash = (name), .data = "x", .size = 1 }
-static const struct bundle_image images[] = {IMAGE("mixA"), IMAGE("mixB"), IMAGE("mixD"), IMAGE("mixW"),
-                                             IMAGE("symA"), IMAGE("symB"), IMAGE("symD"), IMAGE("w4A"),
-                                             IMAGE("w4D"),  IMAGE("w4W"),  IMAGE("w8B"),  IMAGE("w8W")};
+static struct bundle_image images[] = {IMAGE("mixA"), IMAGE("mixB"), IMAGE("mixD"), IMAGE("mixW"),
+                                       IMAGE("symA"), IMAGE("symB"), IMAGE("symD"), IMAGE("w4A"),
+                                       IMAGE("w4D"),  IMAGE("w4W"),  IMAGE("w8B"),  IMAGE("w8W")};
 
 static struct bundle sample(void) {
     return (struct bundle){.fingerprint = {.gpu = "Example GPU", .cc = 80, .sm_count = 108, .layout = MT_LAYOUT},
@@ -88,6 +88,7 @@ static struct bundle sample(void) {
 
 static struct mt_table *table_of(struct bundle bundle, unsigned flags) {
     struct mt_table *table;
+    images_built(&bundle, images);
     if (table_build(&bundle, &a100, flags, false, &table) != MT_OK)
         fail_msg("%s", fail_message());
     return table;

@@ -33,8 +33,8 @@ static const struct bundle_layer layers[LAYERS] = {
 };
 #define IMAGE(name)                                                                                                    \
     { .hash = (name), .data = (name), .size = 1 }
-static const struct bundle_image images[] = {IMAGE("a0"), IMAGE("a1"), IMAGE("a2"), IMAGE("a3"), IMAGE("c0"),
-                                             IMAGE("c1"), IMAGE("c2"), IMAGE("c3"), IMAGE("d"),  IMAGE("q")};
+static struct bundle_image images[] = {IMAGE("a0"), IMAGE("a1"), IMAGE("a2"), IMAGE("a3"), IMAGE("c0"),
+                                       IMAGE("c1"), IMAGE("c2"), IMAGE("c3"), IMAGE("d"),  IMAGE("q")};
 enum { IMAGES = sizeof images / sizeof *images };
 #define PLAIN SM80(128, 0, 16, 4, 4, 1, 0, 1, 1)
 static const struct bundle_build fallbacks[] = {
@@ -98,6 +98,7 @@ static void sample_init(struct sample *s) {
         .fallback_count = 2,
         .images = images,
         .image_count = IMAGES};
+    images_built(&s->bundle, images);
 }
 
 static struct mt_table *table_of(struct sample *s, unsigned flags) {
@@ -273,6 +274,7 @@ static void batch_invariance(void **state) {
                                 .fallback_count = 1,
                                 .images = images,
                                 .image_count = IMAGES};
+        images_built(&bundle, images);
         if (table_build(&bundle, &h100, first ? MT_BATCH_INVARIANT : 0, false, &table) != MT_OK)
             fail_msg("%s", fail_message());
         const struct mt_layer *layer = mt_table_layer_at(table, 0);
@@ -429,6 +431,7 @@ static void workspace_is_enough_for_every_m(void **state) {
     }
     s.bundle.entries = only;
     s.bundle.entry_count = LAYERS;
+    images_built(&s.bundle, images);
     assert_int_equal(table_build(&s.bundle, &a100, 0, false, &table), MT_OK);
     const struct mt_layer *one = mt_table_layer_at(table, 0);
     /* 48 feature tiles of 128; 65536 counters: 1365 token tiles of 8 */
@@ -653,6 +656,7 @@ static void other_devices_and_bundles_are_refused(void **state) {
     s.entries[4].config = SM80(128, 0, 128, 8, 4, 2, 0, 1, 1);
     s.entries[4].image_hash = "d";
     s.bundle.fallback_count = 1;
+    images_built(&s.bundle, images);
     assert_int_equal(table_build(&s.bundle, &small, 0, false, &table), MT_OK);
     assert_int_equal(mt_table_layer_at(table, 0)->slot_count, TUNED - 1);
     assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).tuned_m, 1024);
