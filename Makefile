@@ -141,6 +141,8 @@ FUZZED_model   := tuner/plan/model.c tuner/json_file.c $(FUZZED_BASE)
 FUZZED_space   := $(patsubst %,tuner/%.c,plan/space splits) runtime/family/family.c $(YAML) $(FUZZED_BASE)
 FUZZED_device  := runtime/softgpu/profile/profile.c $(YAML) $(FUZZED_BASE)
 FUZZED_t4      := tuner/report/t4_read.c tuner/json_file.c $(patsubst %,db/%.c,columns record sql merge) $(FUZZED_BASE)
+FUZZED_bundle  := $(wildcard db/bundle*.c runtime/serve/*.c runtime/family/*.c) \
+                  $(patsubst %,runtime/%.c,jit/fatbin jit/cubin layer/problem layer/split gpu/launch) $(FUZZED_BASE)
 FUZZ_KINDS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS    := $(FUZZ_KINDS:%=$(BUILD)/fuzz/fuzz_%)
 FUZZ       := clang -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -154,8 +156,10 @@ $(BUILD)/fuzz/softgpu.a: $(SOFT_OBJ)
 $(FUZZERS): $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/tests/fuzz/fuzz_%.o $$(addprefix $(BUILD)/fuzz/,$$(FUZZED_$$*:.c=.o)) \
             $(BUILD)/tuner.a $(BUILD)/libmixtune.a $(BUILD)/fuzz/softgpu.a
 	$(Q)$(FUZZ) -fsanitize=fuzzer -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
-$(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu configs/*/*.*) $(EMBEDDED)
-	$(Q)BUILD=$(BUILD) tests/fuzz/seeds.sh $< $(@D)
+# It opens the software device (tests/fuzz/fuzz_bundle.c).
+$(BUILD)/fuzz/fuzz_bundle: | $(BUILD)/libsoftgpu.so
+$(BUILD)/fuzz/seeds/ptx.dict: $(BUILD)/tests/fuzz/soft_seeds $(BUILD)/tests/fuzz/bundle_seeds $(wildcard tests/fuzz/seed* tests/device/*.cu tests/gpu/*.cu configs/*/*.*) $(EMBEDDED)
+	$(Q)BUILD=$(BUILD) tests/fuzz/seeds.sh $< $(BUILD)/tests/fuzz/bundle_seeds $(@D)
 # Nothing where there is no clang with libFuzzer.
 fuzzers:
 	$(Q)! tests/fuzz/test_fuzz.sh --can || $(MAKE) $(FUZZERS) $(BUILD)/fuzz/seeds/ptx.dict

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 /* Instructions of SQLite's machine for a whole bundle. A row takes some thirty, and rows are limited. */
 enum { MOST_INSTRUCTIONS = 200 * 1000 * 1000, INSTRUCTIONS_APART = 10 * 1000 };
@@ -320,7 +321,9 @@ static void image_unpack(struct rows *rows, struct bundle_image *image) {
     image->size = unpacked;
     rows->reader->unpacked -= unpacked;
     const size_t got = ZSTD_decompress(data, unpacked, packed, size);
-    if (got != unpacked)
+    if (ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation)
+        rows->status = fail(MT_FAILURE, "out of memory while kernel image %s was unpacked", image->hash);
+    else if (got != unpacked)
         rows->status = fail(MT_FAILURE, "kernel image %s of the bundle is damaged (zstd: %s); export it again",
                             image->hash, ZSTD_isError(got) ? ZSTD_getErrorName(got) : "too few bytes");
 }
@@ -374,8 +377,9 @@ static enum mt_status database_open(struct reader *reader, const struct bundle_f
     if (rc == SQLITE_OK)
         rc = sqlite3_deserialize(reader->db, "main", file->data, (sqlite3_int64)file->size, (sqlite3_int64)file->size,
                                  SQLITE_DESERIALIZE_READONLY);
-    if (rc != SQLITE_OK)
-        return fail(MT_FAILURE, "the bundle cannot be read: %s", sqlite3_errstr(rc));
+    if (rc != SQLITE_OK) /* nothing of the file was looked at yet */
+        return fail(MT_FAILURE, "the bundle cannot be read: SQLite cannot take it over, perhaps for lack of memory (%s)",
+                    sqlite3_errstr(rc));
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         sqlite3_limit(reader->db, limits[i][0], limits[i][1]);
     sqlite3_progress_handler(reader->db, INSTRUCTIONS_APART, tick, reader);

@@ -295,6 +295,19 @@ printf '2|2\n4\n' >"$work/counts" # quantisation, and the default kernel for 4 b
 same "$work/counts" "$work/same"
 result "a sweep's winners are the entries of its bundle"
 
+# What `sha256sum` says of the file, for people and for programs; and a bundle without machine code, with the same rows.
+has "$work/out" "SHA-256 $(sha256sum "$work/s.mixtune" | cut -d' ' -f1)"
+run 0 "$MIXTUNE" export --db "$work/s.db" --out "$work/bare.mixtune" -q --json --no-images
+has "$work/out" "\"sha256\":\"$(sha256sum "$work/bare.mixtune" | cut -d' ' -f1)\""
+has "$work/out" '"images":0'
+for bundle in s bare; do
+    sqlite3 "$work/$bundle.mixtune" "SELECT layer, m, kind, family, config, expected_ns, origin FROM entry; SELECT family, config, scheme, dtype, group_size FROM variant; SELECT family, config, scheme, dtype, group_size FROM fallback" >"$work/$bundle.rows"
+done
+same "$work/s.rows" "$work/bare.rows"
+[ "$(sqlite3 "$work/bare.mixtune" "SELECT count(*) FROM image" "SELECT count(*) FROM entry WHERE image IS NOT NULL" | xargs)" = "0 0" ] || verdict+=" it has images; "
+[ "$(stat -c %s "$work/bare.mixtune")" -lt "$(stat -c %s "$work/s.mixtune")" ] || verdict+=" it is no smaller; "
+result "export tells the SHA-256, and makes bundles without machine code"
+
 # Names of any length come from databases that were merged: none is cut.
 zeros=$(printf '%0200d' 0)
 cp "$work/s.db" "$work/long.db"

@@ -1,11 +1,12 @@
 #!/bin/bash
-# tests/fuzz/seeds.sh PROGRAM FOLDER: the seeds of the fuzzers into FOLDER/KIND, and a list of words beside each, FOLDER/KIND.dict. PROGRAM is
-# soft_seeds. What is in tests/fuzz/corpus/KIND comes on top of them (test_fuzz.sh).
+# tests/fuzz/seeds.sh PROGRAM PROGRAM FOLDER: the seeds of the fuzzers into FOLDER/KIND, and a list of words beside each, FOLDER/KIND.dict. The
+# programs are soft_seeds and bundle_seeds. What is in tests/fuzz/corpus/KIND comes on top of them (test_fuzz.sh).
 set -eu
-program=$1 out=$2
+program=$1 bundles=$2 out=$3
 rm -rf "$out"
-mkdir -p "$out"/whole/{ptx,image,tensors} "$out"/{ptx,image,model,space,device,t4}
+mkdir -p "$out"/whole/{ptx,image,tensors} "$out"/{ptx,image,model,space,device,t4,bundle}
 MIXTUNE_CACHE_DIR=${MIXTUNE_CACHE_DIR:-$BUILD/test-cache} "$program" "$out/whole"
+MIXTUNE_CACHE_DIR=${MIXTUNE_CACHE_DIR:-$BUILD/test-cache} "$bundles" "$out"
 awk -v folder="$out/ptx" -f tests/fuzz/seeds.awk "$out"/whole/ptx/*
 cp tests/fuzz/seed.ptx "$out/ptx/directives"
 mv "$out/whole/tensors" "$out"
@@ -37,3 +38,6 @@ words model "$json" null true '\\u0000'
 words t4 "$json" null true '\\u0000' '1.5' '2026-11-23T13:05:00.123456789Z' '9999-12-31T23:59:59.999999999Z'
 words space '[a-z_0-9]+|[][{}:,-]' '\x0a  ' '---\x0a' '&a ' '*a' '!!int ' '<<: ' '? '
 words device '[a-z_0-9]+|[][{}:,-]' '\x0a' '---\x0a' '&a ' '*a' '!!int ' '<<: ' '? '
+# Words of the rows, and of the file.
+grep -aohE '[a-z_0-9]{3,}=?|=[0-9]+' "$out"/bundle/*.pages | sort -u | sed 's/.*/"&"/' >"$out/bundle.dict"
+printf '"%s"\n' 'SQLite format 3' 'mixtune bundle seal: ' '\x28\xb5\x2f\xfd' '\x50\xed\x55\xba' '\x7fELF' quantize f16 sm90 w8a8 mixed-sym w4a8-sym bf16 cublaslt-best >>"$out/bundle.dict"

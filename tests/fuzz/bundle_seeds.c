@@ -1,0 +1,118 @@
+/* bundle_seeds FOLDER: where fuzz_bundle begins. FOLDER/bundle.world is a small bundle for soft:a100-sxm-80g, which the
+ * fuzzer changes; FOLDER/bundle has inputs, as fuzz_bundle.c reads them. */
+#include "db/bundle_private.h"
+#include "runtime/base/file.h"
+#include "tests/device/parts.h"
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { KIND_FILE, KIND_PAGES, KIND_IMAGE, KIND_ROWS };
+
+static const struct bundle_layer layers[] = {
+    {"a", "t", 1, 24, 128, 128, 0, "w4a8", "fp16"},
+    {"a", "t", 1, 24, 128, 128, 9, "mixed", "fp16"},
+};
+#define CONFIG "tile_n=32,tile_m=8,stages=2,warps_n=2,order=0"
+#define OTHER  "tile_n=32,tile_m=8,stages=3,warps_n=2,order=0"
+
+static struct device dev;
+
+/* Two layers, so that one of another split is derived. */
+static void fill(struct parts *p) {
+    struct problem narrow;
+    parts_init(p, &dev, layers, 2);
+    narrow = parts_problem(&layers[0]);
+    parts_entry(p, 0, 1, "sm80", CONFIG, 1000);
+    parts_entry(p, 0, 16, "sm80", CONFIG, 2000);
+    p->entries[p->bundle.entry_count++] =
+        (struct bundle_entry){0, 16, BUNDLE_CUBLAS, "cublas", "", "", 1900, BUNDLE_MODELLED};
+    parts_entry(p, 1, 16, "sm80", CONFIG, 2500);
+    p->split_times[p->bundle.split_time_count++] =
+        (struct bundle_split_time){1, 16, "sm80", parts_text(p, "sm80", OTHER), 2600, BUNDLE_MODELLED};
+    p->fallbacks[p->bundle.fallback_count++] = (struct bundle_build){
+        "sm80", parts_text(p, "sm80", CONFIG), "w4a8", "fp16", 128, p->entries[0].image_hash};
+    p->variants[p->bundle.variant_count++] = (struct bundle_build){
+        "sm80", parts_text(p, "sm80", CONFIG), "w4a8", "fp16", 128, p->entries[0].image_hash};
+    parts_quantize(p, &narrow);
+}
+
+/* The same rows in pages of 512 bytes: most of them are texts and numbers then. `path` is the file. */
+static void small_pages(const char *path, struct str *file) {
+    sqlite3 *db;
+    struct str sql = {0}, small = {0};
+    str_printf(&small, "%s.small", path);
+    str_printf(&sql, "PRAGMA page_size = 512; VACUUM INTO '%s'", small.data);
+    if (sqlite3_open(path, &db) != SQLITE_OK || sqlite3_exec(db, sql.data, NULL, NULL, NULL) != SQLITE_OK)
+        exit(1);
+    sqlite3_close(db);
+    take(file_read(small.data, file));
+    unlink(small.data);
+    bundle_unseal(file->data, file->length);
+    bundle_seal(file->data, file->length);
+    str_release(&sql);
+    str_release(&small);
+}
+
+static void put(const char *folder, const char *name, int kind, const void *data, size_t size) {
+    struct str seed = {0}, path = {0};
+    str_append_bytes(&seed, &(char){(char)kind}, 1);
+    str_append_bytes(&seed, data, size);
+    str_printf(&path, "%s/bundle/%s", folder, name);
+    take(file_write_atomic(path.data, seed.data, seed.length));
+    str_release(&seed);
+    str_release(&path);
+}
+
+static void put_bundle(const char *folder, const char *name, const struct bundle *bundle) {
+    struct str path = {0}, file = {0}, other = {0};
+    str_printf(&path, "%s/bundle.world", folder);
+    take(bundle_write(path.data, bundle));
+    small_pages(path.data, &file);
+    str_printf(&other, "%s.pages", name);
+    put(folder, name, KIND_FILE, file.data, file.length);
+    put(folder, other.data, KIND_PAGES, file.data, file.length);
+    str_release(&path);
+    str_release(&file);
+    str_release(&other);
+}
+
+int main(int argc, char **argv) {
+    static struct parts parts;
+    struct bundle bare;
+    if (argc != 2) {
+        fprintf(stderr, "Usage: bundle_seeds FOLDER\n");
+        return 64;
+    }
+    take(device_open(&dev, "soft:a100-sxm-80g"));
+    fill(&parts);
+    bare = parts.bundle;
+    struct bundle_entry entries[MOST_PARTS];
+    struct bundle_build variants[MOST_PARTS], fallbacks[MOST_PARTS];
+    bare.entries = memcpy(entries, parts.entries, sizeof entries);
+    bare.variants = memcpy(variants, parts.variants, sizeof variants);
+    bare.fallbacks = memcpy(fallbacks, parts.fallbacks, sizeof fallbacks);
+    bare.image_count = 0;
+    for (int i = 0; i < MOST_PARTS; i++)
+        entries[i].image_hash = variants[i].image_hash = fallbacks[i].image_hash = "";
+    put_bundle(argv[1], "bare", &bare);
+    put_bundle(argv[1], "whole", &parts.bundle);
+    for (int i = 0; i < parts.bundle.image_count; i++) {
+        struct str image = {0};
+        char name[16];
+        snprintf(name, sizeof name, "image%d", i);
+        str_append_bytes(&image, &(char){(char)i}, 1);
+        str_append_bytes(&image, parts.images[i].data, parts.images[i].size);
+        put(argv[1], name, KIND_IMAGE, image.data, image.length);
+        str_release(&image);
+    }
+    /* Which table, row and column, what, and then a number or a text with its 0. */
+    static const char rows[] = "\1\1\1\0\7\0\0\0"
+                               "\2\1\4\2tile_n=32\0"
+                               "\1\0\7\3w8a8";
+    put(argv[1], "rows", KIND_ROWS, rows, sizeof rows);
+    parts_release(&parts);
+    device_close(&dev);
+    return 0;
+}
