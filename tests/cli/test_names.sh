@@ -42,7 +42,9 @@ looked() {
     [ "$asked" -gt 0 ] || verdict+=' nothing was written; '
     (cd "$work" && names check <"$work/list") >"$work/faults" || verdict+=' names.py failed; '
     [ ! -s "$work/faults" ] || verdict+=" $(wc -l <"$work/faults") faults, such as $(head -n 3 "$work/faults" | cut -c-400); "
-    ! find . "$work" -name 'EXECUTED*' | grep -q . || verdict+=" executed: $(find . "$work" -name 'EXECUTED*' | head -n 1); "
+    find . -maxdepth 1 -name 'EXECUTED*' >"$work/executed"
+    find "$work" -name 'EXECUTED*' >>"$work/executed"
+    [ ! -s "$work/executed" ] || verdict+=" executed: $(head -n 1 "$work/executed"); "
     rm -rf "$work/said" "$work/here"
     mkdir "$work/said" "$work/here"
     result "$1"
@@ -146,7 +148,7 @@ for name in $((count - 4)) $count; do # nothing reads what would be in them
     [ ! -s "$work/said/$name.t4" ] && grep -q 'not UTF-8 or has a 0' "$work/said/$name.err" || verdict+=' T4 without a part of its names; '
 done
 ask "$work/broken.db" said
-said text "$MIXTUNE" report --db "$work/broken.db" --gpu NVIDIA --out broken
+said text "$MIXTUNE" report --db "$work/broken.db" --gpu NVIDIA --out "broken ${broken//\//}"
 looked 'names that a terminal would obey, that are not seen, or that are no UTF-8'
 
 # Words of ours that a database has replaced: it may be refused.
