@@ -4,7 +4,7 @@
 # tests/fuzz/test_fuzz.sh --can: whether there is a clang with libFuzzer, which builds them.
 # `make fuzz` runs one for longer and keeps what it finds interesting (FUZZ_CORPUS, a folder with a folder for each).
 set -u
-fuzz=$BUILD/fuzz
+fuzz=${BUILD:-build}/fuzz
 case ${1:-} in
 --can)
     main='int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n); int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n > 9 ? 0 : 0; }'
