@@ -18,6 +18,7 @@ sqlite3 !sqlite3
 gnuplot-nox !gnuplot"
     [test]="libcmocka-dev cmocka.h
 procps !pgrep
+locales /usr/share/i18n/locales/de_DE
 python3 !python3
 python3-numpy /usr/lib/python3/dist-packages/numpy/__init__.py"
     [lint]="clang !clang
