@@ -246,7 +246,7 @@ static enum mt_status check_exact(const char *bytes, size_t size, const char *ar
 /* Of bytes that somebody else wrote only those are taken that could be ours. */
 static void foreign_bytes_are_refused(void **state) {
     (void)state;
-    for (int i = 0; i < VARIANTS; i++) {
+    for (int i = 0; i < VARIANTS; i += 3) { /* sm_80, sm_90a, sm_100a */
         struct str cubin = {0}, ptx = {0}, file = {0};
         const char *arch = variants[i].arch;
         compile(&variants[i], &cubin, &ptx);

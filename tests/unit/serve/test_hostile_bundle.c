@@ -23,6 +23,7 @@ static char folder[200], good_path[220], own_path[220], path[220]; /* path: what
 static int memory = -1;
 static struct str good; /* the bytes of a bundle, without its seal */
 static int opened, refused;
+static bool launching = true; /* what opens */
 
 static const struct bundle_layer layers[] = {
     {"a", "tiny", 1, 24, 128, 128, 0, "w4a8", "fp16"},
@@ -63,7 +64,7 @@ static void layer_use(struct mt_table *table, const struct mt_layer *layer) {
         mt_workspace_bytes(table, layer, ms[i]);
     }
     assert_int_equal(mt_workspace_bytes(table, layer, INT_MIN), 0);
-    if (info.n > 512 || info.k > 512)
+    if (!launching || info.n > 512 || info.k > 512)
         return;
     const size_t bytes = mt_workspace_bytes(table, layer, 3);
     const CUdeviceptr workspace = zeroed(bytes ? bytes : 1);
@@ -252,7 +253,6 @@ static const char *const values[] = {
     "0",
     "1",
     "2",
-    "3",
     "16",
     "64",
     "2147483647",
@@ -266,8 +266,6 @@ static const char *const values[] = {
     "1e308",
     "-1e308",
     "9e999",
-    "0.5",
-    "1.0",
 
     "''",
     "'1'",
@@ -276,25 +274,18 @@ static const char *const values[] = {
     "printf('%.1025c', 'x')",
     "printf('%.100000c', 'x')",
     "CAST(x'610062' AS TEXT)",
-    "CAST(x'00' AS TEXT)",
     "CAST(x'ff80fe' AS TEXT)",
     "CAST(x'610a1b5b33316d' AS TEXT)",
     "x'00ff'",
-    "x''",
     "zeroblob(70000)",
     "CAST(9 AS REAL)",
     "'quantize'",
-    "'f16'",
     "'sm90'",
     "'cublas'",
-    "'kernel'",
-    "'measured'",
     "'w8a8'",
-    "'w4a8-sym'",
     "'mixed'",
     "'mixed-sym'",
     "'bf16'",
-    "'mixtune bundle seal: '",
     "'tile_n=32'",
     "'tile_n=1048576,tile_n8=0,tile_m=8,tile_k=0,stages=2,warps_n=2,warps_m=1,ctas=1,promote=2,zero=0,"
     "order=0,split_k=1,raster=1'",
@@ -308,11 +299,21 @@ static const char *const values[] = {
     "raster=1'",
 };
 enum { VALUES = sizeof values / sizeof *values };
+#ifdef __SANITIZE_ADDRESS__ /* four times as slow: another half of the values for every other column */
+enum { APART = 2 };
+#else
+enum { APART = 1 };
+#endif
 
 /* A row gets each value, or what another row has; the last row, so that all tables with several have one that stays. */
 static void column_change(const char *table, const char *column) {
+    static const char *const words[] = {"name", "model", "tp", "expected_ns", "origin"}; /* no number of a result */
+    static int columns;
     struct str sql = {0};
-    for (int v = 0; v <= VALUES; v++) {
+    launching = strcmp(table, "fingerprint") != 0 && strcmp(table, "split_time") != 0 && strcmp(table, "seal") != 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        launching = launching && strcmp(column, words[i]) != 0;
+    for (int v = columns++ % APART; v <= VALUES; v += APART) {
         str_clear(&sql);
         str_printf(&sql, "UPDATE OR REPLACE %s SET %s = ", table, column);
         if (v < VALUES)
@@ -342,8 +343,9 @@ static void every_column_is_checked(void **state) {
     }
     sqlite3_finalize(query);
     sqlite3_close(db);
+    launching = true;
     print_message("# %d bundles opened, %d refused\n", opened, refused);
-    assert_true(opened > 50 && refused > 1000);
+    assert_true(opened > 150 / APART && refused > 1500 / APART);
 }
 
 /* ---- no files of ours ---- */
