@@ -24,7 +24,9 @@ enum {
     ENCODING_AT = 56,     /* 1: UTF-8 */
     USER_VERSION_AT = 60,
     APPLICATION_AT = 68,
-    HEADER_BYTES = 100
+    ROOT_AT = 100, /* what the first page is; behind the header of the file */
+    HEADER_BYTES = 101,
+    ROOT_LEAF = 13 /* all tables are described in this page: a few hundred at most, before anybody reads them */
 };
 
 static uint32_t big_endian(const unsigned char *at, int bytes) {
@@ -54,7 +56,8 @@ static enum mt_status header_check(const char *path, const unsigned char *header
         return fail(MT_FAILURE, "%s is cut short: it has %zu of %llu bytes; copy it again", path, size,
                     (unsigned long long)whole);
     /* What SQLite makes of our tables; its other ways to store a database are more code that a file could aim at. */
-    if (size != whole || big_endian(header + WRITE_VERSION_AT, 2) != 0x0101 || header[RESERVED_AT] != 0 ||
+    if (size != whole || page != BUNDLE_PAGE || header[ROOT_AT] != ROOT_LEAF ||
+        big_endian(header + WRITE_VERSION_AT, 2) != 0x0101 || header[RESERVED_AT] != 0 ||
         big_endian(header + FREE_PAGES_AT, 4) != 0 || big_endian(header + LARGEST_ROOT_AT, 4) != 0 ||
         big_endian(header + ENCODING_AT, 4) != 1)
         return fail(MT_FAILURE,

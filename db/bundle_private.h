@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #define BUNDLE_APPLICATION 0x6d787462 /* "mxtb": PRAGMA application_id */
+#define BUNDLE_PAGE        4096       /* bytes: PRAGMA page_size */
 
 /* The tables, as bundle_write() makes them. A file whose schema is another one is no bundle. */
 extern const char bundle_schema[];

@@ -378,7 +378,8 @@ static enum mt_status database_open(struct reader *reader, const struct bundle_f
         rc = sqlite3_deserialize(reader->db, "main", file->data, (sqlite3_int64)file->size, (sqlite3_int64)file->size,
                                  SQLITE_DESERIALIZE_READONLY);
     if (rc != SQLITE_OK) /* nothing of the file was looked at yet */
-        return fail(MT_FAILURE, "the bundle cannot be read: SQLite cannot take it over, perhaps for lack of memory (%s)",
+        return fail(MT_FAILURE,
+                    "the bundle cannot be read: SQLite cannot take it over, perhaps for lack of memory (%s)",
                     sqlite3_errstr(rc));
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         sqlite3_limit(reader->db, limits[i][0], limits[i][1]);

@@ -161,10 +161,11 @@ static enum mt_status write_build(sqlite3 *db, const char *sql, const struct bun
 }
 
 static enum mt_status write_rows(sqlite3 *db, const struct bundle *bundle) {
-    char pragmas[128];
+    char pragmas[160];
     snprintf(pragmas, sizeof pragmas,
-             "PRAGMA application_id = %d; PRAGMA user_version = %d; PRAGMA foreign_keys = ON; BEGIN",
-             BUNDLE_APPLICATION, BUNDLE_VERSION);
+             "PRAGMA page_size = %d; PRAGMA application_id = %d; PRAGMA user_version = %d; PRAGMA foreign_keys = ON; "
+             "BEGIN",
+             BUNDLE_PAGE, BUNDLE_APPLICATION, BUNDLE_VERSION);
     if (sqlite3_exec(db, pragmas, NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_exec(db, bundle_schema, NULL, NULL, NULL) != SQLITE_OK)
         return fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));

@@ -10,6 +10,9 @@
 
 #define TABLE_FLAGS ((unsigned)(MT_ALLOW_CUBLAS | MT_ALLOW_OTHER_GPU | MT_BATCH_INVARIANT))
 
+/* Each takes a compiler a second or so: what would take hours is not begun. */
+enum { MOST_COMPILED = 1024 };
+
 /* ---- compiling what a bundle has no images of ---- */
 
 /* The first failure of many threads, with its sentence. */
@@ -48,6 +51,9 @@ static enum mt_status images_compile(struct mt_table *table, const int *image, i
     struct compiling c = {.table = table, .image = image};
     if (count == 0)
         return MT_OK;
+    if (count > MOST_COMPILED)
+        return fail(MT_FAILURE, "the bundle has no kernels, and %d would have to be compiled; export it with them",
+                    count);
     pthread_mutex_init(&c.lock, NULL);
     parallel_for(count, 1, compile_some, &c);
     pthread_mutex_destroy(&c.lock);

@@ -3,23 +3,20 @@
 #include "db/bundle_private.h"
 #include "runtime/base/file.h"
 #include "tests/device/parts.h"
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { KIND_FILE, KIND_PAGES, KIND_IMAGE, KIND_ROWS };
 
 static const struct bundle_layer layers[] = {
     {"a", "t", 1, 24, 128, 128, 0, "w4a8", "fp16"},
-    {"a", "t", 1, 24, 128, 128, 9, "mixed", "fp16"},
+    {"b", "t", 1, 40, 128, 128, 0, "w4a8", "fp16"},
 };
 #define CONFIG "tile_n=32,tile_m=8,stages=2,warps_n=2,order=0"
 #define OTHER  "tile_n=32,tile_m=8,stages=3,warps_n=2,order=0"
 
 static struct device dev;
 
-/* Two layers, so that one of another split is derived. */
 static void fill(struct parts *p) {
     struct problem narrow;
     parts_init(p, &dev, layers, 2);
@@ -28,31 +25,14 @@ static void fill(struct parts *p) {
     parts_entry(p, 0, 16, "sm80", CONFIG, 2000);
     p->entries[p->bundle.entry_count++] =
         (struct bundle_entry){0, 16, BUNDLE_CUBLAS, "cublas", "", "", 1900, BUNDLE_MODELLED};
-    parts_entry(p, 1, 16, "sm80", CONFIG, 2500);
+    parts_entry(p, 1, 16, "sm80", CONFIG, 2500); /* the same image */
     p->split_times[p->bundle.split_time_count++] =
         (struct bundle_split_time){1, 16, "sm80", parts_text(p, "sm80", OTHER), 2600, BUNDLE_MODELLED};
-    p->fallbacks[p->bundle.fallback_count++] = (struct bundle_build){
-        "sm80", parts_text(p, "sm80", CONFIG), "w4a8", "fp16", 128, p->entries[0].image_hash};
-    p->variants[p->bundle.variant_count++] = (struct bundle_build){
-        "sm80", parts_text(p, "sm80", CONFIG), "w4a8", "fp16", 128, p->entries[0].image_hash};
+    p->fallbacks[p->bundle.fallback_count++] =
+        (struct bundle_build){"sm80", parts_text(p, "sm80", CONFIG), "w4a8", "fp16", 128, p->entries[0].image_hash};
+    p->variants[p->bundle.variant_count++] =
+        (struct bundle_build){"sm80", parts_text(p, "sm80", CONFIG), "w4a8", "fp16", 128, p->entries[0].image_hash};
     parts_quantize(p, &narrow);
-}
-
-/* The same rows in pages of 512 bytes: most of them are texts and numbers then. `path` is the file. */
-static void small_pages(const char *path, struct str *file) {
-    sqlite3 *db;
-    struct str sql = {0}, small = {0};
-    str_printf(&small, "%s.small", path);
-    str_printf(&sql, "PRAGMA page_size = 512; VACUUM INTO '%s'", small.data);
-    if (sqlite3_open(path, &db) != SQLITE_OK || sqlite3_exec(db, sql.data, NULL, NULL, NULL) != SQLITE_OK)
-        exit(1);
-    sqlite3_close(db);
-    take(file_read(small.data, file));
-    unlink(small.data);
-    bundle_unseal(file->data, file->length);
-    bundle_seal(file->data, file->length);
-    str_release(&sql);
-    str_release(&small);
 }
 
 static void put(const char *folder, const char *name, int kind, const void *data, size_t size) {
@@ -69,7 +49,7 @@ static void put_bundle(const char *folder, const char *name, const struct bundle
     struct str path = {0}, file = {0}, other = {0};
     str_printf(&path, "%s/bundle.world", folder);
     take(bundle_write(path.data, bundle));
-    small_pages(path.data, &file);
+    take(file_read(path.data, &file));
     str_printf(&other, "%s.pages", name);
     put(folder, name, KIND_FILE, file.data, file.length);
     put(folder, other.data, KIND_PAGES, file.data, file.length);

@@ -134,13 +134,15 @@ static void put_number(uint8_t *at, uint32_t number) {
 }
 
 static void open_pages(const uint8_t *data, size_t size) {
-    const size_t page = size < 100 ? 0 : (size_t)data[16] << 8 | data[17];
-    if (page < 512 || (page & (page - 1)) || size < page)
+    const size_t page = BUNDLE_PAGE;
+    if (size < page)
         return;
     uint8_t *pages = malloc(size);
     size = size / page * page;
     memcpy(pages, data, size);
     memcpy(pages, "SQLite format 3", 16);
+    pages[16] = BUNDLE_PAGE >> 8;
+    pages[17] = 0;
     pages[18] = pages[19] = 1;
     pages[20] = 0;
     put_number(pages + 28, (uint32_t)(size / page));
@@ -239,15 +241,16 @@ static void row_set(struct rows *r, int table, int row, int column, const char *
     struct bundle_split_time *t = &r->times[0];
     struct bundle_build *b = table == 3 ? &r->variants[0] : &r->fallbacks[row % r->bundle.fallback_count];
     struct bundle_fingerprint *f = &r->bundle.fingerprint;
-    const char **const texts[][4] = {{&f->gpu, &f->template_hash, &f->gpu, &f->gpu},
-                                     {&l->name, &l->model, &l->scheme, &l->dtype},
-                                     {&e->family, &e->config, &e->image_hash, &e->config},
-                                     {&b->family, &b->config, &b->scheme, &b->dtype},
-                                     {&b->family, &b->config, &b->scheme, &b->image_hash},
-                                     {&t->family, &t->config, &t->family, &t->config}};
-    int *const numbers[][4] = {{&f->cc, &f->sm_count, &f->layout, &f->toolkit}, {&l->n, &l->k, &l->group, &l->rows8},
-                               {&e->layer, &e->m, &e->m, &l->tp},               {&b->group, &b->group, &l->tp, &l->rows8},
-                               {&b->group, &b->group, &l->n, &l->k},            {&t->layer, &t->m, &t->m, &t->m}};
+    const char **const texts[][4] = {
+        {&f->gpu, &f->template_hash, &f->gpu, &f->gpu},       {&l->name, &l->model, &l->scheme, &l->dtype},
+        {&e->family, &e->config, &e->image_hash, &e->config}, {&b->family, &b->config, &b->scheme, &b->dtype},
+        {&b->family, &b->config, &b->scheme, &b->image_hash}, {&t->family, &t->config, &t->family, &t->config}};
+    int *const numbers[][4] = {{&f->cc, &f->sm_count, &f->layout, &f->toolkit},
+                               {&l->n, &l->k, &l->group, &l->rows8},
+                               {&e->layer, &e->m, &e->m, &l->tp},
+                               {&b->group, &b->group, &l->tp, &l->rows8},
+                               {&b->group, &b->group, &l->n, &l->k},
+                               {&t->layer, &t->m, &t->m, &t->m}};
     if (text)
         *texts[table % 6][column % 4] = text;
     else if (column % 8 < 4)

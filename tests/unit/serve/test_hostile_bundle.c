@@ -426,6 +426,8 @@ static void other_tables_are_refused(void **state) {
         "ANALYZE",
         "DROP TABLE fallback",
         "CREATE VIRTUAL TABLE more USING fts5(a)",
+        "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 100000) INSERT INTO sqlite_schema "
+        "SELECT 'table', 't' || i, 't' || i, 0, 'CREATE TABLE t' || i || '(a)' FROM r",
         "UPDATE sqlite_schema SET sql = sql || ' ' WHERE name = 'entry'",
         "UPDATE sqlite_schema SET sql = replace(sql, ' STRICT', '') WHERE name = 'entry'",
         "UPDATE sqlite_schema SET sql = replace(sql, 'm INTEGER', 'm INTEGER CHECK (m > 0)') WHERE name = 'entry'",
