@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,34 @@ enum mt_status guard_connection(sqlite3 *db, const char *path) {
     return MT_OK;
 }
 
+/* ---- the size ---- */
+
+static int64_t size_of(const char *path, const char *end) {
+    struct str name = {0};
+    struct stat info = {0};
+    str_printf(&name, "%s%s", path, end);
+    const bool there = !name.failed && stat(name.data, &info) == 0;
+    str_release(&name);
+    return there ? (int64_t)info.st_size : 0;
+}
+
+/* What a header or a log says of the number of pages is believed by SQLite: a few bytes could make a copy of terabytes. */
+static enum mt_status check_size(sqlite3 *db, const char *path) {
+    const char *file = sqlite3_db_filename(db, "main");
+    int64_t bytes = 0;
+    const int64_t unwritten = 1 << 20; /* a new one has a page before its file has a byte */
+    if (!file || !*file)
+        return MT_OK; /* in memory, or a temporary file */
+    enum mt_status status =
+        sql_number(db, path, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", &bytes);
+    if (status == MT_OK && bytes > size_of(file, "") + size_of(file, "-wal") + unwritten)
+        status = fail(MT_FAILURE,
+                      "%s: the file is damaged or cut short: it says that it has %lld bytes; restore a copy of it, or "
+                      "start a new one with --db",
+                      path, (long long)bytes);
+    return status;
+}
+
 /* ---- the schema ---- */
 
 /* Without comments, and with one space where there was white space. SQLite keeps a text as it was written, and the steps
@@ -164,29 +193,89 @@ static enum mt_status compare(sqlite3_stmt *ours, sqlite3 *db, sqlite3_stmt *the
     }
 }
 
-enum mt_status guard_schema(sqlite3 *db, const char *path, int version) {
-    static const char objects[] =
-        "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name, tbl_name";
-    int64_t utf8 = 0;
+static const char objects[] =
+    "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name, tbl_name";
+
+/* To make one takes milliseconds: the last that was found good is kept. */
+static struct {
+    pthread_mutex_t lock;
+    int version;
+    struct str text;
+} known = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The whole schema as one text, each part with its 0. */
+static enum mt_status describe(sqlite3 *db, const char *path, struct str *out) {
+    sqlite3_stmt *query;
+    struct str sql = {0};
+    int rc = SQLITE_DONE;
+    enum mt_status status = sql_prepare(db, path, objects, &query);
+    while (status == MT_OK && (rc = sqlite3_step(query)) == SQLITE_ROW) {
+        for (int c = TYPE; c < SQL; c++)
+            str_append_bytes(out, text_of(query, c), strlen(text_of(query, c)) + 1);
+        plain_sql(text_of(query, SQL), &sql);
+        str_append_bytes(out, str_text(&sql), sql.length + 1);
+        status = str_status(&sql) ? MT_FAILURE : str_status(out);
+    }
+    if (status == MT_OK && rc != SQLITE_DONE)
+        status = sql_fail(db, path, "cannot read it");
+    sqlite3_finalize(query);
+    str_release(&sql);
+    return status;
+}
+
+static bool is_known(int version, const struct str *text) {
+    pthread_mutex_lock(&known.lock);
+    const bool same = known.version == version && known.text.length == text->length && text->length &&
+                      !memcmp(known.text.data, text->data, text->length);
+    pthread_mutex_unlock(&known.lock);
+    return same;
+}
+
+/* Takes the text over. */
+static void keep(int version, struct str *text) {
+    pthread_mutex_lock(&known.lock);
+    str_release(&known.text);
+    known.version = version;
+    known.text = *text;
+    *text = (struct str){0};
+    pthread_mutex_unlock(&known.lock);
+}
+
+static enum mt_status compare_with_fresh(sqlite3 *db, const char *path, int version) {
     sqlite3 *fresh = NULL;
     sqlite3_stmt *ours = NULL, *theirs = NULL;
-    enum mt_status status = sql_number(db, path, "SELECT encoding = 'UTF-8' FROM pragma_encoding", &utf8);
-    if (status == MT_OK && !utf8)
-        status = fail(MT_FAILURE, "%s is not a database as mixtune makes them: its texts are not UTF-8", path);
-    if (status == MT_OK)
-        status = schema_fresh(path, version, &fresh);
+    enum mt_status status = schema_fresh(path, version, &fresh);
     if (status == MT_OK)
         status = sql_prepare(fresh, path, objects, &ours);
     if (status == MT_OK)
         status = sql_prepare(db, path, objects, &theirs);
     if (status == MT_OK)
         status = compare(ours, db, theirs, path);
-    /* What is ours may use every function; in a foreign one those of JSON are not to be trusted. */
-    if (status == MT_OK && sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 1, NULL) != SQLITE_OK)
-        status = sql_fail(db, path, "cannot open it");
     sqlite3_finalize(ours);
     sqlite3_finalize(theirs);
     sqlite3_close_v2(fresh);
+    return status;
+}
+
+enum mt_status guard_schema(sqlite3 *db, const char *path, int version) {
+    int64_t utf8 = 0;
+    struct str text = {0};
+    enum mt_status status = sql_number(db, path, "SELECT encoding = 'UTF-8' FROM pragma_encoding", &utf8);
+    if (status == MT_OK && !utf8)
+        status = fail(MT_FAILURE, "%s is not a database as mixtune makes them: its texts are not UTF-8", path);
+    if (status == MT_OK)
+        status = check_size(db, path);
+    if (status == MT_OK)
+        status = describe(db, path, &text);
+    if (status == MT_OK && !is_known(version, &text)) {
+        status = compare_with_fresh(db, path, version);
+        if (status == MT_OK && text.length)
+            keep(version, &text);
+    }
+    str_release(&text);
+    /* What is ours may use every function; in a foreign one those of JSON are not to be trusted. */
+    if (status == MT_OK && sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 1, NULL) != SQLITE_OK)
+        status = sql_fail(db, path, "cannot open it");
     return status;
 }
 
@@ -195,7 +284,17 @@ enum mt_status guard_schema(sqlite3 *db, const char *path, int version) {
 enum { LONGEST_TEXT = 1 << 20, MOST_SAMPLES = 1 << 20 };
 static const int64_t largest_number = 1 << 24; /* as problem_check() has it for shapes */
 
-static bool good_value(sqlite3_value *value) {
+/* Names stand in sentences and on terminals: they have no control characters. */
+static bool good_text(const unsigned char *text, int size, bool is_name) {
+    if (!text || size > LONGEST_TEXT || memchr(text, 0, (size_t)size))
+        return false;
+    for (int i = 0; i < size && is_name; i++)
+        if (text[i] < 0x20 || text[i] == 0x7f)
+            return false;
+    return true;
+}
+
+static bool good_value(sqlite3_value *value, bool is_name) {
     const unsigned char *text;
     int64_t number;
     switch (sqlite3_value_type(value)) {
@@ -206,7 +305,7 @@ static bool good_value(sqlite3_value *value) {
         return isfinite(sqlite3_value_double(value));
     case SQLITE_TEXT:
         text = sqlite3_value_text(value);
-        return text && sqlite3_value_bytes(value) <= LONGEST_TEXT && !memchr(text, 0, (size_t)sqlite3_value_bytes(value));
+        return good_text(text, sqlite3_value_bytes(value), is_name);
     case SQLITE_BLOB:
         return sqlite3_value_bytes(value) / 8 <= MOST_SAMPLES; /* those who use them look at each */
     default:
@@ -214,28 +313,34 @@ static bool good_value(sqlite3_value *value) {
     }
 }
 
+/* What first_bad() is for: columns of names, and those of texts that people or compilers wrote. */
+static char names[] = "first_bad", prose[] = "first_bad_prose";
+
 /* The number of the first value that is not good, from 1 on; 0: all are. */
 static void first_bad(sqlite3_context *context, int count, sqlite3_value **values) {
     int bad = 0;
     for (int i = 0; i < count && !bad; i++)
-        bad = good_value(values[i]) ? 0 : i + 1;
+        bad = good_value(values[i], sqlite3_user_data(context) == names) ? 0 : i + 1;
     sqlite3_result_int(context, bad);
 }
 
-/* Keys, and moments in nanoseconds, take all 64 bits. */
-static bool is_wide(const char *column, size_t length) {
-    static const char *const wide[] = {"device", "environment", "run", "layer", "config", "started", "created"};
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-        if (strlen(wide[i]) == length && !memcmp(wide[i], column, length))
+static bool is_one_of(const char *const *list, const char *column, size_t length) {
+    for (; *list; list++)
+        if (strlen(*list) == length && !memcmp(*list, column, length))
             return true;
     return false;
 }
 
-/* The columns of a table that are checked, as a list. That of its own name is a text. */
-static void checked_columns(const struct table *table, struct str *out) {
+/* The columns of a table that are checked so, as a list. That of its own name is a text. */
+static void checked_columns(const struct table *table, const char *how, struct str *out) {
+    static const char *const wide[] = {"device", "environment", "run",     "layer",
+                                       "config", "started",     "created", NULL}; /* keys and moments: all of 64 bits */
+    static const char *const texts[] = {"command", "message", "clocks", "nvrtc", "missing", NULL};
+    const char *const own[] = {table->name, NULL};
     for (const char *p = table->columns; *p; p += strspn(p, ", ")) {
         const size_t length = strcspn(p, ",");
-        if (!is_wide(p, length) || (strlen(table->name) == length && !memcmp(table->name, p, length)))
+        const bool is_prose = is_one_of(texts, p, length);
+        if (is_prose == (how == prose) && (!is_one_of(wide, p, length) || is_one_of(own, p, length)))
             str_printf(out, "%s%.*s", out->length ? ", " : "", (int)length, p);
         p += length;
     }
@@ -261,11 +366,13 @@ static enum mt_status fail_value(const char *path, const char *table, const char
 }
 
 static enum mt_status check_table(sqlite3 *db, const char *path, const char *name, const char *key,
-                                  const struct str *columns) {
+                                  const struct str *columns, const char *how) {
     struct str sql = {0};
     sqlite3_stmt *query = NULL;
-    str_printf(&sql, "SELECT %s, first_bad(%s) AS bad FROM main.%s WHERE bad LIMIT 1", key, str_text(columns), name);
+    str_printf(&sql, "SELECT %s, %s(%s) AS bad FROM main.%s WHERE bad LIMIT 1", key, how, str_text(columns), name);
     enum mt_status status = str_status(columns);
+    if (status == MT_OK && !columns->length)
+        return MT_OK;
     if (status == MT_OK)
         status = sql_prepare_text(db, path, &sql, &query);
     const int rc = status == MT_OK ? sqlite3_step(query) : SQLITE_DONE;
@@ -299,17 +406,20 @@ static enum mt_status check_pages(sqlite3 *db, const char *path) {
 
 enum mt_status guard_values(sqlite3 *db, const char *path) {
     const struct str knob = {.data = (char[]){"name"}, .length = 4}; /* a value is any number that its text has */
+    static char *const ways[] = {names, prose};
     enum mt_status status = MT_OK;
-    if (sqlite3_create_function(db, "first_bad", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL, first_bad, NULL, NULL) !=
-        SQLITE_OK)
-        status = sql_fail(db, path, "cannot read it");
-    for (int t = 0; t < STORE_TABLES && status == MT_OK; t++) {
-        struct str columns = {0};
-        checked_columns(&store_tables[t], &columns);
-        status = check_table(db, path, store_tables[t].name, "id", &columns);
-        str_release(&columns);
+    for (int w = 0; w < 2; w++) {
+        if (status == MT_OK && sqlite3_create_function(db, ways[w], -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, ways[w],
+                                                       first_bad, NULL, NULL) != SQLITE_OK)
+            status = sql_fail(db, path, "cannot read it");
+        for (int t = 0; t < STORE_TABLES && status == MT_OK; t++) {
+            struct str columns = {0};
+            checked_columns(&store_tables[t], ways[w], &columns);
+            status = check_table(db, path, store_tables[t].name, "id", &columns, ways[w]);
+            str_release(&columns);
+        }
     }
-    return status == MT_OK ? check_table(db, path, "knob", "config", &knob) : status;
+    return status == MT_OK ? check_table(db, path, "knob", "config", &knob, names) : status;
 }
 
 enum mt_status guard_content(sqlite3 *db, const char *path) {

@@ -165,8 +165,22 @@ static enum mt_status copy_elsewhere(const char *path, sqlite3 *copy) {
     return status;
 }
 
+/* All of a hole is zeros in the copy. A database of any size may have some, and few file systems tell of none. */
+static enum mt_status check_holes(const char *path) {
+    enum { SMALL = 64 << 20, SHARE = 16 };
+    struct stat info;
+    if (stat(path, &info) != 0 || info.st_size < SMALL || !info.st_blocks || info.st_blocks >= info.st_size / 512 / SHARE)
+        return MT_OK;
+    return fail(MT_FAILURE,
+                "%s is damaged: of its %lld MB all but %lld are holes; restore a copy of it, or name a different file with "
+                "--db",
+                path, (long long)info.st_size >> 20, (long long)info.st_blocks >> 11);
+}
+
 static enum mt_status copy_file(const char *path, sqlite3 *copy) {
-    enum mt_status status;
+    enum mt_status status = check_holes(path);
+    if (status != MT_OK)
+        return status;
     if (at_rest(path)) {
         status = copy_once(path, true, copy);
         if (at_rest(path)) /* or somebody began to write meanwhile */
@@ -181,22 +195,30 @@ static enum mt_status copy_file(const char *path, sqlite3 *copy) {
 
 /* ---- stores ---- */
 
-enum mt_status reading_empty(const char *name, struct store **out) {
+/* Without so much as a schema. */
+static enum mt_status open_blank(const char *name, struct store **out) {
     struct store *store;
     enum mt_status status = store_new(name, &store);
-    int count;
-    const char *const *steps = schema_steps(&count);
     /* No name: a temporary file that SQLite keeps in memory while it is small and removes in the end. */
     if (status == MT_OK && sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
                                            SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
         status = sql_fail(store->db, name, "cannot make a temporary copy of it");
     if (status == MT_OK)
         status = guard_connection(store->db, name);
-    if (status == MT_OK)
-        status = schema_migrate(store->db, name, steps, count);
-    *out = store;
-    if (status != MT_OK) {
+    *out = status == MT_OK ? store : NULL;
+    if (status != MT_OK)
         store_close(store);
+    return status;
+}
+
+enum mt_status reading_empty(const char *name, struct store **out) {
+    int count;
+    const char *const *steps = schema_steps(&count);
+    enum mt_status status = open_blank(name, out);
+    if (status == MT_OK)
+        status = schema_migrate((*out)->db, name, steps, count);
+    if (status != MT_OK) {
+        store_close(*out);
         *out = NULL;
     }
     return status;
@@ -205,7 +227,7 @@ enum mt_status reading_empty(const char *name, struct store **out) {
 enum mt_status reading_copy(const char *path, struct store **out) {
     struct store *store;
     *out = NULL;
-    enum mt_status status = reading_empty(path, &store);
+    enum mt_status status = open_blank(path, &store);
     if (status != MT_OK)
         return status;
     status = copy_file(path, store->db);
