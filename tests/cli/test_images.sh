@@ -56,4 +56,25 @@ echo thirteen >"$images/nvrtc"
 run 64 "${sweep[@]}" --images "$images" --db "$TMPDIR/bad.db"
 expect "$images/nvrtc must hold the version" err
 result "a folder without a version is refused"
+
+# Whoever can write there decides what runs here.
+echo 1300 >"$images/nvrtc"
+chmod g+w "$images"
+sentence 64 "$images can be written by other users|chmod go-w" "${sweep[@]}" --images "$images" --db "$TMPDIR/bad.db"
+chmod g-w "$images"
+result "a folder of images that others can write to is refused"
+
+# shellcheck disable=SC2054 # a shape holds commas
+cache=(env MIXTUNE_CACHE_DIR="$TMPDIR/cache3" "$MIXTUNE" verify --compile-only --device soft:h100-sxm --shape 16,512,512)
+run 0 "${cache[@]}"
+entries=("$TMPDIR/cache3/kernels/"*)
+cp "${entries[0]}" "$TMPDIR/entry"
+for other in "${entries[@]}"; do cp "$TMPDIR/entry" "$other"; done
+run 0 "${cache[@]}"
+expect 'is damaged, or is not of that name, and is compiled again' err
+chmod o+w "$TMPDIR/cache3/kernels"
+run 0 "${cache[@]}"
+expect "compiled kernels there are not used: $TMPDIR/cache3/kernels can be written by other users .*chmod go-w" err
+[ "$(grep -c 'compiled kernels there are not used' "$TMPDIR/err")" = 1 ] || verdict="$verdict warned more than once; "
+result "an entry under another's name, and a cache that others can write to, are not used"
 finish
