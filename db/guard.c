@@ -369,12 +369,11 @@ static enum mt_status check_table(sqlite3 *db, const char *path, const char *nam
                                   const struct str *columns, const char *how) {
     struct str sql = {0};
     sqlite3_stmt *query = NULL;
-    str_printf(&sql, "SELECT %s, %s(%s) AS bad FROM main.%s WHERE bad LIMIT 1", key, how, str_text(columns), name);
     enum mt_status status = str_status(columns);
-    if (status == MT_OK && !columns->length)
-        return MT_OK;
-    if (status == MT_OK)
-        status = sql_prepare_text(db, path, &sql, &query);
+    if (status != MT_OK || !columns->length)
+        return status;
+    str_printf(&sql, "SELECT %s, %s(%s) AS bad FROM main.%s WHERE bad LIMIT 1", key, how, columns->data, name);
+    status = sql_prepare_text(db, path, &sql, &query);
     const int rc = status == MT_OK ? sqlite3_step(query) : SQLITE_DONE;
     if (rc == SQLITE_ROW)
         status = fail_value(path, name, columns->data, query);

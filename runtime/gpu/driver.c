@@ -1,5 +1,6 @@
 #include "driver.h"
 #include "runtime/base/symbols.h"
+#include "runtime/jit/verdict.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <stddef.h>
@@ -71,8 +72,8 @@ enum mt_status driver_open(struct driver *drv, const char *path, int flags) {
     memset(drv, 0, sizeof *drv);
     drv->library = dlopen(path, flags);
     if (!drv->library) {
-        const char *told = dlerror();
-        return fail(MT_NO_DEVICE, "%s", told ? told : strerror(ENOMEM));
+        const char *told = dlerror(), *why = told ? told : strerror(ENOMEM);
+        return fail(speaks_of_shortage(why) ? MT_FAILURE : MT_NO_DEVICE, "%s", why);
     }
     const char *lacking = symbols_find(drv->library, symbols, SYMBOLS, drv);
     if (!lacking)

@@ -4,8 +4,8 @@
 
 #include "device.h"
 
-/* Opens the library and fills every member of `drv`. MT_NO_DEVICE when the library or one of the functions is missing;
- * then nothing is held. `flags` are dlopen's. */
+/* Opens the library and fills every member of `drv`. MT_NO_DEVICE when the library or one of the functions is missing,
+ * MT_FAILURE when memory is short; then nothing is held. `flags` are dlopen's. */
 enum mt_status driver_open(struct driver *drv, const char *path, int flags);
 
 void driver_close(struct driver *drv);
