@@ -170,10 +170,11 @@ static bool same_text(sqlite3_stmt *ours, sqlite3_stmt *theirs, enum mt_status *
 }
 
 static enum mt_status fail_schema(const char *path, const char *how, sqlite3_stmt *named) {
-    return fail(MT_FAILURE,
-                "%s is not a database as mixtune makes them: it has %s %.20s `%.80s`; use a copy that nobody changed, or "
-                "name a different file with --db",
-                path, how, text_of(named, TYPE), text_of(named, NAME));
+    return fail(
+        MT_FAILURE,
+        "%s is not a database as mixtune makes them: it has %s %.20s `%.80s`; use a copy that nobody changed, or "
+        "name a different file with --db",
+        path, how, text_of(named, TYPE), text_of(named, NAME));
 }
 
 static enum mt_status compare(sqlite3_stmt *ours, sqlite3 *db, sqlite3_stmt *theirs, const char *path) {
@@ -356,11 +357,11 @@ static void append_name(const char *list, int at, struct str *out) {
 static enum mt_status fail_value(const char *path, const char *table, const char *columns, sqlite3_stmt *row) {
     struct str name = {0};
     append_name(columns, sqlite3_column_int(row, 1), &name);
-    enum mt_status status =
-        fail(MT_FAILURE,
-             "%s is damaged: row %lld of the table %s has a value in %s that mixtune never writes; restore a copy of it, "
-             "or name a different file with --db",
-             path, (long long)sqlite3_column_int64(row, 0), table, str_text(&name));
+    enum mt_status status = fail(
+        MT_FAILURE,
+        "%s is damaged: row %lld of the table %s has a value in %s that mixtune never writes; restore a copy of it, "
+        "or name a different file with --db",
+        path, (long long)sqlite3_column_int64(row, 0), table, str_text(&name));
     str_release(&name);
     return status;
 }
@@ -395,10 +396,11 @@ static enum mt_status check_pages(sqlite3 *db, const char *path) {
     if (rc != SQLITE_ROW)
         status = sql_fail(db, path, "cannot read it");
     else if (strcmp(found, "ok") != 0)
-        status = fail(MT_FAILURE,
-                      "%s: the file is damaged or cut short: %.200s; restore a copy of it, or start a new one with --db "
-                      "(sqlite3's .recover saves what is left)",
-                      path, found);
+        status =
+            fail(MT_FAILURE,
+                 "%s: the file is damaged or cut short: %.200s; restore a copy of it, or start a new one with --db "
+                 "(sqlite3's .recover saves what is left)",
+                 path, found);
     sqlite3_finalize(query);
     return status;
 }

@@ -185,9 +185,8 @@ static enum mt_status add_source(struct store *target, struct store *source, str
         struct str columns = {0};
         int64_t added = 0, read = 0;
         str_printf(&columns, "id, %s", store_tables[t].columns);
-        status = str_status(&columns)
-                     ? MT_FAILURE
-                     : copy_rows(target, source, store_tables[t].name, columns.data, &added, &read);
+        status = str_status(&columns) ? MT_FAILURE
+                                      : copy_rows(target, source, store_tables[t].name, columns.data, &added, &read);
         if (!strcmp(store_tables[t].name, "run"))
             out->runs += added, out->runs_read += read;
         if (!strcmp(store_tables[t].name, "measurement"))

@@ -44,8 +44,9 @@ static enum mt_status open_reading(const char *path, bool immutable, sqlite3 **o
     if (immutable)
         str_append(&uri, "?immutable=1");
     enum mt_status status = str_status(&uri);
-    if (status == MT_OK && sqlite3_open_v2(uri.data, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE,
-                                           NULL) != SQLITE_OK)
+    if (status == MT_OK &&
+        sqlite3_open_v2(uri.data, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE, NULL) !=
+            SQLITE_OK)
         status = sql_fail(*out, path, "cannot read it");
     if (status == MT_OK)
         status = guard_connection(*out, path);
@@ -169,12 +170,14 @@ static enum mt_status copy_elsewhere(const char *path, sqlite3 *copy) {
 static enum mt_status check_holes(const char *path) {
     enum { SMALL = 64 << 20, SHARE = 16 };
     struct stat info;
-    if (stat(path, &info) != 0 || info.st_size < SMALL || !info.st_blocks || info.st_blocks >= info.st_size / 512 / SHARE)
+    if (stat(path, &info) != 0 || info.st_size < SMALL || !info.st_blocks ||
+        info.st_blocks >= info.st_size / 512 / SHARE)
         return MT_OK;
-    return fail(MT_FAILURE,
-                "%s is damaged: of its %lld MB all but %lld are holes; restore a copy of it, or name a different file with "
-                "--db",
-                path, (long long)info.st_size >> 20, (long long)info.st_blocks >> 11);
+    return fail(
+        MT_FAILURE,
+        "%s is damaged: of its %lld MB all but %lld are holes; restore a copy of it, or name a different file with "
+        "--db",
+        path, (long long)info.st_size >> 20, (long long)info.st_blocks >> 11);
 }
 
 static enum mt_status copy_file(const char *path, sqlite3 *copy) {
@@ -200,8 +203,9 @@ static enum mt_status open_blank(const char *name, struct store **out) {
     struct store *store;
     enum mt_status status = store_new(name, &store);
     /* No name: a temporary file that SQLite keeps in memory while it is small and removes in the end. */
-    if (status == MT_OK && sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-                                           SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
+    if (status == MT_OK &&
+        sqlite3_open_v2("", &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE, NULL) !=
+            SQLITE_OK)
         status = sql_fail(store->db, name, "cannot make a temporary copy of it");
     if (status == MT_OK)
         status = guard_connection(store->db, name);

@@ -42,7 +42,8 @@ enum mt_status images_version(int *out) {
     if (status == MT_OK) {
         const long version = strtol(str_text(&text), &end, 10);
         if (version < 1200 || version > 9990 || (*end && *end != '\n'))
-            status = fail(MT_USAGE, "%s must hold the version of the NVRTC that made the images, such as 1300", path.data);
+            status =
+                fail(MT_USAGE, "%s must hold the version of the NVRTC that made the images, such as 1300", path.data);
         else
             *out = (int)version;
     }

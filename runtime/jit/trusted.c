@@ -9,13 +9,15 @@
 
 static enum mt_status check_owner(const struct stat *info, const char *path) {
     if (info->st_uid != geteuid() && info->st_uid != 0)
-        return fail(MT_USAGE,
-                    "%s belongs to user %u, who can change what is run here: use a folder of your own, or have it chowned "
-                    "to you",
-                    path, (unsigned)info->st_uid);
+        return fail(
+            MT_USAGE,
+            "%s belongs to user %u, who can change what is run here: use a folder of your own, or have it chowned "
+            "to you",
+            path, (unsigned)info->st_uid);
     if (info->st_mode & 022)
         return fail(MT_USAGE,
-                    "%s can be written by other users than its owner, who can change what is run here: chmod go-w it", path);
+                    "%s can be written by other users than its owner, who can change what is run here: chmod go-w it",
+                    path);
     return MT_OK;
 }
 

@@ -140,8 +140,9 @@ struct loose {
 static void loosen(const char *path, struct loose *out) {
     sqlite3 *db = open_raw(path);
     sqlite3_stmt *query;
-    assert_int_equal(sqlite3_prepare_v2(db, "SELECT name, sql FROM sqlite_schema WHERE type = 'table'", -1, &query, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_prepare_v2(db, "SELECT name, sql FROM sqlite_schema WHERE type = 'table'", -1, &query, NULL),
+        SQLITE_OK);
     str_append(&out->restore, "PRAGMA writable_schema = ON;");
     while (sqlite3_step(query) == SQLITE_ROW) {
         char *sql = sqlite3_mprintf("UPDATE sqlite_schema SET sql = %Q WHERE name = %Q;", sqlite3_column_text(query, 1),
@@ -203,11 +204,12 @@ static void every_column_at_its_extremes(void **state) {
     loosen(path, &loose);
     struct store *fresh = open_run(at(f, "fresh.db"), &gpu, &env);
     sqlite3_stmt *query;
-    assert_int_equal(sqlite3_prepare_v2(store_handle(fresh),
-                                        "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c "
-                                        "WHERE t.type = 'table' AND c.hidden = 0",
-                                        -1, &query, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_prepare_v2(store_handle(fresh),
+                           "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c "
+                           "WHERE t.type = 'table' AND c.hidden = 0",
+                           -1, &query, NULL),
+        SQLITE_OK);
     while (sqlite3_step(query) == SQLITE_ROW)
         for (int v = 0; v < VALUES; v++) {
             const char *table = (const char *)sqlite3_column_text(query, 0),
@@ -431,7 +433,8 @@ static void a_journal_names_a_file(void **state) {
     static const unsigned char magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
     struct fixture *f = *state;
     struct str journal = {0}, bytes = {0};
-    const char *path = strdup(at(f, "a.db")), *name = strdup(at(f, "a.db-journal")), *precious = strdup(at(f, "precious"));
+    const char *path = strdup(at(f, "a.db")), *name = strdup(at(f, "a.db-journal")),
+               *precious = strdup(at(f, "precious"));
     make_rich(path);
     sqlite3_close(open_raw(path));
     check_ok(file_read(path, &bytes));
@@ -501,9 +504,15 @@ static int quiet(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_make, fixture_remove)
     const struct CMUnitTest tests[] = {
-        TEST(every_column_at_its_extremes), TEST(what_is_refused_is_named), TEST(foreign_schemas),
-        TEST(older_ones_are_ours),          TEST(other_encodings),          TEST(files_that_are_none),
-        TEST(what_lies_beside),             TEST(a_journal_names_a_file),   TEST(a_file_of_holes),
+        TEST(every_column_at_its_extremes),
+        TEST(what_is_refused_is_named),
+        TEST(foreign_schemas),
+        TEST(older_ones_are_ours),
+        TEST(other_encodings),
+        TEST(files_that_are_none),
+        TEST(what_lies_beside),
+        TEST(a_journal_names_a_file),
+        TEST(a_file_of_holes),
     };
     return cmocka_run_group_tests(tests, quiet, NULL);
 }

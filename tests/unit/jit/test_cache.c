@@ -192,9 +192,9 @@ static void sizes_that_lie(void **state) {
     static const struct {
         size_t at, size;
         uint64_t number;
-    } lies[] = {{20, 4, UINT32_MAX},    {20, 4, 256},           {24, 4, 1u << 31},  {28, 4, 1u << 31}, {28, 4, 1u << 30},
-                {32, 8, 1},             {32, 8, 200 << 20},     {32, 8, UINT64_MAX}, {72, 8, 0},        {72, 8, 9},
-                {72, 8, UINT64_MAX - 7}, {72, 8, UINT32_MAX}};
+    } lies[] = {{20, 4, UINT32_MAX}, {20, 4, 256}, {24, 4, 1u << 31},       {28, 4, 1u << 31},
+                {28, 4, 1u << 30},   {32, 8, 1},   {32, 8, 200 << 20},      {32, 8, UINT64_MAX},
+                {72, 8, 0},          {72, 8, 9},   {72, 8, UINT64_MAX - 7}, {72, 8, UINT32_MAX}};
     struct image image = random_image("lies"), got = {0};
     struct str path = {0}, file = {0};
     cache_store(&image, &what);
