@@ -285,17 +285,7 @@ enum mt_status guard_schema(sqlite3 *db, const char *path, int version) {
 enum { LONGEST_TEXT = 1 << 20, MOST_SAMPLES = 1 << 20 };
 static const int64_t largest_number = 1 << 24; /* as problem_check() has it for shapes */
 
-/* Names stand in sentences and on terminals: they have no control characters. */
-static bool good_text(const unsigned char *text, int size, bool is_name) {
-    if (!text || size > LONGEST_TEXT || memchr(text, 0, (size_t)size))
-        return false;
-    for (int i = 0; i < size && is_name; i++)
-        if (text[i] < 0x20 || text[i] == 0x7f)
-            return false;
-    return true;
-}
-
-static bool good_value(sqlite3_value *value, bool is_name) {
+static bool good_value(sqlite3_value *value) {
     const unsigned char *text;
     int64_t number;
     switch (sqlite3_value_type(value)) {
@@ -306,7 +296,8 @@ static bool good_value(sqlite3_value *value, bool is_name) {
         return isfinite(sqlite3_value_double(value));
     case SQLITE_TEXT:
         text = sqlite3_value_text(value);
-        return good_text(text, sqlite3_value_bytes(value), is_name);
+        return text && sqlite3_value_bytes(value) <= LONGEST_TEXT &&
+               !memchr(text, 0, (size_t)sqlite3_value_bytes(value)); /* what cannot be seen is shown as \x1b */
     case SQLITE_BLOB:
         return sqlite3_value_bytes(value) / 8 <= MOST_SAMPLES; /* those who use them look at each */
     default:
@@ -314,34 +305,28 @@ static bool good_value(sqlite3_value *value, bool is_name) {
     }
 }
 
-/* What first_bad() is for: columns of names, and those of texts that people or compilers wrote. */
-static char names[] = "first_bad", prose[] = "first_bad_prose";
-
 /* The number of the first value that is not good, from 1 on; 0: all are. */
 static void first_bad(sqlite3_context *context, int count, sqlite3_value **values) {
     int bad = 0;
     for (int i = 0; i < count && !bad; i++)
-        bad = good_value(values[i], sqlite3_user_data(context) == names) ? 0 : i + 1;
+        bad = good_value(values[i]) ? 0 : i + 1;
     sqlite3_result_int(context, bad);
 }
 
-static bool is_one_of(const char *const *list, const char *column, size_t length) {
-    for (; *list; list++)
-        if (strlen(*list) == length && !memcmp(*list, column, length))
+/* Keys, and moments in nanoseconds, take all 64 bits. */
+static bool is_wide(const char *column, size_t length) {
+    static const char *const wide[] = {"device", "environment", "run", "layer", "config", "started", "created"};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (strlen(wide[i]) == length && !memcmp(wide[i], column, length))
             return true;
     return false;
 }
 
-/* The columns of a table that are checked so, as a list. That of its own name is a text. */
-static void checked_columns(const struct table *table, const char *how, struct str *out) {
-    static const char *const wide[] = {"device", "environment", "run",     "layer",
-                                       "config", "started",     "created", NULL}; /* keys and moments: all of 64 bits */
-    static const char *const texts[] = {"command", "message", "clocks", "nvrtc", "missing", NULL};
-    const char *const own[] = {table->name, NULL};
+/* The columns of a table that are checked, as a list. That of its own name is a text. */
+static void checked_columns(const struct table *table, struct str *out) {
     for (const char *p = table->columns; *p; p += strspn(p, ", ")) {
         const size_t length = strcspn(p, ",");
-        const bool is_prose = is_one_of(texts, p, length);
-        if (is_prose == (how == prose) && (!is_one_of(wide, p, length) || is_one_of(own, p, length)))
+        if (!is_wide(p, length) || (strlen(table->name) == length && !memcmp(table->name, p, length)))
             str_printf(out, "%s%.*s", out->length ? ", " : "", (int)length, p);
         p += length;
     }
@@ -367,14 +352,13 @@ static enum mt_status fail_value(const char *path, const char *table, const char
 }
 
 static enum mt_status check_table(sqlite3 *db, const char *path, const char *name, const char *key,
-                                  const struct str *columns, const char *how) {
+                                  const struct str *columns) {
     struct str sql = {0};
     sqlite3_stmt *query = NULL;
+    str_printf(&sql, "SELECT %s, first_bad(%s) AS bad FROM main.%s WHERE bad LIMIT 1", key, str_text(columns), name);
     enum mt_status status = str_status(columns);
-    if (status != MT_OK || !columns->length)
-        return status;
-    str_printf(&sql, "SELECT %s, %s(%s) AS bad FROM main.%s WHERE bad LIMIT 1", key, how, columns->data, name);
-    status = sql_prepare_text(db, path, &sql, &query);
+    if (status == MT_OK)
+        status = sql_prepare_text(db, path, &sql, &query);
     const int rc = status == MT_OK ? sqlite3_step(query) : SQLITE_DONE;
     if (rc == SQLITE_ROW)
         status = fail_value(path, name, columns->data, query);
@@ -407,20 +391,17 @@ static enum mt_status check_pages(sqlite3 *db, const char *path) {
 
 enum mt_status guard_values(sqlite3 *db, const char *path) {
     const struct str knob = {.data = (char[]){"name"}, .length = 4}; /* a value is any number that its text has */
-    static char *const ways[] = {names, prose};
     enum mt_status status = MT_OK;
-    for (int w = 0; w < 2; w++) {
-        if (status == MT_OK && sqlite3_create_function(db, ways[w], -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, ways[w],
-                                                       first_bad, NULL, NULL) != SQLITE_OK)
-            status = sql_fail(db, path, "cannot read it");
-        for (int t = 0; t < STORE_TABLES && status == MT_OK; t++) {
-            struct str columns = {0};
-            checked_columns(&store_tables[t], ways[w], &columns);
-            status = check_table(db, path, store_tables[t].name, "id", &columns, ways[w]);
-            str_release(&columns);
-        }
+    if (sqlite3_create_function(db, "first_bad", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL, first_bad, NULL, NULL) !=
+        SQLITE_OK)
+        status = sql_fail(db, path, "cannot read it");
+    for (int t = 0; t < STORE_TABLES && status == MT_OK; t++) {
+        struct str columns = {0};
+        checked_columns(&store_tables[t], &columns);
+        status = check_table(db, path, store_tables[t].name, "id", &columns);
+        str_release(&columns);
     }
-    return status == MT_OK ? check_table(db, path, "knob", "config", &knob, names) : status;
+    return status == MT_OK ? check_table(db, path, "knob", "config", &knob) : status;
 }
 
 enum mt_status guard_content(sqlite3 *db, const char *path) {
