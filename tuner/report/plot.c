@@ -4,7 +4,6 @@
 #include "files.h"
 #include "runtime/base/file.h"
 #include "runtime/base/visible.h"
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -104,6 +103,11 @@ void plot_set_where(const struct plot_set *set, struct str *out) {
     append_where(set, INT_MAX, out);
 }
 
+/* Of ASCII, whatever the locale. */
+static bool is_letter_or_digit(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 static bool ends_in_sign(const struct str *word) {
     return word->length && strchr("-.", word->data[word->length - 1]);
 }
@@ -114,8 +118,8 @@ static bool append_word(const char *text, struct str *out) {
     enum { MOST = 63 };
     struct str word = {0};
     for (const char *p = text; *p && word.length < MOST; p++) {
-        if (isalnum((unsigned char)*p))
-            str_printf(&word, "%c", tolower((unsigned char)*p));
+        if (is_letter_or_digit(*p))
+            str_printf(&word, "%c", *p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' : *p);
         else if (word.length && !ends_in_sign(&word))
             str_append(&word, *p == '.' ? "." : "-");
     }
@@ -206,7 +210,7 @@ static void append_string(const char *text, int most, struct str *out) {
     str_append(out, "\"");
     for (const char *p = str_text(&drawn); *p; p++) {
         const unsigned char byte = (unsigned char)*p;
-        str_printf(out, byte >= 0x80 || isalnum(byte) || strchr(" .,:()_/+-", byte) ? "%c" : "\\%03o", byte);
+        str_printf(out, byte >= 0x80 || is_letter_or_digit(*p) || strchr(" .,:()_/+-", byte) ? "%c" : "\\%03o", byte);
     }
     str_append(out, "\"");
     str_release(&drawn);
