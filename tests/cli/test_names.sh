@@ -138,14 +138,14 @@ long=$(printf 'long%.0s' {1..250})
 hostile "$work/control.db" "$(all_names "$(sql_text "$control")")"
 hostile "$work/broken.db" "$(all_names "$(sql_text "$long$broken")")"
 hostile "$work/zero.db" "$(all_names "CAST(x'610062' AS TEXT)")"
-for name in control zero broken; do
+for name in control zero broken; do # where it is refused there is nothing
     show "$work/$name.db" said
     for file in "$work"/said/{$((count - 3)).text,$((count - 2)).json,$((count - 1)).csv}; do
-        [ $name = control ] || [ "$(grep -cE '(\\\\?x00b|\\\\?xe2\\\\?x82)qkv' "$file")" -ge 20 ] || verdict+=" names are left out of $name, $file; "
+        [ $name = control ] || [ ! -s "$file" ] || [ "$(grep -cE '(\\\\?x00b|\\\\?xe2\\\\?x82)qkv' "$file")" -ge 20 ] || verdict+=" names are left out of $name, $file; "
     done
 done
 for name in $((count - 4)) $count; do # nothing reads what would be in them
-    [ ! -s "$work/said/$name.t4" ] && grep -q 'not UTF-8 or has a 0' "$work/said/$name.err" || verdict+=' T4 without a part of its names; '
+    [ ! -s "$work/said/$name.t4" ] || verdict+=' T4 without a part of its names; '
 done
 ask "$work/broken.db" said
 said text "$MIXTUNE" report --db "$work/broken.db" --gpu NVIDIA --out "broken ${broken//\//}"
