@@ -87,6 +87,8 @@ def check(path):
         return None
     try:
         text = data.decode("utf-8")
+        if kind == "err" and ("Sanitizer" in text or "runtime error" in text):
+            raise ValueError(text[:2000])
         if kind == "csv":
             check_csv(text)
         elif kind == "t4" and text:
