@@ -76,7 +76,7 @@ static bool rows8_parse(const char *text, int *out) {
 static bool weight_parse(const char *text, double *out) {
     char *end;
     *out = strtod(text, &end);
-    return (isdigit((unsigned char)*text) || *text == '.') && !*end && *out > 0 && isfinite(*out);
+    return (isdigit((unsigned char)*text) || *text == '.') && !strpbrk(text, "xX") && !*end && *out > 0 && *out < 1e9;
 }
 
 void split_table_add(struct split_table *table, struct split_line line) {
@@ -111,10 +111,11 @@ static enum mt_status take_line(struct split_table *table, char *text, int numbe
         return fail(MT_USAGE, "%s, line %d: `%.40s` is no number of output features; write how many keep 8 bits",
                     table->path.data, number, part[1]);
     if (parts == 3 && !weight_parse(part[2], &line.split.weight))
-        return fail(MT_USAGE,
-                    "%s, line %d: the weight `%.40s` is no number above 0; write how many layers have this "
-                    "split, or leave it out",
-                    table->path.data, number, part[2]);
+        return fail(
+            MT_USAGE,
+            "%s, line %d: the weight `%.40s` is no number above 0 and below 1e9; write how many layers have this "
+            "split, or leave it out",
+            table->path.data, number, part[2]);
     split_table_add(table, line);
     return MT_OK;
 }
@@ -147,6 +148,9 @@ void split_table_release(struct split_table *table) {
     *table = (struct split_table){0};
 }
 
+/* Choosing points takes the third power of it in time; a model has some hundred layers. */
+enum { MOST_SPLITS = 1024 };
+
 enum mt_status split_table_of(const struct split_table *table, const char *layer, int n, int fill,
                               struct split_list *out) {
     for (int i = 0; i < table->count; i++) {
@@ -165,7 +169,9 @@ enum mt_status split_table_of(const struct split_table *table, const char *layer
         split_list_add(out, split_filled(line->split.rows8, n, fill), line->split.weight);
     }
     split_list_sort(out);
-    return MT_OK;
+    return out->count <= MOST_SPLITS ? MT_OK
+                                     : fail(MT_USAGE, "%s: %s has %d different splits, and can have %d",
+                                            table->path.data, layer, out->count, MOST_SPLITS);
 }
 
 /* ---- points ---- */

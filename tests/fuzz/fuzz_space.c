@@ -4,7 +4,7 @@
 #include "tuner/plan/space.h"
 #include "tuner/splits.h"
 
-enum { MOST_SIZE = 4096, MOST_SPLITS = 200 };
+enum { MOST_SIZE = 4096, FEW_SPLITS = 200 };
 
 static void read_space(const char *path) {
     struct space space;
@@ -30,8 +30,8 @@ static void read_space(const char *path) {
 }
 
 static void choose(const struct problem *layer, const struct split_list *splits) {
-    int stands[MOST_SPLITS];
-    if (splits->count == 0 || splits->count > MOST_SPLITS)
+    int stands[FEW_SPLITS];
+    if (splits->count == 0 || splits->count > FEW_SPLITS)
         return;
     points_choose(layer, splits->item, splits->count, 3, stands);
     for (int i = 0; i < splits->count; i++)

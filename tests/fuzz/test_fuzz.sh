@@ -16,11 +16,13 @@ case ${1:-} in
     rm -rf "$found"
     mkdir -p "$found" "$corpus" "$fuzz/seeds/$kind"
     [ -d "$kept" ] || kept=$corpus
+    words=$fuzz/seeds/$kind.dict
+    [ -e "$words" ] || words=/dev/null
     most=65536
     [ "$kind" != bundle ] || most=131072 # a page for each table
     # Generous limits: on a busy machine an input is slow, too, and AddressSanitizer keeps what was freed.
     "$fuzz/fuzz_$kind" -max_total_time="$2" -timeout=100 -rss_limit_mb=512 -max_len=$most -print_final_stats=1 -artifact_prefix="$found/" \
-        -dict="$fuzz/seeds/$kind.dict" "$corpus" "$kept" "$fuzz/seeds/$kind" >"$TMPDIR/$kind.out" 2>"$TMPDIR/$kind.err"
+        -dict="$words" "$corpus" "$kept" "$fuzz/seeds/$kind" >"$TMPDIR/$kind.out" 2>"$TMPDIR/$kind.err"
     echo $? >"$TMPDIR/$kind.rc"
     exit 0
     ;;

@@ -68,6 +68,19 @@ static void test_table(void **state) {
     assert_int_equal(qkv.item[0].rows8, 16);
     assert_int_equal(qkv.item[1].rows8, 90); /* 96 are more than there are */
     split_list_release(&qkv);
+    struct split_table many = {0};
+    str_append(&many.path, "many.csv");
+    for (int i = 0; i <= 1024; i++) /* choosing among 60000 took hours */
+        split_table_add(&many, (struct split_line){.layer = "o", .split = {i, 1}});
+    struct split_list o = {0};
+    assert_int_equal(split_table_of(&many, "o", 1023, 1, &o), MT_USAGE); /* the last is more than there are */
+    split_list_release(&o);
+    assert_int_equal(split_table_of(&many, "o", 2000, 2, &o), MT_OK); /* some become the same */
+    split_list_release(&o);
+    assert_int_equal(split_table_of(&many, "o", 2000, 1, &o), MT_USAGE);
+    assert_string_equal(fail_message(), "many.csv: o has 1025 different splits, and can have 1024");
+    split_list_release(&o);
+    split_table_release(&many);
     char want[200];
     snprintf(want, sizeof want,
              "%s, line 4: 85 features of qkv cannot keep 8 bits where there are 84; rows8 are of the layer as it is "
@@ -89,12 +102,18 @@ static void test_bad_tables(void **state) {
         {"qkv,-1\n", ", line 1: `-1` is no number of output features; write how many keep 8 bits"},
         {"qkv,\n", ", line 1: `` is no number of output features; write how many keep 8 bits"},
         {"qkv,99999999999\n", ", line 1: `99999999999` is no number of output features; write how many keep 8 bits"},
-        {"qkv,85,0\n",
-         ", line 1: the weight `0` is no number above 0; write how many layers have this split, or leave it out"},
-        {"qkv,85,inf\n",
-         ", line 1: the weight `inf` is no number above 0; write how many layers have this split, or leave it out"},
-        {"qkv,85,\n",
-         ", line 1: the weight `` is no number above 0; write how many layers have this split, or leave it out"},
+        {"qkv,85,0\n", ", line 1: the weight `0` is no number above 0 and below 1e9; write how many layers have this "
+                       "split, or leave it out"},
+        {"qkv,85,inf\n", ", line 1: the weight `inf` is no number above 0 and below 1e9; write how many layers have "
+                         "this split, or leave it out"},
+        {"qkv,85,1e9\n",
+         ", line 1: the weight `1e9` is no number above 0 and below 1e9; write how many layers have this "
+         "split, or leave it out"},
+        {"qkv,85,0x9\n",
+         ", line 1: the weight `0x9` is no number above 0 and below 1e9; write how many layers have this "
+         "split, or leave it out"},
+        {"qkv,85,\n", ", line 1: the weight `` is no number above 0 and below 1e9; write how many layers have this "
+                      "split, or leave it out"},
         {"qkv,85\nlayer,rows8,weight\n",
          ", line 2: `rows8` is no number of output features; write how many keep 8 bits"},
         {"a23456789012345678901234567890123,1\n",
