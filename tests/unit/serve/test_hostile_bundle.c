@@ -448,6 +448,8 @@ static void other_tables_are_refused(void **state) {
             put_sealed(&bytes);
             if (open_and_use(0) != MT_FAILURE)
                 fail_msg("%s: opens", edits[i]);
+            if (strstr(edits[i], "100000") && !strstr(mt_error_message(), "such a header"))
+                fail_msg("100000 tables were read: %s", mt_error_message());
         }
         sqlite3_close(db);
         str_release(&bytes);
@@ -619,6 +621,21 @@ static void kernels_stay_in_their_places(void **state) {
         {"INSERT INTO fingerprint SELECT * FROM fingerprint", "has more than 1 rows"},
         {"DELETE FROM fingerprint", "does not say which GPU it is for"},
         {"UPDATE fingerprint SET sm_count = 1000000000", "a GPU that cannot be"},
+        {"UPDATE layer SET tp = 1.0", "row 1 of the bundle's table layer is damaged: tp is not a whole number"},
+        {"UPDATE layer SET tp = '1'", "tp is not a whole number"},
+        {"UPDATE layer SET tp = 4294967297", "tp is out of every range"},
+        {"UPDATE layer SET name = CAST(x'610062' AS TEXT)", "name is longer than a name, or has a 0 inside"},
+        {"UPDATE layer SET name = printf('%.1025c', 'x')", "name is longer than a name, or has a 0 inside"},
+        {"UPDATE layer SET name = x'61'", "name is not a text"},
+        {"UPDATE layer SET name = CAST(x'61ff' AS TEXT)", "a text with bytes that are no characters"},
+        {"UPDATE layer SET id = id + 1 WHERE id = 1", "id is not the number of its row"},
+        {"UPDATE entry SET expected_ns = '5'", "expected_ns is not a time"},
+        {"UPDATE entry SET expected_ns = 1e300", "its time 1e+300 ns"},
+        {"UPDATE entry SET kind = 'other' WHERE m = 1", "kind is none of its words"},
+        {"UPDATE entry SET config = replace(config, 'stages=2', 'stages=02')",
+         "is not written as `mixtune export` does"},
+        {"UPDATE entry SET config = replace(config, ',stages=2', '')", "is not written as `mixtune export` does"},
+        {"UPDATE entry SET config = replace(config, 'raster=1', 'raster=9')", "raster must be 1 to"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -321,6 +321,41 @@ static void nearest_m_follows_the_rule(void **state) {
     table_release(table);
 }
 
+/* The last M of the lower slot, found by looking at each. */
+static int reach_of(const struct slot *low, const struct slot *high) {
+    int m = (int)pow(pow(low->m, 4) * high->m, 0.2);
+    for (; m > low->m; m--) {
+        const double line = low->kernel_ns + (high->kernel_ns - low->kernel_ns) * (m - low->m) / (high->m - low->m);
+        const int tuned = (low->m - 1) / low->tile + 1, tiles = (m - 1) / low->tile + 1;
+        if (low->kernel_ns * ((double)tiles / tuned) <= 1.01 * line)
+            break;
+    }
+    return m;
+}
+
+/* Ranges are found by halving, whatever the times are, and where M is large too. */
+static void ranges_are_those_of_the_rule(void **state) {
+    (void)state;
+    int kept = 0, lost = 0, between = 0;
+    for (int i = 0; i < 20000; i++) {
+        struct slot slots[2] = {{.m = 1 + (int)(exp(drand48() * 9) - 1), .tile = 8 << lrand48() % 5},
+                                {.tile = 8 << lrand48() % 5}};
+        struct mt_layer layer = {.slots = slots, .slot_count = 2};
+        slots[1].m = slots[0].m + 1 + (int)(exp(drand48() * 9) - 1);
+        slots[0].kernel_ns = 1000 * exp(drand48());
+        slots[1].kernel_ns = slots[0].kernel_ns * exp((drand48() - 0.2) * (double)(lrand48() % 8));
+        layer_set_ranges(&layer);
+        const int want = reach_of(&slots[0], &slots[1]), most = (int)pow(pow(slots[0].m, 4) * slots[1].m, 0.2);
+        if (slots[1].from != want + 1)
+            fail_msg("M %d of tile %d and %g ns, then M %d and %g ns: up to %d, not %d", slots[0].m, slots[0].tile,
+                     slots[0].kernel_ns, slots[1].m, slots[1].kernel_ns, slots[1].from - 1, want);
+        kept += want == most;
+        lost += want == slots[0].m && most > want;
+        between += want > slots[0].m && want < most;
+    }
+    assert_true(kept > 100 && lost > 100 && between > 100);
+}
+
 static void cublas_only_when_allowed(void **state) {
     (void)state;
     struct sample s;
@@ -737,6 +772,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_step_says_which_it_is),
         cmocka_unit_test(nearest_m_follows_the_rule),
+        cmocka_unit_test(ranges_are_those_of_the_rule),
         cmocka_unit_test(cublas_only_when_allowed),
         cmocka_unit_test(nearest_layer_is_near_in_both),
         cmocka_unit_test(borrowed_kernels_fit_the_shape),
