@@ -431,7 +431,7 @@ enum mt_status table_build(struct bundle *bundle, const struct device_limits *li
 }
 
 void table_release(struct mt_table *table) {
-    for (int i = 0; i < table->layer_count; i++)
+    for (int i = 0; table->layers && i < table->layer_count; i++)
         slots_release(&table->layers[i]);
     while (table->others) {
         struct mt_layer *next = table->others->next;

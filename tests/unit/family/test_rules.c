@@ -2,6 +2,7 @@
  * given. Numbers are worked out by hand. */
 #include "config_of.h"
 #include "runtime/family/rules.h"
+#include <limits.h>
 #include <stdio.h>
 
 static const struct device_limits a100 = {80, 108, 166912, 167936, 65536, 2048};
@@ -573,8 +574,39 @@ static void zero_points_of_symmetric_layers(void **state) {
     assert_true(config_allowed(&four, &p, &few, reason));
 }
 
+/* Whatever a bundle or a caller asks for, no count of tiles overflows: what cannot be launched has INT_MAX of them. */
+static void nothing_overflows(void **state) {
+    (void)state;
+    static const char *const names[] = {"f16", "sm80", "sm90"};
+    const struct problem most = {.m = 1 << 24, .n = 1 << 24, .k = 1 << 24, .group = 128, .rows8 = 1 << 23},
+                         few = {.m = 1 << 24, .n = 1 << 10, .k = 1 << 10, .group = 128};
+    struct launch_shape shape;
+    char reason[160];
+    assert_int_equal(tiles_times(1 << 20, 1 << 10), 1 << 30);
+    assert_int_equal(tiles_times(1 << 21, 1 << 10), INT_MAX);
+    for (int i = 0; i < 3; i++) {
+        const struct config config = config_of(names[i], "split_k=65535");
+        config.family->shape(&config, &most, 132, &shape);
+        assert_int_equal(shape.items, INT_MAX);
+        const struct config plain = config_of(names[i], "");
+        plain.family->shape(&plain, &few, 132, &shape);
+        assert_true(shape.items > 0 && shape.items < INT_MAX);
+        const struct config deep = config_of(names[i], "split_k=65536");
+        assert_false(config_allowed(&deep, &most, i == 2 ? &h100 : &a100, reason));
+        for (int knob = 0; knob < config.family->knob_count; knob++) { /* the sanitizer watches */
+            struct config wild = plain;
+            wild.value[knob] = 1 << 20;
+            config_allowed(&wild, &most, i == 2 ? &h100 : &a100, reason);
+            for (int other = 0; other < config.family->knob_count; other++)
+                wild.value[other] = 1 << 20;
+            assert_false(config_allowed(&wild, &most, i == 2 ? &h100 : &a100, reason));
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_overflows),
         cmocka_unit_test(steps_parts_and_tiles),
         cmocka_unit_test(warps_splits_and_rasters),
         cmocka_unit_test(resources),

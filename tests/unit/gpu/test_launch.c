@@ -250,6 +250,21 @@ static void a_launch_has_no_more_clusters_than_fit(void **state) {
     }
 }
 
+/* A grid would be too small for so many tiles: the driver is not asked. */
+static void more_tiles_than_a_grid_are_refused(void **state) {
+    (void)state;
+    static const char *const names[] = {"sm80", "sm90"};
+    const struct problem p = {.m = 1 << 24, .n = 1 << 24, .k = 4096, .group = 128, .dtype = DTYPE_F16};
+    for (int i = 0; i < 2; i++) {
+        struct device dev = hopper();
+        struct kernel kernel = kernel_of(names[i], "");
+        const struct mt_gemm_args args = {.m = p.m, .n = p.n, .k_padded = 4096, .ldy = p.n};
+        assert_int_equal(launch_gemm(&dev, &kernel, &p, &args, NULL), MT_USAGE);
+        assert_non_null(strstr(fail_message(), "too many tiles for one launch; give it fewer tokens at a time"));
+        assert_int_equal(seen.launches, 0);
+    }
+}
+
 /* ---- loading ---- */
 
 static struct image image_of(int smem_static) {
@@ -441,6 +456,7 @@ int main(void) {
         cmocka_unit_test(clusters_are_counted_with_the_room_of_a_cta),
         cmocka_unit_test(clusters_that_nobody_counts_are_none),
         cmocka_unit_test(a_launch_has_no_more_clusters_than_fit),
+        cmocka_unit_test(more_tiles_than_a_grid_are_refused),
         cmocka_unit_test(loading_asks_for_all_the_shared_memory),
         cmocka_unit_test(loading_finds_the_entry),
         cmocka_unit_test(limits_are_those_of_the_device),
