@@ -274,6 +274,20 @@ static void kernels_are_compiled_where_it_has_none(void **state) {
     take(mt_table_lookup(table, mt_table_layer_at(table, 0), 16, &choice));
     assert_true(choice.expected_ns == 0);
     mt_table_close(table);
+
+    /* Where none can be had the sentence says what to do. */
+    char folder[] = "/tmp/mixtune-images-XXXXXX", nvrtc[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(nvrtc, sizeof nvrtc, "%s/nvrtc", folder);
+    take(file_write_atomic(nvrtc, "1210", 4)); /* images of an NVRTC that nobody has, and none of them there */
+    setenv("MIXTUNE_IMAGES", folder, 1);
+    assert_int_equal(mt_table_open(path, 0, &table), MT_NO_DEVICE);
+    assert_null(table);
+    assert_non_null(strstr(mt_error_message(), "the bundle has no kernels, and none can be compiled here: "));
+    assert_non_null(strstr(mt_error_message(), "; or export it without --no-images"));
+    unsetenv("MIXTUNE_IMAGES");
+    unlink(nvrtc);
+    rmdir(folder);
     take(bundle_write(path, &parts->bundle));
 }
 

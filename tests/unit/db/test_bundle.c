@@ -263,6 +263,45 @@ static void contradictions_are_not_written(void **state) {
     assert_non_null(strstr(fail_message(), "/nonexistent/folder"));
 }
 
+/* What would be refused when it is read is not written. */
+static void what_is_not_read_is_not_written(void **state) {
+    (void)state;
+    struct bundle_layer same[2] = {layers[0], layers[0]}, odd[2] = {layers[0], layers[1]};
+    struct bundle_image renamed[2] = {images[0], images[1]}, twice[2] = {images[0], images[0]};
+    struct bundle_entry moved[4], timed[4];
+    static const struct bundle_build twins[2] = {{"sm80", "a", "w4a8", "fp16", 128, name_b},
+                                                 {"sm80", "b", "w4a8", "fp16", 128, name_b}};
+    odd[1].name = "o\033[31m";
+    renamed[1].built = "something else";
+    memcpy(moved, entries, sizeof moved);
+    memcpy(timed, entries, sizeof timed);
+    moved[2].m = 4097;
+    timed[0].expected_ns = 1e16;
+    struct bundle wrong[7];
+    for (int i = 0; i < 7; i++)
+        wrong[i] = sample();
+    wrong[0].layers = same;
+    wrong[1].layers = odd;
+    wrong[2].images = renamed;
+    wrong[3].images = twice;
+    wrong[4].entries = moved;
+    wrong[5].entries = timed;
+    wrong[6].fallbacks = twins;
+    wrong[6].fallback_count = 2;
+    static const char *const says[] = {"the bundle has layer qkv twice",
+                                       "row 1 of the bundle's layers has a text with bytes that are no characters",
+                                       "of the bundle has other bytes, whose name would be",
+                                       "twice",
+                                       "the bundle has cuBLAS and no kernel for layer qkv at M 4097",
+                                       "its time 1e+16 ns",
+                                       "the default kernel of family sm80 for w4a8 twice"};
+    for (int i = 0; i < 7; i++) {
+        assert_int_equal(bundle_write(copy, &wrong[i]), MT_FAILURE);
+        if (!strstr(fail_message(), says[i]))
+            fail_msg("'%s' instead of '%s'", fail_message(), says[i]);
+    }
+}
+
 static void impossible_splits_are_not_written(void **state) {
     (void)state;
     static const int rows8[] = {-1, 4097};
@@ -305,9 +344,10 @@ static void impossible_splits_are_not_written(void **state) {
 int main(void) {
     srand48(23);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_is_read),        cmocka_unit_test(damaged_files_are_refused),
-        cmocka_unit_test(other_files_are_refused),        cmocka_unit_test(edited_files_are_refused),
-        cmocka_unit_test(contradictions_are_not_written), cmocka_unit_test(impossible_splits_are_not_written),
+        cmocka_unit_test(what_is_written_is_read),         cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(other_files_are_refused),         cmocka_unit_test(edited_files_are_refused),
+        cmocka_unit_test(contradictions_are_not_written),  cmocka_unit_test(impossible_splits_are_not_written),
+        cmocka_unit_test(what_is_not_read_is_not_written),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
