@@ -411,6 +411,9 @@ static void other_ways_to_store_are_refused(void **state) {
 
 /* Whatever would compute while it is read, and whatever else is not ours. */
 static void other_tables_are_refused(void **state) {
+    static const char flood[] =
+        "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 100000) INSERT INTO sqlite_schema "
+        "SELECT 'table', 't' || i, 't' || i, 0, 'CREATE TABLE t' || i || '(a)' FROM r";
     static const char *const edits[] = {
         "DROP TABLE variant; CREATE VIEW variant AS WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) "
         "SELECT 'sm80' AS family, a AS config, 'mixed' AS scheme, 'fp16' AS dtype, 128 AS group_size, '' AS image FROM "
@@ -426,8 +429,7 @@ static void other_tables_are_refused(void **state) {
         "ANALYZE",
         "DROP TABLE fallback",
         "CREATE VIRTUAL TABLE more USING fts5(a)",
-        "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 100000) INSERT INTO sqlite_schema "
-        "SELECT 'table', 't' || i, 't' || i, 0, 'CREATE TABLE t' || i || '(a)' FROM r",
+        flood,
         "UPDATE sqlite_schema SET sql = sql || ' ' WHERE name = 'entry'",
         "UPDATE sqlite_schema SET sql = replace(sql, ' STRICT', '') WHERE name = 'entry'",
         "UPDATE sqlite_schema SET sql = replace(sql, 'm INTEGER', 'm INTEGER CHECK (m > 0)') WHERE name = 'entry'",
@@ -448,7 +450,7 @@ static void other_tables_are_refused(void **state) {
             put_sealed(&bytes);
             if (open_and_use(0) != MT_FAILURE)
                 fail_msg("%s: opens", edits[i]);
-            if (strstr(edits[i], "100000") && !strstr(mt_error_message(), "such a header"))
+            if (edits[i] == flood && !strstr(mt_error_message(), "such a header"))
                 fail_msg("100000 tables were read: %s", mt_error_message());
         }
         sqlite3_close(db);
