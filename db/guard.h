@@ -21,7 +21,7 @@ enum mt_status guard_connection(struct sqlite3 *db, const char *path);
 enum mt_status guard_schema(struct sqlite3 *db, const char *path, int version);
 
 /* MT_FAILURE where a value is one that mixtune never writes: a number beyond what it counts with, an infinite time, a text
- * with a NUL in it. For a database of the newest version; reads all of it. */
+ * of megabytes. For a database of the newest version; reads all of it. */
 enum mt_status guard_values(struct sqlite3 *db, const char *path);
 /* And, before that, where a page is damaged, a value is not of its column's type or breaks a CHECK. */
 enum mt_status guard_content(struct sqlite3 *db, const char *path);

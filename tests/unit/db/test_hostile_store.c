@@ -241,7 +241,6 @@ static void what_is_refused_is_named(void **state) {
         {"measurement", "m", 0, "NULL value in measurement.m"},
         {"measurement", "m", 1, "CHECK constraint failed in measurement"},
         {"measurement", "low_clock", 7, "has a value in low_clock that mixtune never writes"},
-        {"measurement", "message", 9, "has a value in message that mixtune never writes"},
         {"run", "command", 13, "has a value in command that mixtune never writes"},
         {"layer", "n", 17, "value in layer.n"},
         {"device", "name", 14, "value in device.name"},
