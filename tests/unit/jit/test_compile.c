@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
+#include <zstd.h>
 /* after the above */
 #include <cmocka.h>
 
@@ -272,11 +274,62 @@ static int tear_down(void **state) {
     return result;
 }
 
+/* The image of a file in the cache, whose start is as cache.c has it, becomes one whose maker knew the checksum. */
+static void forge_image(const char *hash, void *image, size_t size) {
+    enum { CHECKED = 16, SIZE = 32, WHAT_SIZE = 72, HEADER = 80 };
+    struct str path = {0}, file = {0};
+    uint64_t what;
+    str_printf(&path, "%s/kernels/%s", getenv("MIXTUNE_CACHE_DIR"), hash);
+    assert_int_equal(file_read(path.data, &file), MT_OK);
+    memcpy(&what, file.data + WHAT_SIZE, sizeof what);
+    file.length = HEADER + what;
+    assert_true(str_reserve(&file, ZSTD_compressBound(size)));
+    file.length += ZSTD_compress(file.data + file.length, ZSTD_compressBound(size), image, size, 1);
+    memcpy(file.data + SIZE, &(uint64_t){size}, 8);
+    memcpy(file.data + CHECKED / 2, &(uint64_t){XXH3_64bits(file.data + CHECKED, file.length - CHECKED)}, 8);
+    assert_int_equal(file_write_atomic(path.data, file.data, file.length), MT_OK);
+    str_release(&path);
+    str_release(&file);
+}
+
+/* A driver would read as far as such bytes say. */
+static void images_of_others(void **state) {
+    (void)state;
+    struct image first = compile("k.cu", "-DVALUE=9", "sm_80"), other = compile("k.cu", "-DVALUE=10", "sm_80");
+    char *bytes = xmalloc(first.size);
+    memcpy(bytes, first.data, first.size);
+    forge_image(first.hash, other.data, other.size); /* it is whole, and the key is said to be its own */
+    struct image again = compile("k.cu", "-DVALUE=9", "sm_80");
+    assert_true(again.from_cache);
+    image_release(&again);
+    const size_t cut[] = {0, 3, 16, 79, first.size / 2, first.size - 8, first.size - 1};
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        forge_image(first.hash, bytes, cut[i]);
+        again = compile("k.cu", "-DVALUE=9", "sm_80");
+        assert_false(again.from_cache);
+        assert_int_equal(again.size, first.size);
+        assert_memory_equal(again.data, first.data, first.size);
+        image_release(&again);
+    }
+    memset(bytes + 16 + 8, 0x7f, 8); /* the size of the first entry */
+    forge_image(first.hash, bytes, first.size);
+    again = compile("k.cu", "-DVALUE=9", "sm_80");
+    assert_false(again.from_cache);
+    image_release(&again);
+    image_release(&first);
+    image_release(&other);
+    free(bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(library_carries_its_templates), cmocka_unit_test(expansion),
-        cmocka_unit_test(second_time_from_cache),        cmocka_unit_test(every_part_is_in_the_hash),
-        cmocka_unit_test(failures_say_what_and_where),   cmocka_unit_test(many_at_once),
+        cmocka_unit_test(library_carries_its_templates),
+        cmocka_unit_test(expansion),
+        cmocka_unit_test(second_time_from_cache),
+        cmocka_unit_test(every_part_is_in_the_hash),
+        cmocka_unit_test(failures_say_what_and_where),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(images_of_others),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
