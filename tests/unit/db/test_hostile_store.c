@@ -13,6 +13,7 @@
 #include "tuner/report/rows.h"
 #include "tuner/report/t4.h"
 #include "tuner/report/winner_set.h"
+#include <endian.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -467,6 +468,48 @@ static void a_journal_names_a_file(void **state) {
     free((void *)path), free((void *)name), free((void *)precious);
 }
 
+/* As SQLite adds up its log, in words of the byte order that its magic names. */
+static void add_up(const char *bytes, size_t size, uint32_t sum[2]) {
+    for (size_t i = 0; i < size; i += 8) {
+        uint32_t words[2];
+        memcpy(words, bytes + i, sizeof words);
+        sum[0] += le32toh(words[0]) + sum[1];
+        sum[1] += le32toh(words[1]) + sum[0];
+    }
+}
+
+/* A log of one page says that the database has 16 GB now: a copy would have them. */
+static void a_log_makes_it_large(void **state) {
+    struct fixture *f = *state;
+    struct str bytes = {0}, log = {0};
+    const char *path = strdup(at(f, "a.db")), *name = strdup(at(f, "a.db-wal"));
+    struct store *store;
+    uint32_t sum[2] = {0, 0};
+    make_rich(path);
+    check_ok(file_read(path, &bytes));
+    assert_int_equal(bytes.data[18], 2);                       /* it has logs */
+    memcpy(bytes.data + 28, (const char[]){0, 0x40, 0, 0}, 4); /* of the page that the log has */
+    const uint32_t head[] = {0x377f0682, 3007000, 4096, 0, 11, 12}, frame[] = {1, 1u << 22, 11, 12};
+    for (size_t i = 0; i < 6; i++)
+        put_number(&log, head[i]);
+    add_up(log.data, 24, sum);
+    put_number(&log, sum[0]);
+    put_number(&log, sum[1]);
+    for (size_t i = 0; i < 4; i++)
+        put_number(&log, frame[i]);
+    add_up(log.data + 32, 8, sum);
+    add_up(bytes.data, 4096, sum);
+    put_number(&log, sum[0]);
+    put_number(&log, sum[1]);
+    str_append_bytes(&log, bytes.data, 4096);
+    check_ok(file_write_atomic(name, log.data, log.length));
+    assert_int_equal(store_open_reading(path, &store), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "it says that it has 17179869184 bytes"));
+    str_release(&bytes);
+    str_release(&log);
+    free((void *)path), free((void *)name);
+}
+
 /* Mostly a hole: nobody fills a disk or a memory with it. */
 static void a_file_of_holes(void **state) {
     struct fixture *f = *state;
@@ -510,6 +553,7 @@ int main(void) {
         TEST(files_that_are_none),
         TEST(what_lies_beside),
         TEST(a_journal_names_a_file),
+        TEST(a_log_makes_it_large),
         TEST(a_file_of_holes),
     };
     return cmocka_run_group_tests(tests, quiet, NULL);
