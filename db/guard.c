@@ -358,7 +358,7 @@ static enum mt_status check_table(sqlite3 *db, const char *path, const char *nam
         status = sql_prepare_text(db, path, &sql, &query);
     const int rc = status == MT_OK ? sqlite3_step(query) : SQLITE_DONE;
     if (rc == SQLITE_ROW)
-        status = fail_value(path, name, columns->data, query);
+        status = fail_value(path, name, str_text(columns), query);
     else if (rc != SQLITE_DONE)
         status = sql_fail(db, path, "cannot read it");
     sqlite3_finalize(query);
