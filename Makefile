@@ -132,7 +132,7 @@ $(EXAMPLES): $(BUILD)/example/%: runtime/example/%.c runtime/example/driver.c ru
 	    -L$(BUILD) -lmixtune -lm -Wl,-rpath,'$$ORIGIN/..:$$ORIGIN/../lib'
 
 # ---- tests/fuzz: what is fuzzed has the sanitizers of clang, all else is as it is. A kind is tests/fuzz/fuzz_KIND.c and its sources here ----
-FUZZED_BASE    := $(patsubst %,runtime/base/%.c,str array memory file file_text number status)
+FUZZED_BASE    := $(patsubst %,runtime/base/%.c,str array memory file number status)
 FUZZED_ptx     := $(wildcard runtime/softgpu/ptx/*.c) $(patsubst %,runtime/softgpu/%.c,machine/bind op/table $(patsubst %,profile/%,cubin flow image regions sass unpack)) \
                   $(patsubst %,runtime/base/%.c,str array memory number)
 FUZZED_image   := $(FUZZED_ptx)
