@@ -12,6 +12,7 @@ void memory_end_with(void (*end)(void)) {
 
 enum mt_status memory_short(size_t size) {
     fail(MT_FAILURE, "out of memory: %zu bytes were asked for", size);
+    fail_note_memory();
     void (*const end)(void) = atomic_load(&ending);
     if (end)
         end();

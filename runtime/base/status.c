@@ -6,6 +6,7 @@
 #include <string.h>
 
 static _Thread_local char sentence[1024];
+static _Thread_local bool of_memory; /* it speaks of that */
 
 /* Arguments may point into the old sentence, so the new one is put together aside. */
 static void sentence_set(const char *format, va_list args, bool before_the_old) {
@@ -23,6 +24,7 @@ enum mt_status fail(enum mt_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
     sentence_set(format, args, false);
+    of_memory = false;
     va_end(args);
     return status;
 }
@@ -39,6 +41,14 @@ enum mt_status fail_settled(enum mt_status status) {
     if (status == MT_OK)
         *sentence = 0;
     return status;
+}
+
+bool fail_is_memory(void) {
+    return of_memory;
+}
+
+void fail_note_memory(void) {
+    of_memory = true;
 }
 
 const char *fail_message(void) {

@@ -20,6 +20,8 @@ enum mt_status {
 #if !defined(MT_BASE_STATUS_SENTENCES) && !defined(MT_STATUS_CODES_ONLY)
 #define MT_BASE_STATUS_SENTENCES
 
+#include <stdbool.h>
+
 /* Records one sentence (what, where, what to do) for this thread and returns `status`. The sentence
  * replaces the previous one. Use as `return fail(MT_USAGE, "...", ...)`. */
 enum mt_status fail(enum mt_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -30,6 +32,10 @@ enum mt_status fail_context(enum mt_status status, const char *format, ...) __at
 /* Ends a function that callers know by its status alone: where that is good no sentence stays, neither of an earlier
  * failure nor of one that was mended on the way. Returns `status`. */
 enum mt_status fail_settled(enum mt_status status);
+
+/* Whether this thread's last failure, or what it was put before as context, was one of memory (memory.h). */
+bool fail_is_memory(void);
+void fail_note_memory(void);
 
 /* The sentence of this thread's last failure, "" if none. Owned by the library; valid until the next failure. */
 const char *fail_message(void);

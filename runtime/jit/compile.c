@@ -120,31 +120,23 @@ static enum mt_status image_compile(const struct compile_request *request, const
                 images_used(), request->template_name, request->arch, compiler, version / 100, version / 10 % 10);
 }
 
-/* A driver is told no size: what is not whole must not come to it. The kernel has its template's name. */
+/* A driver is told no size: what is not whole must not come to it. */
 static enum mt_status check_cached(const struct compile_request *request, struct image *image, bool *found) {
-    struct str entry = {0};
     struct cubin_usage usage;
-    const char *end = strrchr(request->template_name, '.');
-    const size_t length = end ? (size_t)(end - request->template_name) : strlen(request->template_name);
-    str_append_bytes(&entry, request->template_name, length);
-    enum mt_status status = str_status(&entry);
-    if (status == MT_OK && fatbin_check(image->data, image->size, request->arch, entry.data, &usage) != MT_OK) {
-        log_warn("the cached kernel %s is compiled again: %s", image->hash, fail_message());
-        free(image->data);
-        image->data = NULL;
-        image->size = 0;
-        image->from_cache = *found = false;
-    } else if (status == MT_OK) {
+    if (fatbin_check(image->data, image->size, request->arch, NULL, &usage) == MT_OK) {
         image->registers = usage.registers;
         image->spill_bytes = usage.local_bytes;
         image->smem_static = usage.smem_static;
+        return MT_OK;
     }
-    if (status != MT_OK) {
-        free(image->data);
-        image->data = NULL;
-    }
-    str_release(&entry);
-    return status;
+    free(image->data);
+    image->data = NULL;
+    if (fail_is_memory()) /* a compiler would only want more of it */
+        return MT_FAILURE;
+    log_warn("the cached kernel %s is compiled again: %s", image->hash, fail_message());
+    image->size = 0;
+    image->from_cache = *found = false;
+    return MT_OK;
 }
 
 enum mt_status compile_kernel(const struct compile_request *request, struct image *out) {

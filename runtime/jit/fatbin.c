@@ -163,16 +163,32 @@ static bool ptx_has(const char *ptx, const char *arch, const char *entry) {
     return found;
 }
 
+/* The name of the first kernel of a text, "" if it has none. */
+static void first_entry(const char *ptx, char out[256]) {
+    const char *at = strstr(ptx, ".entry ");
+    const size_t length = at ? strcspn(at += strlen(".entry "), "( \n") : 0;
+    out[0] = 0;
+    if (at && length < 256) {
+        memcpy(out, at, length);
+        out[length] = 0;
+    }
+}
+
 /* Written once more from its two parts, so that every byte beside them is one of ours. */
 enum mt_status fatbin_check(const void *fatbin, size_t size, const char *arch, const char *entry,
                             struct cubin_usage *usage) {
     const char *bytes = fatbin;
     size_t at = sizeof(struct file_header), cubin_size = 0, ptx_size = 0;
     struct str again = {0};
+    char first[256];
     const char *cubin = entry_next(bytes, size, &at, KIND_ELF, &cubin_size);
     const char *ptx = cubin ? entry_next(bytes, size, &at, KIND_PTX, &ptx_size) : NULL;
     if (!ptx || at != size || !memchr(ptx, 0, ptx_size))
         return fail_foreign();
+    if (!entry) {
+        first_entry(ptx, first);
+        entry = first;
+    }
     enum mt_status status = cubin_check(cubin, cubin_size, entry);
     if (status == MT_OK)
         status = cubin_usage(cubin, cubin_size, usage);

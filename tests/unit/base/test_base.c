@@ -230,7 +230,10 @@ static void memory_is_short(void **state) {
     str_printf(&s, "%d", 1);
     assert_true(!*str_text(&s) && !s.data && s.length == 0 && !str_reserve(&s, 1));
     fail(MT_OK, "something else");
+    assert_false(fail_is_memory());
     assert_int_equal(str_status(&s), MT_FAILURE);
+    fail_context(MT_FAILURE, "where");
+    assert_true(fail_is_memory());
     assert_non_null(strstr(fail_message(), "out of memory: 18446744073709551612 bytes"));
     str_clear(&s);
     str_append(&s, "again");

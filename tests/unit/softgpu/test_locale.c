@@ -2,9 +2,9 @@
 #include "runtime/base/number.h"
 #include "runtime/base/status.h"
 #include "runtime/base/str.h"
-#include "tuner/json_file.h"
 #include "runtime/softgpu/profile/profile.h"
 #include "runtime/softgpu/ptx/lex.h"
+#include "tuner/json_file.h"
 #include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
