@@ -247,6 +247,21 @@ static void refused_with(const char *what, const char *says) {
 
 /* ---- each value of each column ---- */
 
+static const char huge_tile[] =
+    "'tile_n=1048576,tile_n8=0,tile_m=8,tile_k=0,stages=2,warps_n=2,warps_m=1,ctas=1,promote=2,zero=0,"
+    "order=0,split_k=1,raster=1'";
+static const char huge_all[] =
+    "'tile_n=32,tile_n8=0,tile_m=8,tile_k=0,stages=2,warps_n=1048576,warps_m=1048576,ctas=1048576,promote=2,zero=0,"
+    "order=0,split_k=1,raster=1'";
+static const char nothing[] =
+    "'tile_n=0,tile_n8=0,tile_m=0,tile_k=0,stages=0,warps_n=0,warps_m=0,ctas=0,promote=0,zero=0,order=0,split_k=0,"
+    "raster=0'";
+static const char split[] =
+    "'tile_n=32,tile_n8=0,tile_m=8,tile_k=0,stages=2,warps_n=2,warps_m=1,ctas=1,promote=2,zero=0,order=0,split_k=2,"
+    "raster=1'";
+static const char stages[] =
+    "'tile_n=32,tile_n8=0,tile_m=8,tile_k=0,stages=3,warps_n=2,warps_m=1,ctas=1,promote=2,zero=0,order=0,split_k=1,"
+    "raster=1'";
 static const char *const values[] = {
     "NULL",
     "-1",
@@ -287,16 +302,11 @@ static const char *const values[] = {
     "'mixed-sym'",
     "'bf16'",
     "'tile_n=32'",
-    "'tile_n=1048576,tile_n8=0,tile_m=8,tile_k=0,stages=2,warps_n=2,warps_m=1,ctas=1,promote=2,zero=0,"
-    "order=0,split_k=1,raster=1'",
-    "'tile_n=32,tile_n8=0,tile_m=8,tile_k=0,stages=2,warps_n=1048576,warps_m=1048576,ctas=1048576,promote=2,zero=0,"
-    "order=0,split_k=1,raster=1'",
-    "'tile_n=0,tile_n8=0,tile_m=0,tile_k=0,stages=0,warps_n=0,warps_m=0,ctas=0,promote=0,zero=0,order=0,split_k=0,"
-    "raster=0'",
-    "'tile_n=32,tile_n8=0,tile_m=8,tile_k=0,stages=2,warps_n=2,warps_m=1,ctas=1,promote=2,zero=0,order=0,split_k=2,"
-    "raster=1'",
-    "'tile_n=32,tile_n8=0,tile_m=8,tile_k=0,stages=3,warps_n=2,warps_m=1,ctas=1,promote=2,zero=0,order=0,split_k=1,"
-    "raster=1'",
+    huge_tile,
+    huge_all,
+    nothing,
+    split,
+    stages,
 };
 enum { VALUES = sizeof values / sizeof *values };
 #ifdef __SANITIZE_ADDRESS__ /* four times as slow: another half of the values for every other column */
@@ -411,13 +421,15 @@ static void other_ways_to_store_are_refused(void **state) {
 
 /* Whatever would compute while it is read, and whatever else is not ours. */
 static void other_tables_are_refused(void **state) {
+    static const char endless[] =
+        "DROP TABLE variant; CREATE VIEW variant AS WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) "
+        "SELECT 'sm80' AS family, a AS config, 'mixed' AS scheme, 'fp16' AS dtype, 128 AS group_size, '' AS image FROM "
+        "r";
     static const char flood[] =
         "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 100000) INSERT INTO sqlite_schema "
         "SELECT 'table', 't' || i, 't' || i, 0, 'CREATE TABLE t' || i || '(a)' FROM r";
     static const char *const edits[] = {
-        "DROP TABLE variant; CREATE VIEW variant AS WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) "
-        "SELECT 'sm80' AS family, a AS config, 'mixed' AS scheme, 'fp16' AS dtype, 128 AS group_size, '' AS image FROM "
-        "r",
+        endless,
         "DROP TABLE layer; CREATE VIEW layer AS SELECT 1 AS id",
         "CREATE VIEW more AS SELECT 1",
         "CREATE TRIGGER t AFTER INSERT ON entry BEGIN SELECT 1; END",
@@ -501,7 +513,8 @@ static void put_image(const char *name, const char *built, const void *bytes, si
 static void replace_all(struct str *bytes, const char *from, const char *to) {
     for (char *at = bytes->data; (at = memmem(at, bytes->length - (size_t)(at - bytes->data), from, strlen(from)));
          at++)
-        memcpy(at, to, strlen(to));
+        for (size_t i = 0; to[i]; i++)
+            at[i] = to[i];
 }
 
 /* A driver is told no size. What it is given is right to the last byte, or it is given nothing. */
