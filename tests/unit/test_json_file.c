@@ -1,6 +1,6 @@
 /* JSON that takes more memory than a machine has is refused before its values are made. */
-#include "tuner/json_file.h"
 #include "runtime/base/file.h"
+#include "tuner/json_file.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
