@@ -346,8 +346,8 @@ struct mt_gemm_operands {
 MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max);
 
 /* MT_USAGE for operands that cannot be right (m < 0 or above 2^24, a null or misaligned address, weights of another
- * layout or split, a workspace that is too small), before anything is launched; MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is
- * nothing to do: MT_OK, and every address may be null. */
+ * layout or split, a workspace that is too small), before anything is launched; MT_FAILURE with the driver's reason if
+ * it refuses the launch. With m = 0 there is nothing to do: MT_OK, and every address may be null. */
 MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
                                          const struct mt_quantize_operands *operands, CUstream stream);
 /* Runs the kernel that mt_table_lookup() describes. Where that says cuBLAS, running it on weights in fp16 or bf16 is up

@@ -26,6 +26,13 @@ exported=$(nm -D --defined-only "$BUILD/libmixtune.so" | awk '$2 == "T" || $2 ==
 diff <(echo "$declared") <(echo "$exported") >"$TMPDIR/err" || verdict='the library exports other functions than mixtune.h has'
 result 'libmixtune.so exports what mixtune.h has'
 
+# It lives in somebody's process: nothing in it ends that (the loader's own calls for a smashed stack apart), and memory may be short.
+nm -D --undefined-only "$BUILD/libmixtune.so" | grep -E ' (_?exit|_Exit|quick_exit|abort|raise|__assert_fail)(@|$)' >"$TMPDIR/err" &&
+    verdict="it calls $(head -1 "$TMPDIR/err"); "
+grep -rnE '\<x(malloc|calloc|realloc|strdup|aligned_alloc)\(' --include=*.[ch] runtime db |
+    grep -vE '^runtime/(softgpu|yaml|example)/|^runtime/base/memory.h:' >"$TMPDIR/err" && verdict+="$(head -1 "$TMPDIR/err") ends it without memory; "
+result 'nothing in the library ends its host'
+
 # Structs begin with their sizes, so that each can grow, and hold no other structs, which then could not.
 awk '/^struct mt_[a-z_]* \{/ { name = $2; getline; if ($0 !~ /^    size_t size;/) print name " does not begin with size_t size"; inside = 1; count++ }
      inside && /^ +(const )?struct [a-z_]+ [^*]/ { print name " holds a struct: " $0 }
