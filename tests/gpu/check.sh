@@ -72,7 +72,19 @@ else
     : "${MIXTUNE_CACHE_DIR:=$build/cache}" "${MIXTUNE_CONFIGS:=$root/configs}" "${STATE:=$build/gpu-state}"
 fi
 export MIXTUNE_CACHE_DIR MIXTUNE_CONFIGS
-[ ! -s "$store/images/nvrtc" ] || export MIXTUNE_IMAGES=${MIXTUNE_IMAGES-$store/images}
+# What was carried here may belong to another user, or be open to others, and mixtune runs no images of such: then these are a copy.
+own_images() {
+    local images=$store/images
+    if find "$images" ! -uid "$(id -u)" -o -perm /022 | grep -q .; then
+        images=$MIXTUNE_CACHE_DIR-images
+        rm -rf "$images"
+        mkdir -p "$images"
+        cp -R --no-preserve=mode,ownership "$store/images/." "$images"
+        chmod -R go-w "$images"
+    fi
+    export MIXTUNE_IMAGES=${MIXTUNE_IMAGES-$images}
+}
+[ ! -s "$store/images/nvrtc" ] || own_images
 
 # shellcheck source=tests/gpu/check_steps.sh
 . "$here/check_steps.sh"
