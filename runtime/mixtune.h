@@ -84,7 +84,7 @@ enum mt_flags {
  * Trust. A bundle with kernels is machine code, which runs on the GPU with the rights of this process: open one as you
  * would load a shared library. What the library checks keeps damage and mistakes out, not whoever made the kernels;
  * mt_table_open_trusted() takes the very file that you know, and `mixtune export --no-images` makes bundles without
- * machine code. */
+ * machine code. Those are compiled in this process by NVRTC, which ends it when it finds no memory. */
 MT_API enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table **table);
 
 /* The same of a file that the caller knows: `sha256` is what `sha256sum FILE` and `mixtune export` print, 64 hex digits.

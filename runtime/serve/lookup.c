@@ -23,11 +23,10 @@ const char *mt_error_message(void) {
 enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
                                struct mt_choice *out) {
     struct mt_choice choice = {.kind = MT_KIND_NOTHING, .origin = MT_ORIGIN_MODELLED, .family = "", .config = ""};
-    enum mt_status status = GIVEN("table layer", table, layer);
-    if (status != MT_OK)
-        return status;
+    if (!table || !layer)
+        return GIVEN("table layer", table, layer);
     if (m < 0) {
-        status = sized_give(out, NULL, sizeof choice, "mt_choice");
+        enum mt_status status = sized_give(out, NULL, sizeof choice, "mt_choice");
         return status == MT_OK ? fail(MT_USAGE, "mt_table_lookup: m is %d; it must be at least 0", m) : status;
     }
     if (m > 0) {

@@ -1,6 +1,7 @@
 /* Prints how long one dispatch lookup takes: a layer that was tuned at 13 batch sizes, M drawn at random. */
 #include "runtime/base/str.h"
 #include "runtime/serve/table.h"
+#include "tests/unit/serve/configs.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -16,23 +17,25 @@ static double seconds(void) {
 int main(void) {
     static const struct device_limits limits = {80, 108, 166912, 167936, 65536, 2048};
     static const struct bundle_layer layer = {"qkv", "", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};
-    static const struct bundle_image image = {.hash = "a", .data = "a", .size = 1};
+    struct bundle_image image = {.hash = "a", .data = "a", .size = 1};
     struct bundle_entry entries[TUNED];
     for (int i = 0; i < TUNED; i++)
         entries[i] = (struct bundle_entry){.m = 1 << i,
                                            .kind = BUNDLE_KERNEL,
                                            .family = "sm80",
-                                           .config = "",
+                                           .config = SM80(64, 0, 16, 3, 2, 1, 0, 1, 1),
                                            .image_hash = "a",
                                            .expected_ns = 5000 + 100 * (1 << i)};
-    struct bundle bundle = {.fingerprint = {.gpu = "", .template_hash = "", .layout = MT_LAYOUT},
-                            .layers = &layer,
-                            .layer_count = 1,
-                            .entries = entries,
-                            .entry_count = TUNED,
-                            .images = &image,
-                            .image_count = 1};
+    struct bundle bundle = {
+        .fingerprint = {.gpu = "", .cc = 80, .sm_count = 108, .template_hash = "", .layout = MT_LAYOUT},
+        .layers = &layer,
+        .layer_count = 1,
+        .entries = entries,
+        .entry_count = TUNED,
+        .images = &image,
+        .image_count = 1};
     struct mt_table *table;
+    images_built(&bundle, &image);
     if (table_build(&bundle, &limits, 0, false, &table) != MT_OK) {
         fprintf(stderr, "bench_lookup: %s\n", fail_message());
         return 1;
