@@ -125,7 +125,8 @@ enum { MOVES = 4 * MT_PARTS };
 
 /* Tensors that were stored somewhere and loaded again: those that a part must have are there, with whole rows. */
 static enum mt_status part_check(const struct mt_packed *packed, int i) {
-    const size_t rows = packed->rows[i] > 0 ? (size_t)packed->rows[i] : 0, padded = (size_t)pack_padded((int)rows);
+    const bool countable = packed->rows[i] >= 0 && packed->rows[i] <= 1 << 24;
+    const size_t rows = countable ? (size_t)packed->rows[i] : 0, padded = (size_t)pack_padded((int)rows);
     const size_t most = (size_t)1 << 41, row = MT_K_PAD * (i == MT_W8 ? 8 : 4) / 8; /* bytes; for each 128 of K */
     const size_t weights = packed->weights_bytes[i], scales = packed->scales_bytes[i], zeros = packed->zeros_bytes[i],
                  columns = packed->columns_bytes[i];
@@ -136,7 +137,7 @@ static enum mt_status part_check(const struct mt_packed *packed, int i) {
                             : !weights && !scales && !zeros && !columns;
     const bool there = (packed->weights[i] || !weights) && (packed->scales[i] || !scales) &&
                        (packed->zeros[i] || !zeros) && (packed->columns[i] || !columns);
-    if (packed->rows[i] < 0 || packed->rows[i] > 1 << 24 || packed->padded_rows[i] != (int)padded || !whole || !there)
+    if (!countable || packed->padded_rows[i] != (int)padded || !whole || !there)
         return fail(MT_USAGE,
                     "mt_weights_upload: the sizes of the %d features in %d bits contradict each other, or a tensor is "
                     "NULL: pack the layer again",
