@@ -117,8 +117,8 @@ static enum mt_status text_check(const char *text, const char *what, int row) {
                     BUNDLE_MOST_TEXT);
     return text_is_visible(text, length) ? MT_OK
                                          : fail(MT_FAILURE,
-                                                "row %d of the bundle's %s has a text with what is no visible "
-                                                "character",
+                                                "row %d of the bundle's %s has a text with characters that cannot be "
+                                                "seen",
                                                 row, what);
 }
 

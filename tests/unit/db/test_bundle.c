@@ -289,7 +289,7 @@ static void what_is_not_read_is_not_written(void **state) {
     wrong[6].fallbacks = twins;
     wrong[6].fallback_count = 2;
     static const char *const says[] = {"the bundle has layer qkv twice",
-                                       "row 1 of the bundle's layers has a text with bytes that are no characters",
+                                       "row 1 of the bundle's layers has a text with characters that cannot be seen",
                                        "of the bundle has other bytes, whose name would be",
                                        "twice",
                                        "the bundle has cuBLAS and no kernel for layer qkv at M 4097",

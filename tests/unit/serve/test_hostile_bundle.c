@@ -642,7 +642,7 @@ static void kernels_stay_in_their_places(void **state) {
         {"UPDATE layer SET name = CAST(x'610062' AS TEXT)", "name is longer than a name, or has a 0 inside"},
         {"UPDATE layer SET name = printf('%.1025c', 'x')", "name is longer than a name, or has a 0 inside"},
         {"UPDATE layer SET name = x'61'", "name is not a text"},
-        {"UPDATE layer SET name = CAST(x'61ff' AS TEXT)", "a text with bytes that are no characters"},
+        {"UPDATE layer SET name = CAST(x'61ff' AS TEXT)", "a text with characters that cannot be seen"},
         {"UPDATE layer SET id = id + 1 WHERE id = 1", "id is not the number of its row"},
         {"UPDATE entry SET expected_ns = '5'", "expected_ns is not a time"},
         {"UPDATE entry SET expected_ns = 1e300", "its time 1e+300 ns"},
