@@ -71,11 +71,8 @@ static enum mt_status size_check(const char *path, int fd, size_t *size) {
     if (fstat(fd, &info) != 0)
         return file_fail("read", path);
     if (!S_ISREG(info.st_mode))
-        return fail(MT_FAILURE, "%s is not a file but a %s: name a bundle that `mixtune export` wrote", path,
-                    S_ISDIR(info.st_mode)    ? "folder"
-                    : S_ISFIFO(info.st_mode) ? "pipe"
-                    : S_ISSOCK(info.st_mode) ? "socket"
-                                             : "device");
+        return fail(MT_FAILURE, "%s is not a file but %s: name a bundle that `mixtune export` wrote", path,
+                    file_kind(info.st_mode));
     if (info.st_size > BUNDLE_MOST_BYTES)
         return fail(MT_FAILURE, "%s is not a mixtune bundle: it has %lld bytes, and a bundle at most %d", path,
                     (long long)info.st_size, BUNDLE_MOST_BYTES);

@@ -19,10 +19,6 @@
 
 /* ---- files ---- */
 
-static const char *kind_of(mode_t mode) {
-    return S_ISDIR(mode) ? "a folder" : S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" : "a device";
-}
-
 /* Every journal of a transaction over several files ends so, behind the name of the file that has their names. */
 static bool names_others(int fd, const struct stat *info) {
     static const unsigned char magic[8] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
@@ -57,7 +53,7 @@ static enum mt_status check_beside(const char *path) {
         status = str_status(&name);
         if (status == MT_OK && lstat(name.data, &info) == 0 && !S_ISREG(info.st_mode))
             status = fail(MT_FAILURE, "%s is %s where SQLite keeps a file of its own: remove it", name.data,
-                          S_ISLNK(info.st_mode) ? "a link" : kind_of(info.st_mode));
+                          S_ISLNK(info.st_mode) ? "a link" : file_kind(info.st_mode));
         if (status == MT_OK && i == 2)
             status = check_journal(name.data);
         str_release(&name);
@@ -72,7 +68,7 @@ enum mt_status guard_files(const char *path) {
     if (stat(path, &info) != 0)
         return check_beside(path); /* opening it says what is wrong, or makes it */
     if (!S_ISREG(info.st_mode))
-        return fail(MT_FAILURE, "%s is %s: name a file with --db", path, kind_of(info.st_mode));
+        return fail(MT_FAILURE, "%s is %s: name a file with --db", path, file_kind(info.st_mode));
     char *real = realpath(path, NULL); /* beside the file itself, where a link leads to it */
     if (!real)
         return file_fail("open", path);

@@ -27,7 +27,7 @@ enum mt_status file_fail(const char *doing, const char *path) {
 
 /* ---- reading ---- */
 
-static const char *kind_of(mode_t mode) {
+const char *file_kind(mode_t mode) {
     return S_ISDIR(mode) ? "a folder" : S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" : "a device";
 }
 
@@ -36,7 +36,7 @@ static enum mt_status check_file(const char *path, int fd, size_t most, enum mt_
     if (fstat(fd, &info) != 0)
         return file_fail("read", path), bad;
     if (!S_ISREG(info.st_mode))
-        return fail(bad, "%s is %s, and only a file is read; save what it holds in one", path, kind_of(info.st_mode));
+        return fail(bad, "%s is %s, and only a file is read; save what it holds in one", path, file_kind(info.st_mode));
     if ((uintmax_t)info.st_size > most)
         return fail(bad, "%s has %lld bytes, and at most %zu are read; is it the right file?", path,
                     (long long)info.st_size, most);
@@ -108,14 +108,15 @@ enum mt_status file_read_text(const char *path, size_t most, enum mt_status bad,
 
 /* ---- writing ---- */
 
-static bool write_all(int fd, const char *data, size_t size) {
+bool file_write_all(int fd, const void *data, size_t size) {
+    const char *at = data;
     while (size > 0) {
-        ssize_t done = write(fd, data, size);
+        ssize_t done = write(fd, at, size);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
             return false;
-        data += done;
+        at += done;
         size -= (size_t)done;
     }
     return true;
@@ -158,7 +159,7 @@ static enum mt_status special_write(const char *path, const void *data, size_t s
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return file_fail("write", path);
-    enum mt_status status = write_all(fd, data, size) ? MT_OK : file_fail("write", path);
+    enum mt_status status = file_write_all(fd, data, size) ? MT_OK : file_fail("write", path);
     if (close(fd) != 0 && status == MT_OK)
         status = file_fail("write", path);
     return status;
@@ -175,7 +176,7 @@ enum mt_status file_write_atomic(const char *path, const void *data, size_t size
         status = file_fail("write", path);
         goto out;
     }
-    bool good = write_all(fd, data, size) && fsync(fd) == 0;
+    bool good = file_write_all(fd, data, size) && fsync(fd) == 0;
     int error = errno;
     if (close(fd) != 0 && good) {
         good = false;

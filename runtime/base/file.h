@@ -6,6 +6,7 @@
 #include "str.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Appends the whole file to `out`, which a failure leaves as it was. Only files are read: a pipe would wait for its
  * writer, and a device may have no end. */
@@ -26,6 +27,10 @@ enum mt_status file_write_atomic(const char *path, const void *data, size_t size
 
 /* MT_FAILURE with what went wrong (errno) while `doing` something to `path`, and what to do about it. */
 enum mt_status file_fail(const char *doing, const char *path);
+/* What is no plain file: "a folder", "a pipe", "a socket", "a device"; of st_mode. */
+const char *file_kind(mode_t mode);
+/* All of it, in as many pieces as it takes. False with errno. */
+bool file_write_all(int fd, const void *data, size_t size);
 /* A rename is on disk only when the folder of `path` is. */
 void file_flush_folder(const char *path);
 

@@ -82,19 +82,6 @@ enum mt_status trusted_read(int folder, const char *name, const char *path, size
     return status;
 }
 
-static bool write_all(int fd, const char *data, size_t size) {
-    while (size > 0) {
-        const ssize_t done = write(fd, data, size);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return false;
-        data += done;
-        size -= (size_t)done;
-    }
-    return fsync(fd) == 0;
-}
-
 enum mt_status trusted_write(int folder, const char *name, const char *path, const void *data, size_t size) {
     static atomic_uint count;
     char temporary[128];
@@ -105,7 +92,7 @@ enum mt_status trusted_write(int folder, const char *name, const char *path, con
     } while (fd < 0 && errno == EEXIST);
     if (fd < 0)
         return file_fail("write", path);
-    if (!write_all(fd, data, size))
+    if (!file_write_all(fd, data, size) || fsync(fd) != 0)
         error = errno;
     if (close(fd) != 0 && !error)
         error = errno;
