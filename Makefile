@@ -46,7 +46,7 @@ LDLIBS_LIB   := $(call lib,sqlite3 xxhash zstd md) -ldl -lm -pthread
 LDLIBS_SOFT  := -lcyaml -lyaml $(BESIDE) $(call lib,xxhash zstd) -ldl -lm -pthread
 
 BASE  := $(wildcard runtime/base/*.c)
-LIB   := $(filter-out runtime/example/% runtime/softgpu/% runtime/yaml/%,$(wildcard runtime/*/*.c)) $(wildcard db/*.c)
+LIB   := $(filter-out runtime/example/% runtime/softgpu/% runtime/yaml/%,$(wildcard runtime/*/*.c)) $(wildcard db/*.c db/*/*.c)
 # Below the tuner and the software device, which both read YAML; libmixtune does not.
 YAML  := $(wildcard runtime/yaml/*.c)
 SOFT  := $(BASE) $(YAML) $(wildcard runtime/softgpu/*/*.c)
@@ -141,7 +141,7 @@ FUZZED_model   := tuner/plan/model.c tuner/json_file.c $(FUZZED_BASE)
 FUZZED_space   := $(patsubst %,tuner/%.c,plan/space splits) runtime/family/family.c $(YAML) $(FUZZED_BASE)
 FUZZED_device  := runtime/softgpu/profile/profile.c $(YAML) $(FUZZED_BASE)
 FUZZED_t4      := tuner/report/t4_read.c tuner/json_file.c $(patsubst %,db/%.c,columns record sql merge) $(FUZZED_BASE)
-FUZZED_bundle  := $(wildcard db/bundle*.c runtime/serve/*.c runtime/family/*.c) \
+FUZZED_bundle  := $(wildcard db/bundle/*.c runtime/serve/*.c runtime/family/*.c) \
                   $(patsubst %,runtime/%.c,jit/fatbin jit/cubin layer/problem layer/split gpu/launch) $(FUZZED_BASE)
 FUZZ_KINDS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS    := $(FUZZ_KINDS:%=$(BUILD)/fuzz/fuzz_%)

@@ -5,7 +5,7 @@
 #ifndef MT_CONTENTS_H
 #define MT_CONTENTS_H
 
-#include "db/bundle.h"
+#include "db/bundle/bundle.h"
 #include "runtime/family/family.h"
 
 /* What one binary is built of. */

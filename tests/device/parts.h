@@ -2,7 +2,7 @@
 #ifndef TEST_PARTS_H
 #define TEST_PARTS_H
 
-#include "db/bundle.h"
+#include "db/bundle/bundle.h"
 #include "runtime/base/str.h"
 #include "runtime/gpu/launch.h"
 #include "runtime/layer/pack.h"

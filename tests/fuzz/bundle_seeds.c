@@ -1,6 +1,6 @@
 /* bundle_seeds FOLDER: where fuzz_bundle begins. FOLDER/bundle.world is a small bundle for soft:a100-sxm-80g, which the
  * fuzzer changes; FOLDER/bundle has inputs, as fuzz_bundle.c reads them. */
-#include "db/bundle_private.h"
+#include "db/bundle/private.h"
 #include "runtime/base/file.h"
 #include "tests/device/parts.h"
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* What libFuzzer gives is opened as a bundle, or changes a good one: the first byte says how. Beside the program lies
  * seeds/bundle.world, which bundle_seeds made. Nothing is compiled, and nothing launched. */
-#include "db/bundle_private.h"
+#include "db/bundle/private.h"
 #include "runtime/base/file.h"
 #include "runtime/jit/compile.h"
 #include "runtime/jit/fatbin.h"

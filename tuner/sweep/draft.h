@@ -2,7 +2,7 @@
 #ifndef MT_DRAFT_H
 #define MT_DRAFT_H
 
-#include "db/bundle.h"
+#include "db/bundle/bundle.h"
 #include "tuner/plan/binaries.h"
 #include "tuner/report/rows.h"
 

@@ -1,5 +1,5 @@
 /* Bundles: what is written is read back, and nothing else is. */
-#include "db/bundle.h"
+#include "db/bundle/bundle.h"
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include <setjmp.h>

@@ -4,7 +4,7 @@
  * This program has functions by the names of theirs, which the code under test is linked with. */
 #include "test_rows.h"
 
-#include "db/bundle.h"
+#include "db/bundle/bundle.h"
 #include "db/columns.h"
 #include "db/key.h"
 #include "db/merge.h"

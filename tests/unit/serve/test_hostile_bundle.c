@@ -2,7 +2,7 @@
  *
  * A good bundle is loosened, so that its tables take any value; changed by SQL; made to look like ours again; sealed,
  * and opened. What opens is looked up, derived from and launched, and computes the right numbers. */
-#include "db/bundle_private.h"
+#include "db/bundle/private.h"
 #include "runtime/base/array.h"
 #include "runtime/base/file.h"
 #include "tests/device/served.h"

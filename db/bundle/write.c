@@ -1,4 +1,4 @@
-#include "bundle_private.h"
+#include "private.h"
 #include "runtime/base/file.h"
 #include "runtime/base/memory.h"
 #include <sqlite3.h>

@@ -1,6 +1,6 @@
 /* The bytes of a bundle: which files are taken at all. */
-#include "bundle_private.h"
 #include "runtime/base/file.h"
+#include "private.h"
 #include "runtime/base/memory.h"
 #include <ctype.h>
 #include <errno.h>

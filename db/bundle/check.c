@@ -1,5 +1,5 @@
 #define XXH_INLINE_ALL
-#include "bundle_private.h"
+#include "private.h"
 #include "runtime/base/str.h"
 #include "runtime/base/visible.h"
 #include <math.h>
