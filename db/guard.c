@@ -102,7 +102,8 @@ static int64_t size_of(const char *path, const char *end) {
     return there ? (int64_t)info.st_size : 0;
 }
 
-/* What a header or a log says of the number of pages is believed by SQLite: a few bytes could make a copy of terabytes. */
+/* What a header or a log says of the number of pages is believed by SQLite: a few bytes could make a copy of
+ * terabytes. */
 static enum mt_status check_size(sqlite3 *db, const char *path) {
     const char *file = sqlite3_db_filename(db, "main");
     int64_t bytes = 0;
@@ -121,8 +122,8 @@ static enum mt_status check_size(sqlite3 *db, const char *path) {
 
 /* ---- the schema ---- */
 
-/* Without comments, and with one space where there was white space. SQLite keeps a text as it was written, and the steps
- * were commented anew now and then. */
+/* Without comments, and with one space where there was white space. SQLite keeps a text as it was written, and the
+ * steps were commented anew now and then. */
 static void plain_sql(const char *sql, struct str *out) {
     char quote = 0;
     str_clear(out);

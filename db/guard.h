@@ -8,9 +8,9 @@
 
 struct sqlite3;
 
-/* MT_USAGE without a name; MT_FAILURE where `path`, or what SQLite would read beside it, is no plain file, or its journal
- * is part of a transaction over several files: SQLite would then delete a file that the journal names. None of them need
- * be there. */
+/* MT_USAGE without a name; MT_FAILURE where `path`, or what SQLite would read beside it, is no plain file, or its
+ * journal is part of a transaction over several files: SQLite would then delete a file that the journal names. None of
+ * them need be there. */
 enum mt_status guard_files(const char *path);
 
 /* Sets a connection up, before it reads anything. */
@@ -20,8 +20,8 @@ enum mt_status guard_connection(struct sqlite3 *db, const char *path);
  * `version`. Comments and white space do not count. */
 enum mt_status guard_schema(struct sqlite3 *db, const char *path, int version);
 
-/* MT_FAILURE where a value is one that mixtune never writes: a number beyond what it counts with, an infinite time, a text
- * of megabytes. For a database of the newest version; reads all of it. */
+/* MT_FAILURE where a value is one that mixtune never writes: a number beyond what it counts with, an infinite time, a
+ * text of megabytes. For a database of the newest version; reads all of it. */
 enum mt_status guard_values(struct sqlite3 *db, const char *path);
 /* And, before that, where a page is damaged, a value is not of its column's type or breaks a CHECK. */
 enum mt_status guard_content(struct sqlite3 *db, const char *path);

@@ -6,8 +6,8 @@
 
 struct sqlite3;
 
-/* Adds content_key(table, column, ...) to a connection: the key of a row from all its other columns in their order. False
- * if memory is short. */
+/* Adds content_key(table, column, ...) to a connection: the key of a row from all its other columns in their order.
+ * False if memory is short. */
 bool key_register(struct sqlite3 *db);
 
 #endif

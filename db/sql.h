@@ -22,8 +22,8 @@ enum mt_status sql_prepare(struct sqlite3 *db, const char *path, const char *sql
 /* As sql_prepare(), of a text that was put together; memory may have been short for that. */
 enum mt_status sql_prepare_text(struct sqlite3 *db, const char *path, const struct str *sql, struct sqlite3_stmt **out);
 
-/* Binds the parameter :name. A NULL text is ""; it must live until the statement has run. False if SQLite refuses, as it
- * does where there is no such parameter: sql_fail() says why. */
+/* Binds the parameter :name. A NULL text is ""; it must live until the statement has run. False if SQLite refuses, as
+ * it does where there is no such parameter: sql_fail() says why. */
 bool sql_bind_number(struct sqlite3_stmt *statement, const char *name, int64_t number);
 bool sql_bind_real(struct sqlite3_stmt *statement, const char *name, double real);
 bool sql_bind_text(struct sqlite3_stmt *statement, const char *name, const char *text);

@@ -59,8 +59,8 @@ static enum mt_status lock_by_folder(struct store *store, int flags) {
     return MT_OK;
 }
 
-/* The first look failed: because of where the file lies, or for a reason that the second one will tell. *alone: the file
- * is ours until the locking mode is normal again, and what other processes would share is in this one. */
+/* The first look failed: because of where the file lies, or for a reason that the second one will tell. *alone: the
+ * file is ours until the locking mode is normal again, and what other processes would share is in this one. */
 static enum mt_status fall_back(struct store *store, int flags, bool *alone) {
     const struct place place = place_try(store->path);
     *alone = !place.locks || !place.shared;

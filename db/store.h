@@ -76,8 +76,8 @@ struct store_measurement {
  * database from a newer version, a file that is not a database, a read-only folder or a full disk: one sentence,
  * MT_FAILURE. ":memory:" is gone when it is closed. */
 enum mt_status store_open(const char *path, struct store **out);
-/* Opens what is there for reading, wherever it lies: on a read-only medium, as a copy. One of an older version is brought
- * up to date in a copy; a file is never changed. */
+/* Opens what is there for reading, wherever it lies: on a read-only medium, as a copy. One of an older version is
+ * brought up to date in a copy; a file is never changed. */
 enum mt_status store_open_reading(const char *path, struct store **out);
 void store_close(struct store *store);
 
@@ -112,8 +112,8 @@ enum mt_status store_confirm(struct store *store);
 /* From here on store_has() finds good measurements only: what failed is measured again. */
 void store_retry_failed(struct store *store);
 
-/* Samples as the column keeps them: `count` little-endian doubles, to be freed with free(), NULL if memory is short; and
- * one of them back. */
+/* Samples as the column keeps them: `count` little-endian doubles, to be freed with free(), NULL if memory is short;
+ * and one of them back. */
 unsigned char *store_encode_samples(const double *samples, int count);
 double store_decode_sample(const void *blob, int index);
 

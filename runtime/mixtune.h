@@ -87,9 +87,9 @@ enum mt_flags {
  * machine code. Those are compiled in this process by NVRTC, which ends it when it finds no memory. */
 MT_API enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table **table);
 
-/* The same of a file that the caller knows: `sha256` is what `sha256sum FILE` and `mixtune export` print, 64 hex digits.
- * It is compared with the bytes in memory, which are then used, before anything in them is looked at. MT_FAILURE for
- * other bytes, MT_USAGE for what is no digest; NULL: any file. */
+/* The same of a file that the caller knows: `sha256` is what `sha256sum FILE` and `mixtune export` print, 64 hex
+ * digits. It is compared with the bytes in memory, which are then used, before anything in them is looked at.
+ * MT_FAILURE for other bytes, MT_USAGE for what is no digest; NULL: any file. */
 MT_API enum mt_status mt_table_open_trusted(const char *path, unsigned flags, const char *sha256,
                                             struct mt_table **table);
 

@@ -2,10 +2,10 @@
  *
  * A small SQLite database (tables fingerprint, layer, entry, split_time, variant, fallback, image) that is written
  * once, by atomic rename, and read whole or not at all. A checksum over every byte of the file is checked before SQLite
- * sees it, and the name of a kernel image is the hash of its bytes and of what they were built of: both tell damage, not intent. So a file is believed
- * in nothing: its size, its schema, the number of its rows and the type, size and range of each value are checked, in
- * time and memory that grow with the file. Plain values only; the meaning of family and config texts is the runtime's
- * (serve/contents.h). */
+ * sees it, and the name of a kernel image is the hash of its bytes and of what they were built of: both tell damage,
+ * not intent. So a file is believed in nothing: its size, its schema, the number of its rows and the type, size and
+ * range of each value are checked, in time and memory that grow with the file. Plain values only; the meaning of family
+ * and config texts is the runtime's (serve/contents.h). */
 #ifndef MT_BUNDLE_H
 #define MT_BUNDLE_H
 

@@ -9,8 +9,8 @@
 #include "status.h"
 #include <stddef.h>
 
-/* malloc, calloc, realloc, strdup and aligned_alloc (which rounds the size up). NULL only if memory is short: for a size
- * of 0 too there is an address to free(). An old block that cannot grow stays as it was. */
+/* malloc, calloc, realloc, strdup and aligned_alloc (which rounds the size up). NULL only if memory is short: for a
+ * size of 0 too there is an address to free(). An old block that cannot grow stays as it was. */
 void *mem_alloc(size_t size);
 void *mem_zeroed(size_t count, size_t size);
 void *mem_resize(void *old, size_t size);

@@ -1,5 +1,5 @@
-/* A growable string. Always 0-terminated. Where memory is short it fails: it becomes empty, what is appended is dropped,
- * and str_status() says so. So a text is put together without looking, and whoever uses it looks once. */
+/* A growable string. Always 0-terminated. Where memory is short it fails: it becomes empty, what is appended is
+ * dropped, and str_status() says so. So a text is put together without looking, and whoever uses it looks once. */
 #ifndef MT_BASE_STR_H
 #define MT_BASE_STR_H
 

@@ -1,5 +1,5 @@
-/* JSON that somebody else wrote, read by SQLite, which survives any text and any want of memory: other libraries of JSON
- * lose characters, or end the process, when an allocation fails. */
+/* JSON that somebody else wrote, read by SQLite, which survives any text and any want of memory: other libraries of
+ * JSON lose characters, or end the process, when an allocation fails. */
 #ifndef MT_TREE_H
 #define MT_TREE_H
 
@@ -31,8 +31,8 @@ struct tree {
 /* The largest text: more than any header that there is. */
 #define TREE_BYTES_MOST ((size_t)32 << 20)
 
-/* MT_FAILURE with `what` and the reason for a text that is not JSON or is too long, says a key of an object twice, is no
- * UTF-8, has a character 0, or if memory is short. Then nothing is held. */
+/* MT_FAILURE with `what` and the reason for a text that is not JSON or is too long, says a key of an object twice, is
+ * no UTF-8, has a character 0, or if memory is short. Then nothing is held. */
 enum mt_status tree_read(const char *what, const char *text, size_t length, struct tree *out);
 void tree_release(struct tree *tree);
 

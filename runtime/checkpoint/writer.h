@@ -9,7 +9,8 @@
 
 struct tensor_writer;
 
-/* NULL if memory is short. What is declared while it is short makes tensor_writer_begin() or tensor_writer_end() fail. */
+/* NULL if memory is short. What is declared while it is short makes tensor_writer_begin() or tensor_writer_end()
+ * fail. */
 struct tensor_writer *tensor_writer_new(void);
 /* Leaves nothing behind of a file that was not ended. */
 void tensor_writer_free(struct tensor_writer *writer);

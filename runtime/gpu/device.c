@@ -17,8 +17,8 @@
 static pthread_mutex_t soft_lock = PTHREAD_MUTEX_INITIALIZER;
 static int soft_users;
 
-/* Fails as a string does. Beside the running library or program, in ../lib (an installed program), one to three folders up (tests in the build
- * tree). */
+/* Fails as a string does. Beside the running library or program, in ../lib (an installed program), one to three folders
+ * up (tests in the build tree). */
 static void soft_library(struct str *path) {
     static const char *const places[] = {"/", "/../lib/", "/../", "/../../", "/../../../"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {

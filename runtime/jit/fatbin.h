@@ -21,8 +21,8 @@
 enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out);
 
 /* MT_OK if the bytes are what fatbin_write() makes for that architecture, of a cubin and a PTX text that both have the
- * kernel `entry` (NULL: the first of the text), and lie within their bounds. A driver is told no size: it reads as far as the bytes say. Fills in what
- * the cubin says of its kernel. */
+ * kernel `entry` (NULL: the first of the text), and lie within their bounds. A driver is told no size: it reads as far
+ * as the bytes say. Fills in what the cubin says of its kernel. */
 struct cubin_usage;
 enum mt_status fatbin_check(const void *fatbin, size_t size, const char *arch, const char *entry,
                             struct cubin_usage *usage);

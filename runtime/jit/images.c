@@ -11,8 +11,8 @@ const char *images_used(void) {
     return folder && *folder ? folder : NULL;
 }
 
-/* Appends the file `nvrtc`. Who named the folder wants its images: where one cannot be trusted that is a failure, and not,
- * as with a cache, one less to look at. */
+/* Appends the file `nvrtc`. Who named the folder wants its images: where one cannot be trusted that is a failure, and
+ * not, as with a cache, one less to look at. */
 static enum mt_status read_version(const char *path, struct str *text) {
     int folder = -1, kernels = -1;
     bool found = false;

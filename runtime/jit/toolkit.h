@@ -26,7 +26,8 @@ enum mt_status toolkit_load(const struct toolkit_library *library, struct str *p
 /* Appends the real path of the library that has this function; false if it is unknown. */
 bool toolkit_path(const void *function, struct str *path);
 
-/* Appends the folder of the headers that go with the library at `path`; nothing if there are none, or memory is short. */
+/* Appends the folder of the headers that go with the library at `path`; nothing if there are none, or memory is
+ * short. */
 void toolkit_headers(const char *path, struct str *folder);
 
 #endif

@@ -16,8 +16,8 @@ static inline int pack_padded(int rows) {
 }
 /* Bytes of the packed weights of `padded_rows` features. */
 size_t packed_bytes(int bits, int padded_rows, int k_padded);
-/* Both are MT_FAILURE if memory is short. q [..][k_padded] -> blocks. Feature i of `rows` is row columns[i] of q; NULL: row i. Features beyond `rows` are packed
- * as 0, and have scales of 0. */
+/* Both are MT_FAILURE if memory is short. q [..][k_padded] -> blocks. Feature i of `rows` is row columns[i] of q; NULL:
+ * row i. Features beyond `rows` are packed as 0, and have scales of 0. */
 enum mt_status pack_weights(int bits, int rows, int padded_rows, int k_padded, const int8_t *q, const int *columns,
                             void *packed);
 /* The way back, to q [rows][k_padded]. */

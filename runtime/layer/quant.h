@@ -37,9 +37,10 @@ struct quant_layer {
     struct quant_part part[2];
 };
 
-/* Quantises W fp32 [n][k] row-major. `is8` [n] says which p->rows8 features keep 8 bits; NULL spreads them
- * evenly over the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not
- * supported and for weights that are not finite; MT_FAILURE if memory is short, as for all of these. Parts that hold all features or none have no `columns`. */
+/* Quantises W fp32 [n][k] row-major. `is8` [n] says which p->rows8 features keep 8 bits; NULL spreads them evenly over
+ * the columns. Also packs. Release with quant_layer_release(). MT_USAGE for shapes or groups that are not supported and
+ * for weights that are not finite; MT_FAILURE if memory is short, as for all of these. Parts that hold all features or
+ * none have no `columns`. */
 enum mt_status quant_layer_init(struct quant_layer *layer, const struct problem *p, const float *w, const uint8_t *is8);
 
 /* A layer that was quantised elsewhere: q [n][k] codes, 0..15 where a feature has 4 bits and -128..127 where it has 8;
@@ -62,8 +63,8 @@ void quant_layer_release(struct quant_layer *layer);
 /* For those who fill a layer in: its sizes, columns and arrays, all zero; part[].q only if `codes`. Release with
  * quant_layer_release(). MT_USAGE as quant_layer_init(). */
 enum mt_status quant_layer_shape(struct quant_layer *layer, const struct problem *p, const uint8_t *is8, bool codes);
-/* For an array that is about to be written (or NULL): huge pages where the system has some, or faults take longer than packing.
- * Returns it. */
+/* For an array that is about to be written (or NULL): huge pages where the system has some, or faults take longer than
+ * packing. Returns it. */
 void *quant_huge(void *array, size_t bytes);
 /* MT_USAGE with the sentence for a weight that is not finite. */
 enum mt_status quant_weight_bad(long feature, long input);

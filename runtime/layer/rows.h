@@ -5,7 +5,8 @@
 
 #include "quant.h"
 
-/* Rows are [n]; of a row, input features beyond K hold its zero point, groups wholly beyond K zeros and a scale of 0. */
+/* Rows are [n]; of a row, input features beyond K hold its zero point, groups wholly beyond K zeros and a scale of
+ * 0. */
 struct quant_rows {
     int n, k, k_padded, group, groups; /* as struct quant_layer */
     bool symmetric;                    /* 4 bits without zero points */
@@ -20,8 +21,8 @@ struct quant_rows {
                           * that does not depend on the machine or its threads */
 };
 
-/* p->rows8 and p->m do not count. MT_USAGE for shapes or groups that are not supported, or if no width is wanted; MT_FAILURE if memory is short.
- * Release with quant_rows_release(). */
+/* p->rows8 and p->m do not count. MT_USAGE for shapes or groups that are not supported, or if no width is wanted;
+ * MT_FAILURE if memory is short. Release with quant_rows_release(). */
 enum mt_status quant_rows_init(struct quant_rows *rows, const struct problem *p, bool w8, bool w4);
 void quant_rows_release(struct quant_rows *rows);
 

@@ -1,4 +1,5 @@
-/* The public interface to packed checkpoints: packed_layer, seen through struct mt_weights_info and struct mt_packed. */
+/* The public interface to packed checkpoints: packed_layer, seen through struct mt_weights_info and struct
+ * mt_packed. */
 #include "runtime/base/str.h"
 #include "runtime/checkpoint/packed.h"
 #include "runtime/layer/half.h"

@@ -34,7 +34,8 @@ static enum mt_status neighbours_of(const struct mt_table *table, const struct p
     return MT_OK;
 }
 
-/* The bundle's rows are ordered (bundle.h), and a layer has as many as somebody put there: they are found by halving. */
+/* The bundle's rows are ordered (bundle.h), and a layer has as many as somebody put there: they are found by
+ * halving. */
 static int by_entry(const void *key, const void *row) {
     const struct bundle_entry *x = key, *y = row;
     const int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;

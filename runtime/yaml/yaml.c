@@ -72,7 +72,8 @@ static bool is_whole_number(const char *text) {
     return digits(first) > 0 && !first[digits(first)] && (*first != '0' || !strcmp(text, "0"));
 }
 
-/* Digits, with a point and an exponent where they are wanted; what is like it in YAML (.inf, 0x10, 010, 1_000) is none. */
+/* Digits, with a point and an exponent where they are wanted; what is like it in YAML (.inf, 0x10, 010, 1_000) is
+ * none. */
 static bool is_number(const char *text) {
     text += *text == '-' || *text == '+';
     const size_t before = digits(text), after = text[before] == '.' ? digits(text + before + 1) : 0;
@@ -179,8 +180,8 @@ static bool check(const struct str *text, const cyaml_schema_value_t *schema, bo
 
 /* ---- libcyaml ---- */
 
-/* It explains an error in several log messages, the most precise first: the first is the reason, the first line number is
- * where. */
+/* It explains an error in several log messages, the most precise first: the first is the reason, the first line number
+ * is where. */
 static void note_error(cyaml_log_t level, void *context, const char *format, va_list args) {
     struct yaml_fault *fault = context;
     char text[400];

@@ -1,6 +1,6 @@
-/* YAML that somebody gave, by a schema of libcyaml. That takes 64.5 for 64, the first of two equal keys, of two documents
- * the first, and aliases of aliases until the memory ends: the text is walked through before, and what libcyaml would
- * misread is refused with its line. */
+/* YAML that somebody gave, by a schema of libcyaml. That takes 64.5 for 64, the first of two equal keys, of two
+ * documents the first, and aliases of aliases until the memory ends: the text is walked through before, and what
+ * libcyaml would misread is refused with its line. */
 #ifndef MT_YAML_YAML_H
 #define MT_YAML_YAML_H
 
@@ -16,8 +16,8 @@ struct yaml_fault {
     const char *mapping; /* the key of the mapping that it stands in; NULL: the outermost */
 };
 
-/* Sets `out` to what the schema makes of the text, NULL if there is nothing in it. False: see `fault`. Keys that are not in
- * the schema are a fault only if it is `whole`. */
+/* Sets `out` to what the schema makes of the text, NULL if there is nothing in it. False: see `fault`. Keys that are
+ * not in the schema are a fault only if it is `whole`. */
 bool yaml_schema_load(const struct str *text, const cyaml_schema_value_t *schema, bool whole, void **out,
                       struct yaml_fault *fault);
 

@@ -1,4 +1,5 @@
-/* What libFuzzer gives is read as a safetensors file, or as a part of a packed checkpoint: the first byte says which. */
+/* What libFuzzer gives is read as a safetensors file, or as a part of a packed checkpoint: the first byte says
+ * which. */
 #include "tests/unit/checkpoint/make_packed.h"
 
 #include <sys/mman.h>

@@ -27,8 +27,8 @@ static const struct {
     [PLOT_PEERS] = {"peers", report_peers_gp, "speed-up of the fastest configuration over peers", false},
 };
 
-/* Runs gnuplot in `dir`, without a shell and without the settings of this user; what it prints on standard error goes to
- * `said`. `argument` is one of our own words: no name, which it could take for an option or another script. Its exit
+/* Runs gnuplot in `dir`, without a shell and without the settings of this user; what it prints on standard error goes
+ * to `said`. `argument` is one of our own words: no name, which it could take for an option or another script. Its exit
  * status; -1 if it cannot be run. */
 static int run_gnuplot(const char *dir, const char *argument, struct str *said) {
     int ends[2];
@@ -112,8 +112,8 @@ static bool ends_in_sign(const struct str *word) {
     return word->length && strchr("-.", word->data[word->length - 1]);
 }
 
-/* Part of a file's name: small letters, digits and single dots between them, and one dash for all else that stands there;
- * cut where it is long. False if that is not the text as it was. */
+/* Part of a file's name: small letters, digits and single dots between them, and one dash for all else that stands
+ * there; cut where it is long. False if that is not the text as it was. */
 static bool append_word(const char *text, struct str *out) {
     enum { MOST = 63 };
     struct str word = {0};
@@ -180,7 +180,8 @@ void plot_set_name(const struct plot_set *set, struct str *out) {
 
 /* ---- the script ---- */
 
-/* What gnuplot reads as a format where it stands on an axis, and what SVG cannot have, since gnuplot writes > as it is. */
+/* What gnuplot reads as a format where it stands on an axis, and what SVG cannot have, since gnuplot writes > as it
+ * is. */
 static bool is_special(const char *text, const char *at) {
     return *at == '%' || (*at == '>' && at - text >= 2 && at[-1] == ']' && at[-2] == ']');
 }
@@ -202,8 +203,8 @@ enum {
     MOST_TEXT = 1000,
 };
 
-/* A string of gnuplot. In double quotes every byte may be an octal escape, and each is that gnuplot could take for the end
- * of the string, a command in backquotes, a macro, a comment or an escape. */
+/* A string of gnuplot. In double quotes every byte may be an octal escape, and each is that gnuplot could take for the
+ * end of the string, a command in backquotes, a macro, a comment or an escape. */
 static void append_string(const char *text, int most, struct str *out) {
     struct str drawn = {0};
     append_drawn(text, most, &drawn);

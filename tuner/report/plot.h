@@ -19,8 +19,8 @@ enum mt_status plot_check(void);
  * caller, or NULL. */
 enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_set *set, char *names[PLOT_KINDS]);
 
-/* Appends NAME = "VALUE" to a script. The value is data, whatever it is: visible (runtime/base/visible.h), and nothing of
- * it a command, a format or an end of the string. */
+/* Appends NAME = "VALUE" to a script. The value is data, whatever it is: visible (runtime/base/visible.h), and nothing
+ * of it a command, a format or an end of the string. */
 void plot_text(struct str *script, const char *name, const char *value);
 /* Appends one of reports/, behind what all of them share. */
 void plot_body(const char *body, struct str *script);

@@ -278,8 +278,8 @@ static int next_to_drop(const struct rows *rows, const struct table_style *style
     return -1;
 }
 
-/* Columns are left out rather than long texts given less than a third of the terminal. What room that gives too much goes
- * to the texts up to GOOD, to the last columns that it suffices for, and to the texts again. */
+/* Columns are left out rather than long texts given less than a third of the terminal. What room that gives too much
+ * goes to the texts up to GOOD, to the last columns that it suffices for, and to the texts again. */
 static void fit(const struct rows *rows, const struct table_style *style, const int *natural, int *width) {
     enum { GOOD = 40, LEAST = 12 };
     int longs = 0;

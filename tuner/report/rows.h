@@ -32,7 +32,8 @@ const char *rows_cell(const struct rows *rows, int row, const char *name);
 bool rows_is(const struct rows *rows, int row, const char *name, const char *text);
 /* Whether two rows have the same cells in columns whose names are a NULL-terminated list. */
 bool rows_same(const struct rows *rows, int a, int b, const char *const *columns);
-/* The columns m, n, k, rows8, group_size, scheme and dtype as a problem. Fails for a scheme or type that there is not. */
+/* The columns m, n, k, rows8, group_size, scheme and dtype as a problem. Fails for a scheme or type that there is
+ * not. */
 enum mt_status rows_problem(const struct rows *rows, int row, struct problem *out);
 
 /* The end of the run of rows that have the same cell as row `first`: the index after the last of them. */
@@ -69,8 +70,8 @@ void rows_print_table(const struct rows *rows, const struct table_style *style, 
 void rows_print_rest(const struct table_rest *rest, int width, struct str *out);
 void table_rest_release(struct table_rest *rest);
 void rows_print_html(const struct rows *rows, const struct table_style *style, struct str *out);
-/* RFC 4180 with a header line, one row a line, and one JSON object a line. In CSV a text that a spreadsheet would take for
- * a formula stands behind a ', and so does one that begins with that. */
+/* RFC 4180 with a header line, one row a line, and one JSON object a line. In CSV a text that a spreadsheet would take
+ * for a formula stands behind a ', and so does one that begins with that. */
 void rows_print_csv(const struct rows *rows, struct str *out);
 void rows_print_json(const struct rows *rows, struct str *out);
 

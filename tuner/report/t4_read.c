@@ -378,8 +378,8 @@ static enum mt_status put_rejected(struct reader *r, const json_t *list) {
     return status;
 }
 
-/* Before version 9 of the database a scheme's name had the share of features in 8 bits, in percent: w4.4a8 is 10. -1: it
- * is no such name. */
+/* Before version 9 of the database a scheme's name had the share of features in 8 bits, in percent: w4.4a8 is 10. -1:
+ * it is no such name. */
 static long old_share(const char *scheme) {
     char *end;
     if (*scheme != 'w')

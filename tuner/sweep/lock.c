@@ -68,7 +68,8 @@ static void write_owner(const struct lock *lock) {
         dprintf(lock->fd, "%d\n", (int)getpid());
 }
 
-/* flock() does not say who holds a lock; nothing is in the file in the moment before its owner has written its number. */
+/* flock() does not say who holds a lock; nothing is in the file in the moment before its owner has written its
+ * number. */
 static void describe_owner(const struct lock *lock, char holder[FILE_LOCK_HOLDER]) {
     char text[16] = "";
     const ssize_t length = pread(lock->fd, text, sizeof text - 1, 0);

@@ -1,5 +1,5 @@
-/* Databases that somebody made on purpose: every column at its extremes, a schema with more in it than is ours, files that
- * are none. Each ends in one sentence or in good output, and nothing of them is run. */
+/* Databases that somebody made on purpose: every column at its extremes, a schema with more in it than is ours, files
+ * that are none. Each ends in one sentence or in good output, and nothing of them is run. */
 #include "test_rows.h"
 
 #include "db/guard.h"

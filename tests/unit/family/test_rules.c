@@ -562,7 +562,8 @@ static void zero_points_of_symmetric_layers(void **state) {
         assert_int_equal(config_allowed(&config, &p, i < 5 ? &a100 : &h100, reason), !cases[i % 5].reason);
         assert_string_equal(reason, cases[i % 5].reason ? cases[i % 5].reason : "");
     }
-    /* 512 bytes less in four stages: four CTAs of 42496 bytes and what is static fit an SM, and of 43008 they do not. */
+    /* 512 bytes less in four stages: four CTAs of 42496 bytes and what is static fit an SM, and of 43008 they do
+     * not. */
     const struct config four = config_of("sm80", "ctas=4,tile_m=16");
     struct problem p = {.m = 64, .n = 300, .k = 1000, .group = 128};
     struct device_limits few = a100;

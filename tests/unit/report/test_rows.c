@@ -217,8 +217,8 @@ static void test_html(void **state) {
     rows_release(&rows);
 }
 
-/* RFC 4180: fields with commas or quotes are quoted, and quotes in them doubled; line ends are visible. What begins like a
- * formula is told from what began with the mark of that. */
+/* RFC 4180: fields with commas or quotes are quoted, and quotes in them doubled; line ends are visible. What begins
+ * like a formula is told from what began with the mark of that. */
 static void test_csv(void **state) {
     (void)state;
     struct rows rows =
