@@ -1,6 +1,5 @@
 #include "json_file.h"
 #include "runtime/base/file.h"
-#include "runtime/checkpoint/tensors.h"
 
 /* About what jansson takes for an object, a list, and a member of either. */
 enum { OBJECT_BYTES = 256, LIST_BYTES = 160, MEMBER_BYTES = 48 };
@@ -35,8 +34,7 @@ enum mt_status json_file_read(const char *path, size_t most, enum mt_status bad,
                       "parts",
                       path, bearable >> 20);
     if (!status && !(*out = json_loadb(str_text(&text), text.length, JSON_REJECT_DUPLICATES, &error)))
-        status = fail(bad, "%s, line %d: this is not JSON: %.*s", path, error.line > 0 ? error.line : 1,
-                      tensor_plain_length(error.text, JSON_ERROR_TEXT_LENGTH), error.text);
+        status = fail(bad, "%s, line %d: this is not JSON: %s", path, error.line > 0 ? error.line : 1, error.text);
     str_release(&text);
     return status;
 }

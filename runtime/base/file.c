@@ -44,7 +44,7 @@ static enum mt_status check_file(const char *path, int fd, size_t most, enum mt_
 }
 
 /* A file that grows, or does not know its size, may have more. */
-static enum mt_status read_all(const char *path, int fd, size_t most, enum mt_status bad, struct str *out) {
+enum mt_status file_read_all(const char *path, int fd, size_t most, enum mt_status bad, struct str *out) {
     enum { PIECE = 65536 };
     const size_t before = out->length;
     enum mt_status status = MT_OK;
@@ -71,7 +71,7 @@ enum mt_status file_read_most(const char *path, size_t most, enum mt_status bad,
         return file_fail("open", path), bad;
     enum mt_status status = check_file(path, fd, most, bad);
     if (!status)
-        status = read_all(path, fd, most, bad, out);
+        status = file_read_all(path, fd, most, bad, out);
     close(fd);
     return status;
 }

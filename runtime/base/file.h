@@ -27,6 +27,8 @@ enum mt_status file_write_atomic(const char *path, const void *data, size_t size
 
 /* MT_FAILURE with what went wrong (errno) while `doing` something to `path`, and what to do about it. */
 enum mt_status file_fail(const char *doing, const char *path);
+/* Appends what is left of an open file; `bad` and a sentence if that is more than `most` bytes. */
+enum mt_status file_read_all(const char *path, int fd, size_t most, enum mt_status bad, struct str *out);
 /* What is no plain file: "a folder", "a pipe", "a socket", "a device"; of st_mode. */
 const char *file_kind(mode_t mode);
 /* All of it, in as many pieces as it takes. False with errno. */

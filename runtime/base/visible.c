@@ -1,6 +1,5 @@
 #include "visible.h"
 
-#include <stdio.h>
 #include <string.h>
 
 size_t utf8_character(const char *text, size_t count, uint32_t *code) {

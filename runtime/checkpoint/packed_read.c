@@ -5,7 +5,6 @@
 #include "runtime/layer/pack.h"
 #include "templates/gemm_args.h"
 #include <dirent.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,11 +178,11 @@ static enum mt_status take_file(struct packed_folder *packed, const struct tenso
     if (!version || strcmp(version, PACKED_VERSION) != 0 || !layout || strcmp(layout, PACKED_LAYOUT) != 0) {
         version = version ? version : "none";
         layout = layout ? layout : "none";
-        return fail(MT_FAILURE,
-                    "%s has version %.*s and layout %.*s of packed checkpoints, and this library reads version %s and "
-                    "layout %s; quantise the model again",
-                    file->path, tensor_plain_length(version, 20), version, tensor_plain_length(layout, 20), layout,
-                    PACKED_VERSION, PACKED_LAYOUT);
+        return fail(
+            MT_FAILURE,
+            "%s has version %.20s and layout %.20s of packed checkpoints, and this library reads version %s and "
+            "layout %s; quantise the model again",
+            file->path, version, layout, PACKED_VERSION, PACKED_LAYOUT);
     }
     const char *key;
     for (int i = 0; (key = tensor_file_key(file, i)) != NULL; i++) {

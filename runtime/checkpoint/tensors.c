@@ -46,13 +46,6 @@ bool tensor_is_filler(const struct tensor *tensor) {
 
 /* ---- the header ---- */
 
-int tensor_plain_length(const char *text, int most) {
-    int length = 0;
-    while (length < most && (unsigned char)text[length] >= ' ' && text[length] != 127)
-        length++;
-    return length;
-}
-
 bool tensor_name_plain(const char *name) {
     while (*name && (unsigned char)*name >= ' ' && *name != 127)
         name++;

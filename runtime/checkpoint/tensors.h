@@ -27,9 +27,7 @@ enum tensor_type {
 };
 const char *tensor_type_name(enum tensor_type type); /* "F32" */
 size_t tensor_type_bytes(enum tensor_type type);     /* of an element; 0 for TENSOR_OTHER */
-/* Texts of a file go into sentences up to their first control character, as "%.*s"; at most `most` bytes. */
-int tensor_plain_length(const char *text, int most);
-bool tensor_name_plain(const char *name); /* has none */
+bool tensor_name_plain(const char *name);            /* has no control characters */
 
 enum { TENSOR_RANK = 8 };
 struct tensor {

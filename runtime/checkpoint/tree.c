@@ -1,7 +1,6 @@
 #include "tree.h"
 #include "runtime/base/array.h"
 #include "runtime/base/visible.h"
-#include <limits.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>

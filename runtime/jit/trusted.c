@@ -38,23 +38,6 @@ enum mt_status trusted_folder(int at, const char *name, const char *path, int *f
     return status;
 }
 
-static enum mt_status read_whole(int fd, size_t size, const char *path, struct str *out) {
-    while (size > 0 && str_reserve(out, size)) {
-        const ssize_t got = read(fd, out->data + out->length, size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return file_fail("read", path);
-        if (got == 0)
-            break; /* it was cut short meanwhile */
-        out->length += (size_t)got;
-        size -= (size_t)got;
-    }
-    if (out->data)
-        out->data[out->length] = 0;
-    return str_status(out);
-}
-
 static enum mt_status read_open(int fd, const char *path, size_t most, struct str *out) {
     struct stat info;
     if (fstat(fd, &info) != 0)
@@ -66,7 +49,7 @@ static enum mt_status read_open(int fd, const char *path, size_t most, struct st
         return status;
     if ((size_t)info.st_size > most)
         return fail(MT_USAGE, "%s is larger than such a file can be: remove it", path);
-    return read_whole(fd, (size_t)info.st_size, path, out);
+    return file_read_all(path, fd, most, MT_FAILURE, out);
 }
 
 enum mt_status trusted_read(int folder, const char *name, const char *path, size_t most, struct str *out, bool *found) {

@@ -1,5 +1,4 @@
 /* The public interface: looking up. */
-#include "runtime/base/str.h"
 #include "runtime/layer/pack.h"
 #include "sized.h"
 #include "table.h"

@@ -1,5 +1,5 @@
 /* The public interface to host packing: quant_layer, seen through struct mt_packed. */
-#include "runtime/base/str.h"
+#include "runtime/base/memory.h"
 #include "runtime/layer/fill.h"
 #include "runtime/layer/half.h"
 #include "runtime/layer/pack.h"

@@ -1,7 +1,6 @@
 #include "yaml.h"
 #include "runtime/base/number.h"
 #include "runtime/base/visible.h"
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>

@@ -4,7 +4,6 @@
 #include "runtime/serve/fit.h"
 #include "tuner/report/winner_set.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
