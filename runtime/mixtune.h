@@ -37,7 +37,7 @@
 #include <stdint.h>
 
 /* The interface in this header; mt_api_version() is that of the library. Within one number things are only added. */
-#define MT_API_VERSION 2
+#define MT_API_VERSION 3
 
 /* How packed weights lie in memory. All kernels of a bundle read one layout; what was packed in another is refused. */
 #define MT_LAYOUT 1
@@ -65,13 +65,14 @@ struct mt_table; /* the contents of a bundle on one GPU */
 struct mt_layer; /* a linear layer in a table */
 
 enum mt_flags {
-    /* Lookups may answer "cuBLAS in fp16 or bf16 is faster here"; without it they give the best kernel of ours. */
-    MT_ALLOW_CUBLAS = 1,
+    /* Lookups may answer "a GEMM in fp16 or bf16 is faster here, quantising counted", which is for a server that keeps
+     * such weights, too; without it they give the best kernel of ours. */
+    MT_ALLOW_FP16 = 1,
     /* Take a bundle that was tuned on another GPU: correct, but not the fastest, and no time is promised. Without it
      * such a bundle is refused. */
     MT_ALLOW_OTHER_GPU = 2,
     /* The bits of a row of Y do not depend on M, nor on the rows beside it: every kernel adds its groups up in order,
-     * so none shares an output tile along K, and cuBLAS is never the answer. Slower where few tokens leave SMs idle. */
+     * so none shares an output tile along K, and fp16 is never the answer. Slower where few tokens leave SMs idle. */
     MT_BATCH_INVARIANT = 4
 };
 
@@ -171,7 +172,7 @@ MT_API enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct
 
 enum mt_kind {
     MT_KIND_KERNEL = 0,
-    MT_KIND_CUBLAS = 1, /* only with MT_ALLOW_CUBLAS */
+    MT_KIND_FP16 = 1,   /* only with MT_ALLOW_FP16: a GEMM on weights in the layer's dtype */
     MT_KIND_NOTHING = 2 /* m is 0 */
 };
 enum mt_origin { MT_ORIGIN_MEASURED = 0, MT_ORIGIN_MODELLED = 1 };
@@ -184,6 +185,7 @@ struct mt_choice {
     int tuned_m, tuned_rows8;    /* what the kernel was tuned at; 0 for the default */
     double expected_ns;          /* of the GEMM alone, as it was tuned; 0: unknown */
     const char *family, *config; /* of our kernel, for logs */
+    double quantize_ns;          /* what quantising the activations takes before it; 0: unknown */
 };
 
 /* What runs fastest at m >= 0 tokens; m < 0 is MT_USAGE. Under 100 ns; no allocation, no lock.
@@ -350,7 +352,7 @@ MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_l
  * it refuses the launch. With m = 0 there is nothing to do: MT_OK, and every address may be null. */
 MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
                                          const struct mt_quantize_operands *operands, CUstream stream);
-/* Runs the kernel that mt_table_lookup() describes. Where that says cuBLAS, running it on weights in fp16 or bf16 is up
+/* Runs the kernel that mt_table_lookup() describes. Where that says fp16, running such a GEMM is up
  * to the caller; this function then runs the best kernel of ours. */
 MT_API enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_layer *layer,
                                      const struct mt_gemm_operands *operands, CUstream stream);

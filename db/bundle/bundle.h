@@ -1,6 +1,6 @@
 /* The bundle: the winners of one GPU type in one file, which a serving engine dispatches from.
  *
- * A small SQLite database (tables fingerprint, layer, entry, split_time, variant, fallback, image) that is written
+ * A small SQLite database (tables fingerprint, layer, entry, time, variant, fallback, image) that is written
  * once, by atomic rename, and read whole or not at all. A checksum over every byte of the file is checked before SQLite
  * sees it, and the name of a kernel image is the hash of its bytes and of what they were built of: both tell damage,
  * not intent. So a file is believed in nothing: its size, its schema, the number of its rows and the type, size and
@@ -12,7 +12,7 @@
 #include "runtime/base/status.h"
 #include <stddef.h>
 
-#define BUNDLE_VERSION 3 /* PRAGMA user_version: another version is refused */
+#define BUNDLE_VERSION 4 /* PRAGMA user_version: another version is refused */
 
 /* The most that a bundle can hold: beyond what a sweep of many models makes, and read in seconds. */
 enum {
@@ -52,12 +52,14 @@ struct bundle_layer {
     const char *scheme, *dtype; /* "mixed", "fp16": what its kernels are built for */
 };
 
-enum bundle_kind { BUNDLE_KERNEL, BUNDLE_CUBLAS };
+enum bundle_kind { BUNDLE_KERNEL, BUNDLE_FP16, BUNDLE_INVARIANT };
 enum bundle_origin { BUNDLE_MEASURED, BUNDLE_MODELLED };
 
-/* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry; where cuBLAS in `dtype`
- * was faster it has a BUNDLE_CUBLAS entry too (family "cublas" or "cublaslt-best", config "", image_hash ""). A bundle
- * may have no images at all: then each image_hash is "", and who opens it compiles. */
+/* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry. Where a GEMM in `dtype`
+ * was faster than that kernel with the quantisation of its activations it has a BUNDLE_FP16 entry, too (family
+ * "cublas", "cublaslt-best" or "f16", config "", image_hash ""). BUNDLE_INVARIANT is the fastest kernel that adds up
+ * in the one order that the layer has at every M; a layer has it at each of its M, or at none. A bundle may have no
+ * images at all: then each image_hash is "", and who opens it compiles. */
 struct bundle_entry {
     int layer; /* index into layers */
     int m;
@@ -66,13 +68,14 @@ struct bundle_entry {
     const char *image_hash;
     double expected_ns; /* median of the GEMM alone, in the state of the caches that winners are told in; > 0 */
     enum bundle_origin origin;
+    double quantize_ns; /* what quantising the activations takes before it, likewise; 0: it was not timed */
 };
 
-/* What a layer takes with the winner of the same layer's next lower or next higher rows8 at the same M: it tells what
- * runs with a number between them. Never faster than the layer's own entry by more than what counts as a tie. */
-struct bundle_split_time {
+/* What a layer takes at one of its M with a kernel that did not win there: one that won at the next lower or the next
+ * higher M or rows8. These tell what runs between them. */
+struct bundle_time {
     int layer, m;                /* as in an entry */
-    const char *family, *config; /* as the other rows8 has it in its entry */
+    const char *family, *config; /* as an entry of the layer, or of another split of it, has it */
     double expected_ns;          /* > 0 */
     enum bundle_origin origin;
 };
@@ -98,7 +101,7 @@ struct bundle {
     struct bundle_fingerprint fingerprint;
     const struct bundle_layer *layers;
     const struct bundle_entry *entries;
-    const struct bundle_split_time *split_times;
+    const struct bundle_time *times;
     /* Winners for other formats than those of the layer that they won in: a layer of one width has no kernels for
      * both. `config` is the winner's, also where a knob had to change with the formats. */
     const struct bundle_build *variants;
@@ -106,7 +109,7 @@ struct bundle {
      * quantisation (scheme "", config ""). */
     const struct bundle_build *fallbacks;
     const struct bundle_image *images; /* each hash once; every hash that is referred to */
-    int layer_count, entry_count, split_time_count, variant_count, fallback_count, image_count;
+    int layer_count, entry_count, time_count, variant_count, fallback_count, image_count;
     /* What bundle_release() frees. NULL in a bundle that is to be written: it stays the caller's. */
     struct bundle_block *owned;
 };
@@ -120,7 +123,7 @@ enum mt_status bundle_write_digest(const char *path, const struct bundle *bundle
 
 /* Reads all of it or nothing. MT_FAILURE with one sentence for what is no file, or a file that is missing, truncated,
  * changed in any byte, no bundle, of another version, or contradictory. Rows come ordered: entries by layer, M and
- * kind, split times by layer, M, family and config, builds by family, config, scheme, dtype and group, images by hash.
+ * kind, times by layer, M, family and config, builds by family, config, scheme, dtype and group, images by hash.
  */
 enum mt_status bundle_read(const char *path, struct bundle *out);
 /* The same of a file whose SHA-256 is `sha256` (64 hex digits; NULL: any), which is compared before anything in it is

@@ -98,7 +98,7 @@ static enum mt_status counts_check(const struct bundle *b) {
     } counts[] = {
         {"layers", b->layer_count, BUNDLE_MOST_LAYERS},     {"entries", b->entry_count, BUNDLE_MOST_ENTRIES},
         {"variants", b->variant_count, BUNDLE_MOST_BUILDS}, {"fallbacks", b->fallback_count, BUNDLE_MOST_BUILDS},
-        {"images", b->image_count, BUNDLE_MOST_IMAGES},     {"split times", b->split_time_count, BUNDLE_MOST_ENTRIES},
+        {"images", b->image_count, BUNDLE_MOST_IMAGES},     {"times", b->time_count, BUNDLE_MOST_ENTRIES},
     };
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (counts[i].count < 0 || counts[i].count > counts[i].most)
@@ -147,8 +147,8 @@ static enum mt_status all_texts(const struct bundle *b) {
             TEXTS_CHECK("layers", i, b->layers[i].name, b->layers[i].model, b->layers[i].scheme, b->layers[i].dtype);
     for (int i = 0; status == MT_OK && i < b->entry_count; i++)
         status = TEXTS_CHECK("entries", i, b->entries[i].family, b->entries[i].config, b->entries[i].image_hash);
-    for (int i = 0; status == MT_OK && i < b->split_time_count; i++)
-        status = TEXTS_CHECK("split times", i, b->split_times[i].family, b->split_times[i].config);
+    for (int i = 0; status == MT_OK && i < b->time_count; i++)
+        status = TEXTS_CHECK("times", i, b->times[i].family, b->times[i].config);
     for (int i = 0; status == MT_OK && i < b->image_count; i++)
         status = TEXTS_CHECK("images", i, b->images[i].hash, b->images[i].built);
     if (status == MT_OK)
@@ -219,8 +219,8 @@ static int by_entry(const void *a, const void *b) {
     return 0;
 }
 
-static int by_split_time(const void *a, const void *b) {
-    ROWS(bundle_split_time, a, b);
+static int by_time(const void *a, const void *b) {
+    ROWS(bundle_time, a, b);
     DIFFER_INT(layer);
     DIFFER_INT(m);
     DIFFER_TEXT(family);
@@ -281,28 +281,58 @@ static bool time_good(double ns) {
     return isfinite(ns) && ns >= BUNDLE_LEAST_NS && ns <= BUNDLE_MOST_NS;
 }
 
+static bool fp16_named(const char *family) {
+    return !strcmp(family, "cublas") || !strcmp(family, "cublaslt-best") || !strcmp(family, "f16");
+}
+
 static enum mt_status entry_check(const struct bundle *b, int i, const struct index *images) {
     const struct bundle_entry *e = &b->entries[i];
     if (e->layer < 0 || e->layer >= b->layer_count)
         return fail(MT_FAILURE, "bundle entry %d belongs to layer %d, of which there are %d", i, e->layer,
                     b->layer_count);
     const char *layer = b->layers[e->layer].name;
+    if (e->kind < BUNDLE_KERNEL || e->kind > BUNDLE_INVARIANT)
+        return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d is of no kind", i, layer, e->m);
+    if (e->quantize_ns != 0 && !time_good(e->quantize_ns))
+        return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: its quantisation takes %g ns", i, layer, e->m,
+                    e->quantize_ns);
     if (e->m < 1 || !time_good(e->expected_ns))
         return fail(
             MT_FAILURE,
             "bundle entry %d, layer %s: M is %d and its time %g ns; both must be above 0, and the time at most %g", i,
             layer, e->m, e->expected_ns, BUNDLE_MOST_NS);
-    if (e->kind == BUNDLE_KERNEL && !image_named(images, e->image_hash))
+    if (e->kind != BUNDLE_FP16 && !image_named(images, e->image_hash))
         return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: its kernel image \"%s\" is not in the bundle", i,
                     layer, e->m, e->image_hash);
-    if (e->kind == BUNDLE_CUBLAS &&
-        (*e->config || *e->image_hash || (strcmp(e->family, "cublas") != 0 && strcmp(e->family, "cublaslt-best") != 0)))
-        return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: %s is no kernel of cuBLAS", i, layer, e->m,
-                    e->family);
+    if (e->kind == BUNDLE_FP16 && (*e->config || *e->image_hash || !fp16_named(e->family)))
+        return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: %s is no GEMM in fp16", i, layer, e->m, e->family);
     return MT_OK;
 }
 
-/* Each (layer, M) has a kernel, and each layer such an entry. */
+/* Each (layer, M) has a kernel, each layer such an entry, and those that add up in one order stand at all of its M. */
+static enum mt_status layers_served(const struct bundle *b, const struct index *entries) {
+    int seen = 0, count[BUNDLE_INVARIANT + 1] = {0}; /* layers, in their order; entries of the last one */
+    for (int i = 0; i <= entries->count; i++) {
+        const struct bundle_entry *e = i < entries->count ? entries->row[i] : NULL,
+                                  *before = i > 0 ? entries->row[i - 1] : NULL;
+        const bool first = !e || !before || before->layer != e->layer;
+        if ((e ? e->layer : b->layer_count) > seen)
+            return fail(MT_FAILURE, "the bundle has no kernel for layer %s", b->layers[seen].name);
+        if (e && e->kind != BUNDLE_KERNEL && (first || before->m != e->m))
+            return fail(MT_FAILURE, "the bundle has an entry of another kind and no kernel for layer %s at M %d",
+                        b->layers[e->layer].name, e->m);
+        if (first && count[BUNDLE_INVARIANT] && count[BUNDLE_INVARIANT] != count[BUNDLE_KERNEL])
+            return fail(MT_FAILURE, "layer %s of the bundle has kernels of one order at %d of its %d M",
+                        b->layers[before->layer].name, count[BUNDLE_INVARIANT], count[BUNDLE_KERNEL]);
+        if (first)
+            memset(count, 0, sizeof count);
+        if (e)
+            count[e->kind]++;
+        seen = e ? e->layer + 1 : seen;
+    }
+    return MT_OK;
+}
+
 static enum mt_status entries_check(const struct bundle *b, const struct index *entries, const struct index *images) {
     enum mt_status status = MT_OK;
     for (int i = 0; status == MT_OK && i < b->entry_count; i++)
@@ -311,18 +341,7 @@ static enum mt_status entries_check(const struct bundle *b, const struct index *
     if (twin)
         return fail(MT_FAILURE, "the bundle has two entries of one kind for layer %s at M %d",
                     b->layers[twin->layer].name, twin->m);
-    int seen = 0; /* layers, in their order */
-    for (int i = 0; status == MT_OK && i <= entries->count; i++) {
-        const struct bundle_entry *e = i < entries->count ? entries->row[i] : NULL,
-                                  *before = i > 0 ? entries->row[i - 1] : NULL;
-        if ((e ? e->layer : b->layer_count) > seen)
-            return fail(MT_FAILURE, "the bundle has no kernel for layer %s", b->layers[seen].name);
-        if (e && e->kind == BUNDLE_CUBLAS && (!before || before->layer != e->layer || before->m != e->m))
-            status = fail(MT_FAILURE, "the bundle has cuBLAS and no kernel for layer %s at M %d",
-                          b->layers[e->layer].name, e->m);
-        seen = e ? e->layer + 1 : seen;
-    }
-    return status;
+    return status == MT_OK ? layers_served(b, entries) : status;
 }
 
 static enum mt_status layers_check(const struct bundle *b) {
@@ -343,24 +362,22 @@ static enum mt_status layers_check(const struct bundle *b) {
 }
 
 /* Each stands beside an entry of its layer, and no entry says it already. */
-static enum mt_status split_times_check(const struct bundle *b, const struct index *entries) {
+static enum mt_status times_check(const struct bundle *b, const struct index *entries) {
     struct index times;
-    for (int i = 0; i < b->split_time_count; i++) {
-        const struct bundle_split_time *t = &b->split_times[i];
+    for (int i = 0; i < b->time_count; i++) {
+        const struct bundle_time *t = &b->times[i];
         const struct bundle_entry wanted = {.layer = t->layer, .m = t->m, .kind = BUNDLE_KERNEL};
         const struct bundle_entry *beside = index_find(entries, &wanted, by_entry);
         if (!beside || !time_good(t->expected_ns))
-            return fail(MT_FAILURE, "bundle split time %d, layer %d, M %d, %g ns: it must be above 0, beside a winner",
-                        i, t->layer, t->m, t->expected_ns);
+            return fail(MT_FAILURE, "bundle time %d, layer %d, M %d, %g ns: it must be above 0, beside a winner", i,
+                        t->layer, t->m, t->expected_ns);
         if (!strcmp(beside->family, t->family) && !strcmp(beside->config, t->config))
-            return fail(MT_FAILURE, "bundle split time %d is that of the winner itself, at M %d", i, t->m);
+            return fail(MT_FAILURE, "bundle time %d is that of the winner itself, at M %d", i, t->m);
     }
-    enum mt_status status =
-        index_make(b->split_times, b->split_time_count, sizeof *b->split_times, by_split_time, &times);
-    const struct bundle_split_time *twin = status == MT_OK ? index_twin(&times, by_split_time) : NULL;
+    enum mt_status status = index_make(b->times, b->time_count, sizeof *b->times, by_time, &times);
+    const struct bundle_time *twin = status == MT_OK ? index_twin(&times, by_time) : NULL;
     free(times.row);
-    return twin ? fail(MT_FAILURE, "the bundle has a split time of layer %d twice, at M %d", twin->layer, twin->m)
-                : status;
+    return twin ? fail(MT_FAILURE, "the bundle has a time of layer %d twice, at M %d", twin->layer, twin->m) : status;
 }
 
 static enum mt_status builds_check(const struct bundle_build *builds, int count, const char *what,
@@ -406,7 +423,7 @@ enum mt_status bundle_check(const struct bundle *b) {
     if (status == MT_OK)
         status = entries_check(b, &entries, &images);
     if (status == MT_OK)
-        status = split_times_check(b, &entries);
+        status = times_check(b, &entries);
     if (status == MT_OK)
         status = builds_check(b->variants, b->variant_count, "winner", by_build, &images);
     if (status == MT_OK)

@@ -11,6 +11,8 @@
 
 /* The tables, as bundle_write() makes them. A file whose schema is another one is no bundle. */
 extern const char bundle_schema[];
+/* The words for enum bundle_kind and enum bundle_origin there; each list ends with NULL. */
+extern const char *const bundle_kinds[], *const bundle_origins[];
 
 /* MT_FAILURE with the reason if the bundle contradicts itself, or is larger than a bundle can be. */
 enum mt_status bundle_check(const struct bundle *bundle);

@@ -143,16 +143,18 @@ static const char *rows_image(struct rows *rows, int column) {
     return sqlite3_column_type(rows->query, column) == SQLITE_NULL ? "" : rows_text(rows, column);
 }
 
-/* 0 or 1, for one of two words. */
-static int rows_word(struct rows *rows, int column, const char *zero, const char *one) {
+/* The number of a word in a list that ends with NULL. */
+static int rows_word(struct rows *rows, int column, const char *const *words) {
     const char *text = rows_text(rows, column);
-    if (strcmp(text, zero) != 0 && strcmp(text, one) != 0)
-        rows_fail(rows, column, "is none of its words");
-    return !strcmp(text, one);
+    for (int i = 0; words[i]; i++)
+        if (!strcmp(text, words[i]))
+            return i;
+    rows_fail(rows, column, "is none of its words");
+    return 0;
 }
 
 static enum bundle_origin rows_origin(struct rows *rows, int column) {
-    return rows_word(rows, column, "measured", "modelled") ? BUNDLE_MODELLED : BUNDLE_MEASURED;
+    return (enum bundle_origin)rows_word(rows, column, bundle_origins);
 }
 
 /* ---- the tables ---- */
@@ -214,23 +216,25 @@ static int by_layer_m_kind(const void *a, const void *b) {
 
 static enum mt_status read_entries(struct reader *reader) {
     struct rows rows = rows_begin(
-        reader, "entry", "SELECT layer, m, kind, family, config, image, expected_ns, origin FROM entry NOT INDEXED",
+        reader, "entry",
+        "SELECT layer, m, kind, family, config, image, expected_ns, origin, quantize_ns FROM entry NOT INDEXED",
         sizeof(struct bundle_entry), BUNDLE_MOST_ENTRIES);
     struct bundle_entry *entry;
     while ((entry = rows_next(&rows)))
         *entry = (struct bundle_entry){.layer = rows_number(&rows, 0),
                                        .m = rows_number(&rows, 1),
-                                       .kind = rows_word(&rows, 2, "kernel", "cublas") ? BUNDLE_CUBLAS : BUNDLE_KERNEL,
+                                       .kind = (enum bundle_kind)rows_word(&rows, 2, bundle_kinds),
                                        .family = rows_text(&rows, 3),
                                        .config = rows_text(&rows, 4),
                                        .image_hash = rows_image(&rows, 5),
                                        .expected_ns = rows_real(&rows, 6),
-                                       .origin = rows_origin(&rows, 7)};
+                                       .origin = rows_origin(&rows, 7),
+                                       .quantize_ns = rows_real(&rows, 8)};
     return rows_end(&rows, by_layer_m_kind, (const void **)&reader->bundle->entries, &reader->bundle->entry_count);
 }
 
 static int by_split(const void *a, const void *b) {
-    const struct bundle_split_time *x = a, *y = b;
+    const struct bundle_time *x = a, *y = b;
     if (x->layer != y->layer)
         return x->layer < y->layer ? -1 : 1;
     if (x->m != y->m)
@@ -239,19 +243,19 @@ static int by_split(const void *a, const void *b) {
     return family ? family : strcmp(x->config, y->config);
 }
 
-static enum mt_status read_split_times(struct reader *reader) {
-    struct rows rows = rows_begin(reader, "split_time",
-                                  "SELECT layer, m, family, config, expected_ns, origin FROM split_time NOT INDEXED",
-                                  sizeof(struct bundle_split_time), BUNDLE_MOST_ENTRIES);
-    struct bundle_split_time *time;
+static enum mt_status read_times(struct reader *reader) {
+    struct rows rows =
+        rows_begin(reader, "time", "SELECT layer, m, family, config, expected_ns, origin FROM time NOT INDEXED",
+                   sizeof(struct bundle_time), BUNDLE_MOST_ENTRIES);
+    struct bundle_time *time;
     while ((time = rows_next(&rows)))
-        *time = (struct bundle_split_time){.layer = rows_number(&rows, 0),
-                                           .m = rows_number(&rows, 1),
-                                           .family = rows_text(&rows, 2),
-                                           .config = rows_text(&rows, 3),
-                                           .expected_ns = rows_real(&rows, 4),
-                                           .origin = rows_origin(&rows, 5)};
-    return rows_end(&rows, by_split, (const void **)&reader->bundle->split_times, &reader->bundle->split_time_count);
+        *time = (struct bundle_time){.layer = rows_number(&rows, 0),
+                                     .m = rows_number(&rows, 1),
+                                     .family = rows_text(&rows, 2),
+                                     .config = rows_text(&rows, 3),
+                                     .expected_ns = rows_real(&rows, 4),
+                                     .origin = rows_origin(&rows, 5)};
+    return rows_end(&rows, by_split, (const void **)&reader->bundle->times, &reader->bundle->time_count);
 }
 
 static int by_build(const void *a, const void *b) {
@@ -435,7 +439,7 @@ static enum mt_status schema_check(struct reader *reader) {
 
 enum mt_status bundle_read_trusted(const char *path, const char *sha256, struct bundle *out) {
     static enum mt_status (*const steps[])(struct reader *) = {schema_check,  read_fingerprint, read_layers,
-                                                               read_images,   read_entries,     read_split_times,
+                                                               read_images,   read_entries,     read_times,
                                                                read_variants, read_fallbacks};
     struct bundle_file file;
     struct reader reader = {.bundle = out};

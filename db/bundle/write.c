@@ -8,6 +8,9 @@
 
 #define LEVEL 12 /* zstd: kernels are small and written once */
 
+const char *const bundle_kinds[] = {"kernel", "fp16", "invariant", NULL};
+const char *const bundle_origins[] = {"measured", "modelled", NULL};
+
 const char bundle_schema[] =
     "CREATE TABLE fingerprint (gpu TEXT NOT NULL, cc INTEGER NOT NULL, sm_count INTEGER NOT NULL, software INTEGER NOT "
     "NULL,"
@@ -21,10 +24,11 @@ const char bundle_schema[] =
     /* hash: of `built` and the image; data: the image, compressed by zstd. */
     "CREATE TABLE image (hash TEXT PRIMARY KEY, built TEXT NOT NULL, data BLOB NOT NULL) STRICT;"
     "CREATE TABLE entry (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL,"
-    " kind TEXT NOT NULL CHECK (kind IN ('kernel', 'cublas')), family TEXT NOT NULL, config TEXT NOT NULL,"
+    " kind TEXT NOT NULL CHECK (kind IN ('kernel', 'fp16', 'invariant')), family TEXT NOT NULL, config TEXT NOT NULL,"
     " image TEXT REFERENCES image, expected_ns REAL NOT NULL,"
-    " origin TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')), PRIMARY KEY (layer, m, kind)) STRICT;"
-    "CREATE TABLE split_time (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL, family TEXT NOT NULL,"
+    " origin TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')), quantize_ns REAL NOT NULL,"
+    " PRIMARY KEY (layer, m, kind)) STRICT;"
+    "CREATE TABLE time (layer INTEGER NOT NULL REFERENCES layer, m INTEGER NOT NULL, family TEXT NOT NULL,"
     " config TEXT NOT NULL, expected_ns REAL NOT NULL,"
     " origin TEXT NOT NULL CHECK (origin IN ('measured', 'modelled')), PRIMARY KEY (layer, m, family, config)) STRICT;"
     "CREATE TABLE variant (family TEXT NOT NULL, config TEXT NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL,"
@@ -121,31 +125,28 @@ static void row_image(struct row *row, const char *hash) {
     row_text(row, *hash ? hash : NULL);
 }
 
-static const char *origin_name(enum bundle_origin origin) {
-    return origin == BUNDLE_MODELLED ? "modelled" : "measured";
-}
-
 static enum mt_status write_entry(sqlite3 *db, const struct bundle_entry *entry) {
-    struct row row = row_begin(db, "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+    struct row row = row_begin(db, "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
     row_number(&row, entry->layer);
     row_number(&row, entry->m);
-    row_text(&row, entry->kind == BUNDLE_CUBLAS ? "cublas" : "kernel");
+    row_text(&row, bundle_kinds[entry->kind]);
     row_text(&row, entry->family);
     row_text(&row, entry->config);
     row_image(&row, entry->image_hash);
     sqlite3_bind_double(row.insert, ++row.bound, entry->expected_ns);
-    row_text(&row, origin_name(entry->origin));
+    row_text(&row, bundle_origins[entry->origin]);
+    sqlite3_bind_double(row.insert, ++row.bound, entry->quantize_ns);
     return row_end(&row);
 }
 
-static enum mt_status write_split_time(sqlite3 *db, const struct bundle_split_time *time) {
-    struct row row = row_begin(db, "INSERT INTO split_time VALUES (?, ?, ?, ?, ?, ?)");
+static enum mt_status write_time(sqlite3 *db, const struct bundle_time *time) {
+    struct row row = row_begin(db, "INSERT INTO time VALUES (?, ?, ?, ?, ?, ?)");
     row_number(&row, time->layer);
     row_number(&row, time->m);
     row_text(&row, time->family);
     row_text(&row, time->config);
     sqlite3_bind_double(row.insert, ++row.bound, time->expected_ns);
-    row_text(&row, origin_name(time->origin));
+    row_text(&row, bundle_origins[time->origin]);
     return row_end(&row);
 }
 
@@ -176,8 +177,8 @@ static enum mt_status write_rows(sqlite3 *db, const struct bundle *bundle) {
         status = write_image(db, &bundle->images[i]);
     for (int i = 0; status == MT_OK && i < bundle->entry_count; i++)
         status = write_entry(db, &bundle->entries[i]);
-    for (int i = 0; status == MT_OK && i < bundle->split_time_count; i++)
-        status = write_split_time(db, &bundle->split_times[i]);
+    for (int i = 0; status == MT_OK && i < bundle->time_count; i++)
+        status = write_time(db, &bundle->times[i]);
     for (int i = 0; status == MT_OK && i < bundle->variant_count; i++)
         status = write_build(db, "INSERT INTO variant VALUES (?, ?, ?, ?, ?, ?)", &bundle->variants[i]);
     for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++)

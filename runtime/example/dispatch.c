@@ -23,7 +23,7 @@ static void choices_print(const struct mt_table *table) {
             printf("%-10s %6d %6d %6d %5d  %-13s %6.1f us  %-8s %s\n", info.name, info.n, info.k, info.rows8, tokens[j],
                    step_names[choice.step], choice.expected_ns / 1000,
                    choice.origin == MT_ORIGIN_MEASURED ? "measured" : "modelled",
-                   choice.kind == MT_KIND_CUBLAS ? "cuBLAS" : choice.config);
+                   choice.kind == MT_KIND_FP16 ? "cuBLAS" : choice.config);
         }
     }
 }

@@ -42,8 +42,8 @@ static int by_entry(const void *key, const void *row) {
     return order ? order : (int)x->kind - (int)y->kind;
 }
 
-static int by_split_time(const void *key, const void *row) {
-    const struct bundle_split_time *x = key, *y = row;
+static int by_time(const void *key, const void *row) {
+    const struct bundle_time *x = key, *y = row;
     int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;
     order = order ? order : strcmp(x->family, y->family);
     return order ? order : strcmp(x->config, y->config);
@@ -68,15 +68,13 @@ static struct split_time time_at(const struct mt_table *table, const struct slot
         return time;
     const int index = (int)(at - table->layers);
     const struct bundle_entry entry = {.layer = index, .m = slot->m, .kind = BUNDLE_KERNEL};
-    const struct bundle_split_time split = {.layer = index, .m = slot->m, .family = family, .config = slot->tuned};
+    const struct bundle_time split = {.layer = index, .m = slot->m, .family = family, .config = slot->tuned};
     const struct bundle_entry *e =
         bsearch(&entry, bundle->entries, (size_t)bundle->entry_count, sizeof entry, by_entry);
     if (e && e->origin == origin && !strcmp(e->family, family) && !strcmp(e->config, slot->tuned))
         time.ns = e->expected_ns;
-    const struct bundle_split_time *t =
-        bundle->split_time_count
-            ? bsearch(&split, bundle->split_times, (size_t)bundle->split_time_count, sizeof split, by_split_time)
-            : NULL;
+    const struct bundle_time *t =
+        bundle->time_count ? bsearch(&split, bundle->times, (size_t)bundle->time_count, sizeof split, by_time) : NULL;
     if (t && t->origin == origin)
         time.ns = t->expected_ns;
     return time;
@@ -136,10 +134,10 @@ static enum mt_status layer_choose(const struct mt_table *table, struct mt_layer
             free(taken[i].own);
     if (best < 0)
         return status;
-    /* cuBLAS computes with all features in 16 bits: its time is the same for every split. */
-    const double cublas_ns = low && low->cublas_ns > 0 ? low->cublas_ns : high ? high->cublas_ns : 0;
+    /* A GEMM in fp16 computes with all features in 16 bits: its time is the same for every split. */
+    const double fp16_ns = low && low->fp16_ns > 0 ? low->fp16_ns : high ? high->fp16_ns : 0;
     taken[best].kernel_ns = ns;
-    taken[best].cublas_ns = cublas_ns < ns ? cublas_ns : 0;
+    taken[best].fp16_ns = fp16_ns < ns ? fp16_ns : 0;
     return layer_add(layer, taken[best]);
 }
 

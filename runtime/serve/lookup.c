@@ -41,9 +41,9 @@ enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_lay
             choice.step = MT_STEP_NEAREST_M;
         if (choice.step == MT_STEP_EXACT && !slot->modelled && choice.expected_ns > 0)
             choice.origin = MT_ORIGIN_MEASURED;
-        if (slot->cublas_ns > 0 && (table->flags & (MT_ALLOW_CUBLAS | MT_BATCH_INVARIANT)) == MT_ALLOW_CUBLAS) {
-            choice.kind = MT_KIND_CUBLAS;
-            choice.expected_ns *= slot->cublas_ns / slot->kernel_ns;
+        if (slot->fp16_ns > 0 && (table->flags & (MT_ALLOW_FP16 | MT_BATCH_INVARIANT)) == MT_ALLOW_FP16) {
+            choice.kind = MT_KIND_FP16;
+            choice.expected_ns *= slot->fp16_ns / slot->kernel_ns;
         }
     }
     return sized_give(out, &choice, sizeof choice, "mt_choice");

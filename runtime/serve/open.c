@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TABLE_FLAGS ((unsigned)(MT_ALLOW_CUBLAS | MT_ALLOW_OTHER_GPU | MT_BATCH_INVARIANT))
+#define TABLE_FLAGS ((unsigned)(MT_ALLOW_FP16 | MT_ALLOW_OTHER_GPU | MT_BATCH_INVARIANT))
 
 /* Each takes a compiler a second or so: what would take hours is not begun. */
 enum { MOST_COMPILED = 1024 };

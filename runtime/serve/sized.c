@@ -9,7 +9,7 @@
 ENDS_WITH(mt_shape, symmetric);
 ENDS_WITH(mt_query, flags);
 ENDS_WITH(mt_layer_info, layout);
-ENDS_WITH(mt_choice, config);
+ENDS_WITH(mt_choice, quantize_ns);
 ENDS_WITH(mt_packed, columns_bytes);
 ENDS_WITH(mt_weights, memory);
 ENDS_WITH(mt_weights_info, has_bias);

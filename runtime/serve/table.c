@@ -339,10 +339,10 @@ static enum mt_status layer_build(struct mt_table *table, int index, int *first)
         const struct bundle_entry *entry = &bundle->entries[i];
         struct slot slot, *last = layer->slot_count ? &layer->slots[layer->slot_count - 1] : NULL;
         bool modelled = entry->origin == BUNDLE_MODELLED, runs = false;
-        if (entry->kind == BUNDLE_CUBLAS) {
+        if (entry->kind == BUNDLE_FP16) {
             /* Comes after the kernel of the same M. */
             if (last && last->m == entry->m && last->modelled == modelled && entry->expected_ns < last->kernel_ns)
-                last->cublas_ns = entry->expected_ns;
+                last->fp16_ns = entry->expected_ns;
             continue;
         }
         status = slot_from(table, i, &slot);

@@ -14,7 +14,7 @@ struct slot {
     int rows8;        /* that its kernel was tuned with */
     int tile;         /* tokens that one CTA of the kernel takes */
     double kernel_ns; /* at m, or an estimate: choices rest on it, and layer_time() where it is a promise; 0: unknown */
-    double cublas_ns; /* of the same origin; 0: cuBLAS is not faster */
+    double fp16_ns;   /* of the same origin; 0: cuBLAS is not faster */
     bool modelled;    /* the times */
     bool as_tuned;    /* no knob had to change */
     int image;        /* index into mt_table.images */

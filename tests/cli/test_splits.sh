@@ -27,7 +27,7 @@ result 'splits are swept and exported'
 b() { sqlite3 "$TMPDIR/bundle" "$1"; }
 # rows8 m tile time: of each split the loser of its neighbour's choice, and nothing of splits further away.
 # All in 8 bits is beside 60 % and beside all in 4 without zero points.
-b "SELECT rows8, scheme, m, substr(config, 1, 9), expected_ns FROM split_time JOIN layer ON layer.id = layer ORDER BY 1, 2, 3, 4" >"$TMPDIR/got"
+b "SELECT rows8, scheme, m, substr(config, 1, 9), expected_ns FROM time JOIN layer ON layer.id = layer ORDER BY 1, 2, 3, 4" >"$TMPDIR/got"
 cat >"$TMPDIR/want" <<'TEXT'
 0|w4a8-sym|1|tile_n=64|1501.0
 0|w4a8-sym|16|tile_n=64|1516.0
@@ -39,8 +39,8 @@ cat >"$TMPDIR/want" <<'TEXT'
 200|w8a8|16|tile_n=32|3516.0
 TEXT
 diff "$TMPDIR/want" "$TMPDIR/got" >"$TMPDIR/err" || verdict='other times than those of the neighbours'
-[ "$(b "SELECT count(DISTINCT e.config || e.layer || e.m) FROM entry AS e JOIN split_time AS t USING (layer, m, family, config)")" = 0 ] ||
-    verdict+=' a split time is that of the winner'
+[ "$(b "SELECT count(DISTINCT e.config || e.layer || e.m) FROM entry AS e JOIN time AS t USING (layer, m, family, config)")" = 0 ] ||
+    verdict+=' a time is that of the winner'
 result "beside each winner stand the times of its neighbours' winners"
 
 # What all in 4 bits or in 8 won with also runs mixed, with zero points and without, as its neighbours have them; no more is needed.

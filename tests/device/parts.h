@@ -20,7 +20,7 @@ struct parts {
     struct image image[MOST_PARTS];
     struct bundle_image images[MOST_PARTS];
     struct bundle_entry entries[MOST_PARTS];
-    struct bundle_split_time split_times[MOST_PARTS];
+    struct bundle_time times[MOST_PARTS];
     struct bundle_build variants[MOST_PARTS], fallbacks[MOST_PARTS];
     char names[MOST_PARTS][BUNDLE_NAME_TEXT];
     struct str texts[4 * MOST_PARTS];
@@ -48,7 +48,7 @@ static inline void parts_init(struct parts *p, struct device *dev, const struct 
                                 .layers = layers,
                                 .layer_count = count,
                                 .entries = p->entries,
-                                .split_times = p->split_times,
+                                .times = p->times,
                                 .variants = p->variants,
                                 .fallbacks = p->fallbacks,
                                 .images = p->images};

@@ -24,10 +24,10 @@ static void fill(struct parts *p) {
     parts_entry(p, 0, 1, "sm80", CONFIG, 1000);
     parts_entry(p, 0, 16, "sm80", CONFIG, 2000);
     p->entries[p->bundle.entry_count++] =
-        (struct bundle_entry){0, 16, BUNDLE_CUBLAS, "cublas", "", "", 1900, BUNDLE_MODELLED};
+        (struct bundle_entry){0, 16, BUNDLE_FP16, "cublas", "", "", 1900, BUNDLE_MODELLED, 0};
     parts_entry(p, 1, 16, "sm80", CONFIG, 2500); /* the same image */
-    p->split_times[p->bundle.split_time_count++] =
-        (struct bundle_split_time){1, 16, "sm80", parts_text(p, "sm80", OTHER), 2600, BUNDLE_MODELLED};
+    p->times[p->bundle.time_count++] =
+        (struct bundle_time){1, 16, "sm80", parts_text(p, "sm80", OTHER), 2600, BUNDLE_MODELLED};
     p->fallbacks[p->bundle.fallback_count++] =
         (struct bundle_build){"sm80", parts_text(p, "sm80", CONFIG), "w4a8", "fp16", 128, p->entries[0].image_hash};
     p->variants[p->bundle.variant_count++] =

@@ -162,7 +162,7 @@ static void open_pages(const uint8_t *data, size_t size) {
 struct rows {
     struct bundle_layer layers[8];
     struct bundle_entry entries[8];
-    struct bundle_split_time times[8];
+    struct bundle_time times[8];
     struct bundle_build variants[8], fallbacks[8];
     struct bundle_image images[8];
     struct bundle bundle;
@@ -174,7 +174,7 @@ static void rows_copy(struct rows *r) {
     r->bundle.owned = NULL;
     r->bundle.layers = memcpy(r->layers, b->layers, (size_t)b->layer_count * sizeof *b->layers);
     r->bundle.entries = memcpy(r->entries, b->entries, (size_t)b->entry_count * sizeof *b->entries);
-    r->bundle.split_times = memcpy(r->times, b->split_times, (size_t)b->split_time_count * sizeof *b->split_times);
+    r->bundle.times = memcpy(r->times, b->times, (size_t)b->time_count * sizeof *b->times);
     r->bundle.variants = memcpy(r->variants, b->variants, (size_t)b->variant_count * sizeof *b->variants);
     r->bundle.fallbacks = memcpy(r->fallbacks, b->fallbacks, (size_t)b->fallback_count * sizeof *b->fallbacks);
     r->bundle.images = memcpy(r->images, b->images, (size_t)b->image_count * sizeof *b->images);
@@ -238,7 +238,7 @@ static void open_image(const uint8_t *data, size_t size) {
 static void row_set(struct rows *r, int table, int row, int column, const char *text, int number) {
     struct bundle_layer *l = &r->layers[row % 2];
     struct bundle_entry *e = &r->entries[row % r->bundle.entry_count];
-    struct bundle_split_time *t = &r->times[0];
+    struct bundle_time *t = &r->times[0];
     struct bundle_build *b = table == 3 ? &r->variants[0] : &r->fallbacks[row % r->bundle.fallback_count];
     struct bundle_fingerprint *f = &r->bundle.fingerprint;
     const char **const texts[][4] = {
@@ -258,7 +258,7 @@ static void row_set(struct rows *r, int table, int row, int column, const char *
     else if (column % 8 == 4)
         memcpy(column % 16 < 8 ? &e->expected_ns : &t->expected_ns, ((int[]){number, number}), sizeof(double));
     else if (column % 8 == 5)
-        e->kind = number % 2 ? BUNDLE_CUBLAS : BUNDLE_KERNEL;
+        e->kind = number % 2 ? BUNDLE_FP16 : BUNDLE_KERNEL;
     else if (column % 8 == 6)
         r->bundle.entry_count = 1 + (number & 3);
     else

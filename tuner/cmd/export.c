@@ -147,13 +147,13 @@ static enum mt_status write_draft(const struct draft *d, const struct choice *c,
                         .layout = PACK_LAYOUT},
         .layers = d->layers,
         .entries = d->entries,
-        .split_times = d->split_times,
+        .times = d->times,
         .variants = d->variants,
         .fallbacks = d->fallbacks,
         .images = d->images,
         .layer_count = d->layer_count,
         .entry_count = d->entry_count,
-        .split_time_count = d->split_time_count,
+        .time_count = d->time_count,
         .variant_count = d->variant_count,
         .fallback_count = d->fallback_count,
         .image_count = d->image_count,
@@ -188,7 +188,7 @@ static enum mt_status export_rows(const struct rows *rows, const struct rows *ti
     draft_init(&d, rows, atoi(c->cc), atoi(c->sm_count), !o->no_images);
     enum mt_status status = draft_fill(&d, origin, o->query.common.quiet);
     if (status == MT_OK)
-        draft_add_split_times(&d, times, origin);
+        draft_add_times(&d, times, origin);
     if (status == MT_OK && d.changed)
         log_warn("%d of %d winners are left out: they no longer compile to the binary that was timed; sweep again to "
                  "have them",
@@ -211,8 +211,8 @@ static enum mt_status export_rows(const struct rows *rows, const struct rows *ti
     return status;
 }
 
-/* The rows of reports/split_times.sql for the winners that are kept. */
-static enum mt_status read_split_times(sqlite3 *db, const struct rows *kept, const char *origin, struct rows *out) {
+/* The rows of reports/times.sql for the winners that are kept. */
+static enum mt_status read_times(sqlite3 *db, const struct rows *kept, const char *origin, struct rows *out) {
     struct str list = {0}, json = {0};
     rows_print_json(kept, &list);
     str_append(&json, "[");
@@ -220,7 +220,7 @@ static enum mt_status read_split_times(sqlite3 *db, const struct rows *kept, con
         str_printf(&json, "%s%.*s", line == list.data ? "" : ",", (int)(end - line), line);
     str_append(&json, "]");
     const char *const values[] = {":kept", json.data, ":origin", origin, NULL};
-    enum mt_status status = rows_read(db, report_split_times_sql, values, out);
+    enum mt_status status = rows_read(db, report_times_sql, values, out);
     str_release(&list);
     str_release(&json);
     return status;
@@ -242,7 +242,7 @@ static enum mt_status export_winners(const struct export *o) {
     }
     if (status == MT_OK) {
         winner_set_keep(&rows);
-        status = read_split_times(store_handle(store), &rows, c.origin, &times);
+        status = read_times(store_handle(store), &rows, c.origin, &times);
     }
     if (status == MT_OK)
         status = export_rows(&rows, &times, &c, o);

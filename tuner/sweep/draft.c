@@ -38,7 +38,7 @@ void draft_release(struct draft *d) {
     free(d->layers);
     free(d->layer_row);
     free(d->entries);
-    free(d->split_times);
+    free(d->times);
     free(d->variants);
     free(d->fallbacks);
     free(d->images);
@@ -331,7 +331,7 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
         add_variants(d, r);
         double library_ns = strtod(cell(d, r, "library_ns"), NULL);
         if (library_ns > 0 && library_ns < entry.expected_ns) {
-            entry.kind = BUNDLE_CUBLAS;
+            entry.kind = BUNDLE_FP16;
             entry.family = cell(d, r, "library_family");
             entry.config = entry.image_hash = "";
             entry.expected_ns = library_ns;
@@ -375,16 +375,16 @@ static bool has_winner(const struct draft *d, int layer, int m) {
     return false;
 }
 
-void draft_add_split_times(struct draft *d, const struct rows *times, enum bundle_origin origin) {
-    d->split_times = xcalloc((size_t)times->count + 1, sizeof *d->split_times);
+void draft_add_times(struct draft *d, const struct rows *times, enum bundle_origin origin) {
+    d->times = xcalloc((size_t)times->count + 1, sizeof *d->times);
     for (int r = 0; r < times->count; r++) {
-        const struct bundle_split_time time = {.layer = layer_of(d, times, r),
-                                               .m = atoi(rows_cell(times, r, "m")),
-                                               .family = rows_cell(times, r, "family"),
-                                               .config = rows_cell(times, r, "config"),
-                                               .expected_ns = strtod(rows_cell(times, r, "median_ns"), NULL),
-                                               .origin = origin};
+        const struct bundle_time time = {.layer = layer_of(d, times, r),
+                                         .m = atoi(rows_cell(times, r, "m")),
+                                         .family = rows_cell(times, r, "family"),
+                                         .config = rows_cell(times, r, "config"),
+                                         .expected_ns = strtod(rows_cell(times, r, "median_ns"), NULL),
+                                         .origin = origin};
         if (has_winner(d, time.layer, time.m))
-            d->split_times[d->split_time_count++] = time;
+            d->times[d->time_count++] = time;
     }
 }

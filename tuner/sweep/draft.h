@@ -21,15 +21,14 @@ struct draft {
     struct bundle_layer *layers;
     int *layer_row; /* [layers]: the first of its rows */
     struct bundle_entry *entries;
-    struct bundle_split_time *split_times;
+    struct bundle_time *times;
     struct bundle_build *variants, *fallbacks;
     struct bundle_image *images;
     char (*names)[BUNDLE_NAME_TEXT]; /* of the images */
     bool with_images;                /* else kernels are compiled where the bundle is opened */
     struct image *quantize;          /* activation quantisation, one for each group and type */
     char **texts;                    /* of default configurations */
-    int layer_count, entry_count, split_time_count, variant_count, fallback_count, image_count, quantize_count,
-        text_count;
+    int layer_count, entry_count, time_count, variant_count, fallback_count, image_count, quantize_count, text_count;
     int library_wins, changed, unbuilt, refused;
 };
 
@@ -43,7 +42,7 @@ void draft_release(struct draft *d);
  * counted in `unbuilt`. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
 
-/* Adds the rows of reports/split_times.sql that stand beside a winner that is in. They must outlive the draft. */
-void draft_add_split_times(struct draft *d, const struct rows *times, enum bundle_origin origin);
+/* Adds the rows of reports/times.sql that stand beside a winner that is in. They must outlive the draft. */
+void draft_add_times(struct draft *d, const struct rows *times, enum bundle_origin origin);
 
 #endif

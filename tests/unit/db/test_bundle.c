@@ -24,12 +24,13 @@ static char name_a[BUNDLE_NAME_TEXT], name_b[BUNDLE_NAME_TEXT];
 static const struct bundle_image images[] = {{name_a, "built of a", image_a, sizeof image_a},
                                              {name_b, "built of b", image_b, sizeof image_b}};
 static const struct bundle_entry entries[] = {
-    {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", name_a, 8123.5, BUNDLE_MEASURED},
-    {0, 4096, BUNDLE_KERNEL, "sm80", "tile_n=128,stages=3", name_b, 912345.25, BUNDLE_MEASURED},
-    {0, 4096, BUNDLE_CUBLAS, "cublaslt-best", "", "", 900000, BUNDLE_MEASURED},
-    {1, 16, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", name_a, 9000, BUNDLE_MODELLED},
+    {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", name_a, 8123.5, BUNDLE_MEASURED, 1750.25},
+    {0, 4096, BUNDLE_KERNEL, "sm80", "tile_n=128,stages=3", name_b, 912345.25, BUNDLE_MEASURED, 0},
+    {0, 4096, BUNDLE_FP16, "cublaslt-best", "", "", 900000, BUNDLE_MEASURED, 0},
+    {1, 16, BUNDLE_KERNEL, "sm80", "tile_n=64,stages=4", name_a, 9000, BUNDLE_MODELLED, 0},
+    {1, 16, BUNDLE_INVARIANT, "sm80", "tile_n=128,stages=3", name_b, 9500, BUNDLE_MODELLED, 0},
 };
-static const struct bundle_split_time times[] = {
+static const struct bundle_time times[] = {
     {0, 1, "sm80", "tile_n=128,stages=3", 8200.5, BUNDLE_MEASURED},
     {1, 16, "sm80", "tile_n=128,stages=3", 9100, BUNDLE_MODELLED},
 };
@@ -42,9 +43,9 @@ static struct bundle sample(void) {
                            .layers = layers,
                            .layer_count = 2,
                            .entries = entries,
-                           .entry_count = 4,
-                           .split_times = times,
-                           .split_time_count = 2,
+                           .entry_count = 5,
+                           .times = times,
+                           .time_count = 2,
                            .variants = variants,
                            .variant_count = 2,
                            .fallbacks = fallbacks,
@@ -97,8 +98,8 @@ static void what_is_written_is_read(void **state) {
     assert_int_equal(b.fingerprint.toolkit, 1300);
     assert_int_equal(b.fingerprint.layout, 1);
     assert_int_equal(b.layer_count, 2);
-    assert_int_equal(b.entry_count, 4);
-    assert_int_equal(b.split_time_count, 2);
+    assert_int_equal(b.entry_count, 5);
+    assert_int_equal(b.time_count, 2);
     assert_int_equal(b.variant_count, 2);
     assert_int_equal(b.fallback_count, 1);
     assert_int_equal(b.image_count, 2);
@@ -112,12 +113,12 @@ static void what_is_written_is_read(void **state) {
         assert_int_equal(b.layers[i].k, layers[i].k);
         assert_int_equal(b.layers[i].group, layers[i].group);
         assert_int_equal(b.layers[i].rows8, layers[i].rows8);
-        assert_int_equal(b.split_times[i].layer, times[i].layer);
-        assert_int_equal(b.split_times[i].m, times[i].m);
-        assert_int_equal(b.split_times[i].origin, times[i].origin);
-        assert_string_equal(b.split_times[i].family, times[i].family);
-        assert_string_equal(b.split_times[i].config, times[i].config);
-        assert_true(b.split_times[i].expected_ns == times[i].expected_ns);
+        assert_int_equal(b.times[i].layer, times[i].layer);
+        assert_int_equal(b.times[i].m, times[i].m);
+        assert_int_equal(b.times[i].origin, times[i].origin);
+        assert_string_equal(b.times[i].family, times[i].family);
+        assert_string_equal(b.times[i].config, times[i].config);
+        assert_true(b.times[i].expected_ns == times[i].expected_ns);
         assert_same_build(&b.variants[i], &variants[i]);
         const struct bundle_image *image = &b.images[strcmp(b.images[i].hash, images[i].hash) != 0 ? !i : i];
         assert_string_equal(image->hash, images[i].hash);
@@ -134,6 +135,7 @@ static void what_is_written_is_read(void **state) {
         assert_string_equal(b.entries[i].config, entries[i].config);
         assert_string_equal(b.entries[i].image_hash, entries[i].image_hash);
         assert_true(b.entries[i].expected_ns == entries[i].expected_ns);
+        assert_true(b.entries[i].quantize_ns == entries[i].quantize_ns);
     }
     assert_same_build(&b.fallbacks[0], &fallbacks[0]);
     bundle_release(&b);
@@ -218,26 +220,30 @@ static void edited_files_are_refused(void **state) {
     assert_non_null(strstr(fail_message(), "changed or damaged"));
     assert_int_equal(read_edited("PRAGMA user_version = 1"), MT_FAILURE);
     assert_non_null(strstr(fail_message(),
-                           "a bundle of version 1, and this library reads version 3: export it again from "
+                           "a bundle of version 1, and this library reads version 4: export it again from "
                            "its database"));
     assert_int_equal(read_edited("PRAGMA user_version = 2"), MT_FAILURE);
-    assert_non_null(strstr(fail_message(), "version 2, and this library reads version 3"));
+    assert_non_null(strstr(fail_message(), "version 2, and this library reads version 4"));
 }
 
 static void contradictions_are_not_written(void **state) {
     (void)state;
-    struct bundle_entry changed[4];
+    struct bundle_entry changed[5];
     struct bundle b = sample();
     b.entries = changed;
     const struct {
         struct bundle_entry entry;
         const char *says;
     } wrong[] = {
-        {{2, 1, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED}, "layer 2"},
-        {{0, 0, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED}, "M is 0"},
-        {{0, 1, BUNDLE_KERNEL, "sm80", "", name_a, 0, BUNDLE_MEASURED}, "time 0"},
-        {{0, 1, BUNDLE_KERNEL, "sm80", "", "cccc", 1, BUNDLE_MEASURED}, "cccc"},
-        {{0, 4096, BUNDLE_CUBLAS, "cublas", "", "", 1, BUNDLE_MEASURED}, "two entries"},
+        {{2, 1, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "layer 2"},
+        {{0, 0, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "M is 0"},
+        {{0, 1, BUNDLE_KERNEL, "sm80", "", name_a, 0, BUNDLE_MEASURED, 0}, "time 0"},
+        {{0, 1, BUNDLE_KERNEL, "sm80", "", "cccc", 1, BUNDLE_MEASURED, 0}, "cccc"},
+        {{0, 4096, BUNDLE_FP16, "cublas", "", "", 1, BUNDLE_MEASURED, 0}, "two entries"},
+        {{0, 1, (enum bundle_kind)3, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "no kind"},
+        {{0, 1, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED, -1}, "quantisation takes -1"},
+        {{1, 8, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "one order at 1 of its 2 M"},
+        {{1, 8, BUNDLE_INVARIANT, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "another kind and no kernel"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         memcpy(changed, entries, sizeof changed);
@@ -268,7 +274,7 @@ static void what_is_not_read_is_not_written(void **state) {
     (void)state;
     struct bundle_layer same[2] = {layers[0], layers[0]}, odd[2] = {layers[0], layers[1]};
     struct bundle_image renamed[2] = {images[0], images[1]}, twice[2] = {images[0], images[0]};
-    struct bundle_entry moved[4], timed[4];
+    struct bundle_entry moved[5], timed[5];
     static const struct bundle_build twins[2] = {{"sm80", "a", "w4a8", "fp16", 128, name_b},
                                                  {"sm80", "b", "w4a8", "fp16", 128, name_b}};
     odd[1].name = "o\033[31m";
@@ -292,7 +298,7 @@ static void what_is_not_read_is_not_written(void **state) {
                                        "row 1 of the bundle's layers has a text with characters that cannot be seen",
                                        "of the bundle has other bytes, whose name would be",
                                        "twice",
-                                       "the bundle has cuBLAS and no kernel for layer qkv at M 4097",
+                                       "an entry of another kind and no kernel for layer qkv at M 4097",
                                        "its time 1e+16 ns",
                                        "the default kernel of family sm80 for w4a8 twice"};
     for (int i = 0; i < 7; i++) {
@@ -314,7 +320,7 @@ static void impossible_splits_are_not_written(void **state) {
         assert_non_null(strstr(fail_message(), "of its 4096 features have 8 bits"));
     }
     static const struct {
-        struct bundle_split_time time;
+        struct bundle_time time;
         const char *says;
     } wrong[] = {
         {{2, 1, "sm80", "x", 1, BUNDLE_MEASURED}, "beside a winner"},
@@ -324,8 +330,8 @@ static void impossible_splits_are_not_written(void **state) {
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct bundle b = sample();
-        b.split_times = &wrong[i].time;
-        b.split_time_count = 1;
+        b.times = &wrong[i].time;
+        b.time_count = 1;
         assert_int_equal(bundle_write(copy, &b), MT_FAILURE);
         assert_non_null(strstr(fail_message(), wrong[i].says));
     }

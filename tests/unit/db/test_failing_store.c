@@ -590,8 +590,8 @@ static const char bytes[] =
 static const struct bundle_layer layer = {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};
 static char name[BUNDLE_NAME_TEXT]; /* of the image */
 static const struct bundle_image image = {name, "built", bytes, sizeof bytes};
-static const struct bundle_entry entry = {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64", name, 8123.5, BUNDLE_MEASURED};
-static const struct bundle_split_time split_time = {0, 1, "sm80", "tile_n=32", 9000, BUNDLE_MEASURED};
+static const struct bundle_entry entry = {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64", name, 8123.5, BUNDLE_MEASURED, 0};
+static const struct bundle_time split_time = {0, 1, "sm80", "tile_n=32", 9000, BUNDLE_MEASURED};
 static const struct bundle_build fallback = {"sm80", "tile_n=128", "w4a8", "fp16", 128, name},
                                  variant = {"sm80", "tile_n=64", "mixed", "fp16", 128, name};
 static char old_bundle[] = "not a bundle, but there before";
@@ -617,8 +617,8 @@ static enum mt_status write_bundle(void) {
                              .layer_count = 1,
                              .entries = &entry,
                              .entry_count = 1,
-                             .split_times = &split_time,
-                             .split_time_count = 1,
+                             .times = &split_time,
+                             .time_count = 1,
                              .variants = &variant,
                              .variant_count = 1,
                              .fallbacks = &fallback,
@@ -636,7 +636,7 @@ static enum mt_status read_bundle(void) {
 
 static void is_whole_bundle(bool succeeded) {
     if (succeeded) {
-        assert_true(back.layer_count == 1 && back.entry_count == 1 && back.split_time_count == 1 &&
+        assert_true(back.layer_count == 1 && back.entry_count == 1 && back.time_count == 1 &&
                     back.variant_count == 1 && back.fallback_count == 1 && back.image_count == 1);
         assert_string_equal(back.fingerprint.gpu, "Example GPU");
         assert_int_equal(back.images[0].size, sizeof bytes);

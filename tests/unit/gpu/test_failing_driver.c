@@ -409,7 +409,7 @@ static void write_bundle(void) {
     config_format_binary(&config, &narrow, &built[1]);
     bundle_image_name(built[0].data, image.data, image.size, names[0]);
     bundle_image_name(built[1].data, other.data, other.size, names[1]);
-    const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", text.data, names[0], 1000, BUNDLE_MODELLED};
+    const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", text.data, names[0], 1000, BUNDLE_MODELLED, 0};
     /* Other formats than the layer's: a layer of these needs its own quantisation. */
     const struct bundle_build fallback = {"sm80", text.data, "w4a8", "fp16", 128, names[1]};
     const struct bundle_image images[] = {{names[0], built[0].data, image.data, image.size},

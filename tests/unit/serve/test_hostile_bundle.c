@@ -39,10 +39,10 @@ static void parts_fill(struct parts *p) {
     parts_entry(p, 0, 1, "sm80", NARROW, 1000);
     parts_entry(p, 0, 16, "sm80", NARROW, 2000);
     p->entries[p->bundle.entry_count++] =
-        (struct bundle_entry){0, 16, BUNDLE_CUBLAS, "cublas", "", "", 1900, BUNDLE_MODELLED};
+        (struct bundle_entry){0, 16, BUNDLE_FP16, "cublas", "", "", 1900, BUNDLE_MODELLED, 0};
     parts_entry(p, 1, 16, "sm80", NARROW, 2500);
-    p->split_times[p->bundle.split_time_count++] =
-        (struct bundle_split_time){1, 16, "sm80", parts_text(p, "sm80", OTHER), 2600, BUNDLE_MODELLED};
+    p->times[p->bundle.time_count++] =
+        (struct bundle_time){1, 16, "sm80", parts_text(p, "sm80", OTHER), 2600, BUNDLE_MODELLED};
     parts_variant(p, &narrow, "sm80", OTHER, OTHER);
     parts_kernel(p, &narrow, "sm80", NARROW);
     p->fallbacks[p->bundle.fallback_count++] =
@@ -296,7 +296,8 @@ static const char *const values[] = {
     "CAST(9 AS REAL)",
     "'quantize'",
     "'sm90'",
-    "'cublas'",
+    "'fp16'",
+    "'invariant'",
     "'w8a8'",
     "'mixed'",
     "'mixed-sym'",
@@ -320,7 +321,7 @@ static void column_change(const char *table, const char *column) {
     static const char *const words[] = {"name", "model", "tp", "expected_ns", "origin"}; /* no number of a result */
     static int columns;
     struct str sql = {0};
-    launching = strcmp(table, "fingerprint") != 0 && strcmp(table, "split_time") != 0 && strcmp(table, "seal") != 0;
+    launching = strcmp(table, "fingerprint") != 0 && strcmp(table, "time") != 0 && strcmp(table, "seal") != 0;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         launching = launching && strcmp(column, words[i]) != 0;
     for (int v = columns++ % APART; v <= VALUES; v += APART) {
@@ -332,7 +333,7 @@ static void column_change(const char *table, const char *column) {
             str_printf(&sql, "(SELECT %s FROM %s LIMIT 1)", column, table);
         str_printf(&sql, " WHERE rowid = (SELECT max(rowid) FROM %s)", table);
         if (try_changed(sql.data))
-            open_and_use(MT_ALLOW_CUBLAS | MT_ALLOW_OTHER_GPU);
+            open_and_use(MT_ALLOW_FP16 | MT_ALLOW_OTHER_GPU);
     }
     str_release(&sql);
 }
@@ -632,7 +633,7 @@ static void kernels_stay_in_their_places(void **state) {
         {"UPDATE layer SET k = 16777217", "K is 16777217"},
         {"UPDATE layer SET tp = 0", "tp 0 must be above 0"},
         {"UPDATE entry SET m = 16777217 WHERE m = 1", "M is 16777217"},
-        {"DELETE FROM entry WHERE kind = 'kernel' AND layer = 0 AND m = 16", "the bundle has cuBLAS and no kernel"},
+        {"DELETE FROM entry WHERE kind = 'kernel' AND layer = 0 AND m = 16", "another kind and no kernel"},
         {"INSERT INTO fingerprint SELECT * FROM fingerprint", "has more than 1 rows"},
         {"DELETE FROM fingerprint", "does not say which GPU it is for"},
         {"UPDATE fingerprint SET sm_count = 1000000000", "a GPU that cannot be"},
@@ -666,18 +667,19 @@ static void many_rows_take_linear_time(void **state) {
     const clock_t start = clock();
     (void)state;
     put_changed(COUNT("262144") "INSERT INTO entry SELECT 0, 100 + i, 'kernel', family, config, image, expected_ns, "
-                                "origin FROM r, entry WHERE layer = 0 AND m = 1");
+                                "origin, quantize_ns FROM r, entry WHERE layer = 0 AND m = 1");
     refused_with("too many entries", "has more than 262144 rows");
-    put_changed("DELETE FROM entry WHERE kind = 'cublas' OR m = 1 AND layer = 1;" COUNT(
-        "50000") "INSERT INTO entry SELECT 0, 100 + i, 'kernel', family, config, image, 1e6 / i, origin "
+    put_changed("DELETE FROM entry WHERE kind = 'fp16' OR m = 1 AND layer = 1;" COUNT(
+        "50000") "INSERT INTO entry SELECT 0, 100 + i, 'kernel', family, config, image, 1e6 / i, origin, 0.0 "
                  "FROM r, entry WHERE layer = 0 AND m = 1;" COUNT(
-                     "50000") "INSERT INTO split_time SELECT 0, 100 + i, 'sm80', 'c' || i, 5, 'modelled' FROM "
-                              "r;" COUNT("16000") "INSERT INTO layer SELECT 1 + i, 'n' || i, '', 1, 24, 128, 128, 0, "
-                                                  "'w4a8', 'fp16' "
-                                                  "FROM r;" COUNT(
-                                                      "16000") "INSERT INTO entry SELECT 1 + i, 16, 'kernel', "
-                                                               "family, config, image, "
-                                                               "5, origin FROM r, entry WHERE layer = 0 AND m = 1");
+                     "50000") "INSERT INTO time SELECT 0, 100 + i, 'sm80', 'c' || i, 5, 'modelled' FROM "
+                              "r;" COUNT(
+                                  "16000") "INSERT INTO layer SELECT 1 + i, 'n' || i, '', 1, 24, 128, 128, 0, "
+                                           "'w4a8', 'fp16' "
+                                           "FROM r;" COUNT(
+                                               "16000") "INSERT INTO entry SELECT 1 + i, 16, 'kernel', "
+                                                        "family, config, image, "
+                                                        "5, origin, 0.0 FROM r, entry WHERE layer = 0 AND m = 1");
     struct mt_table *table;
     const struct mt_layer *layer;
     struct mt_query query = MT_QUERY_INIT;

@@ -33,7 +33,7 @@ static const struct bundle_layer layers[LAYERS] = {
     {"up", "big", 1, 1600, 4096, 128, 320, "mixed", "fp16"},
 };
 #define ENTRY(layer, m, config, image, ns)                                                                             \
-    { layer, m, BUNDLE_KERNEL, "sm80", config, image, ns, BUNDLE_MODELLED }
+    { layer, m, BUNDLE_KERNEL, "sm80", config, image, ns, BUNDLE_MODELLED, 0 }
 static const struct bundle_entry entries[] = {
     ENTRY(0, 1, A, "mixA", 100),
     ENTRY(0, 16, A, "mixA", 1000),
@@ -41,14 +41,14 @@ static const struct bundle_entry entries[] = {
     ENTRY(1, 1, B, "mixB", 160),
     ENTRY(1, 16, A, "mixA", 1500),
     ENTRY(1, 32, B, "mixB", 2000),
-    {1, 32, BUNDLE_CUBLAS, "cublas", "", "", 1900, BUNDLE_MODELLED},
+    {1, 32, BUNDLE_FP16, "cublas", "", "", 1900, BUNDLE_MODELLED, 0},
     ENTRY(1, 64, WIDE, "mixW", 5000),
     ENTRY(2, 16, A, "w4A", 50),
     ENTRY(3, 16, B, "w8B", 110),
     ENTRY(4, 16, A, "symA", 60),
     ENTRY(5, 16, B, "mixB", 300),
 };
-static const struct bundle_split_time times[] = {
+static const struct bundle_time times[] = {
     {0, 1, "sm80", OTHER, 1, BUNDLE_MODELLED}, /* of another kernel */
     {0, 1, "sm80", B, 120, BUNDLE_MODELLED},
     {1, 1, "sm80", A, 180, BUNDLE_MODELLED},
@@ -76,8 +76,8 @@ static struct bundle sample(void) {
                            .layer_count = LAYERS,
                            .entries = entries,
                            .entry_count = sizeof entries / sizeof *entries,
-                           .split_times = times,
-                           .split_time_count = sizeof times / sizeof *times,
+                           .times = times,
+                           .time_count = sizeof times / sizeof *times,
                            .variants = variants,
                            .variant_count = sizeof variants / sizeof *variants,
                            .fallbacks = fallbacks,
@@ -117,7 +117,7 @@ static const char *image_of(const struct mt_table *table, const struct mt_layer 
 /* A and B cross half way in bytes; where one time is missing it is in proportion to the bytes. */
 static void kernels_are_chosen_by_their_times(void **state) {
     (void)state;
-    struct mt_table *table = table_of(sample(), MT_ALLOW_CUBLAS);
+    struct mt_table *table = table_of(sample(), MT_ALLOW_FP16);
     static const int tuned_m[] = {1, 16, 32, 64};
     for (int rows8 = 161; rows8 < 800; rows8++) {
         struct mt_layer *layer = derive(table, 0, rows8);
@@ -141,7 +141,7 @@ static void kernels_are_chosen_by_their_times(void **state) {
             /* cuBLAS takes 1900 at M = 32, whatever the split; ours 2000 at 800. */
             const bool slower =
                 i == 2 && split_estimate(p, (struct split_time){160, 0}, (struct split_time){800, 2000}) > 1900;
-            assert_int_equal(c.kind, slower ? MT_KIND_CUBLAS : MT_KIND_KERNEL);
+            assert_int_equal(c.kind, slower ? MT_KIND_FP16 : MT_KIND_KERNEL);
         }
         assert_string_equal(image_of(table, layer, 0), best ? "mixB" : "mixA");
         layer_release(layer);
@@ -211,7 +211,7 @@ static void layers_of_one_width_lend_mixed_images(void **state) {
     two[1].layer = 1;
     bundle.entries = two;
     bundle.entry_count = 2;
-    bundle.split_time_count = 0;
+    bundle.time_count = 0;
     table = table_of(bundle, 0);
     layer = derive(table, 0, 100);
     assert_int_equal(layer->info.step, MT_STEP_DEFAULT);
@@ -233,7 +233,7 @@ static void mixed_splits_are_next_to_mixed_ones(void **state) {
     bundle.layer_count = 3;
     bundle.entries = fast_and_slow;
     bundle.entry_count = 3;
-    bundle.split_time_count = 0;
+    bundle.time_count = 0;
     struct mt_table *table = table_of(bundle, 0);
     for (int rows8 = 1; rows8 < 1600; rows8 += 533) {
         struct mt_layer *layer = derive(table, 1, rows8);

@@ -78,7 +78,7 @@ static void sample_init(struct sample *s) {
     /* cuBLAS wins at 4096 in the first layer; a slower one at 1024 does not. In the order of bundle_read(). */
     s->entries[count++] = (struct bundle_entry){.layer = 0,
                                                 .m = 4096,
-                                                .kind = BUNDLE_CUBLAS,
+                                                .kind = BUNDLE_FP16,
                                                 .family = "cublas",
                                                 .config = "",
                                                 .image_hash = "",
@@ -198,7 +198,7 @@ static void foreign_times_are_not_promised(void **state) {
 static void no_tokens_are_nothing_to_do(void **state) {
     (void)state;
     struct sample s;
-    struct mt_table *table = table_of(&s, MT_ALLOW_CUBLAS);
+    struct mt_table *table = table_of(&s, MT_ALLOW_FP16);
     const struct mt_layer *qkv = mt_table_layer_at(table, 0);
     struct mt_choice c = lookup(table, qkv, 0);
     assert_int_equal(c.kind, MT_KIND_NOTHING);
@@ -224,7 +224,7 @@ static void no_tokens_are_nothing_to_do(void **state) {
 static void batch_invariance(void **state) {
     (void)state;
     struct sample s;
-    struct mt_table *table = table_of(&s, MT_BATCH_INVARIANT | MT_ALLOW_CUBLAS);
+    struct mt_table *table = table_of(&s, MT_BATCH_INVARIANT | MT_ALLOW_FP16);
     const struct mt_layer *qkv = mt_table_layer_at(table, 0);
     assert_int_equal(qkv->slot_count, TUNED);
     assert_int_equal(config_get(&qkv->slots[0].kernel.config, "split_k"), 1);
@@ -363,12 +363,12 @@ static void cublas_only_when_allowed(void **state) {
     assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).kind, MT_KIND_KERNEL);
     assert_true(lookup(table, mt_table_layer_at(table, 0), 4096).expected_ns == 400000);
     table_release(table);
-    table = table_of(&s, MT_ALLOW_CUBLAS);
+    table = table_of(&s, MT_ALLOW_FP16);
     struct mt_choice c = lookup(table, mt_table_layer_at(table, 0), 4096);
-    assert_int_equal(c.kind, MT_KIND_CUBLAS);
+    assert_int_equal(c.kind, MT_KIND_FP16);
     assert_int_equal(c.step, MT_STEP_EXACT);
     assert_true(fabs(c.expected_ns - 300000) < 1e-6);
-    assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4000).kind, MT_KIND_CUBLAS);
+    assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4000).kind, MT_KIND_FP16);
     assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 1024).kind, MT_KIND_KERNEL);
     assert_int_equal(lookup(table, mt_table_layer_at(table, 1), 4096).kind, MT_KIND_KERNEL);
     table_release(table);
@@ -377,10 +377,10 @@ static void cublas_only_when_allowed(void **state) {
     for (int i = 0; i < 2; i++) {
         sample_init(&s);
         struct bundle_entry *entry = &s.entries[TUNED];
-        assert_int_equal(entry->kind, BUNDLE_CUBLAS);
+        assert_int_equal(entry->kind, BUNDLE_FP16);
         entry->origin = i ? BUNDLE_MEASURED : BUNDLE_MODELLED;
         entry->expected_ns = i ? 400001 : 300000;
-        assert_int_equal(table_build(&s.bundle, &a100, MT_ALLOW_CUBLAS, false, &table), MT_OK);
+        assert_int_equal(table_build(&s.bundle, &a100, MT_ALLOW_FP16, false, &table), MT_OK);
         assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).kind, MT_KIND_KERNEL);
         table_release(table);
     }
@@ -645,7 +645,7 @@ static void other_devices_and_bundles_are_refused(void **state) {
     dev = (struct device){.cc = 90, .sm_count = 108, .name = "Example GPU"};
     assert_int_equal(table_check_device(&made_for, &dev, 0), MT_NO_DEVICE);
     dev = (struct device){.cc = 80, .sm_count = 108, .name = "Another GPU"};
-    assert_int_equal(table_check_device(&made_for, &dev, MT_ALLOW_CUBLAS), MT_NO_DEVICE);
+    assert_int_equal(table_check_device(&made_for, &dev, MT_ALLOW_FP16), MT_NO_DEVICE);
     assert_false(table_is_for(&made_for, &dev));
 
     struct sample s;
@@ -716,7 +716,7 @@ static void the_library_tells_version_and_failures(void **state) {
     const struct mt_layer *layer;
     pthread_t thread;
     bool is_quiet = false;
-    assert_int_equal(mt_api_version(), 2);
+    assert_int_equal(mt_api_version(), 3);
     assert_int_equal(mt_api_version(), MT_API_VERSION);
     struct mt_query query = MT_QUERY_INIT;
     query.name = "nothing";
