@@ -39,6 +39,8 @@ struct launch_shape {
     bool store;                    /* y is written through its tensor map, where its rows allow it */
     unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence;
                               INT_MAX: more than can be launched */
+    unsigned tile_ctas;    /* CTAs for all output tiles, one for each part of them along K: items, but for stream-K */
+    int parts_k;           /* CTAs that such a tile is divided among along K */
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */
     size_t counters_bytes; /* likewise; 0 where it takes no workspace to share output tiles along K */
@@ -51,6 +53,8 @@ struct family {
     const char *entry;         /* extern "C" name of the kernel */
     const char
         *quick_spaces; /* in configs/spaces/, for a first table in minutes; the whole space has the family's name */
+    const char *few, *many; /* configurations for few and for very many tokens where nothing was tuned near; NULL: none.
+                               They run in all formats on every GPU of the family whose shared memory they fit */
     int min_cc;
     bool quantised;  /* false: a fp16 baseline family */
     bool persistent; /* a launch has no more CTAs than the device holds; they walk over the work items */

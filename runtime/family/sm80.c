@@ -104,6 +104,8 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
                                  .grid = {tiles, 1, split},
                                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
                                  .items = (unsigned)tiles_times((int)tiles, (int)split),
+                                 .tile_ctas = (unsigned)tiles_times((int)tiles, (int)split),
+                                 .parts_k = v[SPLIT_K],
                                  .split_k = v[SPLIT_K],
                                  .raster = v[RASTER],
                                  .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4),
@@ -124,5 +126,6 @@ static void options(const struct config *c, const struct problem *p, struct str 
     parts_options(&parts, p, out);
 }
 
-DEFINE_FAMILY(sm80, knobs, .quick_spaces = "quick-sm80-decode,quick-sm80-prefill", .min_cc = 80, .quantised = true,
-              .allowed = allowed, .shape = shape, .options = options);
+DEFINE_FAMILY(sm80, knobs, .quick_spaces = "quick-sm80-decode,quick-sm80-prefill",
+              .few = "tile_n=64,tile_m=16,stages=4,ctas=2", .many = "tile_n=128,tile_m=64,stages=3", .min_cc = 80,
+              .quantised = true, .allowed = allowed, .shape = shape, .options = options);

@@ -228,6 +228,8 @@ static void shape(const struct config *c, const struct problem *p, int sm_count,
         .store = v[STORE],
         .items =
             (unsigned)tiles_times(w.streamed ? w.tiles - w.streamed + w.sharers : items, v[CLUSTER] * v[CLUSTER_K]),
+        .tile_ctas = (unsigned)tiles_times(items, v[CLUSTER] * v[CLUSTER_K]),
+        .parts_k = v[SPLIT_K] * v[CLUSTER_K],
         .smem_bytes = (size_t)shared_of(c, p),
         .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && v[STREAM_K] == 0 && !v[SHARE_K],
     };
@@ -253,5 +255,7 @@ static void options(const struct config *c, const struct problem *p, struct str 
     parts_options(&parts, p, out);
 }
 
-DEFINE_FAMILY(sm90, knobs, .quick_spaces = "quick-sm90-decode,quick-sm90-prefill", .min_cc = 90, .quantised = true,
-              .persistent = true, .tensor_map = true, .allowed = allowed, .shape = shape, .options = options);
+DEFINE_FAMILY(sm90, knobs, .quick_spaces = "quick-sm90-decode,quick-sm90-prefill",
+              .few = "tile_m=16,stages=8,share_k=1", .many = "blocks=2,tile_m=96,store=1,yield=1", .min_cc = 90,
+              .quantised = true, .persistent = true, .tensor_map = true, .allowed = allowed, .shape = shape,
+              .options = options);

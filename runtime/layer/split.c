@@ -44,22 +44,29 @@ struct split_neighbours split_neighbours(const struct problem *p, const int *row
     return near;
 }
 
-double split_estimate(const struct problem *p, struct split_time low, struct split_time high) {
+/* One that is known, as it grows with the bytes. */
+static double in_proportion(double ns, double bytes, double launch) {
+    const double rest = ns > launch ? ns - launch : 0;
+    return ns - rest + rest * bytes;
+}
+
+double split_estimate(const struct problem *p, struct split_time low, struct split_time high, double launch) {
     const double here = (double)split_bytes(p), below = bytes_at(p, low.rows8), above = bytes_at(p, high.rows8);
     if (low.ns <= 0 && high.ns <= 0)
         return 0;
     if (low.ns <= 0)
-        return high.ns * here / above;
+        return in_proportion(high.ns, here / above, launch);
     if (high.ns <= 0)
-        return low.ns * here / below;
+        return in_proportion(low.ns, here / below, launch);
     return above > below ? low.ns + (high.ns - low.ns) * (here - below) / (above - below) : low.ns;
 }
 
-int split_choose(const struct problem *p, const struct split_candidate *candidates, int count, double *ns) {
+int split_choose(const struct problem *p, const struct split_candidate *candidates, int count, double launch,
+                 double *ns) {
     double least = 0;
     int best = count > 0 ? 0 : -1;
     for (int i = 0; i < count; i++) {
-        double estimate = split_estimate(p, candidates[i].low, candidates[i].high);
+        double estimate = split_estimate(p, candidates[i].low, candidates[i].high, launch);
         if (estimate > 0 && (least == 0 || estimate < least)) {
             least = estimate;
             best = i;

@@ -28,8 +28,9 @@ struct split_time {
     double ns; /* 0: it was not */
 };
 /* What a kernel takes at `p`, from its times at the two neighbouring splits of the layer: linear in bytes between them;
- * in proportion to the bytes where there is only one time; 0 where there is none. */
-double split_estimate(const struct problem *p, struct split_time low, struct split_time high);
+ * in proportion to the bytes, beyond the `launch` ns that every launch takes, where there is only one time; 0 where
+ * there is none. */
+double split_estimate(const struct problem *p, struct split_time low, struct split_time high, double launch);
 
 /* A kernel that a split which was not tuned may run: its times at the next lower and at the next higher tuned split. */
 struct split_candidate {
@@ -38,7 +39,8 @@ struct split_candidate {
 /* The candidate with the least split_estimate() at `p`, the first of equals: callers list the lower split's winner
  * first. One without a time is taken only where none has one. `ns`, if not NULL, gets the estimate. -1 if there are no
  * candidates. */
-int split_choose(const struct problem *p, const struct split_candidate *candidates, int count, double *ns);
+int split_choose(const struct problem *p, const struct split_candidate *candidates, int count, double launch,
+                 double *ns);
 
 /* The features that keep 8 bits when a part is filled up to a multiple of `fill` (1: as chosen): never from 0, and
  * never more than the n that there are. After a cut for tensor parallelism, for each rank. */

@@ -9,6 +9,12 @@
 /* A layer lends its kernels to layers whose N and K are both within this factor. */
 #define NEAR_FACTOR 8.0
 
+/* With all of its tuned slots. */
+static enum mt_status layer_finish(const struct mt_table *table, struct mt_layer *layer, const struct known *known) {
+    enum mt_status status = layer_add_defaults(table, layer);
+    return status == MT_OK ? layer_set_rivals(layer, known) : status;
+}
+
 /* ---- other splits of the layer ---- */
 
 /* The tuned splits of a layer next to it. */
@@ -34,21 +40,6 @@ static enum mt_status neighbours_of(const struct mt_table *table, const struct p
     return MT_OK;
 }
 
-/* The bundle's rows are ordered (bundle.h), and a layer has as many as somebody put there: they are found by
- * halving. */
-static int by_entry(const void *key, const void *row) {
-    const struct bundle_entry *x = key, *y = row;
-    const int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;
-    return order ? order : (int)x->kind - (int)y->kind;
-}
-
-static int by_time(const void *key, const void *row) {
-    const struct bundle_time *x = key, *y = row;
-    int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;
-    order = order ? order : strcmp(x->family, y->family);
-    return order ? order : strcmp(x->config, y->config);
-}
-
 static int by_build(const void *key, const void *row) {
     const struct bundle_build *x = key, *y = row;
     int order = strcmp(x->family, y->family);
@@ -58,25 +49,12 @@ static int by_build(const void *key, const void *row) {
     return order ? order : x->group < y->group ? -1 : x->group > y->group;
 }
 
-/* What the kernel of a slot took on a tuned layer, at the slot's M; no time if it was not timed there. */
-static struct split_time time_at(const struct mt_table *table, const struct slot *slot, const struct mt_layer *at) {
-    const struct bundle *bundle = &table->bundle;
-    const char *family = slot->kernel.config.family->name;
-    const enum bundle_origin origin = slot->modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED;
+/* What the kernel of a slot took on a tuned layer; no time if it was not timed there. */
+static struct split_time time_at(const struct mt_table *table, const struct slot *slot, const struct mt_layer *at,
+                                 int m) {
     struct split_time time = {.rows8 = at ? at->problem.rows8 : slot->rows8};
-    if (!at)
-        return time;
-    const int index = (int)(at - table->layers);
-    const struct bundle_entry entry = {.layer = index, .m = slot->m, .kind = BUNDLE_KERNEL};
-    const struct bundle_time split = {.layer = index, .m = slot->m, .family = family, .config = slot->tuned};
-    const struct bundle_entry *e =
-        bsearch(&entry, bundle->entries, (size_t)bundle->entry_count, sizeof entry, by_entry);
-    if (e && e->origin == origin && !strcmp(e->family, family) && !strcmp(e->config, slot->tuned))
-        time.ns = e->expected_ns;
-    const struct bundle_time *t =
-        bundle->time_count ? bsearch(&split, bundle->times, (size_t)bundle->time_count, sizeof split, by_time) : NULL;
-    if (t && t->origin == origin)
-        time.ns = t->expected_ns;
+    if (at)
+        time.ns = known_tuned(&(struct known){.table = table, .layer = at}, slot, m);
     return time;
 }
 
@@ -124,11 +102,11 @@ static enum mt_status layer_choose(const struct mt_table *table, struct mt_layer
         if (slot)
             status = slot_take(table, p, slot, i == 0 ? near.low : near.high, &taken[count], &runs);
         if (runs)
-            candidates[count++] =
-                (struct split_candidate){time_at(table, slot, near.low), time_at(table, slot, near.high)};
+            candidates[count++] = (struct split_candidate){time_at(table, slot, near.low, slot->m),
+                                                           time_at(table, slot, near.high, slot->m)};
     }
     double ns;
-    const int best = status == MT_OK ? split_choose(p, candidates, count, &ns) : -1;
+    const int best = status == MT_OK ? split_choose(p, candidates, count, table->floor_ns, &ns) : -1;
     for (int i = 0; i < count; i++)
         if (i != best)
             free(taken[i].own);
@@ -141,12 +119,25 @@ static enum mt_status layer_choose(const struct mt_table *table, struct mt_layer
     return layer_add(layer, taken[best]);
 }
 
+/* Of a layer between two splits: `layer` of the base is not read. */
+struct known_split {
+    struct known base;
+    struct neighbours near;
+    const struct problem *p;
+};
+
+static double known_between(const struct known *base, const struct slot *slot, int m) {
+    const struct known_split *known = (const struct known_split *)base;
+    return split_estimate(known->p, time_at(base->table, slot, known->near.low, m),
+                          time_at(base->table, slot, known->near.high, m), base->table->floor_ns);
+}
+
 static enum mt_status layer_split(const struct mt_table *table, struct mt_layer *layer, const struct mt_layer *named) {
     struct neighbours near;
     enum mt_status status = neighbours_of(table, &layer->problem, named, &near);
     if (status != MT_OK)
         return status;
-    const int lows = near.low ? near.low->slot_count : 0, highs = near.high ? near.high->slot_count : 0;
+    const int lows = near.low ? near.low->tuned_count : 0, highs = near.high ? near.high->tuned_count : 0;
     for (int l = 0, h = 0; status == MT_OK && (l < lows || h < highs);) {
         const struct slot *low = l < lows ? &near.low->slots[l] : NULL;
         const struct slot *high = h < highs ? &near.high->slots[h] : NULL;
@@ -159,56 +150,102 @@ static enum mt_status layer_split(const struct mt_table *table, struct mt_layer 
         h += high != NULL;
     }
     layer->info.step = MT_STEP_NEAREST_ROWS8;
-    layer_set_ranges(layer);
+    if (status == MT_OK && layer->slot_count)
+        status =
+            layer_finish(table, layer, &(struct known_split){{known_between, table, NULL}, near, &layer->problem}.base);
     return status;
 }
 
 /* ---- the nearest layer ---- */
 
-/* The larger of the factors between N and N, K and K, as a logarithm, so that 1 x 4096 is far from 64 x 64; a little of
- * the smaller decides between equals. */
-static double layer_distance(const struct problem *a, const struct problem *b) {
-    double n = fabs(log((double)a->n / b->n)), k = fabs(log((double)a->k / b->k));
-    return n > k ? n + k * 1e-6 : k + n * 1e-6;
+/* Whether N and K are both within a factor, so that 1 x 4096 is far from 64 x 64. */
+static bool is_within(const struct problem *a, const struct problem *b, double factor) {
+    const double n = (double)a->n / b->n, k = (double)a->k / b->k;
+    return n <= factor && n >= 1 / factor && k <= factor && k >= 1 / factor;
 }
 
-static double bytes_per_weight(const struct problem *p) {
-    return (double)split_bytes(p) / ((double)p->n * p->k);
+static double bytes_per_feature(const struct problem *p) {
+    return (double)split_bytes(p) / p->n;
 }
 
-/* Of layers that are equally near, that with the nearest share of bytes. */
-static const struct mt_layer *layer_nearest(const struct mt_table *table, const struct problem *p, double limit) {
+/* How much the winners' kernels of a layer would fill the SMs otherwise on `p`, and how much more or less each of their
+ * CTAs would read: the mean logarithm of the ratio of loads over its M, and half of that of the bytes of a feature. */
+static double layer_distance(const struct mt_table *table, const struct mt_layer *layer, const struct problem *p) {
+    double sum = 0;
+    for (int i = 0; i < layer->tuned_count; i++) {
+        const struct slot *slot = &layer->slots[i];
+        struct stair there, here;
+        stair_of(&slot->kernel.config, &layer->problem, table->limits.sm_count, &there);
+        stair_of(&slot->kernel.config, p, table->limits.sm_count, &here);
+        sum += fabs(log(stair_load(&here, slot->m) / stair_load(&there, slot->m)));
+    }
+    return sum / layer->tuned_count + 0.5 * fabs(log(bytes_per_feature(p) / bytes_per_feature(&layer->problem)));
+}
+
+/* Of layers whose N and K are within a factor; the nearest, of equals the first. */
+static const struct mt_layer *layer_nearest(const struct mt_table *table, const struct problem *p, double factor) {
     const struct mt_layer *best = NULL;
-    double least = INFINITY;
+    double nearest = INFINITY;
     for (int i = 0; i < table->layer_count; i++) {
         const struct mt_layer *layer = &table->layers[i];
         const struct problem *q = &layer->problem;
-        if (strcmp(problem_scheme(q), problem_scheme(p)) != 0 || q->group != p->group || q->dtype != p->dtype)
+        if (strcmp(problem_scheme(q), problem_scheme(p)) != 0 || q->group != p->group || q->dtype != p->dtype ||
+            !layer->tuned_count || !is_within(p, q, factor))
             continue;
-        const double distance = layer_distance(p, q), off = fabs(bytes_per_weight(q) - bytes_per_weight(p));
-        if (distance < limit || (distance == limit && off < least)) {
-            limit = distance;
-            least = off;
+        const double distance = layer_distance(table, layer, p);
+        if (distance < nearest) {
+            nearest = distance;
             best = layer;
         }
     }
     return best;
 }
 
+/* Of a layer that borrows from another: its times, as bytes or loads grow, whichever grow more, less what every launch
+ * takes. */
+struct known_borrowed {
+    struct known base; /* of the lender */
+    const struct problem *p;
+};
+
+static double borrowed_ns(const struct known_borrowed *known, const struct slot *slot, int m, double ns) {
+    const struct mt_table *table = known->base.table;
+    const struct problem *p = known->p, *from = &known->base.layer->problem;
+    struct stair here, there;
+    stair_of(&slot->kernel.config, p, table->limits.sm_count, &here);
+    stair_of(&slot->kernel.config, from, table->limits.sm_count, &there);
+    const double bytes = (double)split_bytes(p) / (double)split_bytes(from),
+                 loads = stair_load(&here, m) / stair_load(&there, m) * p->k / from->k,
+                 own = ns > table->floor_ns ? ns - table->floor_ns : 0;
+    return ns > 0 ? ns - own + own * (bytes > loads ? bytes : loads) : 0;
+}
+
+static double known_borrowed(const struct known *base, const struct slot *slot, int m) {
+    return borrowed_ns((const struct known_borrowed *)base, slot, m, known_tuned(base, slot, m));
+}
+
 static enum mt_status layer_borrow(const struct mt_table *table, struct mt_layer *layer, const struct mt_layer *from) {
     enum mt_status status = MT_OK;
-    if (!from || from->info.step == MT_STEP_DEFAULT)
+    if (!from)
         return MT_OK;
+    const struct known_borrowed known = {{known_borrowed, table, from}, &layer->problem};
     layer->info.step = MT_STEP_NEAREST_LAYER;
-    for (int i = 0; status == MT_OK && i < from->slot_count; i++) {
+    for (int i = 0; status == MT_OK && i < from->tuned_count; i++) {
         struct slot slot;
         bool runs = false;
         status = slot_take(table, &layer->problem, &from->slots[i], from, &slot, &runs);
-        if (status == MT_OK && runs)
-            status = layer_add(layer, slot);
+        if (status != MT_OK || !runs)
+            continue;
+        slot.kernel_ns = borrowed_ns(&known, &slot, slot.m, slot.kernel_ns);
+        slot.fp16_ns = 0; /* of other features */
+        status = layer_add(layer, slot);
     }
-    layer_set_ranges(layer);
-    return status;
+    return status == MT_OK && layer->slot_count ? layer_finish(table, layer, &known.base) : status;
+}
+
+/* The defaults of a family. */
+static enum mt_status layer_default(const struct mt_table *table, struct mt_layer *layer) {
+    return layer_finish(table, layer, &(struct known){known_tuned, table, layer});
 }
 
 enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, const struct mt_layer *named,
@@ -221,9 +258,9 @@ enum mt_status layer_derive(const struct mt_table *table, const struct problem *
     layer_describe(layer, named ? &table->bundle.layers[named - table->layers] : NULL);
     enum mt_status status = layer_split(table, layer, named);
     if (status == MT_OK && !layer->slot_count)
-        status = layer_borrow(table, layer, layer_nearest(table, p, log(NEAR_FACTOR) * (1 + 1.1e-6)));
+        status = layer_borrow(table, layer, layer_nearest(table, p, NEAR_FACTOR));
     if (status == MT_OK && !layer->slot_count)
-        status = layer_add_default(table, layer);
+        status = layer_default(table, layer);
     if (status == MT_OK && !layer->slot_count)
         status = layer_borrow(table, layer, layer_nearest(table, p, INFINITY));
     if (status == MT_OK && !layer->slot_count)

@@ -38,11 +38,11 @@ static size_t slot_partials_at(const struct mt_layer *layer, const struct slot *
     return shape.partials_bytes;
 }
 
-/* The most room for partial sums that a slot needs at any M up to `to`. With split-K it grows with M until the counters
+/* The most room for partial sums that a slot needs at any M in from .. to. With split-K it grows with M until the counters
  * have no room any more, from where on it is 0; with stream-K it is the same at every M. */
-static size_t slot_partials(const struct mt_layer *layer, const struct slot *slot, int sm_count, int to) {
+static size_t slot_partials(const struct mt_layer *layer, const struct slot *slot, int sm_count, int from, int to) {
     size_t most = slot_partials_at(layer, slot, sm_count, to);
-    int low = slot->from, high = most ? slot->from : to; /* the first M that needs none is in low .. high */
+    int low = from, high = most ? from : to; /* the first M that needs none is in low .. high */
     while (low < high) {
         int middle = low + (high - low) / 2;
         size_t partials = slot_partials_at(layer, slot, sm_count, middle);
@@ -56,14 +56,24 @@ static size_t slot_partials(const struct mt_layer *layer, const struct slot *slo
     return most;
 }
 
+/* Of all that may serve an interval, whichever does. At a tuned M its own slot does. */
+static size_t interval_partials(const struct mt_layer *layer, int i, int sm_count, int m_max) {
+    const int end = i < layer->tuned_count ? layer_interval(layer, i + 1) - 1 : m_max, last = end < m_max ? end : m_max;
+    int first = layer_interval(layer, i);
+    size_t most = i > 0 ? slot_partials_at(layer, &layer->slots[i - 1], sm_count, first++) : 0;
+    for (int r = layer->first_rival[i]; first <= last && r < layer->first_rival[i + 1]; r++) {
+        const size_t partials = slot_partials(layer, &layer->slots[layer->rivals[r].slot], sm_count, first, last);
+        most = partials > most ? partials : most;
+    }
+    return most;
+}
+
 size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max) {
     size_t most = 0;
     m_max = m_max < MOST_TOKENS ? m_max : MOST_TOKENS;
-    for (int i = 0; i < layer->slot_count && layer->slots[i].from <= m_max; i++) {
-        int to = i + 1 < layer->slot_count && layer->slots[i + 1].from <= m_max ? layer->slots[i + 1].from - 1 : m_max;
-        size_t partials = slot_partials(layer, &layer->slots[i], table->limits.sm_count, to);
-        if (partials > most)
-            most = partials;
+    for (int i = 0; i <= layer->tuned_count && layer_interval(layer, i) <= m_max; i++) {
+        const size_t partials = interval_partials(layer, i, table->limits.sm_count, m_max);
+        most = partials > most ? partials : most;
     }
     return most ? COUNTERS_BYTES + most : 0;
 }

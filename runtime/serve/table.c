@@ -4,102 +4,15 @@
 #include "runtime/base/memory.h"
 #include "runtime/base/str.h"
 #include "runtime/jit/fatbin.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- one layer ---- */
 
-int layer_slot(const struct mt_layer *layer, int m) {
-    int low = 0, high = layer->slot_count - 1;
-    while (low < high) {
-        int middle = (low + high + 1) / 2;
-        if (layer->slots[middle].from <= m)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
-}
-
-/* Time at m over time at the tuned M, for a kernel that works through its tokens tile by tile. */
-static double slot_growth(const struct slot *slot, int m) {
-    int tuned = (slot->m - 1) / slot->tile + 1, tiles = (m - 1) / slot->tile + 1;
-    return (double)tiles / tuned;
-}
-
-/* Straight lines through the tuned times; level below the first; grown by the number of token tiles beyond the last. */
-double layer_time(const struct mt_layer *layer, int m) {
-    int i = layer_slot(layer, m);
-    const struct slot *s = layer->slots;
-    if (!layer->promises || !s[i].as_tuned)
-        return 0;
-    if (s[i].m > m && i > 0)
-        i--;
-    double ns = s[i].kernel_ns;
-    if (m > s[i].m && i + 1 < layer->slot_count)
-        ns = s[i].as_tuned && s[i + 1].as_tuned ? ns + (s[i + 1].kernel_ns - ns) * (m - s[i].m) / (s[i + 1].m - s[i].m)
-                                                : 0;
-    else if (m > s[i].m && s[i].m > 0)
-        ns *= slot_growth(&s[i], m);
-    return ns;
-}
-
-/* Whether the lower of two slots still serves m: its time is modelled near the line between both. */
-static bool slot_keeps(const struct slot *low, const struct slot *high, int m) {
-    const double line = low->kernel_ns + (high->kernel_ns - low->kernel_ns) * (m - low->m) / (high->m - low->m);
-    return low->kernel_ns * slot_growth(low, m) <= 1.01 * line;
-}
-
-/* The last M of tile number `tile`, counted from 1, at most `most`. */
-static int tile_end(const struct slot *slot, int tile, int most) {
-    const int64_t end = (int64_t)tile * slot->tile;
-    return end < most ? (int)end : most;
-}
-
-/* The last M that the lower of two slots serves: the rule stands at mt_table_lookup(). A tile costs the same at each M
- * within it, and both the line and the cost of whole tiles are straight, so the last M is found by halving, whatever
- * the times are. */
-static int slot_reach(const struct slot *low, const struct slot *high) {
-    const int most = (int)pow(pow(low->m, 4) * high->m, 0.2); /* log(m / low) = log(high / m) / 4 */
-    if (most <= low->m || slot_keeps(low, high, most))
-        return most > low->m ? most : low->m;
-    int kept = low->m, lost = most;
-    if (high->kernel_ns >= low->kernel_ns) { /* the line rises: the end of a tile is its best M */
-        int first = (low->m - 1) / low->tile + 1, last = (most - 1) / low->tile;
-        if (first <= last && slot_keeps(low, high, tile_end(low, last, most)))
-            return tile_end(low, last, most);
-        while (first <= last) {
-            const int middle = first + (last - first) / 2, end = tile_end(low, middle, most);
-            if (slot_keeps(low, high, end)) {
-                kept = end > kept ? end : kept;
-                first = middle + 1;
-            } else {
-                last = middle - 1;
-            }
-        }
-        return kept;
-    }
-    while (kept + 1 < lost) {
-        const int middle = kept + (lost - kept) / 2;
-        if (slot_keeps(low, high, middle))
-            kept = middle;
-        else
-            lost = middle;
-    }
-    return kept;
-}
-
-void layer_set_ranges(struct mt_layer *layer) {
-    for (int i = 0; i < layer->slot_count; i++)
-        layer->slots[i].from = i == 0 ? 1 : slot_reach(&layer->slots[i - 1], &layer->slots[i]) + 1;
-}
-
 enum mt_status slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot, bool *runs) {
     struct config *config = &slot->kernel.config;
     const struct config before = *config;
     struct problem at = *p;
-    struct launch_shape shape;
     struct str text = {0};
     *runs = false;
     at.m = slot->m > 0 ? slot->m : 1;
@@ -108,8 +21,6 @@ enum mt_status slot_prepare(const struct mt_table *table, const struct problem *
         return MT_OK;
     if (!config_fit(config, &at, &table->limits))
         return MT_OK;
-    config->family->shape(config, &at, table->limits.sm_count, &shape);
-    slot->tile = shape.tile_m;
     slot->as_tuned = config_equal(config, &before);
     slot->own = NULL;
     slot->config = slot->tuned;
@@ -155,6 +66,8 @@ static void slots_release(struct mt_layer *layer) {
     for (int i = 0; i < layer->slot_count; i++)
         free(layer->slots[i].own);
     free(layer->slots);
+    free(layer->rivals);
+    free(layer->first_rival);
 }
 
 void layer_release(struct mt_layer *layer) {
@@ -351,31 +264,10 @@ static enum mt_status layer_build(struct mt_table *table, int index, int *first)
         if (status == MT_OK && runs)
             status = layer_add(layer, slot);
     }
-    layer_set_ranges(layer);
-    return status;
-}
-
-enum mt_status layer_add_default(const struct mt_table *table, struct mt_layer *layer) {
-    const struct problem *p = &layer->problem;
-    enum mt_status status = MT_OK;
-    for (int i = 0; status == MT_OK && i < table->bundle.fallback_count && layer->slot_count == 0; i++) {
-        const struct bundle_build *f = &table->bundle.fallbacks[i];
-        const struct family *family = family_find(f->family);
-        struct slot slot = {.image = table->fallback_image[i], .from = 1, .tuned = f->config};
-        bool runs = false;
-        if (!family || f->group != p->group || strcmp(f->dtype, dtype_name(p->dtype)) != 0 ||
-            strcmp(f->scheme, problem_scheme(p)) != 0)
-            continue;
-        status = config_parse(family, f->config, &slot.kernel.config);
-        if (status == MT_OK)
-            status = slot_prepare(table, p, &slot, &runs);
-        if (status != MT_OK || !runs)
-            continue;
-        layer->info.step = MT_STEP_DEFAULT;
-        layer->promises = false;
-        status = layer_add(layer, slot);
-    }
-    return status;
+    layer->tuned_count = layer->slot_count;
+    if (status == MT_OK)
+        status = layer_add_defaults(table, layer);
+    return status == MT_OK ? layer_set_rivals(layer, &(struct known){known_tuned, table, layer}) : status;
 }
 
 static enum mt_status table_fill(struct mt_table *table) {
@@ -391,13 +283,25 @@ static enum mt_status table_fill(struct mt_table *table) {
         table->layer_count = i + 1;
         status = layer_build(table, i, &entry);
         if (status == MT_OK && layer->slot_count == 0)
-            status = layer_add_default(table, layer);
-        if (status == MT_OK && layer->slot_count == 0)
             status = fail(MT_FAILURE, "none of the kernels for it can run on this GPU");
         if (status != MT_OK)
             status = fail_context(MT_FAILURE, "layer %s of the bundle", bundle->layers[i].name);
     }
     return status;
+}
+
+/* What a launch takes at least: the quickest quantisation that was timed, which is little else; else half the quickest
+ * kernel. */
+static double floor_of(const struct bundle *bundle) {
+    double quantize = 0, kernel = 0;
+    for (int i = 0; i < bundle->entry_count; i++) {
+        const struct bundle_entry *e = &bundle->entries[i];
+        if (e->quantize_ns > 0 && (quantize <= 0 || e->quantize_ns < quantize))
+            quantize = e->quantize_ns;
+        if (kernel <= 0 || e->expected_ns < kernel)
+            kernel = e->expected_ns;
+    }
+    return quantize > 0 && quantize < kernel ? quantize : kernel / 2;
 }
 
 /* Room for one number of each row. */
@@ -416,6 +320,7 @@ enum mt_status table_build(struct bundle *bundle, const struct device_limits *li
     table->limits = *limits;
     table->flags = flags;
     table->foreign = foreign;
+    table->floor_ns = floor_of(&table->bundle);
     pthread_mutex_init(&table->lock, NULL);
     table->layers = mem_zeroed((size_t)table->bundle.layer_count, sizeof *table->layers);
     enum mt_status status = MT_FAILURE;

@@ -6,13 +6,13 @@
 #include "runtime/gpu/launch.h"
 #include "runtime/jit/cubin.h"
 #include "runtime/mixtune.h"
+#include "stairs.h"
 #include <pthread.h>
 
-/* One tuned M of a layer. */
+/* One tuned M of a layer; or a default kernel of a family. */
 struct slot {
-    int m, from;      /* serves M from `from` up to the next slot's; the first from 1, the last without end */
+    int m;            /* 0: of a default */
     int rows8;        /* that its kernel was tuned with */
-    int tile;         /* tokens that one CTA of the kernel takes */
     double kernel_ns; /* at m, or an estimate: choices rest on it, and layer_time() where it is a promise; 0: unknown */
     double fp16_ns;   /* of the same origin; 0: cuBLAS is not faster */
     bool modelled;    /* the times */
@@ -28,9 +28,13 @@ struct mt_layer {
     struct mt_layer_info info;
     struct problem problem; /* m is 0 */
     bool promises;          /* its slots were timed on this layer and GPU */
-    struct slot *slots;     /* owned; by m */
-    int slot_count;
+    struct slot *slots;     /* owned; the tuned ones by m, then defaults */
+    int slot_count, tuned_count;
     size_t slot_capacity;
+    /* Interval i, 0 .. tuned_count, is between slots i - 1 and i: which kernels may serve there, what each takes. The
+     * first is below the first slot, the last beyond the last. */
+    struct rival *rivals; /* owned */
+    int *first_rival;     /* [tuned_count + 2], owned */
     const struct kernel *quantize;
     struct mt_layer *next; /* layers that were not tuned, newest first */
 };
@@ -50,6 +54,7 @@ struct mt_table {
     struct device_limits limits;
     unsigned flags;
     bool foreign;            /* the bundle was tuned on another GPU, or its kernels are compiled by another NVRTC */
+    double floor_ns;         /* what a launch takes at least */
     struct bundle bundle;    /* owns every text */
     struct mt_layer *layers; /* the tuned ones, as in the bundle */
     int layer_count;
@@ -83,19 +88,37 @@ void layer_describe(struct mt_layer *layer, const struct bundle_layer *from);
 /* Model, name and tp. */
 bool layer_same_names(const struct mt_layer_info *a, const struct mt_layer_info *b);
 
-/* Makes `kernel.config` one that runs on `p`, and fills tile, as_tuned, config and own. `runs` is false, and nothing is
+/* Makes `kernel.config` one that runs on `p`, and fills as_tuned, config and own. `runs` is false, and nothing is
  * held, if the kernel cannot. */
 enum mt_status slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot, bool *runs);
 /* Appends a prepared slot, which is taken over. */
 enum mt_status layer_add(struct mt_layer *layer, struct slot slot);
-/* The default kernel for the layer's formats, if the bundle has it. */
-enum mt_status layer_add_default(const struct mt_table *table, struct mt_layer *layer);
-void layer_set_ranges(struct mt_layer *layer);
 void layer_release(struct mt_layer *layer);
+
+/* ---- which kernel serves which M (rivals.c) ---- */
+
+/* A slot's winner is known at so many tuned M on either side of its own, if the bundle has it. */
+enum { RIVAL_REACH = 2 };
+
+/* What the kernel of a slot takes on a layer at another tuned M; 0: unknown. */
+struct known {
+    double (*ns)(const struct known *known, const struct slot *slot, int m);
+    const struct mt_table *table;
+    const struct mt_layer *layer; /* that the kernel was tuned on */
+};
+double known_tuned(const struct known *known, const struct slot *slot, int m);
+
+/* Behind the tuned slots: the default kernels for the layer's formats, for fewer tokens than the first slot's kernel
+ * takes at a time, and for more than the last one's. Both where nothing was tuned. */
+enum mt_status layer_add_defaults(const struct mt_table *table, struct mt_layer *layer);
+/* Of slots that are all there. */
+enum mt_status layer_set_rivals(struct mt_layer *layer, const struct known *known);
 
 /* The slot that serves m >= 1, and the expected time of its kernel there (0: unknown). */
 int layer_slot(const struct mt_layer *layer, int m);
 double layer_time(const struct mt_layer *layer, int m);
+/* The first M of an interval. */
+int layer_interval(const struct mt_layer *layer, int i);
 
 /* ---- layers that were not tuned (derive.c) ---- */
 

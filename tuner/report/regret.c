@@ -168,7 +168,7 @@ static double hidden_time(const struct regret *r, const struct splits *s, int sp
             (struct split_candidate){time_at(r, s, side[0], m, w->config), time_at(r, s, side[1], m, w->config)};
     }
     const struct problem p = problem_at(s, split, m);
-    const int chosen = split_choose(&p, candidate, count, NULL);
+    const int chosen = split_choose(&p, candidate, count, 0, NULL);
     return chosen < 0 ? 0 : time_of(r, s, split, m, config[chosen]);
 }
 

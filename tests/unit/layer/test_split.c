@@ -45,19 +45,19 @@ static void estimates_are_linear_in_bytes(void **state) {
     (void)state;
     struct problem p = {.m = 1, .n = 4096, .k = 4096, .group = 128, .rows8 = 800};
     const struct split_time none = {0, 0}, low = {320, 1000}, high = {1280, 1600};
-    assert_true(fabs(split_estimate(&p, low, high) - 1300) < 1e-9); /* 800 is half way, and padding the same */
+    assert_true(fabs(split_estimate(&p, low, high, 0) - 1300) < 1e-9); /* 800 is half way, and padding the same */
     p.rows8 = 320;
-    assert_true(fabs(split_estimate(&p, low, high) - 1000) < 1e-9);
+    assert_true(fabs(split_estimate(&p, low, high, 0) - 1000) < 1e-9);
     p.rows8 = 1280;
-    assert_true(fabs(split_estimate(&p, low, high) - 1600) < 1e-9);
+    assert_true(fabs(split_estimate(&p, low, high, 0) - 1600) < 1e-9);
     /* One time: in proportion. W8 is 8.125 bits of a weight, W4 4.1875. */
     p.rows8 = 4096;
-    assert_true(fabs(split_estimate(&p, (struct split_time){0, 1000}, none) - 1000 * 8.125 / 4.1875) < 1e-9);
-    assert_true(fabs(split_estimate(&p, none, (struct split_time){0, 1000}) - 1000 * 8.125 / 4.1875) < 1e-9);
+    assert_true(fabs(split_estimate(&p, (struct split_time){0, 1000}, none, 0) - 1000 * 8.125 / 4.1875) < 1e-9);
+    assert_true(fabs(split_estimate(&p, none, (struct split_time){0, 1000}, 0) - 1000 * 8.125 / 4.1875) < 1e-9);
     p.symmetric = true, p.rows8 = 0;
-    assert_true(fabs(split_estimate(&p, none, (struct split_time){4096, 1000}) - 1000 * 4.125 / 8.125) < 1e-9);
-    assert_true(split_estimate(&p, none, none) == 0);
-    assert_true(split_estimate(&p, (struct split_time){0, 7}, (struct split_time){0, 9}) == 7);
+    assert_true(fabs(split_estimate(&p, none, (struct split_time){4096, 1000}, 0) - 1000 * 4.125 / 8.125) < 1e-9);
+    assert_true(split_estimate(&p, none, none, 0) == 0);
+    assert_true(split_estimate(&p, (struct split_time){0, 7}, (struct split_time){0, 9}, 0) == 7);
 }
 
 static void parts_are_filled(void **state) {

@@ -19,7 +19,7 @@ static void lines_cross_between_the_splits(void **state) {
     for (int rows8 = 160; rows8 <= 800; rows8 += 16) {
         const struct problem p = at(rows8);
         double ns, share = (rows8 - 160) / 640.0;
-        assert_int_equal(split_choose(&p, both, 2, &ns), rows8 > 480);
+        assert_int_equal(split_choose(&p, both, 2, 0, &ns), rows8 > 480);
         assert_true(fabs(ns - (rows8 > 480 ? 120 + 40 * share : 100 + 80 * share)) < 1e-9);
     }
 }
@@ -28,7 +28,7 @@ static void ties_go_to_the_first(void **state) {
     (void)state;
     const struct problem p = at(400);
     const struct split_candidate same[] = {{{160, 100}, {800, 180}}, {{160, 100}, {800, 180}}};
-    assert_int_equal(split_choose(&p, same, 2, NULL), 0);
+    assert_int_equal(split_choose(&p, same, 2, 0, NULL), 0);
 }
 
 /* One time grows with the bytes; none is no zero. */
@@ -38,15 +38,15 @@ static void missing_times(void **state) {
     const struct problem low = at(160), high = at(800);
     double ns, here = (double)split_bytes(&p), below = (double)split_bytes(&low), above = (double)split_bytes(&high);
     const struct split_candidate one_each[] = {{{160, 100}, {800, 0}}, {{160, 0}, {800, 100}}};
-    assert_int_equal(split_choose(&p, one_each, 2, &ns), 1);
+    assert_int_equal(split_choose(&p, one_each, 2, 0, &ns), 1);
     assert_true(fabs(ns - 100 * here / above) < 1e-9);
-    assert_int_equal(split_choose(&p, one_each, 1, &ns), 0);
+    assert_int_equal(split_choose(&p, one_each, 1, 0, &ns), 0);
     assert_true(fabs(ns - 100 * here / below) < 1e-9);
     const struct split_candidate unknown_first[] = {{{160, 0}, {800, 0}}, {{160, 1e9}, {800, 1e9}}};
-    assert_int_equal(split_choose(&p, unknown_first, 2, &ns), 1);
-    assert_int_equal(split_choose(&p, unknown_first, 1, &ns), 0);
+    assert_int_equal(split_choose(&p, unknown_first, 2, 0, &ns), 1);
+    assert_int_equal(split_choose(&p, unknown_first, 1, 0, &ns), 0);
     assert_true(ns == 0);
-    assert_int_equal(split_choose(&p, NULL, 0, &ns), -1);
+    assert_int_equal(split_choose(&p, NULL, 0, 0, &ns), -1);
     assert_true(ns == 0);
 }
 

@@ -123,10 +123,10 @@ static void kernels_are_chosen_by_their_times(void **state) {
         struct mt_layer *layer = derive(table, 0, rows8);
         const struct problem *p = &layer->problem;
         const struct split_candidate first[2] = {{{160, 100}, {800, 180}}, {{160, 120}, {800, 160}}};
-        const int best = split_choose(p, first, 2, NULL);
+        const int best = split_choose(p, first, 2, 0, NULL);
         if (rows8 % 16 == 0)
             assert_int_equal(best, rows8 > 480);
-        assert_int_equal(layer->slot_count, 4); /* the M of either neighbour */
+        assert_int_equal(layer->tuned_count, 4); /* the M of either neighbour */
         assert_int_equal(layer->info.step, MT_STEP_NEAREST_ROWS8);
         assert_string_equal(layer->info.name, "qkv");
         assert_string_equal(layer->info.model, "tiny");
@@ -140,7 +140,7 @@ static void kernels_are_chosen_by_their_times(void **state) {
             assert_true(c.expected_ns == 0 && c.origin == MT_ORIGIN_MODELLED);
             /* cuBLAS takes 1900 at M = 32, whatever the split; ours 2000 at 800. */
             const bool slower =
-                i == 2 && split_estimate(p, (struct split_time){160, 0}, (struct split_time){800, 2000}) > 1900;
+                i == 2 && split_estimate(p, (struct split_time){160, 0}, (struct split_time){800, 2000}, 0) > 1900;
             assert_int_equal(c.kind, slower ? MT_KIND_FP16 : MT_KIND_KERNEL);
         }
         assert_string_equal(image_of(table, layer, 0), best ? "mixB" : "mixA");
@@ -154,19 +154,19 @@ static void the_outermost_splits_reach_to_the_ends(void **state) {
     (void)state;
     struct mt_table *table = table_of(sample(), 0);
     struct mt_layer *layer = derive(table, 0, 5);
-    assert_int_equal(layer->slot_count, 3);
+    assert_int_equal(layer->tuned_count, 3);
     assert_string_equal(lookup(table, layer, 1).config, A);
     assert_int_equal(lookup(table, layer, 1).tuned_rows8, 160);
     layer_release(layer);
     layer = derive(table, 0, 1599);
-    assert_int_equal(layer->slot_count, 4);
+    assert_int_equal(layer->tuned_count, 4);
     assert_string_equal(lookup(table, layer, 1).config, B);
     layer_release(layer);
 
     /* Only WIDE has images of one width, and its tile is then that of the width. */
     for (int wide = 0; wide < 2; wide++) {
         layer = derive(table, 0, wide ? 1600 : 0);
-        assert_int_equal(layer->slot_count, 1);
+        assert_int_equal(layer->tuned_count, 1);
         assert_string_equal(layer->info.formats, wide ? "w8a8" : "w4a8");
         assert_string_equal(image_of(table, layer, 0), wide ? "w8W" : "w4W");
         const struct config *config = &layer->slots[0].kernel.config;

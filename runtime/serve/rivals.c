@@ -1,0 +1,275 @@
+/* Which kernel serves which M, and what it takes there: the winners at the tuned M around it are compared at every M,
+ * by stairs through their known times. */
+#include "runtime/base/memory.h"
+#include "table.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what the bundle knows ---- */
+
+/* The bundle's rows are ordered (bundle.h), and a layer has as many as somebody put there: they are found by
+ * halving. */
+static int by_entry(const void *key, const void *row) {
+    const struct bundle_entry *x = key, *y = row;
+    const int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;
+    return order ? order : (int)x->kind - (int)y->kind;
+}
+
+static int by_time(const void *key, const void *row) {
+    const struct bundle_time *x = key, *y = row;
+    int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;
+    order = order ? order : strcmp(x->family, y->family);
+    return order ? order : strcmp(x->config, y->config);
+}
+
+static double entry_ns(const struct bundle *bundle, const struct bundle_entry *wanted) {
+    const struct bundle_entry *e =
+        bsearch(wanted, bundle->entries, (size_t)bundle->entry_count, sizeof *wanted, by_entry);
+    return e && e->origin == wanted->origin && !strcmp(e->family, wanted->family) && !strcmp(e->config, wanted->config)
+               ? e->expected_ns
+               : 0;
+}
+
+double known_tuned(const struct known *known, const struct slot *slot, int m) {
+    const struct bundle *bundle = &known->table->bundle;
+    const enum bundle_origin origin = slot->modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED;
+    struct bundle_entry entry = {.layer = (int)(known->layer - known->table->layers),
+                                 .m = m,
+                                 .family = slot->kernel.config.family->name,
+                                 .config = slot->tuned,
+                                 .origin = origin};
+    double ns = 0;
+    for (int kind = BUNDLE_KERNEL; ns <= 0 && kind <= BUNDLE_INVARIANT; kind++) {
+        entry.kind = (enum bundle_kind)kind;
+        ns = entry_ns(bundle, &entry);
+    }
+    const struct bundle_time time = {.layer = entry.layer, .m = m, .family = entry.family, .config = entry.config};
+    const struct bundle_time *t = ns <= 0 && bundle->time_count
+                                      ? bsearch(&time, bundle->times, (size_t)bundle->time_count, sizeof time, by_time)
+                                      : NULL;
+    return t && t->origin == origin ? t->expected_ns : ns;
+}
+
+/* ---- defaults ---- */
+
+static bool is_for(const struct bundle_build *f, const struct problem *p) {
+    return f->group == p->group && !strcmp(f->dtype, dtype_name(p->dtype)) && !strcmp(f->scheme, problem_scheme(p));
+}
+
+static void stair_of_slot(const struct mt_table *table, const struct mt_layer *layer, const struct slot *slot,
+                          struct stair *out) {
+    stair_of(&slot->kernel.config, &layer->problem, table->limits.sm_count, out);
+}
+
+/* Whether a default is for fewer tokens at a time than the tuned kernels, or for more; and no other default is. */
+static bool default_helps(const struct mt_table *table, const struct mt_layer *layer, const struct slot *slot) {
+    struct stair own, other;
+    stair_of_slot(table, layer, slot, &own);
+    for (int i = layer->tuned_count; i < layer->slot_count; i++) {
+        stair_of_slot(table, layer, &layer->slots[i], &other);
+        if (other.tile_m == own.tile_m)
+            return false;
+    }
+    if (!layer->tuned_count)
+        return true;
+    stair_of_slot(table, layer, &layer->slots[0], &other);
+    const bool fewer = own.tile_m < other.tile_m;
+    stair_of_slot(table, layer, &layer->slots[layer->tuned_count - 1], &other);
+    return fewer || own.tile_m > other.tile_m;
+}
+
+enum mt_status layer_add_defaults(const struct mt_table *table, struct mt_layer *layer) {
+    const struct bundle *bundle = &table->bundle;
+    const struct family *chosen = NULL;
+    enum mt_status status = MT_OK;
+    layer->tuned_count = layer->slot_count;
+    for (const struct family *const *f = family_list(); status == MT_OK && *f && !chosen; f++)
+        for (int i = 0; status == MT_OK && i < bundle->fallback_count; i++) {
+            const struct bundle_build *from = &bundle->fallbacks[i];
+            struct slot slot = {.image = table->fallback_image[i], .tuned = from->config};
+            bool runs = false;
+            if (strcmp(from->family, (*f)->name) != 0 || !is_for(from, &layer->problem))
+                continue;
+            status = config_parse(*f, from->config, &slot.kernel.config);
+            if (status == MT_OK)
+                status = slot_prepare(table, &layer->problem, &slot, &runs);
+            if (status != MT_OK || !runs)
+                continue;
+            chosen = *f;
+            if (default_helps(table, layer, &slot))
+                status = layer_add(layer, slot);
+            else
+                free(slot.own);
+        }
+    if (layer->tuned_count || !layer->slot_count)
+        return status;
+    layer->info.step = MT_STEP_DEFAULT;
+    layer->promises = false;
+    return status;
+}
+
+/* ---- rivals ---- */
+
+static bool same_kernel(const struct slot *a, const struct slot *b) {
+    return a->image == b->image && a->kernel.config.family == b->kernel.config.family && !strcmp(a->tuned, b->tuned) &&
+           a->modelled == b->modelled;
+}
+
+/* A layer while its rivals are made: there is room for all. */
+struct making {
+    struct mt_layer *layer;
+    const struct known *known;
+    const struct stair *stairs; /* of the slots */
+    int count;
+};
+
+static void rival_add(struct making *m, int begin, struct rival rival) {
+    const struct slot *slots = m->layer->slots;
+    for (int i = begin; i < m->count; i++)
+        if (same_kernel(&slots[m->layer->rivals[i].slot], &slots[rival.slot]))
+            return;
+    m->layer->rivals[m->count++] = rival;
+}
+
+static struct stair_time known_at(const struct making *m, int slot, int at) {
+    const struct mt_layer *layer = m->layer;
+    struct stair_time time = {0};
+    if (at < 0 || at >= layer->tuned_count)
+        return time;
+    time.m = layer->slots[at].m;
+    time.ns = at == slot ? layer->slots[at].kernel_ns : m->known->ns(m->known, &layer->slots[slot], time.m);
+    return time;
+}
+
+/* The winners at the M around interval `i`, those beside it first, so that they are taken where others are as good. */
+static void rivals_tuned(struct making *m, int i) {
+    const struct mt_layer *layer = m->layer;
+    const int begin = m->count;
+    for (int far = 0; far < 2 * RIVAL_REACH; far++) {
+        const int slot = far % 2 ? i - 1 - far / 2 : i + far / 2;
+        if (slot < 0 || slot >= layer->tuned_count)
+            continue;
+        struct rival rival = {
+            .slot = slot, .stair = m->stairs[slot], .promise = layer->promises && layer->slots[slot].as_tuned};
+        if (rival_between(&rival, known_at(m, slot, i - 1), known_at(m, slot, i)))
+            rival_add(m, begin, rival);
+    }
+    if (m->count == begin && layer->tuned_count) { /* of which no time is known */
+        const int slot = i > 0 ? i - 1 : 0;
+        m->layer->rivals[m->count++] = (struct rival){.slot = slot, .stair = m->stairs[slot]};
+    }
+}
+
+/* A default is compared with the kernel of the outermost slot. Where nothing was tuned defaults have no times, but
+ * numbers that compare. */
+static void rivals_default(struct making *m, int outer, bool fewer) {
+    const struct mt_layer *layer = m->layer;
+    for (int i = layer->tuned_count; i < layer->slot_count; i++) {
+        struct rival rival = {.slot = i, .stair = m->stairs[i]};
+        if (outer < 0) {
+            const struct stair unit = {
+                .tile_m = 1, .ctas = rival.stair.workers, .workers = rival.stair.workers, .work = 1};
+            rival_like(&rival, &unit, (struct stair_time){1, 1});
+        } else if ((rival.stair.tile_m < m->stairs[outer].tile_m) != fewer) {
+            continue;
+        } else {
+            const struct slot *slot = &layer->slots[outer];
+            rival_like(&rival, &m->stairs[outer], (struct stair_time){slot->m, slot->kernel_ns});
+        }
+        m->layer->rivals[m->count++] = rival;
+    }
+}
+
+static void rivals_make(struct making *m) {
+    struct mt_layer *layer = m->layer;
+    const int last = layer->tuned_count;
+    for (int i = 0; i <= last; i++) {
+        layer->first_rival[i] = m->count;
+        rivals_tuned(m, i);
+        if (last == 0)
+            rivals_default(m, -1, false);
+        else if (i == 0)
+            rivals_default(m, 0, true);
+        else if (i == last)
+            rivals_default(m, last - 1, false);
+    }
+    layer->first_rival[last + 1] = m->count;
+}
+
+enum mt_status layer_set_rivals(struct mt_layer *layer, const struct known *known) {
+    const int tuned = layer->tuned_count, defaults = layer->slot_count - tuned;
+    const size_t most = (size_t)(tuned + 1) * 2 * RIVAL_REACH + (size_t)defaults * 2;
+    if (!layer->slot_count)
+        return MT_OK;
+    struct stair *stairs = mem_alloc((size_t)layer->slot_count * sizeof *stairs);
+    layer->rivals = mem_alloc(most * sizeof *layer->rivals);
+    layer->first_rival = mem_alloc((size_t)(tuned + 2) * sizeof *layer->first_rival);
+    if (!stairs || !layer->rivals || !layer->first_rival) {
+        free(stairs);
+        return MT_FAILURE;
+    }
+    for (int i = 0; i < layer->slot_count; i++)
+        stair_of_slot(known->table, layer, &layer->slots[i], &stairs[i]);
+    rivals_make(&(struct making){.layer = layer, .known = known, .stairs = stairs});
+    free(stairs);
+    return MT_OK;
+}
+
+/* ---- looking up ---- */
+
+/* How many tuned M are at most m: the number of its interval. */
+static int interval_of(const struct mt_layer *layer, int m) {
+    int low = 0, high = layer->tuned_count;
+    while (low < high) {
+        const int middle = (low + high) / 2;
+        if (layer->slots[middle].m <= m)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The rival that takes least at m, the first of equals; NULL where m was tuned: its own winner serves. */
+static const struct rival *rival_at(const struct mt_layer *layer, int m, int *slot, double *ns) {
+    const int i = interval_of(layer, m), end = layer->first_rival[i + 1];
+    const struct rival *best = &layer->rivals[layer->first_rival[i]];
+    if (i > 0 && layer->slots[i - 1].m == m) {
+        *slot = i - 1;
+        *ns = layer->slots[i - 1].kernel_ns;
+        return NULL;
+    }
+    double least = rival_ns(best, m);
+    for (const struct rival *r = best + 1; r < layer->rivals + end; r++) {
+        const double other = rival_ns(r, m);
+        if (other < least) {
+            least = other;
+            best = r;
+        }
+    }
+    *slot = best->slot;
+    *ns = least;
+    return best;
+}
+
+int layer_slot(const struct mt_layer *layer, int m) {
+    int slot;
+    double ns;
+    rival_at(layer, m, &slot, &ns);
+    return slot;
+}
+
+double layer_time(const struct mt_layer *layer, int m) {
+    int slot;
+    double ns;
+    const struct rival *rival = rival_at(layer, m, &slot, &ns);
+    const bool promise = rival ? rival->promise : layer->promises && layer->slots[slot].as_tuned;
+    /* Far below the first tuned M, where weights take the time and not tokens, the stairs lead too deep. */
+    if (!promise || ns <= 0 || (rival && m < layer->slots[0].m && ns < rival->ns / 2))
+        return 0;
+    return ns;
+}
+
+int layer_interval(const struct mt_layer *layer, int i) {
+    return i > 0 ? layer->slots[i - 1].m : 1;
+}
