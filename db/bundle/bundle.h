@@ -105,7 +105,8 @@ struct bundle {
     /* Winners for other formats than those of the layer that they won in: a layer of one width has no kernels for
      * both. `config` is the winner's, also where a knob had to change with the formats. */
     const struct bundle_build *variants;
-    /* What is used where no layer is near: the default configuration of a family. Family "quantize" is the activation
+    /* What is used where no layer is near, and beyond the outermost M: the configurations of a family for few and for
+     * very many tokens. Family "quantize" is the activation
      * quantisation (scheme "", config ""). */
     const struct bundle_build *fallbacks;
     const struct bundle_image *images; /* each hash once; every hash that is referred to */

@@ -228,20 +228,14 @@ static int by_time(const void *a, const void *b) {
     return 0;
 }
 
-static int by_formats(const void *a, const void *b) {
-    ROWS(bundle_build, a, b);
-    DIFFER_TEXT(family);
-    DIFFER_TEXT(scheme);
-    DIFFER_TEXT(dtype);
-    DIFFER_INT(group);
-    return 0;
-}
-
 static int by_build(const void *a, const void *b) {
     ROWS(bundle_build, a, b);
     DIFFER_TEXT(family);
     DIFFER_TEXT(config);
-    return by_formats(a, b);
+    DIFFER_TEXT(scheme);
+    DIFFER_TEXT(dtype);
+    DIFFER_INT(group);
+    return 0;
 }
 
 static int by_hash(const void *a, const void *b) {
@@ -381,14 +375,14 @@ static enum mt_status times_check(const struct bundle *b, const struct index *en
 }
 
 static enum mt_status builds_check(const struct bundle_build *builds, int count, const char *what,
-                                   int (*compare)(const void *, const void *), const struct index *images) {
+                                   const struct index *images) {
     struct index index;
     for (int i = 0; i < count; i++)
         if (!image_named(images, builds[i].image_hash))
             return fail(MT_FAILURE, "the %s of family %s for %s is not in the bundle", what, builds[i].family,
                         *builds[i].scheme ? builds[i].scheme : builds[i].dtype);
-    enum mt_status status = index_make(builds, count, sizeof *builds, compare, &index);
-    const struct bundle_build *twin = status == MT_OK ? index_twin(&index, compare) : NULL;
+    enum mt_status status = index_make(builds, count, sizeof *builds, by_build, &index);
+    const struct bundle_build *twin = status == MT_OK ? index_twin(&index, by_build) : NULL;
     free(index.row);
     return twin ? fail(MT_FAILURE, "the bundle has the %s of family %s for %s twice", what, twin->family, twin->scheme)
                 : status;
@@ -425,9 +419,9 @@ enum mt_status bundle_check(const struct bundle *b) {
     if (status == MT_OK)
         status = times_check(b, &entries);
     if (status == MT_OK)
-        status = builds_check(b->variants, b->variant_count, "winner", by_build, &images);
+        status = builds_check(b->variants, b->variant_count, "winner", &images);
     if (status == MT_OK)
-        status = builds_check(b->fallbacks, b->fallback_count, "default kernel", by_formats, &images);
+        status = builds_check(b->fallbacks, b->fallback_count, "default kernel", &images);
     free(images.row);
     free(entries.row);
     return status;

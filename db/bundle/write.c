@@ -36,7 +36,7 @@ const char bundle_schema[] =
     " PRIMARY KEY (family, config, scheme, dtype, group_size)) STRICT;"
     "CREATE TABLE fallback (family TEXT NOT NULL, config TEXT NOT NULL, scheme TEXT NOT NULL, dtype TEXT NOT NULL,"
     " group_size INTEGER NOT NULL, image TEXT REFERENCES image,"
-    " PRIMARY KEY (family, scheme, dtype, group_size)) STRICT;";
+    " PRIMARY KEY (family, config, scheme, dtype, group_size)) STRICT;";
 
 /* A row that is being put together: values are bound from left to right. A failure is kept by SQLite and met in
  * row_end(). */

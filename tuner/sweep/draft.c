@@ -18,11 +18,11 @@ void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count, 
     d->layer_row = xcalloc(n, sizeof *d->layer_row);
     d->entries = xcalloc(2 * n, sizeof *d->entries);
     d->variants = xcalloc(DRAFT_FORMATS * n, sizeof *d->variants);
-    d->fallbacks = xcalloc((DRAFT_FORMATS + 1) * n, sizeof *d->fallbacks);
-    d->images = xcalloc((2 * DRAFT_FORMATS + 2) * n, sizeof *d->images);
-    d->names = xcalloc((2 * DRAFT_FORMATS + 2) * n, sizeof *d->names);
+    d->fallbacks = xcalloc((2 * DRAFT_FORMATS + 1) * n, sizeof *d->fallbacks);
+    d->images = xcalloc((3 * DRAFT_FORMATS + 2) * n, sizeof *d->images);
+    d->names = xcalloc((3 * DRAFT_FORMATS + 2) * n, sizeof *d->names);
     d->quantize = xcalloc(n, sizeof *d->quantize);
-    d->texts = xcalloc((3 * DRAFT_FORMATS + 2) * n, sizeof *d->texts);
+    d->texts = xcalloc((4 * DRAFT_FORMATS + 4) * n, sizeof *d->texts);
 }
 
 void draft_release(struct draft *d) {
@@ -155,7 +155,14 @@ static enum mt_status read_problems(struct draft *d) {
     return status;
 }
 
-/* The binaries of all winners, and of the default configuration for each choice of formats. */
+/* The configurations that stand in where nothing was tuned: of a family for few and for very many tokens. False when
+ * there are no more. */
+static bool stand_in(const struct family *family, int number, struct config *out) {
+    const char *const texts[] = {family->few, family->many};
+    return number < 2 && texts[number] && config_parse(family, texts[number], out) == MT_OK;
+}
+
+/* The binaries of all winners, and of what stands in for each choice of formats. */
 static enum mt_status collect_binaries(struct draft *d) {
     enum mt_status status = read_problems(d);
     for (int r = 0; status == MT_OK && r < d->rows->count; r++) {
@@ -172,10 +179,10 @@ static enum mt_status collect_binaries(struct draft *d) {
             return status;
         d->binary[r] = add_binary(d, &config, &d->problem[r]);
         collect_variants(d, r, &config);
-        config_default(family, &config);
-        for (int i = 0; i < DRAFT_FORMATS; i++)
-            if (formats_of(&d->problem[r], i, &q) && has_symmetry(d, r, q.symmetric))
-                add_binary(d, &config, &q);
+        for (int number = 0; stand_in(family, number, &config); number++)
+            for (int i = 0; i < DRAFT_FORMATS; i++)
+                if (formats_of(&d->problem[r], i, &q) && has_symmetry(d, r, q.symmetric))
+                    add_binary(d, &config, &q);
     }
     return status;
 }
@@ -218,29 +225,33 @@ static void add_build(struct draft *d, struct bundle_build *list, int *count, st
     list[(*count)++] = build;
 }
 
-/* The default configuration of a row's family for all formats that its layer can have: whatever is asked for later,
- * there is a kernel. */
-static enum mt_status add_defaults(struct draft *d, int row) {
+/* A stand-in for all formats that a row's layer can have: whatever is asked for later, there is a kernel. */
+static enum mt_status add_stand_in(struct draft *d, int row, const struct config *config) {
     const struct problem *p = &d->problem[row];
-    struct problem q;
-    struct config config;
-    config_default(family_of(d, row), &config);
+    const char *family = cell(d, row, "family");
+    struct str text = {0};
+    config_format(config, &text);
+    d->texts[d->text_count++] = text.data;
     for (int i = 0; i < DRAFT_FORMATS; i++) {
+        struct problem q;
         if (!formats_of(p, i, &q) || !has_symmetry(d, row, q.symmetric))
             continue;
-        const struct binary *b = &d->binaries.item[binaries_add(&d->binaries, &config, &q)];
-        struct str text = {0};
-        config_format(&config, &text);
-        d->texts[d->text_count++] = text.data;
+        const struct binary *b = &d->binaries.item[binaries_add(&d->binaries, config, &q)];
         if (b->status == MT_OK)
             add_build(d, d->fallbacks, &d->fallback_count,
-                      (struct bundle_build){cell(d, row, "family"), text.data, .scheme = problem_scheme(&q)}, row,
-                      &b->image);
+                      (struct bundle_build){family, text.data, .scheme = problem_scheme(&q)}, row, &b->image);
         else if (!strcmp(problem_scheme(&q), problem_scheme(p)))
-            return fail(b->status, "the default configuration of family %s does not compile: %s",
-                        cell(d, row, "family"), b->message);
+            return fail(b->status, "a default configuration of family %s does not compile: %s", family, b->message);
     }
     return MT_OK;
+}
+
+static enum mt_status add_stand_ins(struct draft *d, int row) {
+    enum mt_status status = MT_OK;
+    struct config config;
+    for (int number = 0; status == MT_OK && stand_in(family_of(d, row), number, &config); number++)
+        status = add_stand_in(d, row, &config);
+    return status;
 }
 
 /* The activation quantisation for the formats of a row. */
@@ -257,7 +268,7 @@ static enum mt_status add_quantize(struct draft *d, int row) {
 static enum mt_status add_fallbacks(struct draft *d) {
     enum mt_status status = MT_OK;
     for (int r = 0; r < d->rows->count && status == MT_OK; r++) {
-        status = add_defaults(d, r);
+        status = add_stand_ins(d, r);
         if (status == MT_OK && first_of(d, r, same_formats) == r)
             status = add_quantize(d, r);
     }

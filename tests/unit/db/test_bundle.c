@@ -276,7 +276,7 @@ static void what_is_not_read_is_not_written(void **state) {
     struct bundle_image renamed[2] = {images[0], images[1]}, twice[2] = {images[0], images[0]};
     struct bundle_entry moved[5], timed[5];
     static const struct bundle_build twins[2] = {{"sm80", "a", "w4a8", "fp16", 128, name_b},
-                                                 {"sm80", "b", "w4a8", "fp16", 128, name_b}};
+                                                 {"sm80", "a", "w4a8", "fp16", 128, name_b}};
     odd[1].name = "o\033[31m";
     renamed[1].built = "something else";
     memcpy(moved, entries, sizeof moved);

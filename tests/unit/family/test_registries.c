@@ -2,6 +2,7 @@
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include "runtime/family/family.h"
+#include "runtime/serve/contents.h"
 #include "tuner/plan/space.h"
 #include <ctype.h>
 #include <glob.h>
@@ -260,6 +261,28 @@ static void whole_spaces_vary_every_knob(void **state) {
     }
 }
 
+/* What stands in where nothing was tuned runs in all formats, the one for few tokens on small GPUs, too. */
+static void stand_ins_run_in_all_formats(void **state) {
+    (void)state;
+    static const struct device_limits ada = {89, 128, 101376, 102400, 65536, 1536};
+    static const char *const schemes[] = {"w4a8", "w8a8", "mixed", "w4a8-sym", "mixed-sym"};
+    for (const struct family *const *f = family_list(); *f; f++)
+        for (int i = 0; (*f)->quantised && i < 5 * 3 * 2 * 2; i++) {
+            const char *text = i % 2 ? (*f)->many : (*f)->few;
+            const bool hopper = (*f)->min_cc == 90, small = i / 2 % 2;
+            const int group = 64 << i / 4 % 3;
+            const struct device_limits *limits = hopper ? &h100 : small ? &ada : &a100;
+            struct problem p;
+            struct config c;
+            char reason[160];
+            assert_non_null(text);
+            assert_int_equal(config_parse(*f, text, &c), MT_OK);
+            assert_int_equal(contents_formats(schemes[i / 12], "fp16", group, &p), MT_OK);
+            if (!config_allowed(&c, &p, limits, reason) && !(small && group == 256 && i % 2))
+                fail_msg("family %s, %s, %s, group %d: %s", (*f)->name, text, schemes[i / 12], group, reason);
+        }
+}
+
 /* "proof-sm80,proof-sm80-tiles"; the whole space of a family that has none of its own. */
 static void proof_spaces(const struct family *f, struct str *out) {
     struct str pattern = {0};
@@ -303,13 +326,10 @@ static void proof_spaces_vary_every_knob(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(families_have_their_files),
-        cmocka_unit_test(families_are_defined_in_one_way),
-        cmocka_unit_test(knobs_are_whole),
-        cmocka_unit_test(templates_ask_for_the_knobs),
-        cmocka_unit_test(each_knob_does_something),
-        cmocka_unit_test(whole_spaces_vary_every_knob),
-        cmocka_unit_test(proof_spaces_vary_every_knob),
+        cmocka_unit_test(families_have_their_files),       cmocka_unit_test(stand_ins_run_in_all_formats),
+        cmocka_unit_test(families_are_defined_in_one_way), cmocka_unit_test(knobs_are_whole),
+        cmocka_unit_test(templates_ask_for_the_knobs),     cmocka_unit_test(each_knob_does_something),
+        cmocka_unit_test(whole_spaces_vary_every_knob),    cmocka_unit_test(proof_spaces_vary_every_knob),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
