@@ -256,6 +256,6 @@ static void options(const struct config *c, const struct problem *p, struct str 
 }
 
 DEFINE_FAMILY(sm90, knobs, .quick_spaces = "quick-sm90-decode,quick-sm90-prefill",
-              .few = "tile_m=16,stages=8,share_k=1", .many = "tile_m=128,stages=3,store=1,yield=1", .min_cc = 90,
+              .few = "tile_m=16,stages=8,share_k=1", .many = "tile_m=96,stages=3,store=1,yield=1", .min_cc = 90,
               .quantised = true, .persistent = true, .tensor_map = true, .allowed = allowed, .shape = shape,
               .options = options);
