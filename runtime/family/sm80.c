@@ -127,5 +127,5 @@ static void options(const struct config *c, const struct problem *p, struct str 
 }
 
 DEFINE_FAMILY(sm80, knobs, .quick_spaces = "quick-sm80-decode,quick-sm80-prefill",
-              .few = "tile_n=64,tile_m=16,stages=4,ctas=2", .many = "tile_n=128,tile_m=64,stages=3", .min_cc = 80,
+              .few = "tile_n=64,tile_m=16,stages=4", .many = "tile_n=128,tile_m=64,stages=3", .min_cc = 80,
               .quantised = true, .allowed = allowed, .shape = shape, .options = options);

@@ -30,7 +30,7 @@ enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_lay
     }
     if (m > 0) {
         const struct slot *slot = &layer->slots[layer_slot(layer, m)];
-        choice = (struct mt_choice){.step = layer->info.step,
+        choice = (struct mt_choice){.step = slot->m ? layer->info.step : MT_STEP_DEFAULT,
                                     .tuned_m = slot->m,
                                     .tuned_rows8 = slot->rows8,
                                     .expected_ns = layer_time(layer, m),

@@ -50,7 +50,7 @@ result 'four splits of ten are tuned, and the sweep says for whom'
 
 # A search measures other configurations at every split: each winner has a time at the neighbouring mixed ones all the same.
 run 0 sweep "$TMPDIR/search" --points 8 --strategy sample --max-configs 2
-expect '^[1-9][0-9]* winners of splits were measured at the neighbouring splits too' err
+expect '^[1-9][0-9]* winners were measured at the M and splits beside them too' err
 sqlite3 "$TMPDIR/search" "WITH place AS (SELECT *, row_number() OVER (PARTITION BY m ORDER BY rows8) AS number FROM winner WHERE layer = '400x300' AND scheme = 'mixed')
     SELECT a.rows8, a.m, b.rows8, EXISTS (SELECT 1 FROM current AS c WHERE c.layer_id = a.layer_id AND c.scheme = 'mixed' AND c.rows8 = b.rows8 AND c.m = a.m
         AND c.config_id = a.config_id AND c.outcome = 'ok')

@@ -264,10 +264,11 @@ static void test_limits(void **state) {
 /* Without --m the usual token counts; without formats w4a8, 128 and fp16. Every format with every other. */
 static void test_defaults(void **state) {
     (void)state;
-    static const int usual[] = {1, 16, 64, 256, 1024, 4096};
-    struct workload w = good_workload("--shape 300,200", 6);
-    for (int i = 0; i < 6; i++) {
-        assert_int_equal(w.item[i].problem.m, usual[i]);
+    const struct int_list usual = usual_tokens();
+    struct workload w = good_workload("--shape 300,200", usual.count);
+    for (int i = 0; i < usual.count; i++) {
+        assert_int_equal(w.item[i].problem.m, usual.value[i]);
+        assert_true(i == 0 ? usual.value[i] == 1 : usual.value[i] > usual.value[i - 1]);
         assert_int_equal(w.item[i].problem.group, 128);
         assert_int_equal(w.item[i].problem.dtype, DTYPE_F16);
         assert_string_equal(problem_scheme(&w.item[i].problem), "w4a8");

@@ -3,9 +3,11 @@
 #include "cmd.h"
 #include "runtime/base/log.h"
 #include "tuner/plan/packed_model.h"
+#include "tuner/plan/workload.h"
 #include "tuner/report/files.h"
 #include "tuner/report/query.h"
 #include "tuner/report/regret.h"
+#include "tuner/report/regret_m.h"
 #include "tuner/report/rows.h"
 #include "tuner/report/t4.h"
 #include "tuner/report/tables.h"
@@ -18,7 +20,8 @@ enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_T4 };
 struct show {
     struct query_options query;
     enum format format;
-    bool all, failed, floor, peers, regret;
+    bool all, failed, floor, peers, regret_m, regret_splits;
+    struct int_list keep;
     const char *splits, *checkpoint;
     int fill;
 };
@@ -30,6 +33,7 @@ enum {
     KEY_FLOOR,
     KEY_PEERS,
     KEY_REGRET,
+    KEY_KEEP,
     KEY_SPLITS,
     KEY_CHECKPOINT,
     KEY_FILL
@@ -49,9 +53,13 @@ static const struct argp_option show_table[] = {
      "bytes that "
      "must move and the multiplications that must be done; and what is known of the gap",
      20},
-    {"regret", KEY_REGRET, NULL, 0,
-     "What it would have cost to tune a few splits of each layer and to choose for the others by those, as a bundle "
-     "does: of a database in which every split was tuned",
+    {"regret", KEY_REGRET, "WHAT", OPTION_ARG_OPTIONAL,
+     "What it would have cost to tune less and to choose for the rest as a bundle does, of a database in which all was "
+     "tuned: m, the M that --keep does not name; splits, all but a few splits of each layer (default: both)",
+     20},
+    {"keep", KEY_KEEP, "LIST", 0,
+     "With --regret: the M that count as tuned (default: those that a sweep takes without --m; where a layer has no "
+     "others, each is left out in turn)",
      20},
     {"splits", KEY_SPLITS, "FILE", 0,
      "With --regret only the splits of this table, with their weights (default: all that were tuned, alike)", 20},
@@ -91,8 +99,13 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
         o->floor = true;
         return 0;
     case KEY_REGRET:
-        o->regret = true;
-        return 0;
+        o->regret_m = !arg || !strcmp(arg, "m");
+        o->regret_splits = !arg || !strcmp(arg, "splits");
+        return o->regret_m || o->regret_splits
+                   ? 0
+                   : options_error(fail(MT_USAGE, "--regret: `%s` is neither m nor splits", arg));
+    case KEY_KEEP:
+        return options_error(int_list_parse(arg, "--keep", &o->keep));
     case KEY_SPLITS:
         o->splits = arg;
         return 0;
@@ -177,27 +190,21 @@ static enum mt_status print_rows(const struct rows *rows, struct store *store, c
     return MT_OK;
 }
 
-/* Of the splits in `table`; NULL: of all that were tuned. */
-static enum mt_status print_regret_of(struct store *store, const struct show *o, const struct split_table *table) {
-    const bool json = o->format == FORMAT_JSON || o->query.common.json;
-    struct rows rows = {0};
+static void print_table(const struct show *o, const struct rows *rows,
+                        void (*print)(const struct rows *, struct str *)) {
     struct str out = {0};
-    enum mt_status status = regret_splits(store_handle(store), table, o->fill, &rows);
-    if (!status && !rows.count)
-        status = query_nothing(&o->query, store_handle(store), "splits with winners");
-    if (!status && json)
-        rows_print_json(&rows, &out);
-    else if (!status && o->format == FORMAT_CSV)
-        rows_print_csv(&rows, &out);
-    else if (!status)
-        regret_print(&rows, &out);
+    if (o->format == FORMAT_JSON || o->query.common.json)
+        rows_print_json(rows, &out);
+    else if (o->format == FORMAT_CSV)
+        rows_print_csv(rows, &out);
+    else
+        print(rows, &out);
     fwrite(str_text(&out), 1, out.length, stdout);
     str_release(&out);
-    rows_release(&rows);
-    return status;
 }
 
-static enum mt_status print_regret(struct store *store, const struct show *o) {
+/* Of the splits of a table or a checkpoint, else of all that were tuned. */
+static enum mt_status read_regret_splits(struct store *store, const struct show *o, struct rows *out) {
     struct split_table table = {0};
     struct packed_model checkpoint = {0};
     enum mt_status status = MT_OK;
@@ -206,25 +213,56 @@ static enum mt_status print_regret(struct store *store, const struct show *o) {
     else if (o->checkpoint)
         status = packed_model_read(o->checkpoint, &checkpoint);
     if (!status)
-        status = print_regret_of(store, o, o->splits ? &table : o->checkpoint ? &checkpoint.table : NULL);
+        status = regret_splits(store_handle(store),
+                               o->splits       ? &table
+                               : o->checkpoint ? &checkpoint.table
+                                               : NULL,
+                               o->fill, out);
     split_table_release(&table);
     packed_model_release(&checkpoint);
     return status;
 }
 
+static enum mt_status print_regret(struct store *store, const struct show *o) {
+    const struct int_list usual = usual_tokens();
+    struct rows m = {0}, splits = {0};
+    enum mt_status status = MT_OK;
+    if (o->regret_m)
+        status = regret_m(store_handle(store), o->keep.count ? &o->keep : &usual, &m);
+    if (!status && o->regret_splits)
+        status = read_regret_splits(store, o, &splits);
+    if (!status && !m.count && !splits.count)
+        status = query_nothing(&o->query, store_handle(store),
+                               o->regret_splits ? "splits with winners" : "layers with winners at three M");
+    if (!status && m.count && splits.count && o->format == FORMAT_CSV)
+        status = fail(MT_USAGE, "CSV holds one table: take --regret=m or --regret=splits");
+    if (!status && m.count)
+        print_table(o, &m, regret_m_print);
+    if (!status && m.count && splits.count && o->format == FORMAT_TABLE && !o->query.common.json)
+        puts("");
+    if (!status && splits.count)
+        print_table(o, &splits, regret_print);
+    rows_release(&m);
+    rows_release(&splits);
+    return status;
+}
+
 static enum mt_status show(const struct show *o) {
     struct store *store;
-    if ((o->splits || o->checkpoint) && !o->regret)
+    const bool regret = o->regret_m || o->regret_splits;
+    if ((o->splits || o->checkpoint) && !o->regret_splits)
         return fail(MT_USAGE, "%s belongs to --regret; of other tables --rows8 chooses rows",
                     o->splits ? "--splits" : "--checkpoint");
     if (o->splits && o->checkpoint)
         return fail(MT_USAGE, "--splits and --checkpoint both say which splits count; give one of them");
-    if (o->regret && o->format == FORMAT_T4)
+    if (o->keep.count && !o->regret_m)
+        return fail(MT_USAGE, "--keep belongs to --regret; of other tables --m chooses rows");
+    if (regret && o->format == FORMAT_T4)
         return fail(MT_USAGE, "--format t4 has measurements only; with --regret take table, json or csv");
     enum mt_status status = query_open(&o->query, &store);
     if (status != MT_OK)
         return status;
-    if (o->regret) {
+    if (regret) {
         status = print_regret(store, o);
         store_close(store);
         return status;
@@ -261,5 +299,6 @@ int cmd_show(int argc, char **argv) {
     if (status == MT_OK)
         status = show(&o);
     query_options_release(&o.query);
+    int_list_release(&o.keep);
     return status;
 }

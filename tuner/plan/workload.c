@@ -290,9 +290,13 @@ static enum mt_status add_all(struct workload *w, const struct asked *a) {
     return status;
 }
 
+struct int_list usual_tokens(void) {
+    static int usual[] = {1, 8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512, 768, 1024, 2048, 4096};
+    return (struct int_list){usual, sizeof usual / sizeof *usual, 0};
+}
+
 static struct int_list tokens_of(const struct work_options *o) {
-    static int usual[] = {1, 16, 64, 256, 1024, 4096};
-    return o->m.count ? o->m : (struct int_list){usual, sizeof usual / sizeof *usual, 0};
+    return o->m.count ? o->m : usual_tokens();
 }
 
 /* What --model and --shape say, in the splits of --splits. */

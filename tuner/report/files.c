@@ -17,6 +17,8 @@ EMBED_FILE(report_gpus_sql, "reports/gpus.sql");
 EMBED_FILE(report_replay_sql, "reports/replay.sql");
 EMBED_FILE(report_splits_sql, "reports/splits.sql");
 EMBED_FILE(report_regret_sql, "reports/regret.sql");
+EMBED_FILE(report_tokens_sql, "reports/tokens.sql");
+EMBED_FILE(report_regret_m_sql, "reports/regret_m.sql");
 EMBED_FILE(report_peers_sql, "reports/peers.sql");
 EMBED_FILE(report_peer_curves_sql, "reports/peer_curves.sql");
 EMBED_FILE(report_peer_summary_sql, "reports/peer_summary.sql");

@@ -1,5 +1,7 @@
 #include "crosses.h"
 #include "runtime/base/array.h"
+#include "runtime/serve/fit.h"
+#include "runtime/serve/table.h"
 #include "tuner/report/rows.h"
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,24 @@ static const struct work_item *neighbour(const struct workload *w, const struct 
         const int distance = step * (item->problem.rows8 - of->problem.rows8);
         if (distance > 0 && same_but_rows8(item, of) &&
             (!best || distance < step * (best->problem.rows8 - of->problem.rows8)))
+            best = item;
+    }
+    return best;
+}
+
+static bool same_but_m(const struct work_item *a, const struct work_item *b) {
+    struct problem pa = a->problem, pb = b->problem;
+    pa.m = pb.m;
+    return problem_equal(&pa, &pb) && !strcmp(a->layer, b->layer) && !strcmp(a->model, b->model) && a->tp == b->tp;
+}
+
+/* The next larger (step 1) or smaller (step -1) M of the same layer than `m`; NULL: there is none. */
+static const struct work_item *next_m(const struct workload *w, const struct work_item *of, int m, int step) {
+    const struct work_item *best = NULL;
+    for (int i = 0; i < w->count; i++) {
+        const struct work_item *item = &w->item[i];
+        const int distance = step * (item->problem.m - m);
+        if (distance > 0 && same_but_m(item, of) && (!best || distance < step * (best->problem.m - m)))
             best = item;
     }
     return best;
@@ -58,7 +78,6 @@ static enum mt_status cross(struct crossing *c, const struct work_item *item, co
     struct candidate candidate = {.item = item, .binary = -1};
     struct store_measurement key;
     struct str text = {0};
-    char reason[160];
     int row = 0, found = 0;
     while (row < c->winners->count && !is_of_item(c->winners, row, from))
         row++;
@@ -66,8 +85,8 @@ static enum mt_status cross(struct crossing *c, const struct work_item *item, co
     if (!family)
         return MT_OK;
     enum mt_status status = config_parse(family, rows_cell(c->winners, row, "config"), &candidate.config);
-    if (status || is_planned(c->plan, &candidate) ||
-        !config_allowed(&candidate.config, &item->problem, &c->limits, reason))
+    /* A walk that is none here (raster, stream_k) is cut to one, as the launch does. */
+    if (status || !config_fit(&candidate.config, &item->problem, &c->limits) || is_planned(c->plan, &candidate))
         return status;
     candidate_row(&candidate, c->dev->software, &text, &key);
     status = store_has(c->store, &key, &found);
@@ -79,6 +98,16 @@ static enum mt_status cross(struct crossing *c, const struct work_item *item, co
     array_grow(&c->plan->item, &c->plan->capacity, (size_t)c->plan->count, sizeof *c->plan->item);
     c->plan->item[c->plan->count++] = candidate;
     return MT_OK;
+}
+
+/* The winners on one side of a problem. */
+static enum mt_status cross_item(struct crossing *c, const struct workload *w, const struct work_item *item, int step) {
+    const struct work_item *from = neighbour(w, item, step);
+    enum mt_status status = from ? cross(c, item, from) : MT_OK;
+    from = item;
+    for (int far = 0; far < RIVAL_REACH && !status && (from = next_m(w, item, from->problem.m, step)); far++)
+        status = cross(c, item, from);
+    return status;
 }
 
 enum mt_status crosses_plan(struct plan *out, const struct workload *workload, const struct device *dev,
@@ -95,11 +124,8 @@ enum mt_status crosses_plan(struct plan *out, const struct workload *workload, c
         return status;
     device_limits_of(dev, &c.limits);
     for (int i = 0; i < workload->count && !status; i++)
-        for (int step = -1; step <= 1 && !status; step += 2) {
-            const struct work_item *from = neighbour(workload, &workload->item[i], step);
-            if (from)
-                status = cross(&c, &workload->item[i], from);
-        }
+        for (int step = -1; step <= 1 && !status; step += 2)
+            status = cross_item(&c, workload, &workload->item[i], step);
     rows_release(&winners);
     if (status)
         plan_release(out);

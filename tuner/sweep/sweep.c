@@ -340,8 +340,8 @@ static enum mt_status time_crosses(struct sweep *s, const struct plan *crosses, 
     return status;
 }
 
-/* A search chooses other candidates at every problem. The winners of neighbouring splits are added, so that a split
- * between them can compare the two. One that is better there wins there too, and goes on to the next split. */
+/* A search chooses other candidates at every problem. The winners of the problems beside each are added, so that what
+ * lies between can be compared. One that is better there wins there too, and goes on to the next. */
 static enum mt_status cross_times(struct sweep *s) {
     enum mt_status status = MT_OK;
     for (int good = 1, all = 0; good && !status; all += good) {
@@ -351,7 +351,7 @@ static enum mt_status cross_times(struct sweep *s) {
             status = time_crosses(s, &crosses, &good);
         plan_release(&crosses);
         if (!good && all)
-            log_info("%d winners of splits were measured at the neighbouring splits too", all);
+            log_info("%d winners were measured at the M and splits beside them too", all);
     }
     return status;
 }
