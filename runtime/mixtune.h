@@ -172,7 +172,7 @@ MT_API enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct
 
 enum mt_kind {
     MT_KIND_KERNEL = 0,
-    MT_KIND_FP16 = 1,   /* only with MT_ALLOW_FP16: a GEMM on weights in the layer's dtype */
+    MT_KIND_FP16 = 1,   /* only with MT_ALLOW_FP16: a GEMM on weights in the layer's dtype, which the caller runs */
     MT_KIND_NOTHING = 2 /* m is 0 */
 };
 enum mt_origin { MT_ORIGIN_MEASURED = 0, MT_ORIGIN_MODELLED = 1 };
@@ -183,9 +183,10 @@ struct mt_choice {
     enum mt_step step;
     enum mt_origin origin;       /* of expected_ns: measured only where step is exact and the tuning was measured */
     int tuned_m, tuned_rows8;    /* what the kernel was tuned at; 0 for the default */
-    double expected_ns;          /* of the GEMM alone, as it was tuned; 0: unknown */
-    const char *family, *config; /* of our kernel, for logs */
-    double quantize_ns;          /* what quantising the activations takes before it; 0: unknown */
+    double expected_ns;          /* of the GEMM alone, ours or that in fp16, as it was tuned; 0: unknown */
+    const char *family, *config; /* of our kernel, for logs. MT_KIND_FP16: which GEMM was the fastest, "cublas",
+                                  * "cublaslt-best", or "f16", mixtune's own where no library was timed; and "" */
+    double quantize_ns;          /* what quantising the activations takes before it; 0: unknown, or MT_KIND_FP16 */
 };
 
 /* What runs fastest at m >= 0 tokens; m < 0 is MT_USAGE. Under 100 ns; no allocation, no lock.
@@ -193,7 +194,11 @@ struct mt_choice {
  * is four times nearer to its M on a logarithmic scale, and while its time, which grows with its number of token tiles,
  * is modelled at most 1 % above a straight line between the two times. That line is the expected time. Below the
  * smallest tuned M the expected time is that of the smallest; beyond the largest it grows with the number of token
- * tiles. Only a kernel on the layer, GPU and launch that it was timed with has an expected time. */
+ * tiles. Only a kernel on the layer, GPU and launch that it was timed with has an expected time.
+ * With MT_ALLOW_FP16 the answer at a tuned M is the GEMM in fp16 where it took less than our kernel and the quantisation
+ * of its activations (our kernel alone, where quantising was not timed). Between two tuned M that agree it is theirs; of
+ * two that differ the expected time of our kernel, and straight lines between the other times, decide. Beyond the
+ * outermost it is theirs. Time of fp16 and of quantising grow with m beyond the largest tuned M. */
 MT_API enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
                                       struct mt_choice *choice);
 

@@ -55,11 +55,13 @@ struct bundle_layer {
 enum bundle_kind { BUNDLE_KERNEL, BUNDLE_FP16, BUNDLE_INVARIANT };
 enum bundle_origin { BUNDLE_MEASURED, BUNDLE_MODELLED };
 
-/* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry. Where a GEMM in `dtype`
- * was faster than that kernel with the quantisation of its activations it has a BUNDLE_FP16 entry, too (family
- * "cublas", "cublaslt-best" or "f16", config "", image_hash ""). BUNDLE_INVARIANT is the fastest kernel that adds up
- * in the one order that the layer has at every M; a layer has it at each of its M, or at none. A bundle may have no
- * images at all: then each image_hash is "", and who opens it compiles. */
+/* The fastest of its kind for one layer at one M. Every (layer, M) has a BUNDLE_KERNEL entry. BUNDLE_FP16 is the
+ * strongest GEMM in `dtype` that was timed (family "cublas", "cublaslt-best" or "f16", mixtune's own; config "",
+ * image_hash ""). A layer has it at each M where one was timed, provided that it is faster at one of them than the
+ * kernel with the quantisation of its activations: it states a time, and whoever opens the bundle compares, between
+ * these M, too. BUNDLE_INVARIANT is the fastest kernel that adds up in the one order that the layer has at every M; a
+ * layer has it at each of its M, or at none. A bundle may have no images at all: then each image_hash is "", and who
+ * opens it compiles. */
 struct bundle_entry {
     int layer; /* index into layers */
     int m;
@@ -68,7 +70,7 @@ struct bundle_entry {
     const char *image_hash;
     double expected_ns; /* median of the GEMM alone, in the state of the caches that winners are told in; > 0 */
     enum bundle_origin origin;
-    double quantize_ns; /* what quantising the activations takes before it, likewise; 0: it was not timed */
+    double quantize_ns; /* what quantising the activations takes before it, likewise; 0: not timed, or BUNDLE_FP16 */
 };
 
 /* What a layer takes at one of its M with a kernel that did not win there: one that won at the next lower or the next

@@ -287,7 +287,7 @@ static enum mt_status entry_check(const struct bundle *b, int i, const struct in
     const char *layer = b->layers[e->layer].name;
     if (e->kind < BUNDLE_KERNEL || e->kind > BUNDLE_INVARIANT)
         return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d is of no kind", i, layer, e->m);
-    if (e->quantize_ns != 0 && !time_good(e->quantize_ns))
+    if (e->quantize_ns != 0 && (e->kind == BUNDLE_FP16 || !time_good(e->quantize_ns)))
         return fail(MT_FAILURE, "bundle entry %d, layer %s, M %d: its quantisation takes %g ns", i, layer, e->m,
                     e->quantize_ns);
     if (e->m < 1 || !time_good(e->expected_ns))

@@ -88,6 +88,19 @@ static enum mt_status slot_take(const struct mt_table *table, const struct probl
     return status == MT_OK ? slot_prepare(table, p, out, runs) : status;
 }
 
+/* A GEMM in fp16 computes with all features in 16 bits: its time is the same for every split, and so is that of
+ * quantising. What a slot does not have it takes from another split's. */
+static void slot_take_fp16(struct slot *slot, const struct slot *from) {
+    if (!from || from->modelled != slot->modelled)
+        return;
+    if (!(slot->quantize_ns > 0))
+        slot->quantize_ns = from->quantize_ns;
+    if (!(slot->fp16_ns > 0)) {
+        slot->fp16_ns = from->fp16_ns;
+        slot->fp16 = from->fp16;
+    }
+}
+
 /* The better one of the neighbours' kernels at one M, of which at least one was tuned there. */
 static enum mt_status layer_choose(const struct mt_table *table, struct mt_layer *layer, struct neighbours near,
                                    const struct slot *low, const struct slot *high) {
@@ -112,10 +125,9 @@ static enum mt_status layer_choose(const struct mt_table *table, struct mt_layer
             free(taken[i].own);
     if (best < 0)
         return status;
-    /* A GEMM in fp16 computes with all features in 16 bits: its time is the same for every split. */
-    const double fp16_ns = low && low->fp16_ns > 0 ? low->fp16_ns : high ? high->fp16_ns : 0;
     taken[best].kernel_ns = ns;
-    taken[best].fp16_ns = fp16_ns < ns ? fp16_ns : 0;
+    slot_take_fp16(&taken[best], low);
+    slot_take_fp16(&taken[best], high);
     return layer_add(layer, taken[best]);
 }
 
@@ -220,6 +232,14 @@ static double borrowed_ns(const struct known_borrowed *known, const struct slot 
     return ns > 0 ? ns - own + own * (bytes > loads ? bytes : loads) : 0;
 }
 
+/* The others of its times grow as that of the kernel does. */
+static void slot_scale(struct slot *slot, double kernel_ns) {
+    const double growth = slot->kernel_ns > 0 ? kernel_ns / slot->kernel_ns : 1;
+    slot->kernel_ns = kernel_ns;
+    slot->fp16_ns *= growth;
+    slot->quantize_ns *= growth;
+}
+
 static double known_borrowed(const struct known *base, const struct slot *slot, int m) {
     return borrowed_ns((const struct known_borrowed *)base, slot, m, known_tuned(base, slot, m));
 }
@@ -236,8 +256,7 @@ static enum mt_status layer_borrow(const struct mt_table *table, struct mt_layer
         status = slot_take(table, &layer->problem, &from->slots[i], from, &slot, &runs);
         if (status != MT_OK || !runs)
             continue;
-        slot.kernel_ns = borrowed_ns(&known, &slot, slot.m, slot.kernel_ns);
-        slot.fp16_ns = 0; /* of other features */
+        slot_scale(&slot, borrowed_ns(&known, &slot, slot.m, slot.kernel_ns));
         status = layer_add(layer, slot);
     }
     return status == MT_OK && layer->slot_count ? layer_finish(table, layer, &known.base) : status;

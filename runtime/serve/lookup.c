@@ -17,7 +17,89 @@ const char *mt_error_message(void) {
     return fail_message();
 }
 
+/* ---- a GEMM in fp16 beside ours ---- */
+
+/* The tuned M next to m: the last one up to it and the first one from it on, both the same at a tuned M. NULL: there is
+ * none on that side. */
+struct around {
+    const struct slot *low, *high;
+};
+
+static struct around slots_around(const struct mt_layer *layer, int m) {
+    const struct slot *s = layer->slots;
+    int low = 0, high = layer->tuned_count; /* the first slot beyond m is in low .. high */
+    while (low < high) {
+        const int middle = low + (high - low) / 2;
+        if (s[middle].m <= m)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const struct slot *below = low > 0 ? &s[low - 1] : NULL, *above = low < layer->tuned_count ? &s[low] : NULL;
+    return (struct around){below, below && below->m == m ? below : above};
+}
+
+/* The straight line through two times of the tuned M next to m. Where one of them is unknown (0), it is the other: as it
+ * is at its M, and in proportion to the tokens beyond it, for nothing takes longer than that. */
+static double time_line(struct around at, double low, double high, int m) {
+    if (low > 0 && high > 0)
+        return at.low == at.high ? low : low + (high - low) * (m - at.low->m) / (at.high->m - at.low->m);
+    return low > 0 ? low * m / at.low->m : high;
+}
+
+static double fp16_time(struct around at, int m) {
+    return time_line(at, at.low ? at.low->fp16_ns : 0, at.high ? at.high->fp16_ns : 0, m);
+}
+
+/* 0 between two tuned M of which one does not tell it. */
+static double quantize_time(struct around at, int m) {
+    const double low = at.low ? at.low->quantize_ns : 0, high = at.high ? at.high->quantize_ns : 0;
+    const bool both = at.low && at.high;
+    return both && !(low > 0 && high > 0) ? 0 : time_line(at, low, high, m);
+}
+
+/* Whether the fp16 GEMM is faster at a slot's own M. */
+static bool slot_loses(const struct slot *slot) {
+    return slot && slot->fp16_ns > 0 && slot->kernel_ns > 0 && slot->fp16_ns < slot->kernel_ns + slot->quantize_ns;
+}
+
+/* Whether the fp16 GEMM is faster than our kernel with the quantisation of its activations. Beyond the outermost tuned M
+ * all of them grow alike. Times of different origin are never compared. */
+static bool layer_loses(const struct mt_layer *layer, struct around at, int m) {
+    const bool low = slot_loses(at.low), high = slot_loses(at.high);
+    if (!at.low || !at.high || at.low == at.high)
+        return low || high;
+    if (low == high && !(at.low->fp16_ns > 0 && at.high->fp16_ns > 0))
+        return low;
+    const bool known = at.low->kernel_ns > 0 && at.high->kernel_ns > 0 && at.low->modelled == at.high->modelled;
+    return known && fp16_time(at, m) < layer_estimate(layer, m) + quantize_time(at, m);
+}
+
 /* ---- lookup ---- */
+
+static struct mt_choice choose_kernel(const struct mt_layer *layer, struct around at, int m) {
+    const struct slot *slot = &layer->slots[layer_slot(layer, m)];
+    return (struct mt_choice){.step = slot->m ? layer->info.step : MT_STEP_DEFAULT,
+                              .tuned_m = slot->m,
+                              .tuned_rows8 = slot->rows8,
+                              .expected_ns = layer_time(layer, m),
+                              .origin = slot->modelled ? MT_ORIGIN_MODELLED : MT_ORIGIN_MEASURED,
+                              .family = slot->kernel.config.family->name,
+                              .config = slot->config,
+                              .quantize_ns = layer->promises ? quantize_time(at, m) : 0};
+}
+
+static struct mt_choice choose_fp16(const struct mt_layer *layer, struct around at, int m) {
+    const struct slot *slot = at.high && at.high->fp16_ns > 0 ? at.high : at.low;
+    return (struct mt_choice){.kind = MT_KIND_FP16,
+                              .step = layer->info.step,
+                              .tuned_m = slot->m,
+                              .tuned_rows8 = slot->rows8,
+                              .expected_ns = layer->promises ? fp16_time(at, m) : 0,
+                              .origin = slot->modelled ? MT_ORIGIN_MODELLED : MT_ORIGIN_MEASURED,
+                              .family = slot->fp16,
+                              .config = ""};
+}
 
 enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
                                struct mt_choice *out) {
@@ -29,22 +111,13 @@ enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_lay
         return status == MT_OK ? fail(MT_USAGE, "mt_table_lookup: m is %d; it must be at least 0", m) : status;
     }
     if (m > 0) {
-        const struct slot *slot = &layer->slots[layer_slot(layer, m)];
-        choice = (struct mt_choice){.step = slot->m ? layer->info.step : MT_STEP_DEFAULT,
-                                    .tuned_m = slot->m,
-                                    .tuned_rows8 = slot->rows8,
-                                    .expected_ns = layer_time(layer, m),
-                                    .origin = MT_ORIGIN_MODELLED,
-                                    .family = slot->kernel.config.family->name,
-                                    .config = slot->config};
-        if (choice.step == MT_STEP_EXACT && slot->m != m)
+        const bool fp16 = (table->flags & (MT_ALLOW_FP16 | MT_BATCH_INVARIANT)) == MT_ALLOW_FP16;
+        const struct around at = slots_around(layer, m);
+        choice = fp16 && layer_loses(layer, at, m) ? choose_fp16(layer, at, m) : choose_kernel(layer, at, m);
+        if (choice.step == MT_STEP_EXACT && choice.tuned_m != m)
             choice.step = MT_STEP_NEAREST_M;
-        if (choice.step == MT_STEP_EXACT && !slot->modelled && choice.expected_ns > 0)
-            choice.origin = MT_ORIGIN_MEASURED;
-        if (slot->fp16_ns > 0 && (table->flags & (MT_ALLOW_FP16 | MT_BATCH_INVARIANT)) == MT_ALLOW_FP16) {
-            choice.kind = MT_KIND_FP16;
-            choice.expected_ns *= slot->fp16_ns / slot->kernel_ns;
-        }
+        if (choice.step != MT_STEP_EXACT || !(choice.expected_ns > 0))
+            choice.origin = MT_ORIGIN_MODELLED;
     }
     return sized_give(out, &choice, sizeof choice, "mt_choice");
 }

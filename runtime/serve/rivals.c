@@ -270,6 +270,13 @@ double layer_time(const struct mt_layer *layer, int m) {
     return ns;
 }
 
+double layer_estimate(const struct mt_layer *layer, int m) {
+    int slot;
+    double ns;
+    rival_at(layer, m, &slot, &ns);
+    return ns;
+}
+
 int layer_interval(const struct mt_layer *layer, int i) {
     return i > 0 ? layer->slots[i - 1].m : 1;
 }

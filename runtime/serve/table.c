@@ -233,6 +233,7 @@ static enum mt_status slot_from(const struct mt_table *table, int index, struct 
     *out = (struct slot){.m = entry->m,
                          .rows8 = table->bundle.layers[entry->layer].rows8,
                          .kernel_ns = entry->expected_ns,
+                         .quantize_ns = entry->quantize_ns,
                          .modelled = entry->origin == BUNDLE_MODELLED,
                          .image = table->entry_image[index],
                          .tuned = entry->config};
@@ -254,8 +255,10 @@ static enum mt_status layer_build(struct mt_table *table, int index, int *first)
         bool modelled = entry->origin == BUNDLE_MODELLED, runs = false;
         if (entry->kind == BUNDLE_FP16) {
             /* Comes after the kernel of the same M. */
-            if (last && last->m == entry->m && last->modelled == modelled && entry->expected_ns < last->kernel_ns)
+            if (last && last->m == entry->m && last->modelled == modelled) {
                 last->fp16_ns = entry->expected_ns;
+                last->fp16 = entry->family;
+            }
             continue;
         }
         status = slot_from(table, i, &slot);

@@ -14,7 +14,6 @@ struct slot {
     int m;            /* 0: of a default */
     int rows8;        /* that its kernel was tuned with */
     double kernel_ns; /* at m, or an estimate: choices rest on it, and layer_time() where it is a promise; 0: unknown */
-    double fp16_ns;   /* of the same origin; 0: cuBLAS is not faster */
     bool modelled;    /* the times */
     bool as_tuned;    /* no knob had to change */
     int image;        /* index into mt_table.images */
@@ -22,6 +21,10 @@ struct slot {
     const char *config;   /* text of what runs: `tuned` or `own` */
     char *own;            /* owned */
     struct kernel kernel; /* config from slot_prepare(), the rest from the loader */
+
+    /* At m, of the same origin; 0: unknown. */
+    double quantize_ns, fp16_ns; /* of the activations; of the strongest fp16 GEMM, if it wins at some M of the layer */
+    const char *fp16;            /* which GEMM that is, in the bundle's words; NULL: none */
 };
 
 struct mt_layer {
@@ -117,6 +120,8 @@ enum mt_status layer_set_rivals(struct mt_layer *layer, const struct known *know
 /* The slot that serves m >= 1, and the expected time of its kernel there (0: unknown). */
 int layer_slot(const struct mt_layer *layer, int m);
 double layer_time(const struct mt_layer *layer, int m);
+/* The same where it is no promise, but what choices rest on. */
+double layer_estimate(const struct mt_layer *layer, int m);
 /* The first M of an interval. */
 int layer_interval(const struct mt_layer *layer, int i);
 

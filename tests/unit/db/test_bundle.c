@@ -242,6 +242,7 @@ static void contradictions_are_not_written(void **state) {
         {{0, 4096, BUNDLE_FP16, "cublas", "", "", 1, BUNDLE_MEASURED, 0}, "two entries"},
         {{0, 1, (enum bundle_kind)3, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "no kind"},
         {{0, 1, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED, -1}, "quantisation takes -1"},
+        {{0, 1, BUNDLE_FP16, "cublas", "", "", 1, BUNDLE_MEASURED, 9}, "quantisation takes 9 ns"},
         {{1, 8, BUNDLE_KERNEL, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "one order at 1 of its 2 M"},
         {{1, 8, BUNDLE_INVARIANT, "sm80", "", name_a, 1, BUNDLE_MEASURED, 0}, "another kind and no kernel"},
     };
