@@ -52,4 +52,37 @@ done
 grep -qF 'without quantising' "$TMPDIR"/report/*-time.svg || verdict+=' the times do not say what they hold; '
 result 'page and pictures say the state, the baseline, and whether quantising is counted'
 
+# A kernel that is 1.10 times as fast as fp16 and 0.90 times with its activations quantised is no win. Two tuned M of one layer, so that the
+# other one, which wins, has the time of fp16 beside it, too.
+run 0 "$MIXTUNE" sweep --quick --quiet --max-configs 2 --device soft:a100-sxm-80g --db "$db" --scheme w4a8 --shape 1,256,512 --shape 8,256,512
+sqlite3 "$db" "CREATE TEMP TABLE h AS SELECT * FROM headline WHERE layer = '256x512';
+    UPDATE measurement SET median_ns = median_ns * 100, high_ns = high_ns * 100 WHERE id IN (SELECT id FROM current WHERE family = 'f16' AND layer = '256x512');
+    CREATE TEMP TABLE new AS SELECT baseline_id AS id, iif(m = 8, 1.1, 3) * median_ns AS ns FROM h UNION ALL
+        SELECT x.id, iif(x.m = 8, 1.1 / 0.9 - 1, 0.5) * h.median_ns FROM h JOIN current AS x ON x.family = 'quantize' AND x.k = h.k AND x.m = h.m;
+    UPDATE measurement SET median_ns = ns, low_ns = ns, high_ns = ns FROM new WHERE new.id = measurement.id"
+export_it() { run 0 "$MIXTUNE" export --db "$db" --out "$TMPDIR/bundle" "$@"; }
+entries() { sqlite3 "$TMPDIR/bundle" "SELECT group_concat(m || kind || iif(kind = 'fp16', family || config, round(quantize_ns / expected_ns, 2))) FROM (SELECT * FROM entry ORDER BY m, kind)"; }
+export_it --layer 256x512
+[ "$(entries)" = 1fp16f16,1kernel0.5,8fp16f16,8kernel0.22 ] || verdict+=" the entries are $(entries); "
+expect "^compared with mixtune's own fp16 kernel \(modelled\), quantising counted: slower at 1 of 2 \(layer, M\), at worst 0.90x at 256x512, w4a8, M 8$" out
+expect '^  0.25 MiB for 256x512$' out
+expect '^off by default: .* MT_ALLOW_FP16 ' out
+export_it --json
+expect '"fp16":\{"compared_with":\["f16"\],"compared":6,"slower":1,.*"m":8,"ratio":0.9[,}].*"fp16_weights":\[\{"model":"","tp":1,"layers":\["256x512"\],.*0.25,' out
+result 'where quantising makes a kernel slower than fp16, the bundle says so'
+
+sqlite3 "$db" "DELETE FROM measurement WHERE id IN (SELECT id FROM current WHERE family = 'quantize' AND layer = '256x512')"
+export_it --layer 256x512
+expect 'fp16 kernel \(modelled\), the kernels alone: slower at none of 2 ' out
+expect '^  quantising was not timed at 2 of them' out
+[ "$(entries)" = 1kernel0.0,8kernel0.0 ] || verdict+=" the entries are $(entries); "
+sqlite3 "$db" "DELETE FROM measurement WHERE id IN (SELECT id FROM current WHERE family = 'f16')"
+export_it --layer 256x512
+expect '^compared with nothing: no fp16 GEMM was timed' out
+cat "$TMPDIR/out" "$TMPDIR/err" "$TMPDIR/page" >"$TMPDIR/said"
+run 0 "$MIXTUNE" show --db "$db" --m 8
+cat "$TMPDIR/out" "$TMPDIR/err" >>"$TMPDIR/said"
+forbid '[cC][uU]BLAS' said
+result 'what was not timed is told, and nobody speaks of libraries that do not run there'
+
 finish

@@ -161,19 +161,21 @@ static enum mt_status write_draft(const struct draft *d, const struct choice *c,
     return bundle_write_digest(path, &bundle, digest);
 }
 
-static void print_summary(const struct draft *d, const struct choice *c, const struct export *o, const char *digest) {
-    int kernels = d->entry_count - d->library_wins;
+static void print_summary(const struct draft *d, const struct choice *c, const struct export *o,
+                          const struct compared *compared, const char *digest) {
+    struct str text = {0};
     if (o->query.common.json) {
-        json_t *summary = json_pack("{so so ss si si si si ss}", "file", json_text(o->out), "gpu", json_text(c->device),
-                                    "origin", c->origin, "layers", d->layer_count, "winners", kernels, "cublas_wins",
-                                    d->library_wins, "images", d->image_count, "sha256", digest);
-        json_line(summary);
+        json_line(json_pack("{so so ss si si si ss so}", "file", json_text(o->out), "gpu", json_text(c->device),
+                            "origin", c->origin, "layers", d->layer_count, "winners", d->point_count, "images",
+                            d->image_count, "sha256", digest, "fp16", compared_json(compared)));
         return;
     }
-    printf("%s: %d winners of %d layers on %s (%s), cuBLAS faster at %d of them, %d kernel images\n"
-           "SHA-256 %s\n",
-           shown(o->out), kernels, d->layer_count, shown(c->device), c->origin, d->library_wins, d->image_count,
-           digest);
+    compared_print(compared, &text);
+    printf("%s: %d winners of %d layers on %s (%s), %d kernel images\n"
+           "SHA-256 %s\n%s",
+           shown(o->out), d->point_count, d->layer_count, shown(c->device), c->origin, d->image_count, digest,
+           str_text(&text));
+    str_release(&text);
 }
 
 static enum mt_status export_rows(const struct rows *rows, const struct rows *times, const struct choice *c,
@@ -203,10 +205,11 @@ static enum mt_status export_rows(const struct rows *rows, const struct rows *ti
             "%d winners cannot be built here for numbers of 8-bit features beside their own, which have the default "
             "kernels then; export where there is NVRTC to have them",
             d.unbuilt);
+    const struct compared compared = draft_compared(&d, origin);
     if (status == MT_OK)
         status = write_draft(&d, c, o->out, digest);
     if (status == MT_OK)
-        print_summary(&d, c, o, digest);
+        print_summary(&d, c, o, &compared, digest);
     draft_release(&d);
     return status;
 }

@@ -1,4 +1,5 @@
 #include "model.h"
+#include "db/bundle/bundle.h"
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include "runtime/checkpoint/tensors.h"
@@ -40,6 +41,10 @@ static enum mt_status read_fields(const json_t *root, const char *path, struct m
         return status;
     bool derived = out->hidden % out->heads == 0;
     if ((status = read_field(root, path, "head_dim", derived ? out->hidden / out->heads : 0, &out->head_dim)))
+        return status;
+    const char *const decoders = "num_hidden_layers"; /* no shape follows from it */
+    if (json_is_integer(json_object_get(root, decoders)) &&
+        (status = read_field(root, path, decoders, 0, &out->decoders)))
         return status;
     if (out->heads % out->kv_heads)
         return fail(MT_USAGE, "%s: num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", path,
@@ -184,4 +189,16 @@ enum mt_status model_layers(const struct model *model, int tp, struct model_laye
     out[2] = (struct model_layer){"gate_up", 2 * intermediate, model->hidden};
     out[3] = (struct model_layer){"down", model->hidden, intermediate};
     return MT_OK;
+}
+
+int model_decoders(const struct bundle_layer *layer) {
+    struct model model;
+    struct model_layer layers[MODEL_LAYERS];
+    if (!*layer->model || strchr(layer->model, '/') || model_read(layer->model, &model) != MT_OK ||
+        model_layers(&model, layer->tp, layers) != MT_OK)
+        return 0;
+    for (int i = 0; i < MODEL_LAYERS; i++)
+        if (!strcmp(layers[i].name, layer->name) && layers[i].n == layer->n && layers[i].k == layer->k)
+            return model.decoders;
+    return 0;
 }

@@ -2,6 +2,7 @@
 #include "runtime/base/log.h"
 #include "runtime/serve/contents.h"
 #include "runtime/serve/fit.h"
+#include "tuner/plan/model.h"
 #include "tuner/report/winner_set.h"
 
 #include <stdlib.h>
@@ -17,6 +18,7 @@ void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count, 
     d->layers = xcalloc(n, sizeof *d->layers);
     d->layer_row = xcalloc(n, sizeof *d->layer_row);
     d->entries = xcalloc(2 * n, sizeof *d->entries);
+    d->points = xcalloc(n, sizeof *d->points);
     d->variants = xcalloc(DRAFT_FORMATS * n, sizeof *d->variants);
     d->fallbacks = xcalloc((2 * DRAFT_FORMATS + 1) * n, sizeof *d->fallbacks);
     d->images = xcalloc((3 * DRAFT_FORMATS + 2) * n, sizeof *d->images);
@@ -38,6 +40,7 @@ void draft_release(struct draft *d) {
     free(d->layers);
     free(d->layer_row);
     free(d->entries);
+    free(d->points);
     free(d->times);
     free(d->variants);
     free(d->fallbacks);
@@ -310,8 +313,17 @@ static bool entry_good(const struct draft *d, int row, const struct bundle_entry
     return contents_entry(&gpu, entry, &d->problem[row], build) == MT_OK;
 }
 
-/* A winner goes in if it compiles to the very binary that was timed; and the library kernel beside it, where that was
- * faster. */
+static void add_point(struct draft *d, int row, const struct bundle_entry *winner) {
+    d->points[d->point_count++] = (struct compared_point){.layer = winner->layer,
+                                                          .m = winner->m,
+                                                          .kernel_ns = winner->expected_ns,
+                                                          .quantize_ns = winner->quantize_ns,
+                                                          .fp16_ns = strtod(cell(d, row, "baseline_ns"), NULL),
+                                                          .fp16 = cell(d, row, "baseline_family"),
+                                                          .lacks = cell(d, row, "baseline_lacks")};
+}
+
+/* A winner goes in if it compiles to the very binary that was timed. */
 static void add_entries(struct draft *d, enum bundle_origin origin) {
     int layer_row = -1;
     struct contents_build build;
@@ -326,7 +338,8 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
                                      .family = cell(d, r, "family"),
                                      .config = cell(d, r, "config"),
                                      .expected_ns = strtod(cell(d, r, "median_ns"), NULL),
-                                     .origin = origin};
+                                     .origin = origin,
+                                     .quantize_ns = strtod(cell(d, r, "quantize_ns"), NULL)};
         if (!entry_good(d, r, &entry, &build)) {
             log_debug("a winner is left out: %s", fail_message());
             d->refused++;
@@ -339,17 +352,38 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
         entry.layer = d->layer_count - 1;
         entry.image_hash = add_image(d, &b->image, &build);
         d->entries[d->entry_count++] = entry;
+        add_point(d, r, &entry);
         add_variants(d, r);
-        double library_ns = strtod(cell(d, r, "library_ns"), NULL);
-        if (library_ns > 0 && library_ns < entry.expected_ns) {
-            entry.kind = BUNDLE_FP16;
-            entry.family = cell(d, r, "library_family");
-            entry.config = entry.image_hash = "";
-            entry.expected_ns = library_ns;
-            d->entries[d->entry_count++] = entry;
-            d->library_wins++;
-        }
     }
+}
+
+struct compared draft_compared(const struct draft *d, enum bundle_origin origin) {
+    return (struct compared){.layers = d->layers,
+                             .points = d->points,
+                             .layer_count = d->layer_count,
+                             .point_count = d->point_count,
+                             .origin = origin,
+                             .decoders = model_decoders};
+}
+
+/* The time of the strongest GEMM in fp16 at each M of a layer that loses at one of them: between two M it takes both to
+ * tell. */
+static void add_fp16(struct draft *d, enum bundle_origin origin) {
+    const struct compared compared = draft_compared(d, origin);
+    bool *losers = compared_losers(&compared);
+    for (int i = 0; i < d->point_count; i++) {
+        const struct compared_point *p = &d->points[i];
+        if (losers[p->layer] && p->fp16_ns > 0)
+            d->entries[d->entry_count++] = (struct bundle_entry){.layer = p->layer,
+                                                                 .m = p->m,
+                                                                 .kind = BUNDLE_FP16,
+                                                                 .family = p->fp16,
+                                                                 .config = "",
+                                                                 .image_hash = "",
+                                                                 .expected_ns = p->fp16_ns,
+                                                                 .origin = origin};
+    }
+    free(losers);
 }
 
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet) {
@@ -359,6 +393,7 @@ enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet
     if (status != MT_OK)
         return status;
     add_entries(d, origin);
+    add_fp16(d, origin);
     if (!d->entry_count)
         return fail(MT_FAILURE,
                     "no winner compiles to the binary that was timed, so nothing can be exported: sweep again first");

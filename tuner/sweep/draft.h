@@ -4,6 +4,7 @@
 
 #include "db/bundle/bundle.h"
 #include "tuner/plan/binaries.h"
+#include "tuner/report/compared.h"
 #include "tuner/report/rows.h"
 
 /* What kernels can be built for: 4 bits, 8 bits or both, with zero points; and the same without. */
@@ -21,6 +22,7 @@ struct draft {
     struct bundle_layer *layers;
     int *layer_row; /* [layers]: the first of its rows */
     struct bundle_entry *entries;
+    struct compared_point *points; /* one for each winner that is in */
     struct bundle_time *times;
     struct bundle_build *variants, *fallbacks;
     struct bundle_image *images;
@@ -28,8 +30,9 @@ struct draft {
     bool with_images;                /* else kernels are compiled where the bundle is opened */
     struct image *quantize;          /* activation quantisation, one for each group and type */
     char **texts;                    /* of default configurations */
-    int layer_count, entry_count, time_count, variant_count, fallback_count, image_count, quantize_count, text_count;
-    int library_wins, changed, unbuilt, refused;
+    int layer_count, entry_count, point_count, time_count, variant_count, fallback_count, image_count, quantize_count,
+        text_count;
+    int changed, unbuilt, refused;
 };
 
 /* `rows` must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU of the bundle. */
@@ -41,6 +44,9 @@ void draft_release(struct draft *d);
  * version would not take from a bundle in `refused`; MT_FAILURE if none is left. Variants that cannot be built are
  * counted in `unbuilt`. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
+
+/* The winners beside the strongest fp16 GEMM, for as long as the draft lives. */
+struct compared draft_compared(const struct draft *d, enum bundle_origin origin);
 
 /* Adds the rows of reports/times.sql that stand beside a winner that is in. They must outlive the draft. */
 void draft_add_times(struct draft *d, const struct rows *times, enum bundle_origin origin);
