@@ -126,6 +126,7 @@ $(BUILD)/tests/gpu/compare: $(call obj,$(COMPARE)) $(BUILD)/tuner.a $(BUILD)/lib
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS_TUNER) $(LDLIBS_RT)
 # The examples are built as a user of the installed library would: the public header, the shared object.
 EXAMPLES := $(patsubst %,$(BUILD)/example/%,dispatch serve)
+$(BUILD)/example/dispatch: runtime/example/fp16_gemm.c runtime/example/fp16_gemm.h
 $(EXAMPLES): $(BUILD)/example/%: runtime/example/%.c runtime/example/driver.c runtime/example/driver.h runtime/mixtune.h $(BUILD)/libmixtune.so
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -pie -std=c11 $(WARN) $(OPT) -fPIE $(HARDEN) -isystem $(CUDA_HOME)/include -Iruntime $(filter %.c,$^) -o $@ \
@@ -186,7 +187,7 @@ docs/softgpu.md: $(BUILD)/tests/unit/softgpu/test_docs
 
 example: $(EXAMPLES)
 unit-tests: $(call exe,$(UNIT))
-sanitized-tests: all $(call exe,$(SANITIZED))
+sanitized-tests: all example $(call exe,$(SANITIZED))
 tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare $(BUILD)/tests/gpu/soft_calibrate $(BUILD)/tests/cli/pack_model
 
 # ---- what people call ----

@@ -1,10 +1,14 @@
-/* How a serving engine uses a bundle: `dispatch BUNDLE [LAYER [M [ROWS8]]]`.
+/* How a serving engine uses a bundle: `dispatch [--fp16] BUNDLE [LAYER [M [ROWS8]]]`.
  *
  * Prints which kernel runs each layer at a few batch sizes, then quantises and packs random weights for one layer, runs
  * it at M tokens (17 unless told) in a CUDA graph, and compares some elements of the result with the product of the
  * numbers before they were quantised. ROWS8 features of it keep 8 bits, whether that was tuned or not; without it as
- * many as the bundle has first. MIXTUNE_DEVICE chooses the device (driver.h). */
+ * many as the bundle has first. MIXTUNE_DEVICE chooses the device (driver.h).
+ *
+ * --fp16 is for a server that keeps fp16 weights beside the packed ones, as many MiB as `mixtune export` says. It runs
+ * cuBLAS (fp16_gemm.c) where the bundle says that this is faster, quantising counted, and so never loses. */
 #include "driver.h"
+#include "fp16_gemm.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +27,7 @@ static void choices_print(const struct mt_table *table) {
             printf("%-10s %6d %6d %6d %5d  %-13s %6.1f us  %-8s %s\n", info.name, info.n, info.k, info.rows8, tokens[j],
                    step_names[choice.step], choice.expected_ns / 1000,
                    choice.origin == MT_ORIGIN_MEASURED ? "measured" : "modelled",
-                   choice.kind == MT_KIND_FP16 ? "cuBLAS" : choice.config);
+                   choice.kind == MT_KIND_FP16 ? "a GEMM in fp16" : choice.config);
         }
     }
 }
@@ -34,7 +38,31 @@ struct served {
     struct mt_activations acts;
     struct mt_quantize_operands quantize;
     struct mt_gemm_operands gemm;
+    struct mt_layer_info info;
+    CUdeviceptr w16; /* the same weights in the layer's type, for cuBLAS; 0: our kernel runs */
 };
+
+/* Whether the layer runs on cuBLAS at m tokens: only a table that was opened with MT_ALLOW_FP16 says so. */
+static int wants_fp16(const struct mt_table *table, const struct mt_layer *layer, int m) {
+    struct mt_choice choice = {.size = sizeof choice};
+    mixtune_check(mt_table_lookup(table, layer, m, &choice), "a lookup");
+    if (choice.kind != MT_KIND_FP16)
+        return 0;
+    if (fp16_gemm_open())
+        return 1;
+    printf("\nA GEMM in fp16 is faster here, and the server's to run; this device has none, so our kernel runs.\n");
+    return 0;
+}
+
+static CUdeviceptr weights_upload(const struct mt_layer_info *info, const float *w) {
+    size_t count = (size_t)info->n * (size_t)info->k;
+    uint16_t *half = host_allocate(count, sizeof *half);
+    mt_from_float(info->dtype, w, half, count);
+    CUdeviceptr memory = device_allocate(count * sizeof *half);
+    driver_check(cu.to_device(memory, half, count * sizeof *half), "copying the fp16 weights");
+    free(half);
+    return memory;
+}
 
 static void served_init(struct served *s, const struct mt_table *table, const struct mt_layer *layer, const float *w,
                         const uint16_t *x, int m) {
@@ -43,6 +71,7 @@ static void served_init(struct served *s, const struct mt_table *table, const st
     mixtune_check(mt_layer_describe(layer, &info), "the layer");
     size_t tokens = (size_t)m, input = tokens * (size_t)info.k * sizeof *x, factors = tokens * (size_t)info.groups;
     *s = (struct served){
+        .info = info,
         .weights = {.size = sizeof s->weights},
         .acts = {.size = sizeof s->acts,
                  .codes = device_allocate(tokens * (size_t)info.k_padded),
@@ -61,15 +90,29 @@ static void served_init(struct served *s, const struct mt_table *table, const st
     mt_packed_free(packed);
     s->gemm.workspace = device_zeros(s->gemm.workspace_bytes);
     driver_check(cu.to_device(s->quantize.x, x, input), "copying the activations");
+    if (wants_fp16(table, layer, m))
+        s->w16 = weights_upload(&info, w);
 }
 
 static void served_release(struct served *s, const struct mt_table *table) {
-    const CUdeviceptr memory[] = {s->acts.codes, s->acts.scales, s->acts.sums,
-                                  s->gemm.y,     s->quantize.x,  s->gemm.workspace};
+    const CUdeviceptr memory[] = {s->acts.codes, s->acts.scales, s->acts.sums,     s->gemm.y,
+                                  s->quantize.x, s->w16,         s->gemm.workspace};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         if (memory[i])
             cu.release(memory[i]);
     mt_weights_free(table, &s->weights);
+    if (s->w16)
+        fp16_gemm_close();
+}
+
+static void served_launch(const struct served *s, const struct mt_table *table, const struct mt_layer *layer,
+                          CUstream stream) {
+    if (s->w16) {
+        fp16_gemm_launch(&s->info, s->gemm.m, s->quantize.x, s->w16, s->gemm.y, stream);
+        return;
+    }
+    mixtune_check(mt_quantize_launch(table, layer, &s->quantize, stream), "quantising the activations");
+    mixtune_check(mt_gemm_launch(table, layer, &s->gemm, stream), "the GEMM");
 }
 
 /* Quantisation and GEMM as one CUDA graph, launched twice: the second launch finds the workspace as the first left
@@ -79,9 +122,10 @@ static void served_run(const struct served *s, const struct mt_table *table, con
     CUgraph graph;
     CUgraphExec ready;
     driver_check(cu.stream_create(&stream, CU_STREAM_NON_BLOCKING), "a stream");
+    if (s->w16) /* its first launch loads kernels, which no graph can hold */
+        served_launch(s, table, layer, stream);
     driver_check(cu.capture_begin(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), "beginning the graph");
-    mixtune_check(mt_quantize_launch(table, layer, &s->quantize, stream), "quantising the activations");
-    mixtune_check(mt_gemm_launch(table, layer, &s->gemm, stream), "the GEMM");
+    served_launch(s, table, layer, stream);
     driver_check(cu.capture_end(stream, &graph), "ending the graph");
     driver_check(cu.graph_make(&ready, graph, 0), "making the graph");
     for (int i = 0; i < 2; i++)
@@ -128,14 +172,17 @@ static int layer_run(const struct mt_table *table, const struct mt_layer *layer,
     served_init(&served, table, layer, w, x16, m);
     served_run(&served, table, layer);
     driver_check(cu.to_host(y16, served.gemm.y, outputs * sizeof *y16), "copying the result");
+    int fp16 = served.w16 != 0;
     served_release(&served, table);
 
-    /* Weights spread evenly over 16 levels keep an error of 1/15 of their size; 256 levels one of 1/255. */
+    /* Weights spread evenly over 16 levels keep an error of 1/15 of their size; 256 levels one of 1/255; bf16, which
+     * has 8 bits for the fraction, one of 1/512. */
     mt_to_float(info.dtype, y16, y, outputs);
-    double error = error_of(w, x, y, m, n, k, step), limit = info.rows8 < info.n ? 0.09 : 0.02;
+    double error = error_of(w, x, y, m, n, k, step), limit = fp16 ? 0.01 : info.rows8 < info.n ? 0.09 : 0.02;
     int wrong = !(error < limit);
-    printf("\n%s at M = %d: Y differs from the product before quantisation by %.2f %% (limit %.0f %%): %s\n",
-           *info.name ? info.name : "layer", m, 100 * error, 100 * limit, wrong ? "WRONG" : "good");
+    printf("\n%s at M = %d%s: Y differs from the product before quantisation by %.2f %% (limit %.0f %%): %s\n",
+           *info.name ? info.name : "layer", m, fp16 ? " in fp16" : "", 100 * error, 100 * limit,
+           wrong ? "WRONG" : "good");
     free(w);
     free(x);
     free(y);
@@ -179,8 +226,15 @@ static const struct mt_layer *layer_split(struct mt_table *table, const struct m
 }
 
 int main(int argc, char **argv) {
+    const char *program = argv[0];
+    unsigned flags = 0;
+    if (argc > 1 && strcmp(argv[1], "--fp16") == 0) {
+        flags = MT_ALLOW_FP16;
+        argv++;
+        argc--;
+    }
     if (argc < 2 || argc > 5) {
-        fprintf(stderr, "usage: %s BUNDLE [LAYER [M [ROWS8]]]\n", argv[0]);
+        fprintf(stderr, "usage: %s [--fp16] BUNDLE [LAYER [M [ROWS8]]]\n", program);
         return 64;
     }
     if (mt_api_version() != MT_API_VERSION)
@@ -188,7 +242,7 @@ int main(int argc, char **argv) {
     int m = argc > 3 ? atoi(argv[3]) : 17;
     struct mt_table *table;
     CUcontext context = context_open();
-    mixtune_check(mt_table_open(argv[1], 0, &table), "opening the bundle");
+    mixtune_check(mt_table_open(argv[1], flags, &table), "opening the bundle");
     const struct mt_layer *layer = layer_choose(table, argc > 2 ? argv[2] : NULL);
     if (argc > 4)
         layer = layer_split(table, layer, atoi(argv[4]));

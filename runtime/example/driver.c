@@ -95,7 +95,8 @@ CUcontext context_open(void) {
     CUcontext context;
     if (soft)
         setenv("SOFTGPU_DEVICE", wanted + 5, 1);
-    if ((soft || !driver_open("libcuda.so.1")) && !driver_open("libsoftgpu.so"))
+    cu.software = soft || !driver_open("libcuda.so.1");
+    if (cu.software && !driver_open("libsoftgpu.so"))
         stop("no device", "there is neither a CUDA driver with a GPU nor the software device");
     driver_check(cu.device_get(&device, number), "the device");
     driver_check(cu.context_create(&context, 0, device), "a context");

@@ -9,6 +9,7 @@
 #include "mixtune.h"
 
 struct driver {
+    int software; /* 1: it is the software device, on which no library of CUDA runs */
     CUresult (*init)(unsigned);
     CUresult (*device_get)(CUdevice *, int);
     CUresult (*context_create)(CUcontext *, unsigned, CUdevice);

@@ -111,6 +111,28 @@ grep -q 'captured 0' "$TMPDIR/calls" || verdict+='cuBLAS is timed in another for
 want "$db" '1' "SELECT count(*) FROM current WHERE family = 'cublas' AND cache_state = 'serving' AND median_ns > 20000"
 result 'finals have one form: a graph where anyone is short'
 
+# Where fp16 is faster the example of a server runs it on cuBLAS: here cuBLAS takes half the time of the kernels.
+sqlite3 "$db" "VACUUM INTO '$TMPDIR/half'"
+sqlite3 "$TMPDIR/half" "UPDATE measurement SET median_ns = x.ns, low_ns = x.ns, high_ns = x.ns FROM (SELECT id AS it, family, 0.5 * (SELECT min(median_ns) FROM winner) AS ns
+    FROM current WHERE is_baseline AND outcome = 'ok' AND family <> 'quantize') AS x WHERE id = it AND family = 'cublas'"
+run 0 "$MIXTUNE" export -q --db "$TMPDIR/half" --out "$TMPDIR/half.mixtune"
+expect '^compared with the faster of cuBLAS and cuBLASLt, quantising counted: slower at 2 of 2 \(layer, M\), at worst 0\.[0-4][0-9]x at ' out
+want "$TMPDIR/half.mixtune" 'cublas' "SELECT DISTINCT family FROM entry WHERE kind = 'fp16'"
+serve() { # options and arguments of the example
+    env -u CUDA_HOME -u MIXTUNE_DEVICE LD_LIBRARY_PATH="$TMPDIR/lib" SOFTGPU_DEVICE="$TMPDIR/device.yaml" FAKE_LOG="$TMPDIR/served" "$BUILD/example/dispatch" "$@"
+}
+run 0 serve "$TMPDIR/half.mixtune" 64x256 4 0
+forbid 'fp16' out
+[ ! -e "$TMPDIR/served" ] || verdict+=' cuBLAS ran where nobody allowed it; '
+run 0 serve --fp16 "$TMPDIR/half.mixtune" 64x256 4 0
+expect '^64x256 at M = 4 in fp16: Y differs from the product before quantisation by 0.0[0-9] % \(limit 1 %\): good' out
+[ "$(xargs <"$TMPDIR/served")" = 'launched 0 captured 0' ] || verdict+=" cuBLAS was called so: $(xargs <"$TMPDIR/served"); "
+FAKE_CUBLAS=wrong run 2 serve --fp16 "$TMPDIR/half.mixtune" 64x256 4 0
+expect ' in fp16: .*: WRONG' out
+FAKE_CUBLAS=broken run 1 serve --fp16 "$TMPDIR/half.mixtune" 64x256 4 0
+expect 'opening cuBLAS: cuBLAS status 1' err
+result 'a server that allows it runs cuBLAS where that is faster'
+
 # A library is proved at each shape before it is timed: here cuBLAS writes nothing, and the fastest algorithm of cuBLASLt twice the product.
 FAKE_CUBLAS=wrong run 0 sweep "$TMPDIR/wrong" --scheme w4a8 --finals 0
 want "$TMPDIR/wrong" 'it does not write Y[0, 0]' "SELECT message FROM current WHERE family = 'cublas'"

@@ -180,9 +180,8 @@ static enum mt_status say_what_is_old(sqlite3 *db) {
         return status;
     if (rows.count)
         log_info(
-            "%s older measurements are kept but do not count (another driver, NVRTC, cuBLAS, release of a peer, kernel "
-            "templates or time model); "
-            "`mixtune show --all` lists them",
+            "%s older measurements are kept but do not count (another driver, NVRTC, CUDA library, release of a peer, "
+            "kernel templates or time model); `mixtune show --all` lists them",
             rows_cell(&rows, 0, "n"));
     rows_release(&rows);
     char hash[33];

@@ -63,8 +63,8 @@ struct table_style {
     const char *drop;
     struct table_rest *rest; /* NULL where all rows are printed at once */
 };
-/* What a good measurement, or a layer of 4 bits alone, has nothing of. */
-#define ROWS_RARE ",rows8,baseline_lacks,missing,rejected,low_clock,time_model,"
+/* What a good measurement, a layer of 4 bits alone or a software device has nothing of. */
+#define ROWS_RARE ",rows8,cublas_version,baseline_lacks,missing,rejected,low_clock,time_model,"
 void rows_print_table(const struct rows *rows, const struct table_style *style, struct str *out);
 /* The line below; nothing if nothing was left out. */
 void rows_print_rest(const struct table_rest *rest, int width, struct str *out);
