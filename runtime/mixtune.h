@@ -1,5 +1,5 @@
 /* libmixtune: the fastest verified kernel for every quantised linear layer, dispatched from a bundle: the one file
- * that `mixtune export` writes for a type of GPU.
+ * that `mixtune export` writes for one or more types of GPU.
  *
  *     mt_table_open("llama.mixtune", 0, &table);             once; the CUDA context is current
  *     mt_table_layer_named(table, &query, &layer);
@@ -68,15 +68,19 @@ enum mt_flags {
     /* Lookups may answer "a GEMM in fp16 or bf16 is faster here, quantising counted", which is for a server that keeps
      * such weights, too; without it they give the best kernel of ours. */
     MT_ALLOW_FP16 = 1,
-    /* Take a bundle that was tuned on another GPU: correct, but not the fastest, and no time is promised. Without it
-     * such a bundle is refused. */
+    /* Where the bundle has nothing that was tuned on this GPU take what was tuned on another one: correct, but not the
+     * fastest, and no time is promised (mt_choice.other_gpu). That is the nearest one: of this compute capability; else
+     * one whose kernels run here; else any, whose kernels NVRTC then compiles for this GPU. Kernels of families that
+     * this GPU cannot run are left out: a layer that has none left gets the default of a family that it can, or the
+     * kernels of the nearest layer (enum mt_step). Without this flag such a bundle is refused. */
     MT_ALLOW_OTHER_GPU = 2,
     /* The bits of a row of Y do not depend on M, nor on the rows beside it: every kernel adds its groups up in order,
      * so none shares an output tile along K, and fp16 is never the answer. Slower where few tokens leave SMs idle. */
     MT_BATCH_INVARIANT = 4
 };
 
-/* Reads a bundle and loads its kernels into the CUDA context that is current on this thread. All or nothing: MT_FAILURE
+/* Reads what a bundle has for the GPU of the CUDA context that is current on this thread, and loads its kernels there.
+ * What it has for other GPUs is counted and left in the file. All or nothing: MT_FAILURE
  * for a file that is truncated, changed, of another version or layout, or made with other kernel templates than this
  * library's, and for whatever else is no bundle: reading it takes time and memory in proportion to the file.
  * MT_NO_DEVICE without a current context or for a bundle of another GPU, and for one without kernels where there is no
@@ -183,6 +187,7 @@ struct mt_choice {
     enum mt_step step;
     enum mt_origin origin;       /* of expected_ns: measured only where step is exact and the tuning was measured */
     int tuned_m, tuned_rows8;    /* what the kernel was tuned at; 0 for the default */
+    int other_gpu;               /* 1: that was on another GPU (MT_ALLOW_OTHER_GPU): no time is promised */
     double expected_ns;          /* of the GEMM alone, ours or that in fp16, as it was tuned; 0: unknown */
     const char *family, *config; /* of our kernel, for logs. MT_KIND_FP16: which GEMM was the fastest, "cublas",
                                   * "cublaslt-best", or "f16", mixtune's own where no library was timed; and "" */

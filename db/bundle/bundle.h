@@ -1,7 +1,8 @@
-/* The bundle: the winners of one GPU type in one file, which a serving engine dispatches from.
+/* The bundle: the winners of one or more GPU types in one file, which a serving engine dispatches from.
  *
  * A small SQLite database (tables fingerprint, layer, entry, time, variant, fallback, image) that is written
- * once, by atomic rename, and read whole or not at all. A checksum over every byte of the file is checked before SQLite
+ * once, by atomic rename. Each GPU type has rows of its own; images are shared by their names. Who reads takes one type
+ * after another, and gets nothing of the others. A checksum over every byte of the file is checked before SQLite
  * sees it, and the name of a kernel image is the hash of its bytes and of what they were built of: both tell damage,
  * not intent. So a file is believed in nothing: its size, its schema, the number of its rows and the type, size and
  * range of each value are checked, in time and memory that grow with the file. Plain values only; the meaning of family
@@ -10,12 +11,15 @@
 #define MT_BUNDLE_H
 
 #include "runtime/base/status.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 #define BUNDLE_VERSION 4 /* PRAGMA user_version: another version is refused */
 
-/* The most that a bundle can hold: beyond what a sweep of many models makes, and read in seconds. */
+/* The most that a file can hold, all its GPU types together: beyond what a sweep of many models makes, and read in
+ * seconds. */
 enum {
+    BUNDLE_MOST_GPUS = 64,
     BUNDLE_MOST_BYTES = 256 << 20,    /* of the file */
     BUNDLE_MOST_IMAGE = 16 << 20,     /* of one image */
     BUNDLE_MOST_UNPACKED = 512 << 20, /* of all images together */
@@ -32,7 +36,7 @@ enum {
 #define BUNDLE_NAME_TEXT   33 /* name of an image: XXH3-128 in hex, and the 0 */
 #define BUNDLE_DIGEST_TEXT 65 /* SHA-256 of a file in hex, as sha256sum prints it, and the 0 */
 
-/* What the winners were found on, and with. */
+/* What the winners were found on, and with. The first three are the GPU type, which a file has once. */
 struct bundle_fingerprint {
     const char *gpu;           /* name of the device, as the driver says it */
     int cc, sm_count;          /* 80 for 8.0 */
@@ -99,6 +103,7 @@ struct bundle_image {
 };
 void bundle_image_name(const char *built, const void *data, size_t size, char out[BUNDLE_NAME_TEXT]);
 
+/* What a file says of one GPU type. */
 struct bundle {
     struct bundle_fingerprint fingerprint;
     const struct bundle_layer *layers;
@@ -117,21 +122,40 @@ struct bundle {
     struct bundle_block *owned;
 };
 
-/* Writes to a temporary beside `path`, then renames. MT_FAILURE if the bundle contradicts itself (an index or a hash
- * that leads nowhere, an entry twice, no kernel for a layer), if it is larger than what is read, or if the file cannot
- * be written; then an old file stays as it was. */
+/* Writes `count` GPU types to a temporary beside `path`, then renames, and tells the SHA-256 of the file. MT_FAILURE if
+ * one contradicts itself (an index or a hash that leads nowhere, an entry twice, no kernel for a layer), if a type comes
+ * twice, if the file is larger than what is read, or if it cannot be written; then an old file stays as it was. */
+enum mt_status bundle_write_all(const char *path, const struct bundle *bundles, int count,
+                                char digest[BUNDLE_DIGEST_TEXT]);
+/* The same of one. */
 enum mt_status bundle_write(const char *path, const struct bundle *bundle);
-/* The same, and tells the SHA-256 of the file. */
-enum mt_status bundle_write_digest(const char *path, const struct bundle *bundle, char digest[BUNDLE_DIGEST_TEXT]);
 
-/* Reads all of it or nothing. MT_FAILURE with one sentence for what is no file, or a file that is missing, truncated,
- * changed in any byte, no bundle, of another version, or contradictory. Rows come ordered: entries by layer, M and
- * kind, times by layer, M, family and config, builds by family, config, scheme, dtype and group, images by hash.
- */
+/* A file that is open: all its bytes, in memory. */
+struct bundle_source {
+    const struct bundle_fingerprint *gpus; /* as they were written */
+    int gpu_count;                         /* at least 1 */
+    struct bundle_reader *reader;          /* owned */
+};
+
+/* Opens a file. Its checksum, header, schema and fingerprints are checked, and nothing else is looked at. MT_FAILURE
+ * with one sentence for what is no file, or a file that is missing, truncated, changed in any byte, no bundle, or of
+ * another version. `sha256`: what its SHA-256 must be (64 hex digits; NULL: any), which is compared before anything in
+ * it is looked at; MT_USAGE if it is no digest. */
+enum mt_status bundle_open(const char *path, const char *sha256, struct bundle_source *out);
+/* Reads all of the GPU type number `gpu`, or nothing; of others rows are counted. MT_FAILURE for what contradicts
+ * itself or is too much. Rows come ordered: entries by layer, M and kind, times by layer, M, family and config, builds
+ * by family, config, scheme, dtype and group, images by hash. Without `images` it is as if the bundle had none. The
+ * bundle stays when the source is closed. */
+enum mt_status bundle_take(struct bundle_source *source, int gpu, bool images, struct bundle *out);
+void bundle_close(struct bundle_source *source);
+
+/* Opens a file, takes its first GPU type with its images, and closes it. */
 enum mt_status bundle_read(const char *path, struct bundle *out);
-/* The same of a file whose SHA-256 is `sha256` (64 hex digits; NULL: any), which is compared before anything in it is
- * looked at. MT_USAGE if it is no digest. */
-enum mt_status bundle_read_trusted(const char *path, const char *sha256, struct bundle *out);
 void bundle_release(struct bundle *bundle);
+
+/* Memory that bundle_release() frees; aligned for everything. NULL with the sentence if it is short. */
+void *bundle_alloc(struct bundle *bundle, size_t size);
+/* The order of builds, for qsort() and bsearch(). */
+int bundle_by_build(const void *a, const void *b);
 
 #endif

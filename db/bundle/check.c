@@ -91,20 +91,40 @@ void bundle_release(struct bundle *bundle) {
 
 /* ---- sizes and texts ---- */
 
-static enum mt_status counts_check(const struct bundle *b) {
+static bool is_count(int count) {
+    return count >= 0 && count <= BUNDLE_MOST_ENTRIES;
+}
+
+/* Of all GPU types together. Images that several have are counted where they are written (write.c). */
+static enum mt_status counts_check(const struct bundle *bundles, int count) {
+    long layers = 0, entries = 0, times = 0, variants = 0, fallbacks = 0;
+    for (const struct bundle *b = bundles; b < bundles + count; b++) {
+        if (!is_count(b->layer_count) || !is_count(b->entry_count) || !is_count(b->time_count) ||
+            !is_count(b->variant_count) || !is_count(b->fallback_count) || b->image_count < 0 ||
+            b->image_count > BUNDLE_MOST_IMAGES)
+            return fail(MT_FAILURE, "the bundle has more rows for %s than a bundle can hold: export fewer",
+                        b->fingerprint.gpu);
+        layers += b->layer_count;
+        entries += b->entry_count;
+        times += b->time_count;
+        variants += b->variant_count;
+        fallbacks += b->fallback_count;
+        if (!b->layer_count)
+            return fail(MT_FAILURE, "the bundle has no layer for %s", b->fingerprint.gpu);
+    }
     const struct {
         const char *what;
-        int count, most;
-    } counts[] = {
-        {"layers", b->layer_count, BUNDLE_MOST_LAYERS},     {"entries", b->entry_count, BUNDLE_MOST_ENTRIES},
-        {"variants", b->variant_count, BUNDLE_MOST_BUILDS}, {"fallbacks", b->fallback_count, BUNDLE_MOST_BUILDS},
-        {"images", b->image_count, BUNDLE_MOST_IMAGES},     {"times", b->time_count, BUNDLE_MOST_ENTRIES},
-    };
+        long count, most;
+    } counts[] = {{"layers", layers, BUNDLE_MOST_LAYERS},
+                  {"entries", entries, BUNDLE_MOST_ENTRIES},
+                  {"times", times, BUNDLE_MOST_ENTRIES},
+                  {"variants", variants, BUNDLE_MOST_BUILDS},
+                  {"fallbacks", fallbacks, BUNDLE_MOST_BUILDS}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        if (counts[i].count < 0 || counts[i].count > counts[i].most)
-            return fail(MT_FAILURE, "the bundle has %d %s, and %d is the most: export fewer", counts[i].count,
+        if (counts[i].count > counts[i].most)
+            return fail(MT_FAILURE, "the bundle has %ld %s, and %ld is the most: export fewer", counts[i].count,
                         counts[i].what, counts[i].most);
-    return b->layer_count ? MT_OK : fail(MT_FAILURE, "the bundle has no layer");
+    return MT_OK;
 }
 
 /* Names go into sentences and on to terminals: no controls, and whole characters. */
@@ -141,7 +161,7 @@ static enum mt_status builds_texts(const struct bundle_build *builds, int count,
 }
 
 static enum mt_status all_texts(const struct bundle *b) {
-    enum mt_status status = TEXTS_CHECK("fingerprint", 0, b->fingerprint.gpu, b->fingerprint.template_hash);
+    enum mt_status status = MT_OK;
     for (int i = 0; status == MT_OK && i < b->layer_count; i++)
         status =
             TEXTS_CHECK("layers", i, b->layers[i].name, b->layers[i].model, b->layers[i].scheme, b->layers[i].dtype);
@@ -390,7 +410,7 @@ static enum mt_status builds_check(const struct bundle_build *builds, int count,
 
 static enum mt_status fingerprint_check(const struct bundle_fingerprint *f) {
     if (f->layout < 1)
-        return fail(MT_FAILURE, "the bundle does not say in which layout its kernels read weights");
+        return fail(MT_FAILURE, "the bundle does not say in which layout its kernels for %s read weights", f->gpu);
     if (f->cc < 10 || f->cc > 999 || f->sm_count < 1 || f->sm_count > 4096 || f->software < 0 || f->software > 1 ||
         f->driver_version < 0 || f->toolkit < 0)
         return fail(MT_FAILURE,
@@ -399,13 +419,25 @@ static enum mt_status fingerprint_check(const struct bundle_fingerprint *f) {
     return MT_OK;
 }
 
-enum mt_status bundle_check(const struct bundle *b) {
+enum mt_status bundle_check_gpus(const struct bundle_fingerprint *gpus, int count) {
+    enum mt_status status = MT_OK;
+    if (count < 1 || count > BUNDLE_MOST_GPUS)
+        return fail(MT_FAILURE, "the bundle is for %d types of GPU; it can have 1 to %d", count, BUNDLE_MOST_GPUS);
+    for (int i = 0; status == MT_OK && i < count; i++) {
+        status = TEXTS_CHECK("fingerprint", i, gpus[i].gpu, gpus[i].template_hash);
+        if (status == MT_OK)
+            status = fingerprint_check(&gpus[i]);
+        for (int j = 0; status == MT_OK && j < i; j++)
+            if (gpus[i].cc == gpus[j].cc && gpus[i].sm_count == gpus[j].sm_count && !strcmp(gpus[i].gpu, gpus[j].gpu))
+                status = fail(MT_FAILURE, "the bundle has %s with %d SMs twice", gpus[i].gpu, gpus[i].sm_count);
+    }
+    return status;
+}
+
+/* All but what is said of several types. */
+static enum mt_status rows_check(const struct bundle *b) {
     struct index images = {0}, entries = {0};
-    enum mt_status status = counts_check(b);
-    if (status == MT_OK)
-        status = all_texts(b);
-    if (status == MT_OK)
-        status = fingerprint_check(&b->fingerprint);
+    enum mt_status status = all_texts(b);
     if (status == MT_OK)
         status = index_make(b->images, b->image_count, sizeof *b->images, by_hash, &images);
     if (status == MT_OK)
@@ -425,4 +457,20 @@ enum mt_status bundle_check(const struct bundle *b) {
     free(images.row);
     free(entries.row);
     return status;
+}
+
+enum mt_status bundle_check_all(const struct bundle *bundles, int count) {
+    struct bundle_fingerprint gpus[BUNDLE_MOST_GPUS];
+    for (int i = 0; i < count && i < BUNDLE_MOST_GPUS; i++)
+        gpus[i] = bundles[i].fingerprint;
+    enum mt_status status = bundle_check_gpus(gpus, count);
+    if (status == MT_OK)
+        status = counts_check(bundles, count);
+    for (int i = 0; status == MT_OK && i < count; i++)
+        status = rows_check(&bundles[i]);
+    return status;
+}
+
+enum mt_status bundle_check(const struct bundle *b) {
+    return bundle_check_all(b, 1);
 }

@@ -9,16 +9,17 @@
 #define BUNDLE_APPLICATION 0x6d787462 /* "mxtb": PRAGMA application_id */
 #define BUNDLE_PAGE        4096       /* bytes: PRAGMA page_size */
 
-/* The tables, as bundle_write() makes them. A file whose schema is another one is no bundle. */
+/* The tables, as bundle_write_all() makes them. A file whose schema is another one is no bundle. */
 extern const char bundle_schema[];
 /* The words for enum bundle_kind and enum bundle_origin there; each list ends with NULL. */
 extern const char *const bundle_kinds[], *const bundle_origins[];
 
 /* MT_FAILURE with the reason if the bundle contradicts itself, or is larger than a bundle can be. */
 enum mt_status bundle_check(const struct bundle *bundle);
-
-/* Memory that bundle_release() frees; aligned for everything. NULL with the sentence if it is short. */
-void *bundle_alloc(struct bundle *bundle, size_t size);
+/* The same of what a file has of all its GPU types together. */
+enum mt_status bundle_check_all(const struct bundle *bundles, int count);
+/* MT_FAILURE if one of the GPUs cannot be, or is there twice. */
+enum mt_status bundle_check_gpus(const struct bundle_fingerprint *gpus, int count);
 
 /* SHA-256 in hex. */
 void bundle_digest(const void *data, size_t size, char out[BUNDLE_DIGEST_TEXT]);

@@ -1,6 +1,5 @@
 #include "fatbin.h"
 #include "cubin.h"
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,6 +60,14 @@ static enum mt_status append_entry(struct str *out, struct entry_header header, 
     enum mt_status status = str_status(&extra);
     str_release(&extra);
     return status;
+}
+
+bool fatbin_runs_on(const char *arch, int cc) {
+    int number;
+    char suffix = 0;
+    if (sscanf(arch, "sm_%d%c", &number, &suffix) < 1 || cc < number)
+        return false;
+    return suffix == 'a' ? cc == number : suffix == 'f' ? cc / 10 == number / 10 : true;
 }
 
 enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out) {

@@ -15,10 +15,15 @@
 
 #include "runtime/base/status.h"
 #include "runtime/base/str.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Appends a fat binary of the two to `out`. `arch` is "sm_80", "sm_90a", "sm_100f"; `ptx` is 0-terminated. */
 enum mt_status fatbin_write(const char *arch, const void *cubin, size_t cubin_size, const char *ptx, struct str *out);
+
+/* Whether a fat binary for that architecture has code for a GPU of compute capability `cc` (80 for 8.0): a cubin or PTX
+ * that its driver takes. That of "sm_90a" runs on 9.0 alone, that of "sm_100f" on 10.x, others from theirs on. */
+bool fatbin_runs_on(const char *arch, int cc);
 
 /* MT_OK if the bytes are what fatbin_write() makes for that architecture, of a cubin and a PTX text that both have the
  * kernel `entry` (NULL: the first of the text), and lie within their bounds. A driver is told no size: it reads as far

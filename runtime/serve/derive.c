@@ -29,7 +29,7 @@ static enum mt_status neighbours_of(const struct mt_table *table, const struct p
         return MT_FAILURE;
     for (int i = 0; i < table->layer_count; i++) {
         const struct mt_layer *layer = &table->layers[i];
-        const bool counts = split_siblings(&layer->problem, p) && layer->info.step != MT_STEP_DEFAULT &&
+        const bool counts = split_siblings(&layer->problem, p) && layer->info.step == MT_STEP_EXACT &&
                             (!named || layer_same_names(&layer->info, &named->info));
         rows8[i] = counts ? layer->problem.rows8 : -1;
     }
@@ -202,7 +202,7 @@ static const struct mt_layer *layer_nearest(const struct mt_table *table, const 
         const struct mt_layer *layer = &table->layers[i];
         const struct problem *q = &layer->problem;
         if (strcmp(problem_scheme(q), problem_scheme(p)) != 0 || q->group != p->group || q->dtype != p->dtype ||
-            !layer->tuned_count || !is_within(p, q, factor))
+            !layer->tuned_count || layer->info.step != MT_STEP_EXACT || !is_within(p, q, factor))
             continue;
         const double distance = layer_distance(table, layer, p);
         if (distance < nearest) {
@@ -265,6 +265,11 @@ static enum mt_status layer_borrow(const struct mt_table *table, struct mt_layer
 /* The defaults of a family. */
 static enum mt_status layer_default(const struct mt_table *table, struct mt_layer *layer) {
     return layer_finish(table, layer, &(struct known){known_tuned, table, layer});
+}
+
+enum mt_status layer_borrow_any(const struct mt_table *table, struct mt_layer *layer) {
+    layer->promises = false;
+    return layer_borrow(table, layer, layer_nearest(table, &layer->problem, INFINITY));
 }
 
 enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, const struct mt_layer *named,

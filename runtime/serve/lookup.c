@@ -116,6 +116,7 @@ enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_lay
         choice = fp16 && layer_loses(layer, at, m) ? choose_fp16(layer, at, m) : choose_kernel(layer, at, m);
         if (choice.step == MT_STEP_EXACT && choice.tuned_m != m)
             choice.step = MT_STEP_NEAREST_M;
+        choice.other_gpu = table->other_gpu;
         if (choice.step != MT_STEP_EXACT || !(choice.expected_ns > 0))
             choice.origin = MT_ORIGIN_MODELLED;
     }

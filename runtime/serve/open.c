@@ -1,4 +1,5 @@
 /* The public interface: opening a table on a device. Its kernels come from the bundle, or are compiled. */
+#include "gpus.h"
 #include "runtime/base/memory.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
@@ -181,28 +182,54 @@ static enum mt_status check_templates(const struct bundle_fingerprint *made_for)
 /* Whether the times of the bundle are not those of the kernels that it gives here. */
 static bool bundle_is_foreign(const struct bundle *bundle, const struct device *dev) {
     int version;
-    return !table_is_for(&bundle->fingerprint, dev) ||
+    return !gpu_is(&bundle->fingerprint, dev) ||
            (!bundle->image_count && (nvrtc_version(&version) != MT_OK || version != bundle->fingerprint.toolkit));
 }
 
-/* On a device that is there. Takes both over. */
-static enum mt_status open_on(struct device *dev, struct bundle *bundle, unsigned flags, struct mt_table **out) {
+/* A table of one GPU type of a bundle, without a device yet. Images that have no code for this GPU are left packed, and
+ * kernels are compiled. */
+static enum mt_status table_take(struct bundle_source *source, int gpu, const struct device *dev, unsigned flags,
+                                 struct mt_table **out) {
     struct device_limits limits;
-    struct mt_table *table = NULL;
-    enum mt_status status = table_check_device(&bundle->fingerprint, dev, flags);
+    struct bundle bundle = {0};
+    const bool images = gpu_runs_images(&source->gpus[gpu], dev);
+    enum mt_status status = check_templates(&source->gpus[gpu]);
     if (status == MT_OK)
-        status = check_templates(&bundle->fingerprint);
+        status = bundle_take(source, gpu, images, &bundle);
+    if (status == MT_OK && !images)
+        status = gpu_add_defaults(&bundle, dev);
+    device_limits_of(dev, &limits);
+    if (status == MT_OK)
+        status = table_build(&bundle, &limits, flags, bundle_is_foreign(&bundle, dev), out);
+    bundle_release(&bundle);
     if (status != MT_OK)
         return status;
-    device_limits_of(dev, &limits);
-    status = table_build(bundle, &limits, flags, bundle_is_foreign(bundle, dev), &table);
+    (*out)->other_gpu = !gpu_is(&source->gpus[gpu], dev);
+    status = table_check_images(*out);
+    if (status != MT_OK) {
+        table_release(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* The first of the types that fit which has kernels that run here. Takes the device over. */
+static enum mt_status open_on(struct device *dev, struct bundle_source *source, unsigned flags, struct mt_table **out) {
+    struct mt_table *table = NULL;
+    int order[BUNDLE_MOST_GPUS], count;
+    enum mt_status status = gpus_order(source->gpus, source->gpu_count, dev, flags, order, &count);
+    for (int i = 0; i < count && !table; i++) {
+        status = table_take(source, order[i], dev, flags, &table);
+        if (status != MT_OK && status != MT_NO_DEVICE)
+            break;
+    }
+    if (status == MT_NO_DEVICE && count)
+        status = gpus_fail(source->gpus, source->gpu_count, dev);
     if (status != MT_OK)
         return status;
     table->dev = *dev;
     *dev = (struct device){0};
-    status = table_check_images(table);
-    if (status == MT_OK)
-        status = layers_compile(table, table->layers, table->layer_count);
+    status = layers_compile(table, table->layers, table->layer_count);
     for (int i = 0; status == MT_OK && i < table->layer_count; i++)
         status = layer_load_compiled(table, &table->layers[i]);
     if (status == MT_OK)
@@ -213,7 +240,7 @@ static enum mt_status open_on(struct device *dev, struct bundle *bundle, unsigne
 }
 
 enum mt_status mt_table_open_trusted(const char *path, unsigned flags, const char *sha256, struct mt_table **out) {
-    struct bundle bundle = {0};
+    struct bundle_source source;
     struct device dev = {0};
     if (!out)
         return fail(MT_USAGE, "mt_table_open: the address for the table is null");
@@ -222,15 +249,15 @@ enum mt_status mt_table_open_trusted(const char *path, unsigned flags, const cha
         return fail(MT_USAGE, "mt_table_open: the path is null");
     if (flags & ~TABLE_FLAGS)
         return fail(MT_USAGE, "mt_table_open: this library does not know the flags 0x%x", flags & ~TABLE_FLAGS);
-    enum mt_status status = bundle_read_trusted(path, sha256, &bundle);
+    enum mt_status status = bundle_open(path, sha256, &source);
     if (status != MT_OK)
         return status;
     status = device_adopt(&dev);
     if (status == MT_OK)
-        status = open_on(&dev, &bundle, flags, out);
+        status = open_on(&dev, &source, flags, out);
     if (status != MT_OK)
         fail_context(status, "%s", path);
-    bundle_release(&bundle);
+    bundle_close(&source);
     if (dev.context)
         device_close(&dev);
     return fail_settled(status);

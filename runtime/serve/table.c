@@ -273,6 +273,22 @@ static enum mt_status layer_build(struct mt_table *table, int index, int *first)
     return status == MT_OK ? layer_set_rivals(layer, &(struct known){known_tuned, table, layer}) : status;
 }
 
+/* Each layer has a slot at least. */
+static enum mt_status layers_complete(struct mt_table *table) {
+    enum mt_status status = MT_OK;
+    for (int i = 0; status == MT_OK && i < table->layer_count; i++) {
+        struct mt_layer *layer = &table->layers[i];
+        if (layer->slot_count)
+            continue;
+        status = layer_borrow_any(table, layer);
+        if (status == MT_OK && !layer->slot_count)
+            status = fail(MT_NO_DEVICE, "none of the kernels for it can run on this GPU");
+        if (status != MT_OK)
+            fail_context(status, "layer %s of the bundle", table->bundle.layers[i].name);
+    }
+    return status;
+}
+
 static enum mt_status table_fill(struct mt_table *table) {
     const struct bundle *bundle = &table->bundle;
     if (bundle->fingerprint.layout != MT_LAYOUT)
@@ -282,15 +298,12 @@ static enum mt_status table_fill(struct mt_table *table) {
                     bundle->fingerprint.layout, MT_LAYOUT);
     enum mt_status status = table_take_images(table);
     for (int i = 0, entry = 0; status == MT_OK && i < bundle->layer_count; i++) {
-        struct mt_layer *layer = &table->layers[i];
         table->layer_count = i + 1;
         status = layer_build(table, i, &entry);
-        if (status == MT_OK && layer->slot_count == 0)
-            status = fail(MT_FAILURE, "none of the kernels for it can run on this GPU");
         if (status != MT_OK)
             status = fail_context(MT_FAILURE, "layer %s of the bundle", bundle->layers[i].name);
     }
-    return status;
+    return status == MT_OK ? layers_complete(table) : status;
 }
 
 /* What a launch takes at least: the quickest quantisation that was timed, which is little else; else half the quickest
@@ -356,19 +369,4 @@ void table_release(struct mt_table *table) {
     bundle_release(&table->bundle);
     pthread_mutex_destroy(&table->lock);
     free(table);
-}
-
-bool table_is_for(const struct bundle_fingerprint *made_for, const struct device *dev) {
-    return strcmp(made_for->gpu, dev->name) == 0 && made_for->cc == dev->cc && made_for->sm_count == dev->sm_count;
-}
-
-enum mt_status table_check_device(const struct bundle_fingerprint *made_for, const struct device *dev, unsigned flags) {
-    if (table_is_for(made_for, dev) || flags & MT_ALLOW_OTHER_GPU)
-        return MT_OK;
-    return fail(
-        MT_NO_DEVICE,
-        "the bundle was tuned on %s (compute capability %d.%d, %d SMs), but this is %s (%d.%d, %d SMs): tune and "
-        "export on this GPU, or pass MT_ALLOW_OTHER_GPU",
-        made_for->gpu, made_for->cc / 10, made_for->cc % 10, made_for->sm_count, dev->name, dev->cc / 10, dev->cc % 10,
-        dev->sm_count);
 }

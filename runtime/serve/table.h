@@ -58,6 +58,7 @@ struct mt_table {
     unsigned flags;
     bool foreign;            /* the bundle was tuned on another GPU, or its kernels are compiled by another NVRTC */
     double floor_ns;         /* what a launch takes at least */
+    bool other_gpu;          /* the former */
     struct bundle bundle;    /* owns every text */
     struct mt_layer *layers; /* the tuned ones, as in the bundle */
     int layer_count;
@@ -69,13 +70,9 @@ struct mt_table {
     struct mt_layer *others;
 };
 
-/* Whether a bundle is for this device. */
-bool table_is_for(const struct bundle_fingerprint *made_for, const struct device *dev);
-/* MT_NO_DEVICE if it is not and `flags` do not allow it. */
-enum mt_status table_check_device(const struct bundle_fingerprint *made_for, const struct device *dev, unsigned flags);
-
-/* Takes `bundle` over. Kernels that cannot run within `limits` are left out; MT_FAILURE if a layer has none left or
- * something in the bundle cannot be understood (contents.h). Then everything is released. `foreign`: its times are of
+/* Takes `bundle` over. Kernels that cannot run within `limits` are left out; a layer that has none left gets the default,
+ * or those of the nearest layer that kept some. MT_NO_DEVICE if it gets none; MT_FAILURE if something in the bundle
+ * cannot be understood (contents.h). Then everything is released. `foreign`: its times are of
  * another GPU, or of other binaries. */
 enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags, bool foreign,
                            struct mt_table **out);
@@ -132,6 +129,9 @@ int layer_interval(const struct mt_layer *layer, int i);
  * bundle has no kernel of these formats. */
 enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, const struct mt_layer *named,
                             struct mt_layer **out);
+
+/* For a tuned layer that has no slot: those of the nearest layer of its formats, if there is one that has. */
+enum mt_status layer_borrow_any(const struct mt_table *table, struct mt_layer *layer);
 
 /* ---- loading (open.c) ---- */
 

@@ -158,7 +158,7 @@ static enum mt_status write_draft(const struct draft *d, const struct choice *c,
         .fallback_count = d->fallback_count,
         .image_count = d->image_count,
     };
-    return bundle_write_digest(path, &bundle, digest);
+    return bundle_write_all(path, &bundle, 1, digest);
 }
 
 static void print_summary(const struct draft *d, const struct choice *c, const struct export *o,

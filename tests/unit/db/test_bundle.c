@@ -141,6 +141,118 @@ static void what_is_written_is_read(void **state) {
     bundle_release(&b);
 }
 
+/* Two types of GPU in one file: each comes back alone, with its own images. */
+static void types_of_gpu_come_apart(void **state) {
+    (void)state;
+    char name_c[BUNDLE_NAME_TEXT], digest[BUNDLE_DIGEST_TEXT];
+    bundle_image_name("built of c", "ccc", 3, name_c);
+    const struct bundle_layer other_layers[] = {{"down", "tiny", 1, 512, 1024, 128, 512, "w8a8", "fp16"}};
+    const struct bundle_image other_images[] = {{name_b, "built of b", image_b, sizeof image_b},
+                                                {name_c, "built of c", "ccc", 3}};
+    const struct bundle_entry other_entries[] = {{0, 4, BUNDLE_KERNEL, "sm90", "x", name_c, 10, BUNDLE_MODELLED, 0},
+                                                 {0, 8, BUNDLE_KERNEL, "sm90", "y", name_b, 20, BUNDLE_MODELLED, 0}};
+    const struct bundle_time other_times[] = {{0, 8, "sm90", "x", 21, BUNDLE_MODELLED}};
+    const struct bundle_build build = {"sm90", "z", "w8a8", "fp16", 128, name_c};
+    struct bundle both[2] = {{.fingerprint = {"Other GPU", 90, 132, 1, 13000, 1280, "fedc", 7},
+                              .layers = other_layers,
+                              .layer_count = 1,
+                              .entries = other_entries,
+                              .entry_count = 2,
+                              .times = other_times,
+                              .time_count = 1,
+                              .variants = &build,
+                              .variant_count = 1,
+                              .fallbacks = &build,
+                              .fallback_count = 1,
+                              .images = other_images,
+                              .image_count = 2},
+                             sample()};
+    assert_int_equal(bundle_write_all(copy, both, 2, digest), MT_OK);
+    struct bundle_source source;
+    struct bundle first, second, bare;
+    assert_int_equal(bundle_open(copy, digest, &source), MT_OK);
+    assert_int_equal(source.gpu_count, 2);
+    assert_string_equal(source.gpus[0].gpu, "Other GPU");
+    assert_int_equal(source.gpus[0].layout, 7);
+    assert_string_equal(source.gpus[1].gpu, "Example GPU");
+    for (int again = 0; again < 2; again++) { /* in any order, and as often as one likes */
+        assert_int_equal(bundle_take(&source, 1, true, &second), MT_OK);
+        assert_int_equal(bundle_take(&source, 0, true, &first), MT_OK);
+        if (!again)
+            bundle_release(&second), bundle_release(&first);
+    }
+    assert_int_equal(bundle_take(&source, 0, false, &bare), MT_OK);
+    bundle_close(&source);
+    assert_string_equal(first.fingerprint.gpu, "Other GPU");
+    assert_string_equal(first.fingerprint.template_hash, "fedc");
+    assert_int_equal(first.fingerprint.toolkit, 1280);
+    assert_int_equal(first.layer_count, 1);
+    assert_string_equal(first.layers[0].name, "down");
+    assert_int_equal(first.entry_count, 2);
+    assert_int_equal(first.entries[1].layer, 0);
+    assert_string_equal(first.entries[1].image_hash, name_b);
+    assert_int_equal(first.time_count, 1);
+    assert_int_equal(first.variant_count, 1);
+    assert_int_equal(first.fallback_count, 1);
+    assert_string_equal(first.fallbacks[0].config, "z");
+    assert_int_equal(first.image_count, 2);
+    assert_int_equal(second.layer_count, 2);
+    assert_int_equal(second.entry_count, 5);
+    assert_int_equal(second.entries[3].layer, 1);
+    assert_string_equal(second.layers[second.entries[3].layer].name, "o");
+    assert_int_equal(second.times[1].layer, 1);
+    assert_string_equal(second.fingerprint.template_hash, "0123456789abcdef");
+    assert_int_equal(second.image_count, 2); /* not the third */
+    assert_int_equal(bare.entry_count, 2);
+    assert_string_equal(bare.entries[0].image_hash, "");
+    assert_int_equal(bare.image_count, 0);
+    bundle_release(&first);
+    bundle_release(&second);
+    bundle_release(&bare);
+
+    sqlite3 *db;
+    sqlite3_stmt *count;
+    assert_int_equal(sqlite3_open(copy, &db), SQLITE_OK);
+    sqlite3_prepare_v2(db, "SELECT count(*) FROM image", -1, &count, NULL);
+    assert_int_equal(sqlite3_step(count), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(count, 0), 3); /* one is shared */
+    sqlite3_finalize(count);
+    sqlite3_close(db);
+
+    both[0].fingerprint = both[1].fingerprint;
+    assert_int_equal(bundle_write_all(copy, both, 2, digest), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "the bundle has Example GPU with 108 SMs twice"));
+    both[0].fingerprint.sm_count++; /* another type */
+    assert_int_equal(bundle_write_all(copy, both, 2, digest), MT_OK);
+    assert_int_equal(bundle_write_all(copy, both, 0, digest), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "is for 0 types of GPU; it can have 1 to 64"));
+}
+
+/* What types have together is limited. */
+static void types_of_gpu_are_counted(void **state) {
+    (void)state;
+    enum { HALF = BUNDLE_MOST_BUILDS / 2 + 1 };
+    struct bundle_build *many = xcalloc(HALF, sizeof *many);
+    struct str *texts = xcalloc(HALF, sizeof *texts);
+    char digest[BUNDLE_DIGEST_TEXT];
+    for (int i = 0; i < HALF; i++) {
+        str_printf(&texts[i], "%d", i);
+        many[i] = (struct bundle_build){"sm80", texts[i].data, "w4a8", "fp16", 128, name_a};
+    }
+    struct bundle both[2] = {sample(), sample()};
+    both[1].fingerprint.cc = 86;
+    for (int i = 0; i < 2; i++) {
+        both[i].variants = many;
+        both[i].variant_count = HALF;
+    }
+    assert_int_equal(bundle_write_all(copy, both, 2, digest), MT_FAILURE);
+    assert_non_null(strstr(fail_message(), "the bundle has 65538 variants, and 65536 is the most"));
+    for (int i = 0; i < HALF; i++)
+        str_release(&texts[i]);
+    free(texts);
+    free(many);
+}
+
 /* Writes the sample's bytes, cut to `length`, with one bit of `at` flipped (at < 0: none), and says what reading them
  * gives. */
 static enum mt_status read_changed(const struct str *file, size_t length, long at) {
@@ -354,7 +466,8 @@ int main(void) {
         cmocka_unit_test(what_is_written_is_read),         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(other_files_are_refused),         cmocka_unit_test(edited_files_are_refused),
         cmocka_unit_test(contradictions_are_not_written),  cmocka_unit_test(impossible_splits_are_not_written),
-        cmocka_unit_test(what_is_not_read_is_not_written),
+        cmocka_unit_test(what_is_not_read_is_not_written), cmocka_unit_test(types_of_gpu_come_apart),
+        cmocka_unit_test(types_of_gpu_are_counted),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

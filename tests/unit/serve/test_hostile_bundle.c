@@ -22,6 +22,7 @@
 static char folder[200], good_path[220], own_path[220], path[220]; /* path: what is opened */
 static int memory = -1;
 static struct str good; /* the bytes of a bundle, without its seal */
+static struct str two;  /* those of one that has rows of another GPU type before them */
 static int opened, refused;
 static bool launching = true; /* what opens */
 
@@ -210,18 +211,19 @@ static void put_sealed(struct str *bytes) {
     put(bytes->data, bytes->length);
 }
 
-/* Changes a good bundle whose tables take anything; then they look like ours again. False if there is no such file: a
- * row number is a number. */
-static bool try_changed(const char *sql) {
-    static struct str loose;
+/* Its tables take anything. */
+static void loosen(const struct str *bytes, struct str *out) {
+    sqlite3 *db = database_of(bytes->data, bytes->length);
+    schema_set(db, true);
+    bytes_of(db, out);
+    sqlite3_close(db);
+}
+
+/* Changes a bundle whose tables take anything; then they look like ours again. False if there is no such file: a row
+ * number is a number. */
+static bool try_changed_of(const struct str *loose, const char *sql) {
     struct str bytes = {0};
-    if (!loose.data) {
-        sqlite3 *db = database_of(good.data, good.length);
-        schema_set(db, true);
-        bytes_of(db, &loose);
-        sqlite3_close(db);
-    }
-    sqlite3 *db = database_of(loose.data, loose.length);
+    sqlite3 *db = database_of(loose->data, loose->length);
     sql_run(db, "PRAGMA ignore_check_constraints = ON");
     const bool good_sql = sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
     if (good_sql) {
@@ -233,6 +235,13 @@ static bool try_changed(const char *sql) {
     sqlite3_close(db);
     str_release(&bytes);
     return good_sql;
+}
+
+static bool try_changed(const char *sql) {
+    static struct str loose;
+    if (!loose.data)
+        loosen(&good, &loose);
+    return try_changed_of(&loose, sql);
 }
 
 static void put_changed(const char *sql) {
@@ -357,6 +366,87 @@ static void every_column_is_checked(void **state) {
     launching = true;
     print_message("# %d bundles opened, %d refused\n", opened, refused);
     assert_true(opened > 150 / APART && refused > 1500 / APART);
+}
+
+/* ---- rows of another GPU type ---- */
+
+static struct str loose_two;
+
+static void put_changed_two(const char *sql) {
+    if (!try_changed_of(&loose_two, sql))
+        fail_msg("%s", sql);
+}
+
+/* The first row of each table, which is the other type's, gets values: either the file is refused, or this type's table
+ * is what it was. */
+static void other_types_do_no_harm(void **state) {
+    static const int some[] = {0, 1, 4, 7, 9, 14, 18, 21, 24, 28};
+    sqlite3 *db = database_of(two.data, two.length);
+    sqlite3_stmt *query;
+    struct str sql = {0};
+    (void)state;
+    loosen(&two, &loose_two);
+    put_changed_two("SELECT 1");
+    assert_int_equal(open_and_use(0), MT_OK);
+    launching = false;
+    opened = refused = 0;
+    assert_int_equal(sqlite3_prepare_v2(db,
+                                        "SELECT s.name, c.name FROM sqlite_schema s, pragma_table_info(s.name) c "
+                                        "WHERE s.type = 'table' AND s.name NOT IN ('seal', 'image')",
+                                        -1, &query, NULL),
+                     SQLITE_OK);
+    while (sqlite3_step(query) == SQLITE_ROW)
+        for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+            const char *table = (const char *)sqlite3_column_text(query, 0);
+            str_clear(&sql);
+            str_printf(&sql, "UPDATE OR REPLACE %s SET %s = %s WHERE rowid = (SELECT min(rowid) FROM %s)", table,
+                       sqlite3_column_text(query, 1), values[some[i]], table);
+            if (try_changed_of(&loose_two, sql.data))
+                open_and_use(0);
+        }
+    sqlite3_finalize(query);
+    sqlite3_close(db);
+    str_release(&sql);
+    launching = true;
+    print_message("# %d bundles opened, %d refused\n", opened, refused);
+    assert_true(opened > 200 && refused > 100);
+}
+
+#define COUNT(rows) "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT " rows ") "
+
+/* Limits hold for all types together. */
+static void other_types_count(void **state) {
+    static const struct {
+        const char *sql, *says;
+    } cases[] = {
+        {COUNT("262144") "INSERT INTO entry SELECT 0, 100 + i, 'kernel', 'x', 'x', NULL, 5.0, 'modelled', 0.0 FROM r",
+         "the table entry of the bundle has more than 262144 rows"},
+        {COUNT("262144") "INSERT INTO time SELECT 0, 100 + i, 'x', 'x', 5.0, 'modelled' FROM r",
+         "the table time of the bundle has more than 262144 rows"},
+        {COUNT("65536") "INSERT INTO variant SELECT 0, 'x', i, 'x', 'x', 128, NULL FROM r",
+         "the table variant of the bundle has more than 65536 rows"},
+        {COUNT("16384") "INSERT INTO layer SELECT 3 + i, 0, i, '', 1, 24, 128, 128, 0, 'w4a8', 'fp16' FROM r",
+         "the table layer of the bundle has more than 16384 rows"},
+        {COUNT("63") "INSERT INTO fingerprint SELECT 1 + i, 'x' || i, 80, 108, 1, 0, 0, '', 1 FROM r",
+         "the table fingerprint of the bundle has more than 64 rows"},
+        {"UPDATE fingerprint SET gpu = (SELECT gpu FROM fingerprint WHERE id = 1), sm_count = 108 WHERE id = 0",
+         "with 108 SMs twice"},
+        {"UPDATE fingerprint SET cc = 5 WHERE id = 0", "is for a GPU that cannot be: compute capability 0.5"},
+        {"UPDATE layer SET gpu = 0", "the bundle has no layer for "},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put_changed_two(cases[i].sql);
+        refused_with(cases[i].sql, cases[i].says);
+    }
+    /* A layer that is given to the other type takes its rows with it. */
+    put_changed_two("UPDATE layer SET gpu = 0 WHERE id = 3");
+    struct mt_table *table;
+    take(mt_table_open(path, 0, &table));
+    assert_int_equal(mt_table_layer_count(table), 1);
+    assert_int_equal(table->bundle.entry_count, 3);
+    assert_int_equal(table->bundle.time_count, 0);
+    mt_table_close(table);
 }
 
 /* ---- no files of ours ---- */
@@ -634,7 +724,19 @@ static void kernels_stay_in_their_places(void **state) {
         {"UPDATE layer SET tp = 0", "tp 0 must be above 0"},
         {"UPDATE entry SET m = 16777217 WHERE m = 1", "M is 16777217"},
         {"DELETE FROM entry WHERE kind = 'kernel' AND layer = 0 AND m = 16", "another kind and no kernel"},
-        {"INSERT INTO fingerprint SELECT * FROM fingerprint", "has more than 1 rows"},
+        {"INSERT INTO fingerprint SELECT 1, gpu, cc, sm_count, software, driver_version, toolkit, template_hash, "
+         "layout "
+         "FROM fingerprint",
+         "SMs twice"},
+        {"UPDATE fingerprint SET id = 1", "id is not the number of its row"},
+        {"UPDATE layer SET gpu = 1 WHERE id = 1",
+         "row 2 of the bundle's table layer is damaged: gpu is none of its GPUs"},
+        {"UPDATE layer SET gpu = -1 WHERE id = 1", "gpu is none of its GPUs"},
+        {"UPDATE layer SET gpu = NULL WHERE id = 1", "gpu is not a whole number"},
+        {"UPDATE variant SET gpu = 1", "gpu is none of its GPUs"},
+        {"UPDATE fallback SET gpu = 2147483647 WHERE family = 'quantize'", "gpu is none of its GPUs"},
+        {"UPDATE entry SET layer = 2 WHERE layer = 1", "layer is none of its layers"},
+        {"UPDATE time SET layer = -1", "layer is none of its layers"},
         {"DELETE FROM fingerprint", "does not say which GPU it is for"},
         {"UPDATE fingerprint SET sm_count = 1000000000", "a GPU that cannot be"},
         {"UPDATE layer SET tp = 1.0", "row 1 of the bundle's table layer is damaged: tp is not a whole number"},
@@ -660,8 +762,6 @@ static void kernels_stay_in_their_places(void **state) {
     }
 }
 
-#define COUNT(rows) "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT " rows ") "
-
 /* Rows of every table at their limits cost seconds, not minutes. */
 static void many_rows_take_linear_time(void **state) {
     const clock_t start = clock();
@@ -674,7 +774,7 @@ static void many_rows_take_linear_time(void **state) {
                  "FROM r, entry WHERE layer = 0 AND m = 1;" COUNT(
                      "50000") "INSERT INTO time SELECT 0, 100 + i, 'sm80', 'c' || i, 5, 'modelled' FROM "
                               "r;" COUNT(
-                                  "16000") "INSERT INTO layer SELECT 1 + i, 'n' || i, '', 1, 24, 128, 128, 0, "
+                                  "16000") "INSERT INTO layer SELECT 1 + i, 0, 'n' || i, '', 1, 24, 128, 128, 0, "
                                            "'w4a8', 'fp16' "
                                            "FROM r;" COUNT(
                                                "16000") "INSERT INTO entry SELECT 1 + i, 16, 'kernel', "
@@ -710,6 +810,14 @@ static int set_up(void **state) {
     take(bundle_write(good_path, &parts.bundle));
     take(file_read(good_path, &good));
     assert_true(bundle_unseal(good.data, good.length));
+    struct bundle both[2] = {parts.bundle, parts.bundle};
+    char digest[BUNDLE_DIGEST_TEXT];
+    both[0].fingerprint.gpu = "Another GPU";
+    both[0].fingerprint.sm_count = 100;
+    take(bundle_write_all(own_path, both, 2, digest));
+    take(file_read(own_path, &two));
+    assert_true(bundle_unseal(two.data, two.length));
+    unlink(own_path);
     parts_release(&parts);
     return 0;
 }
@@ -717,6 +825,8 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     str_release(&good);
+    str_release(&two);
+    str_release(&loose_two);
     unlink(good_path);
     unlink(own_path);
     close(memory);
@@ -735,6 +845,7 @@ int main(void) {
         cmocka_unit_test(other_ways_to_store_are_refused), cmocka_unit_test(other_tables_are_refused),
         cmocka_unit_test(no_driver_reads_beyond_an_image), cmocka_unit_test(nothing_unpacks_to_more_than_it_may),
         cmocka_unit_test(kernels_stay_in_their_places),    cmocka_unit_test(many_rows_take_linear_time),
+        cmocka_unit_test(other_types_do_no_harm),          cmocka_unit_test(other_types_count),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
