@@ -79,12 +79,12 @@ enum mt_flags {
     MT_BATCH_INVARIANT = 4
 };
 
-/* Reads what a bundle has for the GPU of the CUDA context that is current on this thread, and loads its kernels there.
- * What it has for other GPUs is counted and left in the file. All or nothing: MT_FAILURE
- * for a file that is truncated, changed, of another version or layout, or made with other kernel templates than this
- * library's, and for whatever else is no bundle: reading it takes time and memory in proportion to the file.
- * MT_NO_DEVICE without a current context or for a bundle of another GPU, and for one without kernels where there is no
- * NVRTC to compile them.
+/* Reads what a bundle has for the GPU of the CUDA context that is current on this thread. What it has for other GPUs is
+ * counted and left in the file, and no kernel is loaded: the functions that give a layer load what it needs. All or
+ * nothing: MT_FAILURE for a file that is truncated, changed, of another version or layout, or made with other kernel
+ * templates than this library's, and for whatever else is no bundle: reading it takes time and memory in proportion to
+ * the file. MT_NO_DEVICE without a current context, and with a list of its GPUs for a bundle that has nothing for this
+ * one.
  *
  * Trust. A bundle with kernels is machine code, which runs on the GPU with the rights of this process: open one as you
  * would load a shared library. What the library checks keeps damage and mistakes out, not whoever made the kernels;
@@ -155,14 +155,21 @@ struct mt_layer_info {
     int layout;           /* MT_LAYOUT */
 };
 
-/* The layers that were tuned, 0 .. count - 1; NULL beyond. */
+/* The layers that were tuned, 0 .. count - 1; NULL beyond. Such a layer can be described, looked up and packed for;
+ * before its first launch mt_table_load() loads its kernels. */
 MT_API int mt_table_layer_count(const struct mt_table *table);
 MT_API const struct mt_layer *mt_table_layer_at(const struct mt_table *table, int index);
 MT_API enum mt_status mt_layer_describe(const struct mt_layer *layer, struct mt_layer_info *info);
 
+/* Loads the kernels of a layer of the table into the context that the table was opened in, once; those of all tuned
+ * layers for NULL. A kernel that several layers run is loaded once. Where the bundle has no kernels for this GPU they
+ * are compiled, on all cores: MT_NO_DEVICE where there is no NVRTC for that. Layers of the functions below come loaded,
+ * with the same failures. Takes a lock. */
+MT_API enum mt_status mt_table_load(struct mt_table *table, const struct mt_layer *layer);
+
 /* The layer that a query names. MT_USAGE if there is none, or more than one: the sentence lists them. A number of 8-bit
  * features that was not tuned gives a layer that takes its kernels from the tuned numbers next to it, lower and higher
- * (MT_STEP_NEAREST_ROWS8). Do this once per layer, not per launch: it may allocate and takes a lock. */
+ * (MT_STEP_NEAREST_ROWS8). Do this once per layer, not per launch: it allocates, loads kernels and takes a lock. */
 MT_API enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_query *query,
                                            const struct mt_layer **layer);
 

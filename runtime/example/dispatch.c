@@ -246,6 +246,7 @@ int main(int argc, char **argv) {
     const struct mt_layer *layer = layer_choose(table, argc > 2 ? argv[2] : NULL);
     if (argc > 4)
         layer = layer_split(table, layer, atoi(argv[4]));
+    mixtune_check(mt_table_load(table, layer), "loading the layer's kernels");
     choices_print(table);
     fflush(stdout);
     int wrong = layer_run(table, layer, m < 1 ? 1 : m);

@@ -101,6 +101,14 @@ static enum mt_status addresses_check(const char *function, const struct address
 }
 #define COUNT(list) ((int)(sizeof(list) / sizeof *(list)))
 
+static enum mt_status loaded_check(const char *function, const struct mt_layer *layer) {
+    return layer_is_loaded(layer) ? MT_OK
+                                  : fail(MT_USAGE,
+                                         "%s: the kernels of layer %s are not loaded; call mt_table_load() once before "
+                                         "its first launch",
+                                         function, layer->info.name);
+}
+
 /* `pitch`: elements from one token to the next, at least `features`. */
 static enum mt_status tokens_check(const char *function, const struct mt_layer *layer, int m, const char *name,
                                    int pitch, int features) {
@@ -199,6 +207,8 @@ enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_laye
     if (status == MT_OK && o->flags & ~LAUNCH_FLAGS)
         status = fail(MT_USAGE, "mt_gemm_launch: this library does not know the flags 0x%x", o->flags & ~LAUNCH_FLAGS);
     if (status == MT_OK && o->m != 0)
+        status = loaded_check("mt_gemm_launch", layer);
+    if (status == MT_OK && o->m != 0)
         status = operands_take(layer, &g);
     if (status != MT_OK || o->m == 0)
         return fail_settled(status);
@@ -241,6 +251,8 @@ enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_
         return fail_settled(status);
     const struct address x = {"x", o.x, 2, false};
     status = tokens_check(function, layer, o.m, "ldx", o.ldx, layer->problem.k);
+    if (status == MT_OK)
+        status = loaded_check(function, layer);
     if (status == MT_OK)
         status = addresses_check(function, &x, 1);
     if (status == MT_OK)

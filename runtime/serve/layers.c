@@ -28,6 +28,13 @@ bool layer_same_names(const struct mt_layer_info *a, const struct mt_layer_info 
     return a->tp == b->tp && !strcmp(a->name, b->name) && !strcmp(a->model, b->model);
 }
 
+/* A tuned layer, which is handed out with its kernels. */
+static enum mt_status layer_give(struct mt_table *table, const struct mt_layer *tuned, const struct mt_layer **out) {
+    enum mt_status status = mt_table_load(table, tuned);
+    *out = status == MT_OK ? tuned : NULL;
+    return status;
+}
+
 /* The layer for a problem that a neighbour gives its names to; NULL: it has no name. Made if there is none yet. */
 static enum mt_status layer_make(struct mt_table *table, const struct problem *p, const struct mt_layer *named,
                                  const struct mt_layer **out) {
@@ -40,7 +47,7 @@ static enum mt_status layer_make(struct mt_table *table, const struct problem *p
     if (!*out)
         status = layer_derive(table, p, named, &made);
     if (made)
-        status = layer_load(table, made);
+        status = layers_load(table, made, 1);
     if (status == MT_OK && made) {
         made->next = table->others;
         *out = table->others = made;
@@ -76,10 +83,10 @@ enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_sha
     if (status != MT_OK)
         return status;
     p.m = 0;
-    for (int i = 0; i < table->layer_count && !*out; i++)
+    for (int i = 0; i < table->layer_count; i++)
         if (layer_is(&table->layers[i], &p))
-            *out = &table->layers[i];
-    return fail_settled(*out ? MT_OK : layer_make(table, &p, NULL, out));
+            return layer_give(table, &table->layers[i], out);
+    return fail_settled(layer_make(table, &p, NULL, out));
 }
 
 /* ---- of a checkpoint ---- */
@@ -131,8 +138,7 @@ enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt_weight
         return mt_table_layer_shaped(table, &shape, out);
     if (!layer_is(like, &p))
         return fail_settled(layer_make(table, &p, like, out));
-    *out = like;
-    return fail_settled(MT_OK);
+    return layer_give(table, like, out);
 }
 
 /* ---- by name ---- */
@@ -218,9 +224,11 @@ enum mt_status mt_table_layer_named(struct mt_table *table, const struct mt_quer
     if (status == MT_OK && q.flags)
         status = fail(MT_USAGE, "mt_table_layer_named: this library does not know the flags 0x%x", q.flags);
     if (status == MT_OK)
-        status = layer_match(table, &q, false, out);
-    if (status != MT_OK || *out)
-        return fail_settled(status);
+        status = layer_match(table, &q, false, &like);
+    if (status != MT_OK)
+        return status;
+    if (like)
+        return layer_give(table, like, out);
     if (q.rows8 != MT_ANY)
         status = layer_match(table, &q, true, &like);
     if (status != MT_OK)

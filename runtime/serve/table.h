@@ -38,6 +38,7 @@ struct mt_layer {
      * first is below the first slot, the last beyond the last. */
     struct rival *rivals; /* owned */
     int *first_rival;     /* [tuned_count + 2], owned */
+    bool loaded; /* layer_is_loaded() */
     const struct kernel *quantize;
     struct mt_layer *next; /* layers that were not tuned, newest first */
 };
@@ -133,9 +134,14 @@ enum mt_status layer_derive(const struct mt_table *table, const struct problem *
 /* For a tuned layer that has no slot: those of the nearest layer of its formats, if there is one that has. */
 enum mt_status layer_borrow_any(const struct mt_table *table, struct mt_layer *layer);
 
-/* ---- loading (open.c) ---- */
+/* ---- loading (load.c) ---- */
 
-/* Loads what the layer's slots and its quantisation need. Under the lock, or before anybody else has the table. */
-enum mt_status layer_load(struct mt_table *table, struct mt_layer *layer);
+/* Loads what the layers' slots and their quantisation need, unless it is there. Under the lock. */
+enum mt_status layers_load(struct mt_table *table, struct mt_layer *layers, int count);
+
+/* Without the lock: what was loaded before is seen by whoever is told so. */
+static inline bool layer_is_loaded(const struct mt_layer *layer) {
+    return __atomic_load_n(&layer->loaded, __ATOMIC_ACQUIRE);
+}
 
 #endif

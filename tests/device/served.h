@@ -124,12 +124,13 @@ static inline void launch(const struct mt_table *table, const struct mt_layer *l
 }
 
 /* `workspace` was zeroed once and is used by every layer in turn. */
-static inline void run(const struct mt_table *table, const struct mt_layer *layer, int m, CUdeviceptr workspace,
+static inline void run(struct mt_table *table, const struct mt_layer *layer, int m, CUdeviceptr workspace,
                        size_t bytes) {
     struct operands o;
     struct mt_packed *packed;
     struct mt_weights weights = {.size = sizeof weights};
     operands_init(&o, layer, m);
+    settled(mt_table_load(table, layer));
     settled(mt_pack_float(layer, o.w, NULL, &packed));
     settled(mt_weights_upload(table, packed, &weights));
     mt_packed_free(packed);

@@ -164,6 +164,7 @@ static void check(const char *device, const struct tuned *tuned, int kept) {
     for (int invariant = 0; invariant < 2; invariant++) {
         struct mt_table *table;
         take(mt_table_open(path, invariant ? MT_BATCH_INVARIANT : 0, &table));
+        take(mt_table_load(table, NULL));
         for (int i = 0; i < LAYERS; i++) {
             const struct mt_layer *layer = mt_table_layer_at(table, i);
             if (invariant)

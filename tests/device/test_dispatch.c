@@ -231,6 +231,56 @@ static void rename_image(struct renamed *r, const struct bundle *bundle, const c
     }
 }
 
+static int images_loaded(const struct mt_table *table) {
+    int loaded = 0;
+    for (int i = 0; i < table->image_count; i++)
+        loaded += table->images[i].kernel.function != NULL;
+    return loaded;
+}
+
+/* A layer's kernels are loaded when it is asked for, or by mt_table_load(): those that it shares once, and no others. */
+static void layers_are_loaded_when_they_are_used(void **state) {
+    (void)state;
+    struct mt_table *table;
+    const struct mt_layer *layer;
+    struct mt_query query = MT_QUERY_INIT;
+    const struct mt_gemm_operands gemm = {.size = sizeof gemm, .m = 1};
+    const struct mt_quantize_operands quantize = {.size = sizeof quantize, .m = 1, .ldx = 300, .x = 256};
+    const struct mt_weights_info info = {.size = sizeof info, .layer = "d", .tp = 1, .n = 49, .k = 384, .group = 64};
+    settled(mt_table_open(path, 0, &table));
+    assert_int_equal(images_loaded(table), 0);
+    layer = mt_table_layer_at(table, 0);
+    struct mt_choice choice = {.size = sizeof choice};
+    take(mt_table_lookup(table, layer, 16, &choice));
+    assert_string_equal(choice.family, "sm80");
+    assert_true(mt_workspace_bytes(table, layer, 16) > 0);
+    assert_int_equal(mt_gemm_launch(table, layer, &gemm, NULL), MT_USAGE);
+    assert_string_equal(mt_error_message(), "mt_gemm_launch: the kernels of layer a are not loaded; call "
+                                            "mt_table_load() once before its first launch");
+    assert_int_equal(mt_quantize_launch(table, layer, &quantize, NULL), MT_USAGE);
+    assert_non_null(strstr(mt_error_message(), "mt_quantize_launch: the kernels of layer a are not loaded"));
+    assert_int_equal(images_loaded(table), 0);
+    query.name = "a";
+    settled(mt_table_layer_named(table, &query, &layer));
+    assert_ptr_equal(layer, mt_table_layer_at(table, 0));
+    assert_int_equal(images_loaded(table), TUNED + 1); /* and quantising */
+    settled(mt_table_layer_named(table, &query, &layer));
+    settled(mt_table_load(table, layer));
+    assert_int_equal(images_loaded(table), TUNED + 1);
+    settled(mt_table_layer_for(table, &info, MT_FP16, &layer)); /* other kernels: another group */
+    assert_ptr_equal(layer, mt_table_layer_at(table, 3));
+    assert_int_equal(images_loaded(table), 2 * TUNED + 1); /* its quantisation is compiled */
+    const struct mt_shape shape = {sizeof shape, 48, 640, 48, 128, MT_FP16, 0};
+    settled(mt_table_layer_shaped(table, &shape, &layer));
+    assert_ptr_equal(layer, mt_table_layer_at(table, 2));
+    assert_int_equal(images_loaded(table), 3 * TUNED + 1);
+    settled(mt_table_load(table, NULL));
+    const int all = images_loaded(table);
+    assert_true(all > 3 * TUNED + 1 && all < table->image_count);
+    assert_int_equal(mt_table_load(NULL, layer), MT_USAGE);
+    mt_table_close(table);
+}
+
 /* Without images everything that runs is compiled from the library's own templates, also for layers that were not
  * tuned, and what is not run is not. */
 static void kernels_are_compiled_where_it_has_none(void **state) {
@@ -248,9 +298,9 @@ static void kernels_are_compiled_where_it_has_none(void **state) {
     settled(mt_table_open(path, 0, &table));
     take(mt_table_lookup(table, mt_table_layer_at(table, 0), 16, &choice));
     assert_true(choice.expected_ns == 16000);
-    int loaded = 0;
-    for (int i = 0; i < table->image_count; i++)
-        loaded += table->images[i].kernel.function != NULL;
+    assert_int_equal(images_loaded(table), 0);
+    settled(mt_table_load(table, NULL));
+    const int loaded = images_loaded(table);
     assert_true(loaded > 0 && loaded < table->image_count);
     CUdeviceptr workspace = workspace_for(table, 5, &bytes);
     for (int i = 0; i < LAYERS; i++)
@@ -260,10 +310,7 @@ static void kernels_are_compiled_where_it_has_none(void **state) {
     take(mt_table_layer_named(table, &query, &layer));
     assert_int_equal(layer->info.step, MT_STEP_NEAREST_ROWS8);
     run(table, layer, 5, workspace, bytes);
-    int more = 0;
-    for (int i = 0; i < table->image_count; i++)
-        more += table->images[i].kernel.function != NULL;
-    assert_true(more > loaded);
+    assert_true(images_loaded(table) > loaded);
     dev.drv.MemFree(workspace);
     mt_table_close(table);
 
@@ -281,8 +328,11 @@ static void kernels_are_compiled_where_it_has_none(void **state) {
     snprintf(nvrtc, sizeof nvrtc, "%s/nvrtc", folder);
     take(file_write_atomic(nvrtc, "1210", 4)); /* images of an NVRTC that nobody has, and none of them there */
     setenv("MIXTUNE_IMAGES", folder, 1);
-    assert_int_equal(mt_table_open(path, 0, &table), MT_NO_DEVICE);
-    assert_null(table);
+    take(mt_table_open(path, 0, &table));
+    query.rows8 = 37;
+    assert_int_equal(mt_table_layer_named(table, &query, &layer), MT_NO_DEVICE);
+    assert_null(layer);
+    mt_table_close(table);
     assert_non_null(strstr(mt_error_message(), "the bundle has no kernels, and none can be compiled here: "));
     assert_non_null(strstr(mt_error_message(), "; or export it without --no-images"));
     unsetenv("MIXTUNE_IMAGES");
@@ -370,6 +420,7 @@ static void wrong_addresses_are_refused(void **state) {
     (void)state;
     struct mt_table *table;
     settled(mt_table_open(path, 0, &table));
+    settled(mt_table_load(table, NULL));
     const struct mt_layer *layer = mt_table_layer_at(table, 1);
     struct mt_activations acts = {sizeof acts, 256, 256, 256};
     struct mt_weights w = {.size = sizeof w, .layout = MT_LAYOUT, .rows = {13, 117}};
@@ -444,6 +495,7 @@ static void symmetric_weights_have_no_zeros(void **state) {
     (void)state;
     struct mt_table *table;
     settled(mt_table_open(path, 0, &table));
+    settled(mt_table_load(table, NULL));
     struct mt_layer layer = *mt_table_layer_at(table, 1);
     const struct mt_activations acts = {sizeof acts, 256, 256, 256};
     const struct mt_weights w = {.size = sizeof w,
@@ -463,6 +515,7 @@ static void impossible_launches_are_refused(void **state) {
     (void)state;
     struct mt_table *table;
     settled(mt_table_open(path, 0, &table));
+    settled(mt_table_load(table, NULL));
     const struct mt_layer *layer = mt_table_layer_at(table, 0);
     const struct mt_activations acts = {sizeof acts, 256, 256, 256};
     const struct mt_weights w = {.size = sizeof w,
@@ -564,6 +617,9 @@ static bool share_launch(struct share *s, const struct mt_layer *layer, uint16_t
 }
 
 static bool share_layers(struct share *s) {
+    for (int i = 0; i < LAYERS; i++)
+        if (mt_table_load(s->table, mt_table_layer_at(s->table, (s->index + i) % LAYERS)) != MT_OK)
+            return false;
     for (int i = 0; i < 8; i++) {
         const struct mt_layer *layer;
         struct mt_query query = MT_QUERY_INIT;
@@ -601,6 +657,7 @@ static void many_threads_share_a_table(void **state) {
     struct share first = {0};
     settled(mt_table_open(path, 0, &first.table));
     const struct mt_layer *layer = mt_table_layer_at(first.table, 0);
+    settled(mt_table_load(first.table, layer));
     operands_init(&o, layer, SHARED_M);
     const size_t factors = SHARED_M * (size_t)o.acts.groups;
     first.acts = (struct mt_activations){.size = sizeof first.acts,
@@ -676,6 +733,7 @@ int main(void) {
         cmocka_unit_test(other_layers_are_right),
         cmocka_unit_test(quantisation_is_compiled_where_it_lacks),
         cmocka_unit_test(kernels_are_compiled_where_it_has_none),
+        cmocka_unit_test(layers_are_loaded_when_they_are_used),
         cmocka_unit_test(trusted_files_are_told_by_their_digest),
         cmocka_unit_test(other_splits_are_right),
         cmocka_unit_test(wrong_addresses_are_refused),

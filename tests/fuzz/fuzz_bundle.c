@@ -106,6 +106,8 @@ static void table_use(struct mt_table *table, bool load) {
         struct problem p = layer->problem;
         struct mt_layer *derived;
         layer_use(table, layer);
+        if (load)
+            opens(mt_table_load(table, layer));
         p.rows8 = p.n / 3;
         query.name = layer->info.name;
         query.rows8 = p.rows8;
@@ -208,8 +210,7 @@ static void open_rows(struct rows *r, bool load) {
         return;
     }
     good(device_adopt(&table->dev));
-    for (int i = 0; i < table->layer_count && opens(layer_load(table, &table->layers[i])); i++)
-        ;
+    opens(layers_load(table, table->layers, table->layer_count));
     mt_table_close(table);
 }
 

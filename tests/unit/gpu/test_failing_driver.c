@@ -514,6 +514,7 @@ static void dispatching(void **state) {
 
     take(proof_init(&proof, &dev, &decode, true, 1));
     take(mt_table_open(bundle_path.data, 0, &table));
+    take(mt_table_load(table, NULL));
     layer = mt_table_layer_at(table, 0);
     float *w = xcalloc((size_t)decode.n * (size_t)decode.k, sizeof *w);
     take(mt_pack_float(layer, w, NULL, &packed));

@@ -57,6 +57,7 @@ static void parts_fill(struct parts *p) {
 static void layer_use(struct mt_table *table, const struct mt_layer *layer) {
     static const int ms[] = {0, 1, 2, 15, 16, 17, 4096, 1 << 24, INT_MAX};
     struct mt_layer_info info = {.size = sizeof info};
+    take(mt_table_load(table, layer));
     take(mt_layer_describe(layer, &info));
     for (size_t i = 0; i < sizeof ms / sizeof *ms; i++) {
         struct mt_choice choice = {.size = sizeof choice};

@@ -215,6 +215,8 @@ static enum mt_status open_and_close(const char *path) {
     struct mt_table *own;
     enum mt_status status = mt_table_open(path, 0, &own);
     assert_true((status == MT_OK) == (own != NULL));
+    if (status == MT_OK)
+        status = mt_table_load(own, NULL);
     mt_table_close(own);
     return status;
 }
@@ -279,6 +281,7 @@ static enum mt_status derive(void) {
     struct mt_table *own;
     memory.sparing = true;
     take(mt_table_open(bundle.data, 0, &own));
+    take(mt_table_load(own, NULL));
     memory.sparing = false;
     query.name = "a";
     query.rows8 = 50;
@@ -408,6 +411,7 @@ static int set_up(void **state) {
     write_bundle();
     write_checkpoint();
     take(mt_table_open(bundle.data, 0, &table));
+    take(mt_table_load(table, NULL));
     return 0;
 }
 
