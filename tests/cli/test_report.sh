@@ -269,11 +269,6 @@ result "an unknown format is bad usage"
 refused 64 "takes options only" show --db "$db" winners
 result "a bare word is bad usage"
 
-cp "$db" "$work/two.db"
-sqlite3 "$work/two.db" "UPDATE device SET name = 'NVIDIA L40S', software = 0 WHERE id = 2; UPDATE measurement SET origin = 'measured'"
-refused 64 "choose with --gpu" export --db "$work/two.db" --out "$work/x"
-has "$work/sentence" "NVIDIA L40S (108 SMs)"
-result "two types of GPU: export asks which"
 refused 1 "sweep again" export --db "$db" --out "$work/x"
 result "winners of other templates are not exported"
 

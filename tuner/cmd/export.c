@@ -1,8 +1,11 @@
-/* mixtune export: the bundle of one type of GPU: its winners, with their kernels, as libmixtune dispatches them. */
+/* mixtune export: the bundle of one or more types of GPU: their winners, with their kernels, as libmixtune dispatches
+ * them. */
 #include "cmd.h"
+#include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/layer/pack.h"
 #include "tuner/report/files.h"
+#include "tuner/report/gpu_types.h"
 #include "tuner/report/json_line.h"
 #include "tuner/report/query.h"
 #include "tuner/report/winner_set.h"
@@ -17,15 +20,22 @@ struct export {
     struct query_options query;
     const char *out;
     bool modelled, no_images;
+    const char **with; /* owned */
+    int with_count;
+    size_t with_capacity;
 };
 
-enum { KEY_MODELLED = 0x300, KEY_NO_IMAGES };
+enum { KEY_MODELLED = 0x300, KEY_NO_IMAGES, KEY_WITH };
 
 static const struct argp_option export_table[] = {
     {"out", 'o', "FILE", 0, "The bundle to write (default: winners.mixtune)", 20},
     {"modelled", KEY_MODELLED, NULL, 0,
-     "Winners by modelled times, even where there are measured ones; without it only where there is nothing measured",
+     "Winners by modelled times, even where there are measured ones, beside those of GPUs that have measured ones "
+     "alone; "
+     "without it only where there is nothing measured",
      20},
+    {"with", KEY_WITH, "FILE", 0,
+     "Put all that the bundle FILE has for other GPUs into the same file; may stand several times", 20},
     {"no-images", KEY_NO_IMAGES, NULL, 0,
      "A bundle without machine code: the library compiles the kernels from its own templates when it opens it", 20},
     {0},
@@ -46,104 +56,43 @@ static error_t export_parse(int key, char *arg, struct argp_state *state) {
     case KEY_NO_IMAGES:
         o->no_images = true;
         return 0;
+    case KEY_WITH:
+        array_grow(&o->with, &o->with_capacity, (size_t)o->with_count, sizeof *o->with);
+        o->with[o->with_count++] = arg;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-/* ---- what is exported: one type of GPU, one origin ---- */
-
-struct choice {
-    struct rows gpus;                   /* owns the next three */
-    const char *device, *cc, *sm_count; /* of the chosen row */
-    char templates[33], nvrtc[12];
-    const char *origin;
-};
-
-static bool same_type(const struct rows *gpus, int a, int b) {
-    static const char *const names[] = {"device_name", "cc", "sm_count", NULL};
-    return rows_same(gpus, a, b, names);
-}
-
-static int count_origin(const struct rows *gpus, const char *origin) {
-    int count = 0;
-    for (int r = 0; r < gpus->count; r++)
-        count += rows_is(gpus, r, "origin", origin);
-    return count;
-}
-
-/* The one row of `gpus` with that origin; a sentence when there are more types than one. */
-static enum mt_status choose_row(const struct rows *gpus, const char *origin, int *out) {
-    struct str names = {0};
-    *out = -1;
-    int types = 0;
-    for (int r = 0; r < gpus->count; r++) {
-        if (!rows_is(gpus, r, "origin", origin) || (*out >= 0 && same_type(gpus, r, *out)))
-            continue;
-        str_printf(&names, "%s%s (%s SMs)", types++ ? ", " : "", rows_cell(gpus, r, "device_name"),
-                   rows_cell(gpus, r, "sm_count"));
-        *out = r;
-    }
-    enum mt_status status = MT_OK;
-    if (types > 1)
-        status =
-            fail(MT_USAGE,
-                 "there are %s winners of %d types of GPU and a bundle holds one: choose with --gpu NAME; there are %s",
-                 origin, types, names.data);
-    str_release(&names);
-    return status;
-}
-
-static enum mt_status choose(sqlite3 *db, const struct export *o, struct choice *c) {
-    int nvrtc;
-    enum mt_status status = template_hash(c->templates);
-    if (status == MT_OK)
-        status = nvrtc_version(&nvrtc);
-    if (status != MT_OK)
-        return status;
-    snprintf(c->nvrtc, sizeof c->nvrtc, "%d", nvrtc);
-    const char *const values[] = {":templates", c->templates, ":nvrtc", c->nvrtc, NULL};
-    if ((status = rows_read(db, report_gpus_sql, values, &c->gpus)) != MT_OK)
-        return status;
-    const struct rows *gpus = &c->gpus;
-    const char *measured = store_origin_name(ORIGIN_MEASURED), *modelled = store_origin_name(ORIGIN_MODELLED);
-    c->origin = o->modelled || !count_origin(gpus, measured) ? modelled : measured;
-    int row = -1;
-    if (!count_origin(gpus, c->origin))
-        status = query_nothing(&o->query, db, o->modelled ? "modelled winners" : "winners");
-    else
-        status = choose_row(gpus, c->origin, &row);
-    if (status == MT_OK && !atoi(rows_cell(gpus, row, "usable")))
-        status = fail(MT_FAILURE,
-                      "the winners on %s were found with other kernel templates or another NVRTC than this mixtune has "
-                      "(NVRTC %d.%d): "
-                      "sweep again with this one, or export with the one that swept",
-                      rows_cell(gpus, row, "device_name"), nvrtc / 100, nvrtc % 100 / 10);
-    if (status == MT_OK) {
-        c->device = rows_cell(gpus, row, "device_name");
-        c->cc = rows_cell(gpus, row, "cc");
-        c->sm_count = rows_cell(gpus, row, "sm_count");
-    }
-    return status;
-}
-
 /* ---- the bundle ---- */
 
-static enum mt_status write_draft(const struct draft *d, const struct choice *c, const char *path,
-                                  char digest[BUNDLE_DIGEST_TEXT]) {
+/* One type of GPU on its way from the database to the file. */
+struct part {
+    const struct gpu_type *type;
+    struct rows rows, times;
+    struct draft draft;
+};
+
+static bool is_modelled(const struct gpu_type *type) {
+    return !strcmp(type->origin, store_origin_name(ORIGIN_MODELLED));
+}
+
+static struct bundle part_bundle(const struct part *part, const struct gpu_types *types) {
+    const struct draft *d = &part->draft;
     int driver = 0;
     for (int r = 0; r < d->rows->count; r++) {
         int version = atoi(rows_cell(d->rows, r, "driver_version"));
         driver = version > driver ? version : driver;
     }
-    const struct bundle bundle = {
-        .fingerprint = {.gpu = c->device,
-                        .cc = atoi(c->cc),
-                        .sm_count = atoi(c->sm_count),
+    return (struct bundle){
+        .fingerprint = {.gpu = part->type->device,
+                        .cc = atoi(part->type->cc),
+                        .sm_count = atoi(part->type->sm_count),
                         .software = atoi(rows_cell(d->rows, 0, "software")),
                         .driver_version = driver,
-                        .toolkit = atoi(c->nvrtc),
-                        .template_hash = c->templates,
+                        .toolkit = atoi(types->nvrtc),
+                        .template_hash = types->templates,
                         .layout = PACK_LAYOUT},
         .layers = d->layers,
         .entries = d->entries,
@@ -158,60 +107,45 @@ static enum mt_status write_draft(const struct draft *d, const struct choice *c,
         .fallback_count = d->fallback_count,
         .image_count = d->image_count,
     };
-    return bundle_write_all(path, &bundle, 1, digest);
 }
 
-static void print_summary(const struct draft *d, const struct choice *c, const struct export *o,
-                          const struct compared *compared, const char *digest) {
+static void print_summary(const struct part *part, const struct export *o, const char *digest) {
+    const struct draft *d = &part->draft;
+    const struct gpu_type *type = part->type;
+    const struct compared compared = draft_compared(d, is_modelled(type) ? BUNDLE_MODELLED : BUNDLE_MEASURED);
     struct str text = {0};
     if (o->query.common.json) {
-        json_line(json_pack("{so so ss si si si ss so}", "file", json_text(o->out), "gpu", json_text(c->device),
-                            "origin", c->origin, "layers", d->layer_count, "winners", d->point_count, "images",
-                            d->image_count, "sha256", digest, "fp16", compared_json(compared)));
+        json_line(json_pack("{so so ss si si si ss so}", "file", json_text(o->out), "gpu", json_text(type->device),
+                            "origin", type->origin, "layers", d->layer_count, "winners", d->point_count, "images",
+                            d->image_count, "sha256", digest, "fp16", compared_json(&compared)));
         return;
     }
-    compared_print(compared, &text);
-    printf("%s: %d winners of %d layers on %s (%s), %d kernel images\n"
-           "SHA-256 %s\n%s",
-           shown(o->out), d->point_count, d->layer_count, shown(c->device), c->origin, d->image_count, digest,
-           str_text(&text));
+    compared_print(&compared, &text);
+    printf("%s: %d winners of %d layers on %s (%s), %d kernel images\n%s", shown(o->out), d->point_count,
+           d->layer_count, shown(type->device), type->origin, d->image_count, str_text(&text));
     str_release(&text);
 }
 
-static enum mt_status export_rows(const struct rows *rows, const struct rows *times, const struct choice *c,
-                                  const struct export *o) {
-    bool modelled = !strcmp(c->origin, store_origin_name(ORIGIN_MODELLED));
-    if (modelled)
+/* What was left out of a part, and by which times its winners were chosen. */
+static void part_warn(const struct part *part) {
+    const struct draft *d = &part->draft;
+    const char *device = part->type->device;
+    if (is_modelled(part->type))
         log_warn("the winners on %s are chosen by modelled times: sweep on the GPU itself before you serve with them",
-                 c->device);
-    struct draft d;
-    char digest[BUNDLE_DIGEST_TEXT];
-    const enum bundle_origin origin = modelled ? BUNDLE_MODELLED : BUNDLE_MEASURED;
-    draft_init(&d, rows, atoi(c->cc), atoi(c->sm_count), !o->no_images);
-    enum mt_status status = draft_fill(&d, origin, o->query.common.quiet);
-    if (status == MT_OK)
-        draft_add_times(&d, times, origin);
-    if (status == MT_OK && d.changed)
-        log_warn("%d of %d winners are left out: they no longer compile to the binary that was timed; sweep again to "
-                 "have them",
-                 d.changed, rows->count);
-    if (status == MT_OK && d.refused)
+                 device);
+    if (d->changed)
         log_warn(
-            "%d of %d winners are left out: this mixtune no longer allows such configurations; sweep again to have "
-            "others",
-            d.refused, rows->count);
-    if (status == MT_OK && d.unbuilt)
-        log_warn(
-            "%d winners cannot be built here for numbers of 8-bit features beside their own, which have the default "
-            "kernels then; export where there is NVRTC to have them",
-            d.unbuilt);
-    const struct compared compared = draft_compared(&d, origin);
-    if (status == MT_OK)
-        status = write_draft(&d, c, o->out, digest);
-    if (status == MT_OK)
-        print_summary(&d, c, o, &compared, digest);
-    draft_release(&d);
-    return status;
+            "%d of %d winners on %s are left out: they no longer compile to the binary that was timed; sweep again "
+            "to have them",
+            d->changed, part->rows.count, device);
+    if (d->refused)
+        log_warn("%d of %d winners on %s are left out: this mixtune no longer allows such configurations; sweep again "
+                 "to have others",
+                 d->refused, part->rows.count, device);
+    if (d->unbuilt)
+        log_warn("%d winners on %s cannot be built here for numbers of 8-bit features beside their own, which have the "
+                 "default kernels then; export where there is NVRTC to have them",
+                 d->unbuilt, device);
 }
 
 /* The rows of reports/times.sql for the winners that are kept. */
@@ -229,29 +163,167 @@ static enum mt_status read_times(sqlite3 *db, const struct rows *kept, const cha
     return status;
 }
 
+static enum mt_status part_fill(struct part *part, sqlite3 *db, const struct gpu_types *types,
+                                const struct gpu_type *type, const struct export *o) {
+    const char *const values[] = {":device",      type->device, ":cc",        type->cc,     ":sm_count",
+                                  type->sm_count, ":origin",    type->origin, ":templates", types->templates,
+                                  ":nvrtc",       types->nvrtc, NULL};
+    const enum bundle_origin origin = is_modelled(type) ? BUNDLE_MODELLED : BUNDLE_MEASURED;
+    part->type = type;
+    enum mt_status status = rows_read(db, report_export_sql, values, &part->rows);
+    if (status != MT_OK)
+        return status;
+    winner_set_keep(&part->rows);
+    status = read_times(db, &part->rows, type->origin, &part->times);
+    if (status != MT_OK)
+        return status;
+    draft_init(&part->draft, &part->rows, atoi(type->cc), atoi(type->sm_count), !o->no_images);
+    status = draft_fill(&part->draft, origin, o->query.common.quiet);
+    if (status != MT_OK)
+        return fail_context(status, "%s", type->device);
+    draft_add_times(&part->draft, &part->times, origin);
+    part_warn(part);
+    return MT_OK;
+}
+
+static void part_release(struct part *part) {
+    if (part->draft.rows)
+        draft_release(&part->draft);
+    rows_release(&part->times);
+    rows_release(&part->rows);
+}
+
+/* ---- other bundles ---- */
+
+/* All that goes into the file: that of the database first. */
+struct bundles {
+    struct bundle *list;
+    const char **file; /* where each is from; NULL: the database */
+    int count;
+    size_t capacity, file_capacity;
+};
+
+static struct bundle *bundles_add(struct bundles *all, const char *file) {
+    array_grow(&all->list, &all->capacity, (size_t)all->count, sizeof *all->list);
+    array_grow(&all->file, &all->file_capacity, (size_t)all->count, sizeof *all->file);
+    all->file[all->count] = file;
+    return &all->list[all->count++];
+}
+
+static void bundles_release(struct bundles *all) {
+    for (int i = 0; i < all->count; i++)
+        bundle_release(&all->list[i]);
+    free(all->list);
+    free(all->file);
+}
+
+/* A library opens files that were made with its own templates. */
+static enum mt_status bundles_read(struct bundles *all, const char *file, const char *templates, bool images) {
+    struct bundle_source source;
+    enum mt_status status = bundle_open(file, NULL, &source);
+    if (status != MT_OK)
+        return status;
+    for (int i = 0; status == MT_OK && i < source.gpu_count; i++) {
+        status = bundle_take(&source, i, images, bundles_add(all, file));
+        if (status == MT_OK && strcmp(source.gpus[i].template_hash, templates) != 0)
+            status =
+                fail(MT_FAILURE,
+                     "its kernels for %s are of other kernel templates than this mixtune has: export it again with "
+                     "this version",
+                     source.gpus[i].gpu);
+        if (status != MT_OK)
+            fail_context(status, "%s", file);
+    }
+    bundle_close(&source);
+    return status;
+}
+
+static bool has_origin(const struct bundle *b, enum bundle_origin origin) {
+    bool found = false;
+    for (int i = 0; i < b->entry_count && !found; i++)
+        found = b->entries[i].origin == origin;
+    return found;
+}
+
+/* Nothing comes in twice, and modelled times beside measured ones only if they are asked for. */
+static enum mt_status bundles_check(const struct bundles *all, bool modelled) {
+    const char *of[2] = {NULL, NULL};
+    for (int i = 0; i < all->count; i++) {
+        const struct bundle_fingerprint *gpu = &all->list[i].fingerprint;
+        for (int j = 0; j < i; j++) {
+            const struct bundle_fingerprint *other = &all->list[j].fingerprint;
+            if (!strcmp(gpu->gpu, other->gpu) && gpu->cc == other->cc && gpu->sm_count == other->sm_count)
+                return fail(MT_USAGE, "%s has winners on %s, and so has %s: leave one of them out", all->file[i],
+                            gpu->gpu, all->file[j] ? all->file[j] : "the database");
+        }
+        for (int origin = BUNDLE_MEASURED; origin <= BUNDLE_MODELLED; origin++)
+            if (has_origin(&all->list[i], (enum bundle_origin)origin))
+                of[origin] = gpu->gpu;
+    }
+    return !of[0] || !of[1] || modelled
+               ? MT_OK
+               : fail(MT_USAGE,
+                      "the times on %s are measured and those on %s modelled: --modelled puts both into one bundle",
+                      of[BUNDLE_MEASURED], of[BUNDLE_MODELLED]);
+}
+
+static void print_joined(const struct bundle *b, const char *file, const struct export *o, const char *digest) {
+    const char *origin = has_origin(b, BUNDLE_MODELLED) ? "modelled" : "measured";
+    int winners = 0;
+    for (int i = 0; i < b->entry_count; i++)
+        winners += b->entries[i].kind == BUNDLE_KERNEL;
+    if (o->query.common.json) {
+        json_line(json_pack("{so so ss si si si ss so}", "file", json_text(o->out), "gpu",
+                            json_text(b->fingerprint.gpu), "origin", origin, "layers", b->layer_count, "winners",
+                            winners, "images", b->image_count, "sha256", digest, "from", json_text(file)));
+        return;
+    }
+    printf("%s: %d winners of %d layers on %s (%s), ", shown(o->out), winners, b->layer_count,
+           shown(b->fingerprint.gpu), origin);
+    printf("%d kernel images, from %s\n", b->image_count, shown(file));
+}
+
+/* ---- all together ---- */
+
+static enum mt_status export_parts(const struct part *parts, const struct gpu_types *types, const struct export *o) {
+    struct bundles all = {0};
+    char digest[BUNDLE_DIGEST_TEXT];
+    enum mt_status status = MT_OK;
+    for (int i = 0; i < types->count; i++)
+        *bundles_add(&all, NULL) = part_bundle(&parts[i], types);
+    for (int i = 0; status == MT_OK && i < o->with_count; i++)
+        status = bundles_read(&all, o->with[i], types->templates, !o->no_images);
+    if (status == MT_OK)
+        status = bundles_check(&all, o->modelled);
+    if (status == MT_OK)
+        status = bundle_write_all(o->out, all.list, all.count, digest);
+    for (int i = 0; status == MT_OK && i < all.count; i++)
+        if (i < types->count)
+            print_summary(&parts[i], o, digest);
+        else
+            print_joined(&all.list[i], all.file[i], o, digest);
+    if (status == MT_OK && !o->query.common.json)
+        printf("SHA-256 %s\n", digest);
+    bundles_release(&all);
+    return status;
+}
+
 static enum mt_status export_winners(const struct export *o) {
     struct store *store;
-    struct choice c = {0};
-    struct rows rows = {0}, times = {0};
+    struct gpu_types types;
     enum mt_status status = query_open(&o->query, &store);
     if (status != MT_OK)
         return status;
-    status = choose(store_handle(store), o, &c);
-    if (status == MT_OK) {
-        const char *const values[] = {":device",  c.device,  ":cc",    c.cc,         ":sm_count",
-                                      c.sm_count, ":origin", c.origin, ":templates", c.templates,
-                                      ":nvrtc",   c.nvrtc,   NULL};
-        status = rows_read(store_handle(store), report_export_sql, values, &rows);
-    }
-    if (status == MT_OK) {
-        winner_set_keep(&rows);
-        status = read_times(store_handle(store), &rows, c.origin, &times);
-    }
+    status = gpu_types_read(&o->query, store_handle(store), o->modelled, &types);
+    struct part *parts = xcalloc((size_t)types.count, sizeof *parts);
+    for (int i = 0; status == MT_OK && i < types.count; i++)
+        status = part_fill(&parts[i], store_handle(store), &types, &types.type[i], o);
     if (status == MT_OK)
-        status = export_rows(&rows, &times, &c, o);
-    rows_release(&times);
-    rows_release(&rows);
-    rows_release(&c.gpus);
+        status = export_parts(parts, &types, o);
+    for (int i = 0; i < types.count; i++)
+        part_release(&parts[i]);
+    free(parts);
+    gpu_types_release(&types);
     store_close(store);
     return status;
 }
@@ -263,13 +335,14 @@ int cmd_export(int argc, char **argv) {
         .options = export_table,
         .parser = export_parse,
         .children = children,
-        .doc =
-            "Writes the bundle (the file that a serving engine dispatches from) of one type of GPU: its winners, with "
-            "their kernels.",
+        .doc = "Writes the bundle (the file that a serving engine dispatches from) of the types of GPU that a database "
+               "has "
+               "winners on: these, with their kernels.",
     };
     int status = options_parse(&argp, argc, argv, &o, &o.query.common);
     if (status == MT_OK)
         status = export_winners(&o);
+    free(o.with);
     query_options_release(&o.query);
     return status;
 }
