@@ -46,28 +46,23 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     return resources_allowed(d, threads, v[CTAS], shared_of(c), 4 * mi * ni + 8 * mi + 4 * ni + 40, reason);
 }
 
-static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
+static void plan(const struct config *c, const struct problem *p, int sm_count, struct launch_plan *out) {
     (void)sm_count;
     const int *v = c->value;
-    const unsigned split = (unsigned)v[SPLIT_K], tiles = (unsigned)tiles_times((p->m + v[TILE_M] - 1) / v[TILE_M],
-                                                                               (p->n + v[TILE_N] - 1) / v[TILE_N]);
-    *out = (struct launch_shape){.tile_n = v[TILE_N],
-                                 .tile_m = v[TILE_M],
-                                 .tile_k = v[TILE_K],
-                                 .x_rows = v[TILE_M],
-                                 .grid = {tiles, 1, split},
-                                 .items = (unsigned)tiles_times((int)tiles, (int)split),
-                                 .tile_ctas = (unsigned)tiles_times((int)tiles, (int)split),
-                                 .parts_k = v[SPLIT_K],
-                                 .split_k = v[SPLIT_K],
-                                 .raster = v[RASTER],
-                                 .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
-                                 .smem_bytes = (size_t)shared_of(c),
-                                 .in_order = split == 1};
-    if (split > 1) {
-        out->partials_bytes = (size_t)tiles * split * (size_t)(v[TILE_N] * v[TILE_M]) * sizeof(float);
-        out->counters_bytes = tiles * sizeof(unsigned);
-    }
+    *out = (struct launch_plan){.every = {.tile_n = v[TILE_N],
+                                          .tile_m = v[TILE_M],
+                                          .tile_k = v[TILE_K],
+                                          .x_rows = v[TILE_M],
+                                          .split_k = v[SPLIT_K],
+                                          .parts_k = v[SPLIT_K],
+                                          .raster = v[RASTER],
+                                          .grid = {0, 1, 1},
+                                          .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
+                                          .smem_bytes = (size_t)shared_of(c),
+                                          .in_order = v[SPLIT_K] == 1},
+                                .tiles_n = (p->n + v[TILE_N] - 1) / v[TILE_N],
+                                .split_partials = tile_partials(v[TILE_N], v[TILE_M]) * (size_t)v[SPLIT_K],
+                                .split_counters = sizeof(unsigned)};
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {
@@ -77,4 +72,4 @@ static void options(const struct config *c, const struct problem *p, struct str 
 }
 
 DEFINE_FAMILY(f16, knobs, .quick_spaces = "quick-f16", .min_cc = 80, .quantised = false, .allowed = allowed,
-              .shape = shape, .options = options);
+              .plan = plan, .options = options);

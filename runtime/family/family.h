@@ -36,15 +36,24 @@ struct launch_shape {
     unsigned grid[3], block;
     int cluster;                   /* CTAs of a cluster; 0: the kernel has none */
     int split_k, stream_k, raster; /* what the kernel is told at launch (templates/gemm_args.h) */
-    bool store;                    /* y is written through its tensor map, where its rows allow it */
+    int parts_k;                   /* CTAs that share an output tile along K, but for stream_k */
+    bool store;                    /* y is written through its tensor map, where its address and pitch allow it */
     unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence;
                               INT_MAX: more than can be launched */
-    unsigned tile_ctas;    /* CTAs for all output tiles, one for each part of them along K: items, but for stream-K */
-    int parts_k;           /* CTAs that such a tile is divided among along K */
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */
     size_t counters_bytes; /* likewise; 0 where it takes no workspace to share output tiles along K */
     bool in_order;         /* every sum runs over K in one piece: such outputs agree bit for bit */
+};
+
+/* What all launches of one kernel for one layer have in common: only M is missing. */
+struct launch_plan {
+    struct launch_shape every; /* but for its grid (0, 1, 1), its items and, with split_k above 1, its workspace */
+    int tiles_n, steps;        /* output tiles along N, of a cluster where there are such; K steps of one */
+    int workers;               /* clusters that the device holds at once, which walk over the tiles; 0: each has one */
+    size_t split_partials;     /* with split_k above 1 the workspace that such a tile takes, of both kinds */
+    size_t split_counters;
+    int most_split; /* from more tiles on none is split: counters have no more room than that */
 };
 
 struct family {
@@ -63,6 +72,9 @@ struct family {
     int knob_count;
     /* True if the kernel can be built and launched so; else one reason in `reason`. */
     bool (*allowed)(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]);
+    /* m and bias of the problem do not matter. Without most_split: config_plan() asks it. */
+    void (*plan)(const struct config *c, const struct problem *p, int sm_count, struct launch_plan *out);
+    /* The plan at m (plan.h). */
     void (*shape)(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out);
     /* Appends the -D options, each after a space, of the knobs and of the problem's formats (not of M, N, K: one binary
      * serves every layer). */
@@ -88,7 +100,14 @@ enum { FAMILY_LIST(FAMILY_NUMBERED) FAMILY_COUNT };
                                           .entry = "gemm_" #which,                                                     \
                                           .knobs = (list),                                                             \
                                           .knob_count = sizeof(list) / sizeof *(list),                                 \
+                                          .shape = config_shape,                                                       \
                                           __VA_ARGS__}
+
+/* The family's plan where counters have so much room: a launch with more tiles fills the GPU without splitting K. */
+void config_plan(const struct config *c, const struct problem *p, int sm_count, size_t counters_bytes,
+                 struct launch_plan *out);
+/* Every family's `shape`. */
+void config_shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out);
 
 /* The list as pointers; NULL-terminated. */
 const struct family *const *family_list(void);

@@ -1,8 +1,6 @@
 #include "rules.h"
 #include "templates/gemm_args.h"
-#include <limits.h>
 #include <stdarg.h>
-#include <stdint.h>
 
 enum { STATIC_SHARED = 512 /* mbarriers and the flags of split-K, at most */, MAX_REGISTERS = 255, MOST_SPLIT = 65535 };
 
@@ -35,13 +33,14 @@ static int ceil_div(int a, int b) {
     return (a + b - 1) / b;
 }
 
-int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m) {
-    return tiles_times(ceil_div(p->rows8, tile8) + ceil_div(p->n - p->rows8, tile4), ceil_div(p->m, tile_m));
+int tiles_along_n(const struct problem *p, int tile8, int tile4) {
+    return ceil_div(p->rows8, tile8) + ceil_div(p->n - p->rows8, tile4);
 }
 
-int tiles_times(int a, int b) {
-    const int64_t product = (int64_t)a * b;
-    return product < INT_MAX ? (int)product : INT_MAX;
+struct stream stream_of(int tiles, int workers, int steps, int least) {
+    struct stream s = {.tiles = mt_streamed_tiles(tiles, workers)};
+    s.workers = mt_stream_workers(s.tiles, steps, least, workers);
+    return s;
 }
 
 static bool power_of_two(int v) {

@@ -3,6 +3,8 @@
 #define MT_FAMILY_RULES_H
 
 #include "family.h"
+#include <limits.h>
+#include <stdint.h>
 
 /* Writes the reason and returns false. */
 bool refuse(char reason[160], const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -20,11 +22,25 @@ struct parts parts_of(const struct problem *p, int width, int width8);
 /* The options of the templates that say so. Appends. */
 void parts_options(const struct parts *parts, const struct problem *p, struct str *out);
 
-/* Output tiles of all parts: tile8 and tile4 features (of parts that are there), tile_m tokens. */
-int tiles_of(const struct problem *p, int tile8, int tile4, int tile_m);
-/* a x b of what there is of tiles, or of parts of them; INT_MAX for more than an int holds: no launch has so many
- * (launch_shape.items). */
-int tiles_times(int a, int b);
+/* Output tiles of all parts along N: tile8 and tile4 features (of parts that are there). */
+int tiles_along_n(const struct problem *p, int tile8, int tile4);
+/* Bytes of one output tile's partial sums. */
+static inline size_t tile_partials(int tile_n, int tile_m) {
+    return (size_t)(tile_n * tile_m) * sizeof(float);
+}
+static inline int tiles_along_m(int m, int tile_m) {
+    return (m + tile_m - 1) / tile_m;
+}
+/* So many tiles, or parts of them; INT_MAX for more than an int holds: no launch has so many (launch_shape.items). */
+static inline int int_of(int64_t tiles) {
+    return tiles < INT_MAX ? (int)tiles : INT_MAX;
+}
+
+/* Stream-K: the last tiles, shared evenly, and who shares them (gemm_args.h); 0 tiles where all are whole waves. */
+struct stream {
+    int tiles, workers;
+};
+struct stream stream_of(int tiles, int workers, int steps, int least);
 
 /* 2 to 16 warps in all, each count a power of two. */
 bool warps_allowed(int warps_n, int warps_m, char reason[160]);

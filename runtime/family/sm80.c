@@ -89,31 +89,27 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
            (!parts.has4 || tile_allowed(c, p, d, 4, parts.width4, reason));
 }
 
-static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
+static void plan(const struct config *c, const struct problem *p, int sm_count, struct launch_plan *out) {
     (void)sm_count;
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
     const int shared8 = parts.has8 ? shared_of(c, p, 8, parts.width8) : 0;
     const int shared4 = parts.has4 ? shared_of(c, p, 4, parts.width4) : 0;
     const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
-    const unsigned tiles = (unsigned)tiles_of(p, parts.width8, parts.width4, v[TILE_M]), split = (unsigned)v[SPLIT_K];
-    *out = (struct launch_shape){.tile_n = widest,
-                                 .tile_m = v[TILE_M],
-                                 .tile_k = k_step(v[TILE_K], p),
-                                 .x_rows = v[TILE_M],
-                                 .grid = {tiles, 1, split},
-                                 .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
-                                 .items = (unsigned)tiles_times((int)tiles, (int)split),
-                                 .tile_ctas = (unsigned)tiles_times((int)tiles, (int)split),
-                                 .parts_k = v[SPLIT_K],
-                                 .split_k = v[SPLIT_K],
-                                 .raster = v[RASTER],
-                                 .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4),
-                                 .in_order = split == 1};
-    if (split > 1) {
-        out->partials_bytes = (size_t)tiles * split * (size_t)(widest * v[TILE_M]) * sizeof(float);
-        out->counters_bytes = tiles * sizeof(unsigned);
-    }
+    *out = (struct launch_plan){.every = {.tile_n = widest,
+                                          .tile_m = v[TILE_M],
+                                          .tile_k = k_step(v[TILE_K], p),
+                                          .x_rows = v[TILE_M],
+                                          .grid = {0, 1, 1},
+                                          .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
+                                          .split_k = v[SPLIT_K],
+                                          .parts_k = v[SPLIT_K],
+                                          .raster = v[RASTER],
+                                          .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4),
+                                          .in_order = v[SPLIT_K] == 1},
+                                .tiles_n = tiles_along_n(p, parts.width8, parts.width4),
+                                .split_partials = tile_partials(widest, v[TILE_M]) * (size_t)v[SPLIT_K],
+                                .split_counters = sizeof(unsigned)};
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {
@@ -128,4 +124,4 @@ static void options(const struct config *c, const struct problem *p, struct str 
 
 DEFINE_FAMILY(sm80, knobs, .quick_spaces = "quick-sm80-decode,quick-sm80-prefill",
               .few = "tile_n=64,tile_m=16,stages=4", .many = "tile_n=128,tile_m=64,stages=3", .min_cc = 80,
-              .quantised = true, .allowed = allowed, .shape = shape, .options = options);
+              .quantised = true, .allowed = allowed, .plan = plan, .options = options);

@@ -138,23 +138,37 @@ static int bytes_in_flight(const struct config *c, const struct problem *p) {
     return !parts.has4 || (parts.has8 && bytes8 < bytes4) ? bytes8 : bytes4;
 }
 
-/* Clusters that the device holds at once, and the work for them: output tiles of a cluster, K steps of one. */
+/* Clusters that the device holds at once, and the work for them: output tiles of a cluster along N, K steps of one. */
 struct work {
-    int workers, tiles, steps, streamed, sharers; /* stream-K: shared tiles and who shares them (gemm_args.h) */
+    int workers, tiles_n, steps;
 };
 
 static struct work work_of(const struct config *c, const struct problem *p, int sm_count) {
     const int *v = c->value, step = k_step(v[TILE_K], p);
     const struct parts parts = parts_for(c, p);
-    struct work w = {.workers = sm_count * v[CTAS] / (v[CLUSTER] * v[CLUSTER_K]),
-                     .steps = (problem_k_padded(p) + step - 1) / step};
-    w.workers = w.workers > 0 ? w.workers : 1;
-    w.tiles = tiles_of(p, tile_n_of(c, parts.width8) * v[CLUSTER], tile_n_of(c, parts.width4) * v[CLUSTER], v[TILE_M]);
-    if (v[STREAM_K] > 0) {
-        w.streamed = mt_streamed_tiles(w.tiles, w.workers);
-        w.sharers = mt_stream_workers(w.streamed, w.steps, v[STREAM_K], w.workers);
-    }
-    return w;
+    const int workers = sm_count * v[CTAS] / (v[CLUSTER] * v[CLUSTER_K]);
+    return (struct work){
+        .workers = workers > 0 ? workers : 1,
+        .tiles_n = tiles_along_n(p, tile_n_of(c, parts.width8) * v[CLUSTER], tile_n_of(c, parts.width4) * v[CLUSTER]),
+        .steps = (problem_k_padded(p) + step - 1) / step};
+}
+
+/* Of `tiles` output tiles. */
+static bool stream_allowed(const struct config *c, const struct work *w, int tiles, char reason[160]) {
+    const int *v = c->value;
+    if (v[STREAM_K] < 0 || v[STREAM_K] > w->steps || (v[STREAM_K] && v[SPLIT_K] > 1))
+        return refuse(reason, "stream_k must be at most %d, the K steps of a tile, and 0 with split_k; it is %d",
+                      w->steps, v[STREAM_K]);
+    if (!v[STREAM_K])
+        return true;
+    const struct stream stream = stream_of(tiles, w->workers, w->steps, v[STREAM_K]);
+    if (stream.tiles == 0)
+        return refuse(reason, "stream_k=%d has nothing to share: %d tiles are whole waves of %d", v[STREAM_K], tiles,
+                      w->workers);
+    if ((long long)stream.tiles * w->steps * stream.workers > MOST_STEPS)
+        return refuse(reason, "stream_k=%d cannot share %d tiles of %d K steps: they are too many", v[STREAM_K],
+                      stream.tiles, w->steps);
+    return true;
 }
 
 static bool work_allowed(const struct config *c, const struct problem *p, int sm_count, char reason[160]) {
@@ -168,23 +182,14 @@ static bool work_allowed(const struct config *c, const struct problem *p, int sm
     if (v[CLUSTER] > 1 && p->n <= (v[CLUSTER] - 1) * narrowest)
         return refuse(reason, "%d features in tiles of %d do not occupy a cluster of %d CTAs", p->n, narrowest,
                       v[CLUSTER]);
-    if (!split_allowed(v[SPLIT_K], w.steps, reason) ||
-        !raster_allowed(v[RASTER], (p->m + v[TILE_M] - 1) / v[TILE_M], reason))
+    const int tiles_m = tiles_along_m(p->m, v[TILE_M]);
+    if (!split_allowed(v[SPLIT_K], w.steps, reason) || !raster_allowed(v[RASTER], tiles_m, reason))
         return false;
     if (v[CLUSTER_K] > w.steps || (v[CLUSTER_K] > 1 && (v[SPLIT_K] > 1 || v[STREAM_K])))
         return refuse(reason,
                       "cluster_k must be at most %d, the K steps of a tile, and 1 with split_k or stream_k; it is %d",
                       w.steps, v[CLUSTER_K]);
-    if (v[STREAM_K] < 0 || v[STREAM_K] > w.steps || (v[STREAM_K] && v[SPLIT_K] > 1))
-        return refuse(reason, "stream_k must be at most %d, the K steps of a tile, and 0 with split_k; it is %d",
-                      w.steps, v[STREAM_K]);
-    if (v[STREAM_K] && w.streamed == 0)
-        return refuse(reason, "stream_k=%d has nothing to share: %d tiles are whole waves of %d", v[STREAM_K], w.tiles,
-                      w.workers);
-    if (v[STREAM_K] && (long long)w.streamed * w.steps * w.sharers > MOST_STEPS)
-        return refuse(reason, "stream_k=%d cannot share %d tiles of %d K steps: they are too many", v[STREAM_K],
-                      w.streamed, w.steps);
-    return true;
+    return stream_allowed(c, &w, int_of((int64_t)w.tiles_n * tiles_m), reason);
 }
 
 static bool allowed(const struct config *c, const struct problem *p, const struct device_limits *d, char reason[160]) {
@@ -208,39 +213,35 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
     return resources_allowed(d, (v[CONSUMERS] + 1) * 128, v[CTAS], shared_of(c, p), MT_PRODUCER_REGISTERS, reason);
 }
 
-static void shape(const struct config *c, const struct problem *p, int sm_count, struct launch_shape *out) {
+static void plan(const struct config *c, const struct problem *p, int sm_count, struct launch_plan *out) {
     const int *v = c->value;
     const struct parts parts = parts_for(c, p);
     const struct work w = work_of(c, p, sm_count);
-    const int items = tiles_times(w.tiles, v[SPLIT_K]);
-    const int busy = v[STREAM_K] || items > w.workers ? w.workers : items;
-    *out = (struct launch_shape){
-        .tile_n = tile_n_of(c, parts.width8 > parts.width4 ? parts.width8 : parts.width4),
-        .tile_m = v[TILE_M],
-        .tile_k = k_step(v[TILE_K], p),
-        .x_rows = v[TILE_M] / v[CLUSTER],
-        .grid = {(unsigned)(busy * v[CLUSTER] * v[CLUSTER_K]), 1, 1},
-        .block = (unsigned)((v[CONSUMERS] + 1) * 128),
-        .cluster = v[CLUSTER] * v[CLUSTER_K],
-        .split_k = v[SPLIT_K],
-        .stream_k = v[STREAM_K],
-        .raster = v[RASTER],
-        .store = v[STORE],
-        .items =
-            (unsigned)tiles_times(w.streamed ? w.tiles - w.streamed + w.sharers : items, v[CLUSTER] * v[CLUSTER_K]),
-        .tile_ctas = (unsigned)tiles_times(items, v[CLUSTER] * v[CLUSTER_K]),
-        .parts_k = v[SPLIT_K] * v[CLUSTER_K],
-        .smem_bytes = (size_t)shared_of(c, p),
-        .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && v[STREAM_K] == 0 && !v[SHARE_K],
-    };
-    const size_t tile_bytes = (size_t)(out->tile_n * v[TILE_M]) * sizeof(float), ctas = (size_t)v[CLUSTER];
-    if (v[SPLIT_K] > 1) {
-        out->partials_bytes = (size_t)items * ctas * tile_bytes;
-        out->counters_bytes = (size_t)w.tiles * ctas * sizeof(unsigned);
-    }
+    const int tile_n = tile_n_of(c, parts.width8 > parts.width4 ? parts.width8 : parts.width4);
+    const size_t tile_bytes = tile_partials(tile_n, v[TILE_M]) * (size_t)v[CLUSTER]; /* of a cluster */
+    *out = (struct launch_plan){
+        .every = {.tile_n = tile_n,
+                  .tile_m = v[TILE_M],
+                  .tile_k = k_step(v[TILE_K], p),
+                  .x_rows = v[TILE_M] / v[CLUSTER],
+                  .grid = {0, 1, 1},
+                  .block = (unsigned)((v[CONSUMERS] + 1) * 128),
+                  .cluster = v[CLUSTER] * v[CLUSTER_K],
+                  .split_k = v[SPLIT_K],
+                  .parts_k = v[SPLIT_K] * v[CLUSTER_K],
+                  .stream_k = v[STREAM_K],
+                  .raster = v[RASTER],
+                  .store = v[STORE] && p->n % 8 == 0,
+                  .smem_bytes = (size_t)shared_of(c, p),
+                  .in_order = v[SPLIT_K] == 1 && v[CLUSTER_K] == 1 && v[STREAM_K] == 0 && !v[SHARE_K]},
+        .tiles_n = w.tiles_n,
+        .steps = w.steps,
+        .workers = w.workers,
+        .split_partials = tile_bytes * (size_t)v[SPLIT_K],
+        .split_counters = (size_t)v[CLUSTER] * sizeof(unsigned)};
     if (v[STREAM_K]) { /* at most, with any number of tokens and however many clusters find room */
-        out->partials_bytes = 2 * (size_t)w.workers * ctas * tile_bytes;
-        out->counters_bytes = 2 * (size_t)w.workers * ctas * sizeof(unsigned);
+        out->every.partials_bytes = 2 * (size_t)w.workers * tile_bytes;
+        out->every.counters_bytes = 2 * (size_t)w.workers * out->split_counters;
     }
 }
 
@@ -257,5 +258,5 @@ static void options(const struct config *c, const struct problem *p, struct str 
 
 DEFINE_FAMILY(sm90, knobs, .quick_spaces = "quick-sm90-decode,quick-sm90-prefill",
               .few = "tile_m=16,stages=8,share_k=1", .many = "tile_m=96,stages=3,store=1,yield=1", .min_cc = 90,
-              .quantised = true, .persistent = true, .tensor_map = true, .allowed = allowed, .shape = shape,
+              .quantised = true, .persistent = true, .tensor_map = true, .allowed = allowed, .plan = plan,
               .options = options);

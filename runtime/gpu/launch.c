@@ -141,15 +141,18 @@ void kernel_unload(struct device *dev, struct kernel *kernel) {
     memset(kernel, 0, sizeof *kernel);
 }
 
-static enum mt_status launch(const struct device *dev, const struct kernel *kernel, const struct launch_shape *shape,
-                             void *args, const char *what, CUstream stream) {
+/* Inline, for a launch costs less than to hand all that on once more. */
+static inline __attribute__((always_inline)) enum mt_status launch(const struct device *dev,
+                                                                   const struct kernel *kernel,
+                                                                   const struct launch_shape *shape, void *args,
+                                                                   const char *what, CUstream stream) {
     void *params[] = {args};
     /* The driver would take a grid that is too small for what was to be computed. */
     if (shape->items == INT_MAX || shape->grid[0] < 1 || shape->grid[1] > MOST_GRID_Y || shape->grid[2] > MOST_GRID_Y)
         return fail(MT_USAGE, "%s: the output has too many tiles for one launch; give it fewer tokens at a time", what);
     CUresult result = dev->drv.LaunchKernel(kernel->function, shape->grid[0], shape->grid[1], shape->grid[2],
                                             shape->block, 1, 1, (unsigned)shape->smem_bytes, stream, params, NULL);
-    return device_check(dev, result, what);
+    return result == CUDA_SUCCESS ? MT_OK : device_check(dev, result, what);
 }
 
 /* A tensor map of rows of 128-byte pieces with 128-byte swizzle, as wgmma reads and stmatrix writes them. */
@@ -164,34 +167,50 @@ static CUresult encode_rows(const struct device *dev, unsigned char *map, const 
         CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 }
 
+/* What a kernel does not read has one value all the same. A copy, because compilers make a slow loop of memset(). */
+static inline void map_clear(unsigned char map[128]) {
+    static const unsigned char nothing[128];
+    memcpy(map, nothing, sizeof nothing);
+}
+
 /* Tokens and k beyond x are read as zeros; what lies beyond y is not written. */
-static enum mt_status encode_maps(const struct device *dev, const struct launch_shape *shape,
-                                  struct mt_gemm_args *args) {
+static inline enum mt_status encode_maps(const struct device *dev, const struct launch_shape *shape,
+                                         struct mt_gemm_args *args) {
     CUresult result = encode_rows(dev, args->x_map, args->x, 1, args->k_padded, args->m, args->k_padded, shape->x_rows);
-    if (result == CUDA_SUCCESS && shape->store && args->n % 8 == 0 && args->ldy % 8 == 0 &&
-        (uintptr_t)args->y % 16 == 0)
+    if (result == CUDA_SUCCESS && shape->store && args->ldy % 8 == 0 && (uintptr_t)args->y % 16 == 0)
         result = encode_rows(dev, args->y_map, args->y, 2, args->n, args->m, args->ldy, shape->tile_m);
-    return device_check(dev, result, "the tensor maps of activations and output cannot be made");
+    else
+        map_clear(args->y_map);
+    return result == CUDA_SUCCESS
+               ? MT_OK
+               : device_check(dev, result, "the tensor maps of activations and output cannot be made");
 }
 
 enum mt_status launch_gemm_as(const struct device *dev, const struct kernel *kernel, struct launch_shape *shape,
-                              const struct mt_gemm_args *args, CUstream stream) {
-    struct mt_gemm_args own = *args;
-    own.split_k = shape->split_k;
-    own.stream_k = shape->stream_k;
-    own.raster = shape->raster;
+                              struct mt_gemm_args *args, CUstream stream) {
+    args->split_k = shape->split_k;
+    args->stream_k = shape->stream_k;
+    args->raster = shape->raster;
     const unsigned room = (unsigned)(kernel->clusters * shape->cluster);
     if (room && shape->grid[0] > room)
         shape->grid[0] = room;
-    enum mt_status status = kernel->config.family->tensor_map ? encode_maps(dev, shape, &own) : MT_OK;
-    return status ? status : launch(dev, kernel, shape, &own, "the GEMM cannot be launched", stream);
+    if (kernel->config.family->tensor_map) {
+        enum mt_status status = encode_maps(dev, shape, args);
+        if (status != MT_OK)
+            return status;
+    } else {
+        map_clear(args->x_map);
+        map_clear(args->y_map);
+    }
+    return launch(dev, kernel, shape, args, "the GEMM cannot be launched", stream);
 }
 
 enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                            const struct mt_gemm_args *args, CUstream stream) {
+    struct mt_gemm_args own = *args;
     struct launch_shape shape;
     kernel->config.family->shape(&kernel->config, p, dev->sm_count, &shape);
-    return launch_gemm_as(dev, kernel, &shape, args, stream);
+    return launch_gemm_as(dev, kernel, &shape, &own, stream);
 }
 
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,

@@ -35,10 +35,10 @@ void kernel_unload(struct device *dev, struct kernel *kernel);
  * members that follow from the configuration (tensor maps, split_k, stream_k, raster), which are set here in a copy. */
 enum mt_status launch_gemm(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                            const struct mt_gemm_args *args, CUstream stream);
-/* The same with the shape that the family has given the launch, for who had to ask it before: a launch asks once. The
- * grid is cut to the clusters that find room. */
+/* The same with the shape that the launch has, for who knows it. The grid is cut to the clusters that find room, and
+ * what follows from the configuration is set in `args` itself. */
 enum mt_status launch_gemm_as(const struct device *dev, const struct kernel *kernel, struct launch_shape *shape,
-                              const struct mt_gemm_args *args, CUstream stream);
+                              struct mt_gemm_args *args, CUstream stream);
 enum mt_status launch_gemm_f16(const struct device *dev, const struct kernel *kernel, const struct problem *p,
                                const struct mt_gemm_f16_args *args, CUstream stream);
 /* quantize_act.cu for the group and dtype of `p`: as config_format_binary() has it; the image alone; or loaded. */

@@ -36,6 +36,11 @@ enum mt_status problem_check(const struct problem *p) {
     return MT_OK;
 }
 
+int problem_most_tokens(const struct problem *p) {
+    const int64_t most = LARGEST_MATRIX / (p->n > p->k ? p->n : p->k);
+    return most < LARGEST_DIMENSION ? (int)most : LARGEST_DIMENSION;
+}
+
 bool problem_symmetric(const struct problem *p) {
     return p->symmetric && p->rows8 < p->n;
 }

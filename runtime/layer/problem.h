@@ -20,6 +20,9 @@ struct problem {
  * group, rows8. */
 enum mt_status problem_check(const struct problem *p);
 
+/* The largest m that problem_check() takes with the problem's n and k, which it does take. */
+int problem_most_tokens(const struct problem *p);
+
 /* `symmetric` counts only where there are 4-bit features. */
 bool problem_equal(const struct problem *a, const struct problem *b);
 

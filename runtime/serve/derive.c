@@ -180,6 +180,14 @@ static double bytes_per_feature(const struct problem *p) {
     return (double)split_bytes(p) / p->n;
 }
 
+/* Of a slot's kernel on another layer. */
+static void stair_on(const struct mt_table *table, const struct slot *slot, const struct problem *p,
+                     struct stair *out) {
+    struct launch_plan plan;
+    slot->kernel.config.family->plan(&slot->kernel.config, p, table->limits.sm_count, &plan);
+    stair_of(&plan, table->limits.sm_count, out);
+}
+
 /* How much the winners' kernels of a layer would fill the SMs otherwise on `p`, and how much more or less each of their
  * CTAs would read: the mean logarithm of the ratio of loads over its M, and half of that of the bytes of a feature. */
 static double layer_distance(const struct mt_table *table, const struct mt_layer *layer, const struct problem *p) {
@@ -187,8 +195,8 @@ static double layer_distance(const struct mt_table *table, const struct mt_layer
     for (int i = 0; i < layer->tuned_count; i++) {
         const struct slot *slot = &layer->slots[i];
         struct stair there, here;
-        stair_of(&slot->kernel.config, &layer->problem, table->limits.sm_count, &there);
-        stair_of(&slot->kernel.config, p, table->limits.sm_count, &here);
+        stair_of(&slot->plan, table->limits.sm_count, &there);
+        stair_on(table, slot, p, &here);
         sum += fabs(log(stair_load(&here, slot->m) / stair_load(&there, slot->m)));
     }
     return sum / layer->tuned_count + 0.5 * fabs(log(bytes_per_feature(p) / bytes_per_feature(&layer->problem)));
@@ -224,8 +232,8 @@ static double borrowed_ns(const struct known_borrowed *known, const struct slot 
     const struct mt_table *table = known->base.table;
     const struct problem *p = known->p, *from = &known->base.layer->problem;
     struct stair here, there;
-    stair_of(&slot->kernel.config, p, table->limits.sm_count, &here);
-    stair_of(&slot->kernel.config, from, table->limits.sm_count, &there);
+    stair_on(table, slot, p, &here);
+    stair_on(table, slot, from, &there);
     const double bytes = (double)split_bytes(p) / (double)split_bytes(from),
                  loads = stair_load(&here, m) / stair_load(&there, m) * p->k / from->k,
                  own = ns > table->floor_ns ? ns - table->floor_ns : 0;

@@ -56,26 +56,14 @@ static bool is_for(const struct bundle_build *f, const struct problem *p) {
     return f->group == p->group && !strcmp(f->dtype, dtype_name(p->dtype)) && !strcmp(f->scheme, problem_scheme(p));
 }
 
-static void stair_of_slot(const struct mt_table *table, const struct mt_layer *layer, const struct slot *slot,
-                          struct stair *out) {
-    stair_of(&slot->kernel.config, &layer->problem, table->limits.sm_count, out);
-}
-
 /* Whether a default is for fewer tokens at a time than the tuned kernels, or for more; and no other default is. */
-static bool default_helps(const struct mt_table *table, const struct mt_layer *layer, const struct slot *slot) {
-    struct stair own, other;
-    stair_of_slot(table, layer, slot, &own);
-    for (int i = layer->tuned_count; i < layer->slot_count; i++) {
-        stair_of_slot(table, layer, &layer->slots[i], &other);
-        if (other.tile_m == own.tile_m)
+static bool default_helps(const struct mt_layer *layer, const struct slot *slot) {
+    const int tile = slot->plan.every.tile_m;
+    for (int i = layer->tuned_count; i < layer->slot_count; i++)
+        if (layer->slots[i].plan.every.tile_m == tile)
             return false;
-    }
-    if (!layer->tuned_count)
-        return true;
-    stair_of_slot(table, layer, &layer->slots[0], &other);
-    const bool fewer = own.tile_m < other.tile_m;
-    stair_of_slot(table, layer, &layer->slots[layer->tuned_count - 1], &other);
-    return fewer || own.tile_m > other.tile_m;
+    return !layer->tuned_count || tile < layer->slots[0].plan.every.tile_m ||
+           tile > layer->slots[layer->tuned_count - 1].plan.every.tile_m;
 }
 
 enum mt_status layer_add_defaults(const struct mt_table *table, struct mt_layer *layer) {
@@ -96,7 +84,7 @@ enum mt_status layer_add_defaults(const struct mt_table *table, struct mt_layer 
             if (status != MT_OK || !runs)
                 continue;
             chosen = *f;
-            if (default_helps(table, layer, &slot))
+            if (default_helps(layer, &slot))
                 status = layer_add(layer, slot);
             else
                 free(slot.own);
@@ -209,7 +197,7 @@ enum mt_status layer_set_rivals(struct mt_layer *layer, const struct known *know
         return MT_FAILURE;
     }
     for (int i = 0; i < layer->slot_count; i++)
-        stair_of_slot(known->table, layer, &layer->slots[i], &stairs[i]);
+        stair_of(&layer->slots[i].plan, known->table->limits.sm_count, &stairs[i]);
     rivals_make(&(struct making){.layer = layer, .known = known, .stairs = stairs});
     free(stairs);
     return MT_OK;

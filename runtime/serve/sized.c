@@ -50,13 +50,8 @@ enum mt_status sized_give(void *theirs, const void *own, size_t own_size, const 
     return MT_OK;
 }
 
-enum mt_status given_check(const char *function, const char *names, const void *const pointers[]) {
-    for (int i = 0; *names; i++) {
-        const int length = (int)strcspn(names, " ");
-        if (!pointers[i])
-            return fail(MT_USAGE, "%s: %.*s is NULL", function, length, names);
-        names += length;
-        names += *names == ' ';
-    }
-    return MT_OK;
+enum mt_status given_not(const char *function, const char *names, size_t number) {
+    while (number-- > 0)
+        names = strchr(names, ' ') + 1;
+    return fail(MT_USAGE, "%s: %.*s is NULL", function, (int)strcspn(names, " "), names);
 }

@@ -7,16 +7,14 @@ enum { WEIGHT_TOKENS = 64 };
 /* What of the last wave counts as if it were whole. */
 #define WHOLE 0.7
 
-void stair_of(const struct config *config, const struct problem *p, int sm_count, struct stair *out) {
-    struct problem at = *p;
-    struct launch_shape shape;
-    at.m = 1;
-    config->family->shape(config, &at, sm_count, &shape);
-    *out = (struct stair){.tile_m = shape.tile_m,
-                          .ctas = (int)shape.tile_ctas,
+void stair_of(const struct launch_plan *plan, int sm_count, struct stair *out) {
+    const struct launch_shape *every = &plan->every;
+    const int cluster = every->cluster > 0 ? every->cluster : 1;
+    *out = (struct stair){.tile_m = every->tile_m,
+                          .ctas = plan->tiles_n * cluster * every->split_k,
                           .workers = sm_count,
-                          .even = shape.stream_k > 0,
-                          .work = (double)shape.tile_n * (WEIGHT_TOKENS + shape.tile_m) / shape.parts_k};
+                          .even = every->stream_k > 0,
+                          .work = (double)every->tile_n * (WEIGHT_TOKENS + every->tile_m) / every->parts_k};
 }
 
 double stair_load(const struct stair *stair, int m) {

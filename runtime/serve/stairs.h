@@ -22,8 +22,7 @@ struct stair {
                     as its weights cost before they can be multiplied */
 };
 
-/* Of a configuration that runs `p` (whose m is not read). */
-void stair_of(const struct config *config, const struct problem *p, int sm_count, struct stair *out);
+void stair_of(const struct launch_plan *plan, int sm_count, struct stair *out);
 double stair_load(const struct stair *stair, int m);
 
 /* A time that is known; ns 0: it is not. */

@@ -4,6 +4,7 @@
 #include "runtime/base/memory.h"
 #include "runtime/base/str.h"
 #include "runtime/jit/fatbin.h"
+#include "runtime/layer/pack.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ enum mt_status slot_prepare(const struct mt_table *table, const struct problem *
         return MT_OK;
     if (!config_fit(config, &at, &table->limits))
         return MT_OK;
+    config_plan(config, &at, table->limits.sm_count, COUNTERS_BYTES, &slot->plan);
     slot->as_tuned = config_equal(config, &before);
     slot->own = NULL;
     slot->config = slot->tuned;
@@ -46,6 +48,11 @@ enum mt_status layer_add(struct mt_layer *layer, struct slot slot) {
 
 void layer_describe(struct mt_layer *layer, const struct bundle_layer *from) {
     const struct problem *p = &layer->problem;
+    layer->most_tokens = problem_most_tokens(p);
+    layer->rows[MT_W8] = p->rows8;
+    layer->rows[MT_W4] = p->n - p->rows8;
+    for (int i = 0; i < MT_PARTS; i++)
+        layer->padded_rows[i] = pack_padded(layer->rows[i]);
     layer->info = (struct mt_layer_info){.size = sizeof layer->info,
                                          .model = from ? from->model : "",
                                          .name = from ? from->name : "",

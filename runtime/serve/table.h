@@ -9,6 +9,10 @@
 #include "stairs.h"
 #include <pthread.h>
 
+/* Split-K counters have a place of their own at the start of a workspace, because every launch must find them zero
+ * while the sums behind them may hold anything. */
+#define COUNTERS_BYTES ((size_t)256 << 10)
+
 /* One tuned M of a layer; or a default kernel of a family. */
 struct slot {
     int m;            /* 0: of a default */
@@ -17,10 +21,11 @@ struct slot {
     bool modelled;    /* the times */
     bool as_tuned;    /* no knob had to change */
     int image;        /* index into mt_table.images */
-    const char *tuned;    /* the bundle's text of the configuration */
-    const char *config;   /* text of what runs: `tuned` or `own` */
-    char *own;            /* owned */
-    struct kernel kernel; /* config from slot_prepare(), the rest from the loader */
+    const char *tuned;       /* the bundle's text of the configuration */
+    const char *config;      /* text of what runs: `tuned` or `own` */
+    char *own;               /* owned */
+    struct launch_plan plan; /* from slot_prepare() */
+    struct kernel kernel;    /* config from slot_prepare(), the rest from the loader */
 
     /* At m, of the same origin; 0: unknown. */
     double quantize_ns, fp16_ns; /* of the activations; of the strongest fp16 GEMM, if it wins at some M of the layer */
@@ -29,16 +34,18 @@ struct slot {
 
 struct mt_layer {
     struct mt_layer_info info;
-    struct problem problem; /* m is 0 */
-    bool promises;          /* its slots were timed on this layer and GPU */
-    struct slot *slots;     /* owned; the tuned ones by m, then defaults */
+    struct problem problem;                    /* m is 0 */
+    int most_tokens;                           /* of a launch */
+    int rows[MT_PARTS], padded_rows[MT_PARTS]; /* features by their width; rounded up to 16 */
+    bool promises;                             /* its slots were timed on this layer and GPU */
+    struct slot *slots;                        /* owned; the tuned ones by m, then defaults */
     int slot_count, tuned_count;
     size_t slot_capacity;
     /* Interval i, 0 .. tuned_count, is between slots i - 1 and i: which kernels may serve there, what each takes. The
      * first is below the first slot, the last beyond the last. */
     struct rival *rivals; /* owned */
     int *first_rival;     /* [tuned_count + 2], owned */
-    bool loaded; /* layer_is_loaded() */
+    bool loaded;          /* layer_is_loaded() */
     const struct kernel *quantize;
     struct mt_layer *next; /* layers that were not tuned, newest first */
 };

@@ -561,6 +561,7 @@ static void impossible_launches_are_refused(void **state) {
     /* A layer so wide that its tokens, each of them possible, cannot all be computed in one launch. */
     struct mt_layer widest = *layer;
     widest.problem.n = 1 << 24;
+    layer_describe(&widest, NULL);
     o = good;
     o.ldy = 1 << 24;
     o.m = (1 << 16) + 1;

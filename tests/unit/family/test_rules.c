@@ -86,11 +86,11 @@ static void steps_parts_and_tiles(void **state) {
     }
     /* 150 features of each width: 5 tiles of 32 and 3 of 64; 100 tokens: 4 tiles of 32. */
     p = (struct problem){.m = 100, .n = 300, .k = 1000, .group = 64, .rows8 = 150};
-    assert_int_equal(tiles_of(&p, 32, 64, 32), (5 + 3) * 4);
-    p.m = 96;
-    assert_int_equal(tiles_of(&p, 32, 64, 32), (5 + 3) * 3);
-    p.m = 97;
-    assert_int_equal(tiles_of(&p, 50, 75, 32), (3 + 2) * 4);
+    assert_int_equal(tiles_along_n(&p, 32, 64), 5 + 3);
+    assert_int_equal(tiles_along_n(&p, 50, 75), 3 + 2);
+    assert_int_equal(tiles_along_m(100, 32), 4);
+    assert_int_equal(tiles_along_m(96, 32), 3);
+    assert_int_equal(tiles_along_m(97, 32), 4);
 }
 
 static void warps_splits_and_rasters(void **state) {
@@ -583,8 +583,8 @@ static void nothing_overflows(void **state) {
                          few = {.m = 1 << 24, .n = 1 << 10, .k = 1 << 10, .group = 128};
     struct launch_shape shape;
     char reason[160];
-    assert_int_equal(tiles_times(1 << 20, 1 << 10), 1 << 30);
-    assert_int_equal(tiles_times(1 << 21, 1 << 10), INT_MAX);
+    assert_int_equal(int_of(INT_MAX - 1), INT_MAX - 1);
+    assert_int_equal(int_of((int64_t)1 << 31), INT_MAX);
     for (int i = 0; i < 3; i++) {
         const struct config config = config_of(names[i], "split_k=65535");
         config.family->shape(&config, &most, 132, &shape);
