@@ -197,7 +197,7 @@ struct mt_choice {
     int other_gpu;               /* 1: that was on another GPU (MT_ALLOW_OTHER_GPU): no time is promised */
     double expected_ns;          /* of the GEMM alone, ours or that in fp16, as it was tuned; 0: unknown */
     const char *family, *config; /* of our kernel, for logs. MT_KIND_FP16: which GEMM was the fastest, "cublas",
-                                  * "cublaslt-best", or "f16", mixtune's own where no library was timed; and "" */
+                                  * "cublaslt-best", or "f16", mixtune's own, which no bundle has; and "" */
     double quantize_ns;          /* what quantising the activations takes before it; 0: unknown, or MT_KIND_FP16 */
 };
 

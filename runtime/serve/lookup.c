@@ -19,8 +19,9 @@ const char *mt_error_message(void) {
 
 /* ---- a GEMM in fp16 beside ours ---- */
 
-/* The tuned M next to m: the last one up to it and the first one from it on, both the same at a tuned M. NULL: there is
- * none on that side. */
+static const struct slot no_slot; /* whose times are all unknown */
+
+/* The tuned M next to m: the last one up to it and the first one from it on, both the same at a tuned M. */
 struct around {
     const struct slot *low, *high;
 };
@@ -35,8 +36,12 @@ static struct around slots_around(const struct mt_layer *layer, int m) {
         else
             high = middle;
     }
-    const struct slot *below = low > 0 ? &s[low - 1] : NULL, *above = low < layer->tuned_count ? &s[low] : NULL;
-    return (struct around){below, below && below->m == m ? below : above};
+    const struct slot *below = low > 0 ? &s[low - 1] : &no_slot;
+    return (struct around){below, below->m == m ? below : low < layer->tuned_count ? &s[low] : &no_slot};
+}
+
+static bool is_between(struct around at) {
+    return at.low != &no_slot && at.high != &no_slot;
 }
 
 /* The straight line through two times of the tuned M next to m. Where one of them is unknown (0), it is the other: as it
@@ -48,26 +53,25 @@ static double time_line(struct around at, double low, double high, int m) {
 }
 
 static double fp16_time(struct around at, int m) {
-    return time_line(at, at.low ? at.low->fp16_ns : 0, at.high ? at.high->fp16_ns : 0, m);
+    return time_line(at, at.low->fp16_ns, at.high->fp16_ns, m);
 }
 
 /* 0 between two tuned M of which one does not tell it. */
 static double quantize_time(struct around at, int m) {
-    const double low = at.low ? at.low->quantize_ns : 0, high = at.high ? at.high->quantize_ns : 0;
-    const bool both = at.low && at.high;
-    return both && !(low > 0 && high > 0) ? 0 : time_line(at, low, high, m);
+    const double low = at.low->quantize_ns, high = at.high->quantize_ns;
+    return is_between(at) && !(low > 0 && high > 0) ? 0 : time_line(at, low, high, m);
 }
 
 /* Whether the fp16 GEMM is faster at a slot's own M. */
 static bool slot_loses(const struct slot *slot) {
-    return slot && slot->fp16_ns > 0 && slot->kernel_ns > 0 && slot->fp16_ns < slot->kernel_ns + slot->quantize_ns;
+    return slot->fp16_ns > 0 && slot->kernel_ns > 0 && slot->fp16_ns < slot->kernel_ns + slot->quantize_ns;
 }
 
 /* Whether the fp16 GEMM is faster than our kernel with the quantisation of its activations. Beyond the outermost tuned M
  * all of them grow alike. Times of different origin are never compared. */
 static bool layer_loses(const struct mt_layer *layer, struct around at, int m) {
     const bool low = slot_loses(at.low), high = slot_loses(at.high);
-    if (!at.low || !at.high || at.low == at.high)
+    if (!is_between(at) || at.low == at.high)
         return low || high;
     if (low == high && !(at.low->fp16_ns > 0 && at.high->fp16_ns > 0))
         return low;
@@ -90,7 +94,7 @@ static struct mt_choice choose_kernel(const struct mt_layer *layer, struct aroun
 }
 
 static struct mt_choice choose_fp16(const struct mt_layer *layer, struct around at, int m) {
-    const struct slot *slot = at.high && at.high->fp16_ns > 0 ? at.high : at.low;
+    const struct slot *slot = at.high->fp16_ns > 0 ? at.high : at.low;
     return (struct mt_choice){.kind = MT_KIND_FP16,
                               .step = layer->info.step,
                               .tuned_m = slot->m,

@@ -1,4 +1,5 @@
 /* Layers of models against shapes worked out by hand, and what a config.json must have. */
+#include "db/bundle/bundle.h"
 #include "runtime/base/file.h"
 #include "runtime/base/str.h"
 #include "tuner/plan/model.h"
@@ -46,6 +47,7 @@ static void test_shipped_models(void **state) {
         struct model_layer l[MODEL_LAYERS];
         assert_int_equal(model_read(e->name, &model), MT_OK);
         assert_string_equal(model.name, e->name);
+        assert_true(model.decoders > 0);
         assert_int_equal(model_layers(&model, e->tp, l), MT_OK);
         const int *want[] = {e->qkv, e->o, e->gate_up, e->down};
         static const char *const names[] = {"qkv", "o", "gate_up", "down"};
@@ -55,6 +57,27 @@ static void test_shipped_models(void **state) {
             assert_int_equal(l[j].k, want[j][1]);
         }
     }
+}
+
+/* How often a bundle's layer stands in a model that is known by its name: only a layer of that very shape. */
+static void test_decoder_layers(void **state) {
+    (void)state;
+    static const struct {
+        struct bundle_layer layer;
+        int decoders;
+    } cases[] = {
+        {{"qkv", "llama-3.1-8b", 1, 6144, 4096, 128, 0, "w4a8", "fp16"}, 32},
+        {{"down", "llama-3.1-70b", 8, 8192, 3584, 128, 0, "w4a8", "fp16"}, 80},
+        {{"o", "smollm2-135m", 1, 576, 576, 128, 57, "mixed", "bf16"}, 30},
+        {{"o", "smollm2-135m", 1, 576, 577, 128, 57, "mixed", "bf16"}, 0},
+        {{"down", "llama-3.1-70b", 7, 8192, 3584, 128, 0, "w4a8", "fp16"}, 0}, /* cannot be split so */
+        {{"router", "llama-3.1-8b", 1, 6144, 4096, 128, 0, "w4a8", "fp16"}, 0},
+        {{"qkv", "configs/models/llama-3.1-8b.json", 1, 6144, 4096, 128, 0, "w4a8", "fp16"}, 0}, /* no name */
+        {{"qkv", "nobody's", 1, 6144, 4096, 128, 0, "w4a8", "fp16"}, 0},
+        {{"64x256", "", 1, 64, 256, 128, 0, "w4a8", "fp16"}, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(model_decoders(&cases[i].layer), cases[i].decoders);
 }
 
 static void test_every_shipped_model_is_expected(void **state) {
@@ -310,6 +333,7 @@ static int remove_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shipped_models),
+        cmocka_unit_test(test_decoder_layers),
         cmocka_unit_test(test_derived_fields),
         cmocka_unit_test(test_missing_fields),
         cmocka_unit_test(test_bad_files),
