@@ -231,5 +231,5 @@ json_t *compared_json(const struct compared *c) {
     }
     return json_pack("{so si si si si so so ss sb}", "compared_with", with, "compared", n.compared, "slower", n.lost,
                      "quantize_untimed", n.bare, "libraries_untimed", n.lacking, "worst", worst, "fp16_weights",
-                     weights, "flag", FLAG, "default", 0);
+                     weights, "flag", FLAG, "on_by_default", 0);
 }

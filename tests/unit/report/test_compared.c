@@ -59,7 +59,7 @@ static void quantising_decides(void **state) {
          "\"libraries_untimed\":0,\"worst\":{\"model\":\"tiny\",\"layer\":\"qkv\",\"tp\":1,\"scheme\":\"w4a8\","
          "\"rows8\":0,\"m\":512,\"ratio\":0.9},\"fp16_weights\":[{\"model\":\"tiny\",\"tp\":1,\"layers\":[\"qkv\","
          "\"down\"],\"layer_count\":2,\"mib_per_decoder_layer\":160.0,\"decoder_layers\":32,\"mib\":5120.0,"
-         "\"at_most\":true}],\"flag\":\"MT_ALLOW_FP16\",\"default\":false}\n");
+         "\"at_most\":true}],\"flag\":\"MT_ALLOW_FP16\",\"on_by_default\":false}\n");
 }
 
 static void what_was_not_timed_is_told(void **state) {
@@ -84,7 +84,7 @@ static void what_was_not_timed_is_told(void **state) {
         &none,
         "compared with nothing: no fp16 GEMM was timed beside these winners; the same `mixtune sweep` again times it\n",
         "{\"compared_with\":[],\"compared\":0,\"slower\":0,\"quantize_untimed\":0,\"libraries_untimed\":0,\"worst\":"
-        "null,\"fp16_weights\":[],\"flag\":\"MT_ALLOW_FP16\",\"default\":false}\n");
+        "null,\"fp16_weights\":[],\"flag\":\"MT_ALLOW_FP16\",\"on_by_default\":false}\n");
 }
 
 /* No word of libraries that cannot run there. */
