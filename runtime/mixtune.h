@@ -86,10 +86,16 @@ enum mt_flags {
  * the file. MT_NO_DEVICE without a current context, and with a list of its GPUs for a bundle that has nothing for this
  * one.
  *
+ * A name without a slash that is not in the current folder is looked for in the folders of the environment variable
+ * MIXTUNE_PATH, which colons separate, and then in /etc/mixtune. Folders that do not begin with a slash are passed
+ * over, empty ones too, and all of MIXTUNE_PATH is in a process with more rights than its user (secure_getenv(3)).
+ * The sentence of failure says where was looked.
+ *
  * Trust. A bundle with kernels is machine code, which runs on the GPU with the rights of this process: open one as you
- * would load a shared library. What the library checks keeps damage and mistakes out, not whoever made the kernels;
- * mt_table_open_trusted() takes the very file that you know, and `mixtune export --no-images` makes bundles without
- * machine code. Those are compiled in this process by NVRTC, which ends it when it finds no memory. */
+ * would load a shared library, and search folders that only those can write to whom you trust. What the library checks
+ * keeps damage and mistakes out, not whoever made the kernels; mt_table_open_trusted() takes the very file that you
+ * know, and `mixtune export --no-images` makes bundles without machine code. Those are compiled in this process by
+ * NVRTC, which ends it when it finds no memory. */
 MT_API enum mt_status mt_table_open(const char *path, unsigned flags, struct mt_table **table);
 
 /* The same of a file that the caller knows: `sha256` is what `sha256sum FILE` and `mixtune export` print, 64 hex

@@ -1,7 +1,11 @@
 /* The public interface: opening a table on a device. */
 #include "gpus.h"
+#include "runtime/base/str.h"
 #include "table.h"
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define TABLE_FLAGS ((unsigned)(MT_ALLOW_FP16 | MT_ALLOW_OTHER_GPU | MT_BATCH_INVARIANT))
 
@@ -70,16 +74,56 @@ static enum mt_status open_on(struct device *dev, struct bundle_source *source, 
     return MT_OK;
 }
 
-enum mt_status mt_table_open_trusted(const char *path, unsigned flags, const char *sha256, struct mt_table **out) {
+/* ---- where bundles are ---- */
+
+/* Behind the folders of MIXTUNE_PATH. */
+#define SYSTEM_FOLDER "/etc/mixtune"
+
+static bool is_there(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+/* Whether a folder has the file, whose path is then `out`. A folder that is not named from the root on is passed over:
+ * it would be another one wherever the process is, and an empty one the one that it is in. */
+static bool folder_has(const char *folder, size_t length, const char *name, struct str *out, struct str *tried) {
+    if (*folder != '/')
+        return false;
+    str_clear(out);
+    str_printf(out, "%.*s/%s", (int)length, folder, name);
+    str_printf(tried, ", in %.*s", (int)length, folder);
+    return str_status(out) == MT_OK && is_there(out->data);
+}
+
+/* A name without a slash that is not in the current folder is looked for. Appends the path. */
+static enum mt_status bundle_find(const char *name, struct str *out) {
+    const char *list = secure_getenv("MIXTUNE_PATH"); /* none for a process with rights that its user has not */
+    struct str tried = {0};
+    bool found = strchr(name, '/') || !*name || is_there(name);
+    if (found)
+        str_append(out, name);
+    while (!found && list && *list) {
+        const size_t length = strcspn(list, ":");
+        found = folder_has(list, length, name, out, &tried);
+        list += length + (list[length] == ':');
+    }
+    found = found || folder_has(SYSTEM_FOLDER, strlen(SYSTEM_FOLDER), name, out, &tried);
+    enum mt_status status = found ? str_status(out) : str_status(&tried);
+    if (status == MT_OK && !found)
+        status =
+            fail(MT_FAILURE,
+                 "there is no bundle %s in the current folder%s; make it with `mixtune export`, or name its folder "
+                 "in MIXTUNE_PATH",
+                 name, str_text(&tried));
+    str_release(&tried);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static enum mt_status open_found(const char *path, unsigned flags, const char *sha256, struct mt_table **out) {
     struct bundle_source source;
     struct device dev = {0};
-    if (!out)
-        return fail(MT_USAGE, "mt_table_open: the address for the table is null");
-    *out = NULL;
-    if (!path)
-        return fail(MT_USAGE, "mt_table_open: the path is null");
-    if (flags & ~TABLE_FLAGS)
-        return fail(MT_USAGE, "mt_table_open: this library does not know the flags 0x%x", flags & ~TABLE_FLAGS);
     enum mt_status status = bundle_open(path, sha256, &source);
     if (status != MT_OK)
         return status;
@@ -91,6 +135,22 @@ enum mt_status mt_table_open_trusted(const char *path, unsigned flags, const cha
     bundle_close(&source);
     if (dev.context)
         device_close(&dev);
+    return status;
+}
+
+enum mt_status mt_table_open_trusted(const char *path, unsigned flags, const char *sha256, struct mt_table **out) {
+    struct str found = {0};
+    if (!out)
+        return fail(MT_USAGE, "mt_table_open: the address for the table is null");
+    *out = NULL;
+    if (!path)
+        return fail(MT_USAGE, "mt_table_open: the path is null");
+    if (flags & ~TABLE_FLAGS)
+        return fail(MT_USAGE, "mt_table_open: this library does not know the flags 0x%x", flags & ~TABLE_FLAGS);
+    enum mt_status status = bundle_find(path, &found);
+    if (status == MT_OK)
+        status = open_found(found.data, flags, sha256, out);
+    str_release(&found);
     return fail_settled(status);
 }
 

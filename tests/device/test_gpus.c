@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 /* after the above */
 #include <cmocka.h>
@@ -217,12 +218,76 @@ static void the_nearest_that_runs_is_taken(void **state) {
     device_close(&dev);
 }
 
+/* ---- where bundles are looked for ---- */
+
+static void not_found(const char *name, const char *says) {
+    struct mt_table *table;
+    assert_int_equal(mt_table_open(name, 0, &table), MT_FAILURE);
+    assert_null(table);
+    if (!strstr(mt_error_message(), says))
+        fail_msg("'%s' instead of '%s'", mt_error_message(), says);
+}
+
+/* Without a device the sentence says which file was opened. */
+static void found(const char *name, const char *at) {
+    struct mt_table *table;
+    const size_t length = strlen(at);
+    assert_int_equal(mt_table_open(name, 0, &table), MT_NO_DEVICE);
+    if (strncmp(mt_error_message(), at, length) != 0 ||
+        strncmp(mt_error_message() + length, ": no CUDA context", 17) != 0)
+        fail_msg("'%s' instead of %s", mt_error_message(), at);
+}
+
+/* In the current folder, then in those of the variable, in their order; whatever else is there. */
+static void names_are_looked_for(void **state) {
+    (void)state;
+    char folder[] = "/tmp/mixtune-path-XXXXXX", list[200], file[60], here[200];
+    const char *name = strrchr(path, '/') + 1;
+    assert_non_null(mkdtemp(folder));
+    assert_non_null(getcwd(here, sizeof here));
+    take(bundle_write(path, &ampere.bundle));
+    unsetenv("MIXTUNE_PATH");
+    snprintf(list, sizeof list, "there is no bundle %s in the current folder, in /etc/mixtune; make it with `mixtune",
+             name);
+    not_found(name, list);
+    found(path, path);
+    snprintf(list, sizeof list, "%s:/tmp", folder);
+    setenv("MIXTUNE_PATH", list, 1);
+    found(name, path);
+    not_found("", "cannot open");
+    not_found("mixtune/none", "cannot open mixtune/none"); /* with a slash it is a path */
+    snprintf(list, sizeof list, "/none:%s:/etc/passwd", folder);
+    setenv("MIXTUNE_PATH", list, 1);
+    snprintf(list, sizeof list, " in the current folder, in /none, in %s, in /etc/passwd, in /etc/mixtune; make it",
+             folder);
+    not_found(name, list);
+    /* An empty folder is not the current one, and others that are not named from the root on are none. */
+    assert_int_equal(chdir(folder), 0);
+    setenv("MIXTUNE_PATH", ":..:../tmp::tmp:", 1);
+    not_found(name, "in the current folder, in /etc/mixtune; make it");
+    /* What is found first is opened, and nothing else. */
+    snprintf(list, sizeof list, "%s:/tmp", folder);
+    setenv("MIXTUNE_PATH", list, 1);
+    snprintf(file, sizeof file, "%s/%s", folder, name);
+    assert_int_equal(symlink("/nowhere", file), 0);
+    found(name, path); /* a link that leads nowhere is nothing */
+    unlink(file);
+    assert_int_equal(mkdir(file, 0700), 0);
+    assert_int_equal(chdir("/"), 0);
+    not_found(name, "is not a file but a folder");
+    assert_int_equal(chdir("/tmp"), 0);
+    found(name, name);
+    rmdir(file);
+    rmdir(folder);
+    assert_int_equal(chdir(here), 0);
+    unsetenv("MIXTUNE_PATH");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_gets_its_own),
-        cmocka_unit_test(others_lend_their_images),
-        cmocka_unit_test(what_cannot_run_is_replaced),
-        cmocka_unit_test(the_nearest_that_runs_is_taken),
+        cmocka_unit_test(each_gets_its_own),           cmocka_unit_test(others_lend_their_images),
+        cmocka_unit_test(what_cannot_run_is_replaced), cmocka_unit_test(the_nearest_that_runs_is_taken),
+        cmocka_unit_test(names_are_looked_for),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
