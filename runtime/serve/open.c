@@ -66,7 +66,7 @@ static enum mt_status open_on(struct device *dev, struct bundle_source *source, 
     }
     if (status == MT_NO_DEVICE && count)
         status = gpus_fail(source->gpus, source->gpu_count, dev);
-    if (status != MT_OK)
+    if (!table)
         return status;
     table->dev = *dev;
     *dev = (struct device){0};

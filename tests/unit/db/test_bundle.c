@@ -141,35 +141,41 @@ static void what_is_written_is_read(void **state) {
     bundle_release(&b);
 }
 
+/* Another type of GPU, which shares an image with the sample. */
+static char name_c[BUNDLE_NAME_TEXT];
+static const struct bundle_layer other_layers[] = {{"down", "tiny", 1, 512, 1024, 128, 512, "w8a8", "fp16"}};
+static const struct bundle_image other_images[] = {{name_b, "built of b", image_b, sizeof image_b},
+                                                   {name_c, "built of c", "ccc", 3}};
+static const struct bundle_entry other_entries[] = {{0, 4, BUNDLE_KERNEL, "sm90", "x", name_c, 10, BUNDLE_MODELLED, 0},
+                                                    {0, 8, BUNDLE_KERNEL, "sm90", "y", name_b, 20, BUNDLE_MODELLED, 0}};
+static const struct bundle_time other_times[] = {{0, 8, "sm90", "x", 21, BUNDLE_MODELLED}};
+static const struct bundle_build other_builds[] = {{"sm90", "z", "w8a8", "fp16", 128, name_c}};
+
+static struct bundle other_sample(void) {
+    bundle_image_name("built of c", "ccc", 3, name_c);
+    return (struct bundle){.fingerprint = {"Other GPU", 90, 132, 1, 13000, 1280, "fedc", 7},
+                           .layers = other_layers,
+                           .layer_count = 1,
+                           .entries = other_entries,
+                           .entry_count = 2,
+                           .times = other_times,
+                           .time_count = 1,
+                           .variants = other_builds,
+                           .variant_count = 1,
+                           .fallbacks = other_builds,
+                           .fallback_count = 1,
+                           .images = other_images,
+                           .image_count = 2};
+}
+
 /* Two types of GPU in one file: each comes back alone, with its own images. */
 static void types_of_gpu_come_apart(void **state) {
     (void)state;
-    char name_c[BUNDLE_NAME_TEXT], digest[BUNDLE_DIGEST_TEXT];
-    bundle_image_name("built of c", "ccc", 3, name_c);
-    const struct bundle_layer other_layers[] = {{"down", "tiny", 1, 512, 1024, 128, 512, "w8a8", "fp16"}};
-    const struct bundle_image other_images[] = {{name_b, "built of b", image_b, sizeof image_b},
-                                                {name_c, "built of c", "ccc", 3}};
-    const struct bundle_entry other_entries[] = {{0, 4, BUNDLE_KERNEL, "sm90", "x", name_c, 10, BUNDLE_MODELLED, 0},
-                                                 {0, 8, BUNDLE_KERNEL, "sm90", "y", name_b, 20, BUNDLE_MODELLED, 0}};
-    const struct bundle_time other_times[] = {{0, 8, "sm90", "x", 21, BUNDLE_MODELLED}};
-    const struct bundle_build build = {"sm90", "z", "w8a8", "fp16", 128, name_c};
-    struct bundle both[2] = {{.fingerprint = {"Other GPU", 90, 132, 1, 13000, 1280, "fedc", 7},
-                              .layers = other_layers,
-                              .layer_count = 1,
-                              .entries = other_entries,
-                              .entry_count = 2,
-                              .times = other_times,
-                              .time_count = 1,
-                              .variants = &build,
-                              .variant_count = 1,
-                              .fallbacks = &build,
-                              .fallback_count = 1,
-                              .images = other_images,
-                              .image_count = 2},
-                             sample()};
-    assert_int_equal(bundle_write_all(copy, both, 2, digest), MT_OK);
+    const struct bundle both[2] = {other_sample(), sample()};
+    char digest[BUNDLE_DIGEST_TEXT];
     struct bundle_source source;
     struct bundle first, second, bare;
+    assert_int_equal(bundle_write_all(copy, both, 2, digest), MT_OK);
     assert_int_equal(bundle_open(copy, digest, &source), MT_OK);
     assert_int_equal(source.gpu_count, 2);
     assert_string_equal(source.gpus[0].gpu, "Other GPU");
@@ -209,7 +215,14 @@ static void types_of_gpu_come_apart(void **state) {
     bundle_release(&first);
     bundle_release(&second);
     bundle_release(&bare);
+}
 
+/* In the file an image stands once, and so does a type. */
+static void types_of_gpu_are_written_once(void **state) {
+    (void)state;
+    struct bundle both[2] = {other_sample(), sample()};
+    char digest[BUNDLE_DIGEST_TEXT];
+    assert_int_equal(bundle_write_all(copy, both, 2, digest), MT_OK);
     sqlite3 *db;
     sqlite3_stmt *count;
     assert_int_equal(sqlite3_open(copy, &db), SQLITE_OK);
@@ -467,7 +480,7 @@ int main(void) {
         cmocka_unit_test(other_files_are_refused),         cmocka_unit_test(edited_files_are_refused),
         cmocka_unit_test(contradictions_are_not_written),  cmocka_unit_test(impossible_splits_are_not_written),
         cmocka_unit_test(what_is_not_read_is_not_written), cmocka_unit_test(types_of_gpu_come_apart),
-        cmocka_unit_test(types_of_gpu_are_counted),
+        cmocka_unit_test(types_of_gpu_are_written_once),   cmocka_unit_test(types_of_gpu_are_counted),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -66,9 +66,9 @@ static const struct bundle_build fallbacks[] = {
 };
 #define IMAGE(name)                                                                                                    \
     { .hash = (name), .data = "x", .size = 1 }
-static struct bundle_image images[] = {IMAGE("mixA"), IMAGE("mixB"), IMAGE("mixD"), IMAGE("mixW"),
-                                       IMAGE("symA"), IMAGE("symB"), IMAGE("symD"), IMAGE("w4A"),
-                                       IMAGE("w4D"),  IMAGE("w4W"),  IMAGE("w8B"),  IMAGE("w8W")};
+static struct bundle_image images[] = {IMAGE("mixA"), IMAGE("mixB"), IMAGE("mixD"), IMAGE("mixL"), IMAGE("mixW"),
+                                       IMAGE("symA"), IMAGE("symB"), IMAGE("symD"), IMAGE("w4A"),  IMAGE("w4D"),
+                                       IMAGE("w4W"),  IMAGE("w8B"),  IMAGE("w8W")};
 
 static struct bundle sample(void) {
     return (struct bundle){.fingerprint = {.gpu = "Example GPU", .cc = 80, .sm_count = 108, .layout = MT_LAYOUT},
@@ -272,8 +272,49 @@ static void names_keep_splits_apart(void **state) {
     table_release(table);
 }
 
+/* A GPU with little shared memory: kernels that need more are left out. A layer that has none left takes the default, or
+ * else those of the nearest layer, and promises nothing. */
+static void kernels_that_do_not_fit_are_left_out(void **state) {
+    (void)state;
+    struct device_limits small = a100;
+    struct bundle_entry changed[sizeof entries / sizeof *entries];
+    struct bundle bundle;
+    struct mt_table *table;
+    small.smem_per_block_optin = 110 << 10;
+    memcpy(changed, entries, sizeof changed);
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+        if (changed[i].layer == 5 || (changed[i].layer == 1 && changed[i].m == 64)) {
+            changed[i].config = SM80(128, 0, 128, 6, 4, 2, 0, 1, 1);
+            changed[i].image_hash = "mixL";
+        }
+    for (int fallback = 0; fallback < 2; fallback++) {
+        bundle = sample();
+        bundle.entries = changed;
+        bundle.fallback_count = fallback ? bundle.fallback_count : 0;
+        images_built(&bundle, images);
+        if (table_build(&bundle, &small, 0, false, &table) != MT_OK)
+            fail_msg("%s", fail_message());
+        const struct mt_layer *up = mt_table_layer_at(table, 5), *qkv = mt_table_layer_at(table, 0);
+        const struct mt_choice choice = lookup(table, up, 16);
+        assert_int_equal(choice.step, fallback ? MT_STEP_DEFAULT : MT_STEP_NEAREST_LAYER);
+        assert_int_equal(choice.tuned_m, fallback ? 0 : 16);
+        assert_int_equal(choice.tuned_rows8, fallback ? 0 : 160); /* "qkv" is of its shape */
+        assert_true(choice.expected_ns == 0);
+        assert_int_equal(up->slot_count, fallback ? 1 : qkv->slot_count);
+        assert_int_equal(qkv->info.step, MT_STEP_EXACT);
+        assert_int_equal(lookup(table, mt_table_layer_at(table, 1), 64).tuned_m, 32);
+        table_release(table);
+    }
+    small.smem_per_block_optin = 1 << 10;
+    bundle = sample();
+    images_built(&bundle, images);
+    assert_int_equal(table_build(&bundle, &small, 0, false, &table), MT_NO_DEVICE);
+    assert_string_equal(fail_message(), "layer qkv of the bundle: none of the kernels for it can run on this GPU");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_that_do_not_fit_are_left_out),
         cmocka_unit_test(kernels_are_chosen_by_their_times),
         cmocka_unit_test(the_outermost_splits_reach_to_the_ends),
         cmocka_unit_test(layers_of_one_width_lend_mixed_images),

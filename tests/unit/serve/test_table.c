@@ -622,56 +622,6 @@ static void other_bundles_are_refused(void **state) {
     }
 }
 
-/* A GPU with little shared memory: kernels that need more are left out. */
-static void kernels_that_do_not_fit_are_left_out(void **state) {
-    (void)state;
-    struct sample s;
-    struct mt_table *table;
-    struct device_limits small = a100;
-    small.smem_per_block_optin = 110 << 10;
-    sample_init(&s);
-    s.entries[4].config = SM80(128, 0, 128, 8, 4, 2, 0, 1, 1);
-    s.entries[4].image_hash = "d";
-    s.bundle.fallback_count = 1;
-    images_built(&s.bundle, images);
-    assert_int_equal(table_build(&s.bundle, &small, 0, false, &table), MT_OK);
-    assert_int_equal(mt_table_layer_at(table, 0)->slot_count, TUNED - 1);
-    assert_int_equal(lookup(table, mt_table_layer_at(table, 0), 4096).tuned_m, 1024);
-    table_release(table);
-    /* One that has none left takes those of the nearest layer, or the default, and promises nothing. */
-    for (int fallback_count = 1; fallback_count <= 2; fallback_count++) {
-        sample_init(&s);
-        for (int i = 0; i < s.bundle.entry_count; i++)
-            if (s.entries[i].layer == 3) {
-                s.entries[i].config = SM80(128, 0, 128, 8, 4, 2, 0, 1, 1);
-                s.entries[i].image_hash = "c0";
-            }
-        s.bundle.fallback_count = fallback_count;
-        int count = 0; /* without the mixed layer, whose images these are */
-        for (int i = 0; i < s.bundle.entry_count; i++)
-            if (s.entries[i].layer != 2)
-                s.entries[count++] = s.entries[i];
-        for (int i = 0; i < count; i++)
-            s.entries[i].layer -= s.entries[i].layer == 3;
-        const struct bundle_layer three[3] = {layers[0], layers[1], layers[3]};
-        s.bundle.entry_count = count;
-        s.bundle.layers = three;
-        s.bundle.layer_count = 3;
-        images_built(&s.bundle, images);
-        assert_int_equal(table_build(&s.bundle, &small, 0, false, &table), MT_OK);
-        const struct mt_choice choice = lookup(table, mt_table_layer_at(table, 2), 64);
-        assert_int_equal(choice.step, fallback_count == 1 ? MT_STEP_NEAREST_LAYER : MT_STEP_DEFAULT);
-        assert_int_equal(choice.tuned_m, fallback_count == 1 ? 64 : 0);
-        assert_true(choice.expected_ns == 0);
-        assert_int_equal(mt_table_layer_at(table, 2)->slot_count, fallback_count == 1 ? TUNED : 1);
-        table_release(table);
-    }
-    small.smem_per_block_optin = 1 << 10;
-    sample_init(&s);
-    assert_int_equal(table_build(&s.bundle, &small, 0, false, &table), MT_NO_DEVICE);
-    assert_non_null(strstr(fail_message(), "layer qkv of the bundle: none of the kernels for it can run on this GPU"));
-}
-
 /* ---- what needs no table ---- */
 
 static void *another_thread(void *is_quiet) {
@@ -751,7 +701,6 @@ int main(void) {
         cmocka_unit_test(layers_are_found_by_shape),
         cmocka_unit_test(layers_are_found_by_name),
         cmocka_unit_test(other_bundles_are_refused),
-        cmocka_unit_test(kernels_that_do_not_fit_are_left_out),
         cmocka_unit_test(the_library_tells_version_and_failures),
         cmocka_unit_test(numbers_are_converted),
     };
