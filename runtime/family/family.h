@@ -37,7 +37,7 @@ struct launch_shape {
     int cluster;                   /* CTAs of a cluster; 0: the kernel has none */
     int split_k, stream_k, raster; /* what the kernel is told at launch (templates/gemm_args.h) */
     int parts_k;                   /* CTAs that share an output tile along K, but for stream_k */
-    bool store;                    /* y is written through its tensor map, where its address and pitch allow it */
+    bool store;                    /* y is written through its tensor map, where its rows allow it */
     unsigned items;        /* parts of output tiles, which the CTAs share: what the grid would be without persistence;
                               INT_MAX: more than can be launched */
     size_t smem_bytes;     /* dynamic */

@@ -177,7 +177,8 @@ static inline void map_clear(unsigned char map[128]) {
 static inline enum mt_status encode_maps(const struct device *dev, const struct launch_shape *shape,
                                          struct mt_gemm_args *args) {
     CUresult result = encode_rows(dev, args->x_map, args->x, 1, args->k_padded, args->m, args->k_padded, shape->x_rows);
-    if (result == CUDA_SUCCESS && shape->store && args->ldy % 8 == 0 && (uintptr_t)args->y % 16 == 0)
+    if (result == CUDA_SUCCESS && shape->store && args->n % 8 == 0 && args->ldy % 8 == 0 &&
+        (uintptr_t)args->y % 16 == 0)
         result = encode_rows(dev, args->y_map, args->y, 2, args->n, args->m, args->ldy, shape->tile_m);
     else
         map_clear(args->y_map);
