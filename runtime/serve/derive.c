@@ -1,7 +1,7 @@
 /* Layers that were not tuned: of other splits of the same layer, of the nearest layer, or of the default. */
+#include "index.h"
 #include "runtime/base/memory.h"
 #include "runtime/layer/split.h"
-#include "table.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,19 +24,20 @@ struct neighbours {
 
 static enum mt_status neighbours_of(const struct mt_table *table, const struct problem *p, const struct mt_layer *named,
                                     struct neighbours *out) {
-    int *rows8 = mem_alloc((size_t)table->layer_count * sizeof *rows8);
+    const struct layer_range splits = index_splits(table, p);
+    int *rows8 = mem_alloc((size_t)splits.count * sizeof *rows8);
     if (!rows8)
         return MT_FAILURE;
-    for (int i = 0; i < table->layer_count; i++) {
-        const struct mt_layer *layer = &table->layers[i];
+    for (int i = 0; i < splits.count; i++) {
+        const struct mt_layer *layer = splits.layer[i];
         const bool counts = split_siblings(&layer->problem, p) && layer->info.step == MT_STEP_EXACT &&
                             (!named || layer_same_names(&layer->info, &named->info));
         rows8[i] = counts ? layer->problem.rows8 : -1;
     }
-    const struct split_neighbours near = split_neighbours(p, rows8, table->layer_count);
+    const struct split_neighbours near = split_neighbours(p, rows8, splits.count);
     free(rows8);
-    *out = (struct neighbours){near.low < 0 ? NULL : &table->layers[near.low],
-                               near.high < 0 ? NULL : &table->layers[near.high]};
+    *out = (struct neighbours){near.low < 0 ? NULL : splits.layer[near.low],
+                               near.high < 0 ? NULL : splits.layer[near.high]};
     return MT_OK;
 }
 

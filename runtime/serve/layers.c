@@ -1,4 +1,5 @@
 /* The public interface: finding a layer, by its name or by its shape. */
+#include "index.h"
 #include "runtime/base/str.h"
 #include "runtime/layer/split.h"
 #include "sized.h"
@@ -41,19 +42,17 @@ static enum mt_status layer_make(struct mt_table *table, const struct problem *p
     struct mt_layer *made = NULL;
     enum mt_status status = MT_OK;
     pthread_mutex_lock(&table->lock);
-    for (struct mt_layer *other = table->others; other && !*out; other = other->next)
-        if (layer_is(other, p) && (named ? layer_same_names(&other->info, &named->info) : !*other->info.name))
-            *out = other;
+    *out = index_other(table, p, named);
     if (!*out)
         status = layer_derive(table, p, named, &made);
     if (made)
         status = layers_load(table, made, 1);
-    if (status == MT_OK && made) {
-        made->next = table->others;
-        *out = table->others = made;
-    } else if (made) {
+    if (status == MT_OK && made)
+        status = index_add_other(table, made);
+    if (status == MT_OK && made)
+        *out = made;
+    else if (made)
         layer_release(made);
-    }
     pthread_mutex_unlock(&table->lock);
     return status;
 }
@@ -83,10 +82,8 @@ enum mt_status mt_table_layer_shaped(struct mt_table *table, const struct mt_sha
     if (status != MT_OK)
         return status;
     p.m = 0;
-    for (int i = 0; i < table->layer_count; i++)
-        if (layer_is(&table->layers[i], &p))
-            return layer_give(table, &table->layers[i], out);
-    return fail_settled(layer_make(table, &p, NULL, out));
+    const struct mt_layer *tuned = index_shaped(table, &p);
+    return tuned ? layer_give(table, tuned, out) : fail_settled(layer_make(table, &p, NULL, out));
 }
 
 /* ---- of a checkpoint ---- */
@@ -97,11 +94,13 @@ static const struct mt_layer *layer_called(const struct mt_table *table, const c
                                            const struct problem *p) {
     const struct mt_layer *best = NULL;
     int best_points = -1;
-    for (int i = 0; i < table->layer_count; i++) {
-        const struct mt_layer *layer = &table->layers[i];
+    const struct layer_range splits = index_splits(table, p);
+    for (int i = 0; i < splits.count; i++) {
+        const struct mt_layer *layer = splits.layer[i];
         const int points = 4 * layer_is(layer, p) + 2 * (layer->info.tp == tp) +
                            (layer->problem.rows8 < layer->problem.n); /* tells with or without zero points */
-        if (strcmp(layer->info.name, name) != 0 || !split_siblings(&layer->problem, p) || points <= best_points)
+        if (strcmp(layer->info.name, name) != 0 || !split_siblings(&layer->problem, p) || points < best_points ||
+            (points == best_points && layer > best))
             continue;
         best = layer;
         best_points = points;
@@ -143,12 +142,11 @@ enum mt_status mt_table_layer_for(struct mt_table *table, const struct mt_weight
 
 /* ---- by name ---- */
 
-/* But for rows8. */
-static bool query_matches(const struct mt_query *q, const struct mt_layer *layer) {
+static bool query_matches(const struct mt_query *q, const struct mt_layer *layer, bool any_rows8) {
     const struct mt_layer_info *info = &layer->info;
-    return (!q->name || !strcmp(info->name, q->name)) && (!q->model || !strcmp(info->model, q->model)) &&
-           (!q->tp || info->tp == q->tp) && (!q->group || info->group == q->group) &&
-           (q->dtype == MT_ANY || (int)info->dtype == q->dtype) &&
+    return (any_rows8 || q->rows8 == MT_ANY || q->rows8 == info->rows8) && (!q->name || !strcmp(info->name, q->name)) &&
+           (!q->model || !strcmp(info->model, q->model)) && (!q->tp || info->tp == q->tp) &&
+           (!q->group || info->group == q->group) && (q->dtype == MT_ANY || (int)info->dtype == q->dtype) &&
            (q->symmetric == MT_ANY || info->rows8 == info->n || info->symmetric == (q->symmetric != 0));
 }
 
@@ -174,34 +172,45 @@ static void layer_print(const struct mt_layer *layer, struct str *out) {
                i->name, dtype_name((enum dtype)i->dtype), i->group, i->tp, i->formats, i->rows8, i->n);
 }
 
+/* Of all that match, in the order of the table. */
+static enum mt_status query_several(const struct mt_table *table, const struct mt_query *q, bool any_rows8) {
+    struct str found = {0}, asked = {0};
+    int count = 0;
+    for (int i = 0; i < table->layer_count; i++) {
+        const struct mt_layer *layer = &table->layers[i];
+        if (!query_matches(q, layer, any_rows8))
+            continue;
+        layer_print(layer, &found);
+        count++;
+    }
+    query_print(q, &asked);
+    enum mt_status status =
+        fail(MT_USAGE, "the bundle has %d times %s: %s; say more, or take one by mt_table_layer_at()", count,
+             str_text(&asked), str_text(&found));
+    str_release(&found);
+    str_release(&asked);
+    return status;
+}
+
 /* The only tuned layer that matches, NULL if there are none. Several are MT_USAGE, unless `splits` says that splits of
  * one layer count as one: then one that has 4-bit features, if any has. */
 static enum mt_status layer_match(const struct mt_table *table, const struct mt_query *q, bool splits,
                                   const struct mt_layer **out) {
-    struct str found = {0}, asked = {0};
-    int count = 0;
-    bool several = false;
-    for (int i = 0; i < table->layer_count; i++) {
-        const struct mt_layer *layer = &table->layers[i], *first = *out;
-        if (!query_matches(q, layer) || (!splits && q->rows8 != MT_ANY && q->rows8 != layer->problem.rows8))
+    const struct layer_range named = q->name ? index_named(table, q->name, q->model, q->tp)
+                                             : (struct layer_range){table->by_name, table->layer_count};
+    for (int i = 0; i < named.count; i++) {
+        const struct mt_layer *layer = named.layer[i], *first = *out;
+        if (!query_matches(q, layer, splits))
             continue;
-        several = several || (first && !(splits && layer_same_names(&first->info, &layer->info) &&
-                                         split_siblings(&first->problem, &layer->problem)));
+        if (first && !(splits && layer_same_names(&first->info, &layer->info) &&
+                       split_siblings(&first->problem, &layer->problem))) {
+            *out = NULL;
+            return query_several(table, q, splits);
+        }
         if (!first || first->problem.rows8 == first->problem.n)
             *out = layer;
-        layer_print(layer, &found);
-        count++;
     }
-    enum mt_status status = MT_OK;
-    if (several) {
-        query_print(q, &asked);
-        status = fail(MT_USAGE, "the bundle has %d times %s: %s; say more, or take one by mt_table_layer_at()", count,
-                      str_text(&asked), str_text(&found));
-        *out = NULL;
-    }
-    str_release(&found);
-    str_release(&asked);
-    return status;
+    return MT_OK;
 }
 
 static enum mt_status query_nothing(const struct mt_query *q) {

@@ -1,5 +1,6 @@
 #include "table.h"
 #include "fit.h"
+#include "index.h"
 #include "runtime/base/array.h"
 #include "runtime/base/memory.h"
 #include "runtime/base/str.h"
@@ -310,7 +311,9 @@ static enum mt_status table_fill(struct mt_table *table) {
         if (status != MT_OK)
             status = fail_context(MT_FAILURE, "layer %s of the bundle", bundle->layers[i].name);
     }
-    return status == MT_OK ? layers_complete(table) : status;
+    if (status == MT_OK)
+        status = layers_complete(table);
+    return status == MT_OK ? index_make(table) : status;
 }
 
 /* What a launch takes at least: the quickest quantisation that was timed, which is little else; else half the quickest
@@ -361,11 +364,7 @@ enum mt_status table_build(struct bundle *bundle, const struct device_limits *li
 void table_release(struct mt_table *table) {
     for (int i = 0; table->layers && i < table->layer_count; i++)
         slots_release(&table->layers[i]);
-    while (table->others) {
-        struct mt_layer *next = table->others->next;
-        layer_release(table->others);
-        table->others = next;
-    }
+    index_release(table);
     for (int i = 0; i < table->image_count; i++)
         image_release(&table->images[i].compiled);
     free(table->layers);

@@ -47,7 +47,6 @@ struct mt_layer {
     int *first_rival;     /* [tuned_count + 2], owned */
     bool loaded;          /* layer_is_loaded() */
     const struct kernel *quantize;
-    struct mt_layer *next; /* layers that were not tuned, newest first */
 };
 
 /* A binary that the bundle names, loaded when a layer first needs it. */
@@ -75,7 +74,10 @@ struct mt_table {
     int *entry_image, *variant_image, *fallback_image; /* which image each row of the bundle has; -1: none */
     struct kernel quantize[3][2]; /* for groups of 64, 128, 256 and both types: those that the bundle lacks, compiled */
     pthread_mutex_t lock;         /* of `others`, `quantize` and `images` */
-    struct mt_layer *others;
+    struct mt_layer **others;     /* owned: layers that were not tuned, in the order of index.c */
+    int other_count;
+    size_t other_capacity;
+    const struct mt_layer **by_name, **by_shape; /* `layers` in these orders (index.h) */
 };
 
 /* Takes `bundle` over. Kernels that cannot run within `limits` are left out; a layer that has none left gets the default,

@@ -1,6 +1,6 @@
 /* Packed checkpoints through the public interface. */
 #include "runtime/layer/pack.h"
-#include "runtime/serve/table.h"
+#include "runtime/serve/index.h"
 #include "tests/unit/checkpoint/make_packed.h"
 #include "tests/unit/serve/settled.h"
 #include <math.h>
@@ -453,21 +453,28 @@ static struct mt_layer tuned(const char *name, int tp, int rows8) {
     return layer;
 }
 
+static void has_layers(struct mt_table *table, int count) {
+    index_release(table);
+    table->layer_count = count;
+    assert_int_equal(index_make(table), MT_OK);
+}
+
 static void layers_are_found_by_name(void **state) {
     (void)state;
     struct mt_layer own[] = {tuned("o", 2, 33), tuned("qkv", 2, 16), tuned("qkv", 1, 33), tuned("qkv", 2, 33)};
-    struct mt_table table = {.layers = own, .layer_count = 4, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct mt_table table = {.layers = own, .lock = PTHREAD_MUTEX_INITIALIZER};
     struct mt_weights_info info = {.size = sizeof info}, unset = {0};
     const struct mt_layer *found;
     struct mt_weights_file *file;
     opened(folder.data, 0, &file);
     settled(mt_weights_at(file, 0, &info));
+    has_layers(&table, 4);
     settled(mt_table_layer_for(&table, &info, MT_FP16, &found));
     assert_ptr_equal(found, &own[3]);
-    table.layer_count = 3; /* another number of ranks, but the same layer */
+    has_layers(&table, 3); /* another number of ranks, but the same layer */
     settled(mt_table_layer_for(&table, &info, MT_FP16, &found));
     assert_ptr_equal(found, &own[2]);
-    table.layer_count = 1; /* another name */
+    has_layers(&table, 1); /* another name */
     settled(mt_table_layer_for(&table, &info, MT_FP16, &found));
     assert_ptr_equal(found, &own[0]);
     refused(mt_table_layer_for(&table, &info, MT_BF16, &found), MT_USAGE, "no kernel for mixed, ");
@@ -476,6 +483,7 @@ static void layers_are_found_by_name(void **state) {
     refused(mt_table_layer_for(&table, &info, MT_FP16, &found), MT_USAGE, "97 of 96 output features");
     assert_null(found);
     refused(mt_table_layer_for(&table, &unset, MT_FP16, &found), MT_USAGE, "mt_weights_info has no size");
+    index_release(&table);
     mt_weights_close(file);
 }
 
