@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <zstd.h>
 
 #define LEVEL 12 /* zstd: kernels are small and written once */
@@ -44,8 +45,13 @@ struct row {
     int bound;
 };
 
+/* Rows of a table come one behind another and share their statement, which is the only one that there is. */
 static struct row row_begin(sqlite3 *db, const char *sql) {
-    struct row row = {.db = db};
+    struct row row = {.db = db, .insert = sqlite3_next_stmt(db, NULL)};
+    if (row.insert && !strcmp(sqlite3_sql(row.insert), sql))
+        return row;
+    sqlite3_finalize(row.insert);
+    row.insert = NULL;
     sqlite3_prepare_v2(db, sql, -1, &row.insert, NULL);
     return row;
 }
@@ -62,7 +68,10 @@ static enum mt_status row_end(struct row *row) {
     enum mt_status status = MT_OK;
     if (!row->insert || sqlite3_step(row->insert) != SQLITE_DONE)
         status = fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(row->db));
-    sqlite3_finalize(row->insert);
+    if (row->insert) {
+        sqlite3_reset(row->insert);
+        sqlite3_clear_bindings(row->insert);
+    }
     return status;
 }
 
@@ -223,6 +232,7 @@ static enum mt_status write_rows(sqlite3 *db, const struct bundle *bundles, int 
     enum mt_status status = write_seal(db);
     for (int i = 0; status == MT_OK && i < count; i++)
         status = write_gpu(db, &bundles[i], i, out);
+    sqlite3_finalize(sqlite3_next_stmt(db, NULL));
     if (status == MT_OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
         status = fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));
     return status;

@@ -67,6 +67,17 @@ void str_append_bytes(struct str *s, const void *bytes, size_t count) {
     s->data[s->length] = 0;
 }
 
+void str_append_int(struct str *s, int value) {
+    char digits[3 * sizeof value + 1], *at = digits + sizeof digits;
+    unsigned rest = value < 0 ? 0 - (unsigned)value : (unsigned)value;
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        *--at = '-';
+    str_append_bytes(s, at, (size_t)(digits + sizeof digits - at));
+}
+
 void str_printf(struct str *s, const char *format, ...) {
     va_list args;
     va_start(args, format);

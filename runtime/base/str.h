@@ -26,6 +26,8 @@ void str_release(struct str *s);
 void str_clear(struct str *s);
 void str_append(struct str *s, const char *text);
 void str_append_bytes(struct str *s, const void *bytes, size_t count);
+/* In decimal: what "%d" gives, for texts that are made by the thousand. */
+void str_append_int(struct str *s, int value);
 void str_printf(struct str *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void str_vprintf(struct str *s, const char *format, va_list args);
 

@@ -40,9 +40,13 @@ bool family_runs_on(const struct family *family, int cc) {
     return family->min_cc == 90 ? cc == 90 : cc >= family->min_cc;
 }
 
+static bool knob_named(const struct knob *knob, const char *name, size_t length) {
+    return !strncmp(knob->name, name, length) && !knob->name[length];
+}
+
 static int knob_index(const struct family *family, const char *name, size_t length) {
     for (int i = 0; i < family->knob_count; i++)
-        if (strlen(family->knobs[i].name) == length && !memcmp(family->knobs[i].name, name, length))
+        if (knob_named(&family->knobs[i], name, length))
             return i;
     return -1;
 }
@@ -96,10 +100,12 @@ static enum mt_status unknown_knob(const struct family *family, const char *name
 
 enum mt_status config_parse(const struct family *family, const char *text, struct config *out) {
     uint32_t seen = 0;
+    int expected = 0; /* texts that were written by config_format() have them in order */
     config_default(family, out);
     for (const char *p = text; *p;) {
         size_t name = strcspn(p, "=,"), length = strcspn(p, ",");
-        int i = knob_index(family, p, name);
+        const bool as_expected = expected < family->knob_count && knob_named(&family->knobs[expected], p, name);
+        const int i = as_expected ? expected : knob_index(family, p, name);
         if (p[name] != '=')
             return fail(MT_USAGE, "in the config `%s`, `%.*s` has no value; write knob=number", text, (int)name, p);
         if (i < 0)
@@ -113,14 +119,19 @@ enum mt_status config_parse(const struct family *family, const char *text, struc
             return fail(MT_USAGE, "in the config `%s`, %s stands twice", text, family->knobs[i].name);
         seen |= (uint32_t)1 << i;
         out->value[i] = (int)value;
+        expected = i + 1;
         p += length + (p[length] == ',');
     }
     return MT_OK;
 }
 
 void config_format(const struct config *c, struct str *out) {
-    for (int i = 0; i < c->family->knob_count; i++)
-        str_printf(out, "%s%s=%d", i ? "," : "", c->family->knobs[i].name, c->value[i]);
+    for (int i = 0; i < c->family->knob_count; i++) {
+        str_append(out, i ? "," : "");
+        str_append(out, c->family->knobs[i].name);
+        str_append(out, "=");
+        str_append_int(out, c->value[i]);
+    }
 }
 
 void config_format_binary(const struct config *c, const struct problem *p, struct str *out) {

@@ -75,18 +75,26 @@ static void launch_knobs_reset(struct config *config) {
             config->value[i] = config->family->knobs[i].fallback;
 }
 
-enum mt_status contents_build(const struct bundle_fingerprint *gpu, const char *family, const char *config,
-                              const struct problem *formats, struct contents_build *out) {
+/* `tuned` gets the configuration itself. */
+static enum mt_status build_of(const struct bundle_fingerprint *gpu, const char *family, const char *config,
+                               const struct problem *formats, struct contents_build *out, struct config *tuned) {
     const struct family *found;
     *out = (struct contents_build){.formats = *formats};
     enum mt_status status = family_of(gpu, family, &found);
     if (status == MT_OK)
-        status = config_read(found, config, &out->config);
+        status = config_read(found, config, tuned);
     if (status != MT_OK)
         return status;
+    out->config = *tuned;
     config_adapt(&out->config, formats);
     launch_knobs_reset(&out->config);
     return contents_allowed(gpu, &out->config, formats);
+}
+
+enum mt_status contents_build(const struct bundle_fingerprint *gpu, const char *family, const char *config,
+                              const struct problem *formats, struct contents_build *out) {
+    struct config tuned;
+    return build_of(gpu, family, config, formats, out, &tuned);
 }
 
 enum mt_status contents_layer(const struct bundle_layer *from, struct problem *out) {
@@ -109,9 +117,7 @@ enum mt_status contents_entry(const struct bundle_fingerprint *gpu, const struct
     if (status == MT_OK)
         status = contents_formats(problem_scheme(p), dtype_name(p->dtype), p->group, &formats);
     if (status == MT_OK)
-        status = contents_build(gpu, e->family, e->config, &formats, out);
-    if (status == MT_OK)
-        status = config_read(out->config.family, e->config, &tuned);
+        status = build_of(gpu, e->family, e->config, &formats, out, &tuned);
     if (status == MT_OK)
         status = contents_allowed(gpu, &tuned, &at);
     return status == MT_OK ? MT_OK : fail_context(status, "its winner at M %d", e->m);

@@ -9,6 +9,7 @@
 #include "runtime/base/symbols.h"
 #include <dirent.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -212,6 +213,20 @@ static void an_empty_string_is_a_text(void **state) {
 /* ---- memory that is short ---- */
 
 static int ended;
+static void numbers_are_those_of_printf(void **state) {
+    (void)state;
+    static const int numbers[] = {0, 1, -1, 9, 10, -10, 99, 100, 12345, -12345, INT_MAX, INT_MIN};
+    struct str s = {0}, want = {0};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        str_append_int(&s, numbers[i]);
+        str_append(&s, ",");
+        str_printf(&want, "%d,", numbers[i]);
+    }
+    assert_string_equal(s.data, want.data);
+    str_release(&s);
+    str_release(&want);
+}
+
 static void end(void) {
     ended++;
 }
@@ -595,6 +610,7 @@ int main(void) {
         cmocka_unit_test(long_words_lose_their_middle),
         cmocka_unit_test(strings_grow),
         cmocka_unit_test(an_empty_string_is_a_text),
+        cmocka_unit_test(numbers_are_those_of_printf),
         cmocka_unit_test(memory_is_short),
         cmocka_unit_test(arrays_grow),
         cmocka_unit_test(symbols_are_found_or_named),
