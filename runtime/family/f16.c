@@ -49,20 +49,21 @@ static bool allowed(const struct config *c, const struct problem *p, const struc
 static void plan(const struct config *c, const struct problem *p, int sm_count, struct launch_plan *out) {
     (void)sm_count;
     const int *v = c->value;
-    *out = (struct launch_plan){.every = {.tile_n = v[TILE_N],
-                                          .tile_m = v[TILE_M],
-                                          .tile_k = v[TILE_K],
-                                          .x_rows = v[TILE_M],
-                                          .split_k = v[SPLIT_K],
-                                          .parts_k = v[SPLIT_K],
-                                          .raster = v[RASTER],
-                                          .grid = {0, 1, 1},
-                                          .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
-                                          .smem_bytes = (size_t)shared_of(c),
-                                          .in_order = v[SPLIT_K] == 1},
-                                .tiles_n = (p->n + v[TILE_N] - 1) / v[TILE_N],
-                                .split_partials = tile_partials(v[TILE_N], v[TILE_M]) * (size_t)v[SPLIT_K],
-                                .split_counters = sizeof(unsigned)};
+    *out = (struct launch_plan){
+        .every = {.tile_n = v[TILE_N],
+                  .tile_m = v[TILE_M],
+                  .tile_k = v[TILE_K],
+                  .x_rows = v[TILE_M],
+                  .split_k = v[SPLIT_K],
+                  .parts_k = v[SPLIT_K],
+                  .raster = v[RASTER],
+                  .grid = {0, 1, 1},
+                  .block = (unsigned)(v[WARPS_N] * v[WARPS_M] * 32),
+                  .smem_bytes = (size_t)shared_of(c),
+                  .sums = sum_tree_of((p->k + v[TILE_K] - 1) / v[TILE_K], v[TILE_K], v[SPLIT_K], 1)},
+        .tiles_n = (p->n + v[TILE_N] - 1) / v[TILE_N],
+        .split_partials = tile_partials(v[TILE_N], v[TILE_M]) * (size_t)v[SPLIT_K],
+        .split_counters = sizeof(unsigned)};
 }
 
 static void options(const struct config *c, const struct problem *p, struct str *out) {

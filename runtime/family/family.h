@@ -4,6 +4,7 @@
 
 #include "runtime/base/str.h"
 #include "runtime/layer/problem.h"
+#include "sum_tree.h"
 #include <cuda.h>
 #include <stdbool.h>
 
@@ -43,7 +44,7 @@ struct launch_shape {
     size_t smem_bytes;     /* dynamic */
     size_t partials_bytes; /* workspace that this launch needs */
     size_t counters_bytes; /* likewise; 0 where it takes no workspace to share output tiles along K */
-    bool in_order;         /* every sum runs over K in one piece: such outputs agree bit for bit */
+    struct sum_tree sums;  /* outputs of one tree agree bit for bit */
 };
 
 /* What all launches of one kernel for one layer have in common: only M is missing. */

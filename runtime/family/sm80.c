@@ -96,6 +96,7 @@ static void plan(const struct config *c, const struct problem *p, int sm_count, 
     const int shared8 = parts.has8 ? shared_of(c, p, 8, parts.width8) : 0;
     const int shared4 = parts.has4 ? shared_of(c, p, 4, parts.width4) : 0;
     const int widest = parts.width8 > parts.width4 ? parts.width8 : parts.width4;
+    const int steps = (problem_k_padded(p) + k_step(v[TILE_K], p) - 1) / k_step(v[TILE_K], p);
     *out = (struct launch_plan){.every = {.tile_n = widest,
                                           .tile_m = v[TILE_M],
                                           .tile_k = k_step(v[TILE_K], p),
@@ -106,7 +107,7 @@ static void plan(const struct config *c, const struct problem *p, int sm_count, 
                                           .parts_k = v[SPLIT_K],
                                           .raster = v[RASTER],
                                           .smem_bytes = (size_t)(shared8 > shared4 ? shared8 : shared4),
-                                          .in_order = v[SPLIT_K] == 1},
+                                          .sums = sum_tree_of(steps, k_step(v[TILE_K], p), v[SPLIT_K], 1)},
                                 .tiles_n = tiles_along_n(p, parts.width8, parts.width4),
                                 .split_partials = tile_partials(widest, v[TILE_M]) * (size_t)v[SPLIT_K],
                                 .split_counters = sizeof(unsigned)};

@@ -40,17 +40,19 @@ bool config_fit(struct config *config, const struct problem *p, const struct dev
     return true;
 }
 
-static bool is_in_order(const struct config *config, const struct problem *p, int sm_count) {
+struct sum_tree config_sums(const struct config *config, const struct problem *p, int sm_count) {
     struct launch_shape shape;
     config->family->shape(config, p, sm_count, &shape);
-    return shape.in_order;
+    return shape.sums;
 }
 
 bool config_order(struct config *config, const struct problem *p, int sm_count) {
-    if (is_in_order(config, p, sm_count))
+    struct sum_tree sums = config_sums(config, p, sm_count);
+    if (sum_tree_in_order(&sums))
         return true;
     for (int i = 0; i < config->family->knob_count; i++)
         if (config->family->knobs[i].launch && strcmp(config->family->knobs[i].name, "raster") != 0)
             config->value[i] = config->family->knobs[i].fallback;
-    return is_in_order(config, p, sm_count);
+    sums = config_sums(config, p, sm_count);
+    return sum_tree_in_order(&sums);
 }

@@ -11,6 +11,9 @@ void config_adapt(struct config *config, const struct problem *p);
 /* Makes launch-time knobs small enough for a problem. False if the kernel cannot run it all the same. */
 bool config_fit(struct config *config, const struct problem *p, const struct device_limits *limits);
 
+/* In which order the kernel adds up on a problem; no tree where that depends on M. */
+struct sum_tree config_sums(const struct config *config, const struct problem *p, int sm_count);
+
 /* Gives launch-time knobs the values that let every sum run over K in order, whatever M. False if the kernel is not
  * made for that. */
 bool config_order(struct config *config, const struct problem *p, int sm_count);

@@ -193,7 +193,7 @@ result 'verify: a wrong result is exit code 2'
 
 run 0 "$MIXTUNE" verify --device soft:a100-sxm-80g --shape 17,200,300 --space "$TMPDIR/small.yaml" --dtype bf16 --bias
 expect '^6 right, 0 wrong, 0 refused' out
-expect '3 configurations without split-K compared bit for bit' out
+expect '3 configurations that add up in order compared bit for bit' out
 result 'verify: every configuration of a space'
 
 run 0 "$MIXTUNE" bench --quick --device soft:a100-sxm-80g --shape 17,200,300 --config tile_m=16,stages=3

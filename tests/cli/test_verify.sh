@@ -12,7 +12,7 @@ right() {
     count=$(grep -c '^right' "$TMPDIR/out")
     [ "$count" -ge "$least" ] || verdict="$verdict $count right, at least $least expected; "
     expect '^[0-9]* right, 0 wrong' out
-    [[ $least -lt 10 || $name = *baseline* ]] || expect 'without split-K compared bit for bit' out
+    [[ $least -lt 10 || $name = *baseline* ]] || expect "add up in order compared bit for bit" out
     [ -z "$verdict" ] || verdict="$verdict$(grep -v '^right' "$TMPDIR/out" | head -n 20)"
     result "$name: $count right"
 }
@@ -48,7 +48,7 @@ of_family() { grep -cE "^right +$1 " "$TMPDIR/out"; }
 
 run 0 "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --scheme w4a8,p50 --dtype bf16
 [ "$(of_family sm80) $(of_family sm90) $(of_family quantize)" = "2 2 2" ] || verdict="$verdict not two lines of each; "
-[ "$(grep -c '^2 configurations without split-K compared bit for bit' "$TMPDIR/out")" = 2 ] || verdict="$verdict bits were not compared across families; "
+[ "$(grep -c '^2 configurations that add up in order compared bit for bit' "$TMPDIR/out")" = 2 ] || verdict="$verdict bits were not compared across families; "
 result "without a name every quantised family of the device is verified, to the same bits"
 
 run 0 "$MIXTUNE" verify --quiet "${soft[@]}" --shape 33,257,300
@@ -66,7 +66,7 @@ printf 'family: sm80\nvalues:\n  tile_n: [64]\n  tile_m: [16, 32]\n  stages: [3]
 printf 'family: sm90\nvalues:\n  tile_m: [24, 32]\n  stages: [3]\n' >"$TMPDIR/configs/spaces/sm90.yaml"
 run 0 env MIXTUNE_CONFIGS="$TMPDIR/configs" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300 --all
 [ "$(of_family sm80) $(of_family sm90)" = "3 3" ] || verdict="$verdict not the defaults and both spaces; "
-expect '^6 configurations without split-K compared bit for bit' out
+expect '^6 configurations that add up in order compared bit for bit' out
 result "--all is the spaces of all of them"
 
 # sm90 rounds once more at each group: within the allowed error, so that only the comparison of bits with sm80's sees it.
@@ -77,7 +77,7 @@ awk '/return __fmaf_rn\(t, sx, acc\);/ { print "#ifdef ROUND_TWICE\nreturn __fad
     templates/tile/promote.cuh >"$TMPDIR/other/tile/promote.cuh"
 run 2 env MIXTUNE_TEMPLATES="$TMPDIR/other" "$MIXTUNE" verify --quiet "${h100[@]}" --shape 33,257,300
 [ "$(of_family sm80)" = 1 ] || verdict="$verdict sm80 is not right; "
-expect '^wrong +sm90 .*its bits differ from those of the first configuration without split-K' out
+expect '^wrong +sm90 .*its bits differ from those of the first configuration that also adds up in order' out
 result "another family's bits must be the same"
 
 # ---- the helper kernel that a sweep times ----

@@ -7,12 +7,12 @@
 shapes=(--shape 100,393,300 --shape 200,136,800 --shape 580,136,140)
 run 0 "$MIXTUNE" verify --quiet --device soft:h100-sxm --all --space proof-sm90 "${shapes[@]}" --scheme w4a8,w8a8
 expect '^319 right, 0 wrong' out
-expect '25 configurations without split-K compared bit for bit' out
+expect '25 configurations that add up in order compared bit for bit' out
 result "every promotion, zero point and number of blocks, and each pair of knobs"
 
 run 0 "$MIXTUNE" verify --quiet --device soft:h100-sxm --all --space proof-sm90-tiles --shape 33,257,300 --scheme p20
 expect '^28 right, 0 wrong' out
-expect '5 configurations without split-K compared bit for bit' out
+expect '5 configurations that add up in order compared bit for bit' out
 result "every way to share the tiles of a mixed layer"
 
 run 0 "$MIXTUNE" verify --quiet --device soft:h100-sxm --all --space proof-sm90 "${shapes[@]}" --scheme w4a8-sym

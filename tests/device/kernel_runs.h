@@ -56,7 +56,7 @@ static inline void kernel_of(struct device *dev, const char *family, const char 
         fail_msg("%s %s: %s", family, text, fail_message());
 }
 
-/* The hash of an output that must be right. `in_order`: sums run over K in one piece. */
+/* The hash of an output that must be right. `in_order`: all of K is added up in one piece. */
 static inline uint64_t right_bits(struct proof *proof, const struct kernel *kernel, bool in_order) {
     struct check check;
     verify_gemm(proof, kernel, &check);
@@ -67,7 +67,7 @@ static inline uint64_t right_bits(struct proof *proof, const struct kernel *kern
         fail_msg("%s %s g%d %d,%d,%d, %d of 8 bits, %s: %s", kernel->config.family->name, problem_scheme(p), p->group,
                  p->m, p->n, p->k, p->rows8, text.data, check.message);
     }
-    assert_int_equal(check.in_order, in_order);
+    assert_int_equal(sum_tree_in_order(&check.sums), in_order);
     return check.hash;
 }
 

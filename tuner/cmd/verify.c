@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/base/str.h"
 #include "tuner/plan/fit.h"
@@ -86,8 +87,16 @@ static const struct argp argp = {
     .children = children,
     .doc = "Quantises random activations on the device, runs the GEMM and compares every element with the exact "
            "reference; "
-           "configurations without split-K must also agree bit for bit. Exit code 2 when a result is wrong.\v"
+           "configurations that add up in one order, as all without split-K do, must also agree bit for bit. Exit code "
+           "2 when a result is wrong.\v"
            "Example: mixtune verify --shape 17,4096,4096 --scheme w4a8,w8a8 --space proof-sm80"};
+
+/* Outputs of a problem whose sums have one tree. */
+struct alike {
+    struct sum_tree sums;
+    uint64_t hash; /* of the first of them */
+    int count;
+};
 
 struct verification {
     const struct verify_options *options;
@@ -98,8 +107,9 @@ struct verification {
     const struct device *dev; /* the worker's */
     struct device_limits limits;
     bool quantised; /* some configuration's family is */
-    uint64_t hash;  /* of the problem's first output without split-K */
-    int hashed;     /* outputs of the problem that were compared bit for bit, the first included */
+    struct alike *alike;
+    int alikes; /* orders that the problem's outputs were added up in */
+    size_t alike_capacity;
     int right, wrong, refused, failed, skipped;
     int *lost; /* by family_number(), the quantisation (NULL) last: kernels that hung, crashed or lost the context */
 };
@@ -190,17 +200,39 @@ static enum mt_status stopped(const struct verification *v) {
     return fail(MT_INTERRUPTED, "interrupted: %d right, %d wrong so far", v->right, v->wrong);
 }
 
-/* Equal to the first output without split-K, of whatever family, bit for bit. */
+/* Equal to the first output that was added up in the same order, of whatever family, bit for bit. */
 static void check_bits(struct verification *v, struct check *check) {
-    if (check->outcome != OUTCOME_OK || !check->in_order)
+    struct str order = {0};
+    int i = 0;
+    if (check->outcome != OUTCOME_OK || check->sums.parts == 0)
         return;
-    if (v->hashed++ == 0)
-        v->hash = check->hash;
-    if (check->hash == v->hash)
+    while (i < v->alikes && !sum_tree_equal(&v->alike[i].sums, &check->sums))
+        i++;
+    if (i == v->alikes) {
+        array_grow(&v->alike, &v->alike_capacity, (size_t)i, sizeof *v->alike);
+        v->alike[v->alikes++] = (struct alike){check->sums, check->hash, 0};
+    }
+    v->alike[i].count++;
+    if (check->hash == v->alike[i].hash)
         return;
+    sum_tree_format(&check->sums, &order);
     check->outcome = OUTCOME_WRONG;
     snprintf(check->message, sizeof check->message,
-             "its bits differ from those of the first configuration without split-K");
+             "its bits differ from those of the first configuration that also adds up %s", str_text(&order));
+    str_release(&order);
+}
+
+static void print_alike(const struct verification *v) {
+    for (int i = 0; i < v->alikes; i++) {
+        const struct alike *a = &v->alike[i];
+        struct str order = {0};
+        sum_tree_format(&a->sums, &order);
+        if (a->count > 1)
+            printf("%d configurations that add up %s compared bit for bit; the first output's hash is "
+                   "%016" PRIx64 "\n",
+                   a->count, str_text(&order), a->hash);
+        str_release(&order);
+    }
 }
 
 static bool given_up(const struct verification *v, const struct family *family) {
@@ -267,7 +299,7 @@ static enum mt_status check_config(struct verification *v, const struct work_ite
 }
 
 static enum mt_status check_problem(struct verification *v, const struct work_item *item, struct progress *progress) {
-    v->hashed = 0;
+    v->alikes = 0;
     enum mt_status status = check_quantize(v, item);
     for (int i = 0; i < v->configs.count && !status; i++) {
         int bad = v->wrong + v->failed;
@@ -277,9 +309,8 @@ static enum mt_status check_problem(struct verification *v, const struct work_it
             status = check_config(v, item, &v->configs.config[i]);
         progress_step(progress, v->wrong + v->failed == bad, NULL);
     }
-    if (!status && v->hashed > 1 && !v->options->common.json)
-        printf("%d configurations without split-K compared bit for bit; the first output's hash is %016" PRIx64 "\n",
-               v->hashed, v->hash);
+    if (!status && !v->options->common.json)
+        print_alike(v);
     return status;
 }
 
@@ -377,5 +408,6 @@ int cmd_verify(int argc, char **argv) {
     workload_release(&v.workload);
     work_options_release(&o.work);
     free(v.lost);
+    free(v.alike);
     return status;
 }

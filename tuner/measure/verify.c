@@ -59,7 +59,7 @@ struct run {
     CUdeviceptr output, counters; /* output starts with a guard */
     size_t output_bytes, counters_bytes;
     int ldy;
-    bool in_order;
+    struct sum_tree sums;
 };
 
 /* Rows of an even number of features begin at multiples of 16 bytes, wherever they end; others do not. */
@@ -74,7 +74,7 @@ static enum mt_status prepare(struct proof *proof, const struct kernel *kernel, 
     run->ldy = pitch_of(proof->problem.n);
     run->output_bytes = (size_t)proof->problem.m * (size_t)run->ldy * 2 + (size_t)2 * GUARD;
     run->counters_bytes = shape.counters_bytes;
-    run->in_order = shape.in_order;
+    run->sums = shape.sums;
     CUdeviceptr partials;
     enum mt_status status;
     if ((status = memory_alloc(&run->memory, dev, run->output_bytes, &run->output)) ||
@@ -173,7 +173,7 @@ void verify_gemm(struct proof *proof, const struct kernel *kernel, struct check 
         goto failed;
     if (surroundings_intact(proof, &run, output, out) && counters_zero(&run, counters, out))
         compare_output(proof, &run, output, out);
-    out->in_order = proof->quantised && run.in_order;
+    out->sums = proof->quantised ? run.sums : (struct sum_tree){0};
     goto out;
 failed:
     check_failure(dev, out);

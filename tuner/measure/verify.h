@@ -11,7 +11,7 @@ struct check {
     char message[320];      /* one sentence when not OUTCOME_OK */
     struct verdict verdict; /* when it ran */
     uint64_t hash;          /* XXH3 of the output [m][n]: equal for equal bits */
-    bool in_order;          /* every quantised output of the problem that is summed so has this hash */
+    struct sum_tree sums;   /* every quantised output of the problem of this tree has this hash; none: not quantised */
     bool context_lost;      /* the device's context is unusable, and a new one in this process is no cure */
     bool machine;           /* what the message says befell the machine: it says nothing of the kernel */
 };

@@ -186,7 +186,7 @@ static void check_shape(const struct shape_case *s) {
         {"smem_bytes", (long long)got.smem_bytes, (long long)want->smem_bytes},
         {"partials_bytes", (long long)got.partials_bytes, (long long)want->partials_bytes},
         {"counters_bytes", (long long)got.counters_bytes, (long long)want->counters_bytes},
-        {"in_order", got.in_order, want->in_order},
+        {"in order", sum_tree_in_order(&got.sums), sum_tree_in_order(&want->sums)},
     };
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (members[i].got != members[i].want)
@@ -196,12 +196,14 @@ static void check_shape(const struct shape_case *s) {
 
 /* Tile n, m, k and rows of x; grid x and z; block, cluster; split, stream, raster; store; items; bytes shared, of
  * partials, of counters; in order. */
-#define WANT(n, m, k, rows, gx, gz, threads, size, split, stream, walk, stores, parts, shared, sums, flags, ordered)   \
+#define WANT(n, m, k, rows, gx, gz, threads, size, split, stream, walk, stores, parts, shared, kept, flags, ordered)   \
     {                                                                                                                  \
         .tile_n = (n), .tile_m = (m), .tile_k = (k), .x_rows = (rows), .grid = {(gx), 1, (gz)}, .block = (threads),    \
         .cluster = (size), .split_k = (split), .stream_k = (stream), .raster = (walk), .store = (stores),              \
-        .items = (parts), .smem_bytes = (shared), .partials_bytes = (sums), .counters_bytes = (flags),                 \
-        .in_order = (ordered)                                                                                          \
+        .items = (parts), .smem_bytes = (shared), .partials_bytes = (kept), .counters_bytes = (flags), .sums = {       \
+            (ordered),                                                                                                 \
+            .turns = 1                                                                                                 \
+        }                                                                                                              \
     }
 #define FEW 100, 300, 1000
 
