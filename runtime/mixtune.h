@@ -74,8 +74,12 @@ enum mt_flags {
      * this GPU cannot run are left out: a layer that has none left gets the default of a family that it can, or the
      * kernels of the nearest layer (enum mt_step). Without this flag such a bundle is refused. */
     MT_ALLOW_OTHER_GPU = 2,
-    /* The bits of a row of Y do not depend on M, nor on the rows beside it: every kernel adds its groups up in order,
-     * so none shares an output tile along K, and fp16 is never the answer. Slower where few tokens leave SMs idle. */
+    /* The bits of a row of Y do not depend on M, nor on the rows beside it: all kernels of a layer add up in one order,
+     * and fp16 is never the answer. The order is the one that costs least over the tuned M (BUNDLE_INVARIANT in the
+     * bundle: all of K in order, or the sums of parts of it); where `mixtune export` found none, the winners that can
+     * add up in order do so. An order that shares K between CTAs takes workspace at every M: a larger batch may be
+     * launched in pieces, whose bits are the same. Bits are promised within one layer of one table: another bundle, or
+     * the same layer with other 8-bit features, may add up otherwise. */
     MT_BATCH_INVARIANT = 4
 };
 
@@ -371,8 +375,8 @@ struct mt_gemm_operands {
 MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_layer *layer, int m_max);
 
 /* MT_USAGE for operands that cannot be right (m < 0 or above 2^24, a null or misaligned address, weights of another
- * layout or split, a workspace that is too small), before anything is launched; MT_FAILURE with the driver's reason if
- * it refuses the launch. With m = 0 there is nothing to do: MT_OK, and every address may be null. */
+ * layout or split, a workspace that is too small, more tokens than MT_BATCH_INVARIANT can launch at once), before
+ * anything is launched; MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is nothing to do: MT_OK, and every address may be null. */
 MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
                                          const struct mt_quantize_operands *operands, CUstream stream);
 /* Runs the kernel that mt_table_lookup() describes. Where that says fp16, running such a GEMM is up

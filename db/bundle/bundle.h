@@ -63,9 +63,9 @@ enum bundle_origin { BUNDLE_MEASURED, BUNDLE_MODELLED };
  * strongest GEMM in `dtype` that was timed (family "cublas", "cublaslt-best" or "f16", mixtune's own; config "",
  * image_hash ""). A layer has it at each M where one was timed, provided that it is faster at one of them than the
  * kernel with the quantisation of its activations: it states a time, and whoever opens the bundle compares, between
- * these M, too. BUNDLE_INVARIANT is the fastest kernel that adds up in the one order that the layer has at every M; a
- * layer has it at each of its M, or at none. A bundle may have no images at all: then each image_hash is "", and who
- * opens it compiles. */
+ * these M, too. BUNDLE_INVARIANT is the fastest kernel that adds up in the one order that the layer has at every M
+ * (runtime/family/sum_tree.h); a layer has it at each of its M, or at none. A bundle may have no images at all: then
+ * each image_hash is "", and who opens it compiles. */
 struct bundle_entry {
     int layer; /* index into layers */
     int m;

@@ -21,6 +21,9 @@ struct sum_tree {
     int step;   /* input features of such a step; 0 where there is one sum */
 };
 
+/* All of K in one piece. */
+#define SUM_IN_ORDER ((struct sum_tree){.parts = 1, .turns = 1})
+
 /* Of `steps` K steps of `step` features: `parts` (1 to `steps`) as even as they can be, the longer ones first
  * (steps_of() in templates/tile/schedule.cuh), in each of which `turns` sums take the steps in turns. Who takes turns
  * goes on with them from tile to tile, so that it depends on the tile which sum begins. For two sums that is no
@@ -29,7 +32,6 @@ struct sum_tree sum_tree_of(int steps, int step, int parts, int turns);
 
 /* Whether both are the same tree, and one at all. */
 bool sum_tree_equal(const struct sum_tree *a, const struct sum_tree *b);
-/* All of K in one piece. */
 bool sum_tree_in_order(const struct sum_tree *tree);
 /* Appends what stands behind "adds up": "in order", "in 4 parts of 1024", "in 2 turns of 128". */
 void sum_tree_format(const struct sum_tree *tree, struct str *out);

@@ -120,7 +120,33 @@ enum mt_status contents_entry(const struct bundle_fingerprint *gpu, const struct
         status = build_of(gpu, e->family, e->config, &formats, out, &tuned);
     if (status == MT_OK)
         status = contents_allowed(gpu, &tuned, &at);
-    return status == MT_OK ? MT_OK : fail_context(status, "its winner at M %d", e->m);
+    return status == MT_OK ? MT_OK
+                           : fail_context(status, "its %s at M %d",
+                                          e->kind == BUNDLE_INVARIANT ? "batch-invariant kernel" : "winner", e->m);
+}
+
+enum mt_status contents_sums(const struct bundle_fingerprint *gpu, const struct bundle_entry *e,
+                             const struct problem *p, struct sum_tree *sums) {
+    struct problem at = *p;
+    struct config config;
+    struct str own = {0}, theirs = {0};
+    at.m = e->m;
+    enum mt_status status = config_parse(family_find(e->family), e->config, &config);
+    if (status != MT_OK)
+        return status;
+    const struct sum_tree here = config_sums(&config, &at, gpu->sm_count);
+    if (sums->parts == 0)
+        *sums = here;
+    if (sum_tree_equal(&here, sums))
+        return MT_OK;
+    sum_tree_format(&here, &own);
+    sum_tree_format(sums, &theirs);
+    status =
+        fail(MT_FAILURE, "its batch-invariant kernel at M %d adds up %s%s%s: bits would depend on M; export it again",
+             e->m, str_text(&own), here.parts ? ", and at lower M " : "", here.parts ? str_text(&theirs) : "");
+    str_release(&own);
+    str_release(&theirs);
+    return status;
 }
 
 enum mt_status contents_variant(const struct bundle_fingerprint *gpu, const struct bundle_build *v,

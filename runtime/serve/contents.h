@@ -28,9 +28,13 @@ enum mt_status contents_allowed(const struct bundle_fingerprint *gpu, const stru
 /* A layer of the bundle; m is 0. */
 enum mt_status contents_layer(const struct bundle_layer *from, struct problem *out);
 
-/* Of one row. `e` is a BUNDLE_KERNEL; its layer is `p`. */
+/* Of one row. `e` is a BUNDLE_KERNEL or a BUNDLE_INVARIANT; its layer is `p`. */
 enum mt_status contents_entry(const struct bundle_fingerprint *gpu, const struct bundle_entry *e,
                               const struct problem *p, struct contents_build *out);
+/* Whether a BUNDLE_INVARIANT that contents_entry() has understood adds up in the order of the layer's others. `sums` is
+ * theirs, no tree before the first of them, whose tree it becomes. */
+enum mt_status contents_sums(const struct bundle_fingerprint *gpu, const struct bundle_entry *e,
+                             const struct problem *p, struct sum_tree *sums);
 enum mt_status contents_variant(const struct bundle_fingerprint *gpu, const struct bundle_build *v,
                                 struct contents_build *out);
 /* The default of a family, or the quantisation of activations. */

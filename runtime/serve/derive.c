@@ -1,4 +1,5 @@
 /* Layers that were not tuned: of other splits of the same layer, of the nearest layer, or of the default. */
+#include "fit.h"
 #include "index.h"
 #include "runtime/base/memory.h"
 #include "runtime/layer/split.h"
@@ -77,16 +78,16 @@ static int image_for(const struct mt_table *table, const struct slot *slot, cons
     return found ? table->variant_image[found - bundle->variants] : -1;
 }
 
-/* A neighbour's slot as one of a layer with these formats. `runs` is false if its kernel cannot run there. */
-static enum mt_status slot_take(const struct mt_table *table, const struct problem *p, const struct slot *slot,
+/* A neighbour's slot as one of a layer. `runs` is false if its kernel cannot run there. */
+static enum mt_status slot_take(const struct mt_table *table, const struct mt_layer *layer, const struct slot *slot,
                                 const struct mt_layer *owner, struct slot *out, bool *runs) {
     *out = *slot;
-    out->image = image_for(table, slot, owner, p);
+    out->image = image_for(table, slot, owner, &layer->problem);
     *runs = false;
     if (out->image < 0)
         return MT_OK;
     enum mt_status status = config_parse(slot->kernel.config.family, slot->tuned, &out->kernel.config);
-    return status == MT_OK ? slot_prepare(table, p, out, runs) : status;
+    return status == MT_OK ? slot_prepare(table, layer, out, runs) : status;
 }
 
 /* A GEMM in fp16 computes with all features in 16 bits: its time is the same for every split, and so is that of
@@ -114,7 +115,7 @@ static enum mt_status layer_choose(const struct mt_table *table, struct mt_layer
         const struct slot *slot = i == 0 ? low : high;
         bool runs = false;
         if (slot)
-            status = slot_take(table, p, slot, i == 0 ? near.low : near.high, &taken[count], &runs);
+            status = slot_take(table, layer, slot, i == 0 ? near.low : near.high, &taken[count], &runs);
         if (runs)
             candidates[count++] = (struct split_candidate){time_at(table, slot, near.low, slot->m),
                                                            time_at(table, slot, near.high, slot->m)};
@@ -145,11 +146,22 @@ static double known_between(const struct known *base, const struct slot *slot, i
                           time_at(base->table, slot, known->near.high, m), base->table->floor_ns);
 }
 
+/* Of two neighbours the one whose bytes are nearer. */
+static struct neighbours nearer_of(struct neighbours near, const struct problem *p) {
+    const double here = (double)split_bytes(p), low = here - (double)split_bytes(&near.low->problem),
+                 high = (double)split_bytes(&near.high->problem) - here;
+    return low <= high ? (struct neighbours){near.low, NULL} : (struct neighbours){NULL, near.high};
+}
+
 static enum mt_status layer_split(const struct mt_table *table, struct mt_layer *layer, const struct mt_layer *named) {
     struct neighbours near;
     enum mt_status status = neighbours_of(table, &layer->problem, named, &near);
-    if (status != MT_OK)
+    if (status != MT_OK || (!near.low && !near.high))
         return status;
+    if (table->flags & MT_BATCH_INVARIANT && near.low && near.high &&
+        !sum_tree_equal(&near.low->sums, &near.high->sums))
+        near = nearer_of(near, &layer->problem);
+    layer->sums = (near.low ? near.low : near.high)->sums;
     const int lows = near.low ? near.low->tuned_count : 0, highs = near.high ? near.high->tuned_count : 0;
     for (int l = 0, h = 0; status == MT_OK && (l < lows || h < highs);) {
         const struct slot *low = l < lows ? &near.low->slots[l] : NULL;
@@ -253,16 +265,34 @@ static double known_borrowed(const struct known *base, const struct slot *slot, 
     return borrowed_ns((const struct known_borrowed *)base, slot, m, known_tuned(base, slot, m));
 }
 
+/* How a layer adds up with kernels of another: as they do as tuned, or in order where that would cut another K at other
+ * places for one than for another. */
+static struct sum_tree borrowed_sums(const struct mt_table *table, const struct problem *p,
+                                     const struct mt_layer *from) {
+    struct sum_tree all = {0};
+    for (int i = 0; i < from->tuned_count; i++) {
+        struct problem at = *p;
+        at.m = from->slots[i].m;
+        const struct sum_tree sums = config_sums(&from->slots[i].kernel.config, &at, table->limits.sm_count);
+        if (i == 0)
+            all = sums;
+        if (!sum_tree_equal(&all, &sums))
+            return SUM_IN_ORDER;
+    }
+    return all;
+}
+
 static enum mt_status layer_borrow(const struct mt_table *table, struct mt_layer *layer, const struct mt_layer *from) {
     enum mt_status status = MT_OK;
     if (!from)
         return MT_OK;
     const struct known_borrowed known = {{known_borrowed, table, from}, &layer->problem};
     layer->info.step = MT_STEP_NEAREST_LAYER;
+    layer->sums = borrowed_sums(table, &layer->problem, from);
     for (int i = 0; status == MT_OK && i < from->tuned_count; i++) {
         struct slot slot;
         bool runs = false;
-        status = slot_take(table, &layer->problem, &from->slots[i], from, &slot, &runs);
+        status = slot_take(table, layer, &from->slots[i], from, &slot, &runs);
         if (status != MT_OK || !runs)
             continue;
         slot_scale(&slot, borrowed_ns(&known, &slot, slot.m, slot.kernel_ns));
@@ -273,6 +303,7 @@ static enum mt_status layer_borrow(const struct mt_table *table, struct mt_layer
 
 /* The defaults of a family. */
 static enum mt_status layer_default(const struct mt_table *table, struct mt_layer *layer) {
+    layer->sums = SUM_IN_ORDER;
     return layer_finish(table, layer, &(struct known){known_tuned, table, layer});
 }
 

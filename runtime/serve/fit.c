@@ -46,13 +46,19 @@ struct sum_tree config_sums(const struct config *config, const struct problem *p
     return shape.sums;
 }
 
-bool config_order(struct config *config, const struct problem *p, int sm_count) {
-    struct sum_tree sums = config_sums(config, p, sm_count);
-    if (sum_tree_in_order(&sums))
+static bool sums_as(const struct config *config, const struct problem *p, int sm_count, const struct sum_tree *sums) {
+    const struct sum_tree own = config_sums(config, p, sm_count);
+    return sum_tree_equal(&own, sums);
+}
+
+bool config_sum_as(struct config *config, const struct problem *p, int sm_count, const struct sum_tree *sums) {
+    if (sums_as(config, p, sm_count, sums))
         return true;
     for (int i = 0; i < config->family->knob_count; i++)
         if (config->family->knobs[i].launch && strcmp(config->family->knobs[i].name, "raster") != 0)
             config->value[i] = config->family->knobs[i].fallback;
-    sums = config_sums(config, p, sm_count);
-    return sum_tree_in_order(&sums);
+    int *split = knob_value(config, "split_k", strlen("split_k"));
+    if (split && !sums_as(config, p, sm_count, sums))
+        *split = sums->parts;
+    return sums_as(config, p, sm_count, sums);
 }

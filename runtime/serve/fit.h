@@ -14,8 +14,7 @@ bool config_fit(struct config *config, const struct problem *p, const struct dev
 /* In which order the kernel adds up on a problem; no tree where that depends on M. */
 struct sum_tree config_sums(const struct config *config, const struct problem *p, int sm_count);
 
-/* Gives launch-time knobs the values that let every sum run over K in order, whatever M. False if the kernel is not
- * made for that. */
-bool config_order(struct config *config, const struct problem *p, int sm_count);
+/* Gives launch-time knobs values by which the kernel adds up as `sums` says, whatever M. False if it cannot. */
+bool config_sum_as(struct config *config, const struct problem *p, int sm_count, const struct sum_tree *sums);
 
 #endif

@@ -209,6 +209,12 @@ static enum mt_status gemm_launch_checked(const struct mt_table *table, const st
     const struct slot *slot = &layer->slots[layer_slot(layer, o->m)];
     struct launch_shape shape;
     launch_plan_at(&slot->plan, o->m, &shape);
+    /* With so many tiles K is not split: they fill the GPU. But then rows would add up otherwise. */
+    if (table->flags & MT_BATCH_INVARIANT && shape.split_k != slot->plan.every.split_k)
+        return fail(MT_USAGE,
+                    "mt_gemm_launch: batch-invariant sums of %d tokens need more counters than a workspace has room "
+                    "for: launch fewer tokens at a time, whose bits are the same",
+                    o->m);
     enum mt_status status = work_check(o, &shape);
     if (status != MT_OK)
         return status;

@@ -80,7 +80,7 @@ enum mt_status layer_add_defaults(const struct mt_table *table, struct mt_layer 
                 continue;
             status = config_parse(*f, from->config, &slot.kernel.config);
             if (status == MT_OK)
-                status = slot_prepare(table, &layer->problem, &slot, &runs);
+                status = slot_prepare(table, layer, &slot, &runs);
             if (status != MT_OK || !runs)
                 continue;
             chosen = *f;

@@ -11,17 +11,21 @@
 
 /* ---- one layer ---- */
 
-enum mt_status slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot, bool *runs) {
+enum mt_status slot_prepare(const struct mt_table *table, const struct mt_layer *layer, struct slot *slot, bool *runs) {
     struct config *config = &slot->kernel.config;
     const struct config before = *config;
-    struct problem at = *p;
+    struct problem at = layer->problem;
     struct str text = {0};
+    const int sm_count = table->limits.sm_count;
     *runs = false;
     at.m = slot->m > 0 ? slot->m : 1;
     config_adapt(config, &at);
-    if (table->flags & MT_BATCH_INVARIANT && !config_order(config, &at, table->limits.sm_count))
+    if (table->flags & MT_BATCH_INVARIANT && !config_sum_as(config, &at, sm_count, &layer->sums))
         return MT_OK;
     if (!config_fit(config, &at, &table->limits))
+        return MT_OK;
+    const struct sum_tree sums = config_sums(config, &at, sm_count);
+    if (table->flags & MT_BATCH_INVARIANT && !sum_tree_equal(&sums, &layer->sums))
         return MT_OK;
     config_plan(config, &at, table->limits.sm_count, COUNTERS_BYTES, &slot->plan);
     slot->as_tuned = config_equal(config, &before);
@@ -168,15 +172,20 @@ static enum mt_status walk_entries(struct walk *walk) {
     const struct bundle *bundle = &table->bundle;
     struct contents_build build;
     struct problem p;
+    struct sum_tree sums = {0};
     enum mt_status status = MT_OK;
     for (int i = 0, layer = -1; status == MT_OK && i < bundle->entry_count; i++) {
         const struct bundle_entry *entry = &bundle->entries[i];
-        if (entry->layer != layer)
+        if (entry->layer != layer) {
             status = contents_layer(&bundle->layers[layer = entry->layer], &p);
+            sums = (struct sum_tree){0};
+        }
         table->entry_image[i] = -1;
-        if (status == MT_OK && entry->kind == BUNDLE_KERNEL)
+        if (status == MT_OK && entry->kind != BUNDLE_FP16)
             status = walk_take(walk, contents_entry(&bundle->fingerprint, entry, &p, &build), &build, entry->image_hash,
                                &table->entry_image[i]);
+        if (status == MT_OK && entry->kind == BUNDLE_INVARIANT)
+            status = contents_sums(&bundle->fingerprint, entry, &p, &sums);
         if (status != MT_OK)
             fail_context(status, "layer %s of the bundle", bundle->layers[layer].name);
     }
@@ -248,17 +257,12 @@ static enum mt_status slot_from(const struct mt_table *table, int index, struct 
     return config_parse(family_find(entry->family), entry->config, &out->kernel.config);
 }
 
-/* Entries `first` and on are the layer's, up to what is returned. */
-static enum mt_status layer_build(struct mt_table *table, int index, int *first) {
-    const struct bundle *bundle = &table->bundle;
-    struct mt_layer *layer = &table->layers[index];
-    enum mt_status status = contents_layer(&bundle->layers[index], &layer->problem);
-    if (status != MT_OK)
-        return status;
-    layer_describe(layer, &bundle->layers[index]);
-    layer->promises = !table->foreign;
-    for (int i; status == MT_OK && (i = *first) < bundle->entry_count && bundle->entries[i].layer == index; ++*first) {
-        const struct bundle_entry *entry = &bundle->entries[i];
+/* The slots of kernels of one kind among the entries first .. end. */
+static enum mt_status layer_fill(struct mt_table *table, struct mt_layer *layer, enum bundle_kind kind, int first,
+                                 int end) {
+    enum mt_status status = MT_OK;
+    for (int i = first; status == MT_OK && i < end; i++) {
+        const struct bundle_entry *entry = &table->bundle.entries[i];
         struct slot slot, *last = layer->slot_count ? &layer->slots[layer->slot_count - 1] : NULL;
         bool modelled = entry->origin == BUNDLE_MODELLED, runs = false;
         if (entry->kind == BUNDLE_FP16) {
@@ -269,11 +273,40 @@ static enum mt_status layer_build(struct mt_table *table, int index, int *first)
             }
             continue;
         }
+        if (entry->kind != kind)
+            continue;
         status = slot_from(table, i, &slot);
+        if (status == MT_OK && kind == BUNDLE_INVARIANT) { /* the same of each: contents_sums() */
+            struct problem at = layer->problem;
+            at.m = slot.m;
+            layer->sums = config_sums(&slot.kernel.config, &at, table->limits.sm_count);
+        }
         if (status == MT_OK)
-            status = slot_prepare(table, &layer->problem, &slot, &runs);
+            status = slot_prepare(table, layer, &slot, &runs);
         if (status == MT_OK && runs)
             status = layer_add(layer, slot);
+    }
+    return status;
+}
+
+/* Entries `first` and on are the layer's, up to what is returned. For MT_BATCH_INVARIANT they have kernels that add up
+ * alike, or the winners are made to add up in order. */
+static enum mt_status layer_build(struct mt_table *table, int index, int *first) {
+    const struct bundle *bundle = &table->bundle;
+    struct mt_layer *layer = &table->layers[index];
+    const int begin = *first;
+    enum mt_status status = contents_layer(&bundle->layers[index], &layer->problem);
+    if (status != MT_OK)
+        return status;
+    layer_describe(layer, &bundle->layers[index]);
+    layer->promises = !table->foreign;
+    while (*first < bundle->entry_count && bundle->entries[*first].layer == index)
+        ++*first;
+    if (table->flags & MT_BATCH_INVARIANT)
+        status = layer_fill(table, layer, BUNDLE_INVARIANT, begin, *first);
+    if (status == MT_OK && layer->slot_count == 0) {
+        layer->sums = SUM_IN_ORDER;
+        status = layer_fill(table, layer, BUNDLE_KERNEL, begin, *first);
     }
     layer->tuned_count = layer->slot_count;
     if (status == MT_OK)

@@ -38,6 +38,7 @@ struct mt_layer {
     int most_tokens;                           /* of a launch */
     int rows[MT_PARTS], padded_rows[MT_PARTS]; /* features by their width; rounded up to 16 */
     bool promises;                             /* its slots were timed on this layer and GPU */
+    struct sum_tree sums;                      /* with MT_BATCH_INVARIANT: how all its kernels add up */
     struct slot *slots;                        /* owned; the tuned ones by m, then defaults */
     int slot_count, tuned_count;
     size_t slot_capacity;
@@ -98,9 +99,9 @@ void layer_describe(struct mt_layer *layer, const struct bundle_layer *from);
 /* Model, name and tp. */
 bool layer_same_names(const struct mt_layer_info *a, const struct mt_layer_info *b);
 
-/* Makes `kernel.config` one that runs on `p`, and fills as_tuned, config and own. `runs` is false, and nothing is
- * held, if the kernel cannot. */
-enum mt_status slot_prepare(const struct mt_table *table, const struct problem *p, struct slot *slot, bool *runs);
+/* Makes `kernel.config` one that runs on the layer, and fills as_tuned, config and own. `runs` is false, and nothing is
+ * held, if the kernel cannot; with MT_BATCH_INVARIANT also if it cannot add up as the layer's are to. */
+enum mt_status slot_prepare(const struct mt_table *table, const struct mt_layer *layer, struct slot *slot, bool *runs);
 /* Appends a prepared slot, which is taken over. */
 enum mt_status layer_add(struct mt_layer *layer, struct slot slot);
 void layer_release(struct mt_layer *layer);

@@ -109,17 +109,22 @@ static inline const char *parts_kernel(struct parts *p, const struct problem *pr
     return parts_image(p, image, &(struct contents_build){config, *problem});
 }
 
-static inline void parts_entry(struct parts *p, int layer, int m, const char *family, const char *config, double ns) {
+static inline void parts_entry_as(struct parts *p, enum bundle_kind kind, int layer, int m, const char *family,
+                                  const char *config, double ns) {
     const struct problem problem = parts_problem(&p->bundle.layers[layer]);
     assert_true(p->bundle.entry_count < MOST_PARTS);
     p->entries[p->bundle.entry_count++] = (struct bundle_entry){.layer = layer,
                                                                 .m = m,
-                                                                .kind = BUNDLE_KERNEL,
+                                                                .kind = kind,
                                                                 .family = family,
                                                                 .config = parts_text(p, family, config),
                                                                 .image_hash = parts_kernel(p, &problem, family, config),
                                                                 .expected_ns = ns,
                                                                 .origin = BUNDLE_MODELLED};
+}
+
+static inline void parts_entry(struct parts *p, int layer, int m, const char *family, const char *config, double ns) {
+    parts_entry_as(p, BUNDLE_KERNEL, layer, m, family, config, ns);
 }
 
 /* `built` is what is compiled for the formats of `problem` where a winner has the text `config`. */
@@ -131,11 +136,16 @@ static inline void parts_variant(struct parts *p, const struct problem *problem,
         problem->group, parts_kernel(p, problem, family, built)};
 }
 
-static inline void parts_default(struct parts *p, const struct problem *problem, const char *family) {
+static inline void parts_default_as(struct parts *p, const struct problem *problem, const char *family,
+                                    const char *config) {
     assert_true(p->bundle.fallback_count < MOST_PARTS);
     p->fallbacks[p->bundle.fallback_count++] = (struct bundle_build){
-        family,         parts_text(p, family, ""),           problem_scheme(problem), dtype_name(problem->dtype),
-        problem->group, parts_kernel(p, problem, family, "")};
+        family,         parts_text(p, family, config),           problem_scheme(problem), dtype_name(problem->dtype),
+        problem->group, parts_kernel(p, problem, family, config)};
+}
+
+static inline void parts_default(struct parts *p, const struct problem *problem, const char *family) {
+    parts_default_as(p, problem, family, "");
 }
 
 static inline void parts_quantize(struct parts *p, const struct problem *problem) {

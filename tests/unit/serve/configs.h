@@ -37,7 +37,7 @@ static inline void images_built(const struct bundle *b, struct bundle_image *ima
     for (int i = 0; i < b->image_count; i++)
         images[i].built = NULL;
     for (int i = 0; i < b->entry_count; i++)
-        if (b->entries[i].kind == BUNDLE_KERNEL && contents_layer(&b->layers[b->entries[i].layer], &p) == MT_OK &&
+        if (b->entries[i].kind != BUNDLE_FP16 && contents_layer(&b->layers[b->entries[i].layer], &p) == MT_OK &&
             contents_entry(&b->fingerprint, &b->entries[i], &p, &build) == MT_OK)
             image_built(images, b->image_count, b->entries[i].image_hash, &build);
     for (int i = 0; i < b->variant_count; i++)
