@@ -8,6 +8,7 @@
 #include "tuner/report/gpu_types.h"
 #include "tuner/report/json_line.h"
 #include "tuner/report/query.h"
+#include "tuner/report/tree_set.h"
 #include "tuner/report/winner_set.h"
 #include "tuner/shown.h"
 #include "tuner/sweep/draft.h"
@@ -70,7 +71,11 @@ static error_t export_parse(int key, char *arg, struct argp_state *state) {
 /* One type of GPU on its way from the database to the file. */
 struct part {
     const struct gpu_type *type;
-    struct rows rows, times;
+    struct rows rows, times; /* the winners, behind them the kernels for MT_BATCH_INVARIANT */
+    int winners;
+    struct tree_cost *costs; /* of invariance, of each layer; owned */
+    int cost_count;
+    struct rows invariant_times; /* of such kernels where they are not the layer's */
     struct draft draft;
 };
 
@@ -115,12 +120,14 @@ static void print_summary(const struct part *part, const struct export *o, const
     const struct compared compared = draft_compared(d, is_modelled(type) ? BUNDLE_MODELLED : BUNDLE_MEASURED);
     struct str text = {0};
     if (o->query.common.json) {
-        json_line(json_pack("{so so ss si si si ss so}", "file", json_text(o->out), "gpu", json_text(type->device),
+        json_line(json_pack("{so so ss si si si ss so so}", "file", json_text(o->out), "gpu", json_text(type->device),
                             "origin", type->origin, "layers", d->layer_count, "winners", d->point_count, "images",
-                            d->image_count, "sha256", digest, "fp16", compared_json(&compared)));
+                            d->image_count, "sha256", digest, "fp16", compared_json(&compared), "batch_invariant",
+                            tree_costs_json(part->costs, part->cost_count, d->rows)));
         return;
     }
     compared_print(&compared, &text);
+    tree_costs_print(part->costs, part->cost_count, d->rows, &text);
     printf("%s: %d winners of %d layers on %s (%s), %d kernel images\n%s", shown(o->out), d->point_count,
            d->layer_count, shown(type->device), type->origin, d->image_count, str_text(&text));
     str_release(&text);
@@ -137,19 +144,20 @@ static void part_warn(const struct part *part) {
         log_warn(
             "%d of %d winners on %s are left out: they no longer compile to the binary that was timed; sweep again "
             "to have them",
-            d->changed, part->rows.count, device);
+            d->changed, part->winners, device);
     if (d->refused)
         log_warn("%d of %d winners on %s are left out: this mixtune no longer allows such configurations; sweep again "
                  "to have others",
-                 d->refused, part->rows.count, device);
+                 d->refused, part->winners, device);
     if (d->unbuilt)
         log_warn("%d winners on %s cannot be built here for numbers of 8-bit features beside their own, which have the "
                  "default kernels then; export where there is NVRTC to have them",
                  d->unbuilt, device);
 }
 
-/* The rows of reports/times.sql for the winners that are kept. */
-static enum mt_status read_times(sqlite3 *db, const struct rows *kept, const char *origin, struct rows *out) {
+/* The rows of a query that asks for the winners that are kept. */
+static enum mt_status read_for(sqlite3 *db, const char *sql, const struct rows *kept, const char *origin,
+                               struct rows *out) {
     struct str list = {0}, json = {0};
     rows_print_json(kept, &list);
     str_append(&json, "[");
@@ -157,9 +165,26 @@ static enum mt_status read_times(sqlite3 *db, const struct rows *kept, const cha
         str_printf(&json, "%s%.*s", line == list.data ? "" : ",", (int)(end - line), line);
     str_append(&json, "]");
     const char *const values[] = {":kept", json.data, ":origin", origin, NULL};
-    enum mt_status status = rows_read(db, report_times_sql, values, out);
+    enum mt_status status = rows_read(db, sql, values, out);
     str_release(&list);
     str_release(&json);
+    return status;
+}
+
+/* Puts the batch-invariant kernels behind the winners. */
+static enum mt_status add_invariant(sqlite3 *db, struct part *part) {
+    const struct gpu_type *type = part->type;
+    struct rows timed = {0};
+    part->winners = part->rows.count;
+    part->costs = xcalloc((size_t)part->rows.count + 1, sizeof *part->costs);
+    enum mt_status status = read_for(db, report_trees_sql, &part->rows, type->origin, &timed);
+    if (status == MT_OK) {
+        part->cost_count = tree_set_keep(&part->rows, &timed, atoi(type->sm_count), part->costs);
+        status = read_for(db, report_times_sql, &timed, type->origin, &part->invariant_times);
+    }
+    if (status == MT_OK)
+        rows_append(&part->rows, &timed);
+    rows_release(&timed);
     return status;
 }
 
@@ -174,14 +199,20 @@ static enum mt_status part_fill(struct part *part, sqlite3 *db, const struct gpu
     if (status != MT_OK)
         return status;
     winner_set_keep(&part->rows);
-    status = read_times(db, &part->rows, type->origin, &part->times);
+    status = read_for(db, report_times_sql, &part->rows, type->origin, &part->times);
+    if (status == MT_OK)
+        status = add_invariant(db, part);
     if (status != MT_OK)
         return status;
-    draft_init(&part->draft, &part->rows, atoi(type->cc), atoi(type->sm_count), !o->no_images);
+    draft_init(&part->draft, &part->rows, part->winners, atoi(type->cc), atoi(type->sm_count), !o->no_images);
     status = draft_fill(&part->draft, origin, o->query.common.quiet);
     if (status != MT_OK)
         return fail_context(status, "%s", type->device);
     draft_add_times(&part->draft, &part->times, origin);
+    draft_add_times(&part->draft, &part->invariant_times, origin);
+    for (int i = 0; i < part->cost_count; i++)
+        if (!draft_has_invariant(&part->draft, part->costs[i].row))
+            part->costs[i].sums = (struct sum_tree){0};
     part_warn(part);
     return MT_OK;
 }
@@ -189,8 +220,10 @@ static enum mt_status part_fill(struct part *part, sqlite3 *db, const struct gpu
 static void part_release(struct part *part) {
     if (part->draft.rows)
         draft_release(&part->draft);
+    rows_release(&part->invariant_times);
     rows_release(&part->times);
     rows_release(&part->rows);
+    free(part->costs);
 }
 
 /* ---- other bundles ---- */

@@ -13,6 +13,7 @@ EMBED_FILE(report_devices_sql, "reports/devices.sql");
 EMBED_FILE(report_outcomes_sql, "reports/outcomes.sql");
 EMBED_FILE(report_export_sql, "reports/export.sql");
 EMBED_FILE(report_times_sql, "reports/times.sql");
+EMBED_FILE(report_trees_sql, "reports/trees.sql");
 EMBED_FILE(report_gpus_sql, "reports/gpus.sql");
 EMBED_FILE(report_replay_sql, "reports/replay.sql");
 EMBED_FILE(report_splits_sql, "reports/splits.sql");

@@ -69,6 +69,30 @@ void rows_release(struct rows *rows) {
     *rows = (struct rows){0};
 }
 
+void rows_keep(struct rows *rows, const bool *keep) {
+    int kept = 0;
+    for (int r = 0; r < rows->count; r++) {
+        char **cell = rows->cell + (long)r * rows->columns;
+        for (int c = 0; c < rows->columns && !keep[r]; c++)
+            free(cell[c]);
+        if (keep[r])
+            memmove(rows->cell + (long)kept++ * rows->columns, cell, (size_t)rows->columns * sizeof *cell);
+    }
+    rows->count = kept;
+}
+
+void rows_append(struct rows *rows, const struct rows *more) {
+    for (int r = 0; r < more->count; r++) {
+        array_grow(&rows->cell, &rows->capacity, (size_t)rows->count, (size_t)rows->columns * sizeof *rows->cell);
+        char **cell = rows->cell + (long)rows->count++ * rows->columns;
+        for (int c = 0; c < rows->columns; c++) {
+            const int from = rows_column(more, rows->name[c]);
+            const char *text = from < 0 ? NULL : more->cell[(long)r * more->columns + from];
+            cell[c] = text ? xstrdup(text) : NULL;
+        }
+    }
+}
+
 int rows_column(const struct rows *rows, const char *name) {
     for (int c = 0; c < rows->columns; c++)
         if (!strcmp(rows->name[c], name))

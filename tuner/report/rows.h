@@ -25,6 +25,10 @@ enum mt_status rows_unreadable(struct sqlite3 *db);
  * a NULL-terminated list of name, value, name, value; NULL for none. */
 enum mt_status rows_read(struct sqlite3 *db, const char *sql, const char *const *values, struct rows *out);
 void rows_release(struct rows *rows);
+/* Leaves only the rows whose `keep` is true. */
+void rows_keep(struct rows *rows, const bool *keep);
+/* Appends all rows of `more`, whose columns are found by name; what it does not have is NULL. */
+void rows_append(struct rows *rows, const struct rows *more);
 
 /* The index of a column, -1 if there is none; a cell, "" for NULL. */
 int rows_column(const struct rows *rows, const char *name);

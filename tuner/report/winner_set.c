@@ -127,20 +127,13 @@ static void keep_of_layer(const struct rows *rows, int begin, int end, int *numb
 
 void winner_set_keep(struct rows *rows) {
     bool *keep = xcalloc((size_t)rows->count + 1, sizeof *keep);
-    int *number = xcalloc(2 * (size_t)rows->count + 1, sizeof *number), kept = 0;
+    int *number = xcalloc(2 * (size_t)rows->count + 1, sizeof *number);
     for (int begin = 0, end; begin < rows->count; begin = end) {
         for (end = begin; end < rows->count && rows_same(rows, begin, end, winner_set_layer); end++)
             ;
         keep_of_layer(rows, begin, end, number, keep);
     }
-    for (int r = 0; r < rows->count; r++) {
-        char **cell = rows->cell + (long)r * rows->columns;
-        for (int c = 0; c < rows->columns && !keep[r]; c++)
-            free(cell[c]);
-        if (keep[r])
-            memmove(rows->cell + (long)kept++ * rows->columns, cell, (size_t)rows->columns * sizeof *cell);
-    }
-    rows->count = kept;
+    rows_keep(rows, keep);
     free(keep);
     free(number);
 }

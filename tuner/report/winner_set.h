@@ -14,7 +14,7 @@ void winner_set_choose(const double *ns, int problems, int kernels, int *chosen)
 /* What makes a layer one in those rows: names of columns, up to a NULL. */
 extern const char *const winner_set_layer[];
 
-/* Keeps one of the rows of each problem of reports/export.sql. */
+/* Keeps one of the rows of each problem of reports/export.sql, or of another list that is ordered so. */
 void winner_set_keep(struct rows *rows);
 
 #endif

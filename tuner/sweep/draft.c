@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count, bool with_images) {
+void draft_init(struct draft *d, const struct rows *rows, int winners, int cc, int sm_count, bool with_images) {
     size_t n = (size_t)rows->count;
-    *d = (struct draft){.rows = rows, .target = {.cc = cc, .sm_count = sm_count}, .with_images = with_images};
+    *d = (struct draft){
+        .rows = rows, .winners = winners, .target = {.cc = cc, .sm_count = sm_count}, .with_images = with_images};
     d->problem = xcalloc(n, sizeof *d->problem);
     d->first = xcalloc(n, sizeof *d->first);
     d->binary = xcalloc(n, sizeof *d->binary);
@@ -323,37 +324,80 @@ static void add_point(struct draft *d, int row, const struct bundle_entry *winne
                                                           .lacks = cell(d, row, "baseline_lacks")};
 }
 
-/* A winner goes in if it compiles to the very binary that was timed. */
+/* What a row says, if it compiles to the very binary that was timed and the library would take it. */
+static bool entry_of(struct draft *d, int r, enum bundle_origin origin, struct bundle_entry *entry,
+                     struct contents_build *build) {
+    const struct binary *b = &d->binaries.item[d->binary[r]];
+    const bool winner = r < d->winners;
+    if (b->status != MT_OK || !rows_is(d->rows, r, "binary", b->image.hash)) {
+        d->changed += winner;
+        return false;
+    }
+    *entry = (struct bundle_entry){.m = atoi(cell(d, r, "m")),
+                                   .kind = winner ? BUNDLE_KERNEL : BUNDLE_INVARIANT,
+                                   .family = cell(d, r, "family"),
+                                   .config = cell(d, r, "config"),
+                                   .expected_ns = strtod(cell(d, r, "median_ns"), NULL),
+                                   .origin = origin,
+                                   .quantize_ns = strtod(cell(d, r, "quantize_ns"), NULL)};
+    if (entry_good(d, r, entry, build))
+        return true;
+    log_debug("a %s is left out: %s", winner ? "winner" : "batch-invariant kernel", fail_message());
+    d->refused += winner;
+    return false;
+}
+
 static void add_entries(struct draft *d, enum bundle_origin origin) {
     int layer_row = -1;
     struct contents_build build;
-    for (int r = 0; r < d->rows->count; r++) {
-        const struct binary *b = &d->binaries.item[d->binary[r]];
-        if (b->status != MT_OK || !rows_is(d->rows, r, "binary", b->image.hash)) {
-            d->changed++;
+    struct bundle_entry entry;
+    for (int r = 0; r < d->winners; r++) {
+        if (!entry_of(d, r, origin, &entry, &build))
             continue;
-        }
-        struct bundle_entry entry = {.m = atoi(cell(d, r, "m")),
-                                     .kind = BUNDLE_KERNEL,
-                                     .family = cell(d, r, "family"),
-                                     .config = cell(d, r, "config"),
-                                     .expected_ns = strtod(cell(d, r, "median_ns"), NULL),
-                                     .origin = origin,
-                                     .quantize_ns = strtod(cell(d, r, "quantize_ns"), NULL)};
-        if (!entry_good(d, r, &entry, &build)) {
-            log_debug("a winner is left out: %s", fail_message());
-            d->refused++;
-            continue;
-        }
         if (layer_row < 0 || !rows_same(d->rows, layer_row, r, winner_set_layer)) {
             add_layer(d, r);
             layer_row = r;
         }
         entry.layer = d->layer_count - 1;
-        entry.image_hash = add_image(d, &b->image, &build);
+        entry.image_hash = add_image(d, &d->binaries.item[d->binary[r]].image, &build);
         d->entries[d->entry_count++] = entry;
         add_point(d, r, &entry);
         add_variants(d, r);
+    }
+}
+
+/* The row of a layer's batch-invariant kernel at the M of a winner that is in; -1: there is none that is good. */
+static int invariant_row(struct draft *d, const struct bundle_entry *winner, enum bundle_origin origin,
+                         struct bundle_entry *entry, struct contents_build *build) {
+    for (int r = d->winners; r < d->rows->count; r++)
+        if (atoi(cell(d, r, "m")) == winner->m && rows_same(d->rows, r, d->layer_row[winner->layer], winner_set_layer))
+            return entry_of(d, r, origin, entry, build) ? r : -1;
+    return -1;
+}
+
+/* The kernels of the entries first .. end, which are all winners of one layer. At each of its M or at none: bits that
+ * depend on M only sometimes are no use. */
+static void add_invariant(struct draft *d, int first, int end, enum bundle_origin origin) {
+    struct contents_build build;
+    struct bundle_entry entry;
+    for (int i = first; i < end; i++)
+        if (invariant_row(d, &d->entries[i], origin, &entry, &build) < 0)
+            return;
+    for (int i = first; i < end; i++) {
+        const int r = invariant_row(d, &d->entries[i], origin, &entry, &build);
+        entry.layer = d->entries[i].layer;
+        entry.image_hash = add_image(d, &d->binaries.item[d->binary[r]].image, &build);
+        d->entries[d->entry_count++] = entry;
+        add_variants(d, r);
+    }
+}
+
+static void add_invariants(struct draft *d, enum bundle_origin origin) {
+    const int winners = d->entry_count;
+    for (int i = 0, end; i < winners; i = end) {
+        for (end = i; end < winners && d->entries[end].layer == d->entries[i].layer; end++)
+            ;
+        add_invariant(d, i, end, origin);
     }
 }
 
@@ -393,6 +437,7 @@ enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet
     if (status != MT_OK)
         return status;
     add_entries(d, origin);
+    add_invariants(d, origin);
     add_fp16(d, origin);
     if (!d->entry_count)
         return fail(MT_FAILURE,
@@ -421,8 +466,30 @@ static bool has_winner(const struct draft *d, int layer, int m) {
     return false;
 }
 
+bool draft_has_invariant(const struct draft *d, int row) {
+    const int layer = layer_of(d, d->rows, row);
+    for (int i = 0; i < d->entry_count; i++)
+        if (d->entries[i].layer == layer && d->entries[i].kind == BUNDLE_INVARIANT)
+            return true;
+    return false;
+}
+
+/* Among the entries, or the first `count` of the times. */
+static bool has_time(const struct draft *d, int count, const struct bundle_time *time) {
+    for (int i = 0; i < d->entry_count; i++)
+        if (d->entries[i].layer == time->layer && d->entries[i].m == time->m &&
+            !strcmp(d->entries[i].family, time->family) && !strcmp(d->entries[i].config, time->config))
+            return true;
+    for (int i = 0; i < count; i++)
+        if (d->times[i].layer == time->layer && d->times[i].m == time->m && !strcmp(d->times[i].family, time->family) &&
+            !strcmp(d->times[i].config, time->config))
+            return true;
+    return false;
+}
+
 void draft_add_times(struct draft *d, const struct rows *times, enum bundle_origin origin) {
-    d->times = xcalloc((size_t)times->count + 1, sizeof *d->times);
+    const int before = d->time_count;
+    d->times = xrealloc(d->times, ((size_t)before + (size_t)times->count + 1) * sizeof *d->times);
     for (int r = 0; r < times->count; r++) {
         const struct bundle_time time = {.layer = layer_of(d, times, r),
                                          .m = atoi(rows_cell(times, r, "m")),
@@ -430,7 +497,7 @@ void draft_add_times(struct draft *d, const struct rows *times, enum bundle_orig
                                          .config = rows_cell(times, r, "config"),
                                          .expected_ns = strtod(rows_cell(times, r, "median_ns"), NULL),
                                          .origin = origin};
-        if (has_winner(d, time.layer, time.m))
+        if (has_winner(d, time.layer, time.m) && !has_time(d, before, &time))
             d->times[d->time_count++] = time;
     }
 }

@@ -13,6 +13,7 @@ enum { DRAFT_WIDTHS = 3, DRAFT_FORMATS = 2 * DRAFT_WIDTHS };
 /* Everything that a bundle points to while it is put together. */
 struct draft {
     const struct rows *rows;
+    int winners;          /* the first of them; the others are the layers' batch-invariant kernels */
     struct device target; /* what kernels are compiled for; only `cc` and `sm_count` are set: it need not be here */
     struct binaries binaries;
     struct problem *problem; /* [rows] */
@@ -32,23 +33,28 @@ struct draft {
     char **texts;                    /* of default configurations */
     int layer_count, entry_count, point_count, time_count, variant_count, fallback_count, image_count, quantize_count,
         text_count;
-    int changed, unbuilt, refused;
+    int changed, unbuilt, refused; /* winners */
 };
 
-/* `rows` must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU of the bundle. */
-void draft_init(struct draft *d, const struct rows *rows, int cc, int sm_count, bool with_images);
+/* `rows`, of which the first `winners` are winners and the others the batch-invariant kernels that tree_set_keep() has
+ * kept, must outlive the draft: its texts are pointed to. `cc` and `sm_count` are of the GPU of the bundle. */
+void draft_init(struct draft *d, const struct rows *rows, int winners, int cc, int sm_count, bool with_images);
 void draft_release(struct draft *d);
 
 /* Compiles the winners (or takes them from the cache) and fills layers, entries, variants, fallbacks and images. A
  * winner that does not compile to the very binary that was timed is left out and counted in `changed`, one that this
  * version would not take from a bundle in `refused`; MT_FAILURE if none is left. Variants that cannot be built are
- * counted in `unbuilt`. */
+ * counted in `unbuilt`. A layer of which some batch-invariant kernel is left out has none. */
 enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet);
 
 /* The winners beside the strongest fp16 GEMM, for as long as the draft lives. */
 struct compared draft_compared(const struct draft *d, enum bundle_origin origin);
 
-/* Adds the rows of reports/times.sql that stand beside a winner that is in. They must outlive the draft. */
+/* Whether the layer of a winner has batch-invariant kernels. */
+bool draft_has_invariant(const struct draft *d, int row);
+
+/* Adds the rows of reports/times.sql that stand beside a winner that is in, less those that are in already. They must
+ * outlive the draft. */
 void draft_add_times(struct draft *d, const struct rows *times, enum bundle_origin origin);
 
 #endif

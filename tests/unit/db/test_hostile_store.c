@@ -73,7 +73,7 @@ static void print_all(struct rows *rows) {
 /* As show, report and export do. */
 static bool read_as_commands(const char *path) {
     const char *const sql[] = {report_winners_sql, report_measurements_sql, report_failures_sql, report_floor_sql,
-                               report_peers_sql,   report_export_sql,       report_sets_sql};
+                               report_peers_sql,   report_export_sql,       report_trees_sql,    report_sets_sql};
     const struct query_options query = {.db = path, .cache = "all"};
     const struct t4_choice choice = {false, true};
     struct store *store;
