@@ -206,7 +206,7 @@ static void args_set(struct mt_gemm_args *args, const struct mt_layer *layer, co
 static enum mt_status gemm_launch_checked(const struct mt_table *table, const struct mt_layer *layer,
                                           const struct mt_gemm_operands *o, const struct mt_weights *weights,
                                           const struct mt_activations *x, CUstream stream) {
-    const struct slot *slot = &layer->slots[layer_slot(layer, o->m)];
+    const struct slot *slot = &layer->slots[layer_launch_slot(layer, o->m)];
     struct launch_shape shape;
     launch_plan_at(&slot->plan, o->m, &shape);
     /* With so many tiles K is not split: they fill the GPU. But then rows would add up otherwise. */

@@ -163,6 +163,8 @@ static enum mt_status layer_load_compiled(struct mt_table *table, struct mt_laye
     if (status == MT_OK)
         status = layer_load_quantize(table, layer);
     if (status == MT_OK)
+        status = layer_set_ranges(layer);
+    if (status == MT_OK)
         __atomic_store_n(&layer->loaded, true, __ATOMIC_RELEASE);
     return status;
 }

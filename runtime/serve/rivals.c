@@ -1,5 +1,6 @@
 /* Which kernel serves which M, and what it takes there: the winners at the tuned M around it are compared at every M,
  * by stairs through their known times. */
+#include "runtime/base/array.h"
 #include "runtime/base/memory.h"
 #include "table.h"
 #include <stdlib.h>
@@ -267,4 +268,43 @@ double layer_estimate(const struct mt_layer *layer, int m) {
 
 int layer_interval(const struct mt_layer *layer, int i) {
     return i > 0 ? layer->slots[i - 1].m : 1;
+}
+
+/* ---- ranges ---- */
+
+/* How often kernels are compared for the ranges of a layer: up to tens of thousands of tokens. */
+enum { RANGE_LOOKS = 1024 };
+
+/* The last M up to which those that compare at m take as long as there: where the shortest token tile is full. */
+static int same_until(const struct mt_layer *layer, int m) {
+    const int i = interval_of(layer, m);
+    const struct rival *r = layer->rivals + layer->first_rival[i], *end = layer->rivals + layer->first_rival[i + 1];
+    int last = i < layer->tuned_count ? layer->slots[i].m - 1 : layer->most_tokens;
+    if (i > 0 && layer->slots[i - 1].m == m)
+        return m;
+    if (end - r == 1)
+        return last;
+    for (; r < end; r++) {
+        const int64_t full = ((int64_t)(m - 1) / r->stair.tile_m + 1) * r->stair.tile_m;
+        if (r->per_token != 0)
+            return m;
+        last = full < last ? (int)full : last;
+    }
+    return last;
+}
+
+enum mt_status layer_set_ranges(struct mt_layer *layer) {
+    int m = 1;
+    layer->range_count = 0;
+    for (int looks = 0; looks < RANGE_LOOKS && m <= layer->most_tokens; looks++) {
+        const struct slot_range range = {m, layer_slot(layer, m)};
+        m = same_until(layer, m) + 1;
+        if (layer->range_count && layer->ranges[layer->range_count - 1].slot == range.slot)
+            continue;
+        if (!array_grow(&layer->ranges, &layer->range_capacity, (size_t)layer->range_count, sizeof range))
+            return MT_FAILURE;
+        layer->ranges[layer->range_count++] = range;
+    }
+    layer->ranged = m;
+    return MT_OK;
 }

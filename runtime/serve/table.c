@@ -80,6 +80,7 @@ static void slots_release(struct mt_layer *layer) {
     free(layer->slots);
     free(layer->rivals);
     free(layer->first_rival);
+    free(layer->ranges);
 }
 
 void layer_release(struct mt_layer *layer) {

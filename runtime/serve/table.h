@@ -32,6 +32,11 @@ struct slot {
     const char *fp16;            /* which GEMM that is, in the bundle's words; NULL: none */
 };
 
+/* From an M on, up to the next range, one slot serves. */
+struct slot_range {
+    int from, slot;
+};
+
 struct mt_layer {
     struct mt_layer_info info;
     struct problem problem;                    /* m is 0 */
@@ -44,9 +49,12 @@ struct mt_layer {
     size_t slot_capacity;
     /* Interval i, 0 .. tuned_count, is between slots i - 1 and i: which kernels may serve there, what each takes. The
      * first is below the first slot, the last beyond the last. */
-    struct rival *rivals; /* owned */
-    int *first_rival;     /* [tuned_count + 2], owned */
-    bool loaded;          /* layer_is_loaded() */
+    struct rival *rivals;      /* owned */
+    int *first_rival;          /* [tuned_count + 2], owned */
+    struct slot_range *ranges; /* owned; of a layer that is loaded, by M */
+    int range_count, ranged;   /* they tell of M below `ranged` */
+    size_t range_capacity;
+    bool loaded; /* layer_is_loaded() */
     const struct kernel *quantize;
 };
 
@@ -130,6 +138,20 @@ int layer_slot(const struct mt_layer *layer, int m);
 double layer_time(const struct mt_layer *layer, int m);
 /* The same where it is no promise, but what choices rest on. */
 double layer_estimate(const struct mt_layer *layer, int m);
+/* For launches, which have no time to compare: who serves which M is worked out once, as far as that is soon done. */
+enum mt_status layer_set_ranges(struct mt_layer *layer);
+/* As layer_slot(), of a layer with ranges. */
+static inline int layer_launch_slot(const struct mt_layer *layer, int m) {
+    const struct slot_range *range = layer->ranges;
+    if (m >= layer->ranged)
+        return layer_slot(layer, m);
+    for (unsigned count = (unsigned)layer->range_count; count > 1;) {
+        const unsigned half = count / 2;
+        range = range[half].from <= m ? range + half : range;
+        count -= half;
+    }
+    return range->slot;
+}
 /* The first M of an interval. */
 int layer_interval(const struct mt_layer *layer, int i);
 

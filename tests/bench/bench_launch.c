@@ -116,6 +116,8 @@ static struct mt_table *open_kind(const struct kind *kind, struct kernel *quanti
     for (int i = 0; i < table->layers[0].slot_count; i++)
         table->layers[0].slots[i].kernel.clusters = 60;
     table->layers[0].quantize = quantize;
+    check(layer_set_ranges(&table->layers[0]));
+    table->layers[0].loaded = true;
     return table;
 }
 

@@ -229,11 +229,35 @@ static void defaults_stand_beyond_the_ends(void **state) {
     table_release(w.table);
 }
 
+/* What launches look up is what comparing gives, at every M. */
+static void ranges_say_the_same(void **state) {
+    (void)state;
+    int ranges = 0;
+    for (int round = 0; round < 100; round++) {
+        struct world w;
+        world_init(&w);
+        struct mt_layer *own = &w.table->layers[0];
+        assert_int_equal(layer_set_ranges(own), MT_OK);
+        assert_true(own->ranged > 500);
+        for (int i = 0; i < 4000; i++) {
+            const int m = i < 3000 ? 1 + i : 1 + (int)exp(drand48() * 16);
+            if (layer_launch_slot(own, m) != layer_slot(own, m))
+                fail_msg("M %d: slot %d, not %d", m, layer_launch_slot(own, m), layer_slot(own, m));
+        }
+        for (int i = -2; i < 2; i++)
+            assert_int_equal(layer_launch_slot(own, own->ranged + i), layer_slot(own, own->ranged + i));
+        ranges += own->range_count;
+        table_release(w.table);
+    }
+    assert_true(ranges > 1000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_quickest_of_those_around_serves),
         cmocka_unit_test(promises_are_stairs),
         cmocka_unit_test(defaults_stand_beyond_the_ends),
+        cmocka_unit_test(ranges_say_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
