@@ -168,6 +168,8 @@ static void made_release(struct made *made) {
 
 /* Each layer by its name and by its shape, and none is made. */
 static void ask_all(struct mt_table *table) {
+    for (int i = 0; i < table->layer_count; i++)
+        table->layers[i].loaded = true;
     for (int i = 0; i < mt_table_layer_count(table); i++) {
         const struct mt_layer_info *info = &mt_table_layer_at(table, i)->info;
         const struct mt_shape shape = {sizeof shape, info->n, info->k, info->rows8, info->group, info->dtype, 0};

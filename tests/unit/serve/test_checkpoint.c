@@ -449,7 +449,8 @@ static void layers_are_copied_at_once(void **state) {
 
 static struct mt_layer tuned(const char *name, int tp, int rows8) {
     struct mt_layer layer = {.info = {.size = sizeof layer.info, .name = name, .model = "tiny", .tp = tp},
-                             .problem = {.n = 96, .k = 200, .rows8 = rows8, .group = 64}};
+                             .problem = {.n = 96, .k = 200, .rows8 = rows8, .group = 64},
+                             .loaded = true};
     return layer;
 }
 

@@ -63,7 +63,7 @@ static void giving(void **state) {
 static void every_struct_is_looked_at(void **state) {
     (void)state;
     struct mt_table table = {0};
-    struct mt_layer layer = {.problem = {.n = 1, .k = 1, .group = 128}, .most_tokens = 1};
+    struct mt_layer layer = {.problem = {.n = 1, .k = 1, .group = 128}, .most_tokens = 1, .loaded = true};
     const struct mt_layer *found;
     struct mt_shape shape = {0};
     struct mt_query query = {0};
