@@ -14,13 +14,12 @@ int binaries_add(struct binaries *b, const struct config *config, const struct p
         config_format_binary(config, p, &text);
     else
         str_printf(&text, "quantize g%d %s", p->group, dtype_name(p->dtype));
-    for (int i = b->count - 1; i >= 0; i--) /* the newest first: neighbours in a space often share one */
-        if (!strcmp(b->item[i].text, text.data)) {
-            str_release(&text);
-            return i;
-        }
+    const int index = keys_number(&b->texts, str_text(&text));
+    str_release(&text);
+    if (index < b->count)
+        return index;
     array_grow(&b->item, &b->capacity, (size_t)b->count, sizeof *b->item);
-    b->item[b->count] = (struct binary){.text = text.data, .config = *config, .formats = *p};
+    b->item[b->count] = (struct binary){.text = b->texts.text[index], .config = *config, .formats = *p};
     return b->count++;
 }
 
@@ -178,9 +177,9 @@ void binaries_release(struct binaries *b, struct device *dev) {
     binaries_unload(b, dev);
     for (int i = 0; i < b->count; i++) {
         image_release(&b->item[i].image);
-        free(b->item[i].text);
         free(b->item[i].message);
     }
     free(b->item);
+    keys_release(&b->texts);
     *b = (struct binaries){0};
 }

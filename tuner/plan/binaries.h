@@ -3,9 +3,10 @@
 #define MT_BINARIES_H
 
 #include "runtime/gpu/launch.h"
+#include "tuner/keys.h"
 
 struct binary {
-    char *text;             /* config_format_binary(): equal texts share a binary */
+    const char *text;       /* config_format_binary(): equal texts share a binary */
     struct config config;   /* one of those that share it */
     struct problem formats; /* one of the problems that it serves */
     bool wanted;            /* some candidate needs it: compile it */
@@ -22,7 +23,8 @@ struct binaries {
     struct binary *item;
     int count;
     size_t capacity;
-    double deadline; /* of seconds_now(), after which nothing more is compiled; 0: none */
+    struct keys texts; /* of the items */
+    double deadline;   /* of seconds_now(), after which nothing more is compiled; 0: none */
 };
 
 /* Finds or adds the binary of a configuration, or of the quantisation where it has no family; its index. */

@@ -2,6 +2,7 @@
 #include "json_line.h"
 #include "runtime/base/array.h"
 #include "runtime/base/visible.h"
+#include "tuner/keys.h"
 
 #include "db/sql.h"
 #include <jansson.h>
@@ -118,6 +119,29 @@ bool rows_same(const struct rows *rows, int a, int b, const char *const *columns
     while (*columns && rows_is(rows, a, *columns, rows_cell(rows, b, *columns)))
         columns++;
     return !*columns;
+}
+
+void rows_key(const struct rows *rows, int row, const char *const *columns, struct str *out) {
+    for (; *columns; columns++) {
+        const char *text = rows_cell(rows, row, *columns);
+        str_append_int(out, (int)strlen(text));
+        str_append(out, ":");
+        str_append(out, text);
+    }
+}
+
+int rows_number(const struct rows *rows, int begin, int end, const char *const *columns, int *number) {
+    struct keys keys = {0};
+    struct str key = {0};
+    for (int r = begin; r < end; r++) {
+        str_clear(&key);
+        rows_key(rows, r, columns, &key);
+        number[r] = keys_number(&keys, str_text(&key));
+    }
+    const int count = keys.count;
+    keys_release(&keys);
+    str_release(&key);
+    return count;
 }
 
 enum mt_status rows_problem(const struct rows *rows, int row, struct problem *out) {

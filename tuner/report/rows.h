@@ -36,6 +36,11 @@ const char *rows_cell(const struct rows *rows, int row, const char *name);
 bool rows_is(const struct rows *rows, int row, const char *name, const char *text);
 /* Whether two rows have the same cells in columns whose names are a NULL-terminated list. */
 bool rows_same(const struct rows *rows, int a, int b, const char *const *columns);
+/* Appends a text that rows have in common which are the same in these columns, of this query or of another one. */
+void rows_key(const struct rows *rows, int row, const char *const *columns, struct str *out);
+/* Numbers the rows `begin` .. `end` - 1 in number[begin] and on: the same in these columns, the same number, counted
+ * from 0 in the order in which they come. The count of numbers. */
+int rows_number(const struct rows *rows, int begin, int end, const char *const *columns, int *number);
 /* The columns m, n, k, rows8, group_size, scheme and dtype as a problem. Fails for a scheme or type that there is
  * not. */
 enum mt_status rows_problem(const struct rows *rows, int row, struct problem *out);

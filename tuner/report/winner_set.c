@@ -93,24 +93,12 @@ const char *const winner_set_layer[] = {"model",      "tp",     "layer", "n",   
 static const char *const problem_columns[] = {"m", NULL};
 static const char *const kernel_columns[] = {"family", "binary", NULL};
 
-/* Numbers of equal rows are equal, counted from 0 in their order of appearance. The count of numbers. */
-static int number_rows(const struct rows *rows, int begin, int end, const char *const *columns, int *number) {
-    int count = 0;
-    for (int r = begin; r < end; r++) {
-        int before = begin;
-        while (!rows_same(rows, before, r, columns))
-            before++;
-        number[r] = before < r ? number[before] : count++;
-    }
-    return count;
-}
-
 /* The rows begin .. end are of one layer. Of a kernel's configurations at one problem the first counts: they stand in
  * order of simplicity. */
 static void keep_of_layer(const struct rows *rows, int begin, int end, int *number, bool *keep) {
     int *kernel = number, *problem = number + rows->count;
-    const int kernels = number_rows(rows, begin, end, kernel_columns, kernel);
-    const int problems = number_rows(rows, begin, end, problem_columns, problem);
+    const int kernels = rows_number(rows, begin, end, kernel_columns, kernel);
+    const int problems = rows_number(rows, begin, end, problem_columns, problem);
     double *ns = xcalloc((size_t)kernels * (size_t)problems, sizeof *ns);
     int *chosen = xmalloc((size_t)problems * sizeof *chosen);
     for (int r = end - 1; r >= begin; r--)

@@ -14,10 +14,12 @@ void draft_init(struct draft *d, const struct rows *rows, int winners, int cc, i
         .rows = rows, .winners = winners, .target = {.cc = cc, .sm_count = sm_count}, .with_images = with_images};
     d->problem = xcalloc(n, sizeof *d->problem);
     d->first = xcalloc(n, sizeof *d->first);
+    d->next = xcalloc(n, sizeof *d->next);
     d->binary = xcalloc(n, sizeof *d->binary);
     d->variant = xcalloc(DRAFT_FORMATS * n, sizeof *d->variant);
     d->layers = xcalloc(n, sizeof *d->layers);
     d->layer_row = xcalloc(n, sizeof *d->layer_row);
+    d->invariant = xcalloc(n, sizeof *d->invariant);
     d->entries = xcalloc(2 * n, sizeof *d->entries);
     d->points = xcalloc(n, sizeof *d->points);
     d->variants = xcalloc(DRAFT_FORMATS * n, sizeof *d->variants);
@@ -36,10 +38,19 @@ void draft_release(struct draft *d) {
         free(d->texts[i]);
     free(d->problem);
     free(d->first);
+    free(d->next);
+    keys_release(&d->image_keys);
+    for (int i = 0; i < 2; i++)
+        keys_release(&d->build_keys[i]);
+    keys_release(&d->layer_keys);
+    keys_release(&d->winner_keys);
+    keys_release(&d->time_keys);
+    keys_release(&d->invariant_keys);
     free(d->binary);
     free(d->variant);
     free(d->layers);
     free(d->layer_row);
+    free(d->invariant);
     free(d->entries);
     free(d->points);
     free(d->times);
@@ -59,22 +70,10 @@ static const struct family *family_of(const struct draft *d, int row) {
     return family_find(cell(d, row, "family"));
 }
 
-static bool same_formats(const struct draft *d, int a, int b) {
-    static const char *const names[] = {"group_size", "dtype", NULL};
-    return rows_same(d->rows, a, b, names);
-}
-
-static bool same_but_split(const struct draft *d, int a, int b) {
-    static const char *const names[] = {"model", "tp", "layer", "n", "k", "group_size", "dtype", NULL};
-    return rows_same(d->rows, a, b, names);
-}
-
-/* The first row that is the same in one of these ways. */
-static int first_of(const struct draft *d, int row, bool (*same)(const struct draft *, int, int)) {
-    int r = 0;
-    while (!same(d, r, row))
-        r++;
-    return r;
+static void winner_key(int layer, int m, struct str *out) {
+    str_append_int(out, layer);
+    str_append(out, " ");
+    str_append_int(out, m);
 }
 
 static int add_binary(struct draft *d, const struct config *config, const struct problem *p) {
@@ -101,8 +100,8 @@ static bool has_symmetry(const struct draft *d, int row, bool symmetric) {
     bool seen[2] = {false, false};
     if (p->rows8 < p->n)
         return p->symmetric == symmetric;
-    for (int r = 0; r < d->rows->count; r++)
-        if (d->first[r] == d->first[row] && d->problem[r].rows8 < p->n)
+    for (int r = d->first[row]; r >= 0; r = d->next[r])
+        if (d->problem[r].rows8 < p->n)
             seen[d->problem[r].symmetric] = true;
     return seen[symmetric] || (!symmetric && !seen[1]);
 }
@@ -113,9 +112,9 @@ static void split_reach(const struct draft *d, int row, bool symmetric, int *low
     const int rows8 = d->problem[row].rows8, n = d->problem[row].n;
     *low = 0;
     *high = n;
-    for (int r = 0; r < d->rows->count; r++) {
+    for (int r = d->first[row]; r >= 0; r = d->next[r]) {
         const struct problem *q = &d->problem[r];
-        if (d->first[r] != d->first[row] || (q->rows8 < n && q->symmetric != symmetric))
+        if (q->rows8 < n && q->symmetric != symmetric)
             continue;
         if (q->rows8 < rows8 && q->rows8 >= *low)
             *low = q->rows8 + 1;
@@ -150,12 +149,30 @@ static void collect_variants(struct draft *d, int row, const struct config *winn
     }
 }
 
+static void chain_rows(struct draft *d) {
+    static const char *const but_split[] = {"model", "tp", "layer", "n", "k", "group_size", "dtype", NULL};
+    const size_t n = (size_t)d->rows->count;
+    int *number = xcalloc(n, sizeof *number), *last = xcalloc(n, sizeof *last), layers = 0;
+    rows_number(d->rows, 0, d->rows->count, but_split, number);
+    for (int r = 0; r < d->rows->count; r++) {
+        int *before = &last[number[r]];
+        const bool is_first = number[r] == layers;
+        layers += is_first;
+        d->first[r] = is_first ? r : d->first[*before];
+        d->next[r] = -1;
+        if (!is_first)
+            d->next[*before] = r;
+        *before = r;
+    }
+    free(number);
+    free(last);
+}
+
 static enum mt_status read_problems(struct draft *d) {
     enum mt_status status = MT_OK;
-    for (int r = 0; status == MT_OK && r < d->rows->count; r++) {
+    chain_rows(d);
+    for (int r = 0; status == MT_OK && r < d->rows->count; r++)
         status = rows_problem(d->rows, r, &d->problem[r]);
-        d->first[r] = first_of(d, r, same_but_split);
-    }
     return status;
 }
 
@@ -201,15 +218,25 @@ static const char *add_image(struct draft *d, const struct image *image, const s
         return "";
     contents_built(build, &built);
     bundle_image_name(str_text(&built), image->data, image->size, name);
-    for (int i = 0; i < d->image_count; i++)
-        if (!strcmp(d->images[i].hash, name)) {
-            str_release(&built);
-            return d->images[i].hash;
-        }
+    const int number = keys_number(&d->image_keys, name);
+    if (number < d->image_count) {
+        str_release(&built);
+        return d->images[number].hash;
+    }
     d->texts[d->text_count++] = built.data;
     d->images[d->image_count++] =
         (struct bundle_image){.hash = name, .built = built.data, .data = image->data, .size = image->size};
     return name;
+}
+
+/* No word of them has a space. */
+static bool is_new_build(struct keys *keys, const struct bundle_build *b) {
+    const int before = keys->count;
+    struct str key = {0};
+    str_printf(&key, "%s %s %s %s %d", b->family, b->config, b->scheme, b->dtype, b->group);
+    keys_number(keys, str_text(&key));
+    str_release(&key);
+    return keys->count > before;
 }
 
 static void add_build(struct draft *d, struct bundle_build *list, int *count, struct bundle_build build, int row,
@@ -218,11 +245,8 @@ static void add_build(struct draft *d, struct bundle_build *list, int *count, st
     struct contents_build built;
     build.dtype = cell(d, row, "dtype");
     build.group = atoi(cell(d, row, "group_size"));
-    for (int i = 0; i < *count; i++)
-        if (!strcmp(list[i].family, build.family) && !strcmp(list[i].config, build.config) &&
-            !strcmp(list[i].scheme, build.scheme) && !strcmp(list[i].dtype, build.dtype) &&
-            list[i].group == build.group)
-            return;
+    if (!is_new_build(&d->build_keys[list == d->variants], &build))
+        return;
     if ((list == d->variants ? contents_variant : contents_fallback)(&gpu, &build, &built) != MT_OK)
         return; /* no bundle with it would be opened */
     build.image_hash = add_image(d, image, &built);
@@ -270,12 +294,18 @@ static enum mt_status add_quantize(struct draft *d, int row) {
 }
 
 static enum mt_status add_fallbacks(struct draft *d) {
+    static const char *const formats[] = {"group_size", "dtype", NULL};
+    int *number = xcalloc((size_t)d->rows->count, sizeof *number), done = 0;
     enum mt_status status = MT_OK;
+    rows_number(d->rows, 0, d->rows->count, formats, number);
     for (int r = 0; r < d->rows->count && status == MT_OK; r++) {
         status = add_stand_ins(d, r);
-        if (status == MT_OK && first_of(d, r, same_formats) == r)
-            status = add_quantize(d, r);
+        if (status != MT_OK || number[r] < done)
+            continue;
+        done++;
+        status = add_quantize(d, r);
     }
+    free(number);
     return status;
 }
 
@@ -296,6 +326,10 @@ static void add_variants(struct draft *d, int row) {
 }
 
 static void add_layer(struct draft *d, int row) {
+    struct str key = {0};
+    rows_key(d->rows, row, winner_set_layer, &key);
+    keys_number(&d->layer_keys, str_text(&key));
+    str_release(&key);
     d->layer_row[d->layer_count] = row;
     d->layers[d->layer_count++] = (struct bundle_layer){.name = cell(d, row, "layer"),
                                                         .model = cell(d, row, "model"),
@@ -312,6 +346,24 @@ static void add_layer(struct draft *d, int row) {
 static bool entry_good(const struct draft *d, int row, const struct bundle_entry *entry, struct contents_build *build) {
     const struct bundle_fingerprint gpu = {.cc = d->target.cc, .sm_count = d->target.sm_count};
     return contents_entry(&gpu, entry, &d->problem[row], build) == MT_OK;
+}
+
+/* Whether neither an entry nor a time says yet what this kernel takes there; from now on one does. */
+static bool is_new_time(struct draft *d, int layer, int m, const char *family, const char *config) {
+    struct str key = {0};
+    winner_key(layer, m, &key);
+    str_printf(&key, " %s %s", family, config);
+    const int before = d->time_keys.count;
+    keys_number(&d->time_keys, str_text(&key));
+    str_release(&key);
+    return d->time_keys.count > before;
+}
+
+static void add_winner(struct draft *d, const struct bundle_entry *winner) {
+    struct str key = {0};
+    winner_key(winner->layer, winner->m, &key);
+    keys_number(&d->winner_keys, str_text(&key));
+    str_release(&key);
 }
 
 static void add_point(struct draft *d, int row, const struct bundle_entry *winner) {
@@ -361,18 +413,37 @@ static void add_entries(struct draft *d, enum bundle_origin origin) {
         entry.layer = d->layer_count - 1;
         entry.image_hash = add_image(d, &d->binaries.item[d->binary[r]].image, &build);
         d->entries[d->entry_count++] = entry;
+        add_winner(d, &entry);
+        is_new_time(d, entry.layer, entry.m, entry.family, entry.config);
         add_point(d, r, &entry);
         add_variants(d, r);
+    }
+}
+
+/* Of a row whose layer is that of another one, at an M. */
+static void invariant_key(const struct draft *d, int layer_row, int m, struct str *out) {
+    rows_key(d->rows, layer_row, winner_set_layer, out);
+    str_printf(out, " %d", m);
+}
+
+/* A layer has one batch-invariant kernel at each M: their numbers are those of the rows behind the winners. */
+static void number_invariant(struct draft *d) {
+    for (int r = d->winners; r < d->rows->count; r++) {
+        struct str key = {0};
+        invariant_key(d, r, atoi(cell(d, r, "m")), &key);
+        keys_number(&d->invariant_keys, str_text(&key));
+        str_release(&key);
     }
 }
 
 /* The row of a layer's batch-invariant kernel at the M of a winner that is in; -1: there is none that is good. */
 static int invariant_row(struct draft *d, const struct bundle_entry *winner, enum bundle_origin origin,
                          struct bundle_entry *entry, struct contents_build *build) {
-    for (int r = d->winners; r < d->rows->count; r++)
-        if (atoi(cell(d, r, "m")) == winner->m && rows_same(d->rows, r, d->layer_row[winner->layer], winner_set_layer))
-            return entry_of(d, r, origin, entry, build) ? r : -1;
-    return -1;
+    struct str key = {0};
+    invariant_key(d, d->layer_row[winner->layer], winner->m, &key);
+    const int number = keys_find(&d->invariant_keys, str_text(&key)), row = d->winners + number;
+    str_release(&key);
+    return number >= 0 && entry_of(d, row, origin, entry, build) ? row : -1;
 }
 
 /* The kernels of the entries first .. end, which are all winners of one layer. At each of its M or at none: bits that
@@ -383,17 +454,20 @@ static void add_invariant(struct draft *d, int first, int end, enum bundle_origi
     for (int i = first; i < end; i++)
         if (invariant_row(d, &d->entries[i], origin, &entry, &build) < 0)
             return;
+    d->invariant[d->entries[first].layer] = true;
     for (int i = first; i < end; i++) {
         const int r = invariant_row(d, &d->entries[i], origin, &entry, &build);
         entry.layer = d->entries[i].layer;
         entry.image_hash = add_image(d, &d->binaries.item[d->binary[r]].image, &build);
         d->entries[d->entry_count++] = entry;
+        is_new_time(d, entry.layer, entry.m, entry.family, entry.config);
         add_variants(d, r);
     }
 }
 
 static void add_invariants(struct draft *d, enum bundle_origin origin) {
     const int winners = d->entry_count;
+    number_invariant(d);
     for (int i = 0, end; i < winners; i = end) {
         for (end = i; end < winners && d->entries[end].layer == d->entries[i].layer; end++)
             ;
@@ -449,47 +523,28 @@ enum mt_status draft_fill(struct draft *d, enum bundle_origin origin, bool quiet
 
 /* The number of the bundle's layer that a row of other rows is of; -1 if it is not in. */
 static int layer_of(const struct draft *d, const struct rows *times, int row) {
-    for (int i = 0; i < d->layer_count; i++) {
-        bool same = true;
-        for (int c = 0; winner_set_layer[c] && same; c++)
-            same = rows_is(times, row, winner_set_layer[c], cell(d, d->layer_row[i], winner_set_layer[c]));
-        if (same)
-            return i;
-    }
-    return -1;
+    struct str key = {0};
+    rows_key(times, row, winner_set_layer, &key);
+    const int layer = keys_find(&d->layer_keys, str_text(&key));
+    str_release(&key);
+    return layer;
 }
 
 static bool has_winner(const struct draft *d, int layer, int m) {
-    for (int i = 0; i < d->entry_count; i++)
-        if (d->entries[i].layer == layer && d->entries[i].m == m)
-            return true;
-    return false;
+    struct str key = {0};
+    winner_key(layer, m, &key);
+    const bool has = keys_find(&d->winner_keys, str_text(&key)) >= 0;
+    str_release(&key);
+    return has;
 }
 
 bool draft_has_invariant(const struct draft *d, int row) {
     const int layer = layer_of(d, d->rows, row);
-    for (int i = 0; i < d->entry_count; i++)
-        if (d->entries[i].layer == layer && d->entries[i].kind == BUNDLE_INVARIANT)
-            return true;
-    return false;
-}
-
-/* Among the entries, or the first `count` of the times. */
-static bool has_time(const struct draft *d, int count, const struct bundle_time *time) {
-    for (int i = 0; i < d->entry_count; i++)
-        if (d->entries[i].layer == time->layer && d->entries[i].m == time->m &&
-            !strcmp(d->entries[i].family, time->family) && !strcmp(d->entries[i].config, time->config))
-            return true;
-    for (int i = 0; i < count; i++)
-        if (d->times[i].layer == time->layer && d->times[i].m == time->m && !strcmp(d->times[i].family, time->family) &&
-            !strcmp(d->times[i].config, time->config))
-            return true;
-    return false;
+    return layer >= 0 && d->invariant[layer];
 }
 
 void draft_add_times(struct draft *d, const struct rows *times, enum bundle_origin origin) {
-    const int before = d->time_count;
-    d->times = xrealloc(d->times, ((size_t)before + (size_t)times->count + 1) * sizeof *d->times);
+    d->times = xrealloc(d->times, ((size_t)d->time_count + (size_t)times->count + 1) * sizeof *d->times);
     for (int r = 0; r < times->count; r++) {
         const struct bundle_time time = {.layer = layer_of(d, times, r),
                                          .m = atoi(rows_cell(times, r, "m")),
@@ -497,7 +552,7 @@ void draft_add_times(struct draft *d, const struct rows *times, enum bundle_orig
                                          .config = rows_cell(times, r, "config"),
                                          .expected_ns = strtod(rows_cell(times, r, "median_ns"), NULL),
                                          .origin = origin};
-        if (has_winner(d, time.layer, time.m) && !has_time(d, before, &time))
+        if (has_winner(d, time.layer, time.m) && is_new_time(d, time.layer, time.m, time.family, time.config))
             d->times[d->time_count++] = time;
     }
 }

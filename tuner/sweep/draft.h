@@ -3,6 +3,7 @@
 #define MT_DRAFT_H
 
 #include "db/bundle/bundle.h"
+#include "tuner/keys.h"
 #include "tuner/plan/binaries.h"
 #include "tuner/report/compared.h"
 #include "tuner/report/rows.h"
@@ -17,11 +18,13 @@ struct draft {
     struct device target; /* what kernels are compiled for; only `cc` and `sm_count` are set: it need not be here */
     struct binaries binaries;
     struct problem *problem; /* [rows] */
-    int *first;   /* [rows]: the first row of the same layer in any split and symmetry, which says which layer it is */
+    /* [rows]: the first row, and the next, of the same layer in any split and symmetry; -1: there is none. */
+    int *first, *next;
     int *binary;  /* [rows]: index into `binaries` */
     int *variant; /* [rows][DRAFT_FORMATS]: likewise, for formats that the layer itself does not have; -1: not needed */
     struct bundle_layer *layers;
-    int *layer_row; /* [layers]: the first of its rows */
+    int *layer_row;  /* [layers]: the first of its rows */
+    bool *invariant; /* [layers]: has kernels for MT_BATCH_INVARIANT */
     struct bundle_entry *entries;
     struct compared_point *points; /* one for each winner that is in */
     struct bundle_time *times;
@@ -34,6 +37,9 @@ struct draft {
     int layer_count, entry_count, point_count, time_count, variant_count, fallback_count, image_count, quantize_count,
         text_count;
     int changed, unbuilt, refused; /* winners */
+    /* What is in already: images by name, builds of both kinds, layers, and winners by layer and M. */
+    struct keys image_keys, build_keys[2], layer_keys, winner_keys;
+    struct keys time_keys, invariant_keys; /* kernels by layer and M; the rows behind the winners */
 };
 
 /* `rows`, of which the first `winners` are winners and the others the batch-invariant kernels that tree_set_keep() has
