@@ -27,6 +27,7 @@ enum {
     BUNDLE_MOST_LAYERS = 1 << 14,
     BUNDLE_MOST_ENTRIES = 1 << 18, /* and times of other splits */
     BUNDLE_MOST_BUILDS = 1 << 16,  /* variants, and fallbacks */
+    BUNDLE_MOST_DEFAULTS = 8,      /* fallbacks of one family for the same formats: a layer may try each */
     BUNDLE_MOST_IMAGES = 1 << 14,
     BUNDLE_MOST_TEXT = 1024, /* bytes of a name or a configuration */
 };

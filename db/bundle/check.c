@@ -248,13 +248,21 @@ static int by_time(const void *a, const void *b) {
     return 0;
 }
 
-static int by_build(const void *a, const void *b) {
+static int by_formats(const void *a, const void *b) {
     ROWS(bundle_build, a, b);
     DIFFER_TEXT(family);
-    DIFFER_TEXT(config);
     DIFFER_TEXT(scheme);
     DIFFER_TEXT(dtype);
     DIFFER_INT(group);
+    return 0;
+}
+
+static int by_build(const void *a, const void *b) {
+    ROWS(bundle_build, a, b);
+    const int order = by_formats(a, b);
+    if (order)
+        return order;
+    DIFFER_TEXT(config);
     return 0;
 }
 
@@ -408,6 +416,20 @@ static enum mt_status builds_check(const struct bundle_build *builds, int count,
                 : status;
 }
 
+/* Those of one family for the same formats are neighbours when they are in order. */
+static enum mt_status defaults_check(const struct bundle *b) {
+    struct index index;
+    enum mt_status status = index_make(b->fallbacks, b->fallback_count, sizeof *b->fallbacks, by_formats, &index);
+    for (int i = BUNDLE_MOST_DEFAULTS; status == MT_OK && i < index.count; i++) {
+        const struct bundle_build *build = index.row[i];
+        if (!by_formats(&index.row[i - BUNDLE_MOST_DEFAULTS], &index.row[i]))
+            status = fail(MT_FAILURE, "the bundle has more than %d default kernels of family %s for %s",
+                          BUNDLE_MOST_DEFAULTS, build->family, *build->scheme ? build->scheme : build->dtype);
+    }
+    free(index.row);
+    return status;
+}
+
 static enum mt_status fingerprint_check(const struct bundle_fingerprint *f) {
     if (f->layout < 1)
         return fail(MT_FAILURE, "the bundle does not say in which layout its kernels for %s read weights", f->gpu);
@@ -454,6 +476,8 @@ static enum mt_status rows_check(const struct bundle *b) {
         status = builds_check(b->variants, b->variant_count, "winner", &images);
     if (status == MT_OK)
         status = builds_check(b->fallbacks, b->fallback_count, "default kernel", &images);
+    if (status == MT_OK)
+        status = defaults_check(b);
     free(images.row);
     free(entries.row);
     return status;

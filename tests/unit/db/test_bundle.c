@@ -403,14 +403,21 @@ static void what_is_not_read_is_not_written(void **state) {
     struct bundle_entry moved[5], timed[5];
     static const struct bundle_build twins[2] = {{"sm80", "a", "w4a8", "fp16", 128, name_b},
                                                  {"sm80", "a", "w4a8", "fp16", 128, name_b}};
+    struct bundle_build many[BUNDLE_MOST_DEFAULTS + 1];
+    char configs[BUNDLE_MOST_DEFAULTS + 1][2];
+    for (int i = 0; i <= BUNDLE_MOST_DEFAULTS; i++) {
+        snprintf(configs[i], sizeof configs[i], "%c", 'a' + i);
+        many[i] = twins[0];
+        many[i].config = configs[i];
+    }
     odd[1].name = "o\033[31m";
     renamed[1].built = "something else";
     memcpy(moved, entries, sizeof moved);
     memcpy(timed, entries, sizeof timed);
     moved[2].m = 4097;
     timed[0].expected_ns = 1e16;
-    struct bundle wrong[7];
-    for (int i = 0; i < 7; i++)
+    struct bundle wrong[8];
+    for (int i = 0; i < 8; i++)
         wrong[i] = sample();
     wrong[0].layers = same;
     wrong[1].layers = odd;
@@ -420,18 +427,23 @@ static void what_is_not_read_is_not_written(void **state) {
     wrong[5].entries = timed;
     wrong[6].fallbacks = twins;
     wrong[6].fallback_count = 2;
+    wrong[7].fallbacks = many;
+    wrong[7].fallback_count = BUNDLE_MOST_DEFAULTS + 1;
     static const char *const says[] = {"the bundle has layer qkv twice",
                                        "row 1 of the bundle's layers has a text with characters that cannot be seen",
                                        "of the bundle has other bytes, whose name would be",
                                        "twice",
                                        "an entry of another kind and no kernel for layer qkv at M 4097",
                                        "its time 1e+16 ns",
-                                       "the default kernel of family sm80 for w4a8 twice"};
-    for (int i = 0; i < 7; i++) {
+                                       "the default kernel of family sm80 for w4a8 twice",
+                                       "more than 8 default kernels of family sm80 for w4a8"};
+    for (int i = 0; i < 8; i++) {
         assert_int_equal(bundle_write(copy, &wrong[i]), MT_FAILURE);
         if (!strstr(fail_message(), says[i]))
             fail_msg("'%s' instead of '%s'", fail_message(), says[i]);
     }
+    wrong[7].fallback_count = BUNDLE_MOST_DEFAULTS;
+    assert_int_equal(bundle_write(copy, &wrong[7]), MT_OK);
 }
 
 static void impossible_splits_are_not_written(void **state) {
