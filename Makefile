@@ -188,7 +188,7 @@ docs/softgpu.md: $(BUILD)/tests/unit/softgpu/test_docs
 example: $(EXAMPLES)
 unit-tests: $(call exe,$(UNIT))
 sanitized-tests: all example $(call exe,$(SANITIZED))
-tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare $(BUILD)/tests/gpu/soft_calibrate $(BUILD)/tests/cli/pack_model $(BUILD)/tests/bench/bench_launch
+tests: all unit-tests example $(call exe,$(DEVT)) $(BUILD)/tests/gpu/compare $(BUILD)/tests/gpu/soft_calibrate $(BUILD)/tests/cli/pack_model $(BUILD)/tests/bench/bench_launch $(BUILD)/tests/bench/bench_open
 
 # ---- what people call ----
 # Set-up comes before everything that is compiled, so these build by calling make again.

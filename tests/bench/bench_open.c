@@ -2,7 +2,7 @@
  * its layers, by the number of its rows: many models at several degrees of tensor parallelism, each layer with splits
  * of its own, a winner at 13 batch sizes, the times of its neighbours' winners and their variants. Best of some rounds.
  *
- * bench_open [ROWS...] */
+ * bench_open ROWS: one round with so many rows, which tests/cli/test_costs.sh counts the instructions of. */
 #include "runtime/base/str.h"
 #include "runtime/layer/split.h"
 #include "runtime/serve/table.h"
@@ -184,7 +184,7 @@ static void ask_all(struct mt_table *table) {
     }
 }
 
-static void bench(int rows, bool images) {
+static void bench(int rows, int rounds, bool images) {
     static char path[] = "/tmp/mixtune-bench-XXXXXX";
     enum { WRITE, READ, BUILD, ASK, STEPS };
     double best[STEPS] = {1e9, 1e9, 1e9, 1e9};
@@ -194,7 +194,7 @@ static void bench(int rows, bool images) {
     const int file = mkstemp(path);
     if (file >= 0)
         close(file);
-    for (int round = 0; round < (rows < 50000 ? 5 : 2); round++) {
+    for (int round = 0; round < rounds; round++) {
         struct bundle bundle;
         struct mt_table *table;
         double at[STEPS + 1] = {seconds()};
@@ -222,8 +222,12 @@ static void bench(int rows, bool images) {
 
 int main(int argc, char **argv) {
     static const int usual[] = {1000, 10000, 100000};
-    for (int i = 0; i < (argc > 1 ? argc - 1 : 3); i++)
-        bench(argc > 1 ? atoi(argv[1 + i]) : usual[i], true);
-    bench(argc > 1 ? atoi(argv[argc - 1]) : usual[2], false);
+    if (argc > 1) {
+        bench(atoi(argv[1]), 1, true);
+        return 0;
+    }
+    for (int i = 0; i < 3; i++)
+        bench(usual[i], i < 2 ? 5 : 2, true);
+    bench(usual[2], 2, false);
     return 0;
 }

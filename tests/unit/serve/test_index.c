@@ -151,11 +151,51 @@ static void most_layers_are_not_looked_at(void **state) {
     table_free(table);
 }
 
+/* Nor does the public interface walk through the table: here it could not. */
+static void the_table_is_not_walked_through(void **state) {
+    (void)state;
+    enum { MANY = 1000 };
+    struct mt_table *table = table_drawn(MANY);
+    struct mt_layer *layers = table->layers;
+    for (int i = 0; i < MANY; i++) {
+        struct mt_layer *layer = &layers[i];
+        layer->problem.n = layer->info.n = 1000 + i;
+        layer->info.model = models[1 + i % 2];
+        layer->loaded = true;
+    }
+    layers[7].info.name = "only";
+    free(table->by_shape);
+    free(table->by_name);
+    assert_int_equal(index_make(table), MT_OK);
+    table->layers = NULL;
+    struct mt_query query = MT_QUERY_INIT;
+    const struct mt_layer *found;
+    query.name = "only";
+    assert_int_equal(mt_table_layer_named(table, &query, &found), MT_OK);
+    assert_ptr_equal(found, &layers[7]);
+    query.rows8 = layers[7].problem.rows8;
+    query.model = layers[7].info.model;
+    assert_int_equal(mt_table_layer_named(table, &query, &found), MT_OK);
+    assert_ptr_equal(found, &layers[7]);
+    query.name = "nobody";
+    assert_int_equal(mt_table_layer_named(table, &query, &found), MT_USAGE);
+    for (int i = 0; i < MANY; i++) {
+        const struct problem *p = &layers[i].problem;
+        const struct mt_shape shape = {sizeof shape, p->n, p->k, p->rows8, p->group, (enum mt_dtype)p->dtype,
+                                       p->symmetric};
+        assert_int_equal(mt_table_layer_shaped(table, &shape, &found), MT_OK);
+        assert_ptr_equal(found, &layers[i]);
+    }
+    table->layers = layers;
+    table_free(table);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tuned_layers_are_found),
         cmocka_unit_test(other_layers_are_found_again),
         cmocka_unit_test(most_layers_are_not_looked_at),
+        cmocka_unit_test(the_table_is_not_walked_through),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
