@@ -17,7 +17,8 @@ enum {
     KEY_STRATEGY,
     KEY_PATIENCE,
     KEY_SEED,
-    KEY_SKIP
+    KEY_SKIP,
+    KEY_BATCH_INVARIANT
 };
 
 static const struct argp_option table[] = {
@@ -48,6 +49,11 @@ static const struct argp_option table[] = {
     {"finals", KEY_FINALS, "ROUNDS", 0,
      "Time the best of each problem once more, in turns, this often (default: 20; 0 on a software device, whose times "
      "do not vary)",
+     20},
+    {"batch-invariant", KEY_BATCH_INVARIANT, NULL, 0,
+     "Also measure, for each layer and M, kernels that add up K in order and as the layer's winners at other M do, so "
+     "that "
+     "`export` finds an order that serves every M",
      20},
     {"retry", KEY_RETRY, NULL, 0, "Also measure what failed before; kernels that hung or crashed are run again", 20},
     {"skip", KEY_SKIP, "CANDIDATE", 0,
@@ -104,6 +110,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         if (o->skip_count == MAX_SKIPPED)
             return options_error(fail(MT_USAGE, "--skip: at most %d candidates in one command", MAX_SKIPPED));
         a->skip[o->skip_count++] = arg;
+        return 0;
+    case KEY_BATCH_INVARIANT:
+        o->batch_invariant = true;
         return 0;
     case KEY_RETRY:
         o->retry = true;

@@ -13,6 +13,7 @@
 #include "tuner/progress.h"
 #include "tuner/report/rows.h"
 #include "tuner/search/order.h"
+#include "tuner/search/trees.h"
 #include "winners.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,6 +357,26 @@ static enum mt_status cross_times(struct sweep *s) {
     return status;
 }
 
+enum { TREE_ROUNDS = 3 };
+
+/* What `export` chooses batch-invariant kernels from. What was measured by then decides which, so a sweep that was
+ * stopped here may measure a few more. */
+static enum mt_status tree_times(struct sweep *s) {
+    enum mt_status status = MT_OK;
+    int all = 0;
+    for (int good = 1, round = 0; s->options->batch_invariant && good && round < TREE_ROUNDS && !status; round++) {
+        struct plan trees;
+        good = 0;
+        if (!(status = trees_plan(&trees, &s->workload, s->dev, &s->binaries, s->store)))
+            status = time_crosses(s, &trees, &good);
+        plan_release(&trees);
+        all += good;
+    }
+    if (all)
+        log_info("%d kernels were measured that add up as others do at other M", all);
+    return status;
+}
+
 /* Winners are never stored: the store derives them from what was recorded. */
 static enum mt_status promote(struct sweep *s) {
     return winners_print(s->store, s->dev, &s->workload, s->options->common.json);
@@ -395,7 +416,7 @@ enum mt_status sweep_run(const struct sweep_options *options) {
         (status = open_device(&s)) || (status = fit_space(&s)) || (status = store_open(options->db, &s.store)) ||
         (status = lock_device(&s)) || (status = make_plan(&s)) || (status = compile(&s)) ||
         (status = verify_time_record(&s)) || (status = confirm(&s)) || (status = finals(&s)) ||
-        (status = cross_times(&s)))
+        (status = tree_times(&s)) || (status = cross_times(&s)))
         goto out;
     status = promote(&s);
 out:

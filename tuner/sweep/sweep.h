@@ -16,11 +16,12 @@ struct sweep_options {
     int finals;      /* rounds; 0: none, -1: as the device is */
     const char *const *skip; /* labels of candidates that are left out (candidate_label()) */
     int skip_count;
-    bool retry;          /* also measures what failed before */
-    bool no_wait;        /* refuses at once when another sweep has the device */
-    bool no_lock;        /* the user sees to it that no other sweep has the device */
-    bool quick;          /* fewer configurations, looser timing */
-    const char *command; /* for the database: what the user typed */
+    bool retry;           /* also measures what failed before */
+    bool no_wait;         /* refuses at once when another sweep has the device */
+    bool no_lock;         /* the user sees to it that no other sweep has the device */
+    bool quick;           /* fewer configurations, looser timing */
+    bool batch_invariant; /* also measures kernels that add up alike at every M (tuner/search/trees.h) */
+    const char *command;  /* for the database: what the user typed */
 };
 
 /* Candidates that do not compile, do not launch or compute wrong numbers are rows of the database, not failures of the
