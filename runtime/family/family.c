@@ -125,6 +125,11 @@ enum mt_status config_parse(const struct family *family, const char *text, struc
     return MT_OK;
 }
 
+bool family_stand_in(const struct family *family, int number, struct config *out) {
+    const char *const texts[] = {family->few, family->many};
+    return number < 2 && texts[number] && config_parse(family, texts[number], out) == MT_OK;
+}
+
 void config_format(const struct config *c, struct str *out) {
     for (int i = 0; i < c->family->knob_count; i++) {
         str_append(out, i ? "," : "");

@@ -130,6 +130,10 @@ void config_default(const struct family *family, struct config *out);
 /* A number that a binary is built for is no larger; this keeps what is computed of them in an int. */
 enum { MOST_BUILT = 1024 };
 
+/* What stands in where nothing was tuned near: number 0 for few tokens, 1 for very many. False when there are no
+ * more. */
+bool family_stand_in(const struct family *family, int number, struct config *out);
+
 /* "tile_n=128,stages=4" over the family's defaults. MT_USAGE names the unknown knob and those that exist. */
 enum mt_status config_parse(const struct family *family, const char *text, struct config *out);
 /* All knobs in registry order: the canonical text that the database stores. Appends. */

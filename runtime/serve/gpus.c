@@ -101,13 +101,13 @@ enum mt_status gpus_fail(const struct bundle_fingerprint *gpus, int count, const
 
 /* ---- what it lacks ---- */
 
-/* The text of a family's default, which the bundle owns. */
-static const char *default_text(struct bundle *bundle, const struct family *family) {
-    struct config config;
+enum { STAND_INS = 2 /* of a family, at the most */ };
+
+/* The text of a configuration, which the bundle owns. */
+static const char *config_text(struct bundle *bundle, const struct config *config) {
     struct str text = {0};
     char *own = NULL;
-    config_default(family, &config);
-    config_format(&config, &text);
+    config_format(config, &text);
     if (str_status(&text) == MT_OK && (own = bundle_alloc(bundle, text.length + 1)))
         memcpy(own, text.data, text.length + 1);
     str_release(&text);
@@ -115,29 +115,35 @@ static const char *default_text(struct bundle *bundle, const struct family *fami
 }
 
 /* A row for the formats of each layer. */
-static enum mt_status family_add(struct bundle *bundle, const struct family *family, struct bundle_build *list,
+static enum mt_status config_add(struct bundle *bundle, const struct config *config, struct bundle_build *list,
                                  int *count) {
-    const char *config = default_text(bundle, family);
-    if (!config)
+    const char *text = config_text(bundle, config);
+    if (!text)
         return MT_FAILURE;
     for (int i = 0; i < bundle->layer_count; i++) {
         const struct bundle_layer *layer = &bundle->layers[i];
-        list[(*count)++] = (struct bundle_build){family->name, config, layer->scheme, layer->dtype, layer->group, ""};
+        list[(*count)++] =
+            (struct bundle_build){config->family->name, text, layer->scheme, layer->dtype, layer->group, ""};
     }
     return MT_OK;
 }
 
 enum mt_status gpu_add_defaults(struct bundle *bundle, const struct device *dev) {
-    const size_t most = (size_t)bundle->fallback_count + (size_t)bundle->layer_count * FAMILY_COUNT;
+    const size_t most =
+        (size_t)bundle->fallback_count + (size_t)bundle->layer_count * (size_t)(STAND_INS * FAMILY_COUNT);
     struct bundle_build *list = bundle_alloc(bundle, most * sizeof *list);
+    struct config config;
     int count = bundle->fallback_count, kept = 0;
     enum mt_status status = list ? MT_OK : MT_FAILURE;
     if (status == MT_OK && count)
         memcpy(list, bundle->fallbacks, (size_t)count * sizeof *list);
-    for (int i = 0; status == MT_OK && family_list()[i]; i++) {
+    for (int i = 0; family_list()[i]; i++) {
         const struct family *family = family_list()[i];
-        if (family->quantised && family_runs_on(family, dev->cc) && family_runs_on(family, bundle->fingerprint.cc))
-            status = family_add(bundle, family, list, &count);
+        if (!family->quantised || !family_runs_on(family, dev->cc) || !family_runs_on(family, bundle->fingerprint.cc))
+            continue;
+        for (int number = 0; status == MT_OK && number < STAND_INS && family_stand_in(family, number, &config);
+             number++)
+            status = config_add(bundle, &config, list, &count);
     }
     if (status != MT_OK)
         return status;

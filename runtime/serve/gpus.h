@@ -23,8 +23,8 @@ enum mt_status gpus_order(const struct bundle_fingerprint *gpus, int count, cons
 /* MT_NO_DEVICE: nothing of any of them runs here. */
 enum mt_status gpus_fail(const struct bundle_fingerprint *gpus, int count, const struct device *dev);
 
-/* Adds what a bundle that is compiled on a GPU of another kind may lack: for the formats of its layers the default of
- * each family that runs there. */
+/* Adds what a bundle that is compiled on a GPU of another kind may lack: for the formats of its layers what
+ * stands in of each family that runs there. */
 enum mt_status gpu_add_defaults(struct bundle *bundle, const struct device *dev);
 
 #endif

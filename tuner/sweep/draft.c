@@ -176,13 +176,6 @@ static enum mt_status read_problems(struct draft *d) {
     return status;
 }
 
-/* The configurations that stand in where nothing was tuned: of a family for few and for very many tokens. False when
- * there are no more. */
-static bool stand_in(const struct family *family, int number, struct config *out) {
-    const char *const texts[] = {family->few, family->many};
-    return number < 2 && texts[number] && config_parse(family, texts[number], out) == MT_OK;
-}
-
 /* The binaries of all winners, and of what stands in for each choice of formats. */
 static enum mt_status collect_binaries(struct draft *d) {
     enum mt_status status = read_problems(d);
@@ -200,7 +193,7 @@ static enum mt_status collect_binaries(struct draft *d) {
             return status;
         d->binary[r] = add_binary(d, &config, &d->problem[r]);
         collect_variants(d, r, &config);
-        for (int number = 0; stand_in(family, number, &config); number++)
+        for (int number = 0; family_stand_in(family, number, &config); number++)
             for (int i = 0; i < DRAFT_FORMATS; i++)
                 if (formats_of(&d->problem[r], i, &q) && has_symmetry(d, r, q.symmetric))
                     add_binary(d, &config, &q);
@@ -277,7 +270,7 @@ static enum mt_status add_stand_in(struct draft *d, int row, const struct config
 static enum mt_status add_stand_ins(struct draft *d, int row) {
     enum mt_status status = MT_OK;
     struct config config;
-    for (int number = 0; status == MT_OK && stand_in(family_of(d, row), number, &config); number++)
+    for (int number = 0; status == MT_OK && family_stand_in(family_of(d, row), number, &config); number++)
         status = add_stand_in(d, row, &config);
     return status;
 }

@@ -129,18 +129,24 @@ static void defaults_are_added(void **state) {
         .fingerprint = gpus[H100], .layers = layers, .layer_count = 3, .fallbacks = own, .fallback_count = 2};
     const struct device a100 = device("A100", 80, 108);
     assert_int_equal(gpu_add_defaults(&bundle, &a100), MT_OK);
-    assert_int_equal(bundle.fallback_count, 4);
-    assert_string_equal(bundle.fallbacks[0].family, "quantize");
-    assert_string_equal(bundle.fallbacks[1].family, "sm80");
-    assert_string_equal(bundle.fallbacks[1].scheme, "w4a8");
-    assert_string_equal(bundle.fallbacks[2].family, "sm80");
-    assert_string_equal(bundle.fallbacks[2].scheme, "w8a8");
-    assert_string_equal(bundle.fallbacks[2].dtype, "bf16");
-    assert_int_equal(bundle.fallbacks[2].group, 64);
-    assert_string_equal(bundle.fallbacks[3].family, "sm90");
+    assert_int_equal(bundle.fallback_count, 6); /* for few tokens and for many, each format once */
+    int of[2] = {0, 0};
+    for (int i = 0; i < bundle.fallback_count; i++) {
+        const struct bundle_build *f = &bundle.fallbacks[i];
+        if (strcmp(f->family, "sm80") != 0)
+            continue;
+        const bool wide = !strcmp(f->scheme, "w8a8");
+        assert_string_equal(f->dtype, wide ? "bf16" : "fp16");
+        assert_int_equal(f->group, wide ? 64 : 128);
+        assert_string_equal(f->image_hash, "");
+        of[wide]++;
+        if (i > 0)
+            assert_true(bundle_by_build(&bundle.fallbacks[i - 1], f) < 0);
+    }
+    assert_true(of[0] == 2 && of[1] == 2);
     struct bundle again = bundle;
     assert_int_equal(gpu_add_defaults(&again, &a100), MT_OK);
-    assert_int_equal(again.fallback_count, 4); /* it has them */
+    assert_int_equal(again.fallback_count, 6); /* it has them */
     bundle_release(&again);                    /* the first's, too */
 }
 
