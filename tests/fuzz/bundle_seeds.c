@@ -45,10 +45,11 @@ static void put(const char *folder, const char *name, int kind, const void *data
     str_release(&path);
 }
 
-static void put_bundle(const char *folder, const char *name, const struct bundle *bundle) {
+static void put_bundle(const char *folder, const char *name, const struct bundle *bundles, int count) {
     struct str path = {0}, file = {0}, other = {0};
+    char digest[BUNDLE_DIGEST_TEXT];
     str_printf(&path, "%s/bundle.world", folder);
-    take(bundle_write(path.data, bundle));
+    take(bundle_write_all(path.data, bundles, count, digest));
     take(file_read(path.data, &file));
     str_printf(&other, "%s.pages", name);
     put(folder, name, KIND_FILE, file.data, file.length);
@@ -76,8 +77,13 @@ int main(int argc, char **argv) {
     bare.image_count = 0;
     for (int i = 0; i < MOST_PARTS; i++)
         entries[i].image_hash = variants[i].image_hash = fallbacks[i].image_hash = "";
-    put_bundle(argv[1], "bare", &bare);
-    put_bundle(argv[1], "whole", &parts.bundle);
+    put_bundle(argv[1], "bare", &bare, 1);
+    struct bundle several[3] = {bare, parts.bundle, parts.bundle}; /* types of GPU */
+    several[0].fingerprint.gpu = "another";
+    several[0].fingerprint.cc = 90;
+    several[2].fingerprint.gpu = "a third";
+    put_bundle(argv[1], "several", several, 3);
+    put_bundle(argv[1], "whole", &parts.bundle, 1);
     for (int i = 0; i < parts.bundle.image_count; i++) {
         struct str image = {0};
         char name[16];
