@@ -174,7 +174,7 @@ MT_API enum mt_status mt_layer_describe(const struct mt_layer *layer, struct mt_
 /* Loads the kernels of a layer of the table into the context that the table was opened in, once; those of all tuned
  * layers for NULL. A kernel that several layers run is loaded once. Where the bundle has no kernels for this GPU they
  * are compiled, on all cores: MT_NO_DEVICE where there is no NVRTC for that. Layers of the functions below come loaded,
- * with the same failures. Takes a lock. */
+ * with the same failures. Takes a lock, and may wait for the device: not while a stream is captured. */
 MT_API enum mt_status mt_table_load(struct mt_table *table, const struct mt_layer *layer);
 
 /* The layer that a query names. MT_USAGE if there is none, or more than one: the sentence lists them. A number of 8-bit

@@ -381,7 +381,7 @@ static void put_changed_two(const char *sql) {
 /* The first row of each table, which is the other type's, gets values: either the file is refused, or this type's table
  * is what it was. */
 static void other_types_do_no_harm(void **state) {
-    static const int some[] = {0, 1, 4, 7, 9, 14, 18, 21, 24, 28};
+    static const int some[] = {0, 4, 9, 18, 21, 28};
     sqlite3 *db = database_of(two.data, two.length);
     sqlite3_stmt *query;
     struct str sql = {0};
@@ -410,7 +410,7 @@ static void other_types_do_no_harm(void **state) {
     str_release(&sql);
     launching = true;
     print_message("# %d bundles opened, %d refused\n", opened, refused);
-    assert_true(opened > 200 && refused > 100);
+    assert_true(opened > 100 && refused > 50);
 }
 
 #define COUNT(rows) "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT " rows ") "

@@ -161,7 +161,8 @@ static void every_allocation_fails(const char *what, enum mt_status (*path)(void
 /* ---- what is served ---- */
 
 static struct device dev;
-static struct str folder, bundle, bare, checkpoint; /* bare: the bundle without kernels, which are in the cache */
+/* bare: the bundle without kernels, which are in the cache; other: of another GPU, whose images do not run here. */
+static struct str folder, bundle, bare, other, checkpoint;
 static struct mt_table *table;
 
 enum { N = 70, K = 300, ROWS8 = 20, M = 3 };
@@ -183,6 +184,11 @@ static void write_bundle(void) {
     const struct problem p = parts_problem(&layers[0]);
     parts_default(parts, &p, "sm80");
     take(bundle_write(bundle.data, &parts->bundle));
+    const struct bundle_fingerprint own = parts->bundle.fingerprint;
+    parts->bundle.fingerprint.gpu = "Another GPU";
+    parts->bundle.fingerprint.cc = 90;
+    take(bundle_write(other.data, &parts->bundle));
+    parts->bundle.fingerprint = own;
     for (int i = 0; i < parts->bundle.entry_count; i++)
         parts->entries[i].image_hash = "";
     for (int i = 0; i < parts->bundle.fallback_count; i++)
@@ -227,6 +233,16 @@ static enum mt_status open_table(void) {
 
 static enum mt_status open_bare(void) {
     return open_and_close(bare.data);
+}
+
+/* Two layers, one of them loaded: what stands in is compiled. */
+static enum mt_status open_other(void) {
+    struct mt_table *own;
+    enum mt_status status = mt_table_open(other.data, MT_ALLOW_OTHER_GPU, &own);
+    if (status == MT_OK)
+        status = mt_table_load(own, mt_table_layer_at(own, 0));
+    mt_table_close(own);
+    return status;
 }
 
 static enum mt_status open_checkpoint(void) {
@@ -356,6 +372,7 @@ static void opening(void **state) {
     (void)state;
     every_allocation_fails("mt_table_open", open_table, 100000);
     every_allocation_fails("mt_table_open without kernels", open_bare, 100000);
+    every_allocation_fails("mt_table_open for another GPU", open_other, 100000);
 }
 
 static void other_layers(void **state) {
@@ -398,6 +415,7 @@ static int set_up(void **state) {
     str_append(&folder, name);
     str_printf(&bundle, "%s/bundle", name);
     str_printf(&bare, "%s/bare", name);
+    str_printf(&other, "%s/other", name);
     str_printf(&checkpoint, "%s/checkpoint", name);
     struct str path = {0};
     own_folder(&path);
@@ -426,6 +444,7 @@ static int tear_down(void **state) {
     str_release(&folder);
     str_release(&bundle);
     str_release(&bare);
+    str_release(&other);
     str_release(&checkpoint);
     return rc;
 }
