@@ -99,9 +99,13 @@ struct bundle_build {
 struct bundle_image {
     const char *hash;  /* bundle_image_name() of the rest */
     const char *built; /* what it was built of, in the runtime's words: a row that means another kernel shows */
-    const void *data;
-    size_t size;
+    const void *data;  /* NULL in a bundle that was read: there it is packed, as in the file */
+    size_t size;       /* bytes of the image, either way */
+    const void *packed;
+    size_t packed_size;
 };
+/* The bytes of an image, to free(). MT_FAILURE if they are damaged, or others than its name says. */
+enum mt_status bundle_unpack(const struct bundle_image *image, void **out);
 void bundle_image_name(const char *built, const void *data, size_t size, char out[BUNDLE_NAME_TEXT]);
 
 /* What a file says of one GPU type. */
@@ -145,8 +149,8 @@ struct bundle_source {
 enum mt_status bundle_open(const char *path, const char *sha256, struct bundle_source *out);
 /* Reads all of the GPU type number `gpu`, or nothing; of others rows are counted. MT_FAILURE for what contradicts
  * itself or is too much. Rows come ordered: entries by layer, M and kind, times by layer, M, family and config, builds
- * by family, config, scheme, dtype and group, images by hash. Without `images` it is as if the bundle had none. The
- * bundle stays when the source is closed. */
+ * by family, config, scheme, dtype and group, images by hash; these stay packed, and nobody has looked into them yet.
+ * Without `images` it is as if the bundle had none. The bundle stays when the source is closed. */
 enum mt_status bundle_take(struct bundle_source *source, int gpu, bool images, struct bundle *out);
 void bundle_close(struct bundle_source *source);
 

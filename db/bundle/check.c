@@ -278,6 +278,7 @@ static bool image_named(const struct index *images, const char *hash) {
     return images->count ? index_find(images, &wanted, by_hash) != NULL : !*hash;
 }
 
+/* Packed ones are looked into when they are unpacked. */
 static enum mt_status images_check(const struct bundle *b, const struct index *images) {
     size_t total = 0;
     for (int i = 0; i < b->image_count; i++) {
@@ -286,8 +287,9 @@ static enum mt_status images_check(const struct bundle *b, const struct index *i
         if (image->size < 1 || image->size > BUNDLE_MOST_IMAGE)
             return fail(MT_FAILURE, "kernel image %s has %zu bytes; it can have 1 to %d", image->hash, image->size,
                         BUNDLE_MOST_IMAGE);
-        bundle_image_name(image->built, image->data, image->size, name);
-        if (strcmp(name, image->hash) != 0)
+        if (image->data)
+            bundle_image_name(image->built, image->data, image->size, name);
+        if (image->data && strcmp(name, image->hash) != 0)
             return fail(MT_FAILURE, "kernel image %s of the bundle has other bytes, whose name would be %s",
                         image->hash, name);
         total += image->size;

@@ -378,24 +378,6 @@ static bool frame_check(struct rows *rows, const void *packed, size_t size, unsi
     return rows->status == MT_OK;
 }
 
-/* Its name is compared with the hash of its bytes by bundle_check(). */
-static void image_unpack(struct rows *rows, const void *packed, size_t size, size_t unpacked,
-                         struct bundle_image *image) {
-    void *data = bundle_alloc(rows->reader->bundle, unpacked);
-    if (!data) {
-        rows->status = MT_FAILURE;
-        return;
-    }
-    image->data = data;
-    image->size = unpacked;
-    const size_t got = ZSTD_decompress(data, unpacked, packed, size);
-    if (ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation)
-        rows->status = fail(MT_FAILURE, "out of memory while kernel image %s was unpacked", image->hash);
-    else if (got != unpacked)
-        rows->status = fail(MT_FAILURE, "kernel image %s of the bundle is damaged (zstd: %s); export it again",
-                            image->hash, ZSTD_isError(got) ? ZSTD_getErrorName(got) : "too few bytes");
-}
-
 static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
@@ -422,7 +404,7 @@ static enum mt_status names_collect(struct bundle_reader *reader) {
     return MT_OK;
 }
 
-/* What each image of the file would take is counted; those that are wanted are unpacked. False for the others. */
+/* What each image of the file would take is counted; those that are wanted are kept, packed. False for the others. */
 static bool image_read(struct rows *rows, struct bundle_image *image) {
     struct bundle_reader *reader = rows->reader;
     const void *packed = sqlite3_column_blob(rows->query, 2);
@@ -437,8 +419,14 @@ static bool image_read(struct rows *rows, struct bundle_image *image) {
     if (!bsearch(&image->hash, reader->wanted, (size_t)reader->wanted_count, sizeof *reader->wanted, by_text))
         return false;
     image->built = rows_text(rows, 1);
-    if (rows->status == MT_OK)
-        image_unpack(rows, packed, size, unpacked, image);
+    void *own = rows->status == MT_OK ? bundle_alloc(reader->bundle, size) : NULL;
+    if (!own) {
+        rows->status = MT_FAILURE;
+        return false;
+    }
+    image->packed = memcpy(own, packed, size);
+    image->packed_size = size;
+    image->size = unpacked;
     return true;
 }
 
@@ -458,6 +446,37 @@ static enum mt_status read_images(struct bundle_reader *reader) {
         if (!image_read(&rows, image))
             rows_drop(&rows);
     return rows_end(&rows, by_name, (const void **)&reader->bundle->images, &reader->bundle->image_count);
+}
+
+static enum mt_status image_unpack(const struct bundle_image *image, void *to) {
+    char name[BUNDLE_NAME_TEXT];
+    const size_t got = ZSTD_decompress(to, image->size, image->packed, image->packed_size);
+    if (ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation)
+        return fail(MT_FAILURE, "out of memory while kernel image %s was unpacked", image->hash);
+    if (got != image->size)
+        return fail(MT_FAILURE, "kernel image %s of the bundle is damaged (zstd: %s); export it again", image->hash,
+                    ZSTD_isError(got) ? ZSTD_getErrorName(got) : "too few bytes");
+    bundle_image_name(image->built, to, image->size, name);
+    return !strcmp(name, image->hash)
+               ? MT_OK
+               : fail(MT_FAILURE, "kernel image %s of the bundle has other bytes, whose name would be %s", image->hash,
+                      name);
+}
+
+enum mt_status bundle_unpack(const struct bundle_image *image, void **out) {
+    enum mt_status status = MT_OK;
+    *out = mem_alloc(image->size);
+    if (!*out)
+        return MT_FAILURE;
+    if (image->data)
+        memcpy(*out, image->data, image->size);
+    else
+        status = image_unpack(image, *out);
+    if (status != MT_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 /* ---- the database ---- */

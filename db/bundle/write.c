@@ -128,6 +128,27 @@ static enum mt_status image_is_there(sqlite3 *db, const struct bundle_image *ima
                : fail(MT_FAILURE, "cannot put the bundle together: %s", sqlite3_errmsg(db));
 }
 
+/* Compresses an image into memory that is the caller's. One that is packed already stays as it is if it is good. */
+static enum mt_status image_pack(const struct bundle_image *image, void **out, size_t *size) {
+    *out = NULL;
+    if (!image->data) {
+        void *bytes;
+        enum mt_status status = bundle_unpack(image, &bytes);
+        free(bytes);
+        *size = image->packed_size;
+        return status;
+    }
+    const size_t bound = ZSTD_compressBound(image->size);
+    *out = mem_alloc(bound);
+    if (!*out)
+        return MT_FAILURE;
+    *size = ZSTD_compress(*out, bound, image->data, image->size, LEVEL);
+    if (!ZSTD_isError(*size))
+        return MT_OK;
+    free(*out);
+    return fail(MT_FAILURE, "cannot compress kernel image %s: %s", image->hash, ZSTD_getErrorName(*size));
+}
+
 /* Once, whatever number of GPU types have it. */
 static enum mt_status write_image(sqlite3 *db, const struct bundle_image *image, struct written *so_far) {
     bool there;
@@ -140,19 +161,15 @@ static enum mt_status write_image(sqlite3 *db, const struct bundle_image *image,
                     "the bundle has more than %d kernel images, or they more than %d bytes: export fewer layers, or "
                     "with --no-images",
                     BUNDLE_MOST_IMAGES, BUNDLE_MOST_UNPACKED);
-    size_t bound = ZSTD_compressBound(image->size);
-    void *packed = mem_alloc(bound);
-    if (!packed)
-        return MT_FAILURE;
-    size_t size = ZSTD_compress(packed, bound, image->data, image->size, LEVEL);
-    if (ZSTD_isError(size)) {
-        free(packed);
-        return fail(MT_FAILURE, "cannot compress kernel image %s: %s", image->hash, ZSTD_getErrorName(size));
-    }
+    void *packed = NULL;
+    size_t size;
+    status = image_pack(image, &packed, &size);
+    if (status != MT_OK)
+        return status;
     struct row row = row_begin(db, "INSERT INTO image VALUES (?, ?, ?)");
     row_text(&row, image->hash);
     row_text(&row, image->built);
-    sqlite3_bind_blob64(row.insert, ++row.bound, packed, size, SQLITE_STATIC);
+    sqlite3_bind_blob64(row.insert, ++row.bound, packed ? packed : image->packed, size, SQLITE_STATIC);
     status = row_end(&row);
     free(packed);
     return status;

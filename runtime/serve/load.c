@@ -103,18 +103,14 @@ static enum mt_status layers_compile(struct mt_table *table, const struct mt_lay
 
 /* ---- loading ---- */
 
-/* The driver gets a copy, which the kernel owns. */
-static enum mt_status image_copy(const struct table_image *from, struct image *out) {
+/* What the driver is given, unpacked. */
+static enum mt_status image_take(const struct table_image *from, struct image *out) {
     *out = (struct image){.size = from->from->size,
                           .registers = from->usage.registers,
                           .spill_bytes = from->usage.local_bytes,
                           .smem_static = from->usage.smem_static};
     snprintf(out->hash, sizeof out->hash, "%.32s", from->from->hash);
-    out->data = mem_alloc(out->size);
-    if (!out->data)
-        return MT_FAILURE;
-    memcpy(out->data, from->from->data, out->size);
-    return MT_OK;
+    return bundle_unpack(from->from, &out->data);
 }
 
 /* Loads an image unless it is loaded. */
@@ -124,8 +120,14 @@ static enum mt_status image_load(struct mt_table *table, int index) {
     if (to->kernel.function)
         return MT_OK;
     to->compiled = (struct image){0};
-    enum mt_status status = to->from ? image_copy(to, &image) : MT_OK;
-    return status == MT_OK ? kernel_load(&table->dev, &to->build.config, image, &to->kernel) : status;
+    enum mt_status status = to->from ? image_take(to, &image) : MT_OK;
+    if (status == MT_OK)
+        status = kernel_load(&table->dev, &to->build.config, image, &to->kernel);
+    if (status != MT_OK)
+        return status;
+    free(to->kernel.image.data); /* the driver has its own */
+    to->kernel.image.data = NULL;
+    return MT_OK;
 }
 
 /* The quantisation kernel for a layer's group and type: of the bundle, else compiled here. */

@@ -235,8 +235,12 @@ enum mt_status table_check_images(struct mt_table *table) {
         struct table_image *image = &table->images[i];
         if (!image->used || !image->from)
             continue;
-        status = fatbin_check(image->from->data, image->from->size, arch, contents_entry_point(&image->build),
-                              &image->usage);
+        void *bytes;
+        status = bundle_unpack(image->from, &bytes);
+        if (status != MT_OK)
+            break;
+        status = fatbin_check(bytes, image->from->size, arch, contents_entry_point(&image->build), &image->usage);
+        free(bytes);
         if (status != MT_OK)
             fail_context(status, "kernel image %s of the bundle cannot be given to a driver; export it again",
                          image->from->hash);

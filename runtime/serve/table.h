@@ -95,7 +95,7 @@ struct mt_table {
  * another GPU, or of other binaries. */
 enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags, bool foreign,
                            struct mt_table **out);
-/* MT_FAILURE if an image that a row refers to is none that a driver may be given. */
+/* MT_FAILURE if an image that a row refers to is none that a driver may be given. Each is unpacked for it and let go. */
 enum mt_status table_check_images(struct mt_table *table);
 void table_release(struct mt_table *table); /* kernels are already unloaded */
 

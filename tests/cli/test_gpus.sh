@@ -28,10 +28,10 @@ asks() { # bundle, SQL, answer
     said=$(sqlite3 "$1" "$2" | xargs)
     [ "$said" = "$3" ] || verdict+=" '$said' and not '$3' for: $2; "
 }
-dispatch() { # device, its compute capability
+dispatch() { # device, its compute capability, bundle
     local own
     own=$(sqlite3 "$work/both.mixtune" "SELECT config FROM entry JOIN layer ON layer.id = layer JOIN fingerprint f ON f.id = layer.gpu WHERE cc = $2 LIMIT 1")
-    run 0 env MIXTUNE_DEVICE="soft:$1" SOFTGPU_DEVICE="$1" "$BUILD/example/dispatch" "$work/both.mixtune"
+    run 0 env MIXTUNE_DEVICE="soft:$1" SOFTGPU_DEVICE="$1" "$BUILD/example/dispatch" "$work/$3.mixtune"
     says "$own" out
     expect ': good$' out
 }
@@ -53,8 +53,8 @@ run 0 "$MIXTUNE" export --db "$db" --out "$work/one.mixtune" --gpu h100 -q
 asks "$work/one.mixtune" "SELECT group_concat(cc) FROM fingerprint" 90
 result '--gpu takes one of them'
 
-dispatch a100-sxm-80g 80
-dispatch h100-sxm 90
+dispatch a100-sxm-80g 80 both
+dispatch h100-sxm 90 both
 result 'each device is served from it, with its own kernels'
 
 # Bundles join, too: where the databases cannot, for another NVRTC say.
@@ -68,6 +68,7 @@ for bundle in both joined; do
         SELECT hash FROM image ORDER BY hash" >"$work/$bundle.rows"
 done
 cmp -s "$work/both.rows" "$work/joined.rows" || verdict+=' they differ; '
+dispatch a100-sxm-80g 80 joined
 result 'a bundle with another bundle is what a database of both makes'
 
 refused 64 "ampere.mixtune has winners on $ampere, and so has the database: leave one of them out" --db "$db" --with "$work/ampere.mixtune"

@@ -711,7 +711,8 @@ static void other_bundles_are_refused(void **state) {
     bundle_image_name(parts->images[0].built, "not a kernel", 12, name);
     rename_image(&r, &parts->bundle, parts->images[0].hash, name);
     memcpy(spoilt, parts->images, sizeof spoilt);
-    spoilt[0] = (struct bundle_image){name, parts->images[0].built, "not a kernel", 12};
+    spoilt[0] =
+        (struct bundle_image){.hash = name, .built = parts->images[0].built, .data = "not a kernel", .size = 12};
     r.bundle.images = spoilt;
     take(bundle_write(path, &r.bundle));
     assert_int_equal(mt_table_open(path, 0, &table), MT_FAILURE);

@@ -76,6 +76,14 @@ static void world_begin(void) {
         abort();
     str_append(&path, "/seeds/bundle.world");
     good(bundle_read(path.data, &world.bundle));
+    struct bundle_image *images = malloc((size_t)world.bundle.image_count * sizeof *images);
+    for (int i = 0; i < world.bundle.image_count; i++) {
+        void *bytes;
+        images[i] = world.bundle.images[i];
+        good(bundle_unpack(&images[i], &bytes));
+        images[i].data = bytes;
+    }
+    world.bundle.images = images;
     good(device_open(&world.dev, "soft:a100-sxm-80g"));
     str_release(&path);
 }

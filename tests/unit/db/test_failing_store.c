@@ -589,7 +589,7 @@ static const char bytes[] =
     "a kernel image, or what passes for one: 00000000000000000000000000000000000000000000000000";
 static const struct bundle_layer layer = {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};
 static char name[BUNDLE_NAME_TEXT]; /* of the image */
-static const struct bundle_image image = {name, "built", bytes, sizeof bytes};
+static const struct bundle_image image = {.hash = name, .built = "built", .data = bytes, .size = sizeof bytes};
 static const struct bundle_entry entry = {0, 1, BUNDLE_KERNEL, "sm80", "tile_n=64", name, 8123.5, BUNDLE_MEASURED, 0};
 static const struct bundle_time split_time = {0, 1, "sm80", "tile_n=32", 9000, BUNDLE_MEASURED};
 static const struct bundle_build fallback = {"sm80", "tile_n=128", "w4a8", "fp16", 128, name},
@@ -629,9 +629,17 @@ static enum mt_status write_bundle(void) {
 }
 
 static struct bundle back;
+static void *unpacked; /* its image */
 
 static enum mt_status read_bundle(void) {
-    return bundle_read(f->path, &back);
+    enum mt_status status = bundle_read(f->path, &back);
+    if (status != MT_OK)
+        return status;
+    status = bundle_unpack(&back.images[0], &unpacked);
+    if (status == MT_OK)
+        return MT_OK;
+    bundle_release(&back);
+    return fail_context(status, "%s", f->path);
 }
 
 static void is_whole_bundle(bool succeeded) {
@@ -640,7 +648,8 @@ static void is_whole_bundle(bool succeeded) {
                     back.variant_count == 1 && back.fallback_count == 1 && back.image_count == 1);
         assert_string_equal(back.fingerprint.gpu, "Example GPU");
         assert_int_equal(back.images[0].size, sizeof bytes);
-        assert_memory_equal(back.images[0].data, bytes, sizeof bytes);
+        assert_memory_equal(unpacked, bytes, sizeof bytes);
+        free(unpacked);
     } else {
         assert_true(!back.layers && !back.owned && back.layer_count == 0);
     }

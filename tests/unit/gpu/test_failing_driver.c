@@ -412,8 +412,9 @@ static void write_bundle(void) {
     const struct bundle_entry entry = {0, 16, BUNDLE_KERNEL, "sm80", text.data, names[0], 1000, BUNDLE_MODELLED, 0};
     /* Other formats than the layer's: a layer of these needs its own quantisation. */
     const struct bundle_build fallback = {"sm80", text.data, "w4a8", "fp16", 128, names[1]};
-    const struct bundle_image images[] = {{names[0], built[0].data, image.data, image.size},
-                                          {names[1], built[1].data, other.data, other.size}};
+    const struct bundle_image images[] = {
+        {.hash = names[0], .built = built[0].data, .data = image.data, .size = image.size},
+        {.hash = names[1], .built = built[1].data, .data = other.data, .size = other.size}};
     const struct bundle bundle = {.fingerprint = {.gpu = dev.name,
                                                   .cc = dev.cc,
                                                   .sm_count = dev.sm_count,

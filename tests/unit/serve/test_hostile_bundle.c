@@ -573,7 +573,10 @@ static void image_take(struct str *out, char name[BUNDLE_NAME_TEXT], struct str 
     for (int i = 0; i < bundle.image_count; i++)
         if (!strcmp(bundle.images[i].hash, bundle.entries[0].image_hash))
             image = &bundle.images[i];
-    str_append_bytes(out, image->data, image->size);
+    void *bytes;
+    take(bundle_unpack(image, &bytes));
+    str_append_bytes(out, bytes, image->size);
+    free(bytes);
     str_append(built, image->built);
     snprintf(name, BUNDLE_NAME_TEXT, "%s", image->hash);
     bundle_release(&bundle);
@@ -716,7 +719,10 @@ static void kernels_stay_in_their_places(void **state) {
          "which is wanted; export it again"},
         {"UPDATE entry SET image = (SELECT image FROM variant) WHERE m = 1", "which is wanted; export it again"},
         {"UPDATE variant SET dtype = 'bf16'", "which is wanted; export it again"},
-        {"UPDATE image SET built = replace(built, 'BF16=0', 'BF16=1')", "has other bytes, whose name"},
+        {"UPDATE image SET built = replace(built, 'BF16=0', 'BF16=1')", "which is wanted; export it again"},
+        {"UPDATE image SET hash = substr(hash, 2) || '0'; UPDATE entry SET image = substr(image, 2) || '0';"
+         "UPDATE variant SET image = substr(image, 2) || '0'; UPDATE fallback SET image = substr(image, 2) || '0'",
+         "has other bytes, whose name"},
         {"UPDATE entry SET image = NULL", "its kernel image \"\" is not in the bundle"},
         {"UPDATE image SET data = (SELECT i.data FROM image i WHERE i.hash <> image.hash)",
          "has other bytes, whose name"},
