@@ -76,7 +76,8 @@ static void images_make(struct made *made) {
             if (at == b->image_count) {
                 snprintf(made->built[at], sizeof *made->built, "%s", text.data);
                 bundle_image_name(made->built[at], "kernel", 6, made->hash[at]);
-                made->images[b->image_count++] = (struct bundle_image){made->hash[at], made->built[at], "kernel", 6};
+                made->images[b->image_count++] = (struct bundle_image){
+                    .hash = made->hash[at], .built = made->built[at], .data = "kernel", .size = 6};
             }
             str_release(&text);
         }
