@@ -212,15 +212,15 @@ struct mt_choice {
 };
 
 /* What runs fastest at m >= 0 tokens; m < 0 is MT_USAGE. Under 100 ns; no allocation, no lock.
- * Between two tuned values of M the kernel tuned for the larger one runs. The smaller one's kernel is kept only while m
- * is four times nearer to its M on a logarithmic scale, and while its time, which grows with its number of token tiles,
- * is modelled at most 1 % above a straight line between the two times. That line is the expected time. Below the
- * smallest tuned M the expected time is that of the smallest; beyond the largest it grows with the number of token
- * tiles. Only a kernel on the layer, GPU and launch that it was timed with has an expected time.
+ * At a tuned M its own winner runs. Elsewhere the winners at the two tuned M on either side are compared, each by its
+ * times at the tuned M next to m, joined over the CTAs that an SM gets: whole token tiles, whole waves. The quickest
+ * runs, and what it takes there is the expected time. Beyond the outermost tuned M times go on in proportion to that
+ * load; far below the first they are not told. There a default for few or for very many tokens (MT_STEP_DEFAULT) stands
+ * in, if its tiles promise that much less. Only a kernel on the layer, GPU and launch that it was timed with has an
+ * expected time.
  * With MT_ALLOW_FP16 the answer at a tuned M is the GEMM in fp16 where it took less than our kernel and the quantisation
- * of its activations (our kernel alone, where quantising was not timed). Between two tuned M that agree it is theirs; of
- * two that differ the expected time of our kernel, and straight lines between the other times, decide. Beyond the
- * outermost it is theirs. Time of fp16 and of quantising grow with m beyond the largest tuned M. */
+ * of its activations (our kernel alone, where quantising was not timed). Between two tuned M the time of our kernel
+ * there, and straight lines between the other times, decide. Beyond the outermost it is theirs. Time of fp16 and of quantising grow with m beyond the largest tuned M. */
 MT_API enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
                                       struct mt_choice *choice);
 

@@ -251,7 +251,7 @@ static const struct argp_option work_table[] = {
     {"tp", KEY_TP, "N", 0, "Split the model's layers for tensor parallelism over N GPUs (default 1)", 10},
     {"shape", KEY_SHAPE, "M,N,K", 0,
      "Tokens, output features, input features; or N,K with the tokens of --m. May be repeated", 10},
-    {"m", KEY_M, "LIST", 0, "Numbers of tokens: 1,16,4096 or 1:256:x2", 11},
+    {"m", KEY_M, "LIST", 0, "Numbers of tokens: 1,16,4096 or 1:256:x2 (default: 25 from 1 to 4096, as close as tiles and waves ask for)", 11},
     {"rows8", KEY_ROWS8, "LIST", 0, "Output features of each --shape that keep 8 bits: 0,1500 (default: as --scheme)",
      10},
     {"splits", KEY_SPLITS, "FILE", 0,

@@ -9,8 +9,8 @@ section() { awk -v name="$1" '/^\.S[HS] / { inside = $0 == ".SH " name || $0 == 
 # Long options that a text of the manual names; what stands behind .TP, as --help writes it: -o, --out=FOLDER.
 named() { grep -oE '\\-\\-[a-z]([a-z0-9]|\\-)*' | sed 's|\\||g' | sort -u; }
 described() { awk '/^\.TP/ { getline; print }' | sed -nE '/\\-\\-/ { s/^\.[A-Z]+ //; s/ ", " /,_/; s/ //g; s/,_/, /; s/\\f[A-Z]//g; s/\\//g; p }' | sort -u; }
-listed() { sed -nE 's/^  (-., )?( {4})?(--[a-z0-9-]+(=[A-Z,]+)?).*/\1\3/p' "$TMPDIR/out" | sort -u; } # by --help
-long() { sed -E 's/^-., //; s/=.*//' | sort -u; }
+listed() { sed -nE 's/^  (-., )?( {4})?(--[a-z0-9-]+(\[?=[A-Z,]+\]?)?).*/\1\3/p' "$TMPDIR/out" | sort -u; } # by --help
+long() { sed -E 's/^-., //; s/\[?=.*//' | sort -u; }
 same() { # two texts, what the second is of
     diff <(echo "$1") <(echo "$2") >"$TMPDIR/differ" || verdict+=" $3: $(grep '^[<>]' "$TMPDIR/differ" | tr '\n' ' '); "
 }
