@@ -14,7 +14,7 @@ values:
   stages: [3]
   warps_n: [2]
 YAML
-run 0 "$MIXTUNE" sweep -q --quick --space "$TMPDIR/small.yaml" --db "$db" --shape 3000,256 --m 1,8,9,20,24,40,64,80,200
+run 0 "$MIXTUNE" sweep -q --quick --space "$TMPDIR/small.yaml" --db "$db" --shape 3000,256 --m 1,8,9,16,24,32,64,80,200
 # Times that no two kernels share at one M, and that change with it.
 sqlite3 "$db" "CREATE TEMP TABLE f AS SELECT x.id, 3000 * (1 + x.m / 40.0) * pow(1.015, (abs(x.config) % 9973 + 41 * x.m) % 61) AS ns FROM measurement AS x;
     UPDATE measurement SET (median_ns, low_ns, high_ns) = (SELECT ns, ns, ns FROM f WHERE f.id = measurement.id) WHERE median_ns > 0" ||
@@ -29,7 +29,7 @@ for line in open(sys.argv[1]):
         print(r["tuned"], r["asked"], *(f"{r[name]:.2f}" for name in ("mean_percent", "p95_percent", "worst_percent")), r["unknown"])
 PYTHON
 }
-for keep in 1,20,64,200 8,24,80 1,9,40,80; do
+for keep in 1,16,64,200 8,24,80 1,9,32,80; do
     run 0 "$MIXTUNE" show --regret=m --db "$db" --keep "$keep" --json
     want=$(python3 tests/cli/regret_m.py "$db" 3000 108 "$keep") || verdict+=' no figures; '
     [ "$(figures "$TMPDIR/out" 0)" = "$want" ] || verdict+=" $keep: $(figures "$TMPDIR/out" 0), not $want; "
@@ -38,7 +38,7 @@ for keep in 1,20,64,200 8,24,80 1,9,40,80; do
 done
 result 'what it costs to look up between tuned M is what is worked out by hand'
 
-run 0 "$MIXTUNE" show --regret=m --db "$db" --keep 1,9,40,80 --json
+run 0 "$MIXTUNE" show --regret=m --db "$db" --keep 1,9,32,80 --json
 [ "$(figures "$TMPDIR/out" 5)" = "$(tail -n 1 "$TMPDIR/noisy")" ] || verdict+=' noise is not the same again; '
 [ "$(figures "$TMPDIR/out" 5)" != "$(figures "$TMPDIR/out" 0)" ] || verdict+=' noise changes nothing; '
 result 'noise is seeded'
