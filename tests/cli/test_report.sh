@@ -286,7 +286,7 @@ SELECT count(*), sum(abs(e.expected_ns - w.median_ns) < 1e-6 AND e.config = w.co
 FROM w LEFT JOIN b.entry e ON e.m = w.m AND e.kind = 'kernel' LEFT JOIN b.image i ON i.hash = e.image;
 SELECT count(*) FROM b.fallback WHERE family IN ('sm80', 'quantize');
 SQL
-printf '2|2\n4\n' >"$work/counts" # quantisation, and the default kernel for 4 bits, 8 bits and both
+printf '2|2\n7\n' >"$work/counts" # quantisation, and what stands in for few tokens and for many, for 4 bits, 8 bits and both
 same "$work/counts" "$work/same"
 result "a sweep's winners are the entries of its bundle"
 
