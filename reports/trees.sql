@@ -1,4 +1,4 @@
--- All kernels that were timed where a winner stands, for the orders in which they add up (tuner/report/tree_set.h). :kept are the winners that
+-- All kernels that were timed where a winner stands, for the orders in which they add up (tuner/bundle/tree_set.h). :kept are the winners that
 -- go into the bundle, columns of reports/export.sql as JSON objects; `row` counts them from 0.
 WITH kept AS MATERIALIZED (
     SELECT key AS row, value ->> 'model' AS model, CAST(value ->> 'tp' AS INTEGER) AS tp, value ->> 'layer' AS layer,

@@ -4,14 +4,14 @@
 #include "runtime/base/array.h"
 #include "runtime/base/log.h"
 #include "runtime/layer/pack.h"
+#include "tuner/bundle/draft.h"
+#include "tuner/bundle/gpu_types.h"
+#include "tuner/bundle/tree_set.h"
 #include "tuner/report/files.h"
-#include "tuner/report/gpu_types.h"
 #include "tuner/report/json_line.h"
 #include "tuner/report/query.h"
-#include "tuner/report/tree_set.h"
 #include "tuner/report/winner_set.h"
 #include "tuner/shown.h"
-#include "tuner/sweep/draft.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,10 +2,10 @@
 #ifndef MT_DRAFT_H
 #define MT_DRAFT_H
 
+#include "compared.h"
 #include "db/bundle/bundle.h"
 #include "tuner/keys.h"
 #include "tuner/plan/binaries.h"
-#include "tuner/report/compared.h"
 #include "tuner/report/rows.h"
 
 /* What kernels can be built for: 4 bits, 8 bits or both, with zero points; and the same without. */

@@ -1,7 +1,7 @@
 #include "gpu_types.h"
-#include "files.h"
 #include "runtime/base/log.h"
 #include "runtime/jit/compile.h"
+#include "tuner/report/files.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -3,8 +3,8 @@
 #ifndef MT_TREE_SET_H
 #define MT_TREE_SET_H
 
-#include "rows.h"
 #include "runtime/family/sum_tree.h"
+#include "tuner/report/rows.h"
 #include <jansson.h>
 
 /* What that costs a layer. */

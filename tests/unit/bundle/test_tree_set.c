@@ -1,6 +1,6 @@
 /* Which order of addition is chosen for a layer, and what it costs. */
 #include "runtime/base/memory.h"
-#include "tuner/report/tree_set.h"
+#include "tuner/bundle/tree_set.h"
 #include <math.h>
 #include <setjmp.h>
 #include <sqlite3.h>

@@ -1,5 +1,5 @@
 /* What export says of the winners beside the strongest fp16 GEMM, and which layers get its times. */
-#include "tuner/report/compared.h"
+#include "tuner/bundle/compared.h"
 #include "tuner/report/json_line.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 #include "tree_set.h"
-#include "json_line.h"
 #include "runtime/base/visible.h"
 #include "runtime/family/family.h"
-#include "winner_set.h"
+#include "tuner/report/json_line.h"
+#include "tuner/report/winner_set.h"
 #include <stdlib.h>
 #include <string.h>
 

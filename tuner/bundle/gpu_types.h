@@ -2,8 +2,8 @@
 #ifndef MT_GPU_TYPES_H
 #define MT_GPU_TYPES_H
 
-#include "query.h"
-#include "rows.h"
+#include "tuner/report/query.h"
+#include "tuner/report/rows.h"
 
 struct gpu_type {
     const char *device, *cc, *sm_count; /* as in the database */

@@ -1,6 +1,6 @@
 #include "compared.h"
-#include "json_line.h"
 #include "runtime/base/memory.h"
+#include "tuner/report/json_line.h"
 #include "tuner/shown.h"
 #include <stdlib.h>
 #include <string.h>
