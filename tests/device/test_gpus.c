@@ -23,7 +23,8 @@ static char names[2][sizeof dev.name];
 
 static const struct bundle_layer layers[] = {{"a", "t", 1, 64, 256, 128, 0, "w4a8", "fp16"},
                                              {"b", "t", 1, 48, 256, 64, 48, "w8a8", "bf16"}};
-#define SM80 "tile_n=32,tile_m=8,stages=2,warps_n=2"
+#define SM80  "tile_n=32,tile_m=8,stages=2,warps_n=2"
+#define LARGE "tile_n=128,tile_m=128,stages=5,warps_n=4,warps_m=2"
 
 static void parts_make(struct parts *p, const char *device, char name[sizeof dev.name], const char *family,
                        const char *config, int count) {
@@ -207,7 +208,7 @@ static void the_nearest_that_runs_is_taken(void **state) {
     settled(mt_table_open(path, MT_ALLOW_OTHER_GPU, &table));
     assert_int_equal(table->bundle.fingerprint.cc, 80);
     mt_table_close(table);
-    /* Nearer, and of templates that this library has not. */
+    /* Nearer, and of a layout that this library has not. */
     both[0] = ampere.bundle;
     both[0].fingerprint.cc = 89;
     both[0].fingerprint.layout = 2;
@@ -215,6 +216,25 @@ static void the_nearest_that_runs_is_taken(void **state) {
     settled(mt_table_open(path, MT_ALLOW_OTHER_GPU, &table));
     assert_int_equal(table->bundle.fingerprint.cc, 80);
     mt_table_close(table);
+    /* Nearer, and its only kernel needs more shared memory than there is. */
+    const struct bundle_entry large = {0,  1,    BUNDLE_KERNEL,   "sm80", parts_text(&ampere, "sm80", LARGE),
+                                       "", 1000, BUNDLE_MODELLED, 0};
+    both[0] = ampere.bundle;
+    both[0].fingerprint.gpu = "L40S with more";
+    both[0].fingerprint.cc = 89;
+    both[0].layer_count = both[0].entry_count = 1;
+    both[0].entries = &large;
+    both[0].fallback_count = both[0].image_count = 0;
+    take(bundle_write_all(path, both, 2, digest));
+    settled(mt_table_open(path, MT_ALLOW_OTHER_GPU, &table));
+    assert_int_equal(table->bundle.fingerprint.cc, 80);
+    mt_table_close(table);
+    take(bundle_write_all(path, both, 1, digest));
+    assert_int_equal(mt_table_open(path, MT_ALLOW_OTHER_GPU, &table), MT_NO_DEVICE);
+    assert_null(table);
+    if (!strstr(mt_error_message(), "nothing that the bundle has, for L40S with more (compute capability 8.9, ") ||
+        !strstr(mt_error_message(), "layer a of the bundle: none of the kernels for it can run on this GPU"))
+        fail_msg("%s", mt_error_message());
     device_close(&dev);
 }
 
