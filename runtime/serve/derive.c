@@ -3,6 +3,7 @@
 #include "index.h"
 #include "runtime/base/memory.h"
 #include "runtime/layer/split.h"
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,8 +216,10 @@ static double layer_distance(const struct mt_table *table, const struct mt_layer
     return sum / layer->tuned_count + 0.5 * fabs(log(bytes_per_feature(p) / bytes_per_feature(&layer->problem)));
 }
 
-/* Of layers whose N and K are within a factor; the nearest, of equals the first. */
-static const struct mt_layer *layer_nearest(const struct mt_table *table, const struct problem *p, double factor) {
+/* Of layers whose N and K are within a factor; the nearest, of equals the first. `looks` is how many kernels may still be
+ * compared, which is counted down: with none left it is the nearest so far, or the first. */
+static const struct mt_layer *layer_nearest(const struct mt_table *table, const struct problem *p, double factor,
+                                            int *looks) {
     const struct mt_layer *best = NULL;
     double nearest = INFINITY;
     for (int i = 0; i < table->layer_count; i++) {
@@ -225,6 +228,9 @@ static const struct mt_layer *layer_nearest(const struct mt_table *table, const 
         if (strcmp(problem_scheme(q), problem_scheme(p)) != 0 || q->group != p->group || q->dtype != p->dtype ||
             !layer->tuned_count || layer->info.step != MT_STEP_EXACT || !is_within(p, q, factor))
             continue;
+        if (*looks < layer->tuned_count)
+            return best ? best : layer;
+        *looks -= layer->tuned_count;
         const double distance = layer_distance(table, layer, p);
         if (distance < nearest) {
             nearest = distance;
@@ -307,9 +313,9 @@ static enum mt_status layer_default(const struct mt_table *table, struct mt_laye
     return layer_finish(table, layer, &(struct known){known_tuned, table, layer});
 }
 
-enum mt_status layer_borrow_any(const struct mt_table *table, struct mt_layer *layer) {
+enum mt_status layer_borrow_any(const struct mt_table *table, struct mt_layer *layer, int *looks) {
     layer->promises = false;
-    return layer_borrow(table, layer, layer_nearest(table, &layer->problem, INFINITY));
+    return layer_borrow(table, layer, layer_nearest(table, &layer->problem, INFINITY, looks));
 }
 
 enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, const struct mt_layer *named,
@@ -318,15 +324,16 @@ enum mt_status layer_derive(const struct mt_table *table, const struct problem *
     *out = NULL;
     if (!layer)
         return MT_FAILURE;
+    int looks = INT_MAX;
     layer->problem = *p;
     layer_describe(layer, named ? &table->bundle.layers[named - table->layers] : NULL);
     enum mt_status status = layer_split(table, layer, named);
     if (status == MT_OK && !layer->slot_count)
-        status = layer_borrow(table, layer, layer_nearest(table, p, NEAR_FACTOR));
+        status = layer_borrow(table, layer, layer_nearest(table, p, NEAR_FACTOR, &looks));
     if (status == MT_OK && !layer->slot_count)
         status = layer_default(table, layer);
     if (status == MT_OK && !layer->slot_count)
-        status = layer_borrow(table, layer, layer_nearest(table, p, INFINITY));
+        status = layer_borrow(table, layer, layer_nearest(table, p, INFINITY, &looks));
     if (status == MT_OK && !layer->slot_count)
         status = fail(MT_USAGE,
                       "the bundle has no kernel for %s, group %d, %s: sweep a layer of these formats and export again",

@@ -319,14 +319,18 @@ static enum mt_status layer_build(struct mt_table *table, int index, int *first)
     return status == MT_OK ? layer_set_rivals(layer, &(struct known){known_tuned, table, layer}) : status;
 }
 
+/* What layers that borrow compare, all together: opening takes time in proportion to the rows. */
+enum { BORROW_LOOKS = 1 << 20 };
+
 /* Each layer has a slot at least. */
 static enum mt_status layers_complete(struct mt_table *table) {
     enum mt_status status = MT_OK;
+    int looks = BORROW_LOOKS;
     for (int i = 0; status == MT_OK && i < table->layer_count; i++) {
         struct mt_layer *layer = &table->layers[i];
         if (layer->slot_count)
             continue;
-        status = layer_borrow_any(table, layer);
+        status = layer_borrow_any(table, layer, &looks);
         if (status == MT_OK && !layer->slot_count)
             status = fail(MT_NO_DEVICE, "none of the kernels for it can run on this GPU");
         if (status != MT_OK)

@@ -163,8 +163,9 @@ int layer_interval(const struct mt_layer *layer, int i);
 enum mt_status layer_derive(const struct mt_table *table, const struct problem *p, const struct mt_layer *named,
                             struct mt_layer **out);
 
-/* For a tuned layer that has no slot: those of the nearest layer of its formats, if there is one that has. */
-enum mt_status layer_borrow_any(const struct mt_table *table, struct mt_layer *layer);
+/* For a tuned layer that has no slot: those of the nearest layer of its formats, if there is one that has. `looks`, how
+ * many kernels may be compared for it, is counted down; with none left the first layer lends. */
+enum mt_status layer_borrow_any(const struct mt_table *table, struct mt_layer *layer, int *looks);
 
 /* ---- loading (load.c) ---- */
 
