@@ -22,7 +22,8 @@ double stair_load(const struct stair *stair, int m) {
     const double each = (double)ctas / stair->workers;
     if (stair->even)
         return each;
-    return WHOLE * (double)((ctas - 1) / stair->workers + 1) + (1 - WHOLE) * each;
+    const int64_t whole = (ctas - 1) / stair->workers + 1;
+    return WHOLE * (double)whole + (1 - WHOLE) * each;
 }
 
 static void rival_grows(struct rival *rival, struct stair_time time) {

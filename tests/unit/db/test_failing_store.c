@@ -644,8 +644,8 @@ static enum mt_status read_bundle(void) {
 
 static void is_whole_bundle(bool succeeded) {
     if (succeeded) {
-        assert_true(back.layer_count == 1 && back.entry_count == 1 && back.time_count == 1 &&
-                    back.variant_count == 1 && back.fallback_count == 1 && back.image_count == 1);
+        assert_true(back.layer_count == 1 && back.entry_count == 1 && back.time_count == 1 && back.variant_count == 1 &&
+                    back.fallback_count == 1 && back.image_count == 1);
         assert_string_equal(back.fingerprint.gpu, "Example GPU");
         assert_int_equal(back.images[0].size, sizeof bytes);
         assert_memory_equal(unpacked, bytes, sizeof bytes);

@@ -690,18 +690,12 @@ static void numbers_are_converted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_step_says_which_it_is),
-        cmocka_unit_test(fp16_only_when_allowed),
-        cmocka_unit_test(nearest_layer_is_near_in_both),
-        cmocka_unit_test(borrowed_kernels_fit_the_shape),
-        cmocka_unit_test(workspace_is_enough_for_every_m),
-        cmocka_unit_test(foreign_times_are_not_promised),
-        cmocka_unit_test(no_tokens_are_nothing_to_do),
-        cmocka_unit_test(batch_invariance),
-        cmocka_unit_test(layers_are_found_by_shape),
-        cmocka_unit_test(layers_are_found_by_name),
-        cmocka_unit_test(other_bundles_are_refused),
-        cmocka_unit_test(the_library_tells_version_and_failures),
+        cmocka_unit_test(every_step_says_which_it_is),     cmocka_unit_test(fp16_only_when_allowed),
+        cmocka_unit_test(nearest_layer_is_near_in_both),   cmocka_unit_test(borrowed_kernels_fit_the_shape),
+        cmocka_unit_test(workspace_is_enough_for_every_m), cmocka_unit_test(foreign_times_are_not_promised),
+        cmocka_unit_test(no_tokens_are_nothing_to_do),     cmocka_unit_test(batch_invariance),
+        cmocka_unit_test(layers_are_found_by_shape),       cmocka_unit_test(layers_are_found_by_name),
+        cmocka_unit_test(other_bundles_are_refused),       cmocka_unit_test(the_library_tells_version_and_failures),
         cmocka_unit_test(numbers_are_converted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
