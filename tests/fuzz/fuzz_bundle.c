@@ -267,7 +267,7 @@ static void row_set(struct rows *r, int table, int row, int column, const char *
     else if (column % 8 == 4)
         memcpy(column % 16 < 8 ? &e->expected_ns : &t->expected_ns, ((int[]){number, number}), sizeof(double));
     else if (column % 8 == 5)
-        e->kind = number % 2 ? BUNDLE_FP16 : BUNDLE_KERNEL;
+        e->kind = (enum bundle_kind)((unsigned)number % (BUNDLE_INVARIANT + 1));
     else if (column % 8 == 6)
         r->bundle.entry_count = 1 + (number & 3);
     else
