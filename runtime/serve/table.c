@@ -11,6 +11,9 @@
 
 /* ---- one layer ---- */
 
+/* A default serves any M: what a family refuses for few tokens alone is slow there, and no more. */
+enum { DEFAULT_TOKENS = 4096 };
+
 enum mt_status slot_prepare(const struct mt_table *table, const struct mt_layer *layer, struct slot *slot, bool *runs) {
     struct config *config = &slot->kernel.config;
     const struct config before = *config;
@@ -18,7 +21,7 @@ enum mt_status slot_prepare(const struct mt_table *table, const struct mt_layer 
     struct str text = {0};
     const int sm_count = table->limits.sm_count;
     *runs = false;
-    at.m = slot->m > 0 ? slot->m : 1;
+    at.m = slot->m > 0 ? slot->m : DEFAULT_TOKENS;
     config_adapt(config, &at);
     if (table->flags & MT_BATCH_INVARIANT && !config_sum_as(config, &at, sm_count, &layer->sums))
         return MT_OK;
