@@ -22,7 +22,9 @@ static const double tuned_ns[TUNED] = {8000, 8500, 11000, 100000, 400000};
 
 /* A table of these times; 0: none. */
 static struct mt_table *table_with(const double *quantize_ns, const double *fp16_ns, unsigned flags) {
-    struct bundle_entry entries[2 * TUNED];
+    static struct bundle_entry all[2][2 * TUNED]; /* of two tables at a time, which point at them */
+    static int tables;
+    struct bundle_entry *entries = all[tables++ % 2];
     struct mt_table *table;
     int count = 0;
     for (int i = 0; i < TUNED; i++) {
