@@ -14,8 +14,8 @@
 /* after the above */
 #include <cmocka.h>
 
-/* Five groups and K steps, the last one ragged; every size up to MOST, and a large one. */
-enum { N = 40, K = 610, MOST = 300, LARGE = 1000, LAYERS = 3, DERIVED = 2 };
+/* Three groups and K steps, the last one ragged; every size up to MOST, and a large one. */
+enum { N = 40, K = 355, MOST = 300, LARGE = 1000, LAYERS = 3, DERIVED = 2 };
 
 static const struct bundle_layer layers[LAYERS] = {{"narrow", "", 1, N, K, 128, 0, "w4a8", "fp16"},
                                                    {"mixed", "", 1, N, K, 128, 12, "mixed", "fp16"},
@@ -23,7 +23,7 @@ static const struct bundle_layer layers[LAYERS] = {{"narrow", "", 1, N, K, 128, 
 /* Of another split, and of another shape. */
 static const struct mt_shape derived[DERIVED] = {
     {sizeof(struct mt_shape), N, K, 25, 128, MT_FP16, 0},
-    {sizeof(struct mt_shape), 2 * N, 450, 0, 128, MT_FP16, 0},
+    {sizeof(struct mt_shape), 2 * N, 230, 0, 128, MT_FP16, 0},
 };
 
 /* A kernel, with the launch-time knobs that it won with and those by which all add up in two parts. */
@@ -35,12 +35,12 @@ struct tuned {
 #define FEW      "tile_n=32,tile_m=32,stages=3,warps_n=2,order=0"
 #define MANY     "tile_n=32,tile_m=64,stages=2,warps_n=2,warps_m=2,promote=1"
 #define VERY_FEW "tile_n=32,tile_m=8,stages=3,warps_n=2"
-static const struct tuned ampere[] = {{4, "sm80", SMALL, ",split_k=4", ",split_k=2"},
-                                      {40, "sm80", FEW, ",split_k=5", ",split_k=2"},
+static const struct tuned ampere[] = {{4, "sm80", SMALL, ",split_k=3", ",split_k=2"},
+                                      {40, "sm80", FEW, ",split_k=3", ",split_k=2"},
                                       {160, "sm80", MANY, ",raster=2", ",split_k=2,raster=2"},
                                       {0}};
 static const struct tuned hopper[] = {{4, "sm90", "tile_m=16,stages=8,consumers=1,cluster_k=2", "", ""},
-                                      {40, "sm80", FEW, ",split_k=5", ",split_k=2"},
+                                      {40, "sm80", FEW, ",split_k=3", ",split_k=2"},
                                       {160, "sm90", "tile_m=64,stages=3,consumers=1", ",stream_k=2", ",split_k=2"},
                                       {0}};
 
