@@ -160,7 +160,10 @@ void bundle_release(struct bundle *bundle);
 
 /* Memory that bundle_release() frees; aligned for everything. NULL with the sentence if it is short. */
 void *bundle_alloc(struct bundle *bundle, size_t size);
-/* The order of builds, for qsort() and bsearch(). */
+
+/* The orders in which rows come, for qsort() and bsearch(). */
+int bundle_by_entry(const void *a, const void *b);
+int bundle_by_time(const void *a, const void *b);
 int bundle_by_build(const void *a, const void *b);
 
 #endif

@@ -233,19 +233,12 @@ static int by_layer(const void *a, const void *b) {
 
 static int by_entry(const void *a, const void *b) {
     ROWS(bundle_entry, a, b);
-    DIFFER_INT(layer);
-    DIFFER_INT(m);
-    DIFFER_INT(kind);
-    return 0;
+    return bundle_by_entry(x, y);
 }
 
 static int by_time(const void *a, const void *b) {
     ROWS(bundle_time, a, b);
-    DIFFER_INT(layer);
-    DIFFER_INT(m);
-    DIFFER_TEXT(family);
-    DIFFER_TEXT(config);
-    return 0;
+    return bundle_by_time(x, y);
 }
 
 static int by_formats(const void *a, const void *b) {

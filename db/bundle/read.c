@@ -261,15 +261,6 @@ static enum mt_status read_layers(struct bundle_reader *reader) {
     return rows_end(&rows, NULL, (const void **)&reader->bundle->layers, &reader->bundle->layer_count);
 }
 
-static int by_layer_m_kind(const void *a, const void *b) {
-    const struct bundle_entry *x = a, *y = b;
-    if (x->layer != y->layer)
-        return x->layer < y->layer ? -1 : 1;
-    if (x->m != y->m)
-        return x->m < y->m ? -1 : 1;
-    return (int)x->kind - (int)y->kind;
-}
-
 static enum mt_status read_entries(struct bundle_reader *reader) {
     struct rows rows = rows_begin(
         reader, "entry",
@@ -292,17 +283,7 @@ static enum mt_status read_entries(struct bundle_reader *reader) {
                                        .origin = rows_origin(&rows, 7),
                                        .quantize_ns = rows_real(&rows, 8)};
     }
-    return rows_end(&rows, by_layer_m_kind, (const void **)&reader->bundle->entries, &reader->bundle->entry_count);
-}
-
-static int by_split(const void *a, const void *b) {
-    const struct bundle_time *x = a, *y = b;
-    if (x->layer != y->layer)
-        return x->layer < y->layer ? -1 : 1;
-    if (x->m != y->m)
-        return x->m < y->m ? -1 : 1;
-    const int family = strcmp(x->family, y->family);
-    return family ? family : strcmp(x->config, y->config);
+    return rows_end(&rows, bundle_by_entry, (const void **)&reader->bundle->entries, &reader->bundle->entry_count);
 }
 
 static enum mt_status read_times(struct bundle_reader *reader) {
@@ -323,16 +304,7 @@ static enum mt_status read_times(struct bundle_reader *reader) {
                                      .expected_ns = rows_real(&rows, 4),
                                      .origin = rows_origin(&rows, 5)};
     }
-    return rows_end(&rows, by_split, (const void **)&reader->bundle->times, &reader->bundle->time_count);
-}
-
-int bundle_by_build(const void *a, const void *b) {
-    const struct bundle_build *x = a, *y = b;
-    int order = strcmp(x->family, y->family);
-    order = order ? order : strcmp(x->config, y->config);
-    order = order ? order : strcmp(x->scheme, y->scheme);
-    order = order ? order : strcmp(x->dtype, y->dtype);
-    return order ? order : x->group < y->group ? -1 : x->group > y->group;
+    return rows_end(&rows, bundle_by_time, (const void **)&reader->bundle->times, &reader->bundle->time_count);
 }
 
 static enum mt_status read_builds(struct bundle_reader *reader, const char *table, const char *sql,

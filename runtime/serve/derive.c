@@ -43,15 +43,6 @@ static enum mt_status neighbours_of(const struct mt_table *table, const struct p
     return MT_OK;
 }
 
-static int by_build(const void *key, const void *row) {
-    const struct bundle_build *x = key, *y = row;
-    int order = strcmp(x->family, y->family);
-    order = order ? order : strcmp(x->config, y->config);
-    order = order ? order : strcmp(x->scheme, y->scheme);
-    order = order ? order : strcmp(x->dtype, y->dtype);
-    return order ? order : x->group < y->group ? -1 : x->group > y->group;
-}
-
 /* What the kernel of a slot took on a tuned layer; no time if it was not timed there. */
 static struct split_time time_at(const struct mt_table *table, const struct slot *slot, const struct mt_layer *at,
                                  int m) {
@@ -74,7 +65,7 @@ static int image_for(const struct mt_table *table, const struct slot *slot, cons
                                         .group = p->group};
     const struct bundle_build *found =
         bundle->variant_count
-            ? bsearch(&wanted, bundle->variants, (size_t)bundle->variant_count, sizeof wanted, by_build)
+            ? bsearch(&wanted, bundle->variants, (size_t)bundle->variant_count, sizeof wanted, bundle_by_build)
             : NULL;
     return found ? table->variant_image[found - bundle->variants] : -1;
 }

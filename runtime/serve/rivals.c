@@ -8,24 +8,10 @@
 
 /* ---- what the bundle knows ---- */
 
-/* The bundle's rows are ordered (bundle.h), and a layer has as many as somebody put there: they are found by
- * halving. */
-static int by_entry(const void *key, const void *row) {
-    const struct bundle_entry *x = key, *y = row;
-    const int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;
-    return order ? order : (int)x->kind - (int)y->kind;
-}
-
-static int by_time(const void *key, const void *row) {
-    const struct bundle_time *x = key, *y = row;
-    int order = x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->m < y->m ? -1 : x->m > y->m;
-    order = order ? order : strcmp(x->family, y->family);
-    return order ? order : strcmp(x->config, y->config);
-}
-
+/* The bundle's rows are ordered, and a layer has as many as somebody put there: they are found by halving. */
 static double entry_ns(const struct bundle *bundle, const struct bundle_entry *wanted) {
     const struct bundle_entry *e =
-        bsearch(wanted, bundle->entries, (size_t)bundle->entry_count, sizeof *wanted, by_entry);
+        bsearch(wanted, bundle->entries, (size_t)bundle->entry_count, sizeof *wanted, bundle_by_entry);
     return e && e->origin == wanted->origin && !strcmp(e->family, wanted->family) && !strcmp(e->config, wanted->config)
                ? e->expected_ns
                : 0;
@@ -45,9 +31,10 @@ double known_tuned(const struct known *known, const struct slot *slot, int m) {
         ns = entry_ns(bundle, &entry);
     }
     const struct bundle_time time = {.layer = entry.layer, .m = m, .family = entry.family, .config = entry.config};
-    const struct bundle_time *t = ns <= 0 && bundle->time_count
-                                      ? bsearch(&time, bundle->times, (size_t)bundle->time_count, sizeof time, by_time)
-                                      : NULL;
+    const struct bundle_time *t =
+        ns <= 0 && bundle->time_count
+            ? bsearch(&time, bundle->times, (size_t)bundle->time_count, sizeof time, bundle_by_time)
+            : NULL;
     return t && t->origin == origin ? t->expected_ns : ns;
 }
 

@@ -14,6 +14,13 @@
     ",cluster=1,cluster_k=" #cluster_k ",store=0,ctas=1,promote=2,zero=0,yield=0,split_k=1,stream_k=" #stream_k        \
     ",raster=1"
 
+static const struct device_limits a100 = {.cc = 80,
+                                          .sm_count = 108,
+                                          .smem_per_block_optin = 166912,
+                                          .smem_per_sm = 167936,
+                                          .regs_per_sm = 65536,
+                                          .threads_per_sm = 2048};
+
 static inline void image_built(struct bundle_image *images, int count, const char *hash,
                                const struct contents_build *build) {
     static char texts[64][400];

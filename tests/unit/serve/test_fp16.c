@@ -8,12 +8,6 @@
 /* after the above */
 #include <cmocka.h>
 
-static const struct device_limits a100 = {.cc = 80,
-                                          .sm_count = 108,
-                                          .smem_per_block_optin = 166912,
-                                          .smem_per_sm = 167936,
-                                          .regs_per_sm = 65536,
-                                          .threads_per_sm = 2048};
 static const struct bundle_layer layers[] = {{"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"}};
 static struct bundle_image images[] = {{.hash = "a", .data = "a", .size = 1}};
 enum { TUNED = 5 };

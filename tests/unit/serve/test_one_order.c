@@ -10,12 +10,6 @@
 
 enum { TUNED = 3 };
 
-static const struct device_limits a100 = {.cc = 80,
-                                          .sm_count = 108,
-                                          .smem_per_block_optin = 166912,
-                                          .smem_per_sm = 167936,
-                                          .regs_per_sm = 65536,
-                                          .threads_per_sm = 2048};
 static const int tuned_m[TUNED] = {1, 16, 64};
 static const double tuned_ns[TUNED] = {8000, 8500, 11000};
 static const struct bundle_layer qkv = {"qkv", "tiny", 1, 6144, 4096, 128, 0, "w4a8", "fp16"};

@@ -10,13 +10,6 @@
 /* after the above */
 #include <cmocka.h>
 
-static const struct device_limits a100 = {.cc = 80,
-                                          .sm_count = 108,
-                                          .smem_per_block_optin = 166912,
-                                          .smem_per_sm = 167936,
-                                          .regs_per_sm = 65536,
-                                          .threads_per_sm = 2048};
-
 enum { N = 5000, K = 4096, MOST = 12, KINDS = 6 };
 static const struct bundle_layer layer = {"qkv", "", 1, N, K, 128, 0, "w4a8", "fp16"};
 

@@ -10,13 +10,6 @@
 /* after the above */
 #include <cmocka.h>
 
-static const struct device_limits a100 = {.cc = 80,
-                                          .sm_count = 108,
-                                          .smem_per_block_optin = 166912,
-                                          .smem_per_sm = 167936,
-                                          .regs_per_sm = 65536,
-                                          .threads_per_sm = 2048};
-
 #define A     SM80(64, 0, 16, 4, 4, 1, 0, 1, 1)
 #define B     SM80(128, 0, 16, 4, 4, 1, 0, 1, 1)
 #define WIDE  SM80(64, 128, 16, 4, 4, 1, 1, 1, 1)

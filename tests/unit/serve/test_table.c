@@ -11,13 +11,6 @@
 /* after the above */
 #include <cmocka.h>
 
-static const struct device_limits a100 = {.cc = 80,
-                                          .sm_count = 108,
-                                          .smem_per_block_optin = 166912,
-                                          .smem_per_sm = 167936,
-                                          .regs_per_sm = 65536,
-                                          .threads_per_sm = 2048};
-
 /* A bundle with layers at M 1, 16, 64, 1024 and 4096. Times: flat while memory-bound, then in proportion. */
 static const int tuned_m[] = {1, 16, 64, 1024, 4096};
 static const double tuned_ns[] = {8000, 8500, 11000, 100000, 400000};
