@@ -212,15 +212,16 @@ struct mt_choice {
 };
 
 /* What runs fastest at m >= 0 tokens; m < 0 is MT_USAGE. Under 100 ns; no allocation, no lock.
- * At a tuned M its own winner runs. Elsewhere the winners at the two tuned M on either side are compared, each by its
- * times at the tuned M next to m, joined over the CTAs that an SM gets: whole token tiles, whole waves. The quickest
- * runs, and what it takes there is the expected time. Beyond the outermost tuned M times go on in proportion to that
- * load; far below the first they are not told. There a default for few or for very many tokens (MT_STEP_DEFAULT) stands
- * in, if its tiles promise that much less. Only a kernel on the layer, GPU and launch that it was timed with has an
- * expected time.
+ * At a tuned M its own winner runs. Elsewhere, and everywhere on a layer that borrows its kernels, the winners at the
+ * two tuned M on either side are compared, each by its times at the tuned M next to m, joined over the CTAs that an SM
+ * gets: whole token tiles, whole waves. The quickest runs, and what it takes there is the expected time. Beyond the
+ * outermost tuned M times go on in proportion to that load; far below the first they are not told. There a default for
+ * few or for very many tokens (MT_STEP_DEFAULT) stands in, if its tiles promise that much less. Only a kernel on the
+ * layer, GPU and launch that it was timed with has an expected time.
  * With MT_ALLOW_FP16 the answer at a tuned M is the GEMM in fp16 where it took less than our kernel and the quantisation
  * of its activations (our kernel alone, where quantising was not timed). Between two tuned M the time of our kernel
- * there, and straight lines between the other times, decide. Beyond the outermost it is theirs. Time of fp16 and of quantising grow with m beyond the largest tuned M. */
+ * there, and straight lines between the other times, decide. Beyond the outermost it is theirs. Times of fp16 and of
+ * quantising grow with m beyond the largest tuned M. */
 MT_API enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
                                       struct mt_choice *choice);
 
@@ -376,11 +377,12 @@ MT_API size_t mt_workspace_bytes(const struct mt_table *table, const struct mt_l
 
 /* MT_USAGE for operands that cannot be right (m < 0 or above 2^24, a null or misaligned address, weights of another
  * layout or split, a workspace that is too small, more tokens than MT_BATCH_INVARIANT can launch at once), before
- * anything is launched; MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is nothing to do: MT_OK, and every address may be null. */
+ * anything is launched; MT_FAILURE with the driver's reason if it refuses the launch. With m = 0 there is nothing to
+ * do: MT_OK, and every address may be null. */
 MT_API enum mt_status mt_quantize_launch(const struct mt_table *table, const struct mt_layer *layer,
                                          const struct mt_quantize_operands *operands, CUstream stream);
-/* Runs the kernel that mt_table_lookup() describes. Where that says fp16, running such a GEMM is up
- * to the caller; this function then runs the best kernel of ours. */
+/* Runs the kernel that mt_table_lookup() describes. Where that says fp16, running such a GEMM is up to the caller; this
+ * function then runs the best kernel of ours. */
 MT_API enum mt_status mt_gemm_launch(const struct mt_table *table, const struct mt_layer *layer,
                                      const struct mt_gemm_operands *operands, CUstream stream);
 

@@ -41,7 +41,7 @@ static size_t slot_partials(const struct slot *slot, int from, int to) {
 static size_t interval_partials(const struct mt_layer *layer, int i, int m_max) {
     const int end = i < layer->tuned_count ? layer_interval(layer, i + 1) - 1 : m_max, last = end < m_max ? end : m_max;
     int first = layer_interval(layer, i);
-    size_t most = i > 0 ? slot_partials_at(&layer->slots[i - 1], first++) : 0;
+    size_t most = layer_keeps(layer, i, first) ? slot_partials_at(&layer->slots[i - 1], first++) : 0;
     for (int r = layer->first_rival[i]; first <= last && r < layer->first_rival[i + 1]; r++) {
         const size_t partials = slot_partials(&layer->slots[layer->rivals[r].slot], first, last);
         most = partials > most ? partials : most;

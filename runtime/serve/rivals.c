@@ -206,11 +206,15 @@ static int interval_of(const struct mt_layer *layer, int m) {
     return low;
 }
 
+bool layer_keeps(const struct mt_layer *layer, int i, int m) {
+    return i > 0 && layer->slots[i - 1].m == m && layer->info.step != MT_STEP_NEAREST_LAYER;
+}
+
 /* The rival that takes least at m, the first of equals; NULL where m was tuned: its own winner serves. */
 static const struct rival *rival_at(const struct mt_layer *layer, int m, int *slot, double *ns) {
     const int i = interval_of(layer, m), end = layer->first_rival[i + 1];
     const struct rival *best = &layer->rivals[layer->first_rival[i]];
-    if (i > 0 && layer->slots[i - 1].m == m) {
+    if (layer_keeps(layer, i, m)) {
         *slot = i - 1;
         *ns = layer->slots[i - 1].kernel_ns;
         return NULL;
@@ -267,7 +271,7 @@ static int same_until(const struct mt_layer *layer, int m) {
     const int i = interval_of(layer, m);
     const struct rival *r = layer->rivals + layer->first_rival[i], *end = layer->rivals + layer->first_rival[i + 1];
     int last = i < layer->tuned_count ? layer->slots[i].m - 1 : layer->most_tokens;
-    if (i > 0 && layer->slots[i - 1].m == m)
+    if (layer_keeps(layer, i, m))
         return m;
     if (end - r == 1)
         return last;

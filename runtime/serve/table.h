@@ -154,6 +154,8 @@ static inline int layer_launch_slot(const struct mt_layer *layer, int m) {
 }
 /* The first M of an interval. */
 int layer_interval(const struct mt_layer *layer, int i);
+/* Whether m, in interval i, is a tuned M that its own winner serves. What won on another layer does not. */
+bool layer_keeps(const struct mt_layer *layer, int i, int m);
 
 /* ---- layers that were not tuned (derive.c) ---- */
 
