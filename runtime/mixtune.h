@@ -218,10 +218,10 @@ struct mt_choice {
  * outermost tuned M times go on in proportion to that load; far below the first they are not told. There a default for
  * few or for very many tokens (MT_STEP_DEFAULT) stands in, if its tiles promise that much less. Only a kernel on the
  * layer, GPU and launch that it was timed with has an expected time.
- * With MT_ALLOW_FP16 the answer at a tuned M is the GEMM in fp16 where it took less than our kernel and the quantisation
- * of its activations (our kernel alone, where quantising was not timed). Between two tuned M the time of our kernel
- * there, and straight lines between the other times, decide. Beyond the outermost it is theirs. Times of fp16 and of
- * quantising grow with m beyond the largest tuned M. */
+ * With MT_ALLOW_FP16 the answer at a tuned M is the GEMM in fp16 where it took less than our kernel and the
+ * quantisation of its activations (our kernel alone, where quantising was not timed). Between two tuned M the time of
+ * our kernel there, and straight lines between the other times, decide. Beyond the outermost it is theirs. Times of
+ * fp16 and of quantising grow with m beyond the largest tuned M. */
 MT_API enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_layer *layer, int m,
                                       struct mt_choice *choice);
 

@@ -128,8 +128,8 @@ struct bundle {
 };
 
 /* Writes `count` GPU types to a temporary beside `path`, then renames, and tells the SHA-256 of the file. MT_FAILURE if
- * one contradicts itself (an index or a hash that leads nowhere, an entry twice, no kernel for a layer), if a type comes
- * twice, if the file is larger than what is read, or if it cannot be written; then an old file stays as it was. */
+ * one contradicts itself (an index or a hash that leads nowhere, an entry twice, no kernel for a layer), if a type
+ * comes twice, if the file is larger than what is read, or if it cannot be written; then an old file stays as it was. */
 enum mt_status bundle_write_all(const char *path, const struct bundle *bundles, int count,
                                 char digest[BUNDLE_DIGEST_TEXT]);
 /* The same of one. */

@@ -1,8 +1,8 @@
 /* What the examples share: a driver, a context and memory of a device.
  *
  * An engine links with -lcuda. The examples open the driver themselves, so that they also run on the software device
- * where there is no GPU: MIXTUNE_DEVICE is "cuda:N" or "soft:NAME", and without it a GPU is tried first. What fails ends
- * the program with a sentence and exit code 1. */
+ * where there is no GPU: MIXTUNE_DEVICE is "cuda:N" or "soft:NAME", and without it a GPU is tried first. What fails
+ * ends the program with a sentence and exit code 1. */
 #ifndef EXAMPLE_DRIVER_H
 #define EXAMPLE_DRIVER_H
 

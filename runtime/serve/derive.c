@@ -207,8 +207,8 @@ static double layer_distance(const struct mt_table *table, const struct mt_layer
     return sum / layer->tuned_count + 0.5 * fabs(log(bytes_per_feature(p) / bytes_per_feature(&layer->problem)));
 }
 
-/* Of layers whose N and K are within a factor; the nearest, of equals the first. `looks` is how many kernels may still be
- * compared, which is counted down: with none left it is the nearest so far, or the first. */
+/* Of layers whose N and K are within a factor; the nearest, of equals the first. `looks` is how many kernels may still
+ * be compared, which is counted down: with none left it is the nearest so far, or the first. */
 static const struct mt_layer *layer_nearest(const struct mt_table *table, const struct problem *p, double factor,
                                             int *looks) {
     const struct mt_layer *best = NULL;

@@ -13,10 +13,10 @@ bool gpu_is(const struct bundle_fingerprint *made_for, const struct device *dev)
  * driver compiles. */
 bool gpu_runs_images(const struct bundle_fingerprint *made_for, const struct device *dev);
 
-/* The numbers of the types that a device may take, best first, in `order` (with room for all). That of the device alone,
- * if it is among them. Else those of other GPUs, if `flags` have MT_ALLOW_OTHER_GPU: of the same compute capability,
- * then those whose images run here, then those whose kernels must be compiled; of equals the one with the nearest number
- * of SMs. MT_NO_DEVICE with a list of what there is if there is none. */
+/* The numbers of the types that a device may take, best first, in `order` (with room for all). That of the device
+ * alone, if it is among them. Else those of other GPUs, if `flags` have MT_ALLOW_OTHER_GPU: of the same compute
+ * capability, then those whose images run here, then those whose kernels must be compiled; of equals the one with the
+ * nearest number of SMs. MT_NO_DEVICE with a list of what there is if there is none. */
 enum mt_status gpus_order(const struct bundle_fingerprint *gpus, int count, const struct device *dev, unsigned flags,
                           int *order, int *found);
 

@@ -19,8 +19,8 @@ static size_t slot_partials_at(const struct slot *slot, int m) {
     return shape.partials_bytes;
 }
 
-/* The most room for partial sums that a slot needs at any M in from .. to. With split-K it grows with M until the counters
- * have no room any more, from where on it is 0; with stream-K it is the same at every M. */
+/* The most room for partial sums that a slot needs at any M in from .. to. With split-K it grows with M until the
+ * counters have no room any more, from where on it is 0; with stream-K it is the same at every M. */
 static size_t slot_partials(const struct slot *slot, int from, int to) {
     size_t most = slot_partials_at(slot, to);
     int low = from, high = most ? from : to; /* the first M that needs none is in low .. high */

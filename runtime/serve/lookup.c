@@ -44,8 +44,8 @@ static bool is_between(struct around at) {
     return at.low != &no_slot && at.high != &no_slot;
 }
 
-/* The straight line through two times of the tuned M next to m. Where one of them is unknown (0), it is the other: as it
- * is at its M, and in proportion to the tokens beyond it, for nothing takes longer than that. */
+/* The straight line through two times of the tuned M next to m. Where one of them is unknown (0), it is the other: as
+ * it is at its M, and in proportion to the tokens beyond it, for nothing takes longer than that. */
 static double time_line(struct around at, double low, double high, int m) {
     if (low > 0 && high > 0)
         return at.low == at.high ? low : low + (high - low) * (m - at.low->m) / (at.high->m - at.low->m);
@@ -67,8 +67,8 @@ static bool slot_loses(const struct slot *slot) {
     return slot->fp16_ns > 0 && slot->kernel_ns > 0 && slot->fp16_ns < slot->kernel_ns + slot->quantize_ns;
 }
 
-/* Whether the fp16 GEMM is faster than our kernel with the quantisation of its activations. Beyond the outermost tuned M
- * all of them grow alike. Times of different origin are never compared. */
+/* Whether the fp16 GEMM is faster than our kernel with the quantisation of its activations. Beyond the outermost tuned
+ * M all of them grow alike. Times of different origin are never compared. */
 static bool layer_loses(const struct mt_layer *layer, struct around at, int m) {
     const bool low = slot_loses(at.low), high = slot_loses(at.high);
     if (!is_between(at) || at.low == at.high)

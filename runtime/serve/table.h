@@ -89,10 +89,10 @@ struct mt_table {
     const struct mt_layer **by_name, **by_shape; /* `layers` in these orders (index.h) */
 };
 
-/* Takes `bundle` over. Kernels that cannot run within `limits` are left out; a layer that has none left gets the default,
- * or those of the nearest layer that kept some. MT_NO_DEVICE if it gets none; MT_FAILURE if something in the bundle
- * cannot be understood (contents.h). Then everything is released. `foreign`: its times are of
- * another GPU, or of other binaries. */
+/* Takes `bundle` over. Kernels that cannot run within `limits` are left out; a layer that has none left gets the
+ * default, or those of the nearest layer that kept some. MT_NO_DEVICE if it gets none; MT_FAILURE if something in the
+ * bundle cannot be understood (contents.h). Then everything is released. `foreign`: its times are of another GPU, or of
+ * other binaries. */
 enum mt_status table_build(struct bundle *bundle, const struct device_limits *limits, unsigned flags, bool foreign,
                            struct mt_table **out);
 /* MT_FAILURE if an image that a row refers to is none that a driver may be given. Each is unpacked for it and let go. */

@@ -1,5 +1,5 @@
-/* MT_BATCH_INVARIANT with kernels that share K: a row of tokens has the same bits at any place of a batch of any size, on
- * both devices, in all schemes, and where a layer takes its kernels from others. Without EVERY_BATCH=1 in the
+/* MT_BATCH_INVARIANT with kernels that share K: a row of tokens has the same bits at any place of a batch of any size,
+ * on both devices, in all schemes, and where a layer takes its kernels from others. Without EVERY_BATCH=1 in the
  * environment each size is run with one of the layers, in turns. */
 #include "parts.h"
 #include "runtime/layer/half.h"

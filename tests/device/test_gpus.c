@@ -1,5 +1,5 @@
-/* One bundle for two types of GPU, opened on each of them and on others: the right numbers, and the steps that say where
- * kernels come from. */
+/* One bundle for two types of GPU, opened on each of them and on others: the right numbers, and the steps that say
+ * where kernels come from. */
 #include "runtime/base/str.h"
 #include "runtime/mixtune.h"
 #include "tests/device/served.h"

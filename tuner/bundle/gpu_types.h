@@ -18,9 +18,9 @@ struct gpu_types {
 };
 
 /* Of the open database those that the options ask for (query_open()). Where any has measured winners those that have
- * modelled ones alone are left out, and a warning says so; with `modelled` each has its modelled ones, and those without
- * their measured ones. Types whose winners cannot be compiled again here are left out likewise. MT_FAILURE if none is
- * left. Release it in any case. */
+ * modelled ones alone are left out, and a warning says so; with `modelled` each has its modelled ones, and those
+ * without their measured ones. Types whose winners cannot be compiled again here are left out likewise. MT_FAILURE if
+ * none is left. Release it in any case. */
 enum mt_status gpu_types_read(const struct query_options *o, struct sqlite3 *db, bool modelled, struct gpu_types *out);
 void gpu_types_release(struct gpu_types *types);
 

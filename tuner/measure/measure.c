@@ -297,8 +297,8 @@ static struct timer_job job_for(struct timed *timed) {
                               .limits = timed->m->limits};
 }
 
-/* First in the state of the caches that decides; then in the other states of a real device. What is far from the best is
- * only probed, and not with hot caches: cold ones are what a time model is held against. */
+/* First in the state of the caches that decides; then in the other states of a real device. What is far from the best
+ * is only probed, and not with hot caches: cold ones are what a time model is held against. */
 static void time_candidate(struct measurer *m, struct timed *timed, double beat_ns, struct measured *out,
                            struct check *check) {
     const enum store_cache first = store_cache_of(m->dev->software);

@@ -18,10 +18,10 @@ struct model_layer {
 };
 enum { MODEL_LAYERS = 4 };
 
-/* `name` is a name in configs/models/, or the path of a file or of a folder with a config.json. Fields: hidden_size, intermediate_size, num_attention_heads,
- * vocab_size, num_key_value_heads (absent: num_attention_heads), head_dim (absent: hidden_size / num_attention_heads),
- * num_hidden_layers (may be absent).
- * MT_USAGE names the field and the file when one is missing or makes no sense. */
+/* `name` is a name in configs/models/, or the path of a file or of a folder with a config.json. Fields: hidden_size,
+ * intermediate_size, num_attention_heads, vocab_size, num_key_value_heads (absent: num_attention_heads), head_dim
+ * (absent: hidden_size / num_attention_heads), num_hidden_layers (may be absent). MT_USAGE names the field and the file
+ * when one is missing or makes no sense. */
 enum mt_status model_read(const char *name, struct model *out);
 
 /* qkv    [(heads + 2 kv_heads) head_dim, hidden]   split along N; key/value heads are repeated when tp > kv_heads
@@ -36,9 +36,9 @@ enum mt_status model_layers(const struct model *model, int tp, struct model_laye
 struct bundle_layer;
 int model_decoders(const struct bundle_layer *layer);
 
-/* The name of the model whose file is at `path`: the file's without its ending; of DIR/config.json that of DIR, and NAME
- * where DIR is models--ORG--NAME/snapshots/HASH, as in the cache of Hugging Face. Looks at the text alone. MT_USAGE if
- * it is too long, no UTF-8 or has control characters. */
+/* The name of the model whose file is at `path`: the file's without its ending; of DIR/config.json that of DIR, and
+ * NAME where DIR is models--ORG--NAME/snapshots/HASH, as in the cache of Hugging Face. Looks at the text alone.
+ * MT_USAGE if it is too long, no UTF-8 or has control characters. */
 enum mt_status model_name_of(const char *path, char out[MODEL_NAME]);
 /* The same of a model's folder, however it is called here: of ".", "DIR/" and a link it is the name of the folder that
  * they lead to. MT_FAILURE if it is not there. */

@@ -7,9 +7,9 @@
 
 #include "tuner/plan/plan.h"
 
-/* Fills `out`: of each problem the winners of the problems beside it, among those of the workload with the same kernels,
- * as far as they are allowed there and `store` has no current time of them. Adds
- * to `binaries`, which are wanted. Release with plan_release(). */
+/* Fills `out`: of each problem the winners of the problems beside it, among those of the workload with the same
+ * kernels, as far as they are allowed there and `store` has no current time of them. Adds to `binaries`, which are
+ * wanted. Release with plan_release(). */
 enum mt_status crosses_plan(struct plan *out, const struct workload *workload, const struct device *dev,
                             struct binaries *binaries, struct store *store);
 

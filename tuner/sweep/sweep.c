@@ -93,8 +93,8 @@ static void look_for_others(const struct sweep *s) {
         log_warn("%d other processes compute on %s: expect noise in every time", processes - 1, s->dev->name);
 }
 
-/* Before anything is planned: what the other sweep records need not be measured again. The run begins behind it, for the
- * toolchain of a device is that of its newest one. */
+/* Before anything is planned: what the other sweep records need not be measured again. The run begins behind it, for
+ * the toolchain of a device is that of its newest one. */
 static enum mt_status lock_device(struct sweep *s) {
     enum mt_status status = MT_OK;
     if (!s->options->no_lock)

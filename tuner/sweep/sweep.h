@@ -25,7 +25,8 @@ struct sweep_options {
 };
 
 /* Candidates that do not compile, do not launch or compute wrong numbers are rows of the database, not failures of the
- * sweep, unless it is all of them. What befalls the machine is MT_FAILURE and no row. MT_INTERRUPTED after ^C or at the time limit: running it again goes on from there. */
+ * sweep, unless it is all of them. What befalls the machine is MT_FAILURE and no row. MT_INTERRUPTED after ^C or at the
+ * time limit: running it again goes on from there. */
 enum mt_status sweep_run(const struct sweep_options *options);
 
 #endif

@@ -56,8 +56,8 @@ static struct mt_choice lookup(const struct mt_table *table, const struct mt_lay
     return choice;
 }
 
-/* A kernel that is faster by itself and slower with its activations quantised loses; between two tuned M that differ the
- * lines cross once. */
+/* A kernel that is faster by itself and slower with its activations quantised loses; between two tuned M that differ
+ * the lines cross once. */
 static void quantising_counts(void **state) {
     (void)state;
     static const double quantize[TUNED] = {2000, 2000, 3000, 30000, 120000}, none[TUNED] = {0},

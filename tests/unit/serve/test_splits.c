@@ -265,8 +265,8 @@ static void names_keep_splits_apart(void **state) {
     table_release(table);
 }
 
-/* A GPU with little shared memory: kernels that need more are left out. A layer that has none left takes the default, or
- * else those of the nearest layer, and promises nothing. */
+/* A GPU with little shared memory: kernels that need more are left out. A layer that has none left takes the default,
+ * or else those of the nearest layer, and promises nothing. */
 static void kernels_that_do_not_fit_are_left_out(void **state) {
     (void)state;
     struct device_limits small = a100;
