@@ -16,26 +16,31 @@ enum mt_status extras_open(struct extras *e, struct plan *plan, const struct wor
     *plan = (struct plan){0};
     *e = (struct extras){.plan = plan, .workload = workload, .dev = dev, .binaries = binaries, .store = store};
     device_limits_of(dev, &e->limits);
-    return rows_read(store_handle(store), winners_sql, values, &e->winners);
+    enum mt_status status = rows_read(store_handle(store), winners_sql, values, &e->winners);
+    e->problem = xcalloc((size_t)e->winners.count + 1, sizeof *e->problem);
+    for (int r = 0; r < e->winners.count && !status; r++)
+        if (rows_problem(&e->winners, r, &e->problem[r]))
+            e->problem[r] = (struct problem){0}; /* which no work item is */
+    return status;
 }
 
 enum mt_status extras_close(struct extras *e, enum mt_status status) {
     rows_release(&e->winners);
+    free(e->problem);
     if (status)
         plan_release(e->plan);
     return status;
 }
 
-static bool is_of_item(const struct rows *rows, int row, const struct work_item *item) {
-    struct problem p;
-    return rows_is(rows, row, "layer", item->layer) && rows_is(rows, row, "model", item->model) &&
-           atoi(rows_cell(rows, row, "tp")) == item->tp && !rows_problem(rows, row, &p) &&
-           problem_equal(&p, &item->problem);
+static bool is_of_item(const struct extras *e, int row, const struct work_item *item) {
+    const struct rows *rows = &e->winners;
+    return problem_equal(&e->problem[row], &item->problem) && rows_is(rows, row, "layer", item->layer) &&
+           rows_is(rows, row, "model", item->model) && atoi(rows_cell(rows, row, "tp")) == item->tp;
 }
 
 bool extras_winner(const struct extras *e, const struct work_item *item, struct config *out) {
     int row = 0;
-    while (row < e->winners.count && !is_of_item(&e->winners, row, item))
+    while (row < e->winners.count && !is_of_item(e, row, item))
         row++;
     const struct family *family = row < e->winners.count ? family_find(rows_cell(&e->winners, row, "family")) : NULL;
     return family && config_parse(family, rows_cell(&e->winners, row, "config"), out) == MT_OK;

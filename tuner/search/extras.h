@@ -10,12 +10,13 @@ struct extras {
     const struct workload *workload;
     const struct device *dev;
     struct device_limits limits;
-    struct rows winners; /* of the device */
+    struct rows winners;     /* of the device */
+    struct problem *problem; /* of each */
     struct binaries *binaries;
     struct store *store;
 };
 
-/* `plan` is empty then. All but `limits` and `winners` stay the caller's. */
+/* `plan` is empty then. All but `limits`, `winners` and `problem` stay the caller's. */
 enum mt_status extras_open(struct extras *e, struct plan *plan, const struct workload *workload,
                            const struct device *dev, struct binaries *binaries, struct store *store);
 /* Releases the plan, too, unless `status`, which is returned, is MT_OK. */
