@@ -56,6 +56,10 @@ static void estimates_are_linear_in_bytes(void **state) {
     assert_true(fabs(split_estimate(&p, none, (struct split_time){0, 1000}, 0) - 1000 * 8.125 / 4.1875) < 1e-9);
     p.symmetric = true, p.rows8 = 0;
     assert_true(fabs(split_estimate(&p, none, (struct split_time){4096, 1000}, 0) - 1000 * 4.125 / 8.125) < 1e-9);
+    /* What every launch takes does not shrink with the bytes; what took less than that does not change. */
+    assert_true(fabs(split_estimate(&p, none, (struct split_time){4096, 1000}, 400) - (400 + 600 * 4.125 / 8.125)) <
+                1e-9);
+    assert_true(split_estimate(&p, (struct split_time){0, 300}, none, 400) == 300);
     assert_true(split_estimate(&p, none, none, 0) == 0);
     assert_true(split_estimate(&p, (struct split_time){0, 7}, (struct split_time){0, 9}, 0) == 7);
 }
