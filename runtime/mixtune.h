@@ -149,7 +149,7 @@ enum mt_step {
     MT_STEP_NEAREST_M = 1,     /* this layer was tuned at another M */
     MT_STEP_NEAREST_ROWS8 = 2, /* this layer was tuned with another number of 8-bit features */
     MT_STEP_NEAREST_LAYER = 3, /* a layer of the same formats and similar N and K was tuned */
-    MT_STEP_DEFAULT = 4        /* the default configuration of the kernel family */
+    MT_STEP_DEFAULT = 4        /* a default of the kernel family: no layer, or no M, is near enough */
 };
 
 struct mt_layer_info {
