@@ -26,18 +26,9 @@ struct around {
     const struct slot *low, *high;
 };
 
-static struct around slots_around(const struct mt_layer *layer, int m) {
-    const struct slot *s = layer->slots;
-    int low = 0, high = layer->tuned_count; /* the first slot beyond m is in low .. high */
-    while (low < high) {
-        const int middle = low + (high - low) / 2;
-        if (s[middle].m <= m)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    const struct slot *below = low > 0 ? &s[low - 1] : &no_slot;
-    return (struct around){below, below->m == m ? below : low < layer->tuned_count ? &s[low] : &no_slot};
+static struct around slots_around(const struct mt_layer *layer, int interval, int m) {
+    const struct slot *s = layer->slots, *below = interval > 0 ? &s[interval - 1] : &no_slot;
+    return (struct around){below, below->m == m ? below : interval < layer->tuned_count ? &s[interval] : &no_slot};
 }
 
 static bool is_between(struct around at) {
@@ -69,24 +60,24 @@ static bool slot_loses(const struct slot *slot) {
 
 /* Whether the fp16 GEMM is faster than our kernel with the quantisation of its activations. Beyond the outermost tuned
  * M all of them grow alike. Times of different origin are never compared. */
-static bool layer_loses(const struct mt_layer *layer, struct around at, int m) {
+static bool layer_loses(const struct pick *pick, struct around at, int m) {
     const bool low = slot_loses(at.low), high = slot_loses(at.high);
     if (!is_between(at) || at.low == at.high)
         return low || high;
     if (low == high && !(at.low->fp16_ns > 0 && at.high->fp16_ns > 0))
         return low;
     const bool known = at.low->kernel_ns > 0 && at.high->kernel_ns > 0 && at.low->modelled == at.high->modelled;
-    return known && fp16_time(at, m) < layer_estimate(layer, m) + quantize_time(at, m);
+    return known && fp16_time(at, m) < pick->estimate + quantize_time(at, m);
 }
 
 /* ---- lookup ---- */
 
-static struct mt_choice choose_kernel(const struct mt_layer *layer, struct around at, int m) {
-    const struct slot *slot = &layer->slots[layer_slot(layer, m)];
+static struct mt_choice choose_kernel(const struct mt_layer *layer, const struct pick *pick, struct around at, int m) {
+    const struct slot *slot = &layer->slots[pick->slot];
     return (struct mt_choice){.step = slot->m ? layer->info.step : MT_STEP_DEFAULT,
                               .tuned_m = slot->m,
                               .tuned_rows8 = slot->rows8,
-                              .expected_ns = layer_time(layer, m),
+                              .expected_ns = pick->promise,
                               .origin = slot->modelled ? MT_ORIGIN_MODELLED : MT_ORIGIN_MEASURED,
                               .family = slot->kernel.config.family->name,
                               .config = slot->config,
@@ -116,8 +107,9 @@ enum mt_status mt_table_lookup(const struct mt_table *table, const struct mt_lay
     }
     if (m > 0) {
         const bool fp16 = (table->flags & (MT_ALLOW_FP16 | MT_BATCH_INVARIANT)) == MT_ALLOW_FP16;
-        const struct around at = slots_around(layer, m);
-        choice = fp16 && layer_loses(layer, at, m) ? choose_fp16(layer, at, m) : choose_kernel(layer, at, m);
+        const struct pick pick = layer_pick(layer, m);
+        const struct around at = slots_around(layer, pick.interval, m);
+        choice = fp16 && layer_loses(&pick, at, m) ? choose_fp16(layer, at, m) : choose_kernel(layer, &pick, at, m);
         if (choice.step == MT_STEP_EXACT && choice.tuned_m != m)
             choice.step = MT_STEP_NEAREST_M;
         choice.other_gpu = table->other_gpu;

@@ -210,51 +210,32 @@ bool layer_keeps(const struct mt_layer *layer, int i, int m) {
     return i > 0 && layer->slots[i - 1].m == m && layer->info.step != MT_STEP_NEAREST_LAYER;
 }
 
-/* The rival that takes least at m, the first of equals; NULL where m was tuned: its own winner serves. */
-static const struct rival *rival_at(const struct mt_layer *layer, int m, int *slot, double *ns) {
-    const int i = interval_of(layer, m), end = layer->first_rival[i + 1];
-    const struct rival *best = &layer->rivals[layer->first_rival[i]];
-    if (layer_keeps(layer, i, m)) {
-        *slot = i - 1;
-        *ns = layer->slots[i - 1].kernel_ns;
-        return NULL;
-    }
+/* At a tuned M. */
+static struct pick pick_kept(const struct mt_layer *layer, int i) {
+    const struct slot *slot = &layer->slots[i - 1];
+    return (struct pick){.interval = i,
+                         .slot = i - 1,
+                         .estimate = slot->kernel_ns,
+                         .promise = layer->promises && slot->as_tuned ? slot->kernel_ns : 0};
+}
+
+struct pick layer_pick(const struct mt_layer *layer, int m) {
+    const int i = interval_of(layer, m);
+    const struct rival *best = &layer->rivals[layer->first_rival[i]], *end = &layer->rivals[layer->first_rival[i + 1]];
+    if (layer_keeps(layer, i, m))
+        return pick_kept(layer, i);
     double least = rival_ns(best, m);
-    for (const struct rival *r = best + 1; r < layer->rivals + end; r++) {
+    for (const struct rival *r = best + 1; r < end; r++) {
         const double other = rival_ns(r, m);
         if (other < least) {
             least = other;
             best = r;
         }
     }
-    *slot = best->slot;
-    *ns = least;
-    return best;
-}
-
-int layer_slot(const struct mt_layer *layer, int m) {
-    int slot;
-    double ns;
-    rival_at(layer, m, &slot, &ns);
-    return slot;
-}
-
-double layer_time(const struct mt_layer *layer, int m) {
-    int slot;
-    double ns;
-    const struct rival *rival = rival_at(layer, m, &slot, &ns);
-    const bool promise = rival ? rival->promise : layer->promises && layer->slots[slot].as_tuned;
     /* Far below the first tuned M, where weights take the time and not tokens, the stairs lead too deep. */
-    if (!promise || ns <= 0 || (rival && m < layer->slots[0].m && ns < rival->ns / 2))
-        return 0;
-    return ns;
-}
-
-double layer_estimate(const struct mt_layer *layer, int m) {
-    int slot;
-    double ns;
-    rival_at(layer, m, &slot, &ns);
-    return ns;
+    const bool deep = i == 0 && least < best->ns / 2;
+    return (struct pick){
+        .interval = i, .slot = best->slot, .estimate = least, .promise = best->promise && !deep ? least : 0};
 }
 
 int layer_interval(const struct mt_layer *layer, int i) {

@@ -15,12 +15,12 @@
 
 /* One tuned M of a layer; or a default kernel of a family. */
 struct slot {
-    int m;            /* 0: of a default */
-    int rows8;        /* that its kernel was tuned with */
-    double kernel_ns; /* at m, or an estimate: choices rest on it, and layer_time() where it is a promise; 0: unknown */
-    bool modelled;    /* the times */
-    bool as_tuned;    /* no knob had to change */
-    int image;        /* index into mt_table.images */
+    int m;                   /* 0: of a default */
+    int rows8;               /* that its kernel was tuned with */
+    double kernel_ns;        /* at m, or an estimate: choices rest on it, and promises; 0: unknown */
+    bool modelled;           /* the times */
+    bool as_tuned;           /* no knob had to change */
+    int image;               /* index into mt_table.images */
     const char *tuned;       /* the bundle's text of the configuration */
     const char *config;      /* text of what runs: `tuned` or `own` */
     char *own;               /* owned */
@@ -133,11 +133,18 @@ enum mt_status layer_add_defaults(const struct mt_table *table, struct mt_layer 
 /* Of slots that are all there. */
 enum mt_status layer_set_rivals(struct mt_layer *layer, const struct known *known);
 
-/* The slot that serves m >= 1, and the expected time of its kernel there (0: unknown). */
-int layer_slot(const struct mt_layer *layer, int m);
-double layer_time(const struct mt_layer *layer, int m);
-/* The same where it is no promise, but what choices rest on. */
-double layer_estimate(const struct mt_layer *layer, int m);
+/* What serves an M. */
+struct pick {
+    int interval;    /* as of the rivals */
+    int slot;        /* whose kernel it is */
+    double estimate; /* of its time there, what choices rest on; 0: unknown */
+    double promise;  /* the same where it is one; 0: none */
+};
+/* The rival that takes least at m >= 1, the first of equals; at a tuned M its own winner. */
+struct pick layer_pick(const struct mt_layer *layer, int m);
+static inline int layer_slot(const struct mt_layer *layer, int m) {
+    return layer_pick(layer, m).slot;
+}
 /* For launches, which have no time to compare: who serves which M is worked out once, as far as that is soon done. */
 enum mt_status layer_set_ranges(struct mt_layer *layer);
 /* As layer_slot(), of a layer with ranges. */
