@@ -1,9 +1,11 @@
-/* Configurations as `mixtune export` writes them: all knobs. */
+/* What tests of tables share. Configurations are as `mixtune export` writes them: all knobs. */
 #ifndef TEST_CONFIGS_H
 #define TEST_CONFIGS_H
 
 #include "runtime/serve/contents.h"
+#include "runtime/serve/table.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SM80(tile_n, tile_n8, tile_m, stages, warps_n, warps_m, zero, split_k, raster)                                 \
@@ -20,6 +22,15 @@ static const struct device_limits a100 = {.cc = 80,
                                           .smem_per_sm = 167936,
                                           .regs_per_sm = 65536,
                                           .threads_per_sm = 2048};
+
+/* A lookup that succeeds. */
+static inline struct mt_choice lookup(const struct mt_table *table, const struct mt_layer *layer, int m) {
+    struct mt_choice choice = {.size = sizeof choice};
+    if (mt_table_lookup(table, layer, m, &choice) == MT_OK)
+        return choice;
+    fprintf(stderr, "M %d: %s\n", m, fail_message());
+    abort();
+}
 
 static inline void image_built(struct bundle_image *images, int count, const char *hash,
                                const struct contents_build *build) {

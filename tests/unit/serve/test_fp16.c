@@ -50,12 +50,6 @@ static struct mt_table *table_with(const double *quantize_ns, const double *fp16
     return table;
 }
 
-static struct mt_choice lookup(const struct mt_table *table, const struct mt_layer *layer, int m) {
-    struct mt_choice choice = {.size = sizeof choice};
-    assert_int_equal(mt_table_lookup(table, layer, m, &choice), MT_OK);
-    return choice;
-}
-
 /* A kernel that is faster by itself and slower with its activations quantised loses; between two tuned M that differ
  * the lines cross once. */
 static void quantising_counts(void **state) {

@@ -21,12 +21,6 @@ static const char *const names[2][TUNED] = {{"a0", "a1", "a2"}, {"b0", "b1", "b2
 static const char *const won[TUNED] = {SM80(128, 0, 8, 4, 4, 1, 0, 4, 1), SM80(128, 0, 16, 4, 4, 1, 0, 3, 1),
                                        SM80(128, 0, 32, 4, 4, 1, 0, 1, 1)};
 
-static struct mt_choice lookup(const struct mt_table *table, const struct mt_layer *layer, int m) {
-    struct mt_choice choice = {.size = sizeof choice};
-    assert_int_equal(mt_table_lookup(table, layer, m, &choice), MT_OK);
-    return choice;
-}
-
 static struct mt_layer *derive(const struct mt_table *table, struct problem p) {
     struct mt_layer *layer;
     if (layer_derive(table, &p, NULL, &layer) != MT_OK)

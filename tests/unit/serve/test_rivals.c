@@ -120,10 +120,8 @@ static double least_at(const struct world *w, int m, double of[KINDS]) {
     return least;
 }
 
-static struct mt_choice lookup(const struct world *w, int m) {
-    struct mt_choice choice = {.size = sizeof choice};
-    assert_int_equal(mt_table_lookup(w->table, mt_table_layer_at(w->table, 0), m, &choice), MT_OK);
-    return choice;
+static struct mt_choice world_lookup(const struct world *w, int m) {
+    return lookup(w->table, mt_table_layer_at(w->table, 0), m);
 }
 
 static int tuned_at(const struct world *w, int m) {
@@ -141,7 +139,7 @@ static void the_quickest_of_those_around_serves(void **state) {
         world_init(&w);
         for (int i = 0; i < 200; i++) {
             const int m = i < 100 ? 1 + i : (int)exp(drand48() * 10), tuned = tuned_at(&w, m);
-            const struct mt_choice c = lookup(&w, m);
+            const struct mt_choice c = world_lookup(&w, m);
             double of[KINDS];
             int kind = 0;
             if (tuned >= 0) { /* its own winner, whatever others take */
@@ -209,10 +207,9 @@ static void borrowers_compare_everywhere(void **state) {
         for (int i = 0; i < 100; i++) {
             const int tuned = i % 2 ? (int)(lrand48() % w.count) : -1,
                       m = tuned < 0 ? 1 + (int)exp(drand48() * 9) : w.m[tuned];
-            struct mt_choice c = {.size = sizeof c};
+            const struct mt_choice c = lookup(w.table, borrower, m);
             double of[KINDS];
             int kind = 0;
-            assert_int_equal(mt_table_lookup(w.table, borrower, m, &c), MT_OK);
             const double least = least_at(&scaled, m, of);
             while (strcmp(kinds[kind].config, c.config) != 0)
                 kind++;
@@ -236,14 +233,14 @@ static void promises_are_stairs(void **state) {
     world_open(&w, NULL, 0);
     int steps = 0;
     for (int m = 257; m < 4096; m++) {
-        const double here = lookup(&w, m).expected_ns, before = lookup(&w, m - 1).expected_ns;
+        const double here = world_lookup(&w, m).expected_ns, before = world_lookup(&w, m - 1).expected_ns;
         assert_true(here >= before);
         if ((m - 1) % 128)
             assert_true(m == 257 || here == before);
         steps += here > before;
     }
     assert_int_equal(steps, 30); /* the last one is at 3969 */
-    assert_true(fabs(lookup(&w, 100000).expected_ns / 700000 - load(5, 100000) / load(5, 4096)) < 1e-9);
+    assert_true(fabs(world_lookup(&w, 100000).expected_ns / 700000 - load(5, 100000) / load(5, 4096)) < 1e-9);
     table_release(w.table);
 }
 
@@ -260,8 +257,8 @@ static void defaults_stand_beyond_the_ends(void **state) {
     w.ns[1][0] = w.ns[1][1] = 11000;
     world_open(&w, fallbacks, 3);
     for (int m = 1; m <= 16; m++)
-        assert_true(lookup(&w, m).step != MT_STEP_DEFAULT);
-    const struct mt_choice many = lookup(&w, 3000);
+        assert_true(world_lookup(&w, m).step != MT_STEP_DEFAULT);
+    const struct mt_choice many = world_lookup(&w, 3000);
     assert_string_equal(many.config, fallbacks[0].config);
     assert_int_equal(many.step, MT_STEP_DEFAULT);
     assert_true(many.expected_ns == 0 && many.tuned_m == 0);
@@ -270,11 +267,11 @@ static void defaults_stand_beyond_the_ends(void **state) {
     w = (struct world){.m = {4096}, .winner = {4}, .count = 1};
     w.ns[4][0] = 500000;
     world_open(&w, fallbacks, 3);
-    const struct mt_choice few = lookup(&w, 1);
+    const struct mt_choice few = world_lookup(&w, 1);
     assert_string_equal(few.config, fallbacks[2].config);
     assert_int_equal(few.step, MT_STEP_DEFAULT);
     assert_true(few.expected_ns == 0);
-    assert_string_equal(lookup(&w, 4000).config, kinds[4].config);
+    assert_string_equal(world_lookup(&w, 4000).config, kinds[4].config);
     table_release(w.table);
 }
 

@@ -97,12 +97,6 @@ static struct mt_layer *derive(const struct mt_table *table, int like, int rows8
     return layer;
 }
 
-static struct mt_choice lookup(const struct mt_table *table, const struct mt_layer *layer, int m) {
-    struct mt_choice choice = {.size = sizeof choice};
-    assert_int_equal(mt_table_lookup(table, layer, m, &choice), MT_OK);
-    return choice;
-}
-
 static const char *image_of(const struct mt_table *table, const struct mt_layer *layer, int slot) {
     return table->bundle.images[layer->slots[slot].image].hash;
 }

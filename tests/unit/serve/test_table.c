@@ -102,12 +102,6 @@ static struct mt_table *table_of(struct sample *s, unsigned flags) {
     return table;
 }
 
-static struct mt_choice lookup(const struct mt_table *table, const struct mt_layer *layer, int m) {
-    struct mt_choice choice = {.size = sizeof choice};
-    assert_int_equal(mt_table_lookup(table, layer, m, &choice), MT_OK);
-    return choice;
-}
-
 static struct mt_layer *derive(const struct mt_table *table, struct problem p) {
     struct mt_layer *layer;
     if (layer_derive(table, &p, NULL, &layer) != MT_OK)
