@@ -22,6 +22,12 @@ void int_list_add(struct int_list *list, int value) {
     list->value[list->count++] = value;
 }
 
+struct int_list usual_tokens(void) {
+    static int usual[] = {1,   8,   16,  32,  48,  64,  80,  96,  112, 128,  160,  192, 224,
+                          256, 288, 320, 384, 416, 448, 512, 640, 768, 1024, 2048, 4096};
+    return (struct int_list){usual, sizeof usual / sizeof *usual, 0};
+}
+
 enum mt_status list_check(const char *text, const char *what) {
     return text[strspn(text, ",")] ? MT_OK : fail(MT_USAGE, "%s: the list is empty", what);
 }

@@ -30,6 +30,9 @@ void int_list_add(struct int_list *list, int value);
 enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out);
 /* The same for numbers that may be 0: "0,15,1500", "0:4096:512". */
 enum mt_status counts_parse(const char *text, const char *what, struct int_list *out);
+/* The M of a sweep that names none, which are not the caller's: so many that a lookup between them is within a few
+ * percent of the best (`mixtune show --regret`). */
+struct int_list usual_tokens(void);
 /* Commas alone are no list: MT_USAGE with `what`. */
 enum mt_status list_check(const char *text, const char *what);
 /* One whole number in min .. max. */

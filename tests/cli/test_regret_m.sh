@@ -54,6 +54,7 @@ result 'where there are no other M each is left out in turn'
 
 sentence 64 '--regret: |is neither m nor splits' "$MIXTUNE" show --regret=n --db "$db"
 sentence 64 '--keep belongs to --regret' "$MIXTUNE" show --keep 1,2 --db "$db"
+sentence 1 'no layers with M of --keep and with others' "$MIXTUNE" show --regret=m --keep 5,7 --db "$db"
 sentence 64 '--keep|0' "$MIXTUNE" show --regret=m --keep 0 --db "$db"
 no_results
 result 'bad options are a sentence'

@@ -3,7 +3,6 @@
 #include "cmd.h"
 #include "runtime/base/log.h"
 #include "tuner/plan/packed_model.h"
-#include "tuner/plan/workload.h"
 #include "tuner/report/files.h"
 #include "tuner/report/query.h"
 #include "tuner/report/regret.h"
@@ -224,16 +223,17 @@ static enum mt_status read_regret_splits(struct store *store, const struct show 
 }
 
 static enum mt_status print_regret(struct store *store, const struct show *o) {
-    const struct int_list usual = usual_tokens();
     struct rows m = {0}, splits = {0};
     enum mt_status status = MT_OK;
     if (o->regret_m)
-        status = regret_m(store_handle(store), o->keep.count ? &o->keep : &usual, &m);
+        status = regret_m(store_handle(store), &o->keep, &m);
     if (!status && o->regret_splits)
         status = read_regret_splits(store, o, &splits);
     if (!status && !m.count && !splits.count)
         status = query_nothing(&o->query, store_handle(store),
-                               o->regret_splits ? "splits with winners" : "layers with winners at three M");
+                               o->regret_splits ? "splits with winners"
+                               : o->keep.count  ? "layers with M of --keep and with others"
+                                                : "layers with winners at three M");
     if (!status && m.count && splits.count && o->format == FORMAT_CSV)
         status = fail(MT_USAGE, "CSV holds one table: take --regret=m or --regret=splits");
     if (!status && m.count)

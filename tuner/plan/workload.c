@@ -290,12 +290,6 @@ static enum mt_status add_all(struct workload *w, const struct asked *a) {
     return status;
 }
 
-struct int_list usual_tokens(void) {
-    static int usual[] = {1,   8,   16,  32,  48,  64,  80,  96,  112, 128,  160,  192, 224,
-                          256, 288, 320, 384, 416, 448, 512, 640, 768, 1024, 2048, 4096};
-    return (struct int_list){usual, sizeof usual / sizeof *usual, 0};
-}
-
 static struct int_list tokens_of(const struct work_options *o) {
     return o->m.count ? o->m : usual_tokens();
 }

@@ -24,9 +24,6 @@ struct workload {
  * shape is given, a checkpoint beside what it says itself, or a layer is unknown. */
 enum mt_status workload_init(struct workload *workload, const struct work_options *options);
 void workload_release(struct workload *workload);
-/* The M of a sweep that names none, which are not the caller's: so many that a lookup between them is within a few
- * percent of the best (`mixtune show --regret`). */
-struct int_list usual_tokens(void);
 
 /* True if both run on the same weights: only m differs. */
 bool work_same_layer(const struct work_item *a, const struct work_item *b);

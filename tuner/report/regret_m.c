@@ -330,7 +330,8 @@ static enum mt_status ask(struct token_layer *l, int seed, int only) {
     return status;
 }
 
-static enum mt_status ask_all(struct token_layer *l, const struct int_list *keep) {
+static enum mt_status ask_all(struct token_layer *l, const struct int_list *asked) {
+    const struct int_list usual = usual_tokens(), *keep = asked->count ? asked : &usual;
     enum mt_status status = MT_OK;
     int hidden = 0, kept = 0;
     for (int m = 0; m < l->m.count; m++) {
@@ -339,6 +340,8 @@ static enum mt_status ask_all(struct token_layer *l, const struct int_list *keep
         hidden += !l->tuned[m];
         kept += l->tuned[m];
     }
+    if (asked->count && !(hidden && kept))
+        return MT_OK;
     for (int seed = 0; seed <= SEEDS && !status; seed++) {
         scatter(l, seed);
         if (hidden && kept) {
