@@ -23,8 +23,8 @@ void int_list_add(struct int_list *list, int value) {
 }
 
 struct int_list usual_tokens(void) {
-    static int usual[] = {1,   8,   16,  32,  48,  64,  80,  96,  112, 128,  160,  192, 224,
-                          256, 288, 320, 384, 416, 448, 512, 640, 768, 1024, 2048, 4096};
+    static int usual[] = {1,   8,   16,  32,  48,  64,  80,  96,  112, 128, 160,  192,  224,  256,
+                          288, 320, 384, 416, 448, 512, 576, 640, 768, 896, 1024, 1536, 2048, 4096};
     return (struct int_list){usual, sizeof usual / sizeof *usual, 0};
 }
 
@@ -258,7 +258,7 @@ static const struct argp_option work_table[] = {
     {"shape", KEY_SHAPE, "M,N,K", 0,
      "Tokens, output features, input features; or N,K with the tokens of --m. May be repeated", 10},
     {"m", KEY_M, "LIST", 0,
-     "Numbers of tokens: 1,16,4096 or 1:256:x2 (default: 25 from 1 to 4096, as close as tiles and waves ask for)", 11},
+     "Numbers of tokens: 1,16,4096 or 1:256:x2 (default: 28 from 1 to 4096, as close as tiles and waves ask for)", 11},
     {"rows8", KEY_ROWS8, "LIST", 0, "Output features of each --shape that keep 8 bits: 0,1500 (default: as --scheme)",
      10},
     {"splits", KEY_SPLITS, "FILE", 0,
