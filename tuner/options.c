@@ -22,6 +22,21 @@ void int_list_add(struct int_list *list, int value) {
     list->value[list->count++] = value;
 }
 
+static int by_number(const void *a, const void *b) {
+    const int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+void int_list_sort(struct int_list *list) {
+    int kept = 0;
+    if (list->count)
+        qsort(list->value, (size_t)list->count, sizeof *list->value, by_number);
+    for (int i = 0; i < list->count; i++)
+        if (!kept || list->value[kept - 1] != list->value[i])
+            list->value[kept++] = list->value[i];
+    list->count = kept;
+}
+
 struct int_list usual_tokens(void) {
     static int usual[] = {1,   8,   16,  32,  48,  64,  80,  96,  112, 128, 160,  192,  224,  256,
                           288, 320, 384, 416, 448, 512, 576, 640, 768, 896, 1024, 1536, 2048, 4096};

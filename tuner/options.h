@@ -25,6 +25,8 @@ struct int_list {
 };
 void int_list_release(struct int_list *list);
 void int_list_add(struct int_list *list, int value);
+/* Increasing, each value once. */
+void int_list_sort(struct int_list *list);
 /* Appends "1,16,4096", "1:256:x2" (1, 2, 4 ... 256) or "64:256:64" (step 64); every value in 1 .. INT_MAX.
  * MT_USAGE with `what` (the option's name) in the sentence. */
 enum mt_status int_list_parse(const char *text, const char *what, struct int_list *out);

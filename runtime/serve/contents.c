@@ -25,10 +25,9 @@ enum mt_status contents_formats(const char *scheme, const char *dtype, int group
     return status == MT_OK ? MT_OK : MT_FAILURE;
 }
 
-/* The most of everything that a GPU of compute capability 8.0 or later has. */
-static struct device_limits most_of(const struct bundle_fingerprint *gpu) {
-    return (struct device_limits){.cc = gpu->cc,
-                                  .sm_count = gpu->sm_count,
+struct device_limits contents_limits(int cc, int sm_count) {
+    return (struct device_limits){.cc = cc,
+                                  .sm_count = sm_count,
                                   .smem_per_block_optin = 227 << 10,
                                   .smem_per_sm = 228 << 10,
                                   .regs_per_sm = 65536,
@@ -37,7 +36,7 @@ static struct device_limits most_of(const struct bundle_fingerprint *gpu) {
 
 enum mt_status contents_allowed(const struct bundle_fingerprint *gpu, const struct config *config,
                                 const struct problem *p) {
-    const struct device_limits most = most_of(gpu);
+    const struct device_limits most = contents_limits(gpu->cc, gpu->sm_count);
     char reason[160];
     return config_allowed(config, p, &most, reason)
                ? MT_OK

@@ -21,6 +21,9 @@ enum mt_status contents_formats(const char *scheme, const char *dtype, int group
 enum mt_status contents_build(const struct bundle_fingerprint *gpu, const char *family, const char *config,
                               const struct problem *formats, struct contents_build *out);
 
+/* The most of everything that a GPU of compute capability 8.0 or later has: what a bundle is held to, wherever it is. */
+struct device_limits contents_limits(int cc, int sm_count);
+
 /* MT_FAILURE with the reason if the configuration cannot run `p`, whatever such a GPU has of everything. */
 enum mt_status contents_allowed(const struct bundle_fingerprint *gpu, const struct config *config,
                                 const struct problem *p);

@@ -261,6 +261,20 @@ static void test_limits(void **state) {
     assert_int_equal(value, 7);
 }
 
+static void test_lists_are_sorted(void **state) {
+    (void)state;
+    struct int_list list = {0};
+    int_list_sort(&list);
+    assert_int_equal(list.count, 0);
+    static const int given[] = {7, 1, 7, INT_MAX, 1, 3}, sorted[] = {1, 3, 7, INT_MAX};
+    for (int i = 0; i < 6; i++)
+        int_list_add(&list, given[i]);
+    int_list_sort(&list);
+    assert_int_equal(list.count, 4);
+    assert_memory_equal(list.value, sorted, sizeof sorted);
+    int_list_release(&list);
+}
+
 /* Without --m the usual token counts; without formats w4a8, 128 and fp16. Every format with every other. */
 static void test_defaults(void **state) {
     (void)state;
@@ -291,7 +305,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lists),       cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_seconds),
         cmocka_unit_test(test_workload),    cmocka_unit_test(test_shapes),    cmocka_unit_test(test_rows8),
-        cmocka_unit_test(test_bad_options), cmocka_unit_test(test_limits),    cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_bad_options), cmocka_unit_test(test_limits),    cmocka_unit_test(test_lists_are_sorted),
+        cmocka_unit_test(test_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,12 +127,7 @@ static void split_reach(const struct draft *d, int row, bool symmetric, int *low
  * most of everything. */
 static void collect_variants(struct draft *d, int row, const struct config *winner) {
     const struct problem *p = &d->problem[row];
-    const struct device_limits most = {.cc = d->target.cc,
-                                       .sm_count = d->target.sm_count,
-                                       .smem_per_block_optin = 227 << 10,
-                                       .smem_per_sm = 228 << 10,
-                                       .regs_per_sm = 65536,
-                                       .threads_per_sm = 2048};
+    const struct device_limits most = contents_limits(d->target.cc, d->target.sm_count);
     for (int i = 0; i < DRAFT_FORMATS; i++) {
         const bool symmetric = i >= DRAFT_WIDTHS;
         struct config config = *winner;

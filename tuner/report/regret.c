@@ -44,21 +44,6 @@ static int number_of(const struct rows *rows, int row, const char *name) {
     return atoi(rows_cell(rows, row, name));
 }
 
-static int by_value(const void *a, const void *b) {
-    const int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
-static void sort_distinct(struct int_list *list) {
-    int kept = 0;
-    if (list->count)
-        qsort(list->value, (size_t)list->count, sizeof *list->value, by_value);
-    for (int i = 0; i < list->count; i++)
-        if (!kept || list->value[kept - 1] != list->value[i])
-            list->value[kept++] = list->value[i];
-    list->count = kept;
-}
-
 static int index_of(const struct split_list *list, int rows8) {
     for (int i = 0; i < list->count; i++)
         if (list->item[i].rows8 == rows8)
@@ -88,7 +73,7 @@ static void splits_init(struct splits *s, const struct rows *rows, int begin, in
         int_list_add(&s->m, number_of(rows, r, "m"));
     }
     split_list_sort(&tuned);
-    sort_distinct(&s->m);
+    int_list_sort(&s->m);
     for (int i = 0; i < tuned.count; i++) {
         const int at = wanted ? index_of(wanted, tuned.item[i].rows8) : 0;
         if (at >= 0)

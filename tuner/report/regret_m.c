@@ -54,20 +54,10 @@ static int m_index(const struct token_layer *l, int m) {
     return low;
 }
 
-static int by_value(const void *a, const void *b) {
-    const int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
 static void read_m(struct token_layer *l) {
-    int kept = 0;
     for (int r = l->begin; r < l->end; r++)
         int_list_add(&l->m, atoi(rows_cell(l->rows, r, "m")));
-    qsort(l->m.value, (size_t)l->m.count, sizeof *l->m.value, by_value);
-    for (int i = 0; i < l->m.count; i++)
-        if (!kept || l->m.value[kept - 1] != l->m.value[i])
-            l->m.value[kept++] = l->m.value[i];
-    l->m.count = kept;
+    int_list_sort(&l->m);
 }
 
 static int kernel_of(struct token_layer *l, const struct candidate_times *c) {
@@ -193,12 +183,6 @@ static double walked(const struct token_layer *l, int candidate, int m, bool noi
     return best;
 }
 
-static int by_time(const void *a, const void *b) {
-    const struct bundle_time *x = a, *y = b;
-    const int family = strcmp(x->family, y->family);
-    return x->m != y->m ? (x->m < y->m ? -1 : 1) : family ? family : strcmp(x->config, y->config);
-}
-
 /* The times of winners at the tuned M beside theirs; how many. */
 static int beside(const struct token_layer *l, const int *tuned, int count, struct bundle_time *out) {
     int times = 0;
@@ -214,7 +198,7 @@ static int beside(const struct token_layer *l, const int *tuned, int count, stru
             if (!known)
                 out[times++] = (struct bundle_time){0, l->m.value[tuned[j]], c->family, c->config, ns, BUNDLE_MODELLED};
         }
-    qsort(out, (size_t)times, sizeof *out, by_time);
+    qsort(out, (size_t)times, sizeof *out, bundle_by_time);
     return times;
 }
 
@@ -265,12 +249,8 @@ static void view_fill(struct view *v, const struct token_layer *l) {
 }
 
 static enum mt_status view_open(struct view *v, const struct token_layer *l) {
-    const struct device_limits limits = {.cc = atoi(rows_cell(l->rows, l->begin, "cc")),
-                                         .sm_count = atoi(rows_cell(l->rows, l->begin, "sm_count")),
-                                         .smem_per_block_optin = 227 << 10,
-                                         .smem_per_sm = 228 << 10,
-                                         .regs_per_sm = 65536,
-                                         .threads_per_sm = 2048};
+    const struct device_limits limits =
+        contents_limits(atoi(rows_cell(l->rows, l->begin, "cc")), atoi(rows_cell(l->rows, l->begin, "sm_count")));
     view_fill(v, l);
     struct bundle bundle = {.fingerprint = {.gpu = "",
                                             .cc = limits.cc,
