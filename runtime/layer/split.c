@@ -44,10 +44,9 @@ struct split_neighbours split_neighbours(const struct problem *p, const int *row
     return near;
 }
 
-/* One that is known, as it grows with the bytes. */
-static double in_proportion(double ns, double bytes, double launch) {
+double time_scaled(double ns, double ratio, double launch) {
     const double rest = ns > launch ? ns - launch : 0;
-    return ns - rest + rest * bytes;
+    return ns - rest + rest * ratio;
 }
 
 double split_estimate(const struct problem *p, struct split_time low, struct split_time high, double launch) {
@@ -55,9 +54,9 @@ double split_estimate(const struct problem *p, struct split_time low, struct spl
     if (low.ns <= 0 && high.ns <= 0)
         return 0;
     if (low.ns <= 0)
-        return in_proportion(high.ns, here / above, launch);
+        return time_scaled(high.ns, here / above, launch);
     if (high.ns <= 0)
-        return in_proportion(low.ns, here / below, launch);
+        return time_scaled(low.ns, here / below, launch);
     return above > below ? low.ns + (high.ns - low.ns) * (here - below) / (above - below) : low.ns;
 }
 

@@ -27,9 +27,10 @@ struct split_time {
     int rows8;
     double ns; /* 0: it was not */
 };
+/* A time that grows by a ratio, but for the `launch` ns that every launch takes; what took less does not change. */
+double time_scaled(double ns, double ratio, double launch);
 /* What a kernel takes at `p`, from its times at the two neighbouring splits of the layer: linear in bytes between them;
- * in proportion to the bytes, beyond the `launch` ns that every launch takes, where there is only one time; 0 where
- * there is none. */
+ * in proportion to the bytes, as time_scaled() has it, where there is only one time; 0 where there is none. */
 double split_estimate(const struct problem *p, struct split_time low, struct split_time high, double launch);
 
 /* A kernel that a split which was not tuned may run: its times at the next lower and at the next higher tuned split. */

@@ -245,9 +245,8 @@ static double borrowed_ns(const struct known_borrowed *known, const struct slot 
     stair_on(table, slot, p, &here);
     stair_on(table, slot, from, &there);
     const double bytes = (double)split_bytes(p) / (double)split_bytes(from),
-                 loads = stair_load(&here, m) / stair_load(&there, m) * p->k / from->k,
-                 own = ns > table->floor_ns ? ns - table->floor_ns : 0;
-    return ns > 0 ? ns - own + own * (bytes > loads ? bytes : loads) : 0;
+                 loads = stair_load(&here, m) / stair_load(&there, m) * p->k / from->k;
+    return ns > 0 ? time_scaled(ns, bytes > loads ? bytes : loads, table->floor_ns) : 0;
 }
 
 /* The others of its times grow as that of the kernel does. */
