@@ -13,17 +13,11 @@ import json
 import os
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+
+from console import Trouble
 
 linear = torch.nn.functional.linear
-
-
-class Trouble(Exception):
-    """What went wrong, as a sentence, and what the program exits with."""
-
-    def __init__(self, sentence, code=1):
-        super().__init__(sentence)
-        self.code = code
 
 
 class Checkpoint:
@@ -39,7 +33,7 @@ class Checkpoint:
                 files = {name for name in os.listdir(path) if name.endswith(".safetensors")}
             self.paths = [os.path.join(path, name) for name in sorted(files)]
             opened = [safe_open(name, "pt") for name in self.paths]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise Trouble(f"{path} cannot be read as a folder of safetensors files: {error}") from None
         if not files:
             raise Trouble(f"{path} has no safetensors files")
@@ -86,7 +80,7 @@ def find(model, checkpoint, layers):
     missing = sorted(name for names in waiting.values() for name in names)
     if missing:
         more = f", nor are {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise Trouble(f"{missing[0]} of the checkpoint is not among the weights of the model that transformers made of it{more}")
+        raise Trouble(f"{missing[0]} of the checkpoint is not among the weights that transformers loaded{more}")
     return found
 
 

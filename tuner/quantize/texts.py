@@ -13,6 +13,8 @@ import json
 import os
 import random
 
+from console import Trouble
+
 PLAIN = (".txt", ".text", ".md", ".rst")
 MARKUP = (".html", ".htm", ".xhtml")
 LINES = (".json", ".jsonl")
@@ -22,7 +24,7 @@ MOST = 32 << 20  # characters that are read of a corpus: tokens of more take lon
 PIECE = 1 << 20  # characters that are made tokens at once
 
 
-class BadText(Exception):
+class BadText(Trouble):
     pass
 
 
@@ -30,8 +32,8 @@ class Stripped(html.parser.HTMLParser):
     """The text of a page: blocks end a line, spaces are one, what is preformatted keeps its lines."""
 
     HIDDEN = {"script", "style", "head", "template"}
-    INLINE = {"a", "abbr", "b", "big", "cite", "code", "em", "font", "i", "img", "kbd", "q", "s", "samp", "small", "span", "strong",
-              "sub", "sup", "tt", "u", "var"}
+    INLINE = {"a", "abbr", "b", "big", "cite", "code", "em", "font", "i", "img", "kbd", "q", "s", "samp", "small", "span",
+              "strong", "sub", "sup", "tt", "u", "var"}
 
     def __init__(self, page):
         super().__init__()
@@ -143,7 +145,7 @@ def corpus_text(path):
 
 
 def tokens_of(tokenizer, text):
-    """Tokens of a text without those that begin and end one; cut at ends of lines, for a tokenizer keeps much of what it reads."""
+    """Tokens of a text, without those that mark its ends; cut at ends of lines, for tokenizers keep what they read."""
     tokens, start = [], 0
     while start < len(text):
         end = text.find("\n", start + PIECE) + 1 or len(text)
@@ -155,7 +157,26 @@ def tokens_of(tokenizer, text):
 def windows(tokens, count, length, seed):
     """count random windows of length tokens, the same for the same seed. They may overlap."""
     if len(tokens) < length:
-        raise BadText(f"there are {len(tokens)} tokens, too few for one sample of {length}: give more text, or a smaller --length")
+        raise BadText(f"there are {len(tokens)} tokens, too few for a sample of {length}: give more text, or a smaller --length")
     rng = random.Random(str(seed))
     starts = [rng.randrange(len(tokens) - length + 1) for _ in range(count)]
     return [tokens[start : start + length] for start in starts]
+
+
+def samples_of(options, tokenizer, config):
+    """(samples: lists of tokens; [name, number of them] of each corpus). The samples of a corpus follow each other, so that
+    those with even and with odd numbers are halves of every corpus."""
+    length = min(options.length, getattr(config, "max_position_embeddings", None) or options.length)
+    total, weight, samples, names = sum(w for _, w in options.text), 0, [], []
+    for path, share in options.text:
+        weight += share
+        count = round(options.samples * weight / total) - len(samples)
+        try:
+            tokens = tokens_of(tokenizer, corpus_text(path))
+            samples += windows(tokens, count, length, f"{options.seed} {len(names)}")
+        except BadText as error:
+            raise BadText(str(error) if str(error).startswith(path) else f"{path}: {error}") from None
+        names.append([os.path.basename(os.path.normpath(path)), count])
+    if max(map(max, samples)) >= config.vocab_size:
+        raise BadText(f"the tokenizer knows more tokens than the model, {config.vocab_size}: they do not belong together")
+    return samples, names
