@@ -83,7 +83,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 # What is called before cuInit has looked at the processor, or after it has refused it.
 $(BUILD)/runtime/softgpu/api/%.o: SIMD :=
 # So are the loops over weights; their divisions are IEEE's all the same.
-$(patsubst %,$(BUILD)/runtime/layer/%.o,half pack round): CFLAGS += -O3 -fno-trapping-math
+$(patsubst %,$(BUILD)/runtime/layer/%.o,half pack round) $(BUILD)/tuner/quantize/gptq.o: CFLAGS += -O3 -fno-trapping-math
 $(BUILD)/runtime/%.o: runtime/%.S
 	@mkdir -p $(@D)
 	$(Q)$(CC) -c -I. -I$(BUILD)/runtime $< -o $@

@@ -20,7 +20,9 @@ gnuplot-nox !gnuplot"
 procps !pgrep
 locales /usr/share/i18n/locales/de_DE
 python3 !python3
-python3-numpy /usr/lib/python3/dist-packages/numpy/__init__.py"
+python3-numpy /usr/lib/python3/dist-packages/numpy/__init__.py
+libopenblas0-pthread /usr/lib/*-linux-gnu/libopenblas.so.0
+liblapacke /usr/lib/*-linux-gnu/liblapacke.so.3"
     [lint]="clang !clang
 clang-format !clang-format
 clang-tidy !clang-tidy

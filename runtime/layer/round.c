@@ -17,13 +17,6 @@ struct range {
     float low, high;
 };
 
-/* What a group's weights are rounded to: (q - zero) * s, with q - zero in low .. high. */
-struct grid {
-    uint16_t scale;
-    float s;
-    int zero, low, high;
-};
-
 /* The bits of positive floats order as integers do, so that one pass finds both ends and what is not finite. False if
  * something is not. */
 INLINE bool range_find(const float *w, int count, struct range *out) {
@@ -49,11 +42,11 @@ static int first_not_finite(const float *w) {
     return i;
 }
 
-INLINE struct grid grid_make(int width, bool symmetric, struct range range) {
+INLINE struct round_grid grid_make(int width, bool symmetric, struct range range) {
     const float most = range.high > -range.low ? range.high : -range.low;
     const float span = symmetric ? 2 * most : range.high - range.low;
     const float step = width == MT_PART_W8 ? most / 127.0f : span / 15.0f;
-    struct grid grid = {.scale = half_from_float(clamp(step, SMALLEST_SCALE, LARGEST_SCALE))};
+    struct round_grid grid = {.scale = half_from_float(clamp(step, SMALLEST_SCALE, LARGEST_SCALE))};
     grid.s = half_to_float(grid.scale);
     if (width == MT_PART_W8) {
         grid.low = -127;
@@ -66,27 +59,19 @@ INLINE struct grid grid_make(int width, bool symmetric, struct range range) {
     return grid;
 }
 
-/* ROUNDER + (q - zero). Quotients of any size may be added to it: those beyond 2^22 are not rounded to integers, but
- * clamped, and numbers around ROUNDER order as their bits do. */
-INLINE float weight_round(float w, struct grid grid) {
-    int32_t bits = (int32_t)bits_of_float(w / grid.s + ROUNDER);
-    bits = bits > ROUNDER_BITS + grid.low ? bits : ROUNDER_BITS + grid.low;
-    bits = bits < ROUNDER_BITS + grid.high ? bits : ROUNDER_BITS + grid.high;
-    return float_of_bits((uint32_t)bits);
-}
-
 /* What rounding takes off a weight. The product has 19 bits at most, and the difference to a weight that it stands for
  * fits fp32, too (below 2^29; above, where the largest scale is far from its weights, it is off by 2^-24 of itself). So
  * this is exact. */
-INLINE float rounding_of(float w, float shifted, struct grid grid) {
+INLINE float rounding_of(float w, float shifted, struct round_grid grid) {
     const float product = (shifted - ROUNDER) * grid.s;
     return w - product;
 }
 
-INLINE void group_round(const float *restrict w, int count, struct grid grid, int8_t *restrict q, float *restrict off) {
+INLINE void group_round(const float *restrict w, int count, struct round_grid grid, int8_t *restrict q,
+                        float *restrict off) {
     for (int at = 0; at < count; at += BLOCK) {
         for (int i = at; i < at + BLOCK; i++) {
-            const float shifted = weight_round(w[i], grid);
+            const float shifted = round_shifted(w[i], grid.s, grid.low, grid.high);
             q[i] = (int8_t)((int)(bits_of_float(shifted) - ROUNDER_BITS) + grid.zero);
             off[i] = rounding_of(w[i], shifted, grid);
         }
@@ -104,26 +89,26 @@ INLINE double squares_sum(const float *off, int count) {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-INLINE double grid_error(const float *restrict w, int count, struct grid grid) {
+INLINE double grid_error(const float *restrict w, int count, struct round_grid grid) {
     float off[LARGEST_GROUP];
     for (int at = 0; at < count; at += BLOCK)
         for (int i = at; i < at + BLOCK; i++)
-            off[i] = rounding_of(w[i], weight_round(w[i], grid), grid);
+            off[i] = rounding_of(w[i], round_shifted(w[i], grid.s, grid.low, grid.high), grid);
     return squares_sum(off, count);
 }
 
+const float round_ratios[ROUND_RATIOS] = {1, 0.98f, 0.96f, 0.94f, 0.92f, 0.90f, 0.88f, 0.86f, 0.84f, 0.82f, 0.80f};
+
 /* The ratio of the range that loses least, of equals the largest. */
-INLINE struct grid grid_clip(int width, bool symmetric, struct range range, const float *w, int count) {
-    static const float ratios[] = {1, 0.98f, 0.96f, 0.94f, 0.92f, 0.90f, 0.88f, 0.86f, 0.84f, 0.82f, 0.80f};
-    enum { RATIOS = sizeof ratios / sizeof *ratios };
-    struct grid grids[RATIOS];
+INLINE struct round_grid grid_clip(int width, bool symmetric, struct range range, const float *w, int count) {
+    struct round_grid grids[ROUND_RATIOS];
     int best = 0;
     double least = 0;
-    for (int i = 0; i < RATIOS; i++) {
-        const struct range clipped = {range.low * ratios[i], range.high * ratios[i]};
+    for (int i = 0; i < ROUND_RATIOS; i++) {
+        const struct range clipped = {range.low * round_ratios[i], range.high * round_ratios[i]};
         grids[i] = grid_make(width, symmetric, clipped);
     }
-    for (int i = 0; i < RATIOS; i++) {
+    for (int i = 0; i < ROUND_RATIOS; i++) {
         const double error = grid_error(w, count, grids[i]);
         if (i == 0 || error < least) {
             best = i;
@@ -133,11 +118,20 @@ INLINE struct grid grid_clip(int width, bool symmetric, struct range range, cons
     return grids[best];
 }
 
+bool round_grid(int width, bool symmetric, const float *w, int count, float ratio, struct round_grid *out) {
+    struct range range;
+    if (!range_find(w, count, &range))
+        return false;
+    *out = grid_make(width, symmetric, (struct range){range.low * ratio, range.high * ratio});
+    return true;
+}
+
 INLINE void group_take(const struct round_codes *out, int width, bool clip, int g, int group, struct range range,
                        const float *w, int count) {
     float off[LARGEST_GROUP];
     const bool symmetric = !out->zeros;
-    const struct grid grid = clip ? grid_clip(width, symmetric, range, w, count) : grid_make(width, symmetric, range);
+    const struct round_grid grid =
+        clip ? grid_clip(width, symmetric, range, w, count) : grid_make(width, symmetric, range);
     group_round(w, count, grid, out->q + (size_t)g * (size_t)group, off);
     out->scales[(size_t)g * out->stride] = grid.scale;
     if (out->zeros)

@@ -39,6 +39,19 @@ int round_import(const struct round_shape *shape, int width, const struct round_
 /* What follows a row's K real codes within their last group. */
 void round_pad(const struct round_shape *shape, int zero, int8_t *q);
 
+/* What a group's weights are rounded to: (q - zero) s, with q - zero in low .. high. */
+struct round_grid {
+    uint16_t scale;
+    float s;
+    int zero, low, high;
+};
+/* What --clip multiplies a range with, the largest first (rows.h). */
+enum { ROUND_RATIOS = 11 };
+extern const float round_ratios[ROUND_RATIOS];
+/* The grid of a group w fp32 [count] whose range is multiplied by `ratio`. count is a multiple of 64: zeros, which widen
+ * no range, fill a group up. False if a weight is not finite. */
+bool round_grid(int width, bool symmetric, const float *w, int count, float ratio, struct round_grid *out);
+
 /* What vectorises, without calls. Adding 1.5 * 2^23 to a float of magnitude below 2^22 rounds it to an integer, nearest
  * even. */
 #define ROUNDER      12582912.0f
@@ -49,6 +62,15 @@ INLINE int round_even(float f) {
 INLINE float clamp(float f, float low, float high) {
     const float above = f < low ? low : f;
     return above > high ? high : above;
+}
+
+/* ROUNDER + (q - zero) of a weight on the grid of these s, low and high. Quotients of any size may be added to it: those
+ * beyond 2^22 are not rounded to integers, but clamped, and numbers around ROUNDER order as their bits do. */
+INLINE float round_shifted(float w, float s, int low, int high) {
+    int32_t bits = (int32_t)bits_of_float(w / s + ROUNDER);
+    bits = bits > ROUNDER_BITS + low ? bits : ROUNDER_BITS + low;
+    bits = bits < ROUNDER_BITS + high ? bits : ROUNDER_BITS + high;
+    return float_of_bits((uint32_t)bits);
 }
 
 #endif

@@ -3,6 +3,7 @@
 
     tests/model/check_packed.py SOURCE OUT [--symmetric] [--group 64] [--clip]
     tests/model/check_packed.py SOURCE OUT --scheme p10 --salience FILE [--uniform] [--fill 16]
+    tests/model/check_packed.py SOURCE OUT --hessian FILE --method gptq [--group-order index] [--damping 0.1] [--clip]
     tests/model/check_packed.py SOURCE OUT --rest
 
 Every layer is quantised again from the source, by quant.py. Without --scheme the features that keep 8 bits are those
@@ -23,6 +24,7 @@ import numpy as np
 
 import checkpoint
 import choice
+import gptq
 import quant
 import safetensors
 
@@ -66,6 +68,8 @@ class Check:
         top = self.packed.index["metadata"]
         self.tp, self.rank = int(top["tp"]), int(top["rank"])
         self.salience = safetensors.File(options.salience) if options.salience else None
+        self.hessian = safetensors.Folder(options.hessian) if options.hessian else None
+        self.rounded = {}  # (layer, rank, bits) -> Check.round()
         self.chosen = None
         if options.scheme and not options.uniform:
             if not self.salience:
@@ -120,7 +124,7 @@ class Check:
         for key, value in expected_words.items():
             same(f"{layer.name}: {key}", said.get(key), value)
         same(f"{layer.name}: keys", sorted(said), sorted([*expected_words, "rows8_chosen", "hash"]))
-        tensors = self.tensors(layer, w, is8)
+        tensors = self.tensors(layer, is8)
         for name, tensor in tensors.items():
             full = f"{layer.name}.{name}"
             if full not in file:
@@ -139,31 +143,54 @@ class Check:
         """Its name without what says where it is: experts.gate_up."""
         return re.sub(r"\.\d+\.", ".", layer.name.removeprefix(f"{self.model.prefix}.layers.{layer.decoder}."))
 
-    def tensors(self, layer, w, is8):
+    def quantiser(self, layer, rank):
+        """That of the Hessian of this rank's inputs; None without one, or where no token came."""
+        if not self.hessian:
+            return None
+        h = self.hessian[layer.parts[0] + ".weight"].data
+        if layer.kind in checkpoint.ALONG_K:
+            k = len(h) // self.tp
+            h = h[rank * k : (rank + 1) * k, rank * k : (rank + 1) * k]
+        o = self.o
+        return gptq.Quantiser(h, o.group, o.symmetric, o.group_order, o.damping, o.clip, o.method == "gptq") if h.any() else None
+
+    def round(self, layer, rank, bits):
+        """(codes, scales, zeros, errors) of all features of a layer in one rank."""
+        key = layer.name, rank, bits
+        if key not in self.rounded:
+            w, quantiser, o = self.model.weight(layer, self.tp, rank), self.quantiser(layer, rank), self.o
+            if quantiser:
+                ends = np.cumsum([len(rows) for rows in self.model.rows(layer, self.tp, rank)])[:-1]
+                found = [quantiser.quantise(part, bits) for part in np.split(w, ends)]
+                self.rounded[key] = tuple(np.concatenate(x) for x in zip(*found))
+            else:
+                codes, scales, zeros = quant.quantise(w, bits, o.group, o.symmetric, o.clip)
+                if quant.improvable(w, codes, scales, zeros, bits, o.group).any():
+                    raise SystemExit(f"{layer.name}: quant.py has rounded to a code that is not the nearest")
+                self.rounded[key] = codes, scales, zeros, quant.feature_errors(w, codes, scales, zeros, o.group)
+        return self.rounded[key]
+
+    def tensors(self, layer, is8):
         """name -> what the folder must have."""
         o, found = self.o, {}
         for bits, rows in ((8, np.flatnonzero(is8)), (4, np.flatnonzero(~is8))):
             if len(rows) == 0:
                 continue
-            part = w[rows]
-            codes, scales, zeros = quant.quantise(part, bits, o.group, o.symmetric, o.clip)
-            if quant.improvable(part, codes, scales, zeros, bits, o.group).any():
-                raise SystemExit(f"{layer.name}: quant.py has rounded to a code that is not the nearest")
-            name, k = f"w{bits}.", w.shape[1]
+            codes, scales, zeros, _ = (x[rows] for x in self.round(layer, self.rank, bits))
+            name, k = f"w{bits}.", codes.shape[1]
             found[name + "blocks"] = safetensors.Tensor("U8", quant.pack(quant.pad_codes(codes, zeros, o.group), bits))
             found[name + "scales"] = safetensors.Tensor("F16", quant.pad_groups(scales, k, o.group))
             if bits == 4 and not o.symmetric:
                 found[name + "zeros"] = safetensors.Tensor("U8", quant.pad_groups(zeros, k, o.group))
-            if len(rows) < len(w):
+            if len(rows) < len(is8):
                 found[name + "columns"] = safetensors.Tensor("I32", rows.astype("<i4"))
         bias = self.model.bias(layer, self.tp, self.rank)
         if bias:
             found["bias"] = bias
         return found
 
-    def errors(self, w):
-        codes, scales, zeros = quant.quantise(w, 4, self.o.group, self.o.symmetric, self.o.clip)
-        return quant.feature_errors(w, codes, scales, zeros, self.o.group)
+    def errors(self, layer, rank):
+        return self.round(layer, rank, 4)[3]
 
     def choice(self, file, layer, w):
         """(bool [n]: features that keep 8 bits, metadata of the layer): the folder's own, checked as far as asked."""
@@ -178,27 +205,27 @@ class Check:
                 raise Different(f"{layer.name}: w8.columns are not {rows8} increasing features of {n}")
             is8[columns] = True
         if self.o.scheme:
-            chosen = self.chosen_of(layer, w)
+            chosen = self.chosen_of(layer)
             same(f"{layer.name}: rows8_chosen", said["rows8_chosen"], int(chosen.sum()))
-            expected = choice.filled(chosen, self.errors(w), self.o.fill)
+            expected = choice.filled(chosen, self.errors(layer, self.rank), self.o.fill)
             for feature in np.flatnonzero(is8 != expected)[:1]:
                 same(f"{layer.name}: feature {feature}: keeps 8 bits", bool(is8[feature]), bool(expected[feature]))
         return is8, said
 
-    def scores(self, layer, w):
+    def scores(self, layer):
         """What the rank's features are chosen by, the highest first."""
         if not self.salience:
             if layer.kind not in checkpoint.ALONG_K:
-                return self.errors(w)
-            return sum(self.errors(self.model.weight(layer, self.tp, rank)) for rank in range(self.tp))
+                return self.errors(layer, self.rank)
+            return sum(self.errors(layer, rank) for rank in range(self.tp))
         begins = np.cumsum([0, *self.model.features(layer)])
         rows = self.model.rows(layer, self.tp, self.rank)
         whole = choice.salience(self.model, layer, self.salience)
         return np.concatenate([whole[begin + part] for begin, part in zip(begins, rows)])
 
-    def chosen_of(self, layer, w):
+    def chosen_of(self, layer):
         """bool [features of this rank]"""
-        features, scores = sum(self.model.features(layer)), self.scores(layer, w)
+        features, scores = sum(self.model.features(layer)), self.scores(layer)
         if self.chosen:
             count = int(self.chosen[layer.name].sum())
         else:
@@ -233,6 +260,10 @@ def parser():
     p.add_argument("--scheme", help="p10, p12.5, w4a8, w8a8: check which features keep 8 bits")
     p.add_argument("--salience", metavar="FILE")
     p.add_argument("--uniform", action="store_true", help="the scheme's share was taken of every layer")
+    p.add_argument("--method", choices=("rtn", "gptq"), default="rtn")
+    p.add_argument("--hessian", metavar="FILE", help="for gptq and for --clip; without it --clip goes by the weights' error")
+    p.add_argument("--group-order", choices=("hessian", "index"), default="hessian")
+    p.add_argument("--damping", type=float, default=0.01)
     p.add_argument("--fill", type=int, default=1, help="8-bit parts were filled up to a multiple of this (1)")
     return p
 

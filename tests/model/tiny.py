@@ -3,7 +3,7 @@
 
     tests/model/tiny.py OUT
     tests/model/tiny.py OUT --dtype F16 --shards 3 --layers 3 --bias
-    tests/model/tiny.py OUT --experts 4 --salience OUT/salience.safetensors
+    tests/model/tiny.py OUT --experts 4 --salience OUT/salience.safetensors --hessian OUT/hessian.safetensors
     tests/model/tiny.py OUT --heads 4 --kv-heads 1 --fused --prefix model.language_model
 
 Weights have heavy tails and rows of other sizes. In some rows a group is constant, zero or of one sign, and some rows
@@ -175,6 +175,26 @@ def salience(options):
     return dict(zip(names, np.split(everything, np.cumsum(sizes)[:-1])))
 
 
+def hessian(options):
+    """name of a weight -> Σ xᵀx of the inputs of its layer: correlated, a few inputs massive, some always 0. With experts
+    the last one saw no token."""
+    found = {}
+    for i in range(options.layers):
+        for name, _, k in linears(options, i):
+            if name.split(".")[-1] in ("k_proj", "v_proj", "up_proj", "w3"):
+                continue  # shares the input of q, gate or w1
+            rng = rng_of(options, name + ".hessian")
+            x = rng.standard_normal((2 * k, k // 4)) @ rng.standard_normal((k // 4, k)) * 0.1
+            x += rng.standard_normal(x.shape) * 0.3
+            x[:, rng.choice(k, 3, replace=False)] *= 60
+            x[:, rng.choice(k, k // 20, replace=False)] = 0
+            if options.experts and f".experts.{options.experts - 1}." in name:
+                x[:] = 0
+            found[name + ".weight"] = (x.T @ x).astype(np.float32)
+            found[name + ".weight.tokens"] = np.array([len(x)])
+    return found
+
+
 def parser():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("out", help="folder, made where it is missing")
@@ -191,6 +211,7 @@ def parser():
     p.add_argument("--prefix", default="model", help="before .layers, such as model.language_model")
     p.add_argument("--vision", action="store_true", help="linear layers outside the decoder too")
     p.add_argument("--salience", metavar="FILE", help="write a salience file too")
+    p.add_argument("--hessian", metavar="FILE", help="write a file of Hessians too")
     return p
 
 
@@ -207,6 +228,8 @@ def main():
             json.dump(content, f, indent=2)
     if options.salience:
         safetensors.write(options.salience, salience(options))
+    if options.hessian:
+        safetensors.write(options.hessian, hessian(options))
 
 
 if __name__ == "__main__":

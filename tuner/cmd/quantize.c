@@ -19,6 +19,10 @@ enum {
     KEY_GROUP,
     KEY_SYMMETRIC,
     KEY_CLIP,
+    KEY_METHOD,
+    KEY_HESSIAN,
+    KEY_ORDER,
+    KEY_DAMPING,
     KEY_TP,
     KEY_REST,
     KEY_THREADS
@@ -47,10 +51,26 @@ static const struct argp_option table[] = {
      "Fill the features that keep 8 bits up to a multiple of N in each layer (default: none, as chosen)", 22},
     {"group", KEY_GROUP, "N", 0, "Group size along K: 64, 128, 256 (default: 128)", 23},
     {"symmetric", KEY_SYMMETRIC, NULL, 0, "4-bit features have no zero points, in every scheme", 23},
-    {"clip", KEY_CLIP, NULL, 0, "Clip the range of each group where that makes its squared error less", 23},
-    {"tp", KEY_TP, "N", 0, "Split the layers for tensor parallelism over N GPUs, a folder each (default 1)", 24},
-    {"rest", KEY_REST, "HOW", 0, "What is not quantised: copy it (default), or leave it in the model's files", 24},
-    {"threads", KEY_THREADS, "N", 0, "At most N threads (default: one for each core)", 24},
+    {"clip", KEY_CLIP, NULL, 0,
+     "Clip the range of each group where that makes its squared error less; with --hessian its error at the layer's "
+     "output",
+     23},
+    {"method", KEY_METHOD, "NAME", 0,
+     "rtn: round to nearest (default); gptq: round so that the outputs of the layers change least, which needs "
+     "--hessian, LAPACKE and OpenBLAS",
+     24},
+    {"hessian", KEY_HESSIAN, "FILE", 0,
+     "Sums of x'x of the layers' inputs in a calibration, for --method gptq and for --clip: a safetensors file or a "
+     "folder of them with an index",
+     24},
+    {"group-order", KEY_ORDER, "NAME", 0,
+     "In which order gptq visits the groups of a row: hessian, those with the largest inputs first (default), or index",
+     24},
+    {"damping", KEY_DAMPING, "X", 0,
+     "Add this share of the mean of a Hessian's diagonal to it (default 0.01; raised where that is too little)", 24},
+    {"tp", KEY_TP, "N", 0, "Split the layers for tensor parallelism over N GPUs, a folder each (default 1)", 25},
+    {"rest", KEY_REST, "HOW", 0, "What is not quantised: copy it (default), or leave it in the model's files", 25},
+    {"threads", KEY_THREADS, "N", 0, "At most N threads (default: one for each core)", 25},
     {0},
 };
 
@@ -99,6 +119,36 @@ static enum mt_status rest_parse(const char *text, bool *leave) {
     return *leave || !strcmp(text, "copy") ? MT_OK : fail(MT_USAGE, "--rest: `%s` is neither copy nor leave", text);
 }
 
+static enum mt_status method_parse(const char *text, bool *gptq) {
+    *gptq = !strcmp(text, "gptq");
+    return *gptq || !strcmp(text, "rtn") ? MT_OK : fail(MT_USAGE, "--method: `%s` is neither rtn nor gptq", text);
+}
+
+static enum mt_status order_parse(const char *text, struct quantize_options *o) {
+    o->group_order = strcmp(text, "index") ? ORDER_HESSIAN : ORDER_INDEX;
+    return !strcmp(text, "index") || !strcmp(text, "hessian")
+               ? MT_OK
+               : fail(MT_USAGE, "--group-order: `%s` is neither hessian nor index", text);
+}
+
+static enum mt_status damping_parse(const char *text, double *out) {
+    char *end;
+    *out = strtod(text, &end);
+    return end == text || *end || !(*out > 0 && *out <= 1)
+               ? fail(MT_USAGE, "--damping: `%s` is not a share above 0 and up to 1, such as 0.01", text)
+               : MT_OK;
+}
+
+/* What has no effect is a mistake. */
+static enum mt_status check_method(const struct quantize_options *o) {
+    if (o->gptq && !o->hessian)
+        return fail(MT_USAGE, "--method gptq needs the sums of x'x of the layers' inputs: --hessian FILE, which "
+                              "tuner/quantize/salience.py writes");
+    if (o->hessian && !o->gptq && !o->clip)
+        return fail(MT_USAGE, "--hessian is read by --method gptq and by --clip; give one of them, or leave it out");
+    return MT_OK;
+}
+
 /* A share that is neither none nor all must be told how it is chosen. */
 static enum mt_status check_choice(const struct quantize_options *o) {
     const bool fit = o->bits > 0 || o->bytes > 0;
@@ -134,7 +184,9 @@ static enum mt_status check(struct quantize_options *o) {
         return fail(MT_USAGE, "quantize needs the folder of a checkpoint: --model DIR");
     if (!o->out)
         return fail(MT_USAGE, "quantize needs the folder to write: --out DIR");
-    enum mt_status status = check_choice(o);
+    enum mt_status status = check_method(o);
+    if (!status)
+        status = check_choice(o);
     if (!status)
         status = check_zeros(o);
     if (!status && !o->scheme_count && o->bits <= 0 && o->bytes <= 0)
@@ -176,6 +228,15 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case KEY_CLIP:
         o->clip = true;
         return 0;
+    case KEY_METHOD:
+        return options_error(method_parse(arg, &o->gptq));
+    case KEY_HESSIAN:
+        o->hessian = arg;
+        return 0;
+    case KEY_ORDER:
+        return options_error(order_parse(arg, o));
+    case KEY_DAMPING:
+        return options_error(damping_parse(arg, &o->damping));
     case KEY_TP:
         return options_error(int_parse(arg, "--tp", 1, 1024, &o->tp));
     case KEY_REST:
@@ -190,7 +251,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 }
 
 int cmd_quantize(int argc, char **argv) {
-    struct quantize_options o = {.group = 128, .fill = 1, .tp = 1};
+    struct quantize_options o = {.group = 128, .fill = 1, .tp = 1, .damping = 0.01};
     const struct argp_child children[] = {{&output_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
         .options = table,

@@ -1,8 +1,12 @@
 /* For each decoder layer, for each of its linear layers: round all features at 4 and 8 bits once, put every scheme and
  * rank together from that, write. */
 #include "quantize.h"
+#include "blas.h"
 #include "choice.h"
+#include "gptq.h"
+#include "hessian.h"
 #include "output.h"
+#include "rank.h"
 #include "runtime/base/log.h"
 #include "runtime/base/parallel.h"
 #include "runtime/base/str.h"
@@ -13,8 +17,6 @@
 #include "templates/gemm_args.h"
 #include "tuner/progress.h"
 #include "tuner/report/json_line.h"
-#include <limits.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +41,7 @@ struct target {
 struct work {
     const struct quantize_options *o;
     struct source source;
+    struct hessians hessians; /* empty without --hessian */
     struct model model;
     struct cut *cut; /* [tp][layers] */
     struct choice_order order;
@@ -87,82 +90,51 @@ static void describe(const struct work *w, const struct target *target, int rank
         out->source[cut->piece[i].part].rows += cut->piece[i].rows;
 }
 
-/* Rows of a rank that are being rounded. */
-struct rounding {
-    const struct work *w;
-    const struct fused *layer;
-    const struct cut *cut;
-    struct quant_rows *rows;
-    int first;       /* of the rows in hand */
-    atomic_long bad; /* the first weight in [n][k] of the rank that is not finite, or LONG_MAX */
-};
-
-/* The weight that row i of the rank is from, and its row there. */
-static const struct tensor *row_source(const struct rounding *r, int i, int *row) {
-    int piece = 0;
-    while (i >= r->cut->piece[piece].rows)
-        i -= r->cut->piece[piece++].rows;
-    *row = r->cut->piece[piece].first + i;
-    return r->w->source.weight[r->layer->part[r->cut->piece[piece].part]];
-}
-
-static void note_bad(struct rounding *r, long at) {
-    long before = atomic_load(&r->bad);
-    while (at < before && !atomic_compare_exchange_weak(&r->bad, &before, at))
-        ;
-}
-
-static void rows_round(void *context, int begin, int end) {
-    struct rounding *r = context;
-    float *buffer = xmalloc((size_t)r->cut->k * sizeof *buffer);
-    for (int i = r->first + begin; i < r->first + end; i++) {
-        int row;
-        const struct tensor *t = row_source(r, i, &row);
-        const size_t first = (size_t)row * (size_t)t->shape[1] + (size_t)r->cut->first_k;
-        const int bad = quant_rows_take(r->rows, i, tensor_view(t, first, (size_t)r->cut->k, buffer));
-        if (bad >= 0)
-            note_bad(r, (long)i * r->cut->k + bad);
-    }
-    free(buffer);
-}
-
-static enum mt_status tell_bad(const struct rounding *r) {
-    const long bad = atomic_load(&r->bad);
-    int row;
-    if (bad == LONG_MAX)
-        return MT_OK;
-    const struct tensor *t = row_source(r, (int)(bad / r->cut->k), &row);
-    const long column = r->cut->first_k + bad % r->cut->k;
-    float value;
-    tensor_floats(t, (size_t)row * (size_t)t->shape[1] + (size_t)column, 1, &value);
-    return fail(MT_USAGE, "tensor %.200s, row %d, column %ld is %g, which cannot be quantised", t->name, row, column,
-                (double)value);
-}
-
-static void drop_pages(const struct work *w, const struct fused *layer) {
-    for (int i = 0; i < layer->part_count; i++)
-        tensor_drop(w->source.weight[layer->part[i]]);
-}
-
-/* Rounds what a rank has of a layer, and lets go of the source's pages every few rows. */
+/* Rounds what a rank has of a layer; `hessian` is of its inputs, or has no factor. */
 static enum mt_status round_rank(const struct work *w, int layer, int rank, const bool width[2],
-                                 struct quant_rows *rows) {
-    enum { AT_ONCE = 32 << 20 }; /* weights */
+                                 const struct hessian *hessian, struct quant_rows *rows) {
+    const struct fused *fused = &w->source.modules.layer[layer];
     const struct cut *cut = cut_of(w, rank, layer);
+    const struct gptq_plan plan = {.feedback = w->o->gptq, .clip = w->o->clip};
     struct problem p = {.m = 1, .n = cut->n, .k = cut->k, .group = w->o->group};
+    struct rank weights;
     for (int i = 0; i < w->target_count; i++)
         p.symmetric |= w->target[i].symmetric;
-    enum mt_status status = quant_rows_init(rows, &p, width[MT_PART_W8], width[MT_PART_W4]);
+    const enum mt_status status = quant_rows_init(rows, &p, width[MT_PART_W8], width[MT_PART_W4]);
     if (status)
-        return fail_context(status, "%s", w->source.modules.layer[layer].name);
+        return fail_context(status, "%s", fused->name);
     rows->clip = w->o->clip;
-    struct rounding r = {.w = w, .layer = &w->source.modules.layer[layer], .cut = cut, .rows = rows, .bad = LONG_MAX};
-    const int most = AT_ONCE / cut->k > 16 ? AT_ONCE / cut->k : 16;
-    for (; r.first < cut->n; r.first += most) {
-        parallel_for(cut->n - r.first < most ? cut->n - r.first : most, 16, rows_round, &r);
-        drop_pages(w, r.layer);
+    rank_init(&w->source, fused, cut, &weights);
+    return hessian->factor ? gptq_round(&weights, hessian, &plan, rows) : rank_round(&weights, rows);
+}
+
+/* Ranks that are cut along N have the same inputs: the first one's factor stays for all. */
+static enum mt_status factor_for(const struct work *w, int layer, int rank, struct hessian *hessian) {
+    const struct fused *fused = &w->source.modules.layer[layer];
+    const struct hessian_plan plan = {.group = w->o->group,
+                                      .by_index = w->o->group_order == ORDER_INDEX,
+                                      .damping = w->o->damping,
+                                      .blocks = w->o->clip};
+    if (!w->o->hessian || (rank > 0 && !fused_along_k(fused)))
+        return MT_OK;
+    hessian_release(hessian);
+    const enum mt_status status =
+        hessian_factor(w->hessians.of[layer], fused->name, cut_of(w, rank, layer), &plan, hessian);
+    if (!status && !hessian->factor)
+        log_warn("no token came to %s in the calibration: its weights are rounded to nearest", fused->name);
+    return status;
+}
+
+static enum mt_status round_ranks(const struct work *w, int layer, const bool width[2], struct quant_rows *rows) {
+    struct hessian hessian = {0};
+    enum mt_status status = MT_OK;
+    for (int rank = 0; rank < w->o->tp && !status; rank++) {
+        status = factor_for(w, layer, rank, &hessian);
+        if (!status)
+            status = round_rank(w, layer, rank, width, &hessian, &rows[rank]);
     }
-    return tell_bad(&r);
+    hessian_release(&hessian);
+    return status;
 }
 
 /* A layer that is cut along K keeps the same features in all ranks: by the error of all of them together. */
@@ -239,10 +211,8 @@ static enum mt_status quantize_layer(struct work *w, int layer, int at) {
     struct quant_rows *rows = xcalloc((size_t)tp, sizeof *rows);
     double *sum = NULL;
     bool width[2];
-    enum mt_status status = MT_OK;
     find_widths(w, at, width);
-    for (int rank = 0; rank < tp && !status; rank++)
-        status = round_rank(w, layer, rank, width, &rows[rank]);
+    enum mt_status status = round_ranks(w, layer, width, rows);
     if (!status)
         sum = sum_errors(w, layer, rows);
     for (int i = 0; i < w->target_count * tp && !status; i++) {
@@ -291,11 +261,11 @@ static enum mt_status quantize_decoder(struct work *w, int first, int end) {
             status = begin_file(w, target, i % w->o->tp, first, end);
     }
     for (int i = first; i < end && !status; i++) {
+        if (lacks && !interrupted())
+            status = quantize_layer(w, i, i - first);
         if (interrupted())
             status = fail(MT_INTERRUPTED, "interrupted after %ld of %ld layers; the same command goes on from there",
                           w->progress.done, w->progress.total);
-        else if (lacks)
-            status = quantize_layer(w, i, i - first);
         if (!status)
             progress_step(&w->progress, true, NULL);
     }
@@ -348,6 +318,16 @@ static void collect_facts(struct work *w) {
         packed_hash(w->order.order, w->order.total * sizeof *w->order.order, hash);
     str_printf(&w->facts, "quantize clip %d fill %d uniform %d salience %s bits %.17g bytes %lld heads %d %d",
                w->o->clip, w->o->fill, w->o->uniform, hash, w->o->bits, w->o->bytes, w->model.heads, w->model.kv_heads);
+    if (w->o->hessian)
+        str_printf(&w->facts, " gptq %d hessian %s order %d damping %.17g", w->o->gptq, w->hessians.hash,
+                   w->o->group_order, w->o->damping);
+}
+
+static enum mt_status open_hessians(struct work *w) {
+    if (!w->o->hessian)
+        return MT_OK;
+    enum mt_status status = blas_open();
+    return status ? status : hessians_open(w->o->hessian, &w->source, &w->hessians);
 }
 
 /* Without a share: as many features as fit. */
@@ -420,6 +400,32 @@ static enum mt_status open_targets(struct work *w) {
     return status;
 }
 
+/* How many widths of a layer's rows the schemes need. */
+static int widths_of(const struct work *w, int layer) {
+    bool wide = false, narrow = false;
+    for (int i = 0; i < w->target_count; i++) {
+        wide |= w->target[i].count[layer] > 0;
+        narrow |= w->target[i].count[layer] < w->source.modules.layer[layer].n;
+    }
+    return wide + narrow;
+}
+
+/* Of all layers, whatever of them is done. */
+static void tell_cost(const struct work *w) {
+    double operations = 0;
+    int largest = 0;
+    for (int i = 0; i < w->source.modules.count; i++) {
+        const struct cut *cut = cut_of(w, 0, i);
+        const int factors = fused_along_k(&w->source.modules.layer[i]) ? w->o->tp : 1;
+        const int rounds = w->o->tp * widths_of(w, i) * (w->o->clip ? 2 : 1);
+        operations += factors * gptq_factor_operations(cut->k) + rounds * gptq_row_operations(cut->n, cut->k);
+        largest = cut->k > largest ? cut->k : largest;
+    }
+    log_info("%s takes %.2g operations in fp64; the largest Hessian is %d x %d (%.2g GB)",
+             w->o->gptq ? "GPTQ" : "--clip by output error", operations, largest, largest,
+             1e-9 * sizeof(double) * largest * largest);
+}
+
 /* ---- the end ---- */
 
 static enum mt_status finish(struct work *w) {
@@ -465,6 +471,7 @@ static void work_release(struct work *w) {
     free(w->cut);
     str_release(&w->facts);
     choice_order_release(&w->order);
+    hessians_close(&w->hessians);
     source_close(&w->source);
 }
 
@@ -479,10 +486,14 @@ enum mt_status quantize_run(const struct quantize_options *o) {
     status = cut_all(&w);
     if (!status)
         status = choice_order_init(&w.source, o->salience, &w.order);
+    if (!status)
+        status = open_hessians(&w);
     if (!status) {
         collect_facts(&w);
         status = open_targets(&w);
     }
+    if (!status && o->hessian && !o->common.quiet)
+        tell_cost(&w);
     if (!status)
         status = quantize_all(&w);
     if (!status)

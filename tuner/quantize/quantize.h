@@ -19,6 +19,11 @@ struct quantize_options {
     double bits;      /* per weight; 0: not said */
     long long bytes;  /* of all layers; 0: not said */
     bool uniform, symmetric, clip, leave_rest;
+    bool gptq; /* else round to nearest */
+    const char
+        *hessian; /* file or folder (docs/salience.md), or NULL: gptq is false, and clip goes by the weights' error */
+    enum { ORDER_HESSIAN, ORDER_INDEX } group_order; /* in which GPTQ visits the groups of inputs (hessian.h) */
+    double damping;                                  /* share of the mean of a Hessian's diagonal, > 0 */
     int group, fill, tp;
     int threads; /* 0: as many as there are cores */
 };
