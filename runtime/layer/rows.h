@@ -17,8 +17,9 @@ struct quant_rows {
                           * not wanted */
     uint16_t *scales[2]; /* fp16 [n][groups] */
     uint8_t *zeros;      /* [n][groups], of 4 bits; NULL: symmetric or not wanted */
-    double *error[2];    /* [n]: squared rounding error |w - (q - z) s|^2 summed over the inputs in double, in an order
-                          * that does not depend on the machine or its threads */
+    double *error[2];    /* [n]: of rows that were taken the squared rounding error |w - (q - z) s|^2 summed over the
+                          * inputs in double, in an order that does not depend on the machine or its threads; of
+                          * imported rows 0, or what the caller sets */
 };
 
 /* p->rows8 and p->m do not count. MT_USAGE for shapes or groups that are not supported, or if no width is wanted;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # `mixtune quantize --method gptq` and `--clip --hessian`, compared code by code with GPTQ as tests/model/gptq.py has it, which inverts H.
-# shellcheck disable=SC2054 # commas
+# shellcheck disable=SC2016,SC2054 # scripts in quotes, commas
 set -u
 . tests/cli/cases.sh
 . tests/model/python.sh

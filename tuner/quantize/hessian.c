@@ -179,7 +179,7 @@ static void places_gather(void *context, int begin, int end) {
     const struct gathering *g = context;
     const struct hessian *h = g->h;
     float *buffer = xmalloc((size_t)h->k * sizeof *buffer);
-    for (int p = begin; p < end; p++) {
+    for (int p = begin; p < end && !interrupted(); p++) {
         const float *row = input_row(g, h->input[p], buffer);
         double *out = h->factor + (size_t)p * (size_t)h->stride;
         for (int q = 0; q <= p; q++)

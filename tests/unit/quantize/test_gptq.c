@@ -199,6 +199,36 @@ static void test_alike(void **state) {
     hessian_release(&l.h);
 }
 
+/* What groups lose can cancel out, so that less in each may be more in all: then nothing is clipped. */
+static void test_clip(void **state) {
+    enum { K = 256, LAYERS = 60 };
+    static float w[K], h[K * K];
+    int better = 0, same = 0;
+    (void)state;
+    for (int i = 0; i < K * K; i++)
+        h[i] = i % (K + 1) ? 1 : 1.001f;
+    for (int i = 0; i < LAYERS; i++) {
+        struct quant_rows plain, clipped;
+        struct layer l;
+        for (int j = 0; j < K; j++)
+            w[j] = number();
+        layer_init(&l, w, 1, h, K);
+        assert_int_equal(layer_factor(&l, true), MT_OK);
+        assert_int_equal(layer_round(&l, &(struct gptq_plan){.feedback = false}, false, &plain), MT_OK);
+        assert_int_equal(layer_round(&l, &(struct gptq_plan){.feedback = false, .clip = true}, false, &clipped), MT_OK);
+        for (int width = 0; width < MT_PARTS; width++) {
+            assert_true(clipped.error[width][0] <= plain.error[width][0]);
+            better += clipped.error[width][0] < plain.error[width][0];
+            same += clipped.error[width][0] == plain.error[width][0];
+        }
+        quant_rows_release(&plain);
+        quant_rows_release(&clipped);
+        hessian_release(&l.h);
+    }
+    assert_true(better > LAYERS / 2);
+    assert_true(same > 0);
+}
+
 /* ---- what is no number ---- */
 
 static void test_overflow(void **state) {
@@ -236,7 +266,8 @@ static void test_zero(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_factor), cmocka_unit_test(test_not_positive), cmocka_unit_test(test_independent),
-        cmocka_unit_test(test_alike),  cmocka_unit_test(test_overflow),     cmocka_unit_test(test_zero),
+        cmocka_unit_test(test_alike),  cmocka_unit_test(test_clip),         cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_zero),
     };
     if (blas_open()) {
         fprintf(stderr, "%s\n", fail_message());
