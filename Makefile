@@ -240,7 +240,7 @@ gpu-check: gpu-archive
 	$(Q)MIXTUNE_DEVICE=$(GPU) REHEARSE=$(REHEARSE) STATE=$(abspath $(FILLED))/state $(DIST)/libexec/check.sh $(PART) "$(OUT)"
 
 install: all
-	$(Q)install -d $(addprefix "$(ROOT)"/,bin lib/pkgconfig include/mixtune/base share/mixtune share/man/man1)
+	$(Q)install -d $(addprefix "$(ROOT)"/,bin lib/pkgconfig include/mixtune/base share/mixtune/python share/man/man1)
 	$(Q)install $(BUILD)/mixtune "$(ROOT)"/bin
 	$(Q)install -m 644 $(BUILD)/libmixtune.so "$(ROOT)"/lib/libmixtune.so.$(VERSION)
 	$(Q)ln -sf libmixtune.so.$(VERSION) "$(ROOT)"/lib/libmixtune.so.$(ABI)
@@ -249,6 +249,8 @@ install: all
 	$(Q)install -m 644 runtime/mixtune.h "$(ROOT)"/include/mixtune
 	$(Q)install -m 644 runtime/base/status.h "$(ROOT)"/include/mixtune/base
 	$(Q)cp -R configs reports "$(ROOT)"/share/mixtune
+	$(Q)install -m 644 tuner/quantize/*.py "$(ROOT)"/share/mixtune/python
+	$(Q)chmod 755 "$(ROOT)"/share/mixtune/python/salience.py
 	$(Q)install -m 644 docs/mixtune.1 "$(ROOT)"/share/man/man1
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/mixtune.pc.in >"$(ROOT)"/lib/pkgconfig/mixtune.pc
 # What libexec/check.sh needs beside an installation.

@@ -14,19 +14,19 @@ class Step:
 
     def __init__(self, model, matrices, samples):
         self.model, self.matrices, self.samples = model, matrices, samples
-        self.scale = SCALE if model.dtype == torch.float16 else 1.0
 
     def __call__(self, number):
         """(x, tokens) of a sample: a vector and how many came to each matrix."""
-        x, tokens = self.run(number)
-        while not torch.isfinite(x).all() and self.scale > 1:
-            self.scale /= 16
-            x, tokens = self.run(number)
+        scale = SCALE if self.model.dtype == torch.float16 else 1.0
+        x, tokens = self.run(number, scale)
+        while not torch.isfinite(x).all() and scale > 1:  # too much for fp16
+            scale /= 16
+            x, tokens = self.run(number, scale)
         if not torch.isfinite(x).all():
             raise Trouble(f"sample {number}: the gradients are not finite; try another --dtype")
         return x, tokens
 
-    def run(self, number):
+    def run(self, number, scale):
         device = self.model.device
         sums = {matrix: torch.zeros(len(matrix.weight), device=device) for matrix in self.matrices}
         tokens = dict.fromkeys(self.matrices, 0)
@@ -41,8 +41,8 @@ class Step:
         with linears.watched(self.matrices, call), torch.enable_grad():
             logits = self.model(input_ids=ids, use_cache=False).logits
             loss = torch.nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:])
-            (loss * self.scale).backward()
-        return torch.cat(list(sums.values())).cpu() / self.scale, torch.tensor(list(tokens.values()))
+            (loss * scale).backward()
+        return torch.cat(list(sums.values())).cpu() / scale, torch.tensor(list(tokens.values()))
 
 
 def saliences(model, matrices, samples, workers):

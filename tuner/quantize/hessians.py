@@ -36,6 +36,7 @@ class Gatherer:
                 self.wanted[matrix] = name
         self.about = {"format": "mixtune-hessian", **about}
         self.done = FORK.Value("q", 0)  # samples, of all chunks
+        self.tell = lambda done: None
 
     def path(self, layer):
         return os.path.join(self.out, f"layer-{layer:05}.safetensors")
@@ -79,8 +80,9 @@ class Gatherer:
             for sample in self.samples:
                 with contextlib.suppress(Stop):
                     self.model.base_model(input_ids=torch.tensor([sample], device=device), use_cache=False)
-                with self.done:
+                with self.done.get_lock():
                     self.done.value += 1
+                self.tell(self.done.value)
         for layer in layers:
             self.write(layer, {name: h for name, h in gathered.items() if layer_number(name) == layer}, tokens)
         return {name: tokens[name] for name in gathered}
@@ -130,6 +132,8 @@ def write(gatherer, workers, at_once):
         say(f"Hessians of {len(all_layers) - len(layers)} layers are there already")
     chunks = chunks_of(layers, gatherer, workers, at_once)
     progress = Progress(f"Hessians ({len(chunks)} pass{'es' * (len(chunks) > 1)})", len(chunks) * len(gatherer.samples))
+    if not workers.count:
+        gatherer.tell = progress
     with workers:
         # The last layers come first, for they take longest.
         for _ in workers.map(run_gather, chunks[::-1], lambda: progress(gatherer.done.value)):

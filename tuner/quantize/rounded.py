@@ -2,6 +2,7 @@
 import os
 import shutil
 import subprocess
+import warnings
 
 import torch
 import transformers
@@ -24,6 +25,7 @@ def load(options):
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+    warnings.simplefilter("ignore")  # of what they are about, the user can change nothing
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -94,7 +96,7 @@ def set_deltas(matrices, checkpoint, packed, device):
         for name, _, _ in matrix.parts:
             weight = checkpoint.weight(name).float()
             delta = packed.weight(name).to(weight) - weight
-            if not delta.norm() <= weight.norm() / 2:
+            if not delta.norm() <= weight.norm() * 0.75:  # rounding moves them by less, another layer's are farther off
                 raise Trouble(f"{name}: the packed weights are not this layer's; was the packed checkpoint made of this model?")
             deltas.append(delta)
         matrix.delta = torch.cat(deltas).to(device)

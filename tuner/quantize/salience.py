@@ -54,7 +54,7 @@ def folder_of(path):
 
 def parse(arguments):
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    p.add_argument("--model", required=True, metavar="DIR", help="a Hugging Face folder in fp32, fp16 or bf16, with its tokenizer")
+    p.add_argument("--model", required=True, metavar="DIR", help="a Hugging Face folder in fp32, fp16 or bf16, with tokenizer")
     p.add_argument("--text", required=True, action="append", type=corpus, metavar="PATH[=SHARE]",
                    help="what to calibrate with: a file or a folder of text, HTML, JSON (field \"text\"), Parquet. Several "
                         "share the samples equally, or by SHARE. Mix domains: what is salient differs between them")

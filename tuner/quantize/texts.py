@@ -157,7 +157,7 @@ def tokens_of(tokenizer, text):
 def windows(tokens, count, length, seed):
     """count random windows of length tokens, the same for the same seed. They may overlap."""
     if len(tokens) < length:
-        raise BadText(f"there are {len(tokens)} tokens, too few for a sample of {length}: give more text, or a smaller --length")
+        raise BadText(f"there are {len(tokens)} tokens, too few for a sample of {length}: give more, or a smaller --length")
     rng = random.Random(str(seed))
     starts = [rng.randrange(len(tokens) - length + 1) for _ in range(count)]
     return [tokens[start : start + length] for start in starts]
