@@ -250,7 +250,6 @@ install: all
 	$(Q)install -m 644 runtime/base/status.h "$(ROOT)"/include/mixtune/base
 	$(Q)cp -R configs reports "$(ROOT)"/share/mixtune
 	$(Q)install -m 644 tuner/quantize/*.py "$(ROOT)"/share/mixtune/python
-	$(Q)chmod 755 "$(ROOT)"/share/mixtune/python/salience.py
 	$(Q)install -m 644 docs/mixtune.1 "$(ROOT)"/share/man/man1
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/mixtune.pc.in >"$(ROOT)"/lib/pkgconfig/mixtune.pc
 # What libexec/check.sh needs beside an installation.

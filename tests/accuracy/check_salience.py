@@ -51,8 +51,8 @@ def calibrate(work, model, *options):
     paths = []
     for threads in ("1", "2"):
         out = os.path.join(work, f"{os.path.basename(model)}-{threads}")
-        code = salience.main(["--model", model, "--out", out + ".safetensors", "--hessian", out + ".hessian", "--threads", threads,
-                              "--hessian-layers", threads, *options])
+        code = salience.main(["--model", model, "--out", out + ".safetensors", "--hessian", out + ".hessian",
+                              "--threads", threads, "--hessian-layers", threads, *options])
         if code:
             raise Different(f"it ends with {code} on {threads} threads")
         paths.append((out + ".safetensors", out + ".hessian"))

@@ -39,7 +39,8 @@ def expect(truth, *words):
 def refuses(want, words, *arguments):
     code, said = run(*arguments)
     lines = said.splitlines()
-    expect(code == want and len(lines) == 1 and all(word in said for word in words), arguments, "ends with", code, "and says", said)
+    good = code == want and len(lines) == 1 and all(word in said for word in words)
+    expect(good, arguments, "ends with", code, "and says", said)
     expect(not os.path.exists(path("new")) and not [name for name in os.listdir(work) if name.startswith(".salience")],
            arguments, "leaves something behind")
 
@@ -104,7 +105,7 @@ def resumed():
     code, said = run(*hessians)
     expect(code == 0 and "of 1 layers are there already" in said, "resumed:", code, said)
     expect(read("model.safetensors.index.json") == index, "the index is another when resumed")
-    expect(os.stat(path("hessians", "layer-00000.safetensors")).st_mtime_ns == first, "a layer that was there was written again")
+    expect(os.stat(path("hessians", "layer-00000.safetensors")).st_mtime_ns == first, "a layer that was there is written anew")
     before = read("layer-00000.safetensors")
     refuses(1, ["layer-00000.safetensors", "remove it"], *hessians, "--seed", "1")
     expect(read("layer-00000.safetensors") == before, "Hessians of another run are overwritten")
