@@ -7,6 +7,7 @@
 #include "splits.h"
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -396,6 +397,55 @@ static error_t work_parse(int key, char *arg, struct argp_state *state) {
 }
 
 const struct argp work_argp = {.options = work_table, .parser = work_parse};
+
+enum mt_status amount_add_schemes(const char *text, struct amount_options *o) {
+    enum mt_status status = list_check(text, "--scheme");
+    char *copy = xstrdup(text), *save;
+    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
+        if (o->scheme_count == MAX_SCHEMES) {
+            status = fail(MT_USAGE, "--scheme: at most %d schemes in one command", MAX_SCHEMES);
+            break;
+        }
+        struct named_scheme *s = &o->scheme[o->scheme_count++];
+        if (!(status = scheme_parse(p, &s->scheme)))
+            snprintf(s->name, sizeof s->name, "%s", p);
+        for (int i = 0; i < o->scheme_count - 1 && !status; i++)
+            if (!strcmp(o->scheme[i].name, s->name))
+                status = fail(MT_USAGE, "--scheme: %s is there twice", p);
+    }
+    free(copy);
+    return status;
+}
+
+enum mt_status amount_set_bits(const char *text, struct amount_options *o) {
+    char *end;
+    o->bits = strtod(text, &end);
+    return end == text || *end || !isfinite(o->bits) || o->bits <= 0 || o->bits > 64
+               ? fail(MT_USAGE, "--bits: `%s` is not a number of bits per weight such as 4.5", text)
+               : MT_OK;
+}
+
+enum mt_status amount_set_bytes(const char *text, struct amount_options *o) {
+    char *end;
+    o->bytes = strtoll(text, &end, 10);
+    return end == text || *end || o->bytes <= 0 || o->bytes == LLONG_MAX
+               ? fail(MT_USAGE, "--bytes: `%s` is not a number of bytes", text)
+               : MT_OK;
+}
+
+enum mt_status amount_check(const struct amount_options *o) {
+    if ((o->bits > 0 || o->bytes > 0) && o->scheme_count > 0)
+        return fail(MT_USAGE, "--scheme says how many features keep 8 bits, and so does --%s; give one of them",
+                    o->bits > 0 ? "bits" : "bytes");
+    if (o->bits > 0 && o->bytes > 0)
+        return fail(MT_USAGE, "--bits and --bytes both say how large the layers may be; give one of them");
+    return MT_OK;
+}
+
+enum mt_status group_parse(const char *text, int *out) {
+    const enum mt_status status = int_parse(text, "--group", 64, 256, out);
+    return status ? status : group_check(*out);
+}
 
 void work_options_init(struct work_options *work) {
     *work = (struct work_options){.points = POINTS_USUAL, .fill = 1};

@@ -81,6 +81,27 @@ enum mt_status schemes_parse(const char *text, struct scheme out[MAX_SCHEMES], i
 enum mt_status group_check(int group);
 /* The argument of --fill: a multiple, or none, which is 1. */
 enum mt_status fill_parse(const char *text, int *out);
+
+/* ---- how many features keep 8 bits: --scheme, or --bits, or --bytes ---- */
+struct named_scheme {
+    char name[16]; /* "p12.5", as it was typed */
+    struct scheme scheme;
+};
+struct amount_options {
+    struct named_scheme scheme[MAX_SCHEMES];
+    int scheme_count; /* 0: by `bits` or `bytes` */
+    double bits;      /* per weight; 0: not said */
+    long long bytes;  /* of all layers; 0: not said */
+    bool uniform;     /* the same share of every layer, not the most salient of the model */
+};
+enum mt_status amount_add_schemes(const char *text, struct amount_options *amount);
+enum mt_status amount_set_bits(const char *text, struct amount_options *amount);
+enum mt_status amount_set_bytes(const char *text, struct amount_options *amount);
+/* MT_USAGE if more than one of them says how many. */
+enum mt_status amount_check(const struct amount_options *amount);
+/* The argument of a --group that is one number. */
+enum mt_status group_parse(const char *text, int *out);
+
 void work_options_init(struct work_options *work);
 void work_options_release(struct work_options *work);
 

@@ -1,10 +1,7 @@
 /* mixtune quantize: a checkpoint of Hugging Face becomes packed layers. */
 #include "tuner/quantize/quantize.h"
 #include "cmd.h"
-#include "runtime/base/str.h"
 #include <limits.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,46 +71,6 @@ static const struct argp_option table[] = {
     {0},
 };
 
-static enum mt_status schemes_add(const char *text, struct quantize_options *o) {
-    enum mt_status status = list_check(text, "--scheme");
-    char *copy = xstrdup(text), *save;
-    for (char *p = strtok_r(copy, ",", &save); p && !status; p = strtok_r(NULL, ",", &save)) {
-        if (o->scheme_count == MAX_SCHEMES) {
-            status = fail(MT_USAGE, "--scheme: at most %d schemes in one command", MAX_SCHEMES);
-            break;
-        }
-        struct quantize_scheme *s = &o->scheme[o->scheme_count++];
-        if (!(status = scheme_parse(p, &s->scheme)))
-            snprintf(s->name, sizeof s->name, "%s", p);
-        for (int i = 0; i < o->scheme_count - 1 && !status; i++)
-            if (!strcmp(o->scheme[i].name, s->name))
-                status = fail(MT_USAGE, "--scheme: %s is there twice", p);
-    }
-    free(copy);
-    return status;
-}
-
-static enum mt_status bits_parse(const char *text, double *out) {
-    char *end;
-    *out = strtod(text, &end);
-    return end == text || *end || !isfinite(*out) || *out <= 0 || *out > 64
-               ? fail(MT_USAGE, "--bits: `%s` is not a number of bits per weight such as 4.5", text)
-               : MT_OK;
-}
-
-static enum mt_status bytes_parse(const char *text, long long *out) {
-    char *end;
-    *out = strtoll(text, &end, 10);
-    return end == text || *end || *out <= 0 || *out == LLONG_MAX
-               ? fail(MT_USAGE, "--bytes: `%s` is not a number of bytes", text)
-               : MT_OK;
-}
-
-static enum mt_status group_parse(const char *text, int *out) {
-    const enum mt_status status = int_parse(text, "--group", 64, 256, out);
-    return status ? status : group_check(*out);
-}
-
 static enum mt_status rest_parse(const char *text, bool *leave) {
     *leave = !strcmp(text, "leave");
     return *leave || !strcmp(text, "copy") ? MT_OK : fail(MT_USAGE, "--rest: `%s` is neither copy nor leave", text);
@@ -151,16 +108,14 @@ static enum mt_status check_method(const struct quantize_options *o) {
 
 /* A share that is neither none nor all must be told how it is chosen. */
 static enum mt_status check_choice(const struct quantize_options *o) {
-    const bool fit = o->bits > 0 || o->bytes > 0;
-    if (fit && o->scheme_count > 0)
-        return fail(MT_USAGE, "--scheme says how many features keep 8 bits, and so does --%s; give one of them",
-                    o->bits > 0 ? "bits" : "bytes");
-    if (o->bits > 0 && o->bytes > 0)
-        return fail(MT_USAGE, "--bits and --bytes both say how large the layers may be; give one of them");
-    bool some = fit;
-    for (int i = 0; i < o->scheme_count; i++)
-        some |= o->scheme[i].scheme.per_mille > 0 && o->scheme[i].scheme.per_mille < 1000;
-    if (some && !o->salience && !o->uniform)
+    const struct amount_options *amount = &o->amount;
+    const enum mt_status status = amount_check(amount);
+    if (status)
+        return status;
+    bool some = amount->scheme_count == 0 && (amount->bits > 0 || amount->bytes > 0);
+    for (int i = 0; i < amount->scheme_count; i++)
+        some |= amount->scheme[i].scheme.per_mille > 0 && amount->scheme[i].scheme.per_mille < 1000;
+    if (some && !o->salience && !amount->uniform)
         return fail(MT_USAGE,
                     "which features are to keep 8 bits? --salience FILE has a number for each (over the whole model, "
                     "best); --uniform takes the same share of every layer and needs no file");
@@ -169,10 +124,10 @@ static enum mt_status check_choice(const struct quantize_options *o) {
 
 static enum mt_status check_zeros(const struct quantize_options *o) {
     int with = 0, without = 0;
-    for (int i = 0; i < o->scheme_count; i++)
-        if (o->scheme[i].scheme.per_mille < 1000) {
-            without += o->scheme[i].scheme.symmetric;
-            with += !o->scheme[i].scheme.symmetric;
+    for (int i = 0; i < o->amount.scheme_count; i++)
+        if (o->amount.scheme[i].scheme.per_mille < 1000) {
+            without += o->amount.scheme[i].scheme.symmetric;
+            with += !o->amount.scheme[i].scheme.symmetric;
         }
     if (with && without && !o->symmetric)
         return fail(MT_USAGE, "--scheme has features with and without zero points; run the command once for each");
@@ -189,8 +144,8 @@ static enum mt_status check(struct quantize_options *o) {
         status = check_choice(o);
     if (!status)
         status = check_zeros(o);
-    if (!status && !o->scheme_count && o->bits <= 0 && o->bytes <= 0)
-        status = schemes_add("w4a8", o);
+    if (!status && !o->amount.scheme_count && o->amount.bits <= 0 && o->amount.bytes <= 0)
+        status = amount_add_schemes("w4a8", &o->amount);
     return status;
 }
 
@@ -207,16 +162,16 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         o->out = arg;
         return 0;
     case KEY_SCHEME:
-        return options_error(schemes_add(arg, o));
+        return options_error(amount_add_schemes(arg, &o->amount));
     case KEY_BITS:
-        return options_error(bits_parse(arg, &o->bits));
+        return options_error(amount_set_bits(arg, &o->amount));
     case KEY_BYTES:
-        return options_error(bytes_parse(arg, &o->bytes));
+        return options_error(amount_set_bytes(arg, &o->amount));
     case KEY_SALIENCE:
         o->salience = arg;
         return 0;
     case KEY_UNIFORM:
-        o->uniform = true;
+        o->amount.uniform = true;
         return 0;
     case KEY_FILL:
         return options_error(fill_parse(arg, &o->fill));

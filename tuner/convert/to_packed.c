@@ -3,8 +3,8 @@
 #include "runtime/base/str.h"
 #include "runtime/layer/rows.h"
 #include "templates/gemm_args.h"
+#include "tuner/choice/modules.h"
 #include "tuner/progress.h"
-#include "tuner/quantize/modules.h"
 #include "tuner/quantize/output.h"
 #include <stdatomic.h>
 #include <stdlib.h>

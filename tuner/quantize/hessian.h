@@ -2,7 +2,8 @@
 #ifndef MT_HESSIAN_H
 #define MT_HESSIAN_H
 
-#include "cut.h"
+#include "source.h"
+#include "tuner/choice/cut.h"
 
 struct hessians {
     struct folder file;

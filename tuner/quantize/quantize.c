@@ -2,7 +2,6 @@
  * rank together from that, write. */
 #include "quantize.h"
 #include "blas.h"
-#include "choice.h"
 #include "gptq.h"
 #include "hessian.h"
 #include "output.h"
@@ -15,6 +14,8 @@
 #include "runtime/layer/split.h"
 #include "summary.h"
 #include "templates/gemm_args.h"
+#include "tuner/choice/choice.h"
+#include "tuner/choice/saliences.h"
 #include "tuner/progress.h"
 #include "tuner/report/json_line.h"
 #include <stdio.h>
@@ -31,9 +32,7 @@ struct folder_out {
 
 /* A scheme, and how it chooses. */
 struct target {
-    char name[32];
-    bool symmetric;
-    int *count;            /* [layers]: features that are chosen */
+    struct choice choice;
     struct folder_out *to; /* [tp] */
     struct str *path;      /* [tp] */
 };
@@ -60,7 +59,7 @@ static const struct cut *cut_of(const struct work *w, int rank, int layer) {
 
 /* What becomes of a layer in one rank. */
 static int rows8_chosen(const struct work *w, const struct target *target, int rank, int layer) {
-    return choice_rank_count(&w->source.modules.layer[layer], cut_of(w, rank, layer), target->count[layer]);
+    return choice_rank_count(&w->source.modules.layer[layer], cut_of(w, rank, layer), target->choice.count[layer]);
 }
 
 static void describe(const struct work *w, const struct target *target, int rank, int layer, struct packed_layer *out) {
@@ -75,7 +74,7 @@ static void describe(const struct work *w, const struct target *target, int rank
                                  .rows8 = split_filled(chosen, cut->n, w->o->fill),
                                  .rows8_chosen = chosen,
                                  .group = w->o->group,
-                                 .symmetric = target->symmetric,
+                                 .symmetric = target->choice.symmetric,
                                  .tp = w->o->tp,
                                  .rank = rank,
                                  .bias_type = TENSOR_OTHER};
@@ -99,7 +98,7 @@ static enum mt_status round_rank(const struct work *w, int layer, int rank, cons
     struct problem p = {.m = 1, .n = cut->n, .k = cut->k, .group = w->o->group};
     struct rank weights;
     for (int i = 0; i < w->target_count; i++)
-        p.symmetric |= w->target[i].symmetric;
+        p.symmetric |= w->target[i].choice.symmetric;
     const enum mt_status status = quant_rows_init(rows, &p, width[MT_PART_W8], width[MT_PART_W4]);
     if (status)
         return fail_context(status, "%s", fused->name);
@@ -307,9 +306,37 @@ static enum mt_status cut_all(struct work *w) {
     w->cut = xcalloc((size_t)w->o->tp * (size_t)m->count, sizeof *w->cut);
     for (int rank = 0; rank < w->o->tp; rank++)
         for (int i = 0; i < m->count && !status; i++)
-            status = cut_layer(&w->source, &m->layer[i], &w->model, w->o->tp, rank,
+            status = cut_layer(w->source.module, &m->layer[i], &w->model, w->o->tp, rank,
                                &w->cut[(size_t)rank * (size_t)m->count + (size_t)i]);
     return status;
+}
+
+/* Features in 4 bits have no zero points in any scheme, or in all. */
+static bool is_symmetric(const struct quantize_options *o) {
+    bool symmetric = o->symmetric;
+    for (int i = 0; i < o->amount.scheme_count; i++)
+        symmetric |= o->amount.scheme[i].scheme.symmetric;
+    return symmetric;
+}
+
+static enum mt_status put_in_order(struct work *w) {
+    const struct modules *m = &w->source.modules;
+    struct saliences saliences;
+    float *value = NULL;
+    if (w->o->salience) {
+        enum mt_status status = saliences_open(w->o->salience, &saliences);
+        if (status)
+            return status;
+        status = saliences_compare(&saliences, (struct saliences_rounding){w->o->group, is_symmetric(w->o)});
+        if (!status)
+            status = saliences_read(&saliences, m, w->source.module, SALIENCE, &value);
+        saliences_close(&saliences);
+        if (status)
+            return status;
+    }
+    choice_order_init(m, value, &w->order);
+    free(value);
+    return MT_OK;
 }
 
 static void collect_facts(struct work *w) {
@@ -317,7 +344,8 @@ static void collect_facts(struct work *w) {
     if (w->order.order)
         packed_hash(w->order.order, w->order.total * sizeof *w->order.order, hash);
     str_printf(&w->facts, "quantize clip %d fill %d uniform %d salience %s bits %.17g bytes %lld heads %d %d",
-               w->o->clip, w->o->fill, w->o->uniform, hash, w->o->bits, w->o->bytes, w->model.heads, w->model.kv_heads);
+               w->o->clip, w->o->fill, w->o->amount.uniform, hash, w->o->amount.bits, w->o->amount.bytes,
+               w->model.heads, w->model.kv_heads);
     if (w->o->hessian)
         str_printf(&w->facts, " gptq %d hessian %s order %d damping %.17g", w->o->gptq, w->hessians.hash,
                    w->o->group_order, w->o->damping);
@@ -330,38 +358,14 @@ static enum mt_status open_hessians(struct work *w) {
     return status ? status : hessians_open(w->o->hessian, &w->source, &w->hessians);
 }
 
-/* Without a share: as many features as fit. */
-static enum mt_status fit_target(const struct work *w, struct target *target) {
-    const struct choice_sizes sizes = {.source = &w->source,
+static enum mt_status choose_target(const struct work *w, int i, struct target *target) {
+    const struct choice_sizes sizes = {.modules = &w->source.modules,
                                        .cut = w->cut,
                                        .tp = w->o->tp,
                                        .group = w->o->group,
                                        .fill = w->o->fill,
                                        .symmetric = w->o->symmetric};
-    const double most = w->o->bits > 0 ? w->o->bits * (double)choice_weights(&sizes) / 8 : (double)w->o->bytes;
-    int per_mille = 0;
-    const enum mt_status status =
-        choice_fit(&w->order, &sizes, w->o->uniform, most < 1e18 ? (size_t)most : (size_t)1e18, w->o->bits > 0,
-                   target->count, &per_mille);
-    target->symmetric = w->o->symmetric;
-    if (w->o->uniform)
-        snprintf(target->name, sizeof target->name, "p%g", per_mille / 10.0);
-    else if (w->o->bits > 0)
-        snprintf(target->name, sizeof target->name, "%g bits", w->o->bits);
-    else
-        snprintf(target->name, sizeof target->name, "%lld bytes", w->o->bytes);
-    return status;
-}
-
-static enum mt_status choose_target(const struct work *w, int i, struct target *target) {
-    target->count = xcalloc((size_t)w->source.modules.count, sizeof *target->count);
-    if (w->o->scheme_count == 0)
-        return fit_target(w, target);
-    const struct quantize_scheme *s = &w->o->scheme[i];
-    snprintf(target->name, sizeof target->name, "%s", s->name);
-    target->symmetric = w->o->symmetric || s->scheme.symmetric;
-    choice_share(&w->order, w->source.modules.count, s->scheme, w->o->uniform, target->count);
-    return MT_OK;
+    return choice_make(&w->order, &sizes, &w->o->amount, i, &target->choice);
 }
 
 static enum mt_status open_folder(const struct work *w, struct target *target, int rank) {
@@ -369,15 +373,15 @@ static enum mt_status open_folder(const struct work *w, struct target *target, i
     struct str *path = &target->path[rank];
     str_append(path, w->o->out);
     if (w->target_count > 1)
-        str_printf(path, "/%s", target->name);
+        str_printf(path, "/%s", target->choice.name);
     if (w->o->tp > 1)
         str_printf(path, "/rank-%d-of-%d", rank, w->o->tp);
     to->plan = (struct output_plan){.path = path->data,
                                     .source = &w->source.folder,
                                     .options = w->facts.data,
-                                    .scheme = target->name,
+                                    .scheme = target->choice.name,
                                     .group = w->o->group,
-                                    .symmetric = target->symmetric,
+                                    .symmetric = target->choice.symmetric,
                                     .tp = w->o->tp,
                                     .rank = rank,
                                     .leave_rest = w->o->leave_rest};
@@ -387,7 +391,7 @@ static enum mt_status open_folder(const struct work *w, struct target *target, i
 /* Everything is chosen before the first folder is made. */
 static enum mt_status open_targets(struct work *w) {
     enum mt_status status = MT_OK;
-    w->target_count = w->o->scheme_count > 0 ? w->o->scheme_count : 1;
+    w->target_count = w->o->amount.scheme_count > 0 ? w->o->amount.scheme_count : 1;
     w->target = xcalloc((size_t)w->target_count, sizeof *w->target);
     for (int i = 0; i < w->target_count && !status; i++)
         status = choose_target(w, i, &w->target[i]);
@@ -404,8 +408,8 @@ static enum mt_status open_targets(struct work *w) {
 static int widths_of(const struct work *w, int layer) {
     bool wide = false, narrow = false;
     for (int i = 0; i < w->target_count; i++) {
-        wide |= w->target[i].count[layer] > 0;
-        narrow |= w->target[i].count[layer] < w->source.modules.layer[layer].n;
+        wide |= w->target[i].choice.count[layer] > 0;
+        narrow |= w->target[i].choice.count[layer] < w->source.modules.layer[layer].n;
     }
     return wide + narrow;
 }
@@ -440,7 +444,8 @@ static enum mt_status print_all(const struct work *w, double seconds) {
     enum mt_status status = MT_OK;
     for (int i = 0; i < w->target_count && !status; i++) {
         const struct target *target = &w->target[i];
-        struct summary summary = {.source = &w->source, .scheme = target->name, .path = target->path, .tp = w->o->tp};
+        struct summary summary = {
+            .source = &w->source, .scheme = target->choice.name, .path = target->path, .tp = w->o->tp};
         for (int rank = 0; rank < w->o->tp; rank++) {
             summary.layer_bytes += output_layer_bytes(target->to[rank].output);
             summary.rest_bytes += output_rest_bytes(target->to[rank].output);
@@ -465,7 +470,7 @@ static void work_release(struct work *w) {
         }
         free(target->to);
         free(target->path);
-        free(target->count);
+        free(target->choice.count);
     }
     free(w->target);
     free(w->cut);
@@ -485,7 +490,7 @@ enum mt_status quantize_run(const struct quantize_options *o) {
         return status;
     status = cut_all(&w);
     if (!status)
-        status = choice_order_init(&w.source, o->salience, &w.order);
+        status = put_in_order(&w);
     if (!status)
         status = open_hessians(&w);
     if (!status) {

@@ -4,21 +4,12 @@
 
 #include "tuner/options.h"
 
-/* A share of 8-bit features as the command line names it: "p12.5". */
-struct quantize_scheme {
-    char name[16];
-    struct scheme scheme;
-};
-
 struct quantize_options {
     struct common_options common;
     const char *model, *out;
     const char *salience; /* file, or NULL */
-    struct quantize_scheme scheme[MAX_SCHEMES];
-    int scheme_count; /* 0: by `bits` or `bytes` */
-    double bits;      /* per weight; 0: not said */
-    long long bytes;  /* of all layers; 0: not said */
-    bool uniform, symmetric, clip, leave_rest;
+    struct amount_options amount;
+    bool symmetric, clip, leave_rest;
     bool gptq; /* else round to nearest */
     const char
         *hessian; /* file or folder (docs/salience.md), or NULL: gptq is false, and clip goes by the weights' error */

@@ -2,8 +2,9 @@
 #ifndef MT_RANK_H
 #define MT_RANK_H
 
-#include "cut.h"
 #include "runtime/layer/rows.h"
+#include "source.h"
+#include "tuner/choice/cut.h"
 #include <stdatomic.h>
 
 struct rank {

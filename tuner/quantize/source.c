@@ -8,9 +8,6 @@
 
 #define WEIGHT ".weight"
 
-/* Problems have no larger shapes (runtime/layer/problem.h). */
-enum { LARGEST = 1 << 24 };
-
 /* The name without ".weight". */
 static char *module_name(const struct tensor *t, bool *is_weight) {
     char *name = xstrdup(t->name);
@@ -22,7 +19,7 @@ static char *module_name(const struct tensor *t, bool *is_weight) {
 }
 
 static bool fits(const struct tensor *t) {
-    return t->rank == 2 && t->shape[0] <= LARGEST && t->shape[1] <= LARGEST;
+    return t->rank == 2 && t->shape[0] <= MODULE_MOST && t->shape[1] <= MODULE_MOST;
 }
 
 /* What has more than one dimension may be a linear layer. */

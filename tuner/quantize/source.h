@@ -2,8 +2,8 @@
 #ifndef MT_SOURCE_H
 #define MT_SOURCE_H
 
-#include "modules.h"
 #include "runtime/checkpoint/folder.h"
+#include "tuner/choice/modules.h"
 
 struct source {
     struct folder folder;

@@ -7,11 +7,34 @@
 #include "db/sql.h"
 #include <jansson.h>
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum mt_status rows_unreadable(sqlite3 *db) {
     return sql_fail(db, sqlite3_db_filename(db, "main"), "cannot read it");
+}
+
+static bool in_list(const char *list, const char *name) {
+    for (const char *at = list; at && (at = strstr(at, name)); at++)
+        if (at > list && at[-1] == ',' && at[strlen(name)] == ',')
+            return true;
+    return false;
+}
+
+void rows_init(struct rows *rows, const char *columns, const char *texts) {
+    *rows = (struct rows){.columns = 1};
+    for (const char *p = columns; *p; p++)
+        rows->columns += *p == ',';
+    rows->name = xcalloc((size_t)rows->columns, sizeof *rows->name);
+    rows->text = xcalloc((size_t)rows->columns, sizeof *rows->text);
+    for (int c = 0; c < rows->columns; c++) {
+        const size_t length = strcspn(columns, ",");
+        rows->name[c] = xcalloc(length + 1, 1);
+        memcpy(rows->name[c], columns, length);
+        rows->text[c] = in_list(texts, rows->name[c]);
+        columns += length + 1;
+    }
 }
 
 /* A text of SQL may have a 0 within, behind which another would begin the same: it is made visible. */
@@ -68,6 +91,24 @@ void rows_release(struct rows *rows) {
     free(rows->cell);
     free(rows->text);
     *rows = (struct rows){0};
+}
+
+void rows_put(struct rows *rows, const char *format, ...) {
+    struct str text = {0};
+    va_list args;
+    if (rows->filled == 0)
+        array_grow(&rows->cell, &rows->capacity, (size_t)rows->count, (size_t)rows->columns * sizeof *rows->cell);
+    va_start(args, format);
+    if (format) {
+        str_append(&text, "");
+        str_vprintf(&text, format, args);
+    }
+    va_end(args);
+    rows->cell[(long)rows->count * rows->columns + rows->filled++] = text.data;
+    if (rows->filled == rows->columns) {
+        rows->filled = 0;
+        rows->count++;
+    }
 }
 
 void rows_keep(struct rows *rows, const bool *keep) {
@@ -190,13 +231,6 @@ static void format_cell(const struct rows *rows, int row, int column, struct str
         str_printf(out, "%.0f%%", 100 * strtod(cell, NULL));
     else
         str_append_visible(out, cell, strlen(cell), "");
-}
-
-static bool in_list(const char *list, const char *name) {
-    for (const char *at = list; at && (at = strstr(at, name)); at++)
-        if (at > list && at[-1] == ',' && at[strlen(name)] == ',')
-            return true;
-    return false;
 }
 
 /* Characters on the screen: bytes that do not continue a UTF-8 sequence. */

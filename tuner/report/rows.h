@@ -16,6 +16,7 @@ struct rows {
     char **name;     /* [columns], owned */
     char **cell;     /* [count][columns], owned; NULL is NULL */
     bool *text;      /* [columns]: some cell is text */
+    int filled;      /* cells of the row that rows_put() has begun */
 };
 
 /* MT_FAILURE: that the database cannot be read, why, and what to do about it. */
@@ -25,6 +26,11 @@ enum mt_status rows_unreadable(struct sqlite3 *db);
  * a NULL-terminated list of name, value, name, value; NULL for none. */
 enum mt_status rows_read(struct sqlite3 *db, const char *sql, const char *const *values, struct rows *out);
 void rows_release(struct rows *rows);
+/* Rows that no query gives: without rows at first, with the columns of a list ("layer,features"), of which those in
+ * `texts` (",layer,") hold text. */
+void rows_init(struct rows *rows, const char *columns, const char *texts);
+/* Puts the next cell of a row, as printf() would; NULL is NULL. With its last cell it is a row. */
+void rows_put(struct rows *rows, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Leaves only the rows whose `keep` is true. */
 void rows_keep(struct rows *rows, const bool *keep);
 /* Appends all rows of `more`, whose columns are found by name; what it does not have is NULL. */

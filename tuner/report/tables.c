@@ -101,3 +101,12 @@ void tables_print(const struct rows *rows, bool json) {
     fwrite(str_text(&out), 1, out.length, stdout);
     str_release(&out);
 }
+
+void tables_append(const struct rows *rows, struct table_style style, bool json, struct str *out) {
+    style.last = style.last ? style.last : rows->count;
+    style.width = terminal_width(STDOUT_FILENO);
+    if (json)
+        rows_print_json(rows, out);
+    else
+        rows_print_table(rows, &style, out);
+}

@@ -264,6 +264,28 @@ static void test_json(void **state) {
     rows_release(&rows);
 }
 
+/* Rows that are put cell by cell are as those of a query. */
+static void test_put(void **state) {
+    (void)state;
+    struct rows rows;
+    rows_init(&rows, "layer,n,note", ",layer,note,");
+    assert_int_equal(rows.columns, 3);
+    for (int i = 0; i < 40; i++) {
+        rows_put(&rows, "%s%d", "q", i);
+        assert_int_equal(rows.count, i);
+        rows_put(&rows, "%.1f", i / 2.0);
+        rows_put(&rows, i == 7 ? "" : NULL);
+        assert_int_equal(rows.count, i + 1);
+    }
+    assert_string_equal(rows_cell(&rows, 39, "layer"), "q39");
+    assert_string_equal(rows_cell(&rows, 3, "n"), "1.5");
+    assert_null(rows.cell[6 * 3 + 2]);
+    assert_string_equal(rows.cell[7 * 3 + 2], "");
+    check_table(&rows, &(struct table_style){.first = 6, .last = 8, .rare = ",note,"},
+                "layer    n\nq6     3.0\nq7     3.5\n");
+    rows_release(&rows);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading),
@@ -276,6 +298,7 @@ int main(void) {
         cmocka_unit_test(test_html),
         cmocka_unit_test(test_csv),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_put),
         cmocka_unit_test(test_hostile_json),
     };
     return cmocka_run_group_tests(tests, open_file, close_file);

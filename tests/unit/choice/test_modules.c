@@ -1,5 +1,5 @@
 /* Which names are linear layers of a decoder, what is fused of them and in which order. */
-#include "tuner/quantize/modules.h"
+#include "tuner/choice/modules.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -50,11 +50,11 @@ static enum mt_status cut_section(const struct section *s, const char *name, int
     return MT_OK;
 }
 
-static enum mt_status cut_along_n(const struct source *source, const struct fused *layer, const struct model *model,
+static enum mt_status cut_along_n(const struct module *module, const struct fused *layer, const struct model *model,
                                   int tp, int rank, struct cut *out) {
     int whole = 0;
     for (int i = 0; i < layer->part_count; i++) {
-        const struct module *m = &source->module[layer->part[i]];
+        const struct module *m = &module[layer->part[i]];
         struct section section[CUT_PIECES];
         const int count = sections(layer->role[i], m->n, model, section);
         for (int j = 0; j < count; j++) {
@@ -71,20 +71,20 @@ static enum mt_status cut_along_n(const struct source *source, const struct fuse
     return MT_OK;
 }
 
-static void take_whole(const struct source *source, const struct fused *layer, struct cut *out) {
+static void take_whole(const struct module *module, const struct fused *layer, struct cut *out) {
     for (int i = 0; i < layer->part_count; i++) {
-        const int rows = source->module[layer->part[i]].n;
+        const int rows = module[layer->part[i]].n;
         out->piece[out->count++] = (struct cut_piece){i, 0, rows, out->n};
         out->n += rows;
     }
 }
 
-enum mt_status cut_layer(const struct source *source, const struct fused *layer, const struct model *model, int tp,
+enum mt_status cut_layer(const struct module *module, const struct fused *layer, const struct model *model, int tp,
                          int rank, struct cut *out) {
     *out = (struct cut){.k = layer->k};
     if (tp > 1 && !fused_along_k(layer))
-        return cut_along_n(source, layer, model, tp, rank, out);
-    take_whole(source, layer, out);
+        return cut_along_n(module, layer, model, tp, rank, out);
+    take_whole(module, layer, out);
     if (layer->k % tp)
         return fail(MT_USAGE, "--tp %d cannot cut the %d input features of %s into equal parts", tp, layer->k,
                     layer->name);

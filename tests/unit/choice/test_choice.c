@@ -1,6 +1,6 @@
 /* What ranks have of a layer, how many features are chosen, and which. */
 #include "runtime/base/str.h"
-#include "tuner/quantize/choice.h"
+#include "tuner/choice/choice.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,20 +26,20 @@ static const struct module fused[] = {
 };
 
 struct fixture {
-    struct source source;
+    const struct module *module;
+    struct modules modules;
     struct cut cut[RANKS][LAYERS];
     struct choice_order order;
 };
 
 static void set_up(struct fixture *f, const struct module *module, int count, int tp) {
-    *f = (struct fixture){.source = {.module = (struct module *)module, .module_count = count}};
-    assert_int_equal(modules_find(module, count, &f->source.modules), MT_OK);
-    assert_int_equal(f->source.modules.count, LAYERS);
+    *f = (struct fixture){.module = module};
+    assert_int_equal(modules_find(module, count, &f->modules), MT_OK);
+    assert_int_equal(f->modules.count, LAYERS);
     for (int rank = 0; rank < tp; rank++)
         for (int i = 0; i < LAYERS; i++)
-            assert_int_equal(cut_layer(&f->source, &f->source.modules.layer[i], &model, tp, rank, &f->cut[rank][i]),
-                             MT_OK);
-    assert_int_equal(choice_order_init(&f->source, NULL, &f->order), MT_OK);
+            assert_int_equal(cut_layer(f->module, &f->modules.layer[i], &model, tp, rank, &f->cut[rank][i]), MT_OK);
+    choice_order_init(&f->modules, NULL, &f->order);
 }
 
 /* An order of all features as saliences would give it. */
@@ -54,7 +54,7 @@ static void put_in_order(struct choice_order *order) {
 
 static void tear_down(struct fixture *f) {
     choice_order_release(&f->order);
-    modules_release(&f->source.modules);
+    modules_release(&f->modules);
 }
 
 static void ranks_have_heads(void **state) {
@@ -93,12 +93,11 @@ static void ranks_have_heads(void **state) {
                  {1, 5, "24 input features"},
                  {2, 8, "20 features of layers.0.mlp.gate_proj"}};
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(cut_layer(&f.source, &f.source.modules.layer[wrong[i].layer], &model, wrong[i].tp, 0, &cut),
-                         MT_USAGE);
+        assert_int_equal(cut_layer(f.module, &f.modules.layer[wrong[i].layer], &model, wrong[i].tp, 0, &cut), MT_USAGE);
         assert_non_null(strstr(fail_message(), wrong[i].words));
     }
     const struct model other = {.heads = 7, .kv_heads = 7};
-    assert_int_equal(cut_layer(&f.source, &f.source.modules.layer[0], &other, 7, 0, &cut), MT_USAGE);
+    assert_int_equal(cut_layer(f.module, &f.modules.layer[0], &other, 7, 0, &cut), MT_USAGE);
     assert_non_null(strstr(fail_message(), "no whole heads of 7"));
     tear_down(&f);
     tear_down(&g);
@@ -111,18 +110,18 @@ static void shares_are_of_the_model_or_of_each_layer(void **state) {
     set_up(&f, separate, 7, 1);
     put_in_order(&f.order);
     assert_int_equal(f.order.total, 108); /* 36 + 16 + 40 + 16 */
-    choice_share(&f.order, LAYERS, (struct scheme){.per_mille = 125}, true, count);
+    choice_share(&f.order, (struct scheme){.per_mille = 125}, true, count);
     assert_int_equal(count[0], 5); /* 4.5 */
     assert_int_equal(count[1], 2);
     assert_int_equal(count[2], 5);
-    choice_share(&f.order, LAYERS, (struct scheme){.per_mille = 125}, false, count);
+    choice_share(&f.order, (struct scheme){.per_mille = 125}, false, count);
     int expected[LAYERS] = {0};
     for (int i = 0; i < 13; i++) { /* floor(13.5) */
         const uint32_t feature = f.order.order[i];
         expected[feature < 36 ? 0 : feature < 52 ? 1 : feature < 92 ? 2 : 3]++;
     }
     assert_memory_equal(count, expected, sizeof count);
-    choice_share(&f.order, LAYERS, (struct scheme){.per_mille = 1000}, false, count);
+    choice_share(&f.order, (struct scheme){.per_mille = 1000}, false, count);
     assert_int_equal(count[3], 16);
     tear_down(&f);
 }
@@ -133,8 +132,8 @@ static void ranks_keep_equal_numbers(void **state) {
     struct fixture f;
     set_up(&f, separate, 7, 4);
     put_in_order(&f.order);
-    const struct fused *gate_up = &f.source.modules.layer[2], *qkv = &f.source.modules.layer[0];
-    assert_int_equal(choice_rank_count(&f.source.modules.layer[3], &f.cut[0][3], 7), 7);
+    const struct fused *gate_up = &f.modules.layer[2], *qkv = &f.modules.layer[0];
+    assert_int_equal(choice_rank_count(&f.modules.layer[3], &f.cut[0][3], 7), 7);
     assert_int_equal(choice_rank_count(gate_up, &f.cut[0][2], 0), 0);
     assert_int_equal(choice_rank_count(gate_up, &f.cut[0][2], 9), 3);
     assert_int_equal(choice_rank_count(gate_up, &f.cut[0][2], 40), 10);
@@ -187,7 +186,7 @@ static void the_most_that_fits(void **state) {
     struct fixture f;
     set_up(&f, separate, 7, 1);
     put_in_order(&f.order);
-    const struct choice_sizes sizes = {&f.source, f.cut[0], 1, 128, 1, false};
+    const struct choice_sizes sizes = {&f.modules, f.cut[0], 1, 128, 1, false};
     const size_t least = bytes_of(&f, &sizes, 0), most = bytes_of(&f, &sizes, f.order.total);
     assert_int_equal(choice_weights(&sizes), 36 * 16 + 16 * 24 + 40 * 16 + 16 * 20);
     /* 48 rows of 4 bits, Kp 128, with a scale and a zero point each. */
@@ -211,7 +210,7 @@ static void the_most_that_fits(void **state) {
         for (int above = per_mille; above <= 1000; above++) {
             int other[LAYERS];
             size_t size = 0;
-            choice_share(&f.order, LAYERS, (struct scheme){.per_mille = above}, true, other);
+            choice_share(&f.order, (struct scheme){.per_mille = above}, true, other);
             for (int i = 0; i < LAYERS; i++)
                 size += choice_layer_bytes(&sizes, i, other[i]);
             assert_true(above == per_mille ? size <= bytes && !memcmp(count, other, sizeof count) : size > bytes);
@@ -225,11 +224,67 @@ static void the_most_that_fits(void **state) {
     tear_down(&f);
 }
 
+/* The largest first, and of equals the first; every feature once. */
+static void saliences_put_features_in_order(void **state) {
+    (void)state;
+    struct fixture f;
+    struct choice_order order;
+    float salience[108];
+    set_up(&f, separate, 7, 1);
+    for (int i = 0; i < 108; i++)
+        salience[i] = (float)(i * 37 % 9);
+    choice_order_init(&f.modules, salience, &order);
+    assert_int_equal(order.layers, LAYERS);
+    assert_int_equal(order.total, 108);
+    for (size_t i = 0; i < order.total; i++) {
+        size_t before = 0;
+        for (size_t j = 0; j < order.total; j++)
+            before += salience[j] > salience[i] || (salience[j] == salience[i] && j < i);
+        assert_int_equal(order.place[i], before);
+        assert_int_equal(order.order[before], i);
+    }
+    choice_order_release(&order);
+    tear_down(&f);
+}
+
+/* What is marked is what choice_features() would choose of each layer. */
+static void marks_are_the_first_of_each_layer(void **state) {
+    (void)state;
+    struct fixture f;
+    struct amount_options amount = {0};
+    set_up(&f, separate, 7, 1);
+    put_in_order(&f.order);
+    const struct choice_sizes sizes = {&f.modules, f.cut[0], 1, 128, 1, false};
+    assert_int_equal(amount_add_schemes("w4a8,p12.5-sym,p50,w8a8", &amount), MT_OK);
+    assert_int_equal(amount_check(&amount), MT_OK);
+    for (int i = 0; i < 8; i++) {
+        struct choice choice;
+        uint8_t is8[108], expected[108] = {0};
+        amount.uniform = i >= 4;
+        assert_int_equal(choice_make(&f.order, &sizes, &amount, i % 4, &choice), MT_OK);
+        assert_string_equal(choice.name, amount.scheme[i % 4].name);
+        assert_int_equal(choice.symmetric, i % 4 == 1);
+        choice_mark(&f.order, choice.count, is8);
+        for (int layer = 0; layer < LAYERS; layer++)
+            choice_features(&f.order, layer, &f.cut[0][layer], choice.count[layer], NULL,
+                            expected + f.order.first[layer]);
+        assert_memory_equal(is8, expected, sizeof is8);
+        free(choice.count);
+    }
+    amount.bits = 5;
+    assert_int_equal(amount_check(&amount), MT_USAGE);
+    tear_down(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_have_heads),         cmocka_unit_test(shares_are_of_the_model_or_of_each_layer),
-        cmocka_unit_test(ranks_keep_equal_numbers), cmocka_unit_test(without_saliences_errors_choose),
+        cmocka_unit_test(ranks_have_heads),
+        cmocka_unit_test(shares_are_of_the_model_or_of_each_layer),
+        cmocka_unit_test(ranks_keep_equal_numbers),
+        cmocka_unit_test(without_saliences_errors_choose),
         cmocka_unit_test(the_most_that_fits),
+        cmocka_unit_test(saliences_put_features_in_order),
+        cmocka_unit_test(marks_are_the_first_of_each_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,9 @@
 #include "runtime/base/status.h"
 #include <stdbool.h>
 
+/* Problems have no larger shapes (runtime/layer/problem.h). */
+enum { MODULE_MOST = 1 << 24 };
+
 /* A linear layer of the checkpoint, or what may be one. */
 struct module {
     const char *name; /* without ".weight"; the caller's */

@@ -3,7 +3,7 @@
 #ifndef MT_CUT_H
 #define MT_CUT_H
 
-#include "source.h"
+#include "modules.h"
 #include "tuner/plan/model.h"
 
 struct cut_piece {
@@ -18,9 +18,9 @@ struct cut {
     int count;
 };
 
-/* `model` has the heads; it may be NULL where tp is 1. More ranks than heads of k and v share them. MT_USAGE with one
+/* `module`: those that the layer's parts are indexes of. `model` has the heads; it may be NULL where tp is 1. More ranks than heads of k and v share them. MT_USAGE with one
  * sentence if the layer cannot be cut so. */
-enum mt_status cut_layer(const struct source *source, const struct fused *layer, const struct model *model, int tp,
+enum mt_status cut_layer(const struct module *module, const struct fused *layer, const struct model *model, int tp,
                          int rank, struct cut *out);
 
 /* The place in the whole layer of feature i of the rank. */
