@@ -24,4 +24,4 @@ set border 3 linecolor rgb "#666666"
 set tics nomirror out scale 0.6 textcolor rgb ink
 set grid xtics ytics linecolor rgb "#dddddd" linetype 1 linewidth 0.7
 set errorbars 0
-set for [i = 1:|ms|] xtics add (sprintf("%d", ms[i]) ms[i])
+if (exists("ms")) { set for [i = 1:|ms|] xtics add (sprintf("%d", ms[i]) ms[i]) }

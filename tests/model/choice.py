@@ -3,6 +3,8 @@
 
     tests/model/choice.py CHECKPOINT --salience FILE --scheme p10     # prints layer, features, how many keep 8 bits
 
+check_shown.py compares what `mixtune show --salience` prints with this.
+
 A salience file has a float32 tensor [features] for each weight, of the weight's name. Over a whole model all features
 stand in one descending order; of equals the first, by layer (the decoder's, then q, k, v, o, gate, up, down, experts in
 their order) and then by index. The first floor(features * p / 100) keep 8 bits, and a feature counts one whatever its K.
@@ -36,9 +38,9 @@ def first_of(scores, count):
     return chosen
 
 
-def salience(model, layer, file):
-    """float32 of a whole layer's features, in the order of its parts."""
-    scores = [file[part + ".weight"].data for part in layer.parts]
+def salience(model, layer, file, of=lambda file, weight: file[weight].data):
+    """float32 of a whole layer's features, in the order of its parts. of: file, weight -> its features' numbers."""
+    scores = [of(file, part + ".weight") for part in layer.parts]
     if [len(s) for s in scores] != model.features(layer):
         raise SystemExit(f"{layer.name}: the salience file has {[len(s) for s in scores]} features, not {model.features(layer)}")
     return np.concatenate(scores)
@@ -51,6 +53,40 @@ def over_model(model, file, scheme):
     chosen = first_of(everything, int(len(everything) * share(scheme)))
     ends = np.cumsum([len(s) for s in scores])[:-1]
     return {layer.name: part for layer, part in zip(model.layers, np.split(chosen, ends))}
+
+
+def overlap(some, others):
+    """What share of the ones the others are, both as bool; None of none."""
+    return int((some & others).sum()) / int(some.sum()) if some.any() else None
+
+
+def layer_bytes(n, k, rows8, group, symmetric):
+    """Of the tensors in docs/packed.md of a layer [n, k] of which rows8 features have 8 bits; its bias is not counted."""
+    padded = -(-k // 128) * 128
+    groups, size = -(-padded // group), 0
+    for rows, bits in ((rows8, 8), (n - rows8, 4)):
+        if rows:
+            tall = -(-rows // 16) * 16
+            size += padded // 128 * tall // 16 * (4 if bits == 8 else 2) * 512 + 2 * groups * tall
+            size += groups * tall if bits == 4 and not symmetric else 0
+            size += 4 * rows if rows < n else 0
+    return size
+
+
+def first_that_fit(scores, size, most):
+    """How many of the first of all features fit: of every beginning of the order the longest of at most so many bytes.
+    scores: of each layer; size: layer, count -> bytes."""
+    layers = np.repeat(np.arange(len(scores)), [len(s) for s in scores])
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    counts = [0] * len(scores)
+    sizes = [size(layer, 0) for layer in range(len(scores))]
+    longest = 0
+    for length, layer in enumerate(layers[order], 1):
+        counts[layer] += 1
+        sizes[layer] = size(layer, counts[layer])
+        if sum(sizes) <= most:
+            longest = length
+    return longest
 
 
 def alike(scores, scheme):

@@ -175,6 +175,30 @@ def salience(options):
     return dict(zip(names, np.split(everything, np.cumsum(sizes)[:-1])))
 
 
+def beside(options, weights):
+    """The further tensors of docs/salience.md for such saliences: halves and squares that differ and tie like them, and
+    tokens, of which some experts see few or none."""
+    inputs = {name + ".weight": k for i in range(options.layers) for name, _, k in linears(options, i)}
+    tensors = {}
+    for name, s in weights.items():
+        rng = rng_of(options, name + ".beside")
+        steps = 2.0 ** rng.integers(-2, 3, (4, len(s)))
+        tensors[name + ".halves"] = (s * steps[:2]).astype(np.float32)
+        tensors[name + ".squares"] = (s * steps[2:]).astype(np.float32)
+        tensors[name + ".inputs"] = np.array([inputs[name]], "<i8")
+        expert = rng_of(options, name.rsplit(".", 2)[0])  # the same tokens come to gate, up and down
+        seen = int(64 * expert.lognormal(0, 2.5)) if ".experts." in name else 1024
+        tensors[name + ".tokens"] = np.array([seen], "<i8")
+    return tensors
+
+
+def about(options):
+    """The metadata of a salience file."""
+    return {"format": "mixtune-salience", "version": "1", "model": "tiny", "group": "128", "symmetric": "false", "samples": "6",
+            "length": "32", "texts": json.dumps([["one", 4], ["other", 2]]), "seconds": "4.5", "peak_bytes": str(5 << 20),
+            "device": "cpu, 1 thread"}
+
+
 def hessian(options):
     """name of a weight -> Σ xᵀx of the inputs of its layer: correlated, a few inputs massive, some always 0. With experts
     the last one saw no token."""
@@ -227,7 +251,8 @@ def main():
         with open(os.path.join(options.out, name), "w") as f:
             json.dump(content, f, indent=2)
     if options.salience:
-        safetensors.write(options.salience, salience(options))
+        weights = salience(options)
+        safetensors.write(options.salience, {**weights, **beside(options, weights)}, about(options))
     if options.hessian:
         safetensors.write(options.hessian, hessian(options))
 

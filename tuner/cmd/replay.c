@@ -275,8 +275,7 @@ static void make_script(const struct replay *o, struct str *script) {
     plot_text(script, "name", "replay");
     plot_text(script, "data", "data/replay.csv");
     plot_text(script, "origin", rows_cell(&o->set.rows, o->set.item[0].row, "origin"));
-    str_printf(script, "array ms[1] = [1]\nproblems = %d\nseeds = %d\nshare = %d\nstrategies = '", o->set.count,
-               o->seeds, o->share);
+    str_printf(script, "problems = %d\nseeds = %d\nshare = %d\nstrategies = '", o->set.count, o->seeds, o->share);
     for (int s = 0; s < STRATEGIES; s++)
         if (o->strategy[s])
             str_printf(script, "%s ", search_strategy_name((enum search_strategy)s));

@@ -1,5 +1,6 @@
 /* mixtune show: the winners of a database, the peers beside them, all its measurements, what
- * failed, or what a smaller sweep would have cost. */
+ * failed, or what a smaller sweep would have cost; or what a file of saliences says. */
+#include "tuner/choice/show.h"
 #include "cmd.h"
 #include "runtime/base/log.h"
 #include "tuner/plan/packed_model.h"
@@ -23,6 +24,7 @@ struct show {
     struct int_list keep;
     const char *splits, *checkpoint;
     int fill;
+    struct salience_options salience;
 };
 
 enum {
@@ -35,7 +37,13 @@ enum {
     KEY_KEEP,
     KEY_SPLITS,
     KEY_CHECKPOINT,
-    KEY_FILL
+    KEY_FILL,
+    KEY_SALIENCE,
+    KEY_BITS,
+    KEY_BYTES,
+    KEY_UNIFORM,
+    KEY_GROUP,
+    KEY_SYMMETRIC
 };
 
 static const struct argp_option show_table[] = {
@@ -63,7 +71,23 @@ static const struct argp_option show_table[] = {
     {"splits", KEY_SPLITS, "FILE", 0,
      "With --regret only the splits of this table, with their weights (default: all that were tuned, alike)", 20},
     {"checkpoint", KEY_CHECKPOINT, "DIR", 0, "As --splits, with the splits of a packed checkpoint", 20},
-    {"fill", KEY_FILL, "N", 0, "With --splits: filled up to multiples of N, as the sweep filled them", 20},
+    {"fill", KEY_FILL, "N", 0,
+     "With --splits: filled up to multiples of N, as the sweep filled them; with --salience: as `mixtune quantize` "
+     "would",
+     20},
+    {"salience", KEY_SALIENCE, "FILE", 0,
+     "In place of a database: what this file of saliences says of its model. What it took; for each share of 8-bit "
+     "features (or those of --scheme) the bits, and how much of the choice half of the samples agree on; where the "
+     "features of one choice are, by default p10; experts that saw few tokens",
+     21},
+    {"bits", KEY_BITS, "B", 0, "With --salience: as many 8-bit features as B bits per weight allow", 21},
+    {"bytes", KEY_BYTES, "N", 0, "With --salience: as many 8-bit features as fit into N bytes of packed layers", 21},
+    {"uniform", KEY_UNIFORM, NULL, 0, "With --salience: the same share of every layer keeps 8 bits", 21},
+    {"group", KEY_GROUP, "N", 0, "With --salience: the group size along K (default: as the file says, else 128)", 21},
+    {"symmetric", KEY_SYMMETRIC, NULL, 0,
+     "With --salience: 4-bit features have no zero points (default: as the file says)", 21},
+    {"out", 'o', "FOLDER", 0,
+     "With --salience: also draw the share of each class of layers by decoder layer: salience.svg, .png and .csv", 21},
     {0},
 };
 
@@ -75,6 +99,31 @@ static enum mt_status format_parse(const char *text, enum format *out) {
             return MT_OK;
         }
     return fail(MT_USAGE, "--format: `%s` is not one of table, json, csv, t4", text);
+}
+
+static error_t salience_parse(int key, char *arg, struct salience_options *o) {
+    switch (key) {
+    case KEY_SALIENCE:
+        o->path = arg;
+        return 0;
+    case KEY_BITS:
+        return options_error(amount_set_bits(arg, &o->amount));
+    case KEY_BYTES:
+        return options_error(amount_set_bytes(arg, &o->amount));
+    case KEY_UNIFORM:
+        o->amount.uniform = true;
+        return 0;
+    case KEY_GROUP:
+        return options_error(group_parse(arg, &o->group));
+    case KEY_SYMMETRIC:
+        o->symmetric = true;
+        return 0;
+    case 'o':
+        o->out = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
 }
 
 static error_t show_parse(int key, char *arg, struct argp_state *state) {
@@ -114,7 +163,7 @@ static error_t show_parse(int key, char *arg, struct argp_state *state) {
     case KEY_FILL:
         return options_error(fill_parse(arg, &o->fill));
     default:
-        return ARGP_ERR_UNKNOWN;
+        return salience_parse(key, arg, &o->salience);
     }
 }
 
@@ -247,9 +296,58 @@ static enum mt_status print_regret(struct store *store, const struct show *o) {
     return status;
 }
 
+/* What has no meaning for a file of saliences. */
+static const char *option_of_database(const struct show *o) {
+    const struct query_options *q = &o->query;
+    return q->db                             ? "--db"
+           : q->model                        ? "--model"
+           : q->layers                       ? "--layer"
+           : q->m.count                      ? "--m"
+           : q->rows8.count                  ? "--rows8"
+           : q->gpu                          ? "--gpu"
+           : q->cache                        ? "--cache"
+           : o->all                          ? "--all"
+           : o->failed                       ? "--failed"
+           : o->floor                        ? "--floor"
+           : o->peers                        ? "--peers"
+           : o->regret_m || o->regret_splits ? "--regret"
+           : o->keep.count                   ? "--keep"
+           : o->splits                       ? "--splits"
+           : o->checkpoint                   ? "--checkpoint"
+                                             : NULL;
+}
+
+static const char *option_of_saliences(const struct salience_options *o) {
+    return o->amount.bits > 0    ? "--bits"
+           : o->amount.bytes > 0 ? "--bytes"
+           : o->amount.uniform   ? "--uniform"
+           : o->group            ? "--group"
+           : o->symmetric        ? "--symmetric"
+           : o->out              ? "--out"
+                                 : NULL;
+}
+
+static enum mt_status show_salience(struct show *o) {
+    const char *other = option_of_database(o);
+    enum mt_status status = MT_OK;
+    if (other)
+        return fail(MT_USAGE, "%s is about a database, and --salience shows its file alone; leave one of them out",
+                    other);
+    if (o->format != FORMAT_TABLE && o->format != FORMAT_JSON)
+        return fail(MT_USAGE, "--salience has several tables; take --format table or json");
+    if (o->query.schemes)
+        status = amount_add_schemes(o->query.schemes, &o->salience.amount);
+    o->salience.fill = o->fill;
+    o->salience.json = o->query.common.json || o->format == FORMAT_JSON;
+    return status ? status : salience_show(&o->salience);
+}
+
 static enum mt_status show(const struct show *o) {
     struct store *store;
     const bool regret = o->regret_m || o->regret_splits;
+    if (option_of_saliences(&o->salience))
+        return fail(MT_USAGE, "%s belongs to --salience FILE; `mixtune show` reads a database without it",
+                    option_of_saliences(&o->salience));
     if ((o->splits || o->checkpoint) && !o->regret_splits)
         return fail(MT_USAGE, "%s belongs to --regret; of other tables --rows8 chooses rows",
                     o->splits ? "--splits" : "--checkpoint");
@@ -293,11 +391,13 @@ int cmd_show(int argc, char **argv) {
         .options = show_table,
         .parser = show_parse,
         .children = children,
-        .doc = "Prints the fastest configuration of each layer, batch size and scheme, beside the fp16 baseline.",
+        .doc =
+            "Prints the fastest configuration of each layer, batch size and scheme, beside the fp16 baseline; or with "
+            "--salience which features of a model keep 8 bits.",
     };
     int status = options_parse(&argp, argc, argv, &o, &o.query.common);
     if (status == MT_OK)
-        status = show(&o);
+        status = o.salience.path ? show_salience(&o) : show(&o);
     query_options_release(&o.query);
     int_list_release(&o.keep);
     return status;

@@ -30,5 +30,6 @@ EMBED_FILE(report_speedup_gp, "reports/speedup.gp");
 EMBED_FILE(report_time_gp, "reports/time.gp");
 EMBED_FILE(report_winners_gp, "reports/winners.gp");
 EMBED_FILE(report_replay_gp, "reports/replay.gp");
+EMBED_FILE(report_salience_gp, "reports/salience.gp");
 EMBED_FILE(report_peers_gp, "reports/peers.gp");
 EMBED_FILE(report_page_html, "reports/page.html");

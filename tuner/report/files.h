@@ -8,7 +8,7 @@ extern const char report_winners_sql[], report_measurements_sql[], report_failur
     report_gpus_sql[], report_replay_sql[];
 extern const char report_splits_sql[], report_regret_sql[];
 extern const char report_style_gp[], report_picture_gp[], report_speedup_gp[], report_time_gp[], report_winners_gp[],
-    report_replay_gp[];
+    report_replay_gp[], report_salience_gp[];
 extern const char report_peers_sql[], report_peer_curves_sql[], report_peer_summary_sql[], report_paper_sql[];
 extern const char report_peers_gp[], report_page_html[];
 

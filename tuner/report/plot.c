@@ -223,8 +223,7 @@ void plot_text(struct str *script, const char *name, const char *value) {
     str_append(script, "\n");
 }
 
-/* The different names of a column in their order of appearance, as `at`, a column of numbers, counts them. */
-static void set_names(struct str *out, const char *name, const struct rows *rows, const char *at, const char *column) {
+void plot_names(struct str *out, const char *name, const struct rows *rows, const char *at, const char *column) {
     struct str list = {0};
     int count = 0;
     for (int r = 0; r < rows->count; r++)
@@ -318,7 +317,7 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
                atoi(field(set, "tp")) > 1 ? field(set, "tp") : "");
     plot_text(script, "where", text.data);
     if (kind == PLOT_PEERS)
-        set_names(script, "peers", curves, "peer_at", "peer");
+        plot_names(script, "peers", curves, "peer_at", "peer");
     else
         set_baseline(script, set, curves);
     bool marked = false;
@@ -326,8 +325,8 @@ static void make_script(const struct plot_set *set, const struct rows *curves, c
         marked = marked || rows_is(curves, r, "states_differ", "1");
     str_printf(script, "counted = %d\nfloors = %d\nmarked = %d\n", has_some(curves, "ratio_with_quantize"),
                has_some(curves, "floor_share"), marked);
-    set_names(script, "layers", curves, "layer_at", "layer");
-    set_names(script, "schemes", curves, "scheme_at", "scheme");
+    plot_names(script, "layers", curves, "layer_at", "layer");
+    plot_names(script, "schemes", curves, "scheme_at", "scheme");
     set_batch_sizes(script, curves);
     plot_body(kinds[kind].script, script);
     str_release(&text);

@@ -22,6 +22,9 @@ enum mt_status plot_draw(struct sqlite3 *db, const char *dir, const struct plot_
 /* Appends NAME = "VALUE" to a script. The value is data, whatever it is: visible (runtime/base/visible.h), and nothing
  * of it a command, a format or an end of the string. */
 void plot_text(struct str *script, const char *name, const char *value);
+/* Appends array NAME = [...]: the different texts of a column, each a value as of plot_text(), in their order; `at` is a
+ * column that numbers them from 1 on. */
+void plot_names(struct str *script, const char *name, const struct rows *rows, const char *at, const char *column);
 /* Appends one of reports/, behind what all of them share. */
 void plot_body(const char *body, struct str *script);
 /* Writes DIR/data/NAME.gp and lets gnuplot run it in DIR; it must leave NAME.svg and NAME.png there, whole. */
