@@ -5,7 +5,8 @@
 
 The reference takes whole gradients of the weights from PyTorch, rounds with tests/model/quant.py, finds weights by the names
 that transformers 5 gives them, and sends tokens to experts by itself. Every feature and every element of a Hessian is compared.
-Each model is calibrated on one thread and on two, which must give the same bytes. Exits with 1 at the first difference.
+Each model is calibrated on one thread and on two, the last one also without other processes, as on a GPU: the bytes must be
+the same. Exits with 1 at the first difference.
 """
 import json
 import os
@@ -24,10 +25,12 @@ from safetensors import safe_open
 import quant
 import salience
 import texts
+import workers
 
 LINEAR = re.compile(r"\.layers\.\d+\..*\.(\w+_proj|w[123])\.weight$")
 EXPERT = re.compile(r"(.*)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight$")
 FIRST = ("q_proj", "qkv_proj", "o_proj", "gate_proj", "gate_up_proj", "w1", "down_proj", "w2")
+NOTHING = np.zeros(0)
 RAN = {"seconds", "peak_bytes", "device"}  # what differs between runs
 
 
@@ -46,23 +49,33 @@ def tensors_of(path):
         return {name: (x.float() if x.is_floating_point() else x).numpy() for name, x in tensors.items()}, file.metadata()
 
 
-def calibrate(work, model, *options):
-    """Two runs: one thread, then two with other chunks of layers. Returns the paths of the first."""
-    paths = []
-    for threads in ("1", "2"):
-        out = os.path.join(work, f"{os.path.basename(model)}-{threads}")
-        code = salience.main(["--model", model, "--out", out + ".safetensors", "--hessian", out + ".hessian",
-                              "--threads", threads, "--hessian-layers", threads, *options])
-        if code:
-            raise Different(f"it ends with {code} on {threads} threads")
-        paths.append((out + ".safetensors", out + ".hessian"))
-    for one, two in zip(*paths):
+def calibrate(work, threads, model, *options):
+    """Returns the paths of what is written. The more threads, the more layers at once too."""
+    out = os.path.join(work, f"{os.path.basename(model)}-{threads}")
+    code = salience.main(["--model", model, "--out", out + ".safetensors", "--hessian", out + ".hessian",
+                          "--threads", str(threads), "--hessian-layers", str(threads), *options])
+    if code:
+        raise Different(f"it ends with {code} on {threads} threads")
+    return out + ".safetensors", out + ".hessian"
+
+
+class Alone(workers.Workers):
+    """As on a GPU: this process does it all."""
+
+    def __init__(self, device, threads):
+        self.count = 0
+
+    def name(self):
+        return "alone"
+
+
+def same_files(ones, twos):
+    for one, two in zip(ones, twos):
         (a, about_a), (b, about_b) = tensors_of(one), tensors_of(two)
         if list(a) != list(b) or any(a[name].tobytes() != b[name].tobytes() for name in a):
             raise Different(f"{one} and {two} have not the same tensors")
         if {k: v for k, v in about_a.items() if k not in RAN} != {k: v for k, v in about_b.items() if k not in RAN}:
             raise Different(f"{one} and {two} say other things: {about_a}, {about_b}")
-    return paths[0]
 
 
 class Reference:
@@ -157,11 +170,11 @@ def check_saliences(path, reference, inputs):
         for what, each in terms.items():
             halves = np.array([each[0::2].sum(0), each[1::2].sum(0)])
             allowed = np.array([slack[what][0::2].sum(0), slack[what][1::2].sum(0)]) + 1e-6 * halves
-            same(f"{name}.{what}", got.pop(f"{name}.{what}"), halves, allowed)
+            same(f"{name}.{what}", got.pop(f"{name}.{what}", NOTHING), halves, allowed)
             if what == "halves":
-                same(name, got.pop(name), halves.sum(0), allowed.sum(0))
-        same(name + ".inputs", got.pop(name + ".inputs"), np.array([reference.linears[name].shape[1]]), 0)
-        same(name + ".tokens", got.pop(name + ".tokens"), np.array([len(inputs[name])]), 0)
+                same(name, got.pop(name, NOTHING), halves.sum(0), allowed.sum(0))
+        same(name + ".inputs", got.pop(name + ".inputs", NOTHING), np.array([reference.linears[name].shape[1]]), 0)
+        same(name + ".tokens", got.pop(name + ".tokens", NOTHING), np.array([len(inputs[name])]), 0)
     if got:
         raise Different(f"it also has {sorted(got)[0]}")
     options, samples = reference.options, reference.samples
@@ -179,8 +192,8 @@ def check_hessians(path, inputs):
         if name.split(".")[-2] in FIRST:
             h = sum((x[at : at + 16].T @ x[at : at + 16] for at in range(0, len(x), 16)), np.zeros((x.shape[1],) * 2))
             size = np.sqrt(np.diag(h))
-            same(name, got.pop(name), h, 5e-5 * np.outer(size, size))
-            same(name + ".tokens", got.pop(name + ".tokens"), np.array([len(x)]), 0)
+            same(name, got.pop(name, NOTHING), h, 5e-5 * np.outer(size, size))
+            same(name + ".tokens", got.pop(name + ".tokens", NOTHING), np.array([len(x)]), 0)
     if got:
         raise Different(f"it also has {sorted(got)[0]}")
 
@@ -191,7 +204,10 @@ def main():
     try:
         # All runs come first: after PyTorch has gone backwards in this process, forks of it cannot.
         for case in cases:
-            written.append(calibrate(work, *case.split(" ")))
+            written.append(calibrate(work, 1, *case.split(" ")))
+            same_files(written[-1], calibrate(work, 2, *case.split(" ")))
+        workers.Workers = Alone
+        same_files(written[-1], calibrate(work, 3, *case.split(" ")))
         for case, (saliences, hessians) in zip(cases, written):
             model, *options = case.split(" ")
             reference = Reference(model, salience.parse(["--model", model, "--out", saliences, *options]))

@@ -111,7 +111,11 @@ def resumed():
     expect(read("layer-00000.safetensors") == before, "Hessians of another run are overwritten")
 
 
+import torch
+
+if not torch.cuda.is_available():
+    refuses(64, ["--device cuda", "no GPU"], "--model", path("plain"), "--out", path("new"), "--device", "cuda")
 bad_texts()
 bad_models()
 resumed()
-sys.exit("\n".join(wrong))
+sys.exit("\n".join(wrong) or 0)

@@ -1,5 +1,5 @@
 """Processes that share a model and take turns at its samples, and files that are there whole or not at all."""
-import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import ctypes
 import multiprocessing
