@@ -1,8 +1,11 @@
 #include "blas.h"
+#include "runtime/base/log.h"
+#include "runtime/base/parallel.h"
 #include "runtime/base/symbols.h"
 #include <dlfcn.h>
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct blas blas;
 
@@ -11,6 +14,8 @@ static const struct symbol openblas_symbols[] = {
     {offsetof(struct blas, syrk), "cblas_dsyrk"},
     {offsetof(struct blas, trsm), "cblas_dtrsm"},
     {offsetof(struct blas, set_threads), "openblas_set_num_threads"},
+    {offsetof(struct blas, parallel), "openblas_get_parallel"},
+    {offsetof(struct blas, config), "openblas_get_config"},
 };
 static const struct symbol lapacke_symbols[] = {{offsetof(struct blas, potrf), "LAPACKE_dpotrf_work"}};
 
@@ -30,6 +35,20 @@ static enum mt_status open_library(const char *name, const struct symbol *symbol
     return MT_OK;
 }
 
+static void limit_threads(void) {
+    enum { USUAL = 64 };
+    const char *most = strstr(blas.config(), "MAX_THREADS=");
+    int threads = most ? atoi(strchr(most, '=') + 1) : USUAL;
+    if (blas.parallel() != 1) {
+        log_warn(
+            "this OpenBLAS can be called by one thread alone, so only one is used; Debian's libopenblas0-pthread can "
+            "by all");
+        threads = 1;
+    }
+    if (parallel_threads() > threads)
+        parallel_limit(threads);
+}
+
 enum mt_status blas_open(void) {
     struct blas found;
     if (blas.gemm)
@@ -41,7 +60,8 @@ enum mt_status blas_open(void) {
             open_library("liblapacke.so.3", lapacke_symbols, sizeof lapacke_symbols / sizeof *lapacke_symbols, &found);
     if (status)
         return status;
-    found.set_threads(1);
     blas = found;
+    blas.set_threads(1);
+    limit_threads();
     return MT_OK;
 }

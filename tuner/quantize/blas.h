@@ -27,12 +27,16 @@ struct blas {
                  const double *a, int lda, double *b, int ldb);
     int (*potrf)(int order, char triangle, int n, double *a, int lda); /* > 0: not positive definite */
     void (*set_threads)(int threads);
+    int (*parallel)(void); /* 1: built with threads */
+    char *(*config)(void); /* "OpenBLAS 0.3.21 ... MAX_THREADS=64" */
 };
 
 /* Set by blas_open(). */
 extern struct blas blas;
 
-/* Opens the libraries, the first time. MT_FAILURE with one sentence where they are missing. */
+/* Opens the libraries, the first time, and lowers parallel_limit() to the number of threads that may call OpenBLAS at
+ * once: as many as it was built for (more end the process), and only one where it was built without locks of its own, for
+ * one thread or for OpenMP. MT_FAILURE with one sentence where they are missing. */
 enum mt_status blas_open(void);
 
 #endif

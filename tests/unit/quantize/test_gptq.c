@@ -66,7 +66,6 @@ static void test_factor(void **state) {
             parallel_limit(i + 1);
             assert_true(factor_cholesky(l[i], n, stride));
         }
-        parallel_limit(0);
         assert_memory_equal(l[0], l[1], bytes);
         check_factor(l[0], a, n, stride);
         free(a);
