@@ -40,7 +40,7 @@ class Quantiser:
             if not clip:
                 return scales, zeros
             delta = quant.dequantise(codes[:, 0, : w.shape[1]], scales, zeros, width).astype(np.float64) - w
-            error = np.einsum("ni,ij,nj->n", delta, h, delta)
+            error = ((delta @ h) * delta).sum(axis=1)
             if least is None:
                 least, best = error, (scales.copy(), zeros.copy())
                 continue
@@ -70,7 +70,7 @@ class Quantiser:
                     left[:, at + 1 :] -= np.outer(change, self.upper[at, at + 1 :])
                 at += 1
         delta = quant.dequantise(codes, scales, zeros, self.group).astype(np.float64) - w
-        return codes, scales, zeros, np.einsum("ni,ni->n", delta @ self.h, delta)
+        return codes, scales, zeros, ((delta @ self.h) * delta).sum(axis=1)
 
     def quantise(self, w, bits):
         """One part of a layer: its ranges are clipped only if its error becomes no larger by it."""
