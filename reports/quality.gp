@@ -1,0 +1,41 @@
+# Perplexity against the time of a model's linear layers (tests/accuracy/picture.py, which sets the variables). Of the CSV: method number,
+# method, scheme, microseconds, time over that of fp16 of a larger model, perplexity, both ends of its interval.
+ink = "#222222"
+face = "DejaVu Sans,13"
+colours = "#0072B2 #D55E00 #009E73"
+methods = 3
+names = "RTN|GPTQ|RTN, uniform"
+called(i) = system("echo '".names."' | cut -d'|' -f".i)
+panels = beside eq "" ? 1 : 2
+width = panels > 1 ? 1120 : 660
+height = 560
+set datafile separator comma
+set encoding utf8
+set border 3 linecolor rgb "#666666"
+set tics nomirror out scale 0.6 textcolor rgb ink
+set grid xtics ytics linecolor rgb "#dddddd" linetype 1 linewidth 0.7
+set offsets graph 0.08, graph 0.08, graph 0.06, graph 0.03
+set key top right samplen 3 textcolor rgb ink
+
+do for [format in "svg png"] {
+    if (format eq "svg") {
+        set terminal svg noenhanced size width, height font face background "#ffffff"
+    } else {
+        set terminal pngcairo noenhanced size 1.6 * width, 1.6 * height font face fontscale 1.6 linewidth 1.6 pointscale 1.6
+    }
+    set output name.".".format
+    set multiplot layout 1, panels title model." on ".test.": quality and ".times." time, ".m." tokens, ".device offset 0, -0.3 textcolor rgb ink
+    do for [i = 1:panels] {
+        c = i == 1 ? 4 : 5
+        set xlabel (i == 1 ? times." time of its linear layers, quantising counted (µs)" : times." time of ".beside." with the same shares, over fp16") font ",11"
+        set ylabel "perplexity" font ",12"
+        plot for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6 with lines linewidth 1.4 linecolor rgb word(colours, s) notitle, \
+            for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6:7:8 with yerrorbars linewidth 1.4 pointtype 2 * s + 3 pointsize 0.9 \
+                linecolor rgb word(colours, s) title called(s), \
+            data every ::1 using ($1 == 1 ? column(c) : NaN):8:3 with labels center offset 0, 0.8 font ",10" textcolor rgb word(colours, 1) notitle, \
+            data every ::1 using ($1 == 2 ? column(c) : NaN):7:3 with labels center offset 0, -0.8 font ",10" textcolor rgb word(colours, 2) notitle, \
+            data every ::1 using ($1 == 0 ? column(c) : NaN):6 with points pointtype 3 pointsize 1.4 linecolor rgb ink title "fp16"
+    }
+    unset multiplot
+    set output
+}

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""results.json of run.py as tables and sentences, in place of what stands between the markers of a Markdown page.
+
+    tests/accuracy/table.py OUT/results.json docs/accuracy.md      or without a page: to standard output
+
+A part is begun by `<!-- NAME -->` and ended by `<!-- end -->`; its text is that of the function part_NAME below.
+"""
+import json
+import math
+import os
+import re
+import sys
+
+from paired import Difference, mean
+
+LADDER = ("p0", "p10", "p20", "p50", "p100")
+
+
+class Results:
+    def __init__(self, path):
+        with open(path) as f:
+            self.__dict__.update(json.load(f))
+        self.tests = list(self.about["tests"])
+
+    def has(self, *names):
+        return all(name in self.configs for name in names)
+
+    def losses(self, name, test):
+        return self.configs[name]["losses"][test]
+
+    def worse(self, name, test, than="fp"):
+        """By how much the loss of a configuration is above that of another."""
+        return Difference(self.losses(name, test), self.losses(than, test))
+
+    def perplexity(self, name, test):
+        return math.exp(mean(self.losses(name, test)))
+
+    def bits(self, name):
+        bits = self.configs[name]["bits"]
+        return "" if bits is None else f"{bits:.2f}"
+
+    def cells(self, name, than="fp"):
+        """Perplexity and difference for each test."""
+        if not self.has(name):
+            return ["", ""] * len(self.tests)
+        return [cell for t in self.tests for cell in (f"{self.perplexity(name, t):.2f}", "" if name == than else str(self.worse(name, t, than)))]
+
+    def head(self):
+        return [cell for t in self.tests for cell in (f"{t}: perplexity", "loss")]
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def named(results, rows, than="fp"):
+    """A table of [(configuration, words)], those that were judged."""
+    return table(["", "bits", *results.head()],
+                 [[words, results.bits(name), *results.cells(name, than)] for name, words in rows if results.has(name)])
+
+
+def part_setting(r):
+    a = r.about
+    cost = " ".join(f"Salience of {s['samples']} samples of {s['length']} tokens took {float(s['seconds']):.0f} s ({s['device']})." for s in
+                    [a["saliences"].get("main", {})] if "seconds" in s)
+    return (f"{a['model']}, calibrated with {a['samples']} samples of {a['length']} tokens of {', '.join(a['calibrate'])}; judged on "
+            f"{len(r.losses('fp', r.tests[0]))} sequences of {a['length']} tokens of each of {', '.join(a['tests'].values())}. {cost}")
+
+
+def part_ladder(r):
+    """Table 1 of the paper."""
+    rows = [("fp", "as it is"), ("a8", "8-bit activations alone")]
+    for method, words in (("rtn", "RTN"), ("gptq", "GPTQ")):
+        rows += [(f"{method} {p}", f"{words} {p}") for p in LADDER]
+    return named(r, rows)
+
+
+BASELINES = [
+    ("w4a16 rtn", "W4A16, groups: RTN"), ("w4a16 gptq", "W4A16, groups: GPTQ"), ("w4a16 awq", "W4A16, groups: AWQ's scaling"),
+    ("w4a8 channel symmetric", "W4A8 per channel and token, symmetric: RTN"),
+    ("w4a8 channel asymmetric", "W4A8 per channel and token, asymmetric: RTN"),
+    ("w8a8 channel", "W8A8 per channel and token: RTN"), ("w8a8 smoothquant", "W8A8 per channel and token: SmoothQuant's scaling"),
+    ("gptq p10", "MixLLM, p10 (GPTQ)"), ("gptq p100", "W8A8 in groups (GPTQ)"),
+]
+
+
+def part_baselines(r):
+    return named(r, BASELINES)
+
+
+ABLATION = [
+    ("w4a16 channel symmetric", "W4 per channel, symmetric"), ("w4a8 channel symmetric", "+ 8-bit activations, per token"),
+    ("w4a8 channel asymmetric", "+ zero points"), ("rtn p0", "+ groups of 128, weights and activations"),
+    ("uniform p10", "+ 10 % of each layer's features in 8 bits"), ("squares p10", "+ chosen over the whole model, without first order"),
+    ("rtn p10", "+ with first order"), ("gptq-unordered p10", "+ GPTQ, groups by index"), ("gptq p10", "+ groups by their inputs"),
+    ("gptq-clip p10", "+ clip"),
+]
+
+
+def part_ablation(r):
+    """Figure 6: each row beside the one before it, too."""
+    rows, before = [], None
+    for name, words in ABLATION:
+        if r.has(name):
+            steps = [str(r.worse(name, t, before)) if before else "" for t in r.tests]
+            cells = [c for t, step in zip(r.tests, steps) for c in (f"{r.perplexity(name, t):.2f}", step)]
+            rows.append([words, r.bits(name), *cells])
+            before = name
+    return table(["", "bits", *(c for t in r.tests for c in (f"{t}: perplexity", "change of loss"))], rows)
+
+
+def part_others(r):
+    return named(r, [("clip p0", "RTN p0, clip"), ("gptq-unordered p0", "GPTQ p0, groups by index"), ("gptq-clip p0", "GPTQ p0, clip"),
+                     ("clip p10", "RTN p10, clip"), ("rtn p0", "RTN p0"), ("gptq p0", "GPTQ p0")])
+
+
+CHOICES = [
+    ("rtn p10", "global, first order (default)"), ("squares p10", "global, without first order"), ("by-output p10", "global, error of the layer's output"),
+    ("by-weight p10", "global, error of the weights"), ("uniform p10", "uniform, 10 % of each layer"),
+    ("uniform-equal equal", "uniform, equal bits"), ("random p10", "random"),
+]
+
+
+def part_choice(r):
+    return named(r, CHOICES)
+
+
+def part_calibration(r):
+    return named(r, [("samples-1 p10", "1 sample"), ("samples-4 p10", "4 samples"), ("rtn p10", f"{r.about['samples']} samples"),
+                     ("mixed p10", f"{r.about['samples']} samples, half of them of {', '.join(r.about['mix'])}"),
+                     ("mixed-uniform-equal equal", "the same, uniform at equal bits")])
+
+
+def part_shares(r):
+    """Table 4: of each kind of layer the share of features in 8 bits."""
+    rows = {(x["scheme"], x["layer"]): x for x in r.about["reports"].get("rtn", []) if "percent8" in x}
+    layers = list(dict.fromkeys(layer for _, layer in rows))
+    body = []
+    for layer in layers:
+        p10, p20 = rows.get(("p10", layer)), rows.get(("p20", layer))
+        if p10 and p20:
+            body.append([layer, f"{p10['percent8']:.1f}", f"{p10['least_percent8']:.1f} / {p10['median_percent8']:.1f} / {p10['most_percent8']:.1f}",
+                         f"{p20['percent8']:.1f}"])
+    return table(["layer", "p10: %", "least / median / most of a layer", "p20: %"], body)
+
+
+# ---- findings ----
+
+
+def verdict(difference, better, worse):
+    """One of two words, or that it cannot be told."""
+    return "no difference that can be told" if not difference.significant else better if difference.mean < 0 else worse
+
+
+def closed(r, method, test):
+    """How much of the gap between p0 and p100 p10 closes."""
+    low, mid, high = (mean(r.losses(f"{method} {p}", test)) for p in ("p0", "p10", "p100"))
+    return (low - mid) / (low - high)
+
+
+def ladder_finding(r, method, test):
+    steps = [(a, b, r.worse(f"{method} {b}", test, f"{method} {a}")) for a, b in zip(LADDER, LADDER[1:])]
+    wrong = [f"{b} is not better than {a} ({d})" for a, b, d in steps if d.mean >= 0]
+    unsure = [f"{a} and {b} ({d})" for a, b, d in steps if d.mean < 0 and not d.significant]
+    return "; ".join(wrong + (["each step is an improvement"] if not wrong else []) + ([f"within the interval: {', '.join(unsure)}"] if unsure else []))
+
+
+def part_findings(r):
+    lines = []
+    for test in r.tests:
+        for method, words in (("rtn", "RTN"), ("gptq", "GPTQ")):
+            if r.has(*(f"{method} {p}" for p in LADDER)):
+                lines.append(f"{words} on {test}, p0 to p100: {ladder_finding(r, method, test)}. "
+                             f"p10 closes {100 * closed(r, method, test):.0f} % of the gap between p0 and p100.")
+        for a, b, words in COMPARED:
+            if r.has(a, b):
+                d = r.worse(a, test, b)
+                lines.append(f"{words} on {test}: {d} ({verdict(d, 'better', 'worse')}).")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+COMPARED = [
+    ("rtn p10", "uniform-equal equal", "Global against uniform at equal bits, RTN p10"),
+    ("gptq p10", "gptq-uniform-equal equal", "Global against uniform at equal bits, GPTQ p10"),
+    ("mixed p10", "mixed-uniform-equal equal", "Global against uniform at equal bits, RTN p10, calibrated on both domains"),
+    ("rtn p10", "squares p10", "With first order against without"),
+    ("gptq p0", "rtn p0", "GPTQ with group order against RTN, p0"),
+    ("gptq-unordered p0", "rtn p0", "GPTQ without group order against RTN, p0"),
+    ("gptq p0", "gptq-unordered p0", "GPTQ with group order against without, p0"),
+    ("gptq p10", "rtn p10", "GPTQ with group order against RTN, p10"),
+    ("gptq p10", "gptq-unordered p10", "GPTQ with group order against without, p10"),
+    ("clip p0", "rtn p0", "RTN with clip against without, p0"),
+    ("gptq-clip p0", "gptq p0", "GPTQ with clip against without, p0"),
+    ("mixed p10", "rtn p10", "Calibrated on both domains against on one, RTN p10"),
+]
+
+
+def fill(page, results):
+    """The page with its parts written anew."""
+
+    def part(match):
+        text = globals()[f"part_{match[1]}"](results)
+        return f"<!-- {match[1]} -->\n{text}\n<!-- end -->"
+
+    return re.sub(r"(?s)<!-- (\w+) -->\n.*?<!-- end -->", part, page)
+
+
+def main():
+    results = Results(sys.argv[1])
+    if len(sys.argv) == 2:
+        names = [name for name in globals() if name.startswith("part_")]
+        print("\n\n".join(f"## {name[5:]}\n\n{globals()[name](results)}" for name in names))
+        return
+    with open(sys.argv[2], encoding="utf-8") as f:
+        page = f.read()
+    with open(sys.argv[2] + ".part", "w", encoding="utf-8") as f:
+        f.write(fill(page, results))
+    os.replace(sys.argv[2] + ".part", sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()
