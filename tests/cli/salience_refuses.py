@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What tuner/quantize/salience.py refuses, and what it leaves alone, in one process, for PyTorch takes long to load.
 
-    tests/cli/salience_refuses.py WORK    # WORK/plain and WORK/other are models, WORK/text a text; $MIXTUNE is there
+    tests/cli/salience_refuses.py WORK    # has the models plain, other and experts and the text `text`; $MIXTUNE is there
 
 Says what is wrong, a line for each, and exits with 1 if anything is.
 """
@@ -60,6 +60,11 @@ def write(name, content, like=None):
     return path(name)
 
 
+def read_text(name):
+    with open(name) as f:
+        return f.read()
+
+
 def bad_texts():
     new = ("--model", path("plain"), "--out", path("new"))
     refuses(1, ["short", "tokens, too few for a sample of 32"], *new, "--text", write("short", "a few words"))
@@ -83,6 +88,8 @@ def bad_models():
     refuses(1, ["quantize` fails"], *plain, "--mixtune", "/bin/false")
     write("no-model", ("config.json", '{"model_type": "no-such-kind"}'), like="plain")
     refuses(1, ["no-model", "cannot be loaded by transformers"], "--model", path("no-model"), "--out", path("new"))
+    write("wide", ("config.json", read_text(path("experts", "config.json")).replace('_tok": 2', '_tok": 9')), like="experts")
+    refuses(1, ["wide cannot run", "out of range"], "--model", path("wide"), "--out", path("new"))
     # transformers would make up a weight that is not there.
     renamed = path("renamed", "model.safetensors")
     shutil.copytree(path("plain"), path("renamed"))

@@ -146,6 +146,11 @@ def main(arguments=None):
     except ImportError as missing:
         say(f"the Python package {missing.name} is missing; PyTorch, transformers and safetensors are needed")
         return FAILURE
+    except (RuntimeError, MemoryError) as error:  # of PyTorch, in a model's own code
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        short = isinstance(error, MemoryError) or "memory" in text
+        say(f"{options.model} cannot run: {text}" + "; try --recompute, fewer --threads or a smaller --length" * short)
+        return FAILURE
     except KeyboardInterrupt:
         say("interrupted: what was there before is as it was")
         return INTERRUPTED
