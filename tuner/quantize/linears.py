@@ -39,6 +39,11 @@ class Checkpoint:
             raise Trouble(f"{path} has no safetensors files")
         self.files = {name: file for file in opened for name in file.keys()}
 
+    def shape(self, layer):
+        """[N, K], or None if there is no such layer."""
+        name = layer + ".weight"
+        return self.files[name].get_slice(name).get_shape() if name in self.files else None
+
     def weight(self, layer):
         return self.files[layer + ".weight"].get_tensor(layer + ".weight")
 

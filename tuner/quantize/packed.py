@@ -32,7 +32,7 @@ class Packed:
         self._last = (None, None, None)
 
     def _take(self, file):
-        for name, text in (file.metadata() or {}).items():
+        for name, text in sorted((file.metadata() or {}).items()):
             if not text.startswith("{"):
                 continue
             layer, first = json.loads(text), 0

@@ -72,8 +72,8 @@ def quantise(options, out):
     return out
 
 
-def open_packed(options, path):
-    """The rounded weights, which must be what --group and --symmetric say."""
+def open_packed(options, path, checkpoint):
+    """The rounded weights, which must be the checkpoint's and what --group and --symmetric say."""
     try:
         packed = Packed(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -84,6 +84,9 @@ def open_packed(options, path):
         if (layer["group"], layer["symmetric"]) != (options.group, options.symmetric):
             is_so = f"--group {layer['group']}{' --symmetric' * layer['symmetric']}"
             raise Trouble(f"{path}: {name} was made with {is_so}; say so, or make it anew", USAGE)
+    for name, (layer, _, rows) in packed.parts.items():
+        if checkpoint.shape(name) != [rows, packed.layers[layer]["k"]]:
+            raise Trouble(f"{path} was not made of {options.model}: {name} is of another size or not there", USAGE)
     return packed
 
 

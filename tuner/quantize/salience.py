@@ -106,7 +106,8 @@ def run(options, scratch):
     samples, names = texts.samples_of(options, tokenizer, model.config.get_text_config())
     workers = Workers(model.device, options.threads)
     checkpoint = linears.Checkpoint(options.model)
-    packed = rounded.open_packed(options, options.packed or rounded.quantise(options, os.path.join(scratch, "w4a8")))
+    packed = options.packed or rounded.quantise(options, os.path.join(scratch, "w4a8"))
+    packed = rounded.open_packed(options, packed, checkpoint)
     matrices = linears.find(model, checkpoint, {name: rows for name, (_, _, rows) in packed.parts.items()})
     about = {"version": "1", "model": os.path.basename(os.path.realpath(options.model)), "samples": str(len(samples)),
              "length": str(len(samples[0])), "texts": json.dumps(names)}
