@@ -84,6 +84,8 @@ class Check:
             same(f"index: {key}", top.get(key), value)
         for key in ("model", "scheme", "tp", "rank"):
             same(f"index: type of {key}", type(top.get(key)), str)
+        clipped = ("", f", clipped by {'outputs' if self.o.hessian else 'weights'}")[self.o.clip]
+        same("index: method", top.get("method"), self.o.method + clipped)
         found = {name: file.path for file in files.values() for name in file if not PAD.fullmatch(name)}
         same("index: names of tensors", sorted(index["weight_map"]), sorted(found))
         size = sum(self.packed[name].data.nbytes for name in found)

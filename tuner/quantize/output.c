@@ -418,6 +418,8 @@ static json_t *index_metadata(const struct output *output) {
         json_pack("{ss ss ss sI ss ss ss ss ss}", "format", PACKED_FORMAT, "version", PACKED_VERSION, "layout",
                   PACKED_LAYOUT, "total_size", (json_int_t)(output->layer_bytes + output->rest_bytes), "model",
                   output->model, "scheme", plan->scheme, "group", group, "tp", tp, "rank", rank);
+    if (plan->method)
+        json_object_set_new(root, "method", json_string(plan->method));
     return root;
 }
 

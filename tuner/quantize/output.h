@@ -15,6 +15,7 @@ struct output_plan {
     const struct folder *source;
     const char *options; /* all that decides the bytes besides the source, as a text: part of the key */
     const char *scheme;  /* "p10", as the index says it */
+    const char *method;  /* "gptq", likewise; NULL: nothing is said */
     int group, tp, rank;
     bool symmetric;     /* 4-bit features have no zero points */
     bool leave_rest;    /* what is not quantised stays in the source's files alone */

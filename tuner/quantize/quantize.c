@@ -368,6 +368,15 @@ static enum mt_status choose_target(const struct work *w, int i, struct target *
     return choice_make(&w->order, &sizes, &w->o->amount, i, &target->choice);
 }
 
+/* How features were rounded, for whoever finds the folder later. */
+static const char *method_text(const struct quantize_options *o) {
+    if (!o->clip)
+        return o->gptq ? "gptq" : "rtn";
+    if (o->gptq)
+        return "gptq, clipped by outputs";
+    return o->hessian ? "rtn, clipped by outputs" : "rtn, clipped by weights";
+}
+
 static enum mt_status open_folder(const struct work *w, struct target *target, int rank) {
     struct folder_out *to = &target->to[rank];
     struct str *path = &target->path[rank];
@@ -380,6 +389,7 @@ static enum mt_status open_folder(const struct work *w, struct target *target, i
                                     .source = &w->source.folder,
                                     .options = w->facts.data,
                                     .scheme = target->choice.name,
+                                    .method = method_text(w->o),
                                     .group = w->o->group,
                                     .symmetric = target->choice.symmetric,
                                     .tp = w->o->tp,
