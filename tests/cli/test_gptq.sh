@@ -116,6 +116,7 @@ refused 1 'short.hess' --method gptq --hessian "$work/short.hess"
 refused 64 'there is no' --method gptq --hessian "$work/nothing.hess"
 result 'Hessians that are missing, of another shape, or no sums of squares'
 
+refused 64 'plain.sal has saliences, which --salience takes' --method gptq --hessian "$work/plain.sal"
 refused 64 '--method gptq needs|--hessian FILE' --method gptq
 refused 64 '--hessian is read by --method gptq and by --clip' --hessian "$work/plain.hess"
 refused 64 '--method: `awq` is neither rtn nor gptq' --method awq

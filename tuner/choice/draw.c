@@ -62,7 +62,7 @@ static void grid_rows(const struct grid *grid, struct rows *out) {
 /* The model's name, as much of it as a title has room for. */
 static void put_model(const struct view *v, struct str *script) {
     enum { MOST = 40 };
-    const char *model = saliences_text(&v->file, "model");
+    const char *model = calibration_text(&v->file.folder, "model");
     struct str visible = {0}, fitting = {0};
     model = model && *model ? model : "a model without a name";
     str_append_visible(&visible, model, strlen(model), "");

@@ -7,7 +7,7 @@
 
 /* A number of the metadata, 0 if it is not there. */
 static enum mt_status take_number(const struct view *v, const char *key, double *out) {
-    const char *text = saliences_text(&v->file, key);
+    const char *text = calibration_text(&v->file.folder, key);
     char *end;
     *out = 0;
     if (!text)
@@ -21,7 +21,7 @@ static enum mt_status take_number(const struct view *v, const char *key, double 
 
 /* "anarchism 8, debian-handbook 8" of a list of [name, samples]. */
 static enum mt_status take_texts(const struct view *v, struct str *out) {
-    const char *text = saliences_text(&v->file, "texts");
+    const char *text = calibration_text(&v->file.folder, "texts");
     struct tree tree = {0};
     if (!text)
         return MT_OK;
@@ -58,7 +58,7 @@ static void tell_model(const struct view *v, double samples, double length, cons
     struct rows rows;
     rows_init(&rows, "model,layers,features,weights,group,zero_points,samples,length,texts",
               ",model,zero_points,texts,");
-    put_text(&rows, saliences_text(&v->file, "model"));
+    put_text(&rows, calibration_text(&v->file.folder, "model"));
     rows_put(&rows, "%d", v->layers.modules.count);
     rows_put(&rows, "%zu", v->order.total);
     rows_put(&rows, "%zu", choice_weights(&sizes));
@@ -73,7 +73,7 @@ static void tell_model(const struct view *v, double samples, double length, cons
 
 /* The paper's Table 5. */
 static void tell_cost(const struct view *v, double samples, double seconds, double bytes, struct str *out) {
-    const char *device = saliences_text(&v->file, "device");
+    const char *device = calibration_text(&v->file.folder, "device");
     struct rows rows;
     if (seconds <= 0 && bytes <= 0 && !device)
         return;

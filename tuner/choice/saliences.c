@@ -7,29 +7,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SALIENCES_FORMAT  "mixtune-salience"
-#define SALIENCES_VERSION "1"
-#define HESSIANS_FORMAT   "mixtune-hessian"
-#define WEIGHT            ".weight"
-#define WRITES_IT         "tuner/quantize/salience.py writes such a file"
+#define WEIGHT    ".weight"
+#define WRITES_IT "tuner/quantize/salience.py writes such a file"
 
 /* ---- the file ---- */
 
-const char *saliences_text(const struct saliences *s, const char *key) {
-    const char *text = folder_text(&s->folder, key);
-    return text || s->folder.file_count == 0 ? text : tensor_file_text(&s->folder.file[0], key);
+const char *calibration_text(const struct folder *folder, const char *key) {
+    const char *text = folder_text(folder, key);
+    return text || folder->file_count == 0 ? text : tensor_file_text(&folder->file[0], key);
 }
 
 /* A file that somebody made by hand may say nothing of itself, or what its library puts there. */
 static enum mt_status check_format(const struct saliences *s) {
-    const char *format = saliences_text(s, "format"), *version = saliences_text(s, "version");
+    const char *format = calibration_text(&s->folder, "format"), *version = calibration_text(&s->folder, "version");
     if (format && !strcmp(format, HESSIANS_FORMAT))
         return fail(MT_USAGE, "%s has Hessians, which --hessian takes; --salience takes a file of saliences", s->path);
     if (format && !strcmp(format, PACKED_FORMAT))
         return fail(MT_USAGE, "%s has packed layers; --salience takes a file of saliences", s->path);
-    if (format && !strcmp(format, SALIENCES_FORMAT) && (!version || strcmp(version, SALIENCES_VERSION) != 0))
+    if (format && !strcmp(format, SALIENCES_FORMAT) && (!version || strcmp(version, CALIBRATION_VERSION) != 0))
         return fail(MT_USAGE,
-                    "%s has saliences of version %.40s, and this mixtune reads version " SALIENCES_VERSION
+                    "%s has saliences of version %.40s, and this mixtune reads version " CALIBRATION_VERSION
                     "; make it again with the salience.py of this one",
                     s->path, version ? version : "none");
     return MT_OK;
@@ -51,7 +48,7 @@ void saliences_close(struct saliences *s) {
 }
 
 enum mt_status saliences_rounding(const struct saliences *s, struct saliences_rounding *out) {
-    const char *group = saliences_text(s, "group"), *symmetric = saliences_text(s, "symmetric");
+    const char *group = calibration_text(&s->folder, "group"), *symmetric = calibration_text(&s->folder, "symmetric");
     if (group && group_parse(group, &out->group))
         return fail(MT_USAGE, "%s: its metadata says group `%.40s`, which is not one of 64, 128, 256", s->path, group);
     if (symmetric && strcmp(symmetric, "true") != 0 && strcmp(symmetric, "false") != 0)

@@ -5,6 +5,13 @@
 #include "modules.h"
 #include "runtime/checkpoint/folder.h"
 
+/* Files that calibration writes say what they are, "format" and "version" in their metadata. A text of it, of a folder's
+ * index or of its first file; NULL if there is none. */
+#define SALIENCES_FORMAT    "mixtune-salience"
+#define HESSIANS_FORMAT     "mixtune-hessian"
+#define CALIBRATION_VERSION "1"
+const char *calibration_text(const struct folder *folder, const char *key);
+
 struct saliences {
     const char *path; /* the caller's */
     struct folder folder;
@@ -14,8 +21,6 @@ struct saliences {
 enum mt_status saliences_open(const char *path, struct saliences *out);
 void saliences_close(struct saliences *saliences);
 
-/* A text of its metadata, NULL if there is none. */
-const char *saliences_text(const struct saliences *saliences, const char *key);
 /* How the 4-bit features were rounded whose error was judged; what the file does not say stays as it was. */
 struct saliences_rounding {
     int group;

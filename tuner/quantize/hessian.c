@@ -3,6 +3,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/parallel.h"
 #include "runtime/checkpoint/packed.h"
+#include "tuner/choice/saliences.h"
 #include "tuner/progress.h"
 #include <math.h>
 #include <stdlib.h>
@@ -100,12 +101,26 @@ static enum mt_status read_all(const char *path, int layers, struct hessians *h)
     return status;
 }
 
+/* As for saliences, a file may say nothing of itself. */
+static enum mt_status check_format(const char *path, const struct folder *file) {
+    const char *format = calibration_text(file, "format"), *version = calibration_text(file, "version");
+    if (format && !strcmp(format, SALIENCES_FORMAT))
+        return fail(MT_USAGE, "%s has saliences, which --salience takes; --hessian takes a file of Hessians", path);
+    if (format && !strcmp(format, HESSIANS_FORMAT) && (!version || strcmp(version, CALIBRATION_VERSION) != 0))
+        return fail(MT_USAGE,
+                    "%s has Hessians of version %.40s, and this mixtune reads version " CALIBRATION_VERSION
+                    "; make it again with the salience.py of this one",
+                    path, version ? version : "none");
+    return MT_OK;
+}
+
 enum mt_status hessians_open(const char *path, const struct source *source, struct hessians *out) {
     const int layers = source->modules.count;
     *out = (struct hessians){0};
     enum mt_status status = folder_open(path, &out->file);
     if (status)
         return fail_context(status, "--hessian");
+    status = check_format(path, &out->file);
     out->of = xcalloc((size_t)layers, sizeof *out->of);
     for (int i = 0; i < layers && !status; i++)
         status = find_tensor(path, &out->file, source->weight[source->modules.layer[i].part[0]], &out->of[i]);
