@@ -1,4 +1,4 @@
-# mixtune. Knobs first; then run, test, lint, bench, fuzz, gpu-check, install, dist, clean.
+# mixtune. Knobs first; then run, test, lint, accuracy, bench, fuzz, gpu-check, install, dist, clean.
 PREFIX    ?= /usr/local
 DESTDIR   ?=
 CUDA_HOME ?= $(firstword $(wildcard /usr/local/cuda $(lastword $(wildcard /usr/local/cuda-1[2-9]*))) /usr/local/cuda)
@@ -213,6 +213,12 @@ lint:
 	$(Q)$(MAKE) --keep-going lint-checks && echo "lint: clean"
 include tests/lint/lint.mk
 
+# How well quantised models predict (docs/accuracy.md). MODEL, CALIBRATE, MIX, TEST, OPTIONS: another model and other texts.
+accuracy:
+	$(Q)tests/setup.sh build
+	$(Q)$(MAKE) all
+	$(Q)BUILD=$(BUILD) MODEL="$(MODEL)" CALIBRATE="$(CALIBRATE)" MIX="$(MIX)" TEST="$(TEST)" OPTIONS="$(OPTIONS)" tests/accuracy/accuracy.sh
+
 bench:
 	$(Q)tests/setup.sh build test
 	$(Q)$(MAKE) all bench-programs
@@ -270,7 +276,7 @@ dist:
 clean:
 	$(Q)rm -rf $(BUILD)
 
-.PHONY: all clean run test tests unit-tests sanitized-tests example db/current.sql proof-spaces docs/softgpu.md lint bench bench-programs fuzz fuzzers gpu-archive gpu-check install install-gpu-check dist
+.PHONY: all clean accuracy run test tests unit-tests sanitized-tests example db/current.sql proof-spaces docs/softgpu.md lint bench bench-programs fuzz fuzzers gpu-archive gpu-check install install-gpu-check dist
 .SECONDARY:
 .SUFFIXES:
 -include $(shell find $(BUILD) -path $(BUILD)/asan -prune -o -path $(BUILD)/dist -prune -o -name '*.d' -print 2>/dev/null)

@@ -15,7 +15,6 @@ set border 3 linecolor rgb "#666666"
 set tics nomirror out scale 0.6 textcolor rgb ink
 set grid xtics ytics linecolor rgb "#dddddd" linetype 1 linewidth 0.7
 set offsets graph 0.08, graph 0.08, graph 0.06, graph 0.03
-set key top right samplen 3 textcolor rgb ink
 
 do for [format in "svg png"] {
     if (format eq "svg") {
@@ -27,13 +26,15 @@ do for [format in "svg png"] {
     set multiplot layout 1, panels title model." on ".test.": quality and ".times." time, ".m." tokens, ".device offset 0, -0.3 textcolor rgb ink
     do for [i = 1:panels] {
         c = i == 1 ? 4 : 5
+        # The legend stands once.
+        if (i == panels) { set key top right samplen 3 textcolor rgb ink } else { unset key }
         set xlabel (i == 1 ? times." time of its linear layers, quantising counted (µs)" : times." time of ".beside." with the same shares, over fp16") font ",11"
         set ylabel "perplexity" font ",12"
         plot for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6 with lines linewidth 1.4 linecolor rgb word(colours, s) notitle, \
             for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6:7:8 with yerrorbars linewidth 1.4 pointtype 2 * s + 3 pointsize 0.9 \
                 linecolor rgb word(colours, s) title called(s), \
-            data every ::1 using ($1 == 1 ? column(c) : NaN):8:3 with labels center offset 0, 0.8 font ",10" textcolor rgb word(colours, 1) notitle, \
-            data every ::1 using ($1 == 2 ? column(c) : NaN):7:3 with labels center offset 0, -0.8 font ",10" textcolor rgb word(colours, 2) notitle, \
+            data every ::1 using ($1 == 1 ? column(c) : NaN):6:3 with labels left offset 0.9, 0.35 font ",10" textcolor rgb word(colours, 1) notitle, \
+            data every ::1 using ($1 == 2 ? column(c) : NaN):6:3 with labels right offset -0.9, -0.35 font ",10" textcolor rgb word(colours, 2) notitle, \
             data every ::1 using ($1 == 0 ? column(c) : NaN):6 with points pointtype 3 pointsize 1.4 linecolor rgb ink title "fp16"
     }
     unset multiplot

@@ -110,9 +110,11 @@ def part_ablation(r):
     return table(["", "bits", *(c for t in r.tests for c in (f"{t}: perplexity", "change of loss"))], rows)
 
 
-def part_others(r):
-    return named(r, [("clip p0", "RTN p0, clip"), ("gptq-unordered p0", "GPTQ p0, groups by index"), ("gptq-clip p0", "GPTQ p0, clip"),
-                     ("clip p10", "RTN p10, clip"), ("rtn p0", "RTN p0"), ("gptq p0", "GPTQ p0")])
+def part_rounding(r):
+    return named(r, [("rtn p0", "RTN p0"), ("clip p0", "RTN p0, clip"), ("gptq-unordered p0", "GPTQ p0, groups by index"),
+                     ("gptq p0", "GPTQ p0, groups by their inputs"), ("gptq-clip p0", "the same, clip"), ("rtn p10", "RTN p10"),
+                     ("clip p10", "RTN p10, clip"), ("gptq-unordered p10", "GPTQ p10, groups by index"),
+                     ("gptq p10", "GPTQ p10, groups by their inputs"), ("gptq-clip p10", "the same, clip")])
 
 
 CHOICES = [
@@ -143,6 +145,24 @@ def part_shares(r):
             body.append([layer, f"{p10['percent8']:.1f}", f"{p10['least_percent8']:.1f} / {p10['median_percent8']:.1f} / {p10['most_percent8']:.1f}",
                          f"{p20['percent8']:.1f}"])
     return table(["layer", "p10: %", "least / median / most of a layer", "p20: %"], body)
+
+
+# What an independent prototype found (docs/accuracy.md): the mean and half of the interval; nothing is fitted to it.
+PROTOTYPE = [
+    ("a8", "8-bit activations alone", "+0.0039 ± 0.0038"), ("rtn p0", "RTN p0", "+0.2696 ± 0.0282"), ("rtn p10", "RTN p10", "+0.1054 ± 0.0169"),
+    ("rtn p20", "RTN p20", "+0.0734 ± 0.0144"), ("rtn p50", "RTN p50", "+0.0354 ± 0.0111"), ("rtn p100", "RTN p100", "+0.0121 ± 0.0044"),
+    ("gptq p0", "GPTQ p0", "+0.2213 ± 0.0274"), ("gptq p10", "GPTQ p10", "+0.0635 ± 0.0162"), ("gptq p20", "GPTQ p20", "+0.0504 ± 0.0126"),
+    ("gptq p100", "GPTQ p100", "+0.0101 ± 0.0049"), ("gptq-unordered p0", "GPTQ p0, groups by index", "+0.329"),
+    ("clip p0", "RTN p0, clip", "+0.177"), ("uniform p10", "RTN, uniform 10 %", "+0.150"), ("uniform-equal equal", "RTN, uniform, equal bits", "+0.136"),
+    ("squares p10", "RTN p10, without first order", "+0.112"), ("by-output p10", "RTN p10, error of the layer's output", "+0.166"),
+    ("by-weight p10", "RTN p10, error of the weights", "+0.220"), ("random p10", "RTN p10, random", "+0.251"),
+    ("samples-1 p10", "RTN p10, 1 sample", "+0.142"), ("samples-4 p10", "RTN p10, 4 samples", "+0.111"),
+]
+
+
+def part_prototype(r):
+    test = r.tests[0]
+    return table(["", "the prototype", "here"], [[words, theirs, str(r.worse(name, test))] for name, words, theirs in PROTOTYPE if r.has(name)])
 
 
 # ---- findings ----

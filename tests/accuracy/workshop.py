@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 import baselines
 import configs
 from evaluate import linears, windows
-from packed import Packed
+from packed import Packed, feature_bits
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SALIENCE = os.path.join(HERE, "../../tuner/quantize/salience.py")
@@ -228,4 +228,6 @@ def squares(path):
 
 
 def bits_per_weight(packed):
-    return sum(map(packed.bits, packed.parts)) / sum(x["n"] * x["k"] for x in packed.layers.values())
+    layers = packed.layers.values()
+    bits = sum(feature_bits(x, 8) * x["rows8"] + feature_bits(x, 4) * (x["n"] - x["rows8"]) for x in layers)
+    return bits / sum(x["n"] * x["k"] for x in layers)

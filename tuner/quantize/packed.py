@@ -51,11 +51,8 @@ class Packed:
 
     def bits(self, part):
         """Bits that the part takes by itself, with scales and zero points: in full groups, without padding."""
-        layer, _, rows = self.parts[part]
-        info, eight = self.layers[layer], int(self.is8(part).sum())
-        groups = -(-info["k"] // info["group"])
-        zeros = 0 if info["symmetric"] else 8
-        return (4 * info["k"] + (16 + zeros) * groups) * (rows - eight) + (8 * info["k"] + 16 * groups) * eight
+        info, eight = self.layers[self.parts[part][0]], self.is8(part)
+        return feature_bits(info, 8) * int(eight.sum()) + feature_bits(info, 4) * int((~eight).sum())
 
     def _layer(self, name):
         """(weights, which features have 8 bits) of a fused layer; the last one is kept, for its parts come in turn."""
@@ -73,6 +70,12 @@ class Packed:
                     is8[columns] = bits == 8
             self._last = (name, w, is8)
         return self._last[1:]
+
+
+def feature_bits(info, bits):
+    """Of a feature with 4 or 8 bits, in a layer of which its metadata say `info`."""
+    per_group = 16 if bits == 8 or info["symmetric"] else 24
+    return bits * info["k"] + per_group * -(-info["k"] // info["group"])
 
 
 def dequantise(blocks, scales, zeros, bits, info):
