@@ -4,8 +4,7 @@ ink = "#222222"
 face = "DejaVu Sans,13"
 colours = "#0072B2 #D55E00 #009E73"
 methods = 3
-names = "RTN|GPTQ|RTN, uniform"
-called(i) = system("echo '".names."' | cut -d'|' -f".i)
+array called[3] = ["RTN", "GPTQ", "RTN, uniform"]
 panels = beside eq "" ? 1 : 2
 width = panels > 1 ? 1120 : 660
 height = 560
@@ -32,7 +31,7 @@ do for [format in "svg png"] {
         set ylabel "perplexity" font ",12"
         plot for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6 with lines linewidth 1.4 linecolor rgb word(colours, s) notitle, \
             for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6:7:8 with yerrorbars linewidth 1.4 pointtype 2 * s + 3 pointsize 0.9 \
-                linecolor rgb word(colours, s) title called(s), \
+                linecolor rgb word(colours, s) title called[s], \
             data every ::1 using ($1 == 1 ? column(c) : NaN):6:3 with labels left offset 0.9, 0.35 font ",10" textcolor rgb word(colours, 1) notitle, \
             data every ::1 using ($1 == 2 ? column(c) : NaN):6:3 with labels right offset -0.9, -0.35 font ",10" textcolor rgb word(colours, 2) notitle, \
             data every ::1 using ($1 == 0 ? column(c) : NaN):6 with points pointtype 3 pointsize 1.4 linecolor rgb ink title "fp16"

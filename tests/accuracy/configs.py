@@ -6,7 +6,7 @@ Packed = namedtuple("Packed", "set scheme")
 Own = namedtuple("Own", "")
 Python = namedtuple("Python", "function options")
 
-# One pass of `mixtune quantize`. salience: a name below; hessian: whether it takes one. like: in place of schemes the share of
+# One pass of `mixtune quantize`. salience: a name below; hessian: whether it takes that of the same samples. like: in place of schemes the share of
 # features with which every layer has as many bits as another folder has on average; its folder is called "equal".
 Set = namedtuple("Set", "schemes salience options hessian like", defaults=((), False, None))
 LADDER = ("p0", "p10", "p20", "p50", "p100")
@@ -22,6 +22,7 @@ SETS = {
     "clip": Set(("p0", "p10"), "main", ("--clip",), True),
     "gptq-clip": Set(("p0", "p10"), "main", (*GPTQ, "--clip"), True),
     "mixed": Set(("p10",), "mixed"),
+    "gptq-mixed": Set(("p0", "p10"), "mixed", GPTQ, True),
     "mixed-uniform-equal": Set((), "mixed", ("--uniform",), like=("mixed", "p10")),
     "samples-1": Set(("p10",), "samples-1"),
     "samples-4": Set(("p10",), "samples-4"),
@@ -82,6 +83,8 @@ CONFIGS = [
     packed("gptq-clip", "p10"),
     packed("mixed"),
     packed("mixed-uniform-equal", "equal"),
+    packed("gptq-mixed", "p0"),
+    packed("gptq-mixed", "p10"),
     packed("gptq-uniform-equal", "equal"),
     packed("samples-1"),
     packed("samples-4"),
@@ -89,3 +92,11 @@ CONFIGS = [
     packed("by-weight"),
     packed("random"),
 ]
+
+
+def takes_mix(config):
+    """Whether a configuration is calibrated on the texts of other domains, too."""
+    if not isinstance(config.make, Packed):
+        return False
+    salience = SALIENCES[SETS[config.make.set].salience]
+    return isinstance(salience, Sampled) and salience.mixed

@@ -104,11 +104,11 @@ def loss_of(row):
 
 
 def windows(tokenizer, path, length, count=0):
-    """count disjoint sequences [count, length] of a text; 0: all that there are. Any number of the first ones are spread
+    """At most count disjoint sequences [count, length] of a text; 0: all that there are. Any number of the first ones are spread
     evenly over the text (their numbers are in the order of their reversed bits), so that more can be added to them."""
     ids = torch.tensor(texts.tokens_of(tokenizer, texts.corpus_text(path)))
     there = len(ids) // length
-    if there < max(count, 2):
-        raise BadText(f"{path} has {len(ids)} tokens, too few for {max(count, 2)} sequences of {length}")
+    if there < 2:
+        raise BadText(f"{path} has {len(ids)} tokens, too few for two sequences of {length}; an interval needs two")
     order = sorted(range(there), key=lambda i: f"{i:040b}"[::-1])
     return ids[: there * length].view(there, length)[order[: count or there]]

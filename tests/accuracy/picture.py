@@ -9,6 +9,7 @@ features in 8 bits.
 """
 import argparse
 import csv
+import glob
 import json
 import math
 import os
@@ -70,8 +71,6 @@ class Timer:
 
 def layers_of(folder):
     """What a packed folder says of its layers (docs/packed.md)."""
-    import glob
-
     for path in sorted(glob.glob(os.path.join(folder, "layer-*.safetensors"))):
         with open(path, "rb") as f:
             header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
@@ -85,6 +84,11 @@ def between(times, rows8):
     if low == high:
         return times[low]
     return times[low] + (times[high] - times[low]) * (rows8 - low) / (high - low)
+
+
+def quoted(text):
+    """A string of gnuplot: names are data, so every byte that it could read as something else is an octal escape."""
+    return '"' + "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in text.encode()) + '"'
 
 
 METHODS = [("RTN", "rtn", LADDER), ("GPTQ", "gptq", LADDER), ("RTN, uniform", "uniform", ("p10",))]
@@ -122,7 +126,7 @@ def main():
         csv.writer(f, lineterminator="\n").writerows([["method_number", "method", "scheme", "us", "of_fp16", "perplexity", "low", "high", "times"], *rows])
     words = {"name": os.path.join(options.out, "quality"), "data": data, "times": rows[0][-1], "model": results.about["model"],
              "test": results.tests[0], "device": options.device, "beside": options.beside, "m": options.m}
-    texts = "; ".join(f'{key} = "{str(value)}"' for key, value in words.items())
+    texts = "; ".join(f"{key} = {quoted(str(value))}" for key, value in words.items())
     command("gnuplot", "-e", texts, SCRIPT)
 
 

@@ -33,7 +33,7 @@ def arguments():
     p.add_argument("--test", required=True, action="append", metavar="NAME=TEXT", help="a text to test on; the first is the main one")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--samples", type=int, default=16, help="sequences to calibrate with (default: %(default)s)")
-    p.add_argument("--sequences", type=int, default=20, help="sequences of each test, spread over it; 0: all (default: %(default)s)")
+    p.add_argument("--sequences", type=int, default=20, help="sequences of each test at most, spread over it; 0: all (default: %(default)s)")
     p.add_argument("--length", type=int, default=512, help="tokens of a sequence (default: %(default)s)")
     p.add_argument("--only", default="*", metavar="PATTERN", help="configurations whose names match; several are separated by |")
     p.add_argument("--device", default="cpu", help="where the model is judged: cpu, cuda (default: %(default)s)")
@@ -130,7 +130,8 @@ def main():
     packed = shop.plain()
     judge = Judge(options.model, packed, options.device)
     shop.start(judge, packed)
-    found = Judging(options, shop, judge).run([c for c in configs.CONFIGS if any(fnmatch.fnmatch(c.name, p) for p in options.only)])
+    chosen = [c for c in configs.CONFIGS if any(fnmatch.fnmatch(c.name, p) for p in options.only) and (options.mix or not configs.takes_mix(c))]
+    found = Judging(options, shop, judge).run(chosen)
     base = lambda path: os.path.basename(os.path.normpath(path))
     about = {"model": base(options.model), "calibrate": list(map(base, options.calibrate)), "mix": list(map(base, options.mix)),
              "tests": {test: base(path) for test, path in options.test.items()}, "samples": options.samples,

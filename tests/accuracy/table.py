@@ -64,8 +64,9 @@ def part_setting(r):
     a = r.about
     cost = " ".join(f"Salience of {s['samples']} samples of {s['length']} tokens took {float(s['seconds']):.0f} s ({s['device']})." for s in
                     [a["saliences"].get("main", {})] if "seconds" in s)
-    return (f"{a['model']}, calibrated with {a['samples']} samples of {a['length']} tokens of {', '.join(a['calibrate'])}; judged on "
-            f"{len(r.losses('fp', r.tests[0]))} sequences of {a['length']} tokens of each of {', '.join(a['tests'].values())}. {cost}")
+    judged = ", ".join(f"{len(r.losses('fp', t))} of {path}" for t, path in a["tests"].items())
+    return (f"{a['model']}, calibrated with {a['samples']} samples of {a['length']} tokens of {', '.join(a['calibrate'])}; judged on sequences "
+            f"of {a['length']} tokens: {judged}. {cost}")
 
 
 def part_ladder(r):
@@ -129,9 +130,10 @@ def part_choice(r):
 
 
 def part_calibration(r):
-    return named(r, [("samples-1 p10", "1 sample"), ("samples-4 p10", "4 samples"), ("rtn p10", f"{r.about['samples']} samples"),
-                     ("mixed p10", f"{r.about['samples']} samples, half of them of {', '.join(r.about['mix'])}"),
-                     ("mixed-uniform-equal equal", "the same, uniform at equal bits")])
+    return named(r, [("samples-1 p10", "RTN p10, 1 sample"), ("samples-4 p10", "RTN p10, 4 samples"), ("rtn p10", f"RTN p10, {r.about['samples']} samples"),
+                     ("mixed p10", f"RTN p10, {r.about['samples']} samples, half of them of {', '.join(r.about['mix'])}"),
+                     ("mixed-uniform-equal equal", "the same, uniform at equal bits"), ("gptq p0", "GPTQ p0, one domain"),
+                     ("gptq-mixed p0", "GPTQ p0, both domains"), ("gptq p10", "GPTQ p10, one domain"), ("gptq-mixed p10", "GPTQ p10, both domains")])
 
 
 def part_shares(r):
@@ -161,6 +163,8 @@ PROTOTYPE = [
 
 
 def part_prototype(r):
+    if r.about["model"] != "SmolLM2-135M":
+        return ""
     test = r.tests[0]
     return table(["", "the prototype", "here"], [[words, theirs, str(r.worse(name, test))] for name, words, theirs in PROTOTYPE if r.has(name)])
 
@@ -168,9 +172,8 @@ def part_prototype(r):
 # ---- findings ----
 
 
-def verdict(difference, better, worse):
-    """One of two words, or that it cannot be told."""
-    return "no difference that can be told" if not difference.significant else better if difference.mean < 0 else worse
+def verdict(difference):
+    return "not told" if not difference.significant else "better" if difference.mean < 0 else "worse"
 
 
 def closed(r, method, test):
@@ -187,32 +190,47 @@ def ladder_finding(r, method, test):
 
 
 def part_findings(r):
+    """The ladder in words, then what hurt and what is not significant."""
     lines = []
     for test in r.tests:
         for method, words in (("rtn", "RTN"), ("gptq", "GPTQ")):
             if r.has(*(f"{method} {p}" for p in LADDER)):
-                lines.append(f"{words} on {test}, p0 to p100: {ladder_finding(r, method, test)}. "
+                lines.append(f"{words} on {test}, from p0 to p100: {ladder_finding(r, method, test)}. "
                              f"p10 closes {100 * closed(r, method, test):.0f} % of the gap between p0 and p100.")
-        for a, b, words in COMPARED:
-            if r.has(a, b):
-                d = r.worse(a, test, b)
-                lines.append(f"{words} on {test}: {d} ({verdict(d, 'better', 'worse')}).")
+    for kind, words in (("worse", "What did not help but hurt"), ("not told", "What cannot be told")):
+        found = [f"{text} (on {test}, {d})" for a, b, text in COMPARED if r.has(a, b) for test in r.tests
+                 for d in [r.worse(a, test, b)] if verdict(d) == kind]
+        if found:
+            lines.append(f"{words}: {'; '.join(found)}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
+def part_compared(r):
+    """The difference of the losses of two configurations on the same sequences."""
+    return table(["", *r.tests], [[words, *(f"{r.worse(a, t, b)}" for t in r.tests)] for a, b, words in COMPARED if r.has(a, b)])
+
+
 COMPARED = [
-    ("rtn p10", "uniform-equal equal", "Global against uniform at equal bits, RTN p10"),
-    ("gptq p10", "gptq-uniform-equal equal", "Global against uniform at equal bits, GPTQ p10"),
-    ("mixed p10", "mixed-uniform-equal equal", "Global against uniform at equal bits, RTN p10, calibrated on both domains"),
-    ("rtn p10", "squares p10", "With first order against without"),
-    ("gptq p0", "rtn p0", "GPTQ with group order against RTN, p0"),
-    ("gptq-unordered p0", "rtn p0", "GPTQ without group order against RTN, p0"),
-    ("gptq p0", "gptq-unordered p0", "GPTQ with group order against without, p0"),
-    ("gptq p10", "rtn p10", "GPTQ with group order against RTN, p10"),
-    ("gptq p10", "gptq-unordered p10", "GPTQ with group order against without, p10"),
-    ("clip p0", "rtn p0", "RTN with clip against without, p0"),
-    ("gptq-clip p0", "gptq p0", "GPTQ with clip against without, p0"),
-    ("mixed p10", "rtn p10", "Calibrated on both domains against on one, RTN p10"),
+    ("rtn p10", "uniform-equal equal", "global, not uniform at equal bits: RTN p10"),
+    ("gptq p10", "gptq-uniform-equal equal", "global, not uniform at equal bits: GPTQ p10"),
+    ("mixed p10", "mixed-uniform-equal equal", "global, not uniform at equal bits: RTN p10 calibrated on both domains"),
+    ("rtn p10", "squares p10", "with first order, not without: RTN p10"),
+    ("rtn p10", "samples-1 p10", "all samples, not 1: RTN p10"),
+    ("rtn p10", "samples-4 p10", "all samples, not 4: RTN p10"),
+    ("gptq p0", "rtn p0", "GPTQ, not RTN: p0"),
+    ("gptq p10", "rtn p10", "GPTQ, not RTN: p10"),
+    ("gptq-unordered p0", "rtn p0", "GPTQ without group order, not RTN: p0"),
+    ("gptq p0", "gptq-unordered p0", "with group order, not without: GPTQ p0"),
+    ("gptq p10", "gptq-unordered p10", "with group order, not without: GPTQ p10"),
+    ("clip p0", "rtn p0", "with clip, not without: RTN p0"),
+    ("clip p10", "rtn p10", "with clip, not without: RTN p10"),
+    ("gptq-clip p0", "gptq p0", "with clip, not without: GPTQ p0"),
+    ("gptq-clip p10", "gptq p10", "with clip, not without: GPTQ p10"),
+    ("mixed p10", "rtn p10", "calibrated on both domains, not one: RTN p10"),
+    ("gptq-mixed p0", "gptq p0", "calibrated on both domains, not one: GPTQ p0"),
+    ("gptq-mixed p10", "gptq p10", "calibrated on both domains, not one: GPTQ p10"),
+    ("gptq-mixed p0", "rtn p0", "GPTQ calibrated on both domains, not RTN: p0"),
+    ("gptq-mixed p10", "mixed p10", "GPTQ, not RTN: p10, both calibrated on both domains"),
 ]
 
 

@@ -100,14 +100,16 @@ class Workshop:
                          "--length", self.options.length, "--threads", self.options.threads, *missing)
         return [*paths.values(), None][:2]
 
-    def hessian(self):
-        return self.calibrate("main", self.options.samples, hessian=True)[1]
+    def hessian(self, name="main"):
+        """Of the same samples as the saliences of that name."""
+        what = configs.SALIENCES[name]
+        return self.calibrate(name, what.samples or self.options.samples, self.options.mix if what.mixed else (), True)[1]
 
     def salience(self, name):
         what = configs.SALIENCES[name]
         if isinstance(what, configs.Sampled):
-            # One pass of the model for both.
-            path, _ = self.calibrate(name, what.samples or self.options.samples, self.options.mix if what.mixed else (), name == "main")
+            hessian = any(s.hessian and s.salience == name for s in configs.SETS.values())
+            path, _ = self.calibrate(name, what.samples or self.options.samples, self.options.mix if what.mixed else (), hessian)
         elif isinstance(what, configs.Squares):
             path = self.tensors("salience", name, fingerprint(self.salience(what.of)), lambda: squares(self.salience(what.of)))
         else:
@@ -125,7 +127,7 @@ class Workshop:
         schemes = [self.equal_scheme(*what.like)] if what.like else what.schemes
         options = [*what.options, "--scheme", ",".join(schemes)]
         options += ["--salience", self.salience(what.salience)] if what.salience else []
-        options += ["--hessian", self.hessian()] if what.hessian else []
+        options += ["--hessian", self.hessian(what.salience)] if what.hessian else []
         key = digest(self.model, self.program, *(fingerprint(o) if os.path.exists(o) else o for o in options))
         path = self.path("packed", name, key)
         self.reports[name] = self.quantise(path, "--threads", self.options.threads, "--json", *options)
