@@ -10,6 +10,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 
 from paired import Difference, mean
 
@@ -54,6 +55,10 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def wrapped(text, indent=""):
+    return textwrap.fill(text, 112, subsequent_indent=indent, break_on_hyphens=False)
+
+
 def named(results, rows, than="fp"):
     """A table of [(configuration, words)], those that were judged."""
     return table(["", "bits", *results.head()],
@@ -62,11 +67,9 @@ def named(results, rows, than="fp"):
 
 def part_setting(r):
     a = r.about
-    cost = " ".join(f"Salience of {s['samples']} samples of {s['length']} tokens took {float(s['seconds']):.0f} s ({s['device']})." for s in
-                    [a["saliences"].get("main", {})] if "seconds" in s)
     judged = ", ".join(f"{len(r.losses('fp', t))} of {path}" for t, path in a["tests"].items())
-    return (f"{a['model']}, calibrated with {a['samples']} samples of {a['length']} tokens of {', '.join(a['calibrate'])}; judged on sequences "
-            f"of {a['length']} tokens: {judged}. {cost}")
+    return wrapped(f"{a['model']}, calibrated with {a['samples']} samples of {a['length']} tokens of {', '.join(a['calibrate'])}, and "
+                   f"judged on sequences of {a['length']} tokens: {judged}.")
 
 
 def part_ladder(r):
@@ -202,7 +205,7 @@ def part_findings(r):
                  for d in [r.worse(a, test, b)] if verdict(d) == kind]
         if found:
             lines.append(f"{words}: {'; '.join(found)}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(wrapped(f"- {line}", "  ") for line in lines)
 
 
 def part_compared(r):
@@ -239,7 +242,7 @@ def fill(page, results):
 
     def part(match):
         text = globals()[f"part_{match[1]}"](results)
-        return f"<!-- {match[1]} -->\n{text}\n<!-- end -->"
+        return f"<!-- {match[1]} -->\n\n{text}\n\n<!-- end -->"
 
     return re.sub(r"(?s)<!-- (\w+) -->\n.*?<!-- end -->", part, page)
 

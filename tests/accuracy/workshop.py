@@ -94,7 +94,7 @@ class Workshop:
             paths["--hessian"] = self.path("hessian", name, key)
         missing = [word for option, path in paths.items() if not os.path.exists(path) for word in (option, path)]
         if missing:
-            self.say(f"calibrating {name}: {samples} samples of {', '.join(map(os.path.basename, corpora))}")
+            self.say(f"calibrating {name}: {samples} sample{'s' * (samples > 1)} of {', '.join(map(os.path.basename, corpora))}")
             self.command(sys.executable, SALIENCE, "--model", self.options.model, "--mixtune", self.options.mixtune,
                          *(word for text in corpora for word in ("--text", text)), "--samples", samples,
                          "--length", self.options.length, "--threads", self.options.threads, *missing)
