@@ -45,10 +45,14 @@ if [ -z "${CALIBRATE:-}" ] && [ -z "${TEST:-}" ]; then
     MIX=$work/texts/handbook.calibrate.txt
     TEST="anarchism=$work/texts/anarchism.test.txt handbook=$work/texts/handbook.test.txt"
 fi
+if [ -z "${CALIBRATE:-}" ] || [ -z "${TEST:-}" ]; then
+    say 'CALIBRATE and TEST go together: CALIBRATE="a.txt b.txt" TEST="name=c.txt"'
+    exit 64
+fi
 out=$work/$(basename "$MODEL").results
-read -ra calibrate <<<"$CALIBRATE"
+read -ra calibrate <<<"${CALIBRATE:-}"
 read -ra mix <<<"${MIX:-}"
-read -ra tests <<<"$TEST"
+read -ra tests <<<"${TEST:-}"
 read -ra options <<<"${OPTIONS:-}"
 nice "$TORCH_PYTHON" tests/accuracy/run.py --model "$MODEL" --calibrate "${calibrate[@]}" ${mix:+--mix "${mix[@]}"} \
     "${tests[@]/#/--test=}" --out "$out" "${options[@]}"

@@ -32,7 +32,10 @@ class Difference:
         self.half = student(len(d) - 1) * spread / math.sqrt(len(d))
         self.significant = abs(self.mean) > self.half
 
+    def plain(self):
+        """`+0.0123 ± 0.0045`"""
+        return f"{'+' if self.mean >= 0 else '−'}{abs(self.mean):.4f} ± {self.half:.4f}"
+
     def __str__(self):
-        """`+0.0123 ± 0.0045`, and a ° behind it where the interval has 0."""
-        sign = "+" if self.mean >= 0 else "−"
-        return f"{sign}{abs(self.mean):.4f} ± {self.half:.4f}{'' if self.significant else ' °'}"
+        """The same, and a ° behind it where the interval has 0."""
+        return self.plain() + ("" if self.significant else " °")

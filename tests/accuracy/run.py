@@ -11,6 +11,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 
@@ -23,6 +24,11 @@ from workshop import Workshop, fingerprint, write_json
 
 def say(text):
     print(f"accuracy: {text}", file=sys.stderr, flush=True)
+
+
+def refuse(sentence):
+    say(sentence)
+    sys.exit(64)
 
 
 def arguments():
@@ -43,7 +49,9 @@ def arguments():
     options.test = dict(item.partition("=")[::2] for item in options.test)
     for path in [options.model, *options.calibrate, *options.mix, *options.test.values()]:
         if not os.path.exists(path):
-            p.error(f"there is no {path!r}; --test is NAME=TEXT")
+            refuse(f"there is no {path!r}; --test is NAME=TEXT")
+    if not shutil.which(options.mixtune):
+        refuse(f"there is no program {options.mixtune!r}; make it, or say with --mixtune where it is")
     options.only = options.only.split("|")
     return options
 

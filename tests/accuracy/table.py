@@ -198,14 +198,19 @@ def part_findings(r):
     for test in r.tests:
         for method, words in (("rtn", "RTN"), ("gptq", "GPTQ")):
             if r.has(*(f"{method} {p}" for p in LADDER)):
-                lines.append(f"{words} on {test}, from p0 to p100: {ladder_finding(r, method, test)}. "
+                lines.append(f"{words} on {test}, from p0 to p100: {ladder_finding(r, method, test)}, and "
                              f"p10 closes {100 * closed(r, method, test):.0f} % of the gap between p0 and p100.")
-    for kind, words in (("worse", "What did not help but hurt"), ("not told", "What cannot be told")):
-        found = [f"{text} (on {test}, {d})" for a, b, text in COMPARED if r.has(a, b) for test in r.tests
-                 for d in [r.worse(a, test, b)] if verdict(d) == kind]
+    for kind, words in (("worse", "What did not help but hurt:"), ("not told", "What cannot be told, for its interval has zero:")):
+        found = []
+        for a, b, text in COMPARED:
+            differences = {t: r.worse(a, t, b) for t in r.tests} if r.has(a, b) else {}
+            told = [f"{d.plain()} on {t}" for t, d in differences.items() if verdict(d) == kind]
+            if told:
+                found.append(f"{text} ({', '.join(told)})")
         if found:
-            lines.append(f"{words}: {'; '.join(found)}.")
-    return "\n".join(wrapped(f"- {line}", "  ") for line in lines)
+            lines.append("\n".join([words, *(f"  - {line}" for line in found)]))
+    items = "\n".join(f"- {line}" for line in lines).split("\n")
+    return "\n".join(wrapped(item, "    " if item.startswith(" ") else "  ") for item in items)
 
 
 def part_compared(r):
@@ -214,26 +219,28 @@ def part_compared(r):
 
 
 COMPARED = [
-    ("rtn p10", "uniform-equal equal", "global, not uniform at equal bits: RTN p10"),
-    ("gptq p10", "gptq-uniform-equal equal", "global, not uniform at equal bits: GPTQ p10"),
-    ("mixed p10", "mixed-uniform-equal equal", "global, not uniform at equal bits: RTN p10 calibrated on both domains"),
-    ("rtn p10", "squares p10", "with first order, not without: RTN p10"),
-    ("rtn p10", "samples-1 p10", "all samples, not 1: RTN p10"),
-    ("rtn p10", "samples-4 p10", "all samples, not 4: RTN p10"),
-    ("gptq p0", "rtn p0", "GPTQ, not RTN: p0"),
-    ("gptq p10", "rtn p10", "GPTQ, not RTN: p10"),
-    ("gptq-unordered p0", "rtn p0", "GPTQ without group order, not RTN: p0"),
-    ("gptq p0", "gptq-unordered p0", "with group order, not without: GPTQ p0"),
-    ("gptq p10", "gptq-unordered p10", "with group order, not without: GPTQ p10"),
-    ("clip p0", "rtn p0", "with clip, not without: RTN p0"),
-    ("clip p10", "rtn p10", "with clip, not without: RTN p10"),
-    ("gptq-clip p0", "gptq p0", "with clip, not without: GPTQ p0"),
-    ("gptq-clip p10", "gptq p10", "with clip, not without: GPTQ p10"),
-    ("mixed p10", "rtn p10", "calibrated on both domains, not one: RTN p10"),
-    ("gptq-mixed p0", "gptq p0", "calibrated on both domains, not one: GPTQ p0"),
-    ("gptq-mixed p10", "gptq p10", "calibrated on both domains, not one: GPTQ p10"),
-    ("gptq-mixed p0", "rtn p0", "GPTQ calibrated on both domains, not RTN: p0"),
-    ("gptq-mixed p10", "mixed p10", "GPTQ, not RTN: p10, both calibrated on both domains"),
+    ("rtn p10", "uniform-equal equal", "RTN p10: global against uniform at equal bits"),
+    ("gptq p10", "gptq-uniform-equal equal", "GPTQ p10: global against uniform at equal bits"),
+    ("mixed p10", "mixed-uniform-equal equal", "RTN p10 calibrated on both domains: global against uniform at equal bits"),
+    ("rtn p10", "squares p10", "RTN p10: with first order against without"),
+    ("rtn p10", "samples-1 p10", "RTN p10: all samples against 1"),
+    ("rtn p10", "samples-4 p10", "RTN p10: all samples against 4"),
+    ("gptq p0", "rtn p0", "p0: GPTQ against RTN"),
+    ("gptq p10", "rtn p10", "p10: GPTQ against RTN"),
+    ("gptq-unordered p0", "rtn p0", "p0: GPTQ without group order against RTN"),
+    ("gptq p0", "gptq-unordered p0", "GPTQ p0: with group order against without"),
+    ("gptq p10", "gptq-unordered p10", "GPTQ p10: with group order against without"),
+    ("clip p0", "rtn p0", "RTN p0: with clip against without"),
+    ("clip p10", "rtn p10", "RTN p10: with clip against without"),
+    ("gptq-clip p0", "gptq p0", "GPTQ p0: with clip against without"),
+    ("gptq-clip p10", "gptq p10", "GPTQ p10: with clip against without"),
+    ("gptq-clip p0", "clip p0", "p0 with clip: GPTQ against RTN"),
+    ("gptq-clip p10", "clip p10", "p10 with clip: GPTQ against RTN"),
+    ("mixed p10", "rtn p10", "RTN p10: calibrated on both domains against one"),
+    ("gptq-mixed p0", "gptq p0", "GPTQ p0: calibrated on both domains against one"),
+    ("gptq-mixed p10", "gptq p10", "GPTQ p10: calibrated on both domains against one"),
+    ("gptq-mixed p0", "rtn p0", "p0: GPTQ calibrated on both domains against RTN"),
+    ("gptq-mixed p10", "mixed p10", "p10: GPTQ against RTN, both calibrated on both domains"),
 ]
 
 
