@@ -27,7 +27,8 @@ liblapacke /usr/lib/*-linux-gnu/liblapacke.so.3"
 clang-format !clang-format
 clang-tidy !clang-tidy
 cppcheck !cppcheck
-shellcheck !shellcheck"
+shellcheck !shellcheck
+pyflakes3 !pyflakes3"
     [fuzz]="clang !clang
 libclang-rt-dev /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-$(uname -m).a")
 

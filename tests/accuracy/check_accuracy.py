@@ -20,7 +20,7 @@ from safetensors import safe_open
 import run
 import table
 import tiny
-from evaluate import Judge, int8
+from evaluate import int8
 from packed import Packed
 from paired import Difference, student
 

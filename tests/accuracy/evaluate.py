@@ -20,7 +20,6 @@ import linears  # noqa: E402
 import rounded  # noqa: E402
 import texts  # noqa: E402
 import workers  # noqa: E402
-from linears import Trouble  # noqa: E402
 from texts import BadText  # noqa: E402
 
 EVALUATION = 1  # raise it when losses change: results of another number are not used again

@@ -18,8 +18,9 @@ import time
 import torch
 
 import configs
-from evaluate import EVALUATION, BadText, Judge, Trouble, windows
-from workshop import Workshop, fingerprint, write_json
+from evaluate import EVALUATION, BadText, Judge, windows
+from linears import Trouble  # evaluate knows where it is
+from workshop import Workshop, write_json
 
 
 def say(text):
