@@ -20,7 +20,7 @@ from configs import LADDER
 from table import Results
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPT = os.path.join(HERE, "../../reports/quality.gp")
+SCRIPTS = [os.path.join(HERE, "../../reports/style.gp"), os.path.join(HERE, "quality.gp")]
 BESIDE = {"p0": "w4a8", "p100": "w8a8"}  # schemes are called so when a layer has one width
 
 
@@ -127,7 +127,7 @@ def main():
     words = {"name": os.path.join(options.out, "quality"), "data": data, "times": rows[0][-1], "model": results.about["model"],
              "test": results.tests[0], "device": options.device, "beside": options.beside, "m": options.m}
     texts = "; ".join(f"{key} = {quoted(str(value))}" for key, value in words.items())
-    command("gnuplot", "-e", texts, SCRIPT)
+    command("gnuplot", "-e", texts, *SCRIPTS)
 
 
 if __name__ == "__main__":

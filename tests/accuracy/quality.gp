@@ -1,18 +1,11 @@
-# Perplexity against the time of a model's linear layers (tests/accuracy/picture.py, which sets the variables). Of the CSV: method number,
+# Perplexity against the time of a model's linear layers (picture.py, which sets the variables; reports/style.gp
+# stands before it). Of the CSV: method number,
 # method, scheme, microseconds, time over that of fp16 of a larger model, perplexity, both ends of its interval.
-ink = "#222222"
-face = "DejaVu Sans,13"
-colours = "#0072B2 #D55E00 #009E73"
 methods = 3
 array called[3] = ["RTN", "GPTQ", "RTN, uniform"]
 panels = beside eq "" ? 1 : 2
 width = panels > 1 ? 1120 : 660
 height = 560
-set datafile separator comma
-set encoding utf8
-set border 3 linecolor rgb "#666666"
-set tics nomirror out scale 0.6 textcolor rgb ink
-set grid xtics ytics linecolor rgb "#dddddd" linetype 1 linewidth 0.7
 set offsets graph 0.08, graph 0.08, graph 0.06, graph 0.03
 
 do for [format in "svg png"] {
@@ -29,11 +22,11 @@ do for [format in "svg png"] {
         if (i == panels) { set key top right samplen 3 textcolor rgb ink } else { unset key }
         set xlabel (i == 1 ? times." time of its linear layers, quantising counted (µs)" : times." time of ".beside." with the same shares, over fp16") font ",11"
         set ylabel "perplexity" font ",12"
-        plot for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6 with lines linewidth 1.4 linecolor rgb word(colours, s) notitle, \
+        plot for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6 with lines linewidth 1.4 linecolor rgb colour(s) notitle, \
             for [s = 1:methods] data every ::1 using ($1 == s ? column(c) : NaN):6:7:8 with yerrorbars linewidth 1.4 pointtype 2 * s + 3 pointsize 0.9 \
-                linecolor rgb word(colours, s) title called[s], \
-            data every ::1 using ($1 == 1 ? column(c) : NaN):6:3 with labels left offset 0.9, 0.35 font ",10" textcolor rgb word(colours, 1) notitle, \
-            data every ::1 using ($1 == 2 ? column(c) : NaN):6:3 with labels right offset -0.9, -0.35 font ",10" textcolor rgb word(colours, 2) notitle, \
+                linecolor rgb colour(s) title called[s], \
+            data every ::1 using ($1 == 1 ? column(c) : NaN):6:3 with labels left offset 0.9, 0.35 font ",10" textcolor rgb colour(1) notitle, \
+            data every ::1 using ($1 == 2 ? column(c) : NaN):6:3 with labels right offset -0.9, -0.35 font ",10" textcolor rgb colour(2) notitle, \
             data every ::1 using ($1 == 0 ? column(c) : NaN):6 with points pointtype 3 pointsize 1.4 linecolor rgb ink title "fp16"
     }
     unset multiplot
