@@ -49,7 +49,6 @@ class Timer:
 
     def of_checkpoint(self, folder):
         """(all linear layers of a packed folder with quantising their inputs, the same in fp16), in microseconds."""
-        self.sweep("--checkpoint", folder)
         tuned = {}
         for row in self.rows():
             tuned.setdefault((row["n"], row["k"]), {})[row["rows8"]] = row
@@ -62,8 +61,6 @@ class Timer:
 
     def of_model(self, name, p):
         """The time of a model's linear layers where each has p % of its features in 8 bits, relative to fp16."""
-        scheme = BESIDE.get(p, p)
-        self.sweep("--model", name, "--scheme", scheme)
         share = float(p[1:]) / 100
         rows = [row for row in self.rows(model=name) if abs(row["rows8"] - share * row["n"]) <= 0.5]
         return sum(r["median_ns"] + r["quantize_ns"] for r in rows) / sum(r["baseline_ns"] for r in rows)
@@ -87,26 +84,29 @@ def between(times, rows8):
 
 
 def quoted(text):
-    """A string of gnuplot: names are data, so every byte that it could read as something else is an octal escape."""
-    return '"' + "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in text.encode()) + '"'
+    """A string of gnuplot: names are data, so every byte that it could read as something else is an octal escape; so are digits,
+    which it would add to an escape before them."""
+    return '"' + "".join(chr(b) if chr(b).isalpha() and b < 128 else f"\\{b:03o}" for b in text.encode()) + '"'
 
 
 METHODS = [("RTN", "rtn", LADDER), ("GPTQ", "gptq", LADDER), ("RTN, uniform", "uniform", ("p10",))]
 
 
 def points(results, options):
-    """Rows of the CSV."""
+    """Rows of the CSV. All is swept first: a split that was not tuned goes by all that were."""
     timer, test = Timer(options), results.tests[0]
-    fp = results.perplexity("fp", test)
-    fp16 = None
-    for number, (method, set_name, schemes) in enumerate(METHODS, 1):
-        for scheme in schemes:
-            if not results.has(f"{set_name} {scheme}"):
-                continue
-            ours, fp16 = timer.of_checkpoint(results.about["folders"][set_name][scheme])
-            d = results.worse(f"{set_name} {scheme}", test)
-            beside = timer.of_model(options.beside, scheme) if options.beside else ""
-            yield [number, method, scheme, f"{ours:.3f}", beside, *(fp * math.exp(d.mean + k * d.half) for k in (0, -1, 1)), timer.origin]
+    chosen = [(number, method, f"{name} {p}", p, results.about["folders"][name][p]) for number, (method, name, schemes)
+              in enumerate(METHODS, 1) for p in schemes if results.has(f"{name} {p}")]
+    for folder in dict.fromkeys(folder for *_, folder in chosen):
+        timer.sweep("--checkpoint", folder)
+    if options.beside:
+        timer.sweep("--model", options.beside, "--scheme", ",".join(BESIDE.get(p, p) for p in LADDER))
+    fp, fp16 = results.perplexity("fp", test), None
+    for number, method, name, p, folder in chosen:
+        ours, fp16 = timer.of_checkpoint(folder)
+        d = results.worse(name, test)
+        beside = timer.of_model(options.beside, p) if options.beside else ""
+        yield [number, method, p, f"{ours:.3f}", beside, *(fp * math.exp(d.mean + k * d.half) for k in (0, -1, 1)), timer.origin]
     yield [0, "fp16", "fp16", f"{fp16:.3f}", 1, fp, fp, fp, timer.origin]
 
 
