@@ -136,7 +136,8 @@ def part_calibration(r):
     return named(r, [("samples-1 p10", "RTN p10, 1 sample"), ("samples-4 p10", "RTN p10, 4 samples"), ("rtn p10", f"RTN p10, {r.about['samples']} samples"),
                      ("mixed p10", f"RTN p10, {r.about['samples']} samples, half of them of {', '.join(r.about['mix'])}"),
                      ("mixed-uniform-equal equal", "the same, uniform at equal bits"), ("gptq p0", "GPTQ p0, one domain"),
-                     ("gptq-mixed p0", "GPTQ p0, both domains"), ("gptq p10", "GPTQ p10, one domain"), ("gptq-mixed p10", "GPTQ p10, both domains")])
+                     ("gptq-mixed p0", "GPTQ p0, both domains"), ("gptq p10", "GPTQ p10, one domain"), ("gptq-mixed p10", "GPTQ p10, both domains"),
+                     ("gptq-mixed-clip p0", "GPTQ p0, both domains, clip"), ("gptq-mixed-clip p10", "GPTQ p10, both domains, clip")])
 
 
 def part_shares(r):
@@ -241,6 +242,8 @@ COMPARED = [
     ("gptq-mixed p10", "gptq p10", "GPTQ p10: calibrated on both domains against one"),
     ("gptq-mixed p0", "rtn p0", "p0: GPTQ calibrated on both domains against RTN"),
     ("gptq-mixed p10", "mixed p10", "p10: GPTQ against RTN, both calibrated on both domains"),
+    ("gptq-mixed-clip p0", "gptq-mixed p0", "GPTQ p0 calibrated on both domains: with clip against without"),
+    ("gptq-mixed-clip p10", "gptq-mixed p10", "GPTQ p10 calibrated on both domains: with clip against without"),
 ]
 
 
