@@ -173,7 +173,8 @@ class Workshop:
             return linears.Checkpoint(self.hessian()).weight(name)
         if self.kept_stats is None:
             self.kept_stats = load_file(self.tensors("hessian", "inputs", digest(self.model, self.texts), self.watch_inputs))
-        return self.kept_stats[f"{name}.{what}"]
+        found = self.kept_stats.get(f"{name}.{what}")
+        return torch.ones(self.weight(name).shape[1]) if found is None else found  # an expert that no token came to
 
     def watch_inputs(self):
         self.say(f"inputs of the layers over {self.options.samples} samples")
