@@ -61,7 +61,8 @@ void choice_mark(const struct choice_order *order, const int *count, uint8_t *is
 /* How many features of a rank are chosen where `count` of the whole layer are. A layer that is cut along N deals them
  * out: every rank has the same number, so that none is slower and one tuned split serves all; rounded up. */
 int choice_rank_count(const struct fused *layer, const struct cut *cut, int count);
-/* Sets some of is8 [cut->n], which is all 0: the `rank_count` most salient of the rank, without saliences those of the largest error [cut->n]. */
+/* Sets some of is8 [cut->n], which is all 0: the `rank_count` most salient of the rank, without saliences those of the
+ * largest error [cut->n]. */
 void choice_features(const struct choice_order *order, int layer, const struct cut *cut, int rank_count,
                      const double *error, uint8_t *is8);
 

@@ -1,6 +1,6 @@
 #include "cut.h"
 
-/* Features first .. first + rows - 1 of a part that consist of `heads` equal ones; 0: any number of features is a piece. */
+/* Features first .. first + rows - 1 of a part that consist of `heads` equal ones; 0: any number of them is a piece. */
 struct section {
     int first, rows, heads;
 };

@@ -18,8 +18,8 @@ struct cut {
     int count;
 };
 
-/* `module`: those that the layer's parts are indexes of. `model` has the heads; it may be NULL where tp is 1. More ranks than heads of k and v share them. MT_USAGE with one
- * sentence if the layer cannot be cut so. */
+/* `module`: those that the layer's parts are indexes of. `model` has the heads; it may be NULL where tp is 1. More
+ * ranks than heads of k and v share them. MT_USAGE with one sentence if the layer cannot be cut so. */
 enum mt_status cut_layer(const struct module *module, const struct fused *layer, const struct model *model, int tp,
                          int rank, struct cut *out);
 

@@ -20,11 +20,10 @@
 
 struct gptq_plan {
     bool feedback; /* false: plain rounding, T = 0, for --clip by output error */
-    bool
-        clip; /* the range of a group is multiplied by that of 1.00, 0.98 .. 0.80 with the least δ_g H_gg δ_gᵀ, where δ_g
-                  is what plain rounding takes off the weights that the scale is taken from; none in the rows of a part
-                  (q, k, v ... of this rank) whose δ H δᵀ, summed over its rows, becomes more by it. H has no ridge here.
-                  Needs h->blocks. */
+    /* The range of a group is multiplied by that of 1.00, 0.98 .. 0.80 with the least δ_g H_gg δ_gᵀ, where δ_g is what
+     * plain rounding adds to the weights that the scale is taken from; none in the rows of a part (q, k, v ... of this
+     * rank) whose δ H δᵀ, summed over its rows, becomes more by it. H has no ridge here. Needs h->blocks. */
+    bool clip;
 };
 
 /* Rounds all rows at the widths that `rows` has; their error is δ H δᵀ, H without ridge. MT_USAGE if a weight is not

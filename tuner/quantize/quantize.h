@@ -10,9 +10,8 @@ struct quantize_options {
     const char *salience; /* file, or NULL */
     struct amount_options amount;
     bool symmetric, clip, leave_rest;
-    bool gptq; /* else round to nearest */
-    const char
-        *hessian; /* file or folder (docs/salience.md), or NULL: gptq is false, and clip goes by the weights' error */
+    bool gptq;           /* else round to nearest */
+    const char *hessian; /* file or folder, or NULL: gptq is false, and clip goes by the weights' error */
     enum { ORDER_HESSIAN, ORDER_INDEX } group_order; /* in which GPTQ visits the groups of inputs (hessian.h) */
     double damping;                                  /* share of the mean of a Hessian's diagonal, > 0 */
     int group, fill, tp;
