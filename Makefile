@@ -215,7 +215,7 @@ include tests/lint/lint.mk
 
 # How well quantised models predict (docs/accuracy.md). MODEL, CALIBRATE, MIX, TEST, OPTIONS: another model and other texts.
 accuracy:
-	$(Q)tests/setup.sh build
+	$(Q)tests/setup.sh build test
 	$(Q)$(MAKE) all
 	$(Q)BUILD=$(BUILD) MODEL="$(MODEL)" CALIBRATE="$(CALIBRATE)" MIX="$(MIX)" TEST="$(TEST)" OPTIONS="$(OPTIONS)" tests/accuracy/accuracy.sh
 
