@@ -88,6 +88,6 @@ def check_tokens(tensors):
             raise Trouble(f"{name.removesuffix('.weight.tokens')} never ran: its saliences cannot be known")
     for layer, counts in layers.items():
         mean = sum(counts.values()) / len(counts)
-        few = ", ".join(f"{expert} ({count})" for expert, count in sorted(counts.items()) if count < mean / 10)
+        few = ", ".join(f"{expert} ({count})" for expert, count in sorted(counts.items()) if not count or count < mean / 10)
         if few:
             say(f"{layer}: of {len(counts)} experts, these saw less than a tenth of the mean of {mean:.0f} tokens: {few}")
