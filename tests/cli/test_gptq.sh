@@ -57,6 +57,7 @@ put("wrong-shape", down, lambda h: h[:192, :192])
 put("wrong-nan", down, element(3, 7, np.nan))
 put("wrong-inf", o, element(0, 191, np.inf))
 put("wrong-negative", o, element(5, 5, -1))
+put("wrong-twin", o, lambda h: np.triu(h) + np.tril(h, -1) * np.where(np.indices(h.shape)[0] == 90, 2, 1).astype("f4"))
 put("bent", o, lambda h: element(0, 1, 1.05)(np.eye(192, dtype="f4")))
 put("bent-far", o, lambda h: element(0, 1, 5)(np.eye(192, dtype="f4")))
 EOF
@@ -111,6 +112,7 @@ wrong shape 'down_proj.weight is 192 x 192, but the weight has 320 input feature
 wrong nan 'down_proj.weight, row 3, column 7 is nan'
 wrong inf 'o_proj.weight, row 0, column 191 is inf'
 wrong negative 'o_proj.weight, row 5, column 5 is -1'
+wrong twin 'o_proj.weight, row 90, column|but row|column 90 is|a Hessian is symmetric'
 head -c 3000 "$work/plain.hess" >"$work/short.hess"
 refused 1 'short.hess' --method gptq --hessian "$work/short.hess"
 refused 64 'there is no' --method gptq --hessian "$work/nothing.hess"

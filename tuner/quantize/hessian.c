@@ -54,6 +54,40 @@ static long long bad_element(const float *row, int64_t k, int64_t i) {
     return -1;
 }
 
+static double element_of(const struct tensor *t, int64_t i, int64_t j) {
+    float value;
+    memcpy(&value, t->data + (size_t)(i * t->shape[1] + j) * sizeof value, sizeof value);
+    return (double)value;
+}
+
+/* The first element of a tile below the diagonal whose twin above it is another number, beyond what sums in another order
+ * do to them; or -1. */
+static long long uneven_in_tile(const struct tensor *t, const double *scale, int64_t row, int64_t column,
+                                int64_t tile) {
+    const double most = 1e-3;
+    const int64_t k = t->shape[0], last = row + tile < k ? row + tile : k;
+    for (int64_t i = row; i < last; i++)
+        for (int64_t j = column; j < column + tile && j < i; j++)
+            if (fabs(element_of(t, i, j) - element_of(t, j, i)) > most * scale[i] * scale[j])
+                return i * k + j;
+    return -1;
+}
+
+/* The same of the matrix, whose elements are finite and whose diagonal is not negative. */
+static long long uneven_element(const struct tensor *t) {
+    enum { TILE = 64 }; /* both tiles stay in a cache */
+    const int64_t k = t->shape[0];
+    double *scale = xmalloc((size_t)k * sizeof *scale);
+    long long uneven = -1;
+    for (int64_t i = 0; i < k; i++)
+        scale[i] = sqrt(element_of(t, i, i));
+    for (int64_t row = 0; row < k && uneven < 0 && !interrupted(); row += TILE)
+        for (int64_t column = 0; column <= row && uneven < 0; column += TILE)
+            uneven = uneven_in_tile(t, scale, row, column, TILE);
+    free(scale);
+    return uneven;
+}
+
 static void layers_read(void *context, int begin, int end) {
     const struct reading *r = context;
     for (int layer = begin; layer < end; layer++) {
@@ -67,6 +101,8 @@ static void layers_read(void *context, int begin, int end) {
             const long long bad = bad_element(row, k, i);
             found->bad = bad < 0 ? -1 : i * k + bad;
         }
+        if (found->bad < 0 && !interrupted())
+            found->bad = uneven_element(t);
         if (!interrupted())
             packed_hash(t->data, t->bytes, found->hash);
         tensor_drop(t);
@@ -75,11 +111,15 @@ static void layers_read(void *context, int begin, int end) {
 }
 
 static enum mt_status tell_bad(const char *path, const struct tensor *t, long long at) {
-    const long long k = t->shape[0];
-    float value;
-    tensor_floats(t, (size_t)at, 1, &value);
+    const long long k = t->shape[0], i = at / k, j = at % k;
+    const double value = element_of(t, i, j), twin = element_of(t, j, i);
+    if (i > j && isfinite(value) && isfinite(twin))
+        return fail(MT_USAGE,
+                    "%s: tensor %.200s, row %lld, column %lld is %g, but row %lld, column %lld is %g; a Hessian is "
+                    "symmetric",
+                    path, t->name, i, j, value, j, i, twin);
     return fail(MT_USAGE, "%s: tensor %.200s, row %lld, column %lld is %g; a Hessian is a finite sum of xᵀx", path,
-                t->name, at / k, at % k, (double)value);
+                t->name, i, j, value);
 }
 
 static enum mt_status read_all(const char *path, int layers, struct hessians *h) {

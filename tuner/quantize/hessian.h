@@ -12,8 +12,8 @@ struct hessians {
 };
 
 /* Finds that of every layer of the source and reads them once, on all cores. MT_USAGE or MT_FAILURE with one sentence if
- * one is missing, has another type or shape, a number that is not finite, or one below 0 on its diagonal;
- * MT_INTERRUPTED after ^C. */
+ * one is missing, has another type or shape, a number that is not finite, or one below 0 on its diagonal, or is not
+ * symmetric (elements differ by more than 1e-3 √(H_ii H_jj)); MT_INTERRUPTED after ^C. */
 enum mt_status hessians_open(const char *path, const struct source *source, struct hessians *out);
 void hessians_close(struct hessians *hessians);
 
