@@ -49,11 +49,6 @@ class Packed:
         layer, first, rows = self.parts[part]
         return self._layer(layer)[1][first : first + rows]
 
-    def bits(self, part):
-        """Bits that the part takes by itself, with scales and zero points: in full groups, without padding."""
-        info, eight = self.layers[self.parts[part][0]], self.is8(part)
-        return feature_bits(info, 8) * int(eight.sum()) + feature_bits(info, 4) * int((~eight).sum())
-
     def _layer(self, name):
         """(weights, which features have 8 bits) of a fused layer; the last one is kept, for its parts come in turn."""
         if self._last[0] != name:
